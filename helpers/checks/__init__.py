@@ -1,0 +1,16 @@
+"""Feedback on exercises: `check` an answer, ask for a `hint`, count what is `solved`."""
+
+from helpers.checks.compare import NotAttempted, attempted, differs
+from helpers.checks.registry import Feedback, check, exercise, hint, solved, verdict
+
+__all__ = [
+    "Feedback",
+    "NotAttempted",
+    "attempted",
+    "check",
+    "differs",
+    "exercise",
+    "hint",
+    "solved",
+    "verdict",
+]

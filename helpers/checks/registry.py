@@ -1,0 +1,135 @@
+"""The exercises, their hints, and what has been solved in this session.
+
+An exercise lives in `helpers/checks/lesson_NN.py`:
+
+    @exercise("02.1", hints=["a nudge", "a bigger one", "the answer"])
+    def mean_pool(answer):
+        return differs("the pooled vector", answer(hidden, mask), wanted)   # None, or a sentence
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from helpers.checks.compare import NotAttempted, attempted
+from helpers.runtime import nearest
+
+ID = re.compile(r"\d\d\.\d+")
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise: `judge(answer)` returns None when it is right, else what is wrong."""
+
+    name: str
+    judge: Callable[[object], str | None]
+    hints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What a learner is told; `state` is passed, wrong, not attempted or unknown."""
+
+    state: str
+    text: str
+
+    @property
+    def passed(self) -> bool:
+        return self.state == "passed"
+
+
+_exercises: dict[str, Exercise] = {}
+_passed: set[str] = set()
+_hints_shown: dict[str, int] = {}
+
+
+def exercise(name: str, *, hints: Sequence[str]):
+    """Register the decorated function as the judge of exercise `name` ("02.1")."""
+    if not ID.fullmatch(name):
+        raise ValueError(f"an exercise is named like 02.1, not {name!r}")
+    if not hints:
+        raise ValueError(f"exercise {name} needs at least one hint")
+
+    def register(judge):
+        _exercises[name] = Exercise(name, judge, tuple(hints))
+        return judge
+
+    return register
+
+
+def verdict(name: str, answer: object) -> Feedback:
+    """Judge `answer`; whatever goes wrong in it becomes feedback, never an exception."""
+    found = _find(name)
+    if found is None:
+        return Feedback("unknown", _unknown(name))
+    try:
+        problem = found.judge(attempted(answer))
+    except NotAttempted:
+        return Feedback("not attempted", f"{name}: not attempted yet. hint({name!r}) helps.")
+    except (Exception, SystemExit) as error:
+        problem = f"it stopped with {type(error).__name__}: {error}"
+    if problem:
+        return Feedback("wrong", f"{name}: not yet. {_sentence(problem)}")
+    _passed.add(name)
+    return Feedback("passed", f"{name}: right!")
+
+
+def check(name: str, answer: object) -> None:
+    """Say whether `answer` solves exercise `name`; never raises."""
+    print(verdict(name, answer).text)
+
+
+def hint(name: str, level: int | None = None) -> None:
+    """Print hint number `level` (1 is a nudge, the last is the answer), or the next one."""
+    found = _find(name)
+    if found is None:
+        print(_unknown(name))
+        return
+    wanted = level if isinstance(level, int) else _hints_shown.get(name, 0) + 1
+    wanted = max(1, min(wanted, len(found.hints)))
+    _hints_shown[name] = wanted
+    print(f"{name}, hint {wanted} of {len(found.hints)}: {found.hints[wanted - 1]}")
+
+
+def solved() -> None:
+    """Print which exercises of the lessons opened in this session are solved."""
+    if not _exercises:
+        print("No exercise has been checked yet.")
+    for name in sorted(_exercises):
+        print(f"{name}  {'solved' if name in _passed else 'open'}")
+
+
+def names(lesson: str) -> list[str]:
+    """The names of the exercises of lesson "02", in order."""
+    _load(lesson)
+    found = [name for name in _exercises if name.startswith(f"{lesson}.")]
+    return sorted(found, key=lambda name: int(name.split(".")[1]))
+
+
+def _load(lesson: str) -> None:
+    module = f"helpers.checks.lesson_{lesson}"
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+
+
+def _find(name: object) -> Exercise | None:
+    if isinstance(name, str) and ID.fullmatch(name):
+        _load(name[:2])
+        return _exercises.get(name)
+    return None
+
+
+def _unknown(name: object) -> str:
+    return f"There is no exercise {name!r}.{nearest(name, _exercises)}"
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    text = text[0].upper() + text[1:]
+    return text if text.endswith((".", "?", "!")) else text + "."
