@@ -1,0 +1,56 @@
+# Every target sets up .venv by itself when requirements.lock asks for it.
+#   make run    run all lessons, with a page for each        make run ARGS="02 --budget quick -p seed 1"
+#   make test   the whole test suite
+# WORKBOOK_TORCH=cpu takes torch's build for CPUs (PyTorch's own index); PYTHON=... another Python to start from.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help run test test-fast lab doctor notebooks data models reference bench format lock setup clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup:
+	@$(PYTHON) tools/setup_venv.py
+
+run: setup  ## run the lessons: notebooks, figures and pages under runs/
+	@$(BIN)/workbook run $(ARGS)
+
+test: setup  ## the whole suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: setup  ## the part of the suite that needs no lesson to run
+	@$(BIN)/python -m pytest -m "not slow and not gpu and not network" $(ARGS)
+
+lab: setup  ## JupyterLab at the first lesson
+	@$(BIN)/workbook lab $(ARGS)
+
+doctor: setup  ## what this machine has, and what it lacks
+	@$(BIN)/workbook doctor $(ARGS)
+
+notebooks: setup  ## build the notebooks from notebooks/source       ARGS="02", ARGS=--check
+	@$(BIN)/python -m helpers.notebooks $(ARGS)
+
+data: setup  ## generate the micro-world anew
+	@$(BIN)/python -m helpers.microworld.build $(ARGS)
+
+models: setup  ## pretrain the pocket models anew (hours)
+	@$(BIN)/python -m helpers.pretraining $(ARGS)
+
+reference: setup  ## the reference results over several seeds (minutes to hours)
+	@$(BIN)/python benchmarks/ladder.py $(ARGS)
+
+bench: setup  ## seconds and memory of each lesson
+	@$(BIN)/python benchmarks/lessons.py $(ARGS)
+
+format: setup  ## ruff, as the pre-commit hook runs it
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+lock:  ## requirements.lock and environment.yml from pyproject.toml
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(PYTHON) -m venv "$$dir" \
+	  && "$$dir/bin/pip" install --quiet --upgrade pip && "$$dir/bin/python" tools/lock.py
+
+clean:  ## remove .venv; runs/ stays
+	rm -rf .venv
