@@ -1,0 +1,156 @@
+"""What a run computed: written to `metrics.json` so that it is there whole or not at all, and checked when read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from helpers.runtime import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE = "metrics.json"
+LIBRARIES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "peft", "trl", "bitsandbytes")
+METRIC_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+SCHEMA = {
+    "notebook": str,
+    "parameters": dict,
+    "metrics": dict,
+    "claims": list,
+    "versions": dict,
+    "machine": dict,
+    "threads": int,
+    "finished": str,
+}
+
+
+def record(
+    notebook: str, parameters: dict[str, object], *, claims: Sequence[str] = (), folder: Path | None = None, **metrics
+) -> Path:
+    """Write a run's parameters and metrics to `metrics.json`; return the file's path.
+
+    Args:
+        notebook: the lesson's name, such as "02_full_vs_last_layer".
+        claims: identifiers of the course's claims that these metrics speak to.
+        folder: where to write; None takes the folder of the current run (`WORKBOOK_RUN_DIR`).
+        metrics: `<quantity>_<method>[_<where>]` = a finite number in SI units, or a list (curves) or dict of such.
+
+    Raises:
+        UserError: a metric is not a finite number, has a badly formed name, or the file cannot be written.
+    """
+    result = {
+        "notebook": notebook,
+        "parameters": {name: _plain(value) for name, value in parameters.items()},
+        "metrics": {name: _plain(value) for name, value in metrics.items()},
+        "claims": list(claims),
+        "versions": _versions(),
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count() or 1},
+        "threads": _threads(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    validate(result)
+    folder = folder or Path(os.environ.get("WORKBOOK_RUN_DIR") or ROOT / "runs" / "interactive" / notebook)
+    return write_json(folder / FILE, result)
+
+
+def read(path: Path) -> dict:
+    """The contents of a `metrics.json`.
+
+    Raises:
+        UserError: it is missing, cut short, or not what `record` writes.
+    """
+    try:
+        result = json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise UserError(f"{Path(path).name} is missing: the run did not come to its record.") from None
+    except (ValueError, OSError):
+        raise UserError(f"{Path(path).name} cannot be read as JSON: the run was cut short.") from None
+    validate(result)
+    return result
+
+
+def validate(result: object) -> None:
+    """Raise a `UserError` that names the first thing wrong with a result."""
+    if not isinstance(result, dict):
+        raise UserError(f"The record is a {type(result).__name__}, not an object.")
+    for field, kind in SCHEMA.items():
+        if not isinstance(result.get(field), kind):
+            raise UserError(f'The record\'s field "{field}" is missing or not a {kind.__name__}.')
+    for name, value in result["metrics"].items():
+        if not METRIC_NAME.fullmatch(name):
+            raise UserError(f'The metric name "{name}" is not of the form quantity_method_where in lower case.')
+        if not _finite(value):
+            raise UserError(f"The metric {name} is {value!r}, which is not a finite number or a list of such.")
+
+
+def write_json(path: Path, value: object) -> Path:
+    """Write JSON beside `path`, force it to the disk, then put it in place: never half a file.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Like `write_json`, for any text."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{path.name} could not be written ({error.strerror}): what was there before is untouched; "
+            "make room and run again."
+        ) from error
+    return path
+
+
+def _plain(value: object) -> object:
+    """A NumPy or torch value, a tuple or a path as what JSON knows."""
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(_finite(item) for item in value.values())
+    if isinstance(value, list):
+        return all(_finite(item) for item in value)
+    return isinstance(value, bool | int | float) and math.isfinite(value)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _threads() -> int:
+    """torch's threads, if the run uses torch; else what the environment says."""
+    import sys
+
+    if "torch" in sys.modules:
+        return sys.modules["torch"].get_num_threads()
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
