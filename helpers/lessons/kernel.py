@@ -1,0 +1,29 @@
+"""What has to be in the environment before a lesson's kernel starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment(*, threads: int, run_folder: Path | None = None, track: str = "pocket") -> dict[str, str]:
+    """This process's environment with what makes a lesson repeatable, quiet and, on the pocket track, offline."""
+    settings = {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONHASHSEED": "0",
+        "TQDM_DISABLE": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    if track == "pocket":
+        settings |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    if run_folder is not None:
+        settings["WORKBOOK_RUN_DIR"] = str(run_folder)
+    return {**os.environ, **settings}

@@ -1,0 +1,110 @@
+"""Executed notebooks as web pages that ask nothing of the network: styles, figures and formulas are inside."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+import nbformat
+from latex2mathml.converter import convert as mathml
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from pygments.formatters import HtmlFormatter
+
+from helpers.record import write_text
+
+STYLE = Path(__file__).with_name("page.css")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+LESSON_LINK = re.compile(r'<a href="(?:\./)?(\d\d_[a-z0-9_]+)\.ipynb(#[^"]*)?">(.*?)</a>', re.DOTALL)
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+class FormulaRenderer(IPythonRenderer):
+    """Markdown whose formulas become MathML, which browsers draw without a script."""
+
+    def block_math(self, body: str) -> str:
+        return _formula(body, "block")
+
+    def inline_math(self, body: str) -> str:
+        return _formula(body, "inline")
+
+
+class PageExporter(HTMLExporter):
+    """nbconvert's plain body of a notebook, with formulas as MathML."""
+
+    def markdown2html(self, context, source):
+        path = context.get("resources", {}).get("metadata", {}).get("path", "")
+        attachments = context.get("cell", {}).get("attachments", {})
+        renderer = FormulaRenderer(
+            escape=False, attachments=attachments, embed_images=True, path=path, exclude_anchor_links=True
+        )
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+    markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg
+
+
+def page(title: str, body: str) -> str:
+    """A whole page with the workbook's own style."""
+    return PAGE.format(title=html.escape(title), style=style(), body=body)
+
+
+def style() -> str:
+    """The style sheet, with code colours for light and dark screens."""
+    light = HtmlFormatter(style="friendly").get_style_defs(".highlight")
+    dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
+    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{STYLE.read_text(encoding='utf-8')}"
+
+
+def write_page(notebook: Path, figures: Path, lessons: list[str]) -> Path:
+    """Render an executed notebook beside itself.
+
+    Args:
+        figures: the folder that the lesson's own image links start from.
+        lessons: names of the lessons whose pages stand next to this one; links to others become plain text.
+    """
+    content = nbformat.read(notebook, as_version=4)
+    content.metadata.pop("widgets", None)
+    for cell in content.cells:
+        for output in cell.get("outputs", []):
+            _without_widget(output)
+    exporter = PageExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    body, _ = exporter.from_notebook_node(content, resources={"metadata": {"path": str(figures)}})
+    body = LESSON_LINK.sub(lambda found: _link(found, lessons), body)
+    top = '<p class="top"><a href="../index.html">All lessons of this run</a></p>'
+    return write_text(notebook.with_suffix(".html"), page(_title(content), f"{top}<main>{body}</main>"))
+
+
+def _formula(body: str, display: str) -> str:
+    try:
+        return mathml(body.strip(), display=display)
+    except Exception:  # a formula beyond the converter is shown as it was typed
+        return f"<code>{html.escape(body)}</code>"
+
+
+def _without_widget(output: dict) -> None:
+    if WIDGET in output.get("data", {}):
+        note = "<p class='widget'>Something to move is here: open the lesson with <code>make lab</code>.</p>"
+        output["data"] = {"text/html": note}
+
+
+def _link(found: re.Match, lessons: list[str]) -> str:
+    name, anchor, text = found.groups()
+    return f'<a href="../{name}/{name}.html{anchor or ""}">{text}</a>' if name in lessons else text
+
+
+def _title(content: nbformat.NotebookNode) -> str:
+    first = content.cells[0].source.splitlines() if content.cells else []
+    return first[0].lstrip("# ").strip() if first else "Lesson"

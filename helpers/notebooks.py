@@ -1,0 +1,164 @@
+"""`make notebooks`: from the text twins in notebooks/source to the executed notebooks that a learner opens.
+
+python -m helpers.notebooks [NN ...] [--check] [--solutions FOLDER]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import click
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbformat import NotebookNode
+
+from helpers.lessons.kernel import cores, environment
+from helpers.lessons.lesson import NOTEBOOKS, Lesson, find, select
+from helpers.record import write_text
+from helpers.runtime import UserError
+
+SOLUTION = "solution"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDGET_TEXT = "Something to move appears here when this cell runs in JupyterLab."
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
+}
+CELL_SECONDS = 900
+
+
+def from_source(source: Path, solutions: bool = False) -> NotebookNode:
+    """The notebook of a text twin, not executed: exercises blank, or with `solutions` filled in.
+
+    Raises:
+        UserError: the source is missing or cannot be read.
+    """
+    try:
+        notebook = jupytext.read(source, fmt="py:percent")
+    except FileNotFoundError:
+        raise UserError(f"{source.name} is missing from notebooks/source.") from None
+    kept = [cell for cell in notebook.cells if solutions or SOLUTION not in cell.metadata.get("tags", [])]
+    seen: dict[str, int] = {}
+    for cell in kept:
+        tags = cell.metadata.get("tags")
+        cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        cell.id = _cell_id(cell.cell_type + cell.source, seen)
+    made = nbformat.v4.new_notebook(cells=kept, metadata=METADATA)
+    made.nbformat_minor = 5
+    nbformat.validate(made)
+    return made
+
+
+def _cell_id(content: str, seen: dict[str, int]) -> str:
+    """An identifier that depends on a cell's content alone, so that a rebuild changes only what was edited."""
+    digest = hashlib.sha256(content.encode()).hexdigest()[:10]
+    seen[digest] = seen.get(digest, 0) + 1
+    return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+
+
+def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """Run every cell from a fresh kernel in `folder`, on one thread; return it with clean outputs.
+
+    Raises:
+        UserError: a cell fails, or the kernel dies.
+    """
+    with tempfile.TemporaryDirectory() as results:
+        client = NotebookClient(
+            notebook,
+            kernel_name="python3",
+            timeout=CELL_SECONDS,
+            record_timing=False,
+            store_widget_state=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": str(folder)}},
+        )
+        try:
+            client.execute(env=environment(threads=1, run_folder=Path(results)))
+        except CellExecutionError as error:
+            cell = next(
+                index
+                for index, cell in enumerate(notebook.cells, 1)
+                if any(output.output_type == "error" for output in cell.get("outputs", []))
+            )
+            raise UserError(f"cell {cell} of {len(notebook.cells)} fails with {error.ename}: {error.evalue}") from None
+        except DeadKernelError:
+            raise UserError("the kernel died, most often for lack of memory") from None
+    return clean(notebook)
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """Take out what differs from run to run: standard error, widget views, timings, the kernel's version."""
+    notebook.metadata = NotebookNode(METADATA)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [_clean_output(output) for output in cell.outputs if output.get("name") != "stderr"]
+    return notebook
+
+
+def _clean_output(output: NotebookNode) -> NotebookNode:
+    if WIDGET in output.get("data", {}):
+        output.data = NotebookNode({"text/plain": WIDGET_TEXT})
+    return output
+
+
+def skeleton(notebook: NotebookNode) -> list[tuple]:
+    """What the source decides of a notebook: every cell's type, text, tags and identifier."""
+    return [(cell.cell_type, cell.source, tuple(cell.metadata.get("tags", [])), cell.id) for cell in notebook.cells]
+
+
+def stale(lesson: Lesson) -> str:
+    """Why a lesson's notebook is not what its source would give now; '' when it is."""
+    if not lesson.path.is_file():
+        return "is not built yet"
+    built, wanted = nbformat.read(lesson.path, as_version=4), from_source(lesson.source)
+    for index, (have, want) in enumerate(zip(skeleton(built), skeleton(wanted), strict=False), 1):
+        if have != want:
+            return f"differs from its source in cell {index}"
+    if len(built.cells) != len(wanted.cells):
+        return f"has {len(built.cells)} cells, its source gives {len(wanted.cells)}"
+    if any(cell.cell_type == "code" and cell.execution_count is None for cell in built.cells):
+        return "has cells that were not executed"
+    return ""
+
+
+def build(lesson: Lesson, folder: Path | None = None) -> str:
+    """Build one lesson's notebook, or its edition with solutions into `folder`; return what went wrong, or ''."""
+    target = (folder or lesson.path.parent) / lesson.path.name
+    try:
+        notebook = execute(from_source(lesson.source, solutions=folder is not None), lesson.path.parent)
+        write_text(target, nbformat.writes(notebook, version=4).rstrip("\n") + "\n")
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("lessons", nargs=-1, metavar="[NN]...")
+@click.option("--check", is_flag=True, help="Only say which notebooks differ from their source.")
+@click.option("--solutions", type=click.Path(path_type=Path), help="Write the instructor's edition into this folder.")
+@click.option("--jobs", default=None, type=click.IntRange(1, 64), help="Notebooks side by side.  [default: cores]")
+def main(lessons: tuple[str, ...], check: bool, solutions: Path | None, jobs: int | None) -> None:
+    """Build the notebooks of the lessons NN (all, if none is named) from notebooks/source."""
+    try:
+        chosen = select(lessons, find(NOTEBOOKS))
+        if check:
+            problems = [stale(lesson) for lesson in chosen]
+        else:
+            with ThreadPoolExecutor(jobs or cores()) as pool:
+                problems = list(pool.map(lambda lesson: build(lesson, solutions), chosen))
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
+    for lesson, problem in zip(chosen, problems, strict=True):
+        click.echo(f"{lesson.name}: {problem or ('matches its source' if check else 'built')}")
+    sys.exit(1 if any(problems) else 0)
+
+
+if __name__ == "__main__":
+    main()

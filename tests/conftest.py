@@ -1,0 +1,44 @@
+"""What all tests share: a quiet, offline environment on one thread, and small courses made on the spot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.update(
+    OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1", TQDM_DISABLE="1", PYTHONHASHSEED="0"
+)
+
+import nbformat
+import pytest
+
+PARAMETERS = 'track = "pocket"  # which models\nbudget = "quick"  # how much\nseed = 0  # of chance\nrate = 0.1  # a number'
+RECORD = """
+from helpers.record import record
+record({name!r}, {{"budget": budget, "seed": seed}}, accuracy_full=0.5 + seed / 100, seconds_full=1.0)
+"""
+
+
+class Course:
+    """A folder of tiny lessons, each with parameters, the cells given, and a record at its end."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True)
+
+    def add(self, name: str, *cells: str, record: bool = True) -> Path:
+        """Write one notebook; a cell that starts with "# " is Markdown."""
+        last = [RECORD.format(name=name).strip()] if record else []
+        made = [nbformat.v4.new_markdown_cell(f"# Is {name} well?")]
+        made.append(nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}))
+        for text in (*cells, *last):
+            kind = nbformat.v4.new_markdown_cell if text.startswith("# ") else nbformat.v4.new_code_cell
+            made.append(kind(text))
+        path = self.folder / f"{name}.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=made), path)
+        return path
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Course:
+    return Course(tmp_path / "notebooks")
