@@ -71,6 +71,7 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, object]) -> dict
             parameters=parameters,
             engine_name="telling",
             kernel_name="python3",
+            language="python",
             progress_bar=False,
             cwd=str(notebook.parent).replace("{", "{{").replace("}", "}}"),
         )
@@ -78,7 +79,7 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, object]) -> dict
         error = {"cell": failure.exec_count, "name": failure.ename, "message": failure.evalue}
     except Exception as failure:
         traceback.print_exc()
-        error = {"cell": None, "name": type(failure).__name__, "message": one_sentence(failure)}
+        error = {"cell": None, "name": "", "message": one_sentence(failure)}
     if unfinished.is_file():
         unfinished.replace(folder / notebook.name)
     return error
@@ -92,7 +93,7 @@ def one_sentence(failure: Exception) -> str:
         return "The kernel died in the middle of a cell; most often the memory was not enough."
     if type(failure).__name__ == "NoSuchKernel":
         return "Jupyter knows no Python kernel here: `make doctor` says how to mend it."
-    return (str(failure).strip().splitlines() or ["no message"])[0]
+    return f"{type(failure).__name__}: {(str(failure).strip().splitlines() or ['no message'])[0]}"
 
 
 def main() -> int:
