@@ -17,6 +17,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
+from papermill.parameterize import parameterize_notebook
 
 from helpers.lessons.kernel import cores, environment
 from helpers.lessons.lesson import NOTEBOOKS, Lesson, find, select
@@ -128,11 +129,18 @@ def stale(lesson: Lesson) -> str:
     return ""
 
 
-def build(lesson: Lesson, folder: Path | None = None) -> str:
-    """Build one lesson's notebook, or its edition with solutions into `folder`; return what went wrong, or ''."""
+def build(lesson: Lesson, folder: Path | None = None, parameters: dict[str, object] | None = None) -> str:
+    """Build one lesson's notebook, or its edition with solutions into `folder`; return what went wrong, or ''.
+
+    Args:
+        parameters: values other than the lesson's own, as papermill would put them in.
+    """
     target = (folder or lesson.path.parent) / lesson.path.name
     try:
-        notebook = execute(from_source(lesson.source, solutions=folder is not None), lesson.path.parent)
+        notebook = from_source(lesson.source, solutions=folder is not None)
+        if parameters:
+            notebook = parameterize_notebook(notebook, parameters)
+        notebook = execute(notebook, lesson.path.parent)
         write_text(target, nbformat.writes(notebook, version=4).rstrip("\n") + "\n")
     except UserError as error:
         return str(error)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.update(
@@ -12,7 +14,11 @@ os.environ.update(
 import nbformat
 import pytest
 
-PARAMETERS = 'track = "pocket"  # which models\nbudget = "quick"  # how much\nseed = 0  # of chance\nrate = 0.1  # a number'
+from helpers.lessons.kernel import environment
+
+PARAMETERS = (
+    'track = "pocket"  # which models\nbudget = "quick"  # how much\nseed = 0  # of chance\nrate = 0.1  # a number'
+)
 RECORD = """
 from helpers.record import record
 record({name!r}, {{"budget": budget, "seed": seed}}, accuracy_full=0.5 + seed / 100, seconds_full=1.0)
@@ -42,3 +48,19 @@ class Course:
 @pytest.fixture
 def course(tmp_path: Path) -> Course:
     return Course(tmp_path / "notebooks")
+
+
+def run_nbval(notebook: Path, results: Path, cell_seconds: int = 300) -> subprocess.CompletedProcess:
+    """The nbval layer: run a notebook in a fresh kernel, comparing the outputs of its marked cells."""
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", f"--nbval-cell-timeout={cell_seconds}", str(notebook)]
+    return subprocess.run(
+        [*command, "-q", "-p", "no:cacheprovider", "--rootdir", str(notebook.parent), "-c", os.devnull],
+        env=environment(threads=1, run_folder=results),
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def nbval():
+    return run_nbval

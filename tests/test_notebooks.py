@@ -1,0 +1,139 @@
+"""Every lesson of the course: its source, its committed notebook, and its run with another seed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from helpers.checks.registry import names
+from helpers.lessons import Lesson, find
+from helpers.lessons.parameters import declared
+from helpers.notebooks import build, from_source, stale
+
+LESSONS = find()
+ABSOLUTE = re.compile(r"(?<![\w.:/<])/(?:home|root|work|tmp|Users|usr|opt|var|mnt|private)/|[A-Z]:\\\\")
+REMOTE_FIGURE = re.compile(r"!\[[^\]]*\]\(\s*https?:|<img[^>]+src=[\"']?https?:", re.IGNORECASE)
+INSTALLS = re.compile(r"^\s*[!%]\s*(?:pip|conda)\b", re.MULTILINE)
+ADDRESS = re.compile(r"\b0x[0-9a-f]{8,}")
+NOT_PROSE = re.compile(r"```.*?```|\$\$.*?\$\$|<details>.*?</details>|^\s*\|.*$|<[^>]+>", re.DOTALL | re.MULTILINE)
+
+each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+
+
+def cells(lesson: Lesson, kind: str) -> list[str]:
+    """The texts of the learner's cells of one kind, from the source."""
+    return [cell.source for cell in from_source(lesson.source).cells if cell.cell_type == kind]
+
+
+def outputs(lesson: Lesson) -> list[dict]:
+    """All committed outputs."""
+    notebook = nbformat.read(lesson.path, as_version=4)
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def test_the_course_has_begun():
+    assert {"00", "01", "02"} <= {lesson.number for lesson in LESSONS}
+
+
+@each_lesson
+def test_source_and_notebook_match(lesson):
+    assert stale(lesson) == "", "`make notebooks` builds it anew"
+
+
+@each_lesson
+def test_parameters_are_few_literals_each_with_a_comment(lesson):
+    source = lesson.tagged("parameters")[0]["source"]
+    table = declared(lesson)
+    assert list(table)[:3] == ["track", "budget", "seed"]
+    assert len(table) <= 8
+    for statement in ast.parse(source).body:
+        assert "#" in source.splitlines()[statement.lineno - 1], f"{ast.unparse(statement)} has no comment"
+
+
+@each_lesson
+def test_the_lesson_keeps_the_house_style(lesson):
+    code, prose = cells(lesson, "code"), cells(lesson, "markdown")
+    if lesson.number != "00":
+        assert 40 <= len(code) + len(prose) <= 80
+    for text in code:
+        assert len(text.splitlines()) <= 30, text
+    for text in prose:
+        assert len(NOT_PROSE.sub(" ", text).split()) <= 90, text
+    assert re.match(r"# .*\?$", prose[0].splitlines()[0]), "the title is a question"
+
+
+@each_lesson
+def test_nothing_ties_the_lesson_to_a_machine_or_a_network(lesson):
+    for text in cells(lesson, "code") + cells(lesson, "markdown"):
+        assert not ABSOLUTE.search(text), text
+        assert not INSTALLS.search(text), text
+        assert not REMOTE_FIGURE.search(text), text
+    for output in outputs(lesson):
+        text = json.dumps(output)
+        assert not ABSOLUTE.search(text) and not ADDRESS.search(text), text[:300]
+        assert not re.search(r"<img[^>]+https?:|<script[^>]+src=", text), text[:300]
+
+
+@each_lesson
+def test_every_figure_has_alternative_text(lesson):
+    for text in cells(lesson, "markdown"):
+        assert not re.search(r"!\[\s*\]\(", text), text
+        assert all("alt=" in tag for tag in re.findall(r"<img[^>]*>", text)), text
+    for output in outputs(lesson):
+        for kind in ("image/png", "image/svg+xml", "image/jpeg"):
+            if kind in output.get("data", {}):
+                assert output.metadata.get(kind, {}).get("alt", "").strip(), f"a figure of {lesson.name} has no text"
+
+
+@each_lesson
+def test_local_figures_are_there(lesson):
+    for text in cells(lesson, "markdown"):
+        for target in re.findall(r"!\[[^\]]*\]\(([^)\s]+)|<img[^>]+src=[\"']([^\"']+)", text):
+            assert (lesson.path.parent / "".join(target)).is_file(), target
+
+
+@each_lesson
+def test_committed_outputs_are_clean(lesson):
+    for output in outputs(lesson):
+        assert output.output_type != "error", output
+        assert output.get("name") != "stderr", output
+
+
+@pytest.mark.slow
+@each_lesson
+def test_nbval_finds_the_committed_outputs(lesson, nbval, tmp_path):
+    result = nbval(lesson.path, tmp_path)
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory):
+    """All lessons through the real command, quick and with another seed; returns lesson -> outcome."""
+    into = tmp_path_factory.mktemp("runs")
+    command = [sys.executable, "-m", "helpers.cli", "run", "--budget", "quick", "--seed", "1", "--into", str(into)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    outcomes = {path.parent.name: json.loads(path.read_text()) for path in into.glob("*/*/outcome.json")}
+    return result, outcomes
+
+
+@pytest.mark.slow
+@each_lesson
+def test_papermill_runs_the_lesson_quick_with_another_seed(lesson, quick_run):
+    result, outcomes = quick_run
+    outcome = outcomes.get(lesson.name, {"status": "missing", "error": result.stdout + result.stderr})
+    assert outcome["status"] == "done", f"cell {outcome.get('cell')}: {outcome['error']}"
+
+
+@pytest.mark.slow
+@each_lesson
+def test_the_instructors_edition_solves_every_exercise(lesson, tmp_path):
+    assert build(lesson, folder=tmp_path, parameters={"budget": "quick"}) == ""
+    said = (tmp_path / lesson.path.name).read_text()
+    for name in names(lesson.number):
+        assert f"{name}: right!" in said, f"the solution of exercise {name} does not pass its check"
