@@ -91,7 +91,7 @@ def install(build):
             print("Only %.1f GB of disk are free; 3 GB are wanted (8 GB with CUDA)." % free, flush=True)
     installers = [pin for pin in missing if pin.startswith(("pip==", "setuptools=="))]
     if installers:
-        pip(installers, "[1] the installer itself", "--no-deps")
+        pip(installers, "[1] ", "--no-deps")
     install_torch(build, missing)
     install_rest(locked)
     pip(["-r", str(LOCK)], "", quiet=True)  # adds what only this platform needs
@@ -146,19 +146,40 @@ def pip(what, label, *options, quiet=False):
         SetupError: with pip's last error, when it fails.
     """
     command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    command += ["--progress-bar", "off", *options, *what]
+    command += ["--progress-bar", "raw" if pip_tells_progress() else "off", *options, *what]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
-    errors = []
+    errors, progress = [], Progress()
     for line in process.stdout:
         if line.startswith("ERROR:") or "No space left" in line:
             errors.append(line.strip())
-        if not quiet and line.lstrip().startswith("Downloading "):
+        if line.startswith("Progress "):
+            progress(line)
+        elif not quiet and line.lstrip().startswith("Downloading "):
             print("%s%s" % (label, line.strip()), flush=True)
     if process.wait() != 0:
         reason = errors[-1] if errors else "pip ended with status %d" % process.returncode
         raise SetupError(
             "Installing stopped: %s\nWhat is installed stays; run the same command again to go on from there." % reason
         )
+
+
+def pip_tells_progress():
+    """Whether this pip has lines that tell how much has come (from 24.1 on)."""
+    said = subprocess.check_output([str(PYTHON), "-m", "pip", "--version"], universal_newlines=True)
+    return [int(part) for part in re.findall(r"\d+", said)[:2]] >= [24, 1]
+
+
+class Progress:
+    """How much of a long download has come, said every ten seconds."""
+
+    def __init__(self):
+        self.said = time.monotonic()
+
+    def __call__(self, line):
+        have, _, total = line[len("Progress ") :].strip().partition(" of ")
+        if time.monotonic() - self.said > 10 and have.isdigit() and total.isdigit():
+            self.said = time.monotonic()
+            print("      %d of %d MB" % (int(have) / 1e6, int(total) / 1e6), flush=True)
 
 
 if __name__ == "__main__":

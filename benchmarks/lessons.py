@@ -1,0 +1,118 @@
+"""Seconds and peak memory of each lesson, alone on the machine, as a table and in data/reference/lessons.json.
+
+    make bench                      all lessons, quick and standard
+    make bench ARGS="02 --budget quick"
+
+The live view of `workbook run` takes its minutes left from what this writes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import date
+from itertools import accumulate
+from pathlib import Path
+
+import click
+import nbformat
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from helpers.lessons import find, select
+from helpers.lessons.attempt import Attempt
+from helpers.lessons.kernel import cores
+from helpers.record import write_json
+from helpers.runtime import BUDGETS
+
+REFERENCE = Path(__file__).resolve().parent.parent / "data" / "reference" / "lessons.json"
+EVERY = 0.1
+
+
+def peak_memory(work: Callable[[], None]) -> int:
+    """The largest sum of resident bytes of this process's children while `work` runs."""
+    ended, peak = threading.Event(), 0
+
+    def watch() -> None:
+        nonlocal peak
+        while not ended.wait(EVERY):
+            peak = max(peak, sum(_resident(child) for child in psutil.Process().children(recursive=True)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        work()
+    finally:
+        ended.set()
+        watcher.join()
+    return peak
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def shares(notebook: Path) -> list[float]:
+    """For each cell of an executed notebook, the share of all seconds that had passed before it began."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    seconds = [cell.metadata.get("papermill", {}).get("duration") or 0.0 for cell in cells]
+    total = sum(seconds) or 1.0
+    return [round((passed - own) / total, 3) for passed, own in zip(accumulate(seconds), seconds, strict=True)]
+
+
+def measure(lesson, budget: str, threads: int) -> dict:
+    """Run one lesson alone; return its row."""
+    with tempfile.TemporaryDirectory() as folder:
+        attempt = Attempt(lesson, {"budget": budget}, Path(folder) / lesson.name)
+        began = time.perf_counter()
+        peak = peak_memory(lambda: attempt.run(threads, [lesson.name]))
+        seconds = time.perf_counter() - began
+        if attempt.outcome.status != "done":
+            raise click.ClickException(f"{lesson.name} at {budget}: {attempt.outcome.error}")
+        passed = shares(attempt.folder / lesson.path.name)
+    row = {"lesson": lesson.name, "budget": budget, "threads": threads, "seconds": round(seconds, 1)}
+    return {**row, "peak_memory_bytes": peak, "shares": passed}
+
+
+@click.command()
+@click.argument("lessons", nargs=-1, metavar="[NN]...")
+@click.option("--budget", "budgets", multiple=True, type=click.Choice(BUDGETS), default=("quick", "standard"))
+@click.option("--threads", type=click.IntRange(1), default=1, help="Threads for the lesson.  [default: 1, as make run]")
+def main(lessons: tuple[str, ...], budgets: tuple[str, ...], threads: int) -> None:
+    """Measure the lessons NN (all, if none is named), one after the other."""
+    chosen = select(lessons, find())
+    rows = [measure(lesson, budget, threads) for lesson in chosen for budget in budgets]
+    table = Table("lesson", "budget", "seconds", "peak memory")
+    for row in rows:
+        memory = f"{row['peak_memory_bytes'] / 1e9:.2f} GB"
+        table.add_row(row["lesson"], row["budget"], f"{row['seconds']:.0f}", memory)
+    Console().print(table)
+    if not lessons:
+        write_json(REFERENCE, reference(rows))
+
+
+def reference(rows: list[dict]) -> dict:
+    """What is kept: the table, with machine and date, and the shares that the live view reads."""
+    found: dict[str, dict] = {}
+    for row in rows:
+        found.setdefault(row["lesson"], {})[row["budget"]] = row["shares"]
+    machine = {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": cores(),
+        "load": os.getloadavg()[0],
+    }
+    kept = [{name: value for name, value in row.items() if name != "shares"} for row in rows]
+    return {"date": date.today().isoformat(), "machine": machine, "lessons": kept, "shares": found}
+
+
+if __name__ == "__main__":
+    main()
