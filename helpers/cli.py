@@ -57,7 +57,8 @@ def lab(options: tuple[str, ...]) -> None:
     lessons = find()
     first = [f"notebooks/{lessons[0].path.name}"] if lessons and lessons[0].path.is_file() else []
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", *options, *first]
-    settings = {**environment(threads=cores()), **os.environ}
+    # Lab is for both tracks, and for progress bars: each lesson decides on its own whether it stays offline.
+    settings = {**environment(threads=cores(), track="hub"), **os.environ}
     settings.pop("TQDM_DISABLE", None)
     os.chdir(ROOT)
     os.execve(sys.executable, command, settings)

@@ -46,7 +46,7 @@ def state(attempt: Attempt) -> tuple[str, str, str]:
         return attempt.outcome.status, "", f"{attempt.outcome.seconds:.0f} s"
     if attempt.began is None:
         return "waiting", "", ""
-    where = f"{attempt.cell + 1} of {attempt.cells}" if attempt.cells else "starting"
+    where = f"{attempt.cell + 1} of {attempt.cells}" if attempt.cells else ""
     return "running", where, minutes_left(attempt, time.monotonic() - attempt.began)
 
 

@@ -1,0 +1,36 @@
+"""benchmarks/lessons.py: what it reports is what was there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import lessons as benchmark
+from helpers.lessons import find
+
+
+def test_shares_are_of_the_seconds_before_each_cell(tmp_path):
+    cells = [
+        nbformat.v4.new_code_cell("", metadata={"papermill": {"duration": seconds}}) for seconds in (1.0, 2.0, 1.0)
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(""), *cells]), tmp_path / "a.ipynb")
+    assert benchmark.shares(tmp_path / "a.ipynb") == [0.0, 0.0, 0.25, 0.75]
+
+
+def test_peak_memory_sees_what_a_child_held():
+    code = "import time; held = bytearray(200_000_000); time.sleep(0.8)"
+    peak = benchmark.peak_memory(lambda: subprocess.run([sys.executable, "-c", code], check=True))
+    assert 200_000_000 < peak < 400_000_000
+
+
+@pytest.mark.slow
+def test_a_lesson_is_measured_at_each_budget(course, monkeypatch):
+    course.add("00_tiny", "held = bytearray(50_000_000)")
+    monkeypatch.setattr(benchmark, "find", lambda: find(course.folder))
+    result = CliRunner().invoke(benchmark.main, ["00"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("00_tiny") == 2 and "GB" in result.output

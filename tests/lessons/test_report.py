@@ -1,0 +1,54 @@
+"""helpers.lessons.report: figures as a person reads them, and an index of everything."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.lessons import Lesson
+from helpers.lessons.attempt import Attempt, Outcome
+from helpers.lessons.report import closing, figure, index, main_figures
+from helpers.lessons.run import Run
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("accuracy_full", 0.91234, "0.912"),
+        ("seconds_full", 12.34, "12.3 s"),
+        ("peak_memory_bytes_full", 1_234_567_890, "1,234.6 MB"),
+        ("trainable_parameters_full", 1_234_567, "1,234,567"),
+        ("holds_full", True, "yes"),
+    ],
+)
+def test_a_figure_has_its_unit(name, value, said):
+    assert figure(name, value) == said
+
+
+@pytest.fixture
+def run(course, tmp_path) -> Run:
+    attempts = []
+    outcomes = [
+        Outcome("done", 3.0, metrics={"losses": [1, 2], **{f"accuracy_{n}": 0.5 for n in "abcdefgh"}}),
+        Outcome("failed", 1.0, 4, "ValueError: <b> & so on"),
+        None,
+    ]
+    for number, outcome in enumerate(outcomes):
+        lesson = Lesson(course.add(f"0{number}_tiny"))
+        attempts.append(Attempt(lesson, {}, tmp_path / "run" / lesson.name, outcome=outcome))
+    return Run(tmp_path / "run", attempts, 1)
+
+
+def test_the_main_figures_are_the_first_single_numbers(run):
+    assert [name for name, _ in main_figures(run.attempts[0])] == [f"accuracy {n}" for n in "abcdef"]
+
+
+def test_the_index_shows_every_lesson_and_escapes_errors(run):
+    text = index(run).read_text()
+    assert "ValueError: &lt;b&gt; &amp; so on" in text and "cell [4]" in text
+    assert "not run" in text and "Is 00_tiny well?" in text
+
+
+def test_the_closing_lines_name_cell_and_error(run):
+    lines = closing(run)
+    assert "01_tiny: FAILED in cell [4]: ValueError: <b> & so on" in lines
+    assert lines[0] == "00_tiny: done in 3 s" and lines[-1] == "02_tiny: not run"
