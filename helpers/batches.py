@@ -1,0 +1,181 @@
+"""From rows of a dataset to padded batches of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from helpers.runtime import UserError
+
+Row = dict[str, Any]
+Batch = dict[str, Tensor]
+
+
+class TokenizedReviews(TorchDataset):
+    """Token ids and labels in memory: `rows[i]` is {"input_ids": [...], "labels": 0}."""
+
+    def __init__(self, input_ids: Sequence[Sequence[int]], labels: Sequence[int]) -> None:
+        if len(input_ids) != len(labels):
+            raise ValueError(f"{len(input_ids)} texts, but {len(labels)} labels.")
+        self.input_ids = [list(ids) for ids in input_ids]
+        self.labels = [int(label) for label in labels]
+
+    @classmethod
+    def from_dataset(cls, dataset: Dataset) -> TokenizedReviews:
+        """Take the columns `input_ids` and `label` of a tokenized `datasets.Dataset`."""
+        return cls(dataset["input_ids"], dataset["label"])
+
+    @property
+    def lengths(self) -> list[int]:
+        """The number of tokens of each row."""
+        return [len(ids) for ids in self.input_ids]
+
+    def select(self, rows: Sequence[int]) -> TokenizedReviews:
+        """The given rows, in the given order."""
+        return TokenizedReviews([self.input_ids[i] for i in rows], [self.labels[i] for i in rows])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Row:
+        return {"input_ids": self.input_ids[index], "labels": self.labels[index]}
+
+
+def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = 256) -> Dataset:
+    """Add the column `input_ids`: `map` hands over a batch of rows, the tokenizer reads their text."""
+
+    def tokenizer_function(examples: dict[str, list]) -> dict[str, list]:
+        ids = tokenizer(examples["text"], truncation=True, max_length=max_length)["input_ids"]
+        return {"input_ids": ids}
+
+    return dataset.map(tokenizer_function, batched=True)
+
+
+def pad(tokenizer: Any) -> Callable[[list[Row]], Batch]:
+    """A collator: rows of different lengths in, one rectangle of tensors out.
+
+    The returned function gives input_ids and attention_mask (batch, seq), where seq is the longest
+    row of this batch, and labels (batch,). Padding is on the right.
+    """
+    pad_id = tokenizer.pad_token_id
+    if pad_id is None:
+        raise UserError("This tokenizer has no padding token; set tokenizer.pad_token first.")
+
+    def collate(rows: list[Row]) -> Batch:
+        ids = [torch.as_tensor(row["input_ids"]) for row in rows]
+        ones = [torch.ones_like(row) for row in ids]
+        return {
+            "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad_id),  # (batch, seq)
+            "attention_mask": pad_sequence(ones, batch_first=True, padding_value=0),  # (batch, seq)
+            "labels": torch.tensor([row["labels"] for row in rows]),  # (batch,)
+        }
+
+    return collate
+
+
+class LengthSampler(Sampler[list[int]]):
+    """Batches of row numbers whose lengths are close, so that little padding is computed.
+
+    With `shuffle`, rows are shuffled, cut into pools of `pool` batches, sorted by length inside each
+    pool, and the batches shuffled again; every pass gives a new order, the same for the same seed.
+    Without it, rows come sorted by length. The one incomplete batch is always the last.
+    `order` holds the row numbers of the latest pass.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        pool: int = 16,
+    ) -> None:
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; it must be at least 1.")
+        self.lengths, self.batch_size = list(lengths), batch_size
+        self.shuffle, self.seed, self.pool = shuffle, seed, pool
+        self.passes = 0
+        self.order: list[int] = []
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.passes)
+        self.passes += 1
+        batches = self._sorted_batches(generator)
+        if self.shuffle:
+            whole = sum(len(batch) == self.batch_size for batch in batches)
+            places = torch.randperm(whole, generator=generator).tolist()
+            batches = [batches[i] for i in places] + batches[whole:]
+        self.order = [row for batch in batches for row in batch]
+        return iter(batches)
+
+    def _sorted_batches(self, generator: torch.Generator) -> list[list[int]]:
+        count, size = len(self.lengths), self.batch_size
+        if self.shuffle:
+            rows, pool = torch.randperm(count, generator=generator).tolist(), size * self.pool
+        else:
+            rows, pool = list(range(count)), max(count, 1)
+        by_length: list[int] = []
+        for start in range(0, count, pool):
+            by_length += sorted(rows[start : start + pool], key=self.lengths.__getitem__)
+        return [by_length[start : start + size] for start in range(0, count, size)]
+
+
+def length_batches(
+    rows: TokenizedReviews,
+    collate: Callable[[list[Row]], Batch],
+    batch_size: int = 32,
+    *,
+    shuffle: bool = True,
+    seed: int = 0,
+) -> DataLoader:
+    """A `DataLoader` of padded batches of similar length; see `LengthSampler` for the order."""
+    sampler = LengthSampler(rows.lengths, batch_size, shuffle=shuffle, seed=seed)
+    # A generator of its own, so that loading batches never moves the global random state (dropout).
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(rows, batch_sampler=sampler, collate_fn=collate, generator=generator)
+
+
+def feature_batches(features: Tensor, labels: Tensor, batch_size: int = 32, *, seed: int = 0) -> DataLoader:
+    """Shuffled batches {"features": (batch, hidden), "labels": (batch,)} of cached features."""
+    rows = [{"features": row, "labels": label} for row, label in zip(features, labels, strict=True)]
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(rows, batch_size=batch_size, shuffle=True, generator=generator)
+
+
+def sample_rows(dataset: Dataset, count: int, seed: int, name: str = "labels") -> Dataset:
+    """`count` rows drawn at random by the seed; a UserError when there are not so many, or under 2."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise UserError(f"{name} is {count!r}; it must be a whole number.")
+    if not 2 <= count <= len(dataset):
+        raise UserError(f"{name} is {count}; choose a number from 2 to {len(dataset)}.")
+    return dataset.shuffle(seed=seed).select(range(count))
+
+
+def split_by_group(dataset: Dataset, column: str, share: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Split so that no value of `column` (a film, say) is on both sides.
+
+    About `share` of the groups, at least one, go to the second part. Raises UserError when the
+    column is missing or holds a single group.
+    """
+    if column not in dataset.column_names:
+        raise UserError(f'There is no column "{column}"; there are {dataset.column_names}.')
+    values = dataset[column]
+    groups = sorted(set(values))
+    if len(groups) < 2:
+        raise UserError(f'Column "{column}" holds {len(groups)} group; a split needs at least 2.')
+    places = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed)).tolist()
+    held = {groups[i] for i in places[: min(max(1, round(share * len(groups))), len(groups) - 1)]}
+    first = [row for row, value in enumerate(values) if value not in held]
+    second = [row for row, value in enumerate(values) if value in held]
+    return dataset.select(first), dataset.select(second)

@@ -1,0 +1,106 @@
+"""A classifier on top of any pretrained body: mean-pooled hidden states and one linear layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """Average the hidden states of the real tokens, leaving padding out.
+
+    hidden: (batch, seq, hidden); attention_mask: (batch, seq), 1 for a real token, 0 for padding.
+    Returns (batch, hidden). A row of padding alone gives zeros.
+    """
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (batch, seq, 1)
+    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+
+
+class MeanPoolClassifier(nn.Module):
+    """A body from `AutoModel` (encoder or decoder) and a linear head on its mean-pooled last layer.
+
+    It returns what every `transformers` classifier returns, so `Trainer` accepts it as it is.
+    """
+
+    def __init__(self, body: nn.Module, num_labels: int = 2) -> None:
+        super().__init__()
+        self.body = body
+        self.config = body.config
+        self.head = nn.Linear(body.config.hidden_size, num_labels)
+        nn.init.normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+
+    def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """What the head reads: (batch, seq) token ids in, (batch, hidden) out."""
+        hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return mean_pool(hidden, attention_mask)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
+    ) -> SequenceClassifierOutput:
+        """Logits of shape (batch, num_labels), and the mean cross-entropy when labels are given."""
+        logits = self.head(self.features(input_ids, attention_mask))
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+class HeadClassifier(nn.Module):
+    """The head of a classifier alone, reading features that a frozen body gave once."""
+
+    def __init__(self, head: nn.Linear) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> SequenceClassifierOutput:
+        """features: (batch, hidden). Returns logits (batch, num_labels) and the mean cross-entropy."""
+        logits = self.head(features)
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def blocks(body: nn.Module) -> nn.ModuleList:
+    """The stack of transformer blocks of a BERT, DistilBERT, Llama or GPT-2 family body."""
+    for path in ("encoder.layer", "transformer.layer", "layers", "h"):
+        try:
+            found = body.get_submodule(path)
+        except AttributeError:
+            continue
+        if isinstance(found, nn.ModuleList):
+            return found
+    raise TypeError(f"No stack of transformer blocks was found in {type(body).__name__}.")
+
+
+def freeze_all_but(model: MeanPoolClassifier, trainable_blocks: int | None) -> MeanPoolClassifier:
+    """Leave only the head and the last `trainable_blocks` blocks trainable; None trains everything.
+
+    0 is "head only", 1 is "last block + head". A final normalisation that follows the last block
+    (Llama's `norm`, GPT-2's `ln_f`) belongs to that block and is trained with it.
+    """
+    model.requires_grad_(trainable_blocks is None)
+    model.head.requires_grad_(True)
+    if trainable_blocks:
+        stack = blocks(model.body)
+        for block in stack[-trainable_blocks:]:
+            block.requires_grad_(True)
+        for name in ("norm", "ln_f"):
+            if hasattr(model.body, name):
+                getattr(model.body, name).requires_grad_(True)
+    return model
+
+
+@torch.inference_mode()
+def cache_features(model: MeanPoolClassifier, batches: object) -> tuple[Tensor, Tensor]:
+    """Run a frozen body once over all batches.
+
+    batches: an iterable of dicts with input_ids, attention_mask (batch, seq) and labels (batch,).
+    Returns features (rows, hidden) and labels (rows,), both in the order of the batches.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    features, labels = [], []
+    for batch in batches:
+        ids, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
+        features.append(model.features(ids, mask))
+        labels.append(batch["labels"].to(device))
+    return torch.cat(features).clone(), torch.cat(labels).clone()
