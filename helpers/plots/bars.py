@@ -1,0 +1,57 @@
+"""Bars: likeliest words, perplexities before and after, shares with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from helpers.intervals import Interval
+from helpers.plots.style import INK, PALETTE, axes
+
+
+def top_words_figure(words: Sequence[tuple[str, float]], sentence: str) -> Figure:
+    """The likeliest words for a blank; words: (word, probability), likeliest first."""
+    figure, plot = axes(6.4, 0.36 * len(words) + 1.1)
+    names = [word for word, _ in words]
+    shares = [share for _, share in words]
+    bars = plot.barh(range(len(words)), shares, color=PALETTE["blue"])
+    plot.bar_label(bars, [f"{share:.0%}" for share in shares], padding=3, color=INK)
+    plot.set_yticks(range(len(words)), names)
+    plot.invert_yaxis()
+    plot.set(xlim=(0, 1.1), xlabel="probability", title=sentence)
+    plot.title.set_wrap(True)
+    return figure
+
+
+def before_after(before: Mapping[str, float], after: Mapping[str, float], quantity: str) -> Figure:
+    """Two bars for each name, on a logarithmic scale with each value written on its bar."""
+    figure, plot = axes(7.4, 3.8)
+    names = list(before)
+    for shift, values, label, colour in (
+        (-0.2, before, "before", PALETTE["grey"]),
+        (0.2, after, "after", PALETTE["orange"]),
+    ):
+        heights = [values[name] for name in names]
+        bars = plot.bar([place + shift for place in range(len(names))], heights, 0.38, label=label, color=colour)
+        plot.bar_label(bars, [f"{height:.3g}" for height in heights], padding=2, fontsize=8, color=INK)
+    plot.set_xticks(range(len(names)), names)
+    plot.set_yscale("log")
+    plot.set_ylabel(quantity)
+    plot.margins(y=0.15)
+    plot.legend(frameon=False)
+    return figure
+
+
+def shares(intervals: Mapping[str, Interval], quantity: str) -> Figure:
+    """One bar for each share, with its interval as a line across its end."""
+    figure, plot = axes(7.0, 0.55 * len(intervals) + 1.2)
+    values = [interval.value for interval in intervals.values()]
+    low = [interval.value - interval.low for interval in intervals.values()]
+    high = [interval.high - interval.value for interval in intervals.values()]
+    places = range(len(values))
+    plot.barh(places, values, xerr=[low, high], color=PALETTE["sky"], ecolor=INK, capsize=4, height=0.6)
+    plot.set_yticks(places, list(intervals))
+    plot.invert_yaxis()
+    plot.set(xlim=(0, 1), xlabel=quantity)
+    return figure

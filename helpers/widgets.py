@@ -1,0 +1,83 @@
+"""Things to move: widgets that show the figures of `helpers.plots` again for each new choice."""
+
+from __future__ import annotations
+
+import base64
+import html
+
+import ipywidgets as widgets
+import torch
+from torch import nn
+
+from helpers.language_models import top_words
+from helpers.plots.attention import attention_map, strongest
+from helpers.plots.bars import top_words_figure
+from helpers.plots.style import png
+
+
+def picture(figure, alt: str) -> str:
+    """The figure as an `<img>` with its alternative text."""
+    data = base64.b64encode(png(figure)).decode()
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def fill_the_blank(model: nn.Module, tokenizer, sentence: str, count: int = 5) -> widgets.VBox:
+    """Type a sentence with ___ and press Enter: the likeliest words for the blank."""
+    text = widgets.Text(
+        value=sentence,
+        description="sentence",
+        continuous_update=False,
+        layout=widgets.Layout(width="95%"),
+    )
+    page = widgets.HTML()
+
+    def draw(_change=None) -> None:
+        try:
+            words = top_words(model, tokenizer, text.value, count)
+        except ValueError as problem:
+            page.value = f"<p>{html.escape(str(problem))}</p>"
+            return
+        alt = "Likeliest words: " + ", ".join(f"{word} {share:.0%}" for word, share in words)
+        page.value = picture(top_words_figure(words, text.value), alt)
+
+    text.observe(draw, names="value")
+    draw()
+    return widgets.VBox([text, page])
+
+
+def attention_browser(model: nn.Module, tokenizer, sentence: str) -> widgets.VBox:
+    """Pick a layer and a head, or type another sentence: the map of that head."""
+    config = model.config
+    layer = widgets.IntSlider(value=0, min=0, max=config.num_hidden_layers - 1, description="layer")
+    head = widgets.IntSlider(value=0, min=0, max=config.num_attention_heads - 1, description="head")
+    text = widgets.Text(
+        value=sentence,
+        description="sentence",
+        continuous_update=False,
+        layout=widgets.Layout(width="95%"),
+    )
+    page = widgets.HTML()
+
+    def draw(_change=None) -> None:
+        tokens, attentions = attention_of(model, tokenizer, text.value)
+        weights = attentions[layer.value][0, head.value]
+        said = [f"{token} looks most at {other}" for token, other, _ in strongest(weights, tokens)]
+        title = f"layer {layer.value}, head {head.value}"
+        page.value = picture(attention_map(weights, tokens, title), f"{title}: {'; '.join(said)}")
+
+    for control in (layer, head, text):
+        control.observe(draw, names="value")
+    draw()
+    return widgets.VBox([text, widgets.HBox([layer, head]), page])
+
+
+@torch.inference_mode()
+def attention_of(model: nn.Module, tokenizer, sentence: str, longest: int = 32):
+    """A sentence's tokens, and per layer its attention weights (1, heads, seq, seq).
+
+    The model has to run with `set_attn_implementation("eager")`, else it returns no weights.
+    """
+    inputs = tokenizer(sentence, return_tensors="pt", truncation=True, max_length=longest, return_token_type_ids=False)
+    device = next(model.parameters()).device
+    outputs = model.eval()(**inputs.to(device), output_attentions=True)
+    return tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist()), outputs.attentions
