@@ -146,11 +146,23 @@ def length_batches(
     return DataLoader(rows, batch_sampler=sampler, collate_fn=collate, generator=generator)
 
 
-def feature_batches(features: Tensor, labels: Tensor, batch_size: int = 32, *, seed: int = 0) -> DataLoader:
-    """Shuffled batches {"features": (batch, hidden), "labels": (batch,)} of cached features."""
-    rows = [{"features": row, "labels": label} for row, label in zip(features, labels, strict=True)]
-    generator = torch.Generator().manual_seed(seed)
-    return DataLoader(rows, batch_size=batch_size, shuffle=True, generator=generator)
+class FeatureBatches:
+    """Shuffled batches {"features": (batch, hidden), "labels": (batch,)} of cached features.
+
+    Every pass gives a new order, the same for the same seed.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, batch_size: int = 64, *, seed: int = 0) -> None:
+        self.features, self.labels, self.batch_size = features, labels, batch_size
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.randperm(len(self.labels), generator=self.generator).to(self.labels.device)
+        for rows in order.split(self.batch_size):
+            yield {"features": self.features[rows], "labels": self.labels[rows]}
 
 
 def sample_rows(dataset: Dataset, count: int, seed: int, name: str = "labels") -> Dataset:

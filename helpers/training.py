@@ -1,24 +1,32 @@
-"""The plain PyTorch training loop, prediction, and what both cost."""
+"""The plain PyTorch training loop, prediction, and accuracy."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import math
 import sys
-import threading
-import time
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from tqdm import tqdm
 
+from helpers.cost import PeakMemory, Stopwatch
 from helpers.runtime import UserError
+
+__all__ = [
+    "History",
+    "PeakMemory",
+    "Stopwatch",
+    "accuracy",
+    "predict",
+    "to_device",
+    "train",
+    "trainable_parameters",
+    "warmup_linear",
+]
 
 
 @dataclass
@@ -32,63 +40,6 @@ class History:
         """The mean of the last few losses (one batch's loss alone is noisy)."""
         tail = self.losses[-last:]
         return sum(tail) / len(tail)
-
-
-class Stopwatch:
-    """`with Stopwatch() as watch: ...` then `watch.seconds` (waits for a GPU to finish)."""
-
-    seconds: float = 0.0
-
-    def __enter__(self) -> Stopwatch:
-        _finish_gpu_work()
-        self._start = time.perf_counter()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _finish_gpu_work()
-        self.seconds = time.perf_counter() - self._start
-
-
-class PeakMemory:
-    """The most memory that a block of code added to this process, in bytes.
-
-    On a CPU a thread reads the resident memory every few milliseconds; memory that earlier work has
-    freed is first handed back to the system, else it would hide what this block needs. On a GPU it
-    is the allocator's own peak. Read `added` (bytes above the start) after the block.
-    """
-
-    added: int = 0
-
-    def __init__(self, every: float = 0.005) -> None:
-        self.every = every
-
-    def __enter__(self) -> PeakMemory:
-        gc.collect()
-        self._gpu = torch.cuda.is_available()
-        if self._gpu:
-            torch.cuda.reset_peak_memory_stats()
-            self._start = torch.cuda.memory_allocated()
-            return self
-        _release_freed_memory()
-        self._process = psutil.Process()
-        self._start = self._peak = self._process.memory_info().rss
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._stop.wait(self.every):
-            self._peak = max(self._peak, self._process.memory_info().rss)
-
-    def __exit__(self, *_: object) -> None:
-        if self._gpu:
-            self.added = torch.cuda.max_memory_allocated() - self._start
-            return
-        self._stop.set()
-        self._thread.join()
-        self._peak = max(self._peak, self._process.memory_info().rss)
-        self.added = self._peak - self._start
 
 
 def train(
@@ -193,16 +144,3 @@ def _finite(loss: float, step: int) -> float:
             "A lower learning rate is the first thing to try."
         )
     return loss
-
-
-def _finish_gpu_work() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _release_freed_memory() -> None:
-    if sys.platform == "linux":
-        try:
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
-        except (OSError, AttributeError):  # another C library: the figure is then a little low
-            return
