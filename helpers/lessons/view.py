@@ -7,6 +7,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -64,7 +65,7 @@ class TableView:
         self.live.stop()
 
     def __call__(self, run: Run) -> None:
-        table = Table("lesson", "", "cell", "left")
+        table = Table("lesson", "", "cell", "left", box=SIMPLE)
         colours = {"done": "green", "failed": "red", "running": "cyan"}
         for attempt in run.attempts:
             status, where, left = state(attempt)
