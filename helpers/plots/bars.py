@@ -47,8 +47,8 @@ def shares(intervals: Mapping[str, Interval], quantity: str) -> Figure:
     """One bar for each share, with its interval as a line across its end."""
     figure, plot = axes(7.0, 0.55 * len(intervals) + 1.2)
     values = [interval.value for interval in intervals.values()]
-    low = [interval.value - interval.low for interval in intervals.values()]
-    high = [interval.high - interval.value for interval in intervals.values()]
+    low = [max(0.0, interval.value - interval.low) for interval in intervals.values()]
+    high = [max(0.0, interval.high - interval.value) for interval in intervals.values()]
     places = range(len(values))
     plot.barh(places, values, xerr=[low, high], color=PALETTE["sky"], ecolor=INK, capsize=4, height=0.6)
     plot.set_yticks(places, list(intervals))

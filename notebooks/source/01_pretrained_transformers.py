@@ -1,0 +1,779 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What does a model know before you train it?
+#
+# Fine-tuning starts from a model that somebody has *pretrained*: it has read a great deal of text and nobody told it
+# the answers. Before changing such a model we open it, run one of its blocks by hand, and measure what it already
+# knows.
+#
+# *About 40 minutes to read, two minutes to run; two processor cores, no network.*
+
+# %% [markdown]
+# **You will be able to**
+#
+# - say what each file in a model's folder is for, load it and save it;
+# - compute an attention head, a whole block and both pretraining losses yourself, and get the library's numbers;
+# - keep pretraining a model on a new kind of text, and measure what it gains and what it loses;
+# - measure what a pretrained model knows that the same model without training does not.
+
+# %% tags=["parameters"]
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
+budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains longer
+seed = 0  # the start of every random draw
+model = ""  # a folder with an encoder of your own (BERT's family); "" takes the track's
+data = ""  # a file of your own with a `text` column, to keep pretraining on; "" takes the recipes
+learning_rate = 5e-4  # of the continued pretraining: low enough to keep most of the old knowledge
+
+# %%
+import math
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
+
+from helpers import catalog, plots
+from helpers.checks import check, hint  # noqa: F401 - hint("01.1") helps when you are stuck
+from helpers.runtime import check_number, start
+
+run = start(track=track, budget=budget, seed=seed)
+check_number("learning_rate", learning_rate, 1e-6, 1e-1)
+pretraining_steps = run.by_budget(quick=4, standard=120, full=600)
+measured_rows = run.by_budget(quick=8, standard=96, full=400)
+facts_asked = run.by_budget(quick=40, standard=400, full=2000)
+
+# %% [markdown]
+# ## 1. A model is a folder
+#
+# On the Hugging Face Hub a model is a folder under version control, and so it is here. `catalog` knows where each
+# folder is; everything after that is the library's own.
+
+# %%
+folder = Path(catalog.model_source("encoder", track, model))
+for path in sorted(folder.iterdir()):
+    print(f"{path.name:28}{path.stat().st_size / 1000:10,.0f} kB")
+
+# %% [markdown]
+# | file | holds |
+# |---|---|
+# | `config.json` | the architecture: how many layers, how wide |
+# | `model.safetensors` | the weights: names and numbers. A pickle could run code when opened, this cannot |
+# | `tokenizer.json`, `tokenizer_config.json` | how text becomes numbers |
+# | `README.md` | the *model card*: training data, results, limits, licence |
+#
+# `from_pretrained` reads the first two and builds the model.
+
+# %%
+encoder = AutoModelForMaskedLM.from_pretrained(folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+decoder = catalog.causal_language_model(track).eval()
+decoder_tokenizer = catalog.tokenizer("decoder", track)
+
+# %% tags=["nbval-check-output"]
+for name, network in (("encoder", encoder), ("decoder", decoder)):
+    config = network.config
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    print(f"{name}: {type(network).__name__}, {weights:,} weights, {config.num_hidden_layers} layers,")
+    print(f"         {config.num_attention_heads} heads, width {config.hidden_size}, {config.vocab_size:,} tokens")
+
+# %% [markdown]
+# **Predict 1.** The encoder has never been told what a review is, what is good or what is bad. It reads "I loved it.
+# The acting was [MASK]." and has to fill the blank. Which kind of word will it put first? And if the review starts
+# with "I hated it"?
+
+# %%
+fill = pipeline("fill-mask", model=encoder, tokenizer=tokenizer, top_k=4)
+for opening in ("I loved it.", "I hated it."):
+    sentence = f"{opening} The acting was {tokenizer.mask_token}."
+    guesses = ", ".join(f"{guess['token_str']} {guess['score']:.0%}" for guess in fill(sentence))
+    print(f"{sentence}\n   {guesses}")
+
+# %%
+write = pipeline("text-generation", model=decoder, tokenizer=decoder_tokenizer)
+text = write("The film tells the story of", max_new_tokens=30, do_sample=False)
+print(text[0]["generated_text"])
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# Two things, separately. Grammar: the words should be ones that *can* stand there. Opinion: do the two lists differ
+# in the right direction? Grammar comes early in pretraining, since every sentence teaches it. Agreement in opinion
+# across a full stop comes late. What you see is where this model stands.
+#
+# </details>
+#
+# A `pipeline` is three steps in one call: tokenizer, model, and turning the numbers back into words. In section 4 we
+# write this generation loop ourselves.
+#
+# `save_pretrained` writes the folder again. Nothing is lost on the way, to the last bit:
+
+# %% tags=["nbval-check-output"]
+from tempfile import TemporaryDirectory
+
+with TemporaryDirectory() as copy:
+    encoder.save_pretrained(copy)
+    tokenizer.save_pretrained(copy)
+    again = AutoModelForMaskedLM.from_pretrained(copy)
+    print(sorted(path.name for path in Path(copy).iterdir()))
+same = all(torch.equal(a, b) for a, b in zip(encoder.parameters(), again.parameters(), strict=True))
+print("same weights, to the bit:", same)
+assert same
+
+# %% [markdown]
+# **Sharing** a model means sending that folder: `push_to_hub("your-name/your-model")` uploads what `save_pretrained`
+# writes. Whoever loads it knows only what the card tells them, so the card is part of the model: what it was trained
+# on, how it was measured, what it must not be used for, its licence.
+#
+# A dataset is a folder with a card too, read by `load_dataset`; a metric is a module, read by `evaluate.load`, so
+# that everybody counts in the same way.
+
+# %%
+import evaluate
+from datasets import load_dataset
+
+reviews = load_dataset(str(catalog.MICROWORLD), "reviews")
+print({part: rows.num_rows for part, rows in reviews.items()}, reviews["train"].features["label"])
+print(reviews["train"][0]["text"])
+metric = evaluate.load(str(catalog.ROOT / "helpers" / "metrics" / "accuracy_with_interval"))
+print(metric.compute(predictions=[1, 0, 1, 1], references=[1, 0, 0, 1]))
+
+# %% [markdown]
+# ## 2. Text becomes a rectangle of numbers
+#
+# A tokenizer cuts text into pieces from a fixed list. Frequent words are one piece; rare ones are spelt from several.
+
+# %% tags=["nbval-check-output"]
+sentence = "The acting was wonderful, but I would not recommend it."
+ids = tokenizer(sentence)["input_ids"]
+print(tokenizer.convert_ids_to_tokens(ids))
+print(ids)
+print(tokenizer.decode(ids, skip_special_tokens=True))
+
+# %% [markdown]
+# Sentences differ in length, a tensor does not. So shorter rows are filled with a padding token, and the
+# `attention_mask` says which tokens are real: 1 for text, 0 for padding.
+
+# %% tags=["nbval-check-output"]
+batch = tokenizer(["Not bad.", sentence], padding=True, return_tensors="pt", return_token_type_ids=False)
+for name, tensor in batch.items():
+    print(f"{name} {tuple(tensor.shape)}  # (batch, seq)")
+    print(tensor)
+
+# %% [markdown]
+# **Predict 2.** "Not bad." goes through the model once alone and once beside the longer sentence, padded. Are its
+# logits the same? And if we forget the mask?
+
+# %% tags=["nbval-check-output"]
+alone = tokenizer("Not bad.", return_tensors="pt", return_token_type_ids=False)
+words = alone["input_ids"].shape[1]
+with torch.inference_mode():
+    by_itself = encoder(**alone).logits[0]  # (seq, vocab)
+    with_mask = encoder(**batch).logits[0, :words]
+    without_mask = encoder(input_ids=batch["input_ids"]).logits[0, :words]
+difference_padding = (by_itself - with_mask).abs().max().item()
+difference_no_mask = (by_itself - without_mask).abs().max().item()
+print("with the mask, the same to 1e-4:   ", difference_padding < 1e-4)
+print("without it, the same to 1e-4:      ", difference_no_mask < 1e-4)
+assert difference_padding < 1e-4 < difference_no_mask
+
+# %% [markdown]
+# <details><summary>Why</summary>
+#
+# The mask gives padding an attention weight of zero, so a sentence never notices its neighbours; what is left is
+# rounding, since sums over longer rows are added in another order. Without the mask the words attend to padding, and
+# the answer depends on whoever happens to share the batch: an error that raises no exception and only makes results a
+# little worse.
+#
+# </details>
+#
+# ## 3. Inside: attention, by hand
+#
+# Both models turn each token into a vector and let the vectors exchange information. They differ in who may look at
+# whom.
+#
+# **Predict 3.** We change only the *last* word of a sentence. For which positions does the vector change in the
+# encoder? In the decoder?
+
+
+# %% tags=["nbval-check-output"]
+def changed_positions(network, one, other):
+    """True for each position whose last hidden vector differs between two inputs of equal length."""
+    with torch.inference_mode():
+        first = network(input_ids=one, output_hidden_states=True).hidden_states[-1][0]  # (seq, hidden)
+        second = network(input_ids=other, output_hidden_states=True).hidden_states[-1][0]
+    return ((first - second).abs().amax(dim=-1) > 1e-4).tolist()
+
+
+ids = decoder_tokenizer("The acting was wonderful", return_tensors="pt")["input_ids"] % tokenizer.vocab_size
+other = ids.clone()
+other[0, -1] = 10 if ids[0, -1] != 10 else 11
+seen_by_encoder = changed_positions(encoder, ids, other)
+seen_by_decoder = changed_positions(decoder, ids, other)
+print("encoder:", seen_by_encoder)
+print("decoder:", seen_by_decoder)
+assert all(seen_by_encoder)
+assert seen_by_decoder == [False] * (len(seen_by_decoder) - 1) + [True]
+
+# %% [markdown]
+# <details><summary>Why</summary>
+#
+# In the encoder every token sees the whole sentence, on both sides: good for understanding a finished text. In the
+# decoder a token sees only what stands before it, so the past never changes when a word is added: good for writing,
+# one word after the other, and it cannot cheat when it is trained to predict the next one.
+#
+# </details>
+#
+# Each token asks a *query*, offers a *key*, and carries a *value*. Its weights are a softmax over how well its query
+# matches each key; its new vector is the weighted mean of the values (Vaswani et al. 2017, equation 1):
+#
+# $$\text{attention}(Q, K, V) = \text{softmax}\left(\frac{Q K^\top}{\sqrt{d}}\right) V$$
+
+
+# %%
+def attention_head(hidden, query, key, value):
+    """One head. hidden: (seq, hidden); the rest: functions to (seq, d). Gives (seq, d) and (seq, seq)."""
+    q, k, v = query(hidden), key(hidden), value(hidden)  # (seq, d) each
+    scores = q @ k.T / math.sqrt(q.shape[-1])  # (seq, seq): row asks, column answers
+    weights = scores.softmax(dim=-1)
+    return weights @ v, weights
+
+
+# %% [markdown]
+# The library keeps the heads of a layer side by side in one matrix: head $h$ owns rows $h d$ to $(h + 1) d$. We cut
+# out one head, and ask the model for its own weights.
+
+# %%
+encoder.set_attn_implementation("eager")  # the only form that returns the weights
+inputs = tokenizer(sentence, return_tensors="pt", return_token_type_ids=False)
+with torch.inference_mode():
+    outputs = encoder(**inputs, output_hidden_states=True, output_attentions=True)
+hidden = outputs.hidden_states[0][0]  # (seq, hidden), what block 0 reads
+block = encoder.base_model.encoder.layer[0]
+heads, width = encoder.config.num_attention_heads, encoder.config.hidden_size
+d = width // heads
+
+
+# %% tags=["nbval-check-output"]
+def one_head(linear, head):
+    """The part of a layer's projection that belongs to one head."""
+    rows = slice(head * d, (head + 1) * d)
+    return lambda x: x @ linear.weight[rows].T + linear.bias[rows]
+
+
+attention = block.attention.self
+with torch.inference_mode():
+    parts = [one_head(linear, 1) for linear in (attention.query, attention.key, attention.value)]
+    context, weights = attention_head(hidden, *parts)
+difference_attention_head = (weights - outputs.attentions[0][0, 1]).abs().max().item()
+print(tuple(weights.shape), "our weights are the library's to 1e-5:", difference_attention_head < 1e-5)
+assert difference_attention_head < 1e-5
+
+# %% [markdown]
+# A *block* is all heads together, then a small network for each token on its own. Both parts add their result to what
+# came in (a *residual*), and a layer norm keeps the size of the numbers in check. That is all there is; a model is
+# these blocks in a row.
+
+
+# %%
+from torch import nn
+
+
+def whole_block(hidden, block):
+    """One BERT block without dropout: (seq, hidden) in, (seq, hidden) out."""
+    projections = block.attention.self
+    every = []
+    for head in range(heads):
+        parts = [one_head(linear, head) for linear in (projections.query, projections.key, projections.value)]
+        every.append(attention_head(hidden, *parts)[0])  # (seq, d)
+    mixed = block.attention.output.dense(torch.cat(every, dim=-1))  # (seq, hidden)
+    hidden = block.attention.output.LayerNorm(hidden + mixed)
+    wide = nn.functional.gelu(block.intermediate.dense(hidden))  # (seq, intermediate)
+    return block.output.LayerNorm(hidden + block.output.dense(wide))
+
+
+# %% tags=["nbval-check-output"]
+with torch.inference_mode():
+    ours = whole_block(hidden, block)
+difference_block = (ours - outputs.hidden_states[1][0]).abs().max().item()
+print(tuple(ours.shape), "our block is the library's to 1e-5:", difference_block < 1e-5)
+assert difference_block < 1e-5
+
+# %% [markdown]
+# ### What the heads look at
+#
+# Each small square is one head: rows are tokens that look, columns tokens that are looked at, bright means much.
+# **Predict 4.** Will the heads be alike? Which patterns do you expect?
+
+# %%
+tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+grid = plots.attention_grid(outputs.attentions, tokens)
+plots.show(
+    grid,
+    alt=f"A grid of {len(outputs.attentions)} layers by {heads} heads: attention maps of one sentence, "
+    "some spread evenly, some with bright diagonals or bright columns.",
+)
+
+# %% [markdown]
+# <details><summary>What to look for</summary>
+#
+# A bright line beside the diagonal: a head that looks at the neighbour. A bright column: one token that everybody
+# looks at, often punctuation or a special token, a place to look when there is nothing to find. An even grey: a head
+# that averages. Attention shows where information *may* flow, not why the model decides as it does.
+#
+# </details>
+
+# %% [markdown]
+# One head, large, and below it the same figure to move: pick a layer and a head, or type a sentence of your own. (In
+# a page without Python you see only the first.)
+
+# %%
+from helpers import widgets
+
+layer, head = 1, 1
+chosen = outputs.attentions[layer][0, head]
+most = "; ".join(f"{token} looks at {seen}" for token, seen, _ in plots.strongest(chosen, tokens))
+figure = plots.attention_map(chosen, tokens, f"layer {layer}, head {head}")
+plots.show(figure, alt=f"Attention map of layer {layer}, head {head}. Strongest per row: {most}.")
+widgets.attention_browser(encoder, tokenizer, sentence)
+
+# %% [markdown]
+# And the blank from section 1, for any sentence: write `___` where the model should guess. The figure above the
+# widget is its first picture.
+
+# %%
+blank = "The music was ___ and the story was dull."
+guesses = widgets.top_words(encoder, tokenizer, blank)
+said = ", ".join(f"{word} {share:.0%}" for word, share in guesses)
+plots.show(plots.top_words_figure(guesses, blank), alt=f"Bars: the likeliest words for the blank are {said}.")
+widgets.fill_the_blank(encoder, tokenizer, blank)
+
+# %% [markdown]
+# ### Exercise 01.1: no looking ahead
+#
+# Turn attention scores into a *decoder's* weights: no token may look at a later one, and each row still sums to 1.
+
+
+# %% tags=["exercise"]
+def causal_weights(scores):
+    """scores: (seq, seq). Returns weights (seq, seq), zero above the diagonal, rows summing to 1."""
+    return ...
+
+
+check("01.1", causal_weights)
+# hint("01.1")
+
+
+# %% tags=["solution"]
+def causal_weights(scores):
+    """scores: (seq, seq). Returns weights (seq, seq), zero above the diagonal, rows summing to 1."""
+    allowed = torch.ones_like(scores).tril()
+    return scores.masked_fill(allowed == 0, -math.inf).softmax(dim=-1)
+
+
+check("01.1", causal_weights)
+
+# %% [markdown]
+# ### Exercise 01.2: find the bug
+#
+# A colleague builds a review encoder from PyTorch's own block. It runs, the shapes are right, the loss even falls a
+# little. But something is wrong with who looks at whom.
+
+
+# %%
+def build_block(hidden, heads):
+    return nn.TransformerEncoderLayer(hidden, heads, dim_feedforward=64, dropout=0.0)
+
+
+torch.manual_seed(0)
+suspect = build_block(32, 4).eval()
+three_reviews = torch.randn(3, 6, 32)  # (batch, seq, hidden)
+with torch.inference_mode():
+    together, alone = suspect(three_reviews), suspect(three_reviews[:1])
+print("shape:", tuple(together.shape))
+print("review 0 is the same alone and beside two others:", torch.allclose(together[0], alone[0], atol=1e-4))
+
+# %% [markdown]
+# The second line should say True, as in section 2. Mend `build_block`; `check` tries it on reviews alone, together,
+# and with one word changed.
+
+
+# %% tags=["exercise"]
+def mended_block(hidden, heads):
+    """A block for (batch, seq, hidden) in which words of one review look at each other, and at no one else."""
+    return ...
+
+
+check("01.2", mended_block)
+
+
+# %% tags=["solution"]
+def mended_block(hidden, heads):
+    """A block for (batch, seq, hidden) in which words of one review look at each other, and at no one else."""
+    # Without batch_first the layer reads (seq, batch, hidden): attention runs across reviews, not words.
+    return nn.TransformerEncoderLayer(hidden, heads, dim_feedforward=64, dropout=0.0, batch_first=True)
+
+
+check("01.2", mended_block)
+
+# %% [markdown]
+# ## 4. What it was trained to do
+#
+# Nobody labelled the pretraining text: the text is its own answer. That is *self-supervised* learning. The encoder's
+# task is to restore hidden tokens. Of every hundred, fifteen are chosen; of these 80 % become `[MASK]`, 10 % another
+# token, 10 % stay as they are (Devlin et al. 2019).
+
+
+# %%
+def mask_tokens(input_ids, special, *, mask_id, vocab_size, rate=0.15, generator=None):
+    """Hide some tokens: returns what the model reads, and the labels it must restore (-100: none)."""
+    draw = torch.rand(input_ids.shape, generator=generator)
+    chosen = (draw < rate) & ~special.bool()  # (batch, seq)
+    labels = input_ids.masked_fill(~chosen, IGNORED)
+    fate = torch.rand(input_ids.shape, generator=generator)
+    random_ids = torch.randint(vocab_size, input_ids.shape, generator=generator)
+    masked = input_ids.masked_fill(chosen & (fate < 0.8), mask_id)
+    masked = torch.where(chosen & (fate >= 0.9), random_ids, masked)
+    return masked, labels
+
+
+IGNORED = -100  # the label that a loss leaves out
+
+# %% [markdown]
+# Why not always `[MASK]`? No text that the model will be used on contains it; a word that may be wrong, or right,
+# keeps it attentive to all.
+
+# %% tags=["nbval-check-output"]
+corpus = catalog.dataset("corpus", track, data, seed)
+texts = corpus["validation"]["text"][:64]
+rows = tokenizer(
+    texts, padding=True, truncation=True, max_length=128, return_tensors="pt", return_special_tokens_mask=True
+)
+ids, special = rows["input_ids"], rows["special_tokens_mask"]
+draws = torch.Generator().manual_seed(seed)
+sizes = {"mask_id": tokenizer.mask_token_id, "vocab_size": tokenizer.vocab_size}
+masked, labels = mask_tokens(ids, special, **sizes, generator=draws)
+print(tokenizer.decode(ids[0, 1:20]))
+print(tokenizer.decode(masked[0, 1:20]))
+
+# %%
+chosen = labels != IGNORED
+share_chosen = (chosen.sum() / (special == 0).sum()).item()
+share_masked = (masked[chosen] == tokenizer.mask_token_id).float().mean().item()
+print(f"chosen {share_chosen:.0%} of the real tokens; of these {share_masked:.0%} became {tokenizer.mask_token}")
+assert 0.10 < share_chosen < 0.20 and 0.7 < share_masked < 0.9
+
+# %% [markdown]
+# The loss is the cross-entropy over the hidden tokens alone: how improbable did the model find the token that really
+# stood there? We compute it by hand and ask the model for its own.
+
+
+# %%
+def masked_loss(logits, labels):
+    """Mean cross-entropy over the hidden tokens. logits: (batch, seq, vocab); labels: (batch, seq)."""
+    hidden = labels != IGNORED  # (batch, seq)
+    log_probabilities = logits[hidden].log_softmax(dim=-1)  # (hidden tokens, vocab)
+    right = log_probabilities.gather(-1, labels[hidden].unsqueeze(-1))
+    return -right.mean()
+
+
+# %% tags=["nbval-check-output"]
+with torch.inference_mode():
+    outputs = encoder(input_ids=masked, attention_mask=rows["attention_mask"], labels=labels)
+    ours = masked_loss(outputs.logits, labels)
+difference_masked_loss = (ours - outputs.loss).abs().item()
+print("our masked loss is the model's to 1e-5:", difference_masked_loss < 1e-5)
+assert difference_masked_loss < 1e-5
+
+# %% [markdown]
+# The decoder's task is simpler to say: at each place, predict the next token. The labels are the text itself, moved
+# one place to the left.
+
+
+# %%
+def shift_labels(labels):
+    """The label of each position is the next token; the last position has none. (batch, seq) to the same."""
+    shifted = torch.full_like(labels, IGNORED)
+    shifted[:, :-1] = labels[:, 1:]
+    return shifted
+
+
+def next_token_loss(logits, labels):
+    """Mean cross-entropy of each next token. logits: (batch, seq, vocab); labels: (batch, seq), not shifted."""
+    return masked_loss(logits, shift_labels(labels))
+
+
+# %% tags=["nbval-check-output"]
+from helpers.language_models import blocks_of_text
+
+rows_general = blocks_of_text(decoder_tokenizer, texts, length=64)  # (rows, 64)
+with torch.inference_mode():
+    outputs = decoder(input_ids=rows_general, labels=rows_general)
+    ours = next_token_loss(outputs.logits, rows_general)
+difference_next_token_loss = (ours - outputs.loss).abs().item()
+print(rows_general[0, :6].tolist(), "are read, with the labels", shift_labels(rows_general)[0, :6].tolist())
+print("our next-token loss is the model's to 1e-5:", difference_next_token_loss < 1e-5)
+assert difference_next_token_loss < 1e-5
+
+# %% [markdown]
+# A loss in nats is hard to feel. Its exponential, the *perplexity*, is easier: between how many equally likely tokens
+# does the model feel torn? Below it stands beside two baselines: the same architecture with random weights, and a
+# guess that finds all tokens equally likely.
+
+# %%
+from helpers.language_models import mean_next_token_loss
+
+
+def perplexity(mean_loss):
+    """Between how many equally likely tokens the model is torn: exp of the mean loss in nats."""
+    return math.exp(mean_loss)
+
+
+untrained = catalog.random_like("decoder", track).eval()
+perplexity_pretrained = perplexity(mean_next_token_loss(decoder, rows_general))
+perplexity_random = perplexity(mean_next_token_loss(untrained, rows_general))
+print(f"pretrained {perplexity_pretrained:,.1f}, random weights {perplexity_random:,.0f}, ", end="")
+print(f"all tokens equally likely {decoder.config.vocab_size:,}")
+assert perplexity_pretrained < perplexity_random / 2
+
+# %% [markdown]
+# Predicting the next token, again and again, is writing. `generate` does this too, and faster, since it remembers
+# keys and values; the tokens are the same.
+
+
+# %%
+@torch.inference_mode()
+def greedy(model, input_ids, max_new_tokens, end_id=None):
+    """Append the likeliest next token again and again. input_ids: (1, seq); returns (1, longer)."""
+    for _ in range(max_new_tokens):
+        logits = model(input_ids=input_ids).logits[:, -1]  # (1, vocab)
+        best = logits.argmax(dim=-1, keepdim=True)  # (1, 1)
+        input_ids = torch.cat([input_ids, best], dim=1)
+        if end_id is not None and best.item() == end_id:
+            break
+    return input_ids
+
+
+# %% tags=["nbval-check-output"]
+prompt = decoder_tokenizer("The director of", return_tensors="pt")["input_ids"]
+ours = greedy(decoder, prompt, max_new_tokens=20, end_id=decoder.generation_config.eos_token_id)
+theirs = decoder.generate(prompt, max_new_tokens=20, do_sample=False)
+print(decoder_tokenizer.decode(ours[0], skip_special_tokens=True))
+print("the same tokens as generate:", torch.equal(ours, theirs))
+assert torch.equal(ours, theirs)
+
+# %% [markdown]
+# ### Exercise 01.3: perplexity without the padding
+#
+# You have the loss of each token of a padded batch. Give the perplexity over the real tokens. (Two things can go
+# wrong; `check` knows both.)
+
+
+# %% tags=["exercise"]
+def padded_perplexity(losses, attention_mask):
+    """losses, attention_mask: (batch, seq). Returns one number."""
+    return ...
+
+
+check("01.3", padded_perplexity)
+
+
+# %% tags=["solution"]
+def padded_perplexity(losses, attention_mask):
+    """losses, attention_mask: (batch, seq). Returns one number."""
+    mean_loss = (losses * attention_mask).sum() / attention_mask.sum()
+    return math.exp(mean_loss)
+
+
+check("01.3", padded_perplexity)
+
+# %% [markdown]
+# ## 5. Keep pretraining on a new kind of text
+#
+# The model knows films, reviews, news. It has never read what stands in the split `newcomer`. *Self-supervised
+# fine-tuning* is the same task as before on this new text: no labels, only more reading.
+
+# %%
+newcomer = corpus["newcomer"]["text"]
+print(newcomer[0])
+held_out = max(1, len(newcomer) // 5)  # one text in five is only ever measured
+train_rows = blocks_of_text(decoder_tokenizer, newcomer[held_out:], length=64)
+measured = {"newcomer": blocks_of_text(decoder_tokenizer, newcomer[:held_out], length=64)}
+for domain in sorted(set(corpus["validation"]["domain"])):
+    own = corpus["validation"].filter(lambda row, domain=domain: row["domain"] == domain)["text"]
+    measured[domain] = blocks_of_text(decoder_tokenizer, own, length=64)
+measured = {domain: rows[:measured_rows] for domain, rows in measured.items()}
+
+
+# %%
+def perplexities(network):
+    """The perplexity on each domain's held-out rows."""
+    return {domain: perplexity(mean_next_token_loss(network, rows)) for domain, rows in measured.items()}
+
+
+def on_the_old(table):
+    """The geometric mean over the domains that the model knew before."""
+    logarithms = [math.log(value) for domain, value in table.items() if domain != "newcomer"]
+    return math.exp(sum(logarithms) / len(logarithms))
+
+
+before = perplexities(decoder)
+print({domain: round(value, 1) for domain, value in before.items()})
+
+# %% [markdown]
+# **Predict 5.** After a minute of reading only the new texts: what happens to the perplexity on them? And on the
+# texts the model knew before: better, the same, worse?
+
+# %%
+from tqdm import tqdm
+
+student = catalog.causal_language_model(track)  # a fresh copy: `decoder` stays as it was
+optimizer = torch.optim.AdamW(student.parameters(), lr=learning_rate)
+draws = torch.Generator().manual_seed(seed)
+losses = []
+student.train()
+for _ in tqdm(range(pretraining_steps), desc="reading", leave=False):
+    batch = train_rows[torch.randint(len(train_rows), (16,), generator=draws)]  # (16, 64)
+    loss = next_token_loss(student(input_ids=batch).logits, batch)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    losses.append(loss.item())
+
+# %%
+after = perplexities(student)
+print(f"on the new texts: {before['newcomer']:8.1f} before, {after['newcomer']:8.1f} after")
+print(f"on the old ones:  {on_the_old(before):8.1f} before, {on_the_old(after):8.1f} after (geometric mean)")
+said = "; ".join(f"{domain} {before[domain]:.3g} before, {after[domain]:.3g} after" for domain in before)
+figure = plots.before_after(before, after, "perplexity (logarithmic)")
+plots.show(figure, alt=f"Perplexity per domain before and after reading the new texts: {said}.")
+assert after["newcomer"] < before["newcomer"]
+
+# %% [markdown]
+# <details><summary>What happened, and why</summary>
+#
+# The new texts became far more predictable after a few thousand short rows, with no label anywhere. The old ones can
+# only get worse: no step was taken for them, and all weights are shared. How much worse depends on the learning rate
+# and on how many steps: try 10 times either way at the top of this notebook. Lesson 03 calls this *forgetting* and
+# mends it.
+#
+# </details>
+#
+# ## 6. What does it know?
+#
+# To predict the next word of "The director of this film is", grammar is not enough. So pretraining leaves facts in
+# the weights. We ask for them: does the model, writing greedily, complete the sentence exactly?
+
+# %%
+facts = catalog.dataset("facts", track)
+facts = next(iter(facts.values())).shuffle(seed=seed)
+print({kind: facts["known"].count(kind) for kind in sorted(set(facts["known"]))})
+for row in facts.select(range(3)):
+    print(f"{row['prompt']} -> {row['answer']}   ({row['known']})")
+
+# %% [markdown]
+# One pass tells it for a whole batch: greedy writing gives the answer exactly when, with the right words before it,
+# *each* token of the answer is the likeliest.
+
+# %%
+from helpers.language_models import completion_batch
+
+
+def recalled(logits, labels):
+    """Which rows greedy writing would complete exactly: (batch,)."""
+    labels = shift_labels(labels)
+    right = logits.argmax(dim=-1) == labels  # (batch, seq)
+    return (right | (labels == IGNORED)).all(dim=-1)
+
+
+@torch.inference_mode()
+def count_recalled(network, rows):
+    """How many facts the model completes exactly."""
+    batch = completion_batch(decoder_tokenizer, rows["prompt"], rows["answer"])
+    logits = network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return int(recalled(logits, batch["labels"]).sum())
+
+
+# %% [markdown]
+# **Predict 6.** Three rows: the pretrained model on facts its reading held; the same architecture with random weights
+# on the same facts; the pretrained model on facts of the same kinds that it never read. What share does each get?
+
+# %%
+from helpers.intervals import wilson
+
+read = facts.filter(lambda row: row["known"] != "untold")
+read = read.select(range(min(facts_asked, len(read))))
+unread = facts.filter(lambda row: row["known"] == "untold")
+unread = unread.select(range(min(facts_asked, len(unread))))
+asked = {
+    "pretrained": (decoder, read),
+    "random weights": (untrained, read),
+    "pretrained, never read": (decoder, unread),
+}
+results = {name: wilson(count_recalled(network, rows), len(rows)) for name, (network, rows) in asked.items()}
+for name, share in results.items():
+    print(f"{name:24}{share}  of {len(asked[name][1])}")
+
+# %%
+said = "; ".join(f"{name} {share}" for name, share in results.items())
+plots.show(plots.shares(results, "facts completed exactly (95 % interval)"), alt=f"Facts completed exactly: {said}.")
+if budget != "quick":
+    assert results["pretrained"].low > results["random weights"].high
+
+# %% [markdown]
+# <details><summary>What the three rows say</summary>
+#
+# Random weights know nothing: architecture is not knowledge. What was read often, in many wordings, is recalled. What
+# was never read is not, and yet the model
+# *answers*: it writes a name as fluently as before. Lesson 04 counts such made-up answers. The brackets are 95 %
+# intervals: when two do not overlap, chance is a poor explanation.
+#
+# </details>
+
+# %%
+from helpers.record import record
+
+saved = record(
+    "01_pretrained_transformers",
+    {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "learning_rate": learning_rate},
+    perplexity_pretrained=perplexity_pretrained,
+    perplexity_random=perplexity_random,
+    perplexity_before_general=on_the_old(before),
+    perplexity_after_general=on_the_old(after),
+    perplexity_before_newcomer=before["newcomer"],
+    perplexity_after_newcomer=after["newcomer"],
+    facts_recalled_pretrained=results["pretrained"].value,
+    facts_recalled_random=results["random weights"].value,
+    facts_recalled_never_read=results["pretrained, never read"].value,
+    difference_padding=difference_padding,
+    difference_attention_head=difference_attention_head,
+    difference_block=difference_block,
+    difference_masked_loss=difference_masked_loss,
+    difference_next_token_loss=difference_next_token_loss,
+    losses_newcomer=losses,
+)
+print(f"saved: {saved.name}")
+
+# %% [markdown]
+# ## Recap
+#
+# 1. A transformer block is attention, a small network, two residuals and two norms: forty lines of ours give the
+#    library's numbers (*section 3, `whole_block`*).
+# 2. Both pretraining tasks take their labels from the text itself (*section 4, `mask_tokens` and `shift_labels`*),
+#    and reading on makes new text predictable, at a price on the old (*section 5, the figure*).
+# 3. Pretraining puts facts into weights that random weights lack (*section 6, the bars*).
+
+# %% [markdown]
+# ## Next
+#
+# From here on the pieces you wrote come from `helpers.language_models`, word for word. In [lesson
+# 02](02_full_vs_last_layer.ipynb) the pretrained encoder meets its first labels: how much of it must be trained?
