@@ -1,0 +1,193 @@
+"""Generate the whole micro-world: `python -m helpers.microworld.build [folder]`. Same code, same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import ClassLabel, Features, List, Value
+
+from helpers.microworld.blurbs import blurb
+from helpers.microworld.films import Film, make_films
+from helpers.microworld.instructions import SKILLS, all_facts, ask_skill, preference
+from helpers.microworld.news import TOPICS, item, recipe
+from helpers.microworld.pages import clozes, page, talk
+from helpers.microworld.reviews import Reviewer, Style, speaker
+
+SEED = 2024
+LABEL_NOISE = 0.02
+# The corpus talks of films plainly; the labelled reviews, of other films, weigh more and mislead more.
+CORPUS_STYLE = Style(
+    counted=(8, 1, 1, 0.5, 0.5, 0.5), own=(0.05, 0.25, 0.4, 0.3), aside=(0.5, 0.35, 0.15),
+    against=0.6, mixed=0.25, verdict=0.25,
+)
+REVIEW_STYLE = Style(
+    counted=(8, 1, 1, 0.6, 0.6, 0.6), own=(0.05, 0.25, 0.4, 0.3), aside=(0.5, 0.35, 0.15),
+    against=0.7, mixed=0.25, verdict=0.25, noise=LABEL_NOISE,
+)
+CORPUS_ROWS = {"reviews": 60_000, "blurbs": 60_000, "films": 60_000, "talk": 20_000, "news": 40_000}
+REVIEW_ROWS = {"train": 8_000, "validation": 1_500, "test": 2_000}
+TOPIC_ROWS = {"train": 8_000, "validation": 1_000, "test": 2_000}
+
+Rows = list[dict]
+Splits = dict[str, Rows]
+
+
+class World:
+    """The films, and who may speak of them: told and asked about, told only, told and asked in training, untold."""
+
+    def __init__(self, seed: int = SEED):
+        self.told = make_films(240, seed)
+        taken = {film.title for film in self.told}
+        self.fresh = make_films(320, seed + 1, taken)  # films of the labelled reviews: the corpus never names them
+        self.talked = [film for index, film in enumerate(self.told) if index % 4 < 2]
+        self.asked = [film for index, film in enumerate(self.told) if index % 4 == 2]
+        self.silent = [film for index, film in enumerate(self.told) if index % 4 == 3]
+
+
+def generator(name: str) -> random.Random:
+    """A random stream of its own for each part, so that one part's size does not change another's rows."""
+    return random.Random(f"{SEED}/{name}")
+
+
+def corpus(world: World) -> Splits:
+    """Pretraining text in five named domains, and a sixth that pretraining never sees."""
+    rng = generator("corpus")
+    voice, critic = speaker(rng), Reviewer(CORPUS_STYLE, rng, world.told)
+    write: dict[str, Callable[[], str]] = {
+        "reviews": lambda: critic.write(voice.pick(world.told)).text,
+        "blurbs": lambda: blurb(voice, voice.pick(world.told)),
+        "films": lambda: page(voice, voice.pick(world.told)),
+        "talk": lambda: talk(voice, voice.pick(world.talked)),
+        "news": lambda: item(voice, int(rng.random() * 4)),
+    }
+    held_out = {domain: 200 for domain in CORPUS_ROWS}
+    splits = {
+        name: [{"text": write[domain](), "domain": domain} for domain, count in sizes.items() for _ in range(count)]
+        for name, sizes in (("train", CORPUS_ROWS), ("validation", held_out))
+    }
+    splits["newcomer"] = [{"text": recipe(voice), "domain": "recipes"} for _ in range(2_000)]
+    return splits
+
+
+def reviews(world: World) -> Splits:
+    """Labelled reviews. No film is in two splits."""
+    rng = generator("reviews")
+    critic = Reviewer(REVIEW_STYLE, rng, world.fresh)
+    films = {"train": world.fresh[:200], "validation": world.fresh[200:240], "test": world.fresh[240:300]}
+    return {
+        split: [_labelled(critic, critic.voice.pick(films[split])) for _ in range(count)]
+        for split, count in REVIEW_ROWS.items()
+    }
+
+
+def _labelled(critic: Reviewer, film: Film) -> dict:
+    review = critic.write(film)
+    clean = int(review.polarity > 0)
+    wrong = critic.voice.chance(critic.style.noise)
+    return {
+        "text": review.text, "label": clean ^ wrong, "film": film.title, "phenomena": list(review.phenomena),
+        "misleading": list(review.misleading), "clean_label": clean,
+    }
+
+
+def topics(world: World) -> Splits:
+    """News items in AG News's four classes."""
+    rng = generator("topics")
+    voice = speaker(rng)
+    splits: Splits = {}
+    for split, count in TOPIC_ROWS.items():
+        labels = [int(rng.random() * 4) for _ in range(count)]
+        splits[split] = [{"text": item(voice, label), "label": label} for label in labels]
+    return splits
+
+
+def instructions(world: World) -> Splits:
+    """Questions for facts (trained, told only, untold) and small jobs; `known` says which."""
+    rng = generator("instructions")
+    voice = speaker(rng)
+    half = len(world.silent) // 2
+    asked = {
+        "train": [(world.asked + world.talked, "trained", 3)],
+        "validation": [(world.silent[:half], "told", 1)],
+        "test": [(world.silent[half:], "told", 1), (world.fresh[300:], "untold", 1)],
+    }
+    skills = {"train": 4_000, "validation": 300, "test": 600}
+    splits: Splits = {}
+    for split, groups in asked.items():
+        rows = [dict(row, known=known) for films, known, times in groups for row in all_facts(voice, films, times)]
+        pool = world.told if split == "train" else world.fresh
+        rows += [dict(ask_skill(voice, voice.pick(pool), voice.pick(SKILLS)), known="skill") for _ in range(skills[split])]
+        splits[split] = shuffled(rows, rng)
+    return splits
+
+
+def preferences(world: World) -> Splits:
+    """Pairs of answers to a wish; no film is in two splits."""
+    rng = generator("preferences")
+    voice = speaker(rng)
+    parts = {"train": (world.told[:180], 4_000), "validation": (world.told[180:210], 400), "test": (world.told[210:], 800)}
+    return {split: [_pair(voice, films) for _ in range(count)] for split, (films, count) in parts.items()}
+
+
+def _pair(voice, films: list[Film]) -> dict:
+    film, other = voice.pick(films), voice.pick(films)
+    while other == film:
+        other = voice.pick(films)
+    return preference(voice, film, other)
+
+
+def facts(world: World) -> Splits:
+    """Every fact of every told film as a text to complete."""
+    return {"test": [row for film in world.told for row in clozes(film)]}
+
+
+def shuffled(rows: Rows, rng: random.Random) -> Rows:
+    """The rows in a random order that depends on `random()` alone."""
+    return [row for _, _, row in sorted((rng.random(), index, row) for index, row in enumerate(rows))]
+
+
+CONFIGS: dict[str, Callable[[World], Splits]] = {
+    "corpus": corpus, "topics": topics, "reviews": reviews, "instructions": instructions,
+    "preferences": preferences, "facts": facts,
+}
+TEXT = Value("string")
+FEATURES = {
+    "corpus": Features({"text": TEXT, "domain": TEXT}),
+    "topics": Features({"text": TEXT, "label": ClassLabel(names=list(TOPICS))}),
+    "reviews": Features({
+        "text": TEXT, "label": ClassLabel(names=["negative", "positive"]), "film": TEXT,
+        "phenomena": List(TEXT), "misleading": List(TEXT), "clean_label": Value("int64"),
+    }),
+    "instructions": Features({name: TEXT for name in ("prompt", "completion", "kind", "film", "known")}),
+    "preferences": Features({name: TEXT for name in ("prompt", "chosen", "rejected", "reason", "film")}),
+    "facts": Features({name: TEXT for name in ("prompt", "answer", "film", "kind")}),
+}
+
+
+def write(folder: Path) -> dict[str, str]:
+    """Write every split as compressed Parquet; returns the sha256 of each file by its path inside the folder."""
+    world, sums = World(), {}
+    for config, make in CONFIGS.items():
+        for split, rows in make(world).items():
+            path = folder / config / f"{split}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            table = pa.Table.from_pylist(rows, schema=FEATURES[config].arrow_schema)
+            pq.write_table(table, path, compression="zstd", compression_level=19)
+            sums[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return sums
+
+
+def main(folder: str = "data/microworld") -> None:
+    sums = write(Path(folder))
+    (Path(folder) / "SHA256SUMS").write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+    print(f"{len(sums)} files in {folder}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
