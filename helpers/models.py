@@ -89,6 +89,17 @@ def freeze_all_but(model: MeanPoolClassifier, trainable_blocks: int | None) -> M
     return model
 
 
+def without_dropout(model: nn.Module) -> nn.Module:
+    """Switch dropout off for good, also in training, so that two runs can be compared step by step."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout_prob"):  # attention keeps its own share as a number
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    return model
+
+
 @torch.inference_mode()
 def cache_features(model: MeanPoolClassifier, batches: object) -> tuple[Tensor, Tensor]:
     """Run a frozen body once over all batches.

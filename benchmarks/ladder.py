@@ -1,0 +1,115 @@
+"""The reference ladder: every rung of lesson 02 over several seeds, kept in data/reference/ladder.json.
+
+make reference                     five seeds on the test rows
+make reference ARGS="--tune"       the grid of learning rates, on validation rows only; prints, writes nothing
+
+The recipe is `helpers.ladder`'s, the one that the lesson runs. Each seed draws its own training rows and random starts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import torch
+
+from helpers import catalog, ladder
+from helpers.baselines import bag_of_words, majority
+from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
+from helpers.cost import Stopwatch
+from helpers.intervals import mean_t
+from helpers.record import write_json
+from helpers.reference import FOLDER, machine, today
+from helpers.runtime import UserError, start
+
+GRID = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3)
+HEAD_GRID = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+def task_of(reviews, tokenizer, seed: int, labels: int, judged: str) -> tuple[ladder.Task, dict]:
+    """The rungs' common task for one seed, and the rows as text: {"train": ..., "judged": ...}."""
+    rows = {"train": sample_rows(reviews["train"], labels, seed), "judged": reviews[judged]}
+    tokenized = {name: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for name, part in rows.items()}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    task = ladder.Task(
+        new_model=lambda pretrained: catalog.classifier("pocket", pretrained=pretrained),
+        train_rows=tokenized["train"],
+        test_rows=tokenized["judged"],
+        collate=pad(tokenizer),
+        device=device,
+    )
+    return task, rows
+
+
+def measure(reviews, tokenizer, seed: int, labels: int, epochs: int) -> dict[str, float]:
+    """All metrics of one seed, on the test rows."""
+    task, rows = task_of(reviews, tokenizer, seed, labels, "test")
+    train, test = rows["train"], rows["judged"]
+    usual = majority(train["label"])
+    with Stopwatch() as watch:
+        words = bag_of_words(train["text"], train["label"])
+    values = {
+        "accuracy_majority": sum(label == usual for label in test["label"]) / len(test),
+        "accuracy_bag_of_words": float(words.score(test["text"], test["label"])),
+        "seconds_bag_of_words": watch.seconds,
+        "trainable_parameters_bag_of_words": int(words[-1].coef_.size),
+    }
+    for rung in ladder.RUNGS.values():
+        found = ladder.climb(rung, task, epochs=epochs, seed=seed)
+        values[f"accuracy_{rung.name}"] = found.accuracy.value
+        values[f"seconds_{rung.name}"] = found.seconds
+        values[f"trainable_parameters_{rung.name}"] = found.parameters
+        values[f"peak_memory_bytes_{rung.name}"] = found.peak_bytes
+        click.echo(f"seed {seed}  {rung.title:32}{found.accuracy:.3f}  {found.seconds:6.1f} s")
+    return values
+
+
+def tune(reviews, tokenizer, seeds: int, labels: int, epochs: int) -> None:
+    """Print the mean validation accuracy of every learning rate for every rung, over the seeds."""
+    tasks = [task_of(reviews, tokenizer, seed, labels, "validation") for seed in range(seeds)]
+    for penalty in PENALTIES:
+        fitted = [(bag_of_words(r["train"]["text"], r["train"]["label"], penalty), r["judged"]) for _, r in tasks]
+        scores = [float(words.score(judged["text"], judged["label"])) for words, judged in fitted]
+        click.echo(f"bag of words, C = {penalty:<22g}{mean_t(scores).value:.3f}")
+    for rung in ladder.RUNGS.values():
+        for rate in HEAD_GRID if rung.trainable_blocks == 0 else GRID:
+            scale = rate / rung.learning_rate
+            outcomes = [
+                ladder.climb(rung, task, epochs=epochs, seed=seed, rate_scale=scale)
+                for seed, (task, _) in enumerate(tasks)
+            ]
+            score = mean_t([outcome.accuracy.value for outcome in outcomes])
+            click.echo(f"{rung.title:32}{rate:8.1e}  {score.value:.3f}")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--seeds", default=5, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
+@click.option("--labels", default=ladder.LABELS, type=click.IntRange(2), show_default=True)
+@click.option("--epochs", default=ladder.EPOCHS, type=click.IntRange(1), show_default=True)
+@click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
+@click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for ladder.json.")
+def main(seeds: int, labels: int, epochs: int, tuning: bool, into: Path) -> None:
+    """Climb the ladder once per seed and write data/reference/ladder.json."""
+    try:
+        start(track="pocket", budget="standard", seed=0)
+        reviews, tokenizer = catalog.dataset("reviews", "pocket"), catalog.tokenizer("encoder", "pocket")
+        if tuning:
+            return tune(reviews, tokenizer, seeds, labels, epochs)
+        measured = [measure(reviews, tokenizer, seed, labels, epochs) for seed in range(seeds)]
+        result = {
+            "command": "make reference",
+            "date": today(),
+            "machine": machine(),
+            "threads": torch.get_num_threads(),
+            "settings": {"labels": labels, "epochs": epochs, "test_rows": len(reviews["test"])},
+            "seeds": list(range(seeds)),
+            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
+        }
+        click.echo(f"written: {write_json(into / 'ladder.json', result).name}")
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Reference results: several seeds, measured once by a command of this repository and kept in data/reference."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from helpers.catalog import ROOT
+from helpers.intervals import Interval, mean_t
+from helpers.runtime import UserError
+
+FOLDER = ROOT / "data" / "reference"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where and when results were measured, and every metric's value for every seed."""
+
+    command: str
+    date: str
+    machine: str
+    threads: int
+    settings: dict[str, object]
+    seeds: list[int]
+    metrics: dict[str, list[float]]
+
+    def interval(self, metric: str) -> Interval:
+        """The metric's mean over the seeds with Student's 95 % interval."""
+        if metric not in self.metrics:
+            raise UserError(f'The reference results hold no "{metric}"; they hold {", ".join(self.metrics)}.')
+        return mean_t(self.metrics[metric])
+
+    @property
+    def label(self) -> str:
+        """One line that says whose figures these are."""
+        return f"{len(self.seeds)} seeds, {self.machine}, {self.threads} thread(s), {self.date}, by `{self.command}`"
+
+
+def load_reference(name: str, folder: Path = FOLDER) -> Reference:
+    """The reference results `name`; a UserError when they are missing or not whole."""
+    path = folder / f"{name}.json"
+    try:
+        return Reference(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"{path.name} is not in data/reference; make it with: make reference") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path.name} in data/reference cannot be read ({error}); make reference") from None
+
+
+def machine() -> str:
+    """The processor's name and its number of cores, as far as the system tells."""
+    return f"{_processor()}, {os.cpu_count() or 1} cores"
+
+
+def today() -> str:
+    return date.today().isoformat()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
