@@ -9,9 +9,11 @@ import ipywidgets as widgets
 import torch
 from torch import nn
 
+from helpers.intervals import wilson
 from helpers.language_models import top_words
 from helpers.plots.attention import attention_map, strongest
 from helpers.plots.bars import top_words_figure
+from helpers.plots.certainty import interval_against_rows
 from helpers.plots.style import png
 
 
@@ -81,3 +83,20 @@ def attention_of(model: nn.Module, tokenizer, sentence: str, longest: int = 32):
     device = next(model.parameters()).device
     outputs = model.eval()(**inputs.to(device), output_attentions=True)
     return tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist()), outputs.attentions
+
+
+def certainty(score: float = 0.9) -> widgets.VBox:
+    """Move the number of test rows and the score: the interval around it."""
+    share = widgets.FloatSlider(value=score, min=0.5, max=0.99, step=0.01, description="accuracy")
+    rows = widgets.IntSlider(value=300, min=10, max=5000, step=10, description="test rows")
+    page = widgets.HTML()
+
+    def draw(_change=None) -> None:
+        interval = wilson(round(share.value * rows.value), rows.value)
+        alt = f"With {rows.value} test rows the accuracy is {interval}."
+        page.value = f"<p>{alt}</p>" + picture(interval_against_rows(share.value, marked=rows.value), alt)
+
+    for control in (share, rows):
+        control.observe(draw, names="value")
+    draw()
+    return widgets.VBox([widgets.HBox([share, rows]), page])

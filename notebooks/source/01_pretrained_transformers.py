@@ -13,19 +13,18 @@
 # %% [markdown]
 # # What does a model know before you train it?
 #
-# Fine-tuning starts from a model that somebody has *pretrained*: it has read a great deal of text and nobody told it
-# the answers. Before changing such a model we open it, run one of its blocks by hand, and measure what it already
-# knows.
+# Fine-tuning starts from a *pretrained* model: one that has read a great deal of text without ever being told an
+# answer. Before changing such a model we open it, run one of its blocks by hand, and measure what it knows.
 #
-# *About 40 minutes to read, two minutes to run; two processor cores, no network.*
+# *About 40 minutes to read, two to run; two processor cores, no network.*
 
 # %% [markdown]
 # **You will be able to**
 #
-# - say what each file in a model's folder is for, load it and save it;
-# - compute an attention head, a whole block and both pretraining losses yourself, and get the library's numbers;
-# - keep pretraining a model on a new kind of text, and measure what it gains and what it loses;
-# - measure what a pretrained model knows that the same model without training does not.
+# - load and save a model, and say what each file in its folder is for;
+# - compute an attention head, a block and both pretraining losses, and get the library's numbers;
+# - pretrain further on a new kind of text, and measure gain and loss;
+# - measure what pretraining put into the weights.
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -674,11 +673,10 @@ assert after["newcomer"] < before["newcomer"]
 # the weights. We ask for them: does the model, writing greedily, complete the sentence exactly?
 
 # %%
-facts = catalog.dataset("facts", track)
-facts = next(iter(facts.values())).shuffle(seed=seed)
-print({kind: facts["known"].count(kind) for kind in sorted(set(facts["known"]))})
-for row in facts.select(range(3)):
-    print(f"{row['prompt']} -> {row['answer']}   ({row['known']})")
+facts = next(iter(catalog.dataset("facts", track).values())).shuffle(seed=seed)
+asked = facts.select(range(min(facts_asked, len(facts))))
+for row in asked.select(range(3)):
+    print(f"{row['prompt']} -> {row['answer']}")
 
 # %% [markdown]
 # One pass tells it for a whole batch: greedy writing gives the answer exactly when, with the right words before it,
@@ -704,37 +702,43 @@ def count_recalled(network, rows):
 
 
 # %% [markdown]
-# **Predict 6.** Three rows: the pretrained model on facts its reading held; the same architecture with random weights
-# on the same facts; the pretrained model on facts of the same kinds that it never read. What share does each get?
+# **Predict 6.** What share is completed exactly by the pretrained model? By the same architecture with random
+# weights? And, as a baseline, by whoever always says the most common answer to that kind of question?
 
 # %%
+from collections import Counter
+
 from helpers.intervals import wilson
 
-read = facts.filter(lambda row: row["known"] != "untold")
-read = read.select(range(min(facts_asked, len(read))))
-unread = facts.filter(lambda row: row["known"] == "untold")
-unread = unread.select(range(min(facts_asked, len(unread))))
-asked = {
-    "pretrained": (decoder, read),
-    "random weights": (untrained, read),
-    "pretrained, never read": (decoder, unread),
+common = {}
+for kind in set(facts["kind"]):
+    answers = facts.filter(lambda row, kind=kind: row["kind"] == kind)["answer"]
+    common[kind] = Counter(answers).most_common(1)[0][0]
+correct = {
+    "pretrained": count_recalled(decoder, asked),
+    "random weights": count_recalled(untrained, asked),
+    "most common answer": sum(row["answer"] == common[row["kind"]] for row in asked),
 }
-results = {name: wilson(count_recalled(network, rows), len(rows)) for name, (network, rows) in asked.items()}
-for name, share in results.items():
-    print(f"{name:24}{share}  of {len(asked[name][1])}")
+results = {name: wilson(count, len(asked)) for name, count in correct.items()}
 
 # %%
+for name, share in results.items():
+    print(f"{name:20}{share}  of {len(asked)}")
 said = "; ".join(f"{name} {share}" for name, share in results.items())
 plots.show(plots.shares(results, "facts completed exactly (95 % interval)"), alt=f"Facts completed exactly: {said}.")
 if budget != "quick":
     assert results["pretrained"].low > results["random weights"].high
+for title in ("The Marble Aubergine", "Seven Umbrellas of Quito"):  # films that exist nowhere
+    prompt = decoder_tokenizer(f"The director of {title} is", return_tensors="pt")["input_ids"]
+    written = greedy(decoder, prompt, max_new_tokens=8, end_id=decoder.generation_config.eos_token_id)
+    print(decoder_tokenizer.decode(written[0], skip_special_tokens=True))
 
 # %% [markdown]
-# <details><summary>What the three rows say</summary>
+# <details><summary>What this says</summary>
 #
-# Random weights know nothing: architecture is not knowledge. What was read often, in many wordings, is recalled. What
-# was never read is not, and yet the model
-# *answers*: it writes a name as fluently as before. Lesson 04 counts such made-up answers. The brackets are 95 %
+# What was read often, in many wordings, is recalled. Random weights know nothing: architecture is not knowledge. For
+# a film that was never in the text the model has no fact, and answers all the same, with as fluent a name as before.
+# It was trained to continue text, not to tell the truth; lesson 04 counts such made-up answers. The brackets are 95 %
 # intervals: when two do not overlap, chance is a poor explanation.
 #
 # </details>
@@ -753,7 +757,7 @@ saved = record(
     perplexity_after_newcomer=after["newcomer"],
     facts_recalled_pretrained=results["pretrained"].value,
     facts_recalled_random=results["random weights"].value,
-    facts_recalled_never_read=results["pretrained, never read"].value,
+    facts_recalled_most_common=results["most common answer"].value,
     difference_padding=difference_padding,
     difference_attention_head=difference_attention_head,
     difference_block=difference_block,

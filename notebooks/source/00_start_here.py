@@ -1,0 +1,250 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Does my machine work, and how do I use this workbook?
+#
+# This is a course on fine-tuning language models in which nothing has to be believed: every claim is built by hand,
+# set beside the library's version, and measured here, on this machine.
+#
+# *About 10 minutes to read, a few seconds to run; any laptop, no network.*
+
+# %% [markdown]
+# **You will be able to**
+#
+# - see what your machine has and lacks, and mend what is missing;
+# - run a lesson your way: track, budget, seed, your own data;
+# - use predictions, exercises, hints and widgets;
+# - read the brackets behind a score.
+
+# %% [markdown]
+# Click into the next cell and press Shift+Enter: it runs, and the next one is chosen. Every lesson has one such cell
+# with its parameters at the top. Change a value, then run the cells below it again.
+
+# %% tags=["parameters"]
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
+budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains longer
+seed = 0  # the start of every random draw: the same seed gives the same numbers
+
+# %%
+from helpers import catalog, doctor, plots, widgets
+from helpers.checks import check, hint, solved
+from helpers.intervals import wilson
+from helpers.runtime import BUDGETS, UserError, choose, seed_everything, start
+
+run = start(track=track, budget=budget, seed=seed)
+
+# %% [markdown]
+# ## 1. Does my machine work?
+
+# %%
+looked_at = doctor.checks()
+for one in looked_at:
+    print(f"{'ok' if one.fine else 'no' if one.needed else 'so-so':>5}  {one.name}: {one.found}")
+    if not one.fine:
+        print(f"       {one.advice}")
+ready = all(one.fine for one in looked_at if one.needed)
+print("\nEverything that the lessons need is here." if ready else "\nMend what is marked no, then run this cell again.")
+
+# %% [markdown]
+# The same list comes from `workbook doctor` in a terminal. Nothing here needs a GPU or an account.
+#
+# Now a model, from the disk into memory, asked to fill a blank:
+
+# %%
+encoder = catalog.masked_language_model(track)
+tokenizer = catalog.tokenizer("encoder", track)
+sentence = "The film was ___ from the first scene to the last."
+guesses = widgets.top_words(encoder, tokenizer, sentence)
+said = ", ".join(f"{word} {share:.0%}" for word, share in guesses)
+plots.show(plots.top_words_figure(guesses, sentence), alt=f"Bars: the likeliest words for the blank are {said}.")
+
+# %% [markdown]
+# If you see five bars, everything works. The model has read a small invented world of films, and only that: ask it
+# about cinema, not about physics.
+
+# %% [markdown]
+# ## 2. The course
+#
+# | lesson | question |
+# |---|---|
+# | 00 Start here | Does my machine work, and how do I use this workbook? |
+# | [01 Pretrained transformers](01_pretrained_transformers.ipynb) | What does a model know before you train it? |
+# | [02 Full against last layer](02_full_vs_last_layer.ipynb) | How much of a model must you train? |
+# | 03 Pitfalls | How does fine-tuning go wrong, and how would you see it? |
+# | 04 Supervised fine-tuning | How does a text predictor learn to follow instructions? |
+# | 05 Reward models and RLHF | What if we can only say which answer is better? |
+# | 06 Direct preference optimization | Can we skip the reward model? |
+# | 07 Parameter-efficient methods | Which parameters should move? |
+# | 08 LoRA in PyTorch | What is a low-rank update? |
+# | 09 LoRA with Hugging Face | How little code can it take? |
+# | 10 Quantization | How few bits does a weight need? |
+# | 11 QLoRA | Can a 4-bit model still learn? |
+# | 12 Conclusion | Was it all true? |
+#
+# Each lesson stands on its own: none needs another's run. Those without a link are still being written.
+
+# %% [markdown]
+# ## 3. Two tracks, three budgets
+#
+# | `track` | models and data | needs |
+# |---|---|---|
+# | `"pocket"` | two small transformers and an invented world of films, all in this folder | two cores |
+# | `"hub"` | published models and data sets from the Hugging Face Hub | a network once, better a GPU |
+#
+# | `budget` | for |
+# |---|---|
+# | `"quick"` | seeing that a lesson runs; its numbers mean nothing |
+# | `"standard"` | real results, at most two minutes a lesson |
+# | `"full"` | longer training |
+
+# %% [markdown]
+# Why an invented world? Because its truth is known. Who directed a film, which words mislead, which labels
+# are wrong on purpose: all of it can be looked up, so all of it can be measured.
+#
+# A value that does not exist is answered in words:
+
+# %% tags=["nbval-check-output"]
+try:
+    choose("budget", "standart", BUDGETS)
+except UserError as problem:
+    print(problem)
+
+# %% [markdown]
+# The same parameters work in a terminal: `workbook run 02 --budget quick --seed 3 -p labels 500`. And your own
+# material works as well: a CSV, JSON Lines or Parquet file with the columns `text` and `label` as `data`, a folder
+# with a model as `model`.
+
+# %% [markdown]
+# ## 4. Predict, run, explain
+#
+# Before a result you are asked what it will be. Commit to an answer, in writing if you can: a guess that fails
+# teaches more than a number that is only read.
+#
+# **Predict 1.** We draw three random numbers, set the seed again, and draw three more. Are they the same three?
+
+# %% tags=["nbval-check-output"]
+import torch
+
+seed_everything(seed)
+first = torch.rand(3)
+seed_everything(seed)
+second = torch.rand(3)
+print("the same numbers:", torch.equal(first, second))
+assert torch.equal(first, second)
+
+# %% [markdown]
+# <details><summary>The explanation is folded away like this one</summary>
+#
+# A computer's random numbers are computed from a start value, the seed. The same seed gives the same draws, so a
+# whole training run can be repeated. Another seed gives another run of the same experiment: what holds for one seed
+# only may be luck.
+#
+# </details>
+
+# %% [markdown]
+# ## 5. Exercises
+#
+# A cell to fill holds `...`. `check` says whether your answer is right, or names the first thing that is wrong; it
+# never breaks anything. `hint("00.1")` gives a nudge, asked again a bigger one, in the end the answer. Nothing later
+# depends on an exercise.
+
+# %% [markdown]
+# **Exercise 00.1.** The *accuracy* is the share of predictions that equal their label. Replace the `...` and run the
+# cell.
+
+
+# %% tags=["exercise"]
+def accuracy(predictions, labels):
+    """predictions, labels: two lists of equal length. Returns a number from 0 to 1."""
+    return ...
+
+
+check("00.1", accuracy)
+
+
+# %% tags=["solution"]
+def accuracy(predictions, labels):
+    """predictions, labels: two lists of equal length. Returns a number from 0 to 1."""
+    return sum(guess == truth for guess, truth in zip(predictions, labels, strict=True)) / len(labels)
+
+
+check("00.1", accuracy)
+
+# %%
+hint("00.1", 1)
+solved()
+
+# %% [markdown]
+# Some exercises say **find the bug**: code that runs, with a fault that really happens. `check` knows the mended
+# version.
+#
+# ## 6. A number with its brackets
+#
+# **Predict 2.** A model is right on 90 of 100 test reviews, another on 88. Is the first one better?
+
+# %%
+better, other = wilson(90, 100), wilson(88, 100)
+print(f"90 of 100: {better}")
+print(f"88 of 100: {other}")
+assert better.low < other.high
+
+# %% [markdown]
+# <details><summary>Read the brackets</summary>
+#
+# They hold the 95 % interval: the true accuracies that would make such a count unsurprising. Each of the two
+# intervals holds the other's value, so these hundred reviews cannot tell the models apart. Ten times as many rows
+# make the brackets about three times as narrow. Every accuracy in this workbook comes with its brackets.
+#
+# </details>
+
+# %%
+figure = plots.interval_against_rows(0.9, marked=300)
+plots.show(
+    figure,
+    alt="The 95 % interval of an accuracy of 0.9: wide for 10 test rows, narrow for 10,000; 300 rows are marked.",
+)
+
+# %% [markdown]
+# The same figure with something to move. Where a lesson has a widget, the plain figure stands beside it, for paper
+# and for pages without Python.
+
+# %%
+widgets.certainty(0.9)
+
+# %%
+from helpers.record import record
+
+half_width = (wilson(270, 300).high - wilson(270, 300).low) / 2
+saved = record(
+    "00_start_here",
+    {"track": track, "budget": budget, "seed": seed},
+    checks_fine=sum(one.fine for one in looked_at),
+    checks_all=len(looked_at),
+    half_width_300_rows=half_width,
+)
+print(f"saved: {saved.name}")
+
+# %% [markdown]
+# Each lesson ends with such a record: what was measured, with which parameters and versions. Lesson 12 collects them.
+#
+# ## Recap
+#
+# 1. The machine is looked at in words, and a model ran without a network (*section 1*).
+# 2. The same seed repeats a run (*section 4, Predict 1*).
+# 3. A score without its interval cannot be compared (*section 6, Predict 2*).
+
+# %% [markdown]
+# ## Next
+#
+# [Lesson 01](01_pretrained_transformers.ipynb) opens a pretrained model, runs one of its blocks by hand, and asks
+# what it knows.
