@@ -41,6 +41,10 @@ class FormulaRenderer(IPythonRenderer):
     def inline_math(self, body: str) -> str:
         return _formula(body, "inline")
 
+    def _html_embed_images(self, html: str) -> str:
+        # Going through a parser would close a <details> that goes on in the next paragraph.
+        return super()._html_embed_images(html) if "<img" in html else html
+
 
 class PageExporter(HTMLExporter):
     """nbconvert's plain body of a notebook, with formulas as MathML."""

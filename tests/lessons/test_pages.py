@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import nbformat
 import pytest
 
@@ -35,6 +37,11 @@ def test_a_formula_beyond_the_converter_is_shown_as_typed(page):
 def test_links_lead_to_pages_that_exist(page):
     text = page(markdown("[next](01_next.ipynb#part), [later](09_later.ipynb)"))
     assert '<a href="../01_next/01_next.html#part">next</a>, later' in text
+
+
+def test_a_folded_answer_stays_folded(page):
+    text = page(markdown("<details><summary>Answer</summary>\n\nIt is *so*.\n\n</details>"))
+    assert re.search(r"<details><summary>Answer</summary>.*It is <em>so</em>.*</details>", text, re.DOTALL)
 
 
 def test_local_figures_and_their_texts_are_inside(page, tmp_path):
