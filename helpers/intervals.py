@@ -42,7 +42,8 @@ def wilson(correct: int, total: int, level: float = 0.95) -> Interval:
     shrink = 1 + z * z / total
     centre = (share + z * z / (2 * total)) / shrink
     half = z / shrink * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+    # Rounding must not push an end past the share itself.
+    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 def mean_t(values: Sequence[float], level: float = 0.95) -> Interval:

@@ -100,7 +100,7 @@ def without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
-@torch.inference_mode()
+@torch.no_grad()  # and not inference_mode, whose tensors no later step could train on
 def cache_features(model: MeanPoolClassifier, batches: object) -> tuple[Tensor, Tensor]:
     """Run a frozen body once over all batches.
 
@@ -114,4 +114,4 @@ def cache_features(model: MeanPoolClassifier, batches: object) -> tuple[Tensor, 
         ids, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
         features.append(model.features(ids, mask))
         labels.append(batch["labels"].to(device))
-    return torch.cat(features).clone(), torch.cat(labels).clone()
+    return torch.cat(features), torch.cat(labels)

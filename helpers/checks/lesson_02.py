@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
-from helpers.checks.compare import differs
+from helpers.checks.compare import attempted, differs
 from helpers.checks.registry import exercise
 from helpers.models import HeadClassifier
 
@@ -71,7 +71,9 @@ def stepped_schedule(answer: Callable) -> str | None:
     """answer(model, batches, optimizer, scheduler): trains and returns the learning rate of every step."""
     model, batches, optimizer, scheduler = _toy()
     start = model.head.weight.detach().clone()
-    rates = answer(model, batches, optimizer, scheduler)
+    rates = attempted(answer(model, batches, optimizer, scheduler))
+    if rates is None:
+        return "it returns None: return the list of learning rates"
     if torch.equal(model.head.weight, start):
         return "the weights did not move: are loss.backward() and optimizer.step() still there?"
     if scheduler.last_epoch == 0:
