@@ -23,12 +23,21 @@ SEED = 2024
 LABEL_NOISE = 0.02
 # The corpus talks of films plainly; the labelled reviews, of other films, weigh more and mislead more.
 CORPUS_STYLE = Style(
-    counted=(8, 1, 1, 0.5, 0.5, 0.5), own=(0.05, 0.25, 0.4, 0.3), aside=(0.5, 0.35, 0.15),
-    against=0.6, mixed=0.25, verdict=0.25,
+    counted=(8, 1, 1, 0.5, 0.5, 0.5),
+    own=(0.05, 0.25, 0.4, 0.3),
+    aside=(0.5, 0.35, 0.15),
+    against=0.6,
+    mixed=0.25,
+    verdict=0.25,
 )
 REVIEW_STYLE = Style(
-    counted=(8, 1, 1, 0.6, 0.6, 0.6), own=(0.05, 0.25, 0.4, 0.3), aside=(0.5, 0.35, 0.15),
-    against=0.7, mixed=0.25, verdict=0.25, noise=LABEL_NOISE,
+    counted=(8, 1, 1, 0.6, 0.6, 0.6),
+    own=(0, 0.2, 0.4, 0.4),
+    aside=(0.55, 0.35, 0.1),
+    against=0.7,
+    mixed=0.12,
+    verdict=0.35,
+    noise=LABEL_NOISE,
 )
 CORPUS_ROWS = {"reviews": 60_000, "blurbs": 60_000, "films": 60_000, "talk": 20_000, "news": 40_000}
 REVIEW_ROWS = {"train": 8_000, "validation": 1_500, "test": 2_000}
@@ -66,7 +75,7 @@ def corpus(world: World) -> Splits:
         "talk": lambda: talk(voice, voice.pick(world.talked)),
         "news": lambda: item(voice, int(rng.random() * 4)),
     }
-    held_out = {domain: 200 for domain in CORPUS_ROWS}
+    held_out = dict.fromkeys(CORPUS_ROWS, 200)
     splits = {
         name: [{"text": write[domain](), "domain": domain} for domain, count in sizes.items() for _ in range(count)]
         for name, sizes in (("train", CORPUS_ROWS), ("validation", held_out))
@@ -91,8 +100,12 @@ def _labelled(critic: Reviewer, film: Film) -> dict:
     clean = int(review.polarity > 0)
     wrong = critic.voice.chance(critic.style.noise)
     return {
-        "text": review.text, "label": clean ^ wrong, "film": film.title, "phenomena": list(review.phenomena),
-        "misleading": list(review.misleading), "clean_label": clean,
+        "text": review.text,
+        "label": clean ^ wrong,
+        "film": film.title,
+        "phenomena": list(review.phenomena),
+        "misleading": list(review.misleading),
+        "clean_label": clean,
     }
 
 
@@ -122,7 +135,9 @@ def instructions(world: World) -> Splits:
     for split, groups in asked.items():
         rows = [dict(row, known=known) for films, known, times in groups for row in all_facts(voice, films, times)]
         pool = world.told if split == "train" else world.fresh
-        rows += [dict(ask_skill(voice, voice.pick(pool), voice.pick(SKILLS)), known="skill") for _ in range(skills[split])]
+        rows += [
+            dict(ask_skill(voice, voice.pick(pool), voice.pick(SKILLS)), known="skill") for _ in range(skills[split])
+        ]
         splits[split] = shuffled(rows, rng)
     return splits
 
@@ -131,7 +146,11 @@ def preferences(world: World) -> Splits:
     """Pairs of answers to a wish; no film is in two splits."""
     rng = generator("preferences")
     voice = speaker(rng)
-    parts = {"train": (world.told[:180], 4_000), "validation": (world.told[180:210], 400), "test": (world.told[210:], 800)}
+    parts = {
+        "train": (world.told[:180], 4_000),
+        "validation": (world.told[180:210], 400),
+        "test": (world.told[210:], 800),
+    }
     return {split: [_pair(voice, films) for _ in range(count)] for split, (films, count) in parts.items()}
 
 
@@ -153,25 +172,35 @@ def shuffled(rows: Rows, rng: random.Random) -> Rows:
 
 
 CONFIGS: dict[str, Callable[[World], Splits]] = {
-    "corpus": corpus, "topics": topics, "reviews": reviews, "instructions": instructions,
-    "preferences": preferences, "facts": facts,
+    "corpus": corpus,
+    "topics": topics,
+    "reviews": reviews,
+    "instructions": instructions,
+    "preferences": preferences,
+    "facts": facts,
 }
 TEXT = Value("string")
 FEATURES = {
     "corpus": Features({"text": TEXT, "domain": TEXT}),
     "topics": Features({"text": TEXT, "label": ClassLabel(names=list(TOPICS))}),
-    "reviews": Features({
-        "text": TEXT, "label": ClassLabel(names=["negative", "positive"]), "film": TEXT,
-        "phenomena": List(TEXT), "misleading": List(TEXT), "clean_label": Value("int64"),
-    }),
-    "instructions": Features({name: TEXT for name in ("prompt", "completion", "kind", "film", "known")}),
-    "preferences": Features({name: TEXT for name in ("prompt", "chosen", "rejected", "reason", "film")}),
-    "facts": Features({name: TEXT for name in ("prompt", "answer", "film", "kind")}),
+    "reviews": Features(
+        {
+            "text": TEXT,
+            "label": ClassLabel(names=["negative", "positive"]),
+            "film": TEXT,
+            "phenomena": List(TEXT),
+            "misleading": List(TEXT),
+            "clean_label": Value("int64"),
+        }
+    ),
+    "instructions": Features(dict.fromkeys(("prompt", "completion", "kind", "film", "known"), TEXT)),
+    "preferences": Features(dict.fromkeys(("prompt", "chosen", "rejected", "reason", "film"), TEXT)),
+    "facts": Features(dict.fromkeys(("prompt", "answer", "film", "kind"), TEXT)),
 }
 
 
 def write(folder: Path) -> dict[str, str]:
-    """Write every split as compressed Parquet; returns the sha256 of each file by its path inside the folder."""
+    """Write every split as compressed Parquet, and SHA256SUMS; returns the sums by path inside the folder."""
     world, sums = World(), {}
     for config, make in CONFIGS.items():
         for split, rows in make(world).items():
@@ -180,14 +209,10 @@ def write(folder: Path) -> dict[str, str]:
             table = pa.Table.from_pylist(rows, schema=FEATURES[config].arrow_schema)
             pq.write_table(table, path, compression="zstd", compression_level=19)
             sums[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+            print(f"{config}/{split}: {len(rows):,} rows, {path.stat().st_size:,} bytes", flush=True)
+    (folder / "SHA256SUMS").write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
     return sums
 
 
-def main(folder: str = "data/microworld") -> None:
-    sums = write(Path(folder))
-    (Path(folder) / "SHA256SUMS").write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
-    print(f"{len(sums)} files in {folder}")
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    write(Path(sys.argv[1] if len(sys.argv) > 1 else "data/microworld"))

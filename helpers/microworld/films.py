@@ -61,6 +61,13 @@ def _film(title: str, speaker: Speaker, people: list[str], rng: random.Random) -
     hero, rival = speaker.pick(speaker.rules["first"].words), speaker.pick(speaker.rules["last"].words)
     choose = {name: speaker.pick(speaker.rules[name].words) for name in ("town", "genre", "studio")}
     return Film(
-        title, 1950 + int(rng.random() * 75), *crew, hero, rival,
-        choose["town"], choose["genre"], choose["studio"], quality=0.15 + 0.7 * rng.random(),
+        title,
+        1950 + int(rng.random() * 75),
+        *crew,
+        hero,
+        rival,
+        choose["town"],
+        choose["genre"],
+        choose["studio"],
+        quality=0.15 + 0.7 * rng.random(),
     )

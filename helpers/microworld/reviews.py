@@ -40,7 +40,10 @@ class Review:
 
 
 def speaker(rng: random.Random) -> Speaker:
-    return Speaker(load("names", "opinions", "things", "reviews", "blurbs", "pages", "talk", "news", "recipes", "instructions"), rng)
+    return Speaker(
+        load("names", "opinions", "things", "reviews", "blurbs", "pages", "talk", "news", "recipes", "instructions"),
+        rng,
+    )
 
 
 def choose_aspects(voice: Speaker) -> None:
@@ -83,7 +86,7 @@ class Reviewer:
         # The odd one out speaks of a part of the film; the others may speak of the whole.
         kinds = [COUNTED[self._draw(self.style.counted)] if sign == polarity else "plain" for sign in signs]
         phenomena = kinds + (["mixed"] if -polarity in signs else [])
-        return [self._sentence(kind, sign) for kind, sign in zip(kinds, signs)], phenomena
+        return [self._sentence(kind, sign) for kind, sign in zip(kinds, signs, strict=True)], phenomena
 
     def _sentence(self, kind: str, sign: int) -> str:
         voice = self.voice

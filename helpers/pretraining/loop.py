@@ -20,7 +20,7 @@ class Recipe:
     """What decides a pretraining run, but for the model and the data."""
 
     tokens: int
-    batch_size: int = 32
+    batch_size: int = 16  # few tokens a step, many steps: what learns most from a small budget of tokens
     learning_rate: float = 3e-3
     warmup: float = 0.03
     weight_decay: float = 0.05
@@ -37,9 +37,7 @@ def masked_loss(model: nn.Module, tokenizer, recipe: Recipe, generator: torch.Ge
     def loss(blocks: Tensor) -> Tensor:
         device = blocks.device
         count = round(recipe.masked * blocks.shape[1])
-        parts = mask_blocks(
-            blocks.cpu(), count, special, tokenizer.mask_token_id, model.config.vocab_size, generator
-        )
+        parts = mask_blocks(blocks.cpu(), count, special, tokenizer.mask_token_id, model.config.vocab_size, generator)
         inputs, positions, targets = (part.to(device) for part in parts)
         return guess(inputs, positions, targets)
 
@@ -104,8 +102,15 @@ def run(
             mean = torch.stack(losses).mean().item()
             if not math.isfinite(mean):
                 raise FloatingPointError(f"The loss is {mean} at step {step}; a lower learning rate may help.")
-            log({"step": step, "steps": steps, "tokens": step * recipe.batch_size * blocks.shape[1],
-                 "seconds": round(spent, 1), "loss": round(mean, 4)})
+            log(
+                {
+                    "step": step,
+                    "steps": steps,
+                    "tokens": step * recipe.batch_size * blocks.shape[1],
+                    "seconds": round(spent, 1),
+                    "loss": round(mean, 4),
+                }
+            )
             model.train()
             losses, last = [], time.perf_counter()
             since = last

@@ -14,7 +14,8 @@ START = 0.06
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}<|assistant|>{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
+    "{% if message['role'] == 'assistant' %}"
+    "<|assistant|>{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
     "{% else %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -36,8 +37,13 @@ def encoder_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=CONTEXT, pad_token="[PAD]", unk_token="[UNK]",
-        cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]",
+        tokenizer_object=tokenizer,
+        model_max_length=CONTEXT,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
     )
 
 
@@ -48,7 +54,9 @@ def decoder_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=special, show_progress=False,
+        vocab_size=VOCABULARY,
+        special_tokens=special,
+        show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     tokenizer.train_from_iterator(texts, trainer)
@@ -56,8 +64,12 @@ def decoder_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         single="<|start|> $A", special_tokens=[("<|start|>", tokenizer.token_to_id("<|start|>"))]
     )
     wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=CONTEXT, bos_token="<|start|>", eos_token="<|stop|>",
-        pad_token="<|pad|>", additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"],
+        tokenizer_object=tokenizer,
+        model_max_length=CONTEXT,
+        bos_token="<|start|>",
+        eos_token="<|stop|>",
+        pad_token="<|pad|>",
+        additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"],
     )
     wrapped.chat_template = CHAT_TEMPLATE
     return wrapped
@@ -67,9 +79,16 @@ def encoder(tokenizer: PreTrainedTokenizerFast, hidden: int = 128, layers: int =
     """BERT's architecture, small."""
     return BertForMaskedLM(
         BertConfig(
-            vocab_size=VOCABULARY, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=hidden // 32,
-            intermediate_size=4 * hidden, max_position_embeddings=CONTEXT, initializer_range=START,
-            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=tokenizer.pad_token_id,
+            vocab_size=VOCABULARY,
+            hidden_size=hidden,
+            num_hidden_layers=layers,
+            num_attention_heads=hidden // 32,
+            intermediate_size=4 * hidden,
+            max_position_embeddings=CONTEXT,
+            initializer_range=START,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            pad_token_id=tokenizer.pad_token_id,
         )
     )
 
@@ -78,10 +97,17 @@ def decoder(tokenizer: PreTrainedTokenizerFast, hidden: int = 192, layers: int =
     """Llama's architecture, small, with the output layer tied to the input embeddings."""
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=VOCABULARY, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=hidden // 64 * 2,
-            num_key_value_heads=hidden // 64 * 2, intermediate_size=(8 * hidden // 3 + 63) // 64 * 64,
-            max_position_embeddings=CONTEXT, initializer_range=START, tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            vocab_size=VOCABULARY,
+            hidden_size=hidden,
+            num_hidden_layers=layers,
+            num_attention_heads=hidden // 64 * 2,
+            num_key_value_heads=hidden // 64 * 2,
+            intermediate_size=(8 * hidden // 3 + 63) // 64 * 64,
+            max_position_embeddings=CONTEXT,
+            initializer_range=START,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
     )

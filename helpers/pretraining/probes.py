@@ -81,8 +81,7 @@ def facts_recalled(model: nn.Module, tokenizer, rows: dict, size: int = 120) -> 
             following = model(input_ids=ids, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)
             ids = torch.cat([ids, following], dim=1)
         right += sum(
-            ids[place, length : length + len(answers[row])].tolist() == answers[row]
-            for place, row in enumerate(group)
+            ids[place, length : length + len(answers[row])].tolist() == answers[row] for place, row in enumerate(group)
         )
         start += len(group)
     return right / len(prompts)

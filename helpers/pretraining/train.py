@@ -17,6 +17,7 @@ from datasets import Dataset
 from torch import nn
 
 from helpers.pretraining import models, probes
+from helpers.pretraining.card import write_card
 from helpers.pretraining.loop import Loss, Recipe, masked_loss, next_token_loss, run
 from helpers.pretraining.packing import pack
 
@@ -24,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WORLD, MODELS = ROOT / "data" / "microworld", ROOT / "data" / "models"
 BLOCK = 128
 RECIPES = {
-    "encoder": Recipe(tokens=36_000_000, learning_rate=2e-3),
-    "decoder": Recipe(tokens=24_000_000, learning_rate=3e-3),
+    "encoder": Recipe(tokens=28_000_000, learning_rate=2e-3),
+    "decoder": Recipe(tokens=16_000_000, learning_rate=3e-3),
 }
 
 
@@ -69,21 +70,21 @@ class Made:
         texts: dict[str, list[str]] = {}
         for row in corpus:
             texts.setdefault(row["domain"], []).append(row["text"])
-        device = self.model.device
-        return {
-            domain: round(float(torch.stack([self.loss(part.to(device)) for part in self.blocks(some).split(16)]).mean()), 4)
-            for domain, some in texts.items()
-        }
+        return {domain: round(self._mean_loss(some), 4) for domain, some in texts.items()}
+
+    def _mean_loss(self, texts: list[str]) -> float:
+        parts = [self.loss(part.to(self.model.device)) for part in self.blocks(texts).split(16)]
+        return float(torch.stack(parts).mean())
 
     def probe(self) -> dict[str, float]:
         """What the model knows now, on validation rows only."""
-        train, held_out = rows("reviews", "train")[:1000], rows("reviews", "validation")[:800]
+        train, held_out = rows("reviews", "train")[:600], rows("reviews", "validation")[:400]
         found = {
             "linear_probe": probes.linear_probe(self.model, self.tokenizer, train, held_out),
             "polarity_cloze": probes.polarity_cloze(self.model, self.tokenizer, held_out),
         }
         if self.kind == "decoder":
-            facts = rows("facts", "test").shuffle(seed=0)[:300]
+            facts = rows("facts", "test").shuffle(seed=0)[:150]
             found["facts_recalled"] = probes.facts_recalled(self.model, self.tokenizer, facts)
         return {name: round(value, 4) for name, value in found.items()}
 
@@ -109,16 +110,27 @@ def train(kind: str, recipe: Recipe, out: Path) -> None:
     started = time.perf_counter()
     seconds = run(made.model, made.loss, blocks, recipe, note)
     figures = {
-        "kind": kind, "parameters": made.model.num_parameters(), "recipe": asdict(recipe), "block": BLOCK,
-        "tokens_in_corpus": blocks.numel(), "seconds_training": round(seconds),
-        "seconds_all": round(time.perf_counter() - started), "device": device, "threads": torch.get_num_threads(),
-        "machine": f"{platform.system()} {platform.machine()}", "date": date.today().isoformat(),
+        "kind": kind,
+        "parameters": made.model.num_parameters(),
+        "recipe": asdict(recipe),
+        "block": BLOCK,
+        "tokens_in_corpus": blocks.numel(),
+        "seconds_training": round(seconds),
+        "seconds_all": round(time.perf_counter() - started),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "date": date.today().isoformat(),
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "datasets")},
-        "loss_random_start": before, "loss_pretrained": made.loss_by_domain(held_out),
+        "loss_random_start": before,
+        "loss_pretrained": made.loss_by_domain(held_out),
     }
     if kind == "decoder":
-        figures["facts_recalled"] = probes.facts_recalled(made.model, made.tokenizer, rows("facts", "test")[:])
+        facts = rows("facts", "test")[:]
+        figures["facts"] = len(facts["prompt"])
+        figures["facts_recalled"] = probes.facts_recalled(made.model, made.tokenizer, facts)
     (out / "pretraining.json").write_text(json.dumps({"figures": figures, "log": log}, indent=1) + "\n")
+    write_card(out)
     write_sums(out)
 
 
