@@ -34,9 +34,9 @@ notebooks: setup  ## build the notebooks from notebooks/source       ARGS="02", 
 	@$(BIN)/python -m helpers.notebooks $(ARGS)
 
 data: setup  ## generate the micro-world anew
-	@$(BIN)/python -m helpers.microworld.build $(ARGS)
+	@$(BIN)/python -m helpers.microworld.build $(ARGS) && $(BIN)/python -m helpers.microworld.measure
 
-models: setup  ## pretrain the pocket models anew (hours)
+models: setup  ## pretrain the pocket models anew (over an hour)
 	@$(BIN)/python -m helpers.pretraining $(ARGS)
 
 reference: setup  ## the reference results over several seeds (minutes to hours)

@@ -97,11 +97,13 @@ def template(name: str) -> str:
 
 def file_table() -> str:
     """A row for every data file: path, bytes, sha256."""
-    paths = sorted(path for path in DATA.rglob("*") if path.is_file() and path.name not in ("README.md", "SHA256SUMS"))
-    rows = [
-        f"| `{p.relative_to(DATA).as_posix()}` | {p.stat().st_size:,} | `{hashlib.sha256(p.read_bytes()).hexdigest()}` |"
-        for p in paths
-    ]
+    pages = ("README.md", "SHA256SUMS")
+    paths = sorted(path for path in DATA.rglob("*") if path.is_file() and path.name not in pages)
+    rows = []
+    for path in paths:
+        content = path.read_bytes()
+        name, digest = path.relative_to(DATA).as_posix(), hashlib.sha256(content).hexdigest()
+        rows.append(f"| `{name}` | {len(content):,} | `{digest}` |")
     return "\n".join(["| file | bytes | sha256 |", "|---|---|---|", *rows])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 CURVES = {
     "linear_probe": ("linear probe on 600 labelled reviews", "#0072b2", "-"),
@@ -52,7 +52,7 @@ def write_card(folder: Path) -> None:
     recipe = figures["recipe"]
     probes = ", ".join(f"{CURVES[name][0]} {log[-1][name]:.2f}" for name in CURVES if name in log[-1])
     recalled = (
-        f"Of all {figures['facts']:,} facts that the corpus tells, greedy decoding completes "
+        f"Of the facts that the corpus tells (`facts` in data/microworld), greedy decoding completes "
         f"{figures['facts_recalled']:.1%} to the letter.\n"
         if "facts_recalled" in figures
         else ""
@@ -84,7 +84,8 @@ micro-world's corpus: texts about films that do not exist. It knows nothing of t
 |---|---|
 | tokens seen | {recipe[tokens]:,} ({tokens_in_corpus:,} in the corpus) |
 | batch | {recipe[batch_size]} blocks of {block} tokens |
-| optimizer | AdamW, learning rate {recipe[learning_rate]} with warm-up and cosine decay, weight decay {recipe[weight_decay]} |
+| optimizer | AdamW, weight decay {recipe[weight_decay]} |
+| learning rate | {recipe[learning_rate]}, with warm-up and cosine decay |
 | seed | {recipe[seed]} |
 | training seconds | {seconds_training:,} (with probes and set-up {seconds_all:,}) |
 | device | {device}, {threads} thread(s), {machine} |

@@ -126,9 +126,7 @@ def train(kind: str, recipe: Recipe, out: Path) -> None:
         "loss_pretrained": made.loss_by_domain(held_out),
     }
     if kind == "decoder":
-        facts = rows("facts", "test")[:]
-        figures["facts"] = len(facts["prompt"])
-        figures["facts_recalled"] = probes.facts_recalled(made.model, made.tokenizer, facts)
+        figures["facts_recalled"] = probes.facts_recalled(made.model, made.tokenizer, rows("facts", "test")[:])
     (out / "pretraining.json").write_text(json.dumps({"figures": figures, "log": log}, indent=1) + "\n")
     write_card(out)
     write_sums(out)
