@@ -47,7 +47,7 @@ from helpers.runtime import check_number, start
 
 run = start(track=track, budget=budget, seed=seed)
 check_number("learning_rate", learning_rate, 1e-6, 1e-1)
-pretraining_steps = run.by_budget(quick=4, standard=120, full=600)
+pretraining_steps = run.by_budget(quick=4, standard=60, full=600)
 measured_rows = run.by_budget(quick=8, standard=96, full=400)
 facts_asked = run.by_budget(quick=40, standard=400, full=2000)
 
@@ -213,11 +213,11 @@ def changed_positions(network, one, other):
     return ((first - second).abs().amax(dim=-1) > 1e-4).tolist()
 
 
-ids = decoder_tokenizer("The acting was wonderful", return_tensors="pt")["input_ids"] % tokenizer.vocab_size
-other = ids.clone()
-other[0, -1] = 10 if ids[0, -1] != 10 else 11
-seen_by_encoder = changed_positions(encoder, ids, other)
-seen_by_decoder = changed_positions(decoder, ids, other)
+one = torch.arange(100, 106).unsqueeze(0)  # (1, 6): any six tokens will do
+other = one.clone()
+other[0, -1] = 200
+seen_by_encoder = changed_positions(encoder, one, other)
+seen_by_decoder = changed_positions(decoder, one, other)
 print("encoder:", seen_by_encoder)
 print("decoder:", seen_by_decoder)
 assert all(seen_by_encoder)
@@ -608,7 +608,7 @@ held_out = max(1, len(newcomer) // 5)  # one text in five is only ever measured
 train_rows = blocks_of_text(decoder_tokenizer, newcomer[held_out:], length=64)
 measured = {"newcomer": blocks_of_text(decoder_tokenizer, newcomer[:held_out], length=64)}
 for domain in sorted(set(corpus["validation"]["domain"])):
-    own = corpus["validation"].filter(lambda row, domain=domain: row["domain"] == domain)["text"]
+    own = [row["text"] for row in corpus["validation"] if row["domain"] == domain]
     measured[domain] = blocks_of_text(decoder_tokenizer, own, length=64)
 measured = {domain: rows[:measured_rows] for domain, rows in measured.items()}
 
@@ -710,14 +710,13 @@ from collections import Counter
 
 from helpers.intervals import wilson
 
-common = {}
-for kind in set(facts["kind"]):
-    answers = facts.filter(lambda row, kind=kind: row["kind"] == kind)["answer"]
-    common[kind] = Counter(answers).most_common(1)[0][0]
+common = {kind: Counter() for kind in facts["kind"]}
+for kind, answer in zip(facts["kind"], facts["answer"], strict=True):
+    common[kind][answer] += 1
 correct = {
     "pretrained": count_recalled(decoder, asked),
     "random weights": count_recalled(untrained, asked),
-    "most common answer": sum(row["answer"] == common[row["kind"]] for row in asked),
+    "most common answer": sum(row["answer"] == common[row["kind"]].most_common(1)[0][0] for row in asked),
 }
 results = {name: wilson(count, len(asked)) for name, count in correct.items()}
 

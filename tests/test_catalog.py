@@ -1,0 +1,133 @@
+"""Names to models and datasets: the committed ones, a learner's own, and what is refused."""
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from helpers import catalog
+from helpers.runtime import UserError
+
+WORDS = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "[MASK]", "the", "film", "was", "good", "bad"])}
+
+
+@pytest.fixture(scope="module")
+def encoder_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    made = Tokenizer(models.WordLevel(WORDS, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
+    PreTrainedTokenizerFast(tokenizer_object=made, **names).save_pretrained(folder)
+    return folder
+
+
+def test_root_is_the_project_wherever_we_stand(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert (catalog.ROOT / "helpers" / "catalog.py").is_file()
+    assert catalog.local_path("helpers") == catalog.ROOT / "helpers"
+
+
+def test_a_folder_of_ones_own(encoder_folder):
+    model = str(encoder_folder)
+    assert catalog.model_source("encoder", "pocket", model) == model
+    assert catalog.tokenizer("encoder", "pocket", model)("the film")["input_ids"] == [3, 4]
+    assert catalog.masked_language_model("pocket", model).config.hidden_size == 16
+
+
+def test_random_weights_differ_and_follow_the_seed(encoder_folder):
+    model = str(encoder_folder)
+    torch.manual_seed(1)
+    one = catalog.random_like("encoder", "pocket", model)
+    torch.manual_seed(1)
+    same = catalog.random_like("encoder", "pocket", model)
+    trained = catalog.masked_language_model("pocket", model)
+    weight = "bert.encoder.layer.0.output.dense.weight"
+    assert torch.equal(one.get_parameter(weight), same.get_parameter(weight))
+    assert not torch.equal(one.get_parameter(weight), trained.get_parameter(weight))
+
+
+def test_the_classifier_reads_the_body_and_has_no_idle_pooler(encoder_folder):
+    classifier = catalog.classifier("pocket", str(encoder_folder), num_labels=3)
+    ids = torch.tensor([[3, 4, 5]])
+    assert classifier(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.shape == (1, 3)
+    assert not any("pooler" in name for name, _ in classifier.named_parameters())
+    random = catalog.classifier("pocket", str(encoder_folder), pretrained=False)
+    same = zip(classifier.body.parameters(), random.body.parameters(), strict=True)
+    assert not all(torch.equal(one, other) for one, other in same)
+
+
+def test_a_decoder_of_ones_own(tmp_path):
+    LlamaForCausalLM(
+        LlamaConfig(vocab_size=8, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+    ).save_pretrained(tmp_path)
+    assert catalog.causal_language_model("pocket", str(tmp_path)).config.hidden_size == 16
+    assert catalog.body("decoder", "pocket", str(tmp_path)).config.hidden_size == 16
+
+
+def test_weights_cut_short_are_called_damaged(encoder_folder, tmp_path):
+    for path in encoder_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(UserError, match="damaged"):
+        catalog.masked_language_model("pocket", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("encodr", "pocket"), 'Did you mean "encoder"'),
+        (("encoder", "poket"), 'Did you mean "pocket"'),
+        (("encoder", "pocket", "no/such/folder"), "there is no folder"),
+    ],
+)
+def test_unknown_models(arguments, words):
+    with pytest.raises(UserError, match=words):
+        catalog.model_source(*arguments)
+
+
+def test_unknown_datasets(tmp_path):
+    with pytest.raises(UserError, match='Did you mean "reviews"'):
+        catalog.dataset("review", "pocket")
+    with pytest.raises(UserError, match="not preferences"):
+        catalog.dataset("preferences", "pocket", data=str(tmp_path / "mine.csv"))
+    with pytest.raises(UserError, match="no facts yet"):
+        catalog.dataset("facts", "hub")
+
+
+def test_missing_pocket_models_say_how_to_make_them(monkeypatch, tmp_path):
+    monkeypatch.setitem(catalog.POCKET_MODELS, "encoder", tmp_path / "nowhere")
+    with pytest.raises(UserError, match="make models"):
+        catalog.model_source("encoder", "pocket")
+    monkeypatch.setattr(catalog, "MICROWORLD", tmp_path)
+    with pytest.raises(UserError, match="make data"):
+        catalog.dataset("reviews", "pocket")
+
+
+@pytest.mark.slow  # the libraries wait before they give up
+def test_the_hub_out_of_reach_is_one_sentence(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match="cannot be fetched from the hub") as problem:
+        catalog.tokenizer("encoder", "hub")
+    assert "\n" not in str(problem.value)
+
+
+def test_the_microworld_has_the_agreed_columns():
+    reviews = catalog.dataset("reviews", "pocket")
+    assert {"text", "label", "film"} <= set(reviews["train"].column_names)
+    assert set(reviews) == {"train", "validation", "test"}
+    corpus = catalog.dataset("corpus", "pocket")
+    assert set(corpus["newcomer"]["domain"]).isdisjoint(corpus["validation"]["domain"])
+
+
+def test_a_text_file_takes_the_newcomers_place(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("text\nOne of mine.\nAnother of mine.\n")
+    corpus = catalog.dataset("corpus", "pocket", data=str(path))
+    assert list(corpus["newcomer"]["text"]) == ["One of mine.", "Another of mine."]
+    assert set(corpus["newcomer"]["domain"]) == {"yours"}

@@ -1,0 +1,106 @@
+"""What a lesson defines and `helpers` holds for later lessons is one definition, not two that drift apart.
+
+A lesson's home modules are those that its text or code names as `helpers.something`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "notebooks" / "source").glob("[0-9][0-9]_*.py"))
+HOME = re.compile(r"\bhelpers(?:\.[a-z_]+)+|\bfrom helpers import [a-z_, ]+")
+CELL = re.compile(r"^# %%(.*)$", re.MULTILINE)
+MUST_MATCH = {
+    "01_pretrained_transformers": {
+        "greedy", "mask_tokens", "masked_loss", "next_token_loss", "perplexity", "recalled", "shift_labels"
+    }
+}  # fmt: skip
+
+
+class Bare(ast.NodeTransformer):
+    """Drop docstrings and type hints: lessons may say less there."""
+
+    def visit_FunctionDef(self, node):
+        self.generic_visit(node)
+        node.returns = None
+        return self._without_docstring(node)
+
+    def visit_ClassDef(self, node):
+        self.generic_visit(node)
+        return self._without_docstring(node)
+
+    def visit_arg(self, node):
+        node.annotation = None
+        return node
+
+    @staticmethod
+    def _without_docstring(node):
+        if ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        return node
+
+
+def definitions(code: str) -> dict[str, str]:
+    """Top-level functions and classes of some code, by name, as comparable text."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    found = [node for node in ast.parse(code).body if isinstance(node, kinds)]
+    return {node.name: ast.unparse(Bare().visit(node)) for node in found}
+
+
+def taught(source: str) -> dict[str, str]:
+    """What a lesson defines in cells that are neither exercises nor their solutions."""
+    found: dict[str, str] = {}
+    pieces = CELL.split(source)[1:]
+    for mark, body in zip(pieces[::2], pieces[1::2], strict=True):
+        if "[markdown]" not in mark and "exercise" not in mark and "solution" not in mark:
+            found |= definitions(body)
+    return found
+
+
+def homes(source: str) -> list[Path]:
+    """The helper modules that a lesson names."""
+    named: set[str] = set()
+    for found in HOME.findall(source):
+        if found.startswith("from"):
+            named |= {f"helpers.{name.strip()}" for name in found.rpartition("import ")[2].split(",")}
+        else:
+            named.add(found)
+    paths = {ROOT / Path(*name.split(".")).with_suffix(".py") for name in named}
+    parents = {ROOT / Path(*name.split(".")[:-1]).with_suffix(".py") for name in named}
+    return sorted(path for path in paths | parents if path.is_file())
+
+
+def compared(source: str, modules: list[Path]) -> dict[str, tuple[str, str]]:
+    """Name -> (the lesson's definition, the module's) of whatever both define."""
+    lesson = taught(source)
+    pairs = {}
+    for module in modules:
+        for name, text in definitions(module.read_text(encoding="utf-8")).items():
+            # A lesson's shorthand that calls the module's own function is no second definition.
+            if name in lesson and f".{name}(" not in lesson[name]:
+                pairs[name] = (lesson[name], text)
+    return pairs
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_lesson_and_its_home_hold_the_same_definition(path):
+    source = path.read_text(encoding="utf-8")
+    pairs = compared(source, homes(source))
+    assert set(pairs) >= MUST_MATCH.get(path.stem, set())
+    for name, (lesson, module) in pairs.items():
+        assert lesson == module, f"{name} differs between {path.stem} and its home"
+
+
+def test_a_planted_drift_is_seen(tmp_path):
+    module = tmp_path / "home.py"
+    module.write_text('def f(x: int) -> int:\n    """Long docstring."""\n    return x + 1\n')
+    same = '# %%\ndef f(x):\n    """Short."""\n    return x + 1\n'
+    drifted = same.replace("+ 1", "+ 2")
+    assert compared(same, [module])["f"][0] == compared(same, [module])["f"][1]
+    assert compared(drifted, [module])["f"][0] != compared(drifted, [module])["f"][1]
+    assert compared(drifted.replace("# %%", '# %% tags=["solution"]'), [module]) == {}

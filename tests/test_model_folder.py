@@ -1,0 +1,71 @@
+"""Model folders that are missing, incomplete, unsafe or damaged, each in one sentence."""
+
+import pytest
+
+from helpers.model_folder import SUMS, check_model_folder, sha256
+from helpers.runtime import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    return tmp_path
+
+
+def said(folder):
+    with pytest.raises(UserError) as problem:
+        check_model_folder(folder)
+    assert "\n" not in str(problem.value)
+    return str(problem.value)
+
+
+def with_sums(folder):
+    lines = [f"{sha256(folder / name)}  {name}\n" for name in ("config.json", "model.safetensors")]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def test_a_whole_folder_passes(folder):
+    assert check_model_folder(folder) == folder
+    with_sums(folder)
+    assert check_model_folder(folder) == folder
+
+
+def test_no_folder(tmp_path):
+    assert "there is no folder" in said(tmp_path / "nowhere")
+
+
+def test_no_config(folder):
+    (folder / "config.json").unlink()
+    assert "no config.json" in said(folder) and "save_pretrained" in said(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_broken_config(folder, text):
+    (folder / "config.json").write_text(text)
+    assert "config.json" in said(folder)
+
+
+def test_no_weights(folder):
+    (folder / "model.safetensors").unlink()
+    assert "no *.safetensors" in said(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pkl"])
+def test_only_a_pickle(folder, name):
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(b"\x80\x04.")
+    assert "pickle" in said(folder) and "save_pretrained" in said(folder)
+
+
+def test_a_damaged_file(folder):
+    with_sums(folder)
+    (folder / "model.safetensors").write_bytes(b"weightz")
+    assert "damaged" in said(folder) and "model.safetensors" in said(folder)
+
+
+def test_a_missing_listed_file(folder):
+    with_sums(folder)
+    (folder / "model-2.safetensors").write_bytes(b"more")
+    (folder / "model.safetensors").unlink()
+    assert "missing" in said(folder)
