@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from helpers.pretraining.packing import pack
+from helpers.runtime import UserError
+
 IGNORED = -100  # the label that a loss leaves out
 
 
@@ -92,19 +95,20 @@ def recalled(logits: Tensor, labels: Tensor) -> Tensor:
     return (right | (labels == IGNORED)).all(dim=-1)
 
 
-def blocks_of_text(tokenizer, texts: Iterable[str], length: int) -> Tensor:
-    """Texts joined by the end token and cut into full rows: (rows, length) token ids.
+def blocks_of_text(tokenizer, texts: Iterable[str], length: int, seed: int = 0) -> Tensor:
+    """Texts laid end to end in full rows, each beginning where a text begins: (rows, length) token ids.
 
     Raises:
-        ValueError: when the texts are too short for one row.
+        UserError: when the texts are too short for one row.
     """
-    ends = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
     encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    stream = [token for ids in encoded for token in [*ids, *ends]]
-    rows = len(stream) // length
-    if rows == 0:
-        raise ValueError(f"{len(stream)} tokens are too few for a row of {length}")
-    return torch.tensor(stream[: rows * length]).view(rows, length)
+    end = tokenizer.eos_token_id
+    start = end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    rows = pack(encoded, length, start, end, seed)
+    if len(rows) == 0:
+        count = sum(len(ids) for ids in encoded)
+        raise UserError(f"{len(encoded)} texts with {count} tokens are too few: one row takes {length} tokens.")
+    return rows
 
 
 @torch.inference_mode()
@@ -126,7 +130,7 @@ def completion_batch(tokenizer, prompts: Sequence[str], answers: Sequence[str]) 
     """
     rows, labels = [], []
     for prompt, answer in zip(prompts, answers, strict=True):
-        start = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        start = tokenizer(prompt)["input_ids"]  # with the token that opens every text
         end = tokenizer(" " + answer.strip(), add_special_tokens=False)["input_ids"]
         rows.append(torch.tensor(start + end))
         labels.append(torch.tensor([IGNORED] * len(start) + end))

@@ -21,6 +21,9 @@ MUST_MATCH = {
     }
 }  # fmt: skip
 
+# Shorter in the lesson on purpose: there both are run on the same batch and their difference is asserted.
+COMPARED_BY_RUNNING = {("02_full_vs_last_layer", "MeanPoolClassifier")}
+
 
 class Bare(ast.NodeTransformer):
     """Drop docstrings and type hints: lessons may say less there."""
@@ -93,6 +96,9 @@ def test_a_lesson_and_its_home_hold_the_same_definition(path):
     pairs = compared(source, homes(source))
     assert set(pairs) >= MUST_MATCH.get(path.stem, set())
     for name, (lesson, module) in pairs.items():
+        if (path.stem, name) in COMPARED_BY_RUNNING:
+            assert lesson != module and "difference" in source, f"{name} need not be excused"
+            continue
         assert lesson == module, f"{name} differs between {path.stem} and its home"
 
 

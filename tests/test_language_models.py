@@ -21,6 +21,7 @@ from helpers.language_models import (
     shift_labels,
     top_words,
 )
+from helpers.runtime import UserError
 
 WORDS = ["[PAD]", "[UNK]", "[MASK]", "<end>", "the", "film", "was", "good", "bad", "Ann", "Bo", "made", "it"]
 
@@ -128,9 +129,17 @@ def test_recalled_agrees_with_greedy(decoder, tokenizer):
 
 def test_blocks_of_text(tokenizer):
     rows = blocks_of_text(tokenizer, ["the film was good", "it was bad"], length=4)
-    assert rows.tolist() == [[4, 5, 6, 7], [3, 12, 6, 8]]
-    with pytest.raises(ValueError, match="too few"):
+    ends = {3}  # this tokenizer opens a text with its end token
+    assert rows.shape == (2, 4) and set(rows[:, 0].tolist()) == ends
+    assert sorted(rows[:, 1].tolist()) == [4, 12]  # each row begins where a text begins
+    with pytest.raises(UserError, match="too few"):
         blocks_of_text(tokenizer, ["the"], length=40)
+
+
+def test_a_completion_opens_as_the_model_has_read(tokenizer):
+    batch = completion_batch(tokenizer, ["the film"], ["was good"])
+    assert batch["input_ids"].tolist() == [[4, 5, 6, 7]]
+    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 6, 7]]
 
 
 def test_the_mean_loss_does_not_depend_on_the_batch_size(decoder):

@@ -453,7 +453,7 @@ IGNORED = -100  # the label that a loss leaves out
 
 # %% tags=["nbval-check-output"]
 corpus = catalog.dataset("corpus", track, data, seed)
-texts = corpus["validation"]["text"][:64]
+texts = corpus["validation"]["text"][:32]
 rows = tokenizer(
     texts, padding=True, truncation=True, max_length=128, return_tensors="pt", return_special_tokens_mask=True
 )
