@@ -46,22 +46,19 @@ def measure(reviews, tokenizer, seed: int, labels: int, epochs: int) -> dict[str
     """All metrics of one seed, on the test rows."""
     task, rows = task_of(reviews, tokenizer, seed, labels, "test")
     train, test = rows["train"], rows["judged"]
-    usual = majority(train["label"])
+    truth = torch.tensor(test["label"])
     with Stopwatch() as watch:
         words = bag_of_words(train["text"], train["label"])
-    values = {
-        "accuracy_majority": sum(label == usual for label in test["label"]) / len(test),
-        "accuracy_bag_of_words": float(words.score(test["text"], test["label"])),
-        "seconds_bag_of_words": watch.seconds,
-        "trainable_parameters_bag_of_words": int(words[-1].coef_.size),
+    guesses = torch.as_tensor(words.predict(test["text"]))
+    floor = {
+        "majority": ladder.Outcome("majority class", torch.full_like(truth, majority(train["label"])), truth),
+        "bag_of_words": ladder.Outcome("bag of words", guesses, truth, words[-1].coef_.size, watch.seconds),
     }
-    for rung in ladder.RUNGS.values():
-        found = ladder.climb(rung, task, epochs=epochs, seed=seed)
-        values[f"accuracy_{rung.name}"] = found.accuracy.value
-        values[f"seconds_{rung.name}"] = found.seconds
-        values[f"trainable_parameters_{rung.name}"] = found.parameters
-        values[f"peak_memory_bytes_{rung.name}"] = found.peak_bytes
-        click.echo(f"seed {seed}  {rung.title:32}{found.accuracy:.3f}  {found.seconds:6.1f} s")
+    climbed = {name: ladder.climb(rung, task, epochs=epochs, seed=seed) for name, rung in ladder.RUNGS.items()}
+    values: dict[str, float] = {}
+    for name, outcome in (floor | climbed).items():
+        click.echo(f"seed {seed}  {outcome.title:32}{outcome.accuracy:.3f}  {outcome.seconds:6.1f} s")
+        values |= outcome.metrics(name)
     return values
 
 

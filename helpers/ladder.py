@@ -80,6 +80,15 @@ class Outcome:
         """The share of right predictions with Wilson's 95 % interval."""
         return wilson(int(self.correct.sum()), len(self.labels))
 
+    def metrics(self, name: str) -> dict[str, float]:
+        """What is recorded of it: accuracy_NAME and, where there was training, its cost."""
+        found = {f"accuracy_{name}": self.accuracy.value}
+        if self.parameters:
+            found |= {f"seconds_{name}": self.seconds, f"trainable_parameters_{name}": int(self.parameters)}
+        if self.peak_bytes:
+            found[f"peak_memory_bytes_{name}"] = self.peak_bytes
+        return found
+
 
 def climb(rung: Rung, task: Task, *, epochs: int, seed: int, rate_scale: float = 1.0, progress: str = "") -> Outcome:
     """Train one rung and predict the test rows.

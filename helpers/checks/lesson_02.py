@@ -32,7 +32,7 @@ def block_parameters(answer: Callable[[int, int], int]) -> str | None:
     for hidden, inner in ((8, 16), (128, 512), (64, 80)):
         layer = nn.TransformerEncoderLayer(hidden, nhead=4, dim_feedforward=inner)
         wanted = sum(parameter.numel() for parameter in layer.parameters())
-        problem = differs(f"block_parameters({hidden}, {inner})", answer(hidden, inner), wanted)
+        problem = differs(f"your block_parameters({hidden}, {inner})", answer(hidden, inner), wanted)
         if problem:
             return problem
     return None
@@ -51,7 +51,7 @@ def rows_needed(answer: Callable[[float, float], float]) -> str | None:
     """answer(accuracy, half_width): test rows for an interval of accuracy +- half_width."""
     for accuracy, half_width in ((0.9, 0.01), (0.9, 0.02), (0.5, 0.05)):
         wanted = 1.96**2 * accuracy * (1 - accuracy) / half_width**2
-        called = f"rows_needed({accuracy}, {half_width})"
+        called = f"your rows_needed({accuracy}, {half_width})"
         problem = differs(called, answer(accuracy, half_width), math.ceil(wanted), tolerance=0.01 * wanted + 1)
         if problem:
             return problem + " (anything within 1 % passes)"
