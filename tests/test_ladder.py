@@ -69,7 +69,7 @@ def test_the_rungs_train_what_they_say(outcomes):
 
 
 def test_training_everything_learns_the_task(outcomes):
-    assert outcomes["full"].accuracy.value > 0.9
+    assert outcomes["full"].accuracy.value > 0.8
     assert all(len(outcome.predictions) == 40 for outcome in outcomes.values())
     assert all(outcome.seconds > 0 for outcome in outcomes.values())
 
