@@ -17,7 +17,8 @@ from helpers.batches import TokenizedReviews, pad
 from helpers.lessons import find
 from helpers.lessons.parameters import declared
 from helpers.models import MeanPoolClassifier
-from helpers.runtime import UserError
+from helpers.notebooks import from_source
+from helpers.runtime import UserError, check_number, start
 from helpers.slices import rows_by_kind
 from helpers.training import train, warmup_linear
 
@@ -123,6 +124,30 @@ def test_the_lessons_defaults_are_the_references():
     if not values:
         pytest.skip("the notebook is not built yet")
     assert (values["labels"], values["epochs"], values["rate_scale"]) == (ladder.LABELS, ladder.EPOCHS, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("labels", 0, "labels is 0"),
+        ("labels", -5, "labels is -5"),
+        ("labels", 2.5, "a whole number"),
+        ("epochs", 0, "epochs is 0"),
+        ("rate_scale", float("nan"), "rate_scale is nan"),
+        ("rate_scale", -1.0, "rate_scale is -1.0"),
+        ("rate_scale", "fast", "rate_scale is 'fast'"),
+        ("budget", "quik", 'Did you mean "quick"'),
+        ("track", "pockets", 'Did you mean "pocket"'),
+    ],
+)
+def test_the_lesson_refuses_a_parameter_in_words(name, value, said):
+    cells = [cell for cell in from_source(LESSON.source).cells if cell.cell_type == "code"]
+    place = next(at for at, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
+    scope = {"check_number": check_number, "start": start}
+    exec(cells[place].source, scope)
+    scope[name] = value
+    with pytest.raises(UserError, match=said):
+        exec(cells[place + 1].source, scope)
 
 
 def lesson_code(*wanted: str) -> dict:

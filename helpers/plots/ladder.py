@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from helpers.intervals import Interval
 from helpers.plots.style import INK, PALETTE, axes
@@ -105,6 +105,7 @@ def learning_rates(rates: Mapping[str, Sequence[float]]) -> Figure:
             range(1, len(values) + 1), values, style, color=PALETTE[COLOURS[1:][index % 4]], linewidth=2, label=name
         )
     ax.set_xlabel("step")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("learning rate")
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)

@@ -14,9 +14,9 @@
 # # How much of a model must you train?
 #
 # To teach a pretrained model a task, we may change every number in it, or only the few in its last layer. The second
-# is said to be much faster, and worse. How much faster, and how much worse? We climb a ladder and measure each rung.
+# is said to be much faster, and worse. How much? We climb a ladder and measure each rung.
 #
-# *About 45 minutes to read, two minutes to run; two processor cores, no network.*
+# *45 minutes to read, two to run; two processor cores, no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -29,6 +29,7 @@
 # %%
 import math
 import tempfile
+from textwrap import fill
 
 import pandas as pd
 import torch
@@ -74,13 +75,19 @@ for split, rows in reviews.items():
     print(f"{split:12}{len(rows):6,} rows   columns: {', '.join(rows.column_names[:2])}")
 
 # %% [markdown]
-# We *choose* things (a learning rate, say) on `validation`, and open `test` once, at the end. Here are a few reviews
-# with their labels. The films are invented, and so is every word about them.
+# `train` is for learning, `validation` for choosing (a learning rate, say) and for looking at mistakes, `test` only for
+# measuring. Here are a few reviews with their labels. The films are invented, and so is every word about them.
 
 # %%
 names = getattr(reviews["train"].features["label"], "names", None) or ["negative", "positive"]
-for row in reviews["train"].select(range(3)):
-    print(f"[{names[row['label']]}] {row['text']}\n")
+
+
+def read(row):
+    print(fill(f"[{names[row['label']]}] {row['text']}", width=100), end="\n\n")
+
+
+for row in reviews["train"].select(range(5)):
+    read(row)
 
 # %%
 from helpers.baselines import bag_of_words, majority
@@ -92,9 +99,12 @@ num_labels = max(reviews["train"]["label"]) + 1
 usual = majority(train_reviews["label"])
 print(f"{len(train_reviews):,} reviews to learn from, {len(test_reviews):,} to be tested on")
 print(f'the most frequent label among the first: "{names[usual]}"')
+if "clean_label" in test_reviews.column_names:  # what the writer meant, before a few labels were spoilt
+    meant = wilson(sum(row["clean_label"] == row["label"] for row in test_reviews), len(test_reviews))
+    print(f"a reader who is never wrong would agree with {meant.value:.1%} of the test labels")
 
 # %% [markdown]
-# An accuracy means nothing alone. Two baselines stand at the foot of the ladder:
+# An accuracy means nothing alone. Two baselines come first:
 #
 # - **majority class**: always the label seen most often;
 # - **bag of words**: words and word pairs, weighted by how rare they are (tf-idf), then logistic regression. It has
@@ -123,16 +133,18 @@ for outcome in outcomes.values():
 #
 # The square brackets hold the 95 % interval: with so many test reviews, accuracies that far apart could come from the
 # same true one. The bag of words is well above the majority class, so single words carry much of the answer. They do
-# not carry all of it. The next cell shows a review that it gets wrong, and the words that speak against its label.
+# not carry all of it. The next cell shows validation reviews that it gets wrong, and words that speak against their
+# label.
 #
 # </details>
 
 # %%
-missed = [row for row, right in enumerate(outcomes["bag_of_words"].correct) if not right]
-for row in test_reviews.select(missed[:2]):
-    print(f"[{names[row['label']]}] {row['text']}")
-    against = ", ".join(row.get("misleading", []))
-    print(f"   against its label: {against or 'nothing marked'}\n")
+looked_at = reviews["validation"].select(range(min(200, len(reviews["validation"]))))
+guesses = words.predict(looked_at["text"])
+missed = [row for row, guess in zip(looked_at, guesses, strict=True) if guess != row["label"]]
+for row in missed[:3]:
+    read(row)
+    print(f"   against its label: {', '.join(row.get('misleading', [])) or 'nothing marked'}\n")
 
 # %% [markdown]
 # ## 2. From text to batches
@@ -193,6 +205,8 @@ class MeanPoolClassifier(nn.Module):
 # the library does. Same body, same head, same scores:
 
 # %% tags=["nbval-check-output"]
+from helpers.models import HeadClassifier, blocks, cache_features, without_dropout
+
 theirs = catalog.classifier(track, model, num_labels).to(run.device).eval()
 ours = MeanPoolClassifier(theirs.body, num_labels)
 ours.head = theirs.head
@@ -206,10 +220,8 @@ assert difference.abs().max() < 1e-5
 # **Freezing** is one attribute: a parameter with `requires_grad = False` gets no gradient, and the optimizer leaves it
 # alone. Our rungs differ in how many of the last blocks may move; the head always may.
 
+
 # %%
-from helpers.models import HeadClassifier, blocks, cache_features, without_dropout
-
-
 def freeze_all_but(model, trainable_blocks):
     model.requires_grad_(trainable_blocks is None)  # None: every parameter may move
     model.head.requires_grad_(True)
@@ -309,7 +321,7 @@ print(f"last tenth of the steps   {sum(losses[-tenth:]) / tenth:.3f}")
 # %% [markdown]
 # The **evaluation function** turns predictions into a score. `evaluate.load` takes a metric's name on the Hub or, as
 # here, a folder with a metric of our own: accuracy with Wilson's interval. We ask for it on *training* reviews, to see
-# it work; the test reviews stay closed until the ladder.
+# it work. That is not a result: the head has seen them.
 
 # %%
 import evaluate
@@ -399,13 +411,15 @@ plots.show(figure, alt=figures.ladder_in_words(scores))
 
 
 # %%
-def gap(better, worse):
-    found = paired_bootstrap(outcomes[better].correct, outcomes[worse].correct, seed=seed)
-    print(f"{outcomes[better].title} minus {outcomes[worse].title}: {found:+.3f}")
-    return found
+def verdict(gap):
+    words = "a clear loss" if gap.high < 0 else "no clear difference"
+    return f"{gap:+.3f}, {'a clear gain' if gap.low > 0 else words}"
 
 
-gaps = {worse: gap("full", worse) for worse in ("last_block", "head_only", "bag_of_words", "scratch")}
+gaps = {}
+for other in ("last_block", "head_only", "bag_of_words", "scratch"):
+    gaps[other] = paired_bootstrap(outcomes["full"].correct, outcomes[other].correct, seed=seed)
+    print(f"all trained, against {outcomes[other].title}: {verdict(gaps[other])}")
 faster = outcomes["full"].seconds / outcomes["head_only"].seconds
 print(f"training all parameters took {faster:.1f} times as long as training the head")
 
@@ -462,7 +476,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %%
 from helpers.slices import rows_by_kind
 
-kinds = rows_by_kind(test_reviews, least=run.by_budget(quick=5, standard=50))
+kinds = rows_by_kind(test_reviews, least=min(50, len(test_reviews) // 20))
 
 
 def by_kind(outcome):
@@ -497,6 +511,9 @@ plots.show(figures.by_slice(series, counts), alt=figures.by_slice_in_words(serie
 
 
 # %%
+from helpers.widgets import picture
+
+
 def ladder_on(rows):
     """The ladder of this run, as if the test set had ended after `rows` reviews."""
     measured = {}
@@ -512,9 +529,8 @@ plots.show(figure, alt=words_for_it)
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
 
-from helpers.widgets import picture
-
-sizes = [rows for rows in (25, 50, 100, 200, 500, 1000, 2000) if rows <= len(test_reviews)]
+sizes = [rows for rows in (25, 50, 100, 200, 500, 1000) if rows < len(test_reviews)]
+sizes.append(len(test_reviews))
 slider = SelectionSlider(options=sizes, value=sizes[-1], description="reviews", continuous_update=False)
 page = HTML()
 
@@ -624,12 +640,12 @@ assert difference_loop_trainer < 1e-5
 # `Trainer`'s model, ours on the model trained by hand. (After so few steps the score itself is of no interest.)
 
 # %%
-some_rows = test_rows.select(range(100))
+some_rows = test_rows.select(range(min(100, len(test_rows))))
 theirs = trainer.evaluate(some_rows)["eval_accuracy"]
 logits, true_labels = predict(by_hand, length_batches(some_rows, collate, shuffle=False))
 ours = (logits.argmax(dim=-1) == true_labels).double().mean().item()
 print(f"Trainer {theirs:.2f}, by hand {ours:.2f}")
-assert abs(theirs - ours) < 0.011  # one row of a hundred: rounding may turn a tie
+assert abs(theirs - ours) <= 1.01 / len(some_rows)  # rounding may turn one tie
 
 # %% [markdown]
 # What you gain is everything around the loop: checkpoints, resuming, several devices, mixed precision, logging. What
@@ -661,7 +677,7 @@ rates = train_with_schedule(head, head_batches, optimizer, scheduler)
 
 # %%
 figure = figures.learning_rates({"used by the loop": rates, "described by the scheduler": planned})
-said = f"The described learning rate falls from {planned[0]} to almost 0; the loop's ends at {rates[-1]:.4f}."
+said = f"Described: a fall from {planned[0]} to almost 0. The loop's last learning rate: {rates[-1]:.4f}."
 plots.show(figure, alt=said)
 
 # %% [markdown]
@@ -698,20 +714,19 @@ check("02.3", mended)
 # A fault like this costs accuracy and never shows itself. The habit that finds it: log the learning rate beside the
 # loss, and look at it once.
 #
-# ## 10. What this run showed
+# ## 10. Recap: what this run showed
 
 # %%
 from IPython.display import Markdown, display
 
-full, head_only = outcomes["full"], outcomes["head_only"]
 display(
     Markdown(f"""
-1. **Training everything works best here or is level with the best**: accuracy {full.accuracy:.3f}, bag of words
-   {outcomes["bag_of_words"].accuracy:.3f} (the figure and the table in section 5).
-2. **The head alone trains {faster:.1f} times faster and loses {gaps["head_only"].value:.1%}** (the paired gaps in
-   section 5); it is fast because the body runs once (the cached features in section 4).
-3. **The loop and `Trainer` are the same**: their losses differ by at most {difference_loop_trainer:.0e} (the
-   assertion in section 8).
+1. **Training everything** gives {outcomes["full"].accuracy:.3f}. Against the bag of words that is
+   {verdict(gaps["bag_of_words"])}; against a random start {verdict(gaps["scratch"])} (*section 5, the figure*).
+2. **The head alone** trains {faster:.1f} times faster, since the body runs once (*section 4, the features*). Training
+   everything against it: {verdict(gaps["head_only"])} (*section 5, the paired gaps*).
+3. **The loop and `Trainer`** are the same: their losses differ by {difference_loop_trainer:.0e} at most (*section 8,
+   the assertion*).
 """)
 )
 
