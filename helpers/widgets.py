@@ -47,11 +47,11 @@ def fill_the_blank(model: nn.Module, tokenizer, sentence: str, count: int = 5) -
     return widgets.VBox([text, page])
 
 
-def attention_browser(model: nn.Module, tokenizer, sentence: str) -> widgets.VBox:
+def attention_browser(model: nn.Module, tokenizer, sentence: str, layer: int = 0, head: int = 0) -> widgets.VBox:
     """Pick a layer and a head, or type another sentence: the map of that head."""
     config = model.config
-    layer = widgets.IntSlider(value=0, min=0, max=config.num_hidden_layers - 1, description="layer")
-    head = widgets.IntSlider(value=0, min=0, max=config.num_attention_heads - 1, description="head")
+    layer = widgets.IntSlider(value=layer, min=0, max=config.num_hidden_layers - 1, description="layer")
+    head = widgets.IntSlider(value=head, min=0, max=config.num_attention_heads - 1, description="head")
     text = widgets.Text(
         value=sentence,
         description="sentence",

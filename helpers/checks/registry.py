@@ -68,7 +68,7 @@ def verdict(name: str, answer: object) -> Feedback:
     try:
         problem = found.judge(attempted(answer))
     except NotAttempted:
-        return Feedback("not attempted", f"{name}: not attempted yet. hint({name!r}) helps.")
+        return Feedback("not attempted", f'{name}: not attempted yet. hint("{name}") helps.')
     except (Exception, SystemExit) as error:
         problem = f"it stopped with {type(error).__name__}: {error}"
     if problem:

@@ -26,18 +26,23 @@ def attention_map(weights: Tensor, tokens: Sequence[str], title: str = "") -> Fi
 
 
 def attention_grid(attentions: Sequence[Tensor], tokens: Sequence[str]) -> Figure:
-    """Every head of every layer, small. attentions: per layer (1, heads, seq, seq)."""
+    """Every head of every layer, small; the brightest is a weight of a half or more.
+
+    attentions: per layer (1, heads, seq, seq).
+    """
     layers, heads = len(attentions), attentions[0].shape[1]
     figure = Figure(figsize=(1.7 * heads + 0.6, 1.7 * layers + 0.4), layout="constrained")
     grid = figure.subplots(layers, heads, squeeze=False)
     for layer in range(layers):
         for head in range(heads):
             axes = grid[layer, head]
-            axes.imshow(attentions[layer][0, head].detach().cpu(), cmap="cividis", vmin=0, vmax=1)
+            axes.imshow(attentions[layer][0, head].detach().cpu(), cmap="cividis", vmin=0, vmax=0.5)
             axes.set_xticks([])
             axes.set_yticks([])
             axes.set_title(f"layer {layer}, head {head}", fontsize=8, color=INK)
-    figure.supxlabel(f"looks at (the {len(tokens)} tokens, left to right)", fontsize=9, color=INK)
+    figure.supxlabel(
+        f"looks at (the {len(tokens)} tokens, left to right); yellow: a weight of 0.5 or more", fontsize=9, color=INK
+    )
     figure.supylabel("token (top to bottom)", fontsize=9, color=INK)
     return figure
 

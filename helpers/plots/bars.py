@@ -19,7 +19,7 @@ def top_words_figure(words: Sequence[tuple[str, float]], sentence: str) -> Figur
     plot.bar_label(bars, [f"{share:.0%}" for share in shares], padding=3, color=INK)
     plot.set_yticks(range(len(words)), names)
     plot.invert_yaxis()
-    plot.set(xlim=(0, 1.1), xlabel="probability", title=sentence)
+    plot.set(xlim=(0, 1.15 * max(shares)), xlabel="probability", title=sentence)
     plot.title.set_wrap(True)
     return figure
 

@@ -144,7 +144,8 @@ reviews = load_dataset(str(catalog.MICROWORLD), "reviews")
 print({part: rows.num_rows for part, rows in reviews.items()}, reviews["train"].features["label"])
 print(reviews["train"][0]["text"])
 metric = evaluate.load(str(catalog.ROOT / "helpers" / "metrics" / "accuracy_with_interval"))
-print(metric.compute(predictions=[1, 0, 1, 1], references=[1, 0, 0, 1]))
+found = metric.compute(predictions=[1, 0, 1, 1], references=[1, 0, 0, 1])
+print({name: round(value, 2) for name, value in found.items()})
 
 # %% [markdown]
 # ## 2. Text becomes a rectangle of numbers
@@ -332,25 +333,26 @@ plots.show(
 # </details>
 
 # %% [markdown]
-# One head, large, and below it the same figure to move: pick a layer and a head, or type a sentence of your own. (In
-# a page without Python you see only the first.)
+# The sharpest head, large, and below it the same figure to move: pick a layer and a head, or type a sentence of your
+# own. (In a page without Python you see only the first.)
 
 # %%
 from helpers import widgets
 
-layer, head = 1, 1
-chosen = outputs.attentions[layer][0, head]
-most = "; ".join(f"{token} looks at {seen}" for token, seen, _ in plots.strongest(chosen, tokens))
-figure = plots.attention_map(chosen, tokens, f"layer {layer}, head {head}")
+peaks = torch.stack(outputs.attentions)[:, 0].amax(dim=-1).mean(dim=-1)  # (layers, heads)
+layer, head = divmod(peaks.argmax().item(), heads)
+sharpest = outputs.attentions[layer][0, head]
+most = "; ".join(f"{token} looks at {seen}" for token, seen, _ in plots.strongest(sharpest, tokens))
+figure = plots.attention_map(sharpest, tokens, f"layer {layer}, head {head}")
 plots.show(figure, alt=f"Attention map of layer {layer}, head {head}. Strongest per row: {most}.")
-widgets.attention_browser(encoder, tokenizer, sentence)
+widgets.attention_browser(encoder, tokenizer, sentence, layer, head)
 
 # %% [markdown]
 # And the blank from section 1, for any sentence: write `___` where the model should guess. The figure above the
 # widget is its first picture.
 
 # %%
-blank = "The music was ___ and the story was dull."
+blank = "The script is ___, but the music is lovely."
 guesses = widgets.top_words(encoder, tokenizer, blank)
 said = ", ".join(f"{word} {share:.0%}" for word, share in guesses)
 plots.show(plots.top_words_figure(guesses, blank), alt=f"Bars: the likeliest words for the blank are {said}.")
@@ -629,7 +631,7 @@ before = perplexities(decoder)
 print({domain: round(value, 1) for domain, value in before.items()})
 
 # %% [markdown]
-# **Predict 5.** After a minute of reading only the new texts: what happens to the perplexity on them? And on the
+# **Predict 5.** After a few dozen steps on the new texts alone: what happens to the perplexity on them? And on the
 # texts the model knew before: better, the same, worse?
 
 # %%
@@ -729,7 +731,7 @@ if budget != "quick":
     assert results["pretrained"].low > results["random weights"].high
 for title in ("The Marble Aubergine", "Seven Umbrellas of Quito"):  # films that exist nowhere
     prompt = decoder_tokenizer(f"The director of {title} is", return_tensors="pt")["input_ids"]
-    written = greedy(decoder, prompt, max_new_tokens=8, end_id=decoder.generation_config.eos_token_id)
+    written = greedy(decoder, prompt, max_new_tokens=5, end_id=decoder.generation_config.eos_token_id)
     print(decoder_tokenizer.decode(written[0], skip_special_tokens=True))
 
 # %% [markdown]
