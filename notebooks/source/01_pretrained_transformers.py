@@ -47,6 +47,7 @@ from helpers.runtime import check_number, start
 
 run = start(track=track, budget=budget, seed=seed)
 check_number("learning_rate", learning_rate, 1e-6, 1e-1)
+corpus = catalog.dataset("corpus", track, data, seed)
 pretraining_steps = run.by_budget(quick=4, standard=60, full=600)
 measured_rows = run.by_budget(quick=8, standard=96, full=400)
 facts_asked = run.by_budget(quick=40, standard=400, full=2000)
@@ -454,7 +455,6 @@ IGNORED = -100  # the label that a loss leaves out
 # keeps it attentive to all.
 
 # %% tags=["nbval-check-output"]
-corpus = catalog.dataset("corpus", track, data, seed)
 texts = corpus["validation"]["text"][:32]
 rows = tokenizer(
     texts, padding=True, truncation=True, max_length=128, return_tensors="pt", return_special_tokens_mask=True
@@ -729,7 +729,7 @@ said = "; ".join(f"{name} {share}" for name, share in results.items())
 plots.show(plots.shares(results, "facts completed exactly (95 % interval)"), alt=f"Facts completed exactly: {said}.")
 if budget != "quick":
     assert results["pretrained"].low > results["random weights"].high
-for title in ("The Marble Aubergine", "Seven Umbrellas of Quito"):  # films that exist nowhere
+for title in ("The Crooked Lantern", "No Orchard for Karel"):  # films that exist nowhere
     prompt = decoder_tokenizer(f"The director of {title} is", return_tensors="pt")["input_ids"]
     written = greedy(decoder, prompt, max_new_tokens=5, end_id=decoder.generation_config.eos_token_id)
     print(decoder_tokenizer.decode(written[0], skip_special_tokens=True))
@@ -738,8 +738,8 @@ for title in ("The Marble Aubergine", "Seven Umbrellas of Quito"):  # films that
 # <details><summary>What this says</summary>
 #
 # What was read often, in many wordings, is recalled. Random weights know nothing: architecture is not knowledge. For
-# a film that was never in the text the model has no fact, and answers all the same, with as fluent a name as before.
-# It was trained to continue text, not to tell the truth; lesson 04 counts such made-up answers. The brackets are 95 %
+# a film that was never in the text the model has no fact, and answers all the same, as fluently as before. It was
+# trained to continue text, not to tell the truth; lesson 04 counts such made-up answers. The brackets are 95 %
 # intervals: when two do not overlap, chance is a poor explanation.
 #
 # </details>
