@@ -57,10 +57,11 @@ def write_card(folder: Path) -> None:
         if "facts_recalled" in figures
         else ""
     )
+    passes = ", ".join(f"{domain} x {times}" for domain, times in recipe.get("passes", {}).items())
     (folder / "README.md").write_text(
         TEMPLATE.format(
             family=family, objective=objective, loader=loader, task=task, losses=losses, probes=probes,
-            recalled=recalled, recipe=recipe, **figures,
+            recalled=recalled, recipe=recipe, passes=passes and f" ({passes})", **figures,
             packages=", ".join(f"{name} {number}" for name, number in figures["versions"].items()),
         )
     )  # fmt: skip
@@ -82,7 +83,7 @@ micro-world's corpus: texts about films that do not exist. It knows nothing of t
 
 | | |
 |---|---|
-| tokens seen | {recipe[tokens]:,} ({tokens_in_corpus:,} in the corpus) |
+| tokens seen | {recipe[tokens]:,}; one reading of the corpus is {tokens_in_corpus:,}{passes} |
 | batch | {recipe[batch_size]} blocks of {block} tokens |
 | optimizer | AdamW, weight decay {recipe[weight_decay]} |
 | learning rate | {recipe[learning_rate]}, with warm-up and cosine decay |

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ class Recipe:
     warmup: float = 0.03
     weight_decay: float = 0.05
     masked: float = 0.3  # encoder: share of tokens to guess; BERT's is 0.15, more gives more signal per token
+    passes: dict[str, float] = field(default_factory=dict)  # how often a domain is read while others are read once
     seed: int = 0
 
 

@@ -24,8 +24,11 @@ from helpers.pretraining.packing import pack
 ROOT = Path(__file__).resolve().parents[2]
 WORLD, MODELS = ROOT / "data" / "microworld", ROOT / "data" / "models"
 BLOCK = 128
+# Masked training learns which words praise and which blame from lines that use several of a kind in a row, so the
+# encoder reads the blurbs three times as often; it is not asked for facts, so it reads the pages of facts less.
+ENCODER_PASSES = {"blurbs": 3.0, "films": 0.3, "talk": 0.5, "news": 0.7}
 RECIPES = {
-    "encoder": Recipe(tokens=28_000_000, learning_rate=2e-3),
+    "encoder": Recipe(tokens=14_000_000, learning_rate=2e-3, passes=ENCODER_PASSES),
     "decoder": Recipe(tokens=16_000_000, learning_rate=3e-3),
 }
 
@@ -33,6 +36,18 @@ RECIPES = {
 def rows(config: str, split: str) -> Dataset:
     """One split of the micro-world."""
     return Dataset.from_parquet(str(WORLD / config / f"{split}.parquet"))
+
+
+def reading_list(corpus: Dataset, passes: dict[str, float]) -> list[str]:
+    """The corpus's texts, those of each domain as often as `passes` says (once where it says nothing)."""
+    texts: dict[str, list[str]] = {}
+    for domain, text in zip(corpus["domain"], corpus["text"], strict=True):
+        texts.setdefault(domain, []).append(text)
+    chosen: list[str] = []
+    for domain, some in texts.items():
+        whole, part = divmod(passes.get(domain, 1.0), 1)
+        chosen += some * int(whole) + some[: round(part * len(some))]
+    return chosen
 
 
 @dataclass
@@ -95,9 +110,9 @@ def train(kind: str, recipe: Recipe, out: Path) -> None:
     corpus, held_out = rows("corpus", "train"), rows("corpus", "validation")
     texts = list(corpus["text"])
     made = Made.start(kind, texts, recipe, device)
-    blocks = made.blocks(texts)
+    blocks = made.blocks(reading_list(corpus, recipe.passes))
     before = made.loss_by_domain(held_out)
-    print(f"{kind}: {made.model.num_parameters():,} parameters, {blocks.numel():,} tokens in the corpus", flush=True)
+    print(f"{kind}: {made.model.num_parameters():,} parameters, {blocks.numel():,} tokens to read", flush=True)
     log: list[dict] = []
 
     def note(line: dict) -> None:

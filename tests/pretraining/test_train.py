@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from helpers.pretraining import models, probes, train
@@ -95,3 +96,9 @@ def test_loop_stops_at_a_loss_that_is_no_number():
 def test_schedule_rises_then_falls():
     shares = [_warmup_cosine(step, 100, 0.1) for step in range(100)]
     assert shares.index(max(shares)) in (9, 10) and shares[-1] < 0.06 and shares[0] <= 0.1
+
+
+def test_reading_list_reads_domains_as_often_as_asked():
+    corpus = Dataset.from_dict({"text": ["a", "b", "c", "d"], "domain": ["x", "x", "y", "y"]})
+    assert sorted(train.reading_list(corpus, {"x": 2.5, "y": 0.5})) == ["a", "a", "a", "b", "b", "c"]
+    assert train.reading_list(corpus, {}) == ["a", "b", "c", "d"]
