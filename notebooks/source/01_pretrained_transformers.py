@@ -13,8 +13,8 @@
 # %% [markdown]
 # # What does a model know before you train it?
 #
-# Fine-tuning starts from a *pretrained* model: one that has read a great deal of text without ever being told an
-# answer. Before changing such a model we open it, run one of its blocks by hand, and measure what it knows.
+# Fine-tuning starts from a *pretrained* model: one that has read a great deal of text without being told any answer.
+# Before changing one we open it, run one of its blocks by hand, and measure what it knows.
 #
 # *About 40 minutes to read, two to run; two processor cores, no network.*
 
@@ -207,23 +207,20 @@ assert difference_padding < 1e-4 < difference_no_mask
 
 
 # %% tags=["nbval-check-output"]
-def changed_positions(network, one, other):
+def changed_positions(network, *pair):
     """True for each position whose last hidden vector differs between two inputs of equal length."""
     with torch.inference_mode():
-        first = network(input_ids=one, output_hidden_states=True).hidden_states[-1][0]  # (seq, hidden)
-        second = network(input_ids=other, output_hidden_states=True).hidden_states[-1][0]
-    return ((first - second).abs().amax(dim=-1) > 1e-4).tolist()
+        runs = [network(input_ids=ids, output_hidden_states=True).hidden_states[-1][0] for ids in pair]
+    return ((runs[0] - runs[1]).abs().amax(dim=-1) > 1e-4).tolist()  # (seq, hidden) -> (seq,)
 
 
 one = torch.arange(100, 106).unsqueeze(0)  # (1, 6): any six tokens will do
 other = one.clone()
 other[0, -1] = 200
-seen_by_encoder = changed_positions(encoder, one, other)
-seen_by_decoder = changed_positions(decoder, one, other)
+seen_by_encoder, seen_by_decoder = (changed_positions(network, one, other) for network in (encoder, decoder))
 print("encoder:", seen_by_encoder)
 print("decoder:", seen_by_decoder)
-assert all(seen_by_encoder)
-assert seen_by_decoder == [False] * (len(seen_by_decoder) - 1) + [True]
+assert all(seen_by_encoder) and seen_by_decoder == [False] * 5 + [True]
 
 # %% [markdown]
 # <details><summary>Why</summary>
@@ -387,8 +384,9 @@ check("01.1", causal_weights)
 # %% [markdown]
 # ### Exercise 01.2: find the bug
 #
-# A colleague builds a review encoder from PyTorch's own block. It runs, the shapes are right, the loss even falls a
-# little. But something is wrong with who looks at whom.
+# A colleague builds a review encoder from PyTorch's own block. It runs and the shapes are right, but something is
+# wrong with who looks at whom: the last line should say True, as in section 2. Mend it. `check` tries your block on
+# reviews alone, together, and with one word changed.
 
 
 # %%
@@ -403,10 +401,6 @@ with torch.inference_mode():
     together, alone = suspect(three_reviews), suspect(three_reviews[:1])
 print("shape:", tuple(together.shape))
 print("review 0 is the same alone and beside two others:", torch.allclose(together[0], alone[0], atol=1e-4))
-
-# %% [markdown]
-# The second line should say True, as in section 2. Mend `build_block`; `check` tries it on reviews alone, together,
-# and with one word changed.
 
 
 # %% tags=["exercise"]
@@ -478,7 +472,7 @@ assert 0.10 < share_chosen < 0.20 and 0.7 < share_masked < 0.9
 # stood there? We compute it by hand and ask the model for its own.
 
 
-# %%
+# %% tags=["nbval-check-output"]
 def masked_loss(logits, labels):
     """Mean cross-entropy over the hidden tokens. logits: (batch, seq, vocab); labels: (batch, seq)."""
     hidden = labels != IGNORED  # (batch, seq)
@@ -487,13 +481,17 @@ def masked_loss(logits, labels):
     return -right.mean()
 
 
-# %% tags=["nbval-check-output"]
 with torch.inference_mode():
     outputs = encoder(input_ids=masked, attention_mask=rows["attention_mask"], labels=labels)
-    ours = masked_loss(outputs.logits, labels)
-difference_masked_loss = (ours - outputs.loss).abs().item()
+difference_masked_loss = (masked_loss(outputs.logits, labels) - outputs.loss).abs().item()
 print("our masked loss is the model's to 1e-5:", difference_masked_loss < 1e-5)
 assert difference_masked_loss < 1e-5
+
+# %%
+truth = labels[chosen]
+restored = (outputs.logits[chosen].argmax(dim=-1) == truth).float().mean().item()
+most_common = (truth == truth.mode().values).float().mean().item()
+print(f"hidden tokens restored exactly: {restored:.0%}; always saying the most common token: {most_common:.0%}")
 
 # %% [markdown]
 # The decoder's task is simpler to say: at each place, predict the next token. The labels are the text itself, moved
@@ -662,10 +660,10 @@ assert after["newcomer"] < before["newcomer"]
 # %% [markdown]
 # <details><summary>What happened, and why</summary>
 #
-# The new texts became far more predictable after a few thousand short rows, with no label anywhere. The old ones can
-# only get worse: no step was taken for them, and all weights are shared. How much worse depends on the learning rate
-# and on how many steps: try 10 times either way at the top of this notebook. Lesson 03 calls this *forgetting* and
-# mends it.
+# The new texts became far more predictable after a few dozen steps, with no label anywhere. Nothing protected the old
+# ones: no step was taken for them, and all weights are shared, so as a rule they get worse. How much depends on the
+# learning rate and on the number of steps: try ten times either way at the top of this notebook. Lesson 03 calls this
+# *forgetting* and mends it.
 #
 # </details>
 #
@@ -675,6 +673,8 @@ assert after["newcomer"] < before["newcomer"]
 # the weights. We ask for them: does the model, writing greedily, complete the sentence exactly?
 
 # %%
+from helpers.language_models import completion_batch
+
 facts = next(iter(catalog.dataset("facts", track).values())).shuffle(seed=seed)
 asked = facts.select(range(min(facts_asked, len(facts))))
 for row in asked.select(range(3)):
@@ -684,10 +684,8 @@ for row in asked.select(range(3)):
 # One pass tells it for a whole batch: greedy writing gives the answer exactly when, with the right words before it,
 # *each* token of the answer is the likeliest.
 
+
 # %%
-from helpers.language_models import completion_batch
-
-
 def recalled(logits, labels):
     """Which rows greedy writing would complete exactly: (batch,)."""
     labels = shift_labels(labels)
@@ -759,6 +757,8 @@ saved = record(
     facts_recalled_pretrained=results["pretrained"].value,
     facts_recalled_random=results["random weights"].value,
     facts_recalled_most_common=results["most common answer"].value,
+    accuracy_masked_pretrained=restored,
+    accuracy_masked_most_common=most_common,
     difference_padding=difference_padding,
     difference_attention_head=difference_attention_head,
     difference_block=difference_block,
@@ -771,11 +771,11 @@ print(f"saved: {saved.name}")
 # %% [markdown]
 # ## Recap
 #
-# 1. A transformer block is attention, a small network, two residuals and two norms: forty lines of ours give the
-#    library's numbers (*section 3, `whole_block`*).
-# 2. Both pretraining tasks take their labels from the text itself (*section 4, `mask_tokens` and `shift_labels`*),
-#    and reading on makes new text predictable, at a price on the old (*section 5, the figure*).
-# 3. Pretraining puts facts into weights that random weights lack (*section 6, the bars*).
+# 1. A block is attention, a small network, two residuals and two norms: ours gives the library's numbers (*section 3,
+#    `whole_block`*).
+# 2. Pretraining takes its labels from the text itself; more of it makes new text predictable, at a price (*sections 4
+#    and 5*).
+# 3. Pretraining puts facts into weights that random ones lack (*section 6*).
 
 # %% [markdown]
 # ## Next
