@@ -3,7 +3,6 @@
 from helpers.plots.attention import attention_grid, attention_map, strongest
 from helpers.plots.bars import before_after, shares, top_words_figure
 from helpers.plots.certainty import interval_against_rows
-from helpers.plots.curves import loss_curve
 from helpers.plots.style import INK, PALETTE, axes, show
 
 __all__ = [
@@ -14,7 +13,6 @@ __all__ = [
     "axes",
     "before_after",
     "interval_against_rows",
-    "loss_curve",
     "shares",
     "show",
     "strongest",

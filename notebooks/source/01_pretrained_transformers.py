@@ -545,6 +545,8 @@ print(f"all tokens equally likely {decoder.config.vocab_size:,}")
 assert perplexity_pretrained < perplexity_random / 2
 
 # %% [markdown]
+# (Random weights can do worse than an even guess: they have preferences, all unfounded.)
+#
 # Predicting the next token, again and again, is writing. `generate` does this too, and faster, since it remembers
 # keys and values; the tokens are the same.
 
@@ -660,9 +662,10 @@ assert after["newcomer"] < before["newcomer"]
 # %% [markdown]
 # <details><summary>What happened, and why</summary>
 #
-# The new texts became far more predictable after a few dozen steps, with no label anywhere. Nothing protected the old
-# ones: no step was taken for them, and all weights are shared, so as a rule they get worse. How much depends on the
-# learning rate and on the number of steps: try ten times either way at the top of this notebook. Lesson 03 calls this
+# The new texts became far more predictable after a few dozen steps, with no label anywhere. (A first figure above the
+# size of the vocabulary is worse than guessing evenly: sure, and wrong.) Nothing protected the old ones: no step was
+# taken for them, and all weights are shared, so as a rule they get worse. How much depends on the learning rate and
+# on the number of steps: try ten times either way at the top of this notebook. Lesson 03 calls this
 # *forgetting* and mends it.
 #
 # </details>

@@ -9,7 +9,6 @@ from helpers.intervals import wilson
 from helpers.plots.attention import attention_grid, attention_map, strongest
 from helpers.plots.bars import before_after, shares, top_words_figure
 from helpers.plots.certainty import interval_against_rows
-from helpers.plots.curves import loss_curve, running_mean
 from helpers.plots.style import PALETTE, png
 
 WEIGHTS = torch.tensor([[0.9, 0.1], [0.3, 0.7]])
@@ -20,7 +19,6 @@ FIGURES = {
     "before and after": lambda: before_after({"news": 10.0}, {"news": 300.0}, "perplexity"),
     "shares": lambda: shares({"all": wilson(10, 10), "none": wilson(0, 10)}, "share"),
     "certainty": lambda: interval_against_rows(0.9, marked=300),
-    "curve": lambda: loss_curve([3.0, 2.0, 1.5], window=2),
 }
 
 
@@ -33,7 +31,7 @@ def test_each_figure_is_drawn_the_same_twice(name):
 
 
 def test_axes_say_what_they_show():
-    for name in ("before and after", "shares", "certainty", "curve", "words"):
+    for name in ("before and after", "shares", "certainty", "words"):
         (axes, *_) = FIGURES[name]().axes
         assert axes.get_xlabel() or axes.get_ylabel(), name
 
@@ -46,15 +44,15 @@ def test_bars_have_the_heights_of_their_values():
 def test_show_puts_the_alternative_text_on_the_page(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda bundle, **more: shown.append((bundle, more["metadata"])))
-    plots.show(FIGURES["curve"](), alt="A falling curve.")
+    plots.show(FIGURES["words"](), alt="Two bars.")
     ((bundle, metadata),) = shown
-    assert bundle["text/plain"] == "A falling curve." and bundle["image/png"].startswith(b"\x89PNG")
-    assert metadata["image/png"]["alt"] == "A falling curve."
+    assert bundle["text/plain"] == "Two bars." and bundle["image/png"].startswith(b"\x89PNG")
+    assert metadata["image/png"]["alt"] == "Two bars."
 
 
 def test_show_refuses_a_figure_without_words():
     with pytest.raises(ValueError, match="alternative text"):
-        plots.show(FIGURES["curve"](), alt="  ")
+        plots.show(FIGURES["words"](), alt="  ")
 
 
 def test_a_map_in_words():
@@ -64,12 +62,6 @@ def test_a_map_in_words():
     ]
     with pytest.raises(ValueError, match="square"):
         attention_map(WEIGHTS, ["one"])
-
-
-def test_running_mean():
-    assert running_mean([4.0, 2.0, 0.0], 2) == [4.0, 3.0, 1.0]
-    with pytest.raises(ValueError, match="window"):
-        running_mean([1.0], 0)
 
 
 def test_the_palette_differs_in_lightness_or_hue():
