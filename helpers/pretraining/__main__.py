@@ -7,16 +7,16 @@ import os
 import subprocess
 import sys
 
-from helpers.pretraining.train import RECIPES
+from helpers.pretraining.train import STAGES
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Pretrain the pocket models (about an hour on two cores).")
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"any of {', '.join(RECIPES)} (default: all)")
-    kinds = parser.parse_args().kinds or list(RECIPES)
-    unknown = set(kinds) - set(RECIPES)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"any of {', '.join(STAGES)} (default: all)")
+    kinds = parser.parse_args().kinds or list(STAGES)
+    unknown = set(kinds) - set(STAGES)
     if unknown:
-        parser.error(f"there is no pocket model {sorted(unknown)[0]!r}; there are {', '.join(RECIPES)}.")
+        parser.error(f"there is no pocket model {sorted(unknown)[0]!r}; there are {', '.join(STAGES)}.")
     threads = str(max(1, (os.cpu_count() or 1) // len(kinds)))
     children = [
         subprocess.Popen(

@@ -49,7 +49,7 @@ def write_card(folder: Path) -> None:
         f"| {domain} | {figures['loss_random_start'][domain]:.2f} | {figures['loss_pretrained'][domain]:.2f} |"
         for domain in figures["loss_pretrained"]
     )
-    recipe = figures["recipe"]
+    stages = "\n".join(_stage(number, recipe) for number, recipe in enumerate(figures["recipes"], 1))
     probes = ", ".join(f"{CURVES[name][0]} {log[-1][name]:.2f}" for name in CURVES if name in log[-1])
     recalled = (
         f"Of the facts that the corpus tells (`facts` in data/microworld), greedy decoding completes "
@@ -57,14 +57,21 @@ def write_card(folder: Path) -> None:
         if "facts_recalled" in figures
         else ""
     )
-    passes = ", ".join(f"{domain} x {times}" for domain, times in recipe.get("passes", {}).items())
     (folder / "README.md").write_text(
         TEMPLATE.format(
             family=family, objective=objective, loader=loader, task=task, losses=losses, probes=probes,
-            recalled=recalled, recipe=recipe, passes=passes and f" ({passes})", **figures,
+            recalled=recalled, stages=stages, **figures,
             packages=", ".join(f"{name} {number}" for name, number in figures["versions"].items()),
         )
     )  # fmt: skip
+
+
+def _stage(number: int, recipe: dict) -> str:
+    passes = ", ".join(f"{domain} x {times}" for domain, times in recipe["passes"].items())
+    return (
+        f"| {number} | {recipe['tokens']:,} | {recipe['batch_size']} | {recipe['learning_rate']} "
+        f"| {recipe['weight_decay']} | {recipe['seed']} | {passes} |"
+    )
 
 
 TEMPLATE = """---
@@ -83,16 +90,17 @@ micro-world's corpus: texts about films that do not exist. It knows nothing of t
 
 | | |
 |---|---|
-| tokens seen | {recipe[tokens]:,}; one reading of the corpus is {tokens_in_corpus:,}{passes} |
-| batch | {recipe[batch_size]} blocks of {block} tokens |
-| optimizer | AdamW, weight decay {recipe[weight_decay]} |
-| learning rate | {recipe[learning_rate]}, with warm-up and cosine decay |
-| seed | {recipe[seed]} |
 | training seconds | {seconds_training:,} (with probes and set-up {seconds_all:,}) |
 | device | {device}, {threads} thread(s), {machine} |
 | versions | {packages} |
 | date | {date} |
 | made by | `python -m helpers.pretraining.train {kind}` |
+
+Stages of pretraining, with AdamW, warm-up and cosine decay; domains of the corpus are read once, or as often as said:
+
+| stage | tokens | batch | learning rate | weight decay | seed | domains |
+|---|---|---|---|---|---|---|
+{stages}
 
 ## What it learned, and when
 
