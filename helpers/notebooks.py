@@ -139,6 +139,9 @@ def build(lesson: Lesson, folder: Path | None = None, parameters: dict[str, obje
     try:
         notebook = from_source(lesson.source, solutions=folder is not None)
         if parameters:
+            notebook.metadata["papermill"] = {}  # what papermill expects to find in a notebook that it did not load
+            for cell in notebook.cells:
+                cell.metadata.setdefault("tags", [])
             notebook = parameterize_notebook(notebook, parameters)
         notebook = execute(notebook, lesson.path.parent)
         write_text(target, nbformat.writes(notebook, version=4).rstrip("\n") + "\n")
