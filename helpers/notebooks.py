@@ -21,6 +21,7 @@ from papermill.parameterize import parameterize_notebook
 
 from helpers.lessons.kernel import cores, environment
 from helpers.lessons.lesson import NOTEBOOKS, Lesson, find, select
+from helpers.lessons.outputs import joined
 from helpers.record import write_text
 from helpers.runtime import UserError
 
@@ -76,7 +77,6 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
             timeout=CELL_SECONDS,
             record_timing=False,
             store_widget_state=False,
-            coalesce_streams=True,
             resources={"metadata": {"path": str(folder)}},
         )
         try:
@@ -99,7 +99,8 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [_clean_output(output) for output in cell.outputs if output.get("name") != "stderr"]
+            kept = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [_clean_output(output) for output in joined(kept)]
     return notebook
 
 

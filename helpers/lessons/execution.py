@@ -73,7 +73,6 @@ def execute(notebook: Path, folder: Path, parameters: dict[str, object]) -> dict
             kernel_name="python3",
             language="python",
             progress_bar=False,
-            coalesce_streams=True,
             cwd=str(notebook.parent).replace("{", "{{").replace("}", "}}"),
         )
     except PapermillExecutionError as failure:

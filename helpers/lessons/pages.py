@@ -12,6 +12,7 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
+from helpers.lessons.outputs import joined
 from helpers.record import write_text
 
 STYLE = Path(__file__).with_name("page.css")
@@ -82,8 +83,10 @@ def write_page(notebook: Path, figures: Path, lessons: list[str]) -> Path:
     content = nbformat.read(notebook, as_version=4)
     content.metadata.pop("widgets", None)
     for cell in content.cells:
-        for output in cell.get("outputs", []):
-            _without_widget(output)
+        if "outputs" in cell:
+            cell.outputs = joined(cell.outputs)
+            for output in cell.outputs:
+                _without_widget(output)
     exporter = PageExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(content, resources={"metadata": {"path": str(figures)}})
     body = LESSON_LINK.sub(lambda found: _link(found, lessons), body)
