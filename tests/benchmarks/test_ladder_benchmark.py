@@ -33,6 +33,7 @@ def small(benchmark, monkeypatch):
     return benchmark
 
 
+@pytest.mark.slow
 def test_what_it_writes_is_what_the_lesson_reads(small, tmp_path):
     options = ["--seeds", "2", "--labels", "32", "--epochs", "1", "--into"]
     result = CliRunner().invoke(small.main, [*options, str(tmp_path)])
@@ -44,6 +45,7 @@ def test_what_it_writes_is_what_the_lesson_reads(small, tmp_path):
     assert found.metrics["trainable_parameters_head_only"][0] < found.metrics["trainable_parameters_last_block"][0]
 
 
+@pytest.mark.slow
 def test_tuning_looks_at_validation_rows_and_writes_nothing(small, tmp_path, monkeypatch):
     monkeypatch.setattr(small, "GRID", (1e-3,))
     monkeypatch.setattr(small, "HEAD_GRID", (1e-2,))
