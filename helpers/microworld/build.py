@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +12,13 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Features, List, Value
 
 from helpers.microworld.blurbs import blurb
-from helpers.microworld.films import Film, make_films
+from helpers.microworld.films import Film
 from helpers.microworld.instructions import SKILLS, all_facts, ask_skill, preference
 from helpers.microworld.news import TOPICS, item, recipe
 from helpers.microworld.pages import clozes, page, talk
 from helpers.microworld.reviews import Reviewer, Style, speaker
+from helpers.microworld.world import World, generator, shuffled
 
-SEED = 2024
 LABEL_NOISE = 0.02
 # The corpus talks of films plainly; the labelled reviews, of other films, weigh more and mislead more.
 CORPUS_STYLE = Style(
@@ -45,23 +44,6 @@ TOPIC_ROWS = {"train": 8_000, "validation": 1_000, "test": 2_000}
 
 Rows = list[dict]
 Splits = dict[str, Rows]
-
-
-class World:
-    """The films, and who may speak of them: told and asked about, told only, told and asked in training, untold."""
-
-    def __init__(self, seed: int = SEED):
-        self.told = make_films(240, seed)
-        taken = {film.title for film in self.told}
-        self.fresh = make_films(320, seed + 1, taken)  # films of the labelled reviews: the corpus never names them
-        self.talked = [film for index, film in enumerate(self.told) if index % 4 < 2]
-        self.asked = [film for index, film in enumerate(self.told) if index % 4 == 2]
-        self.silent = [film for index, film in enumerate(self.told) if index % 4 == 3]
-
-
-def generator(name: str) -> random.Random:
-    """A random stream of its own for each part, so that one part's size does not change another's rows."""
-    return random.Random(f"{SEED}/{name}")
 
 
 def corpus(world: World) -> Splits:
@@ -164,11 +146,6 @@ def _pair(voice, films: list[Film]) -> dict:
 def facts(world: World) -> Splits:
     """Every fact of every told film as a text to complete."""
     return {"test": [row for film in world.told for row in clozes(film)]}
-
-
-def shuffled(rows: Rows, rng: random.Random) -> Rows:
-    """The rows in a random order that depends on `random()` alone."""
-    return [row for _, _, row in sorted((rng.random(), index, row) for index, row in enumerate(rows))]
 
 
 CONFIGS: dict[str, Callable[[World], Splits]] = {

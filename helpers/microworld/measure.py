@@ -13,7 +13,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from helpers.microworld.build import CONFIGS, LABEL_NOISE, SEED
+from helpers.microworld.build import CONFIGS, LABEL_NOISE
+from helpers.microworld.world import SEED
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 CHARACTERS, LABELS = 300_000, 2_000
