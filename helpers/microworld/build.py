@@ -20,7 +20,8 @@ from helpers.microworld.reviews import Reviewer, Style, speaker
 from helpers.microworld.world import World, generator, shuffled
 
 LABEL_NOISE = 0.02
-# The corpus talks of films plainly; the labelled reviews, of other films, weigh more and mislead more.
+# The labelled reviews are of films that the corpus does not know; they are longer, and what does not count in them
+# misleads more often.
 CORPUS_STYLE = Style(
     counted=(8, 1, 1, 0.5, 0.5, 0.5),
     own=(0.05, 0.25, 0.4, 0.3),
@@ -30,12 +31,12 @@ CORPUS_STYLE = Style(
     verdict=0.25,
 )
 REVIEW_STYLE = Style(
-    counted=(8, 1, 1, 0.6, 0.6, 0.6),
-    own=(0, 0.2, 0.4, 0.4),
-    aside=(0.55, 0.35, 0.1),
+    counted=(9, 1, 1, 0.4, 0.4, 0.4),
+    own=(0, 0.1, 0.35, 0.4, 0.15),
+    aside=(0.65, 0.28, 0.07),
     against=0.7,
-    mixed=0.12,
-    verdict=0.35,
+    mixed=0.1,
+    verdict=0.5,
     noise=LABEL_NOISE,
 )
 CORPUS_ROWS = {"reviews": 60_000, "blurbs": 60_000, "films": 60_000, "talk": 20_000, "news": 40_000}
