@@ -15,7 +15,7 @@ from helpers.runtime import seed_everything
 from helpers.training import History, PeakMemory, Stopwatch, predict, train, trainable_parameters, warmup_linear
 
 LABELS = 2000
-EPOCHS = 4
+EPOCHS = 3
 BATCH_SIZE = 32
 HEAD_BATCH_SIZE = 64
 # Passes over the cached features: a pass of the head alone costs about a thousandth of one of the whole model.

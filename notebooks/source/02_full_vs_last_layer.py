@@ -50,7 +50,7 @@ seed = 0  # draws the training reviews and every random start
 model = ""  # a folder with a model of your own (BERT's family works best); "" takes the track's
 data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 2000  # training reviews with a label; fewer make pretraining worth more
-epochs = 4  # passes over the training reviews on the rungs that run the whole model
+epochs = 3  # passes over the training reviews on the rungs that run the whole model
 rate_scale = 1.0  # every rung's learning rate times this: 3.0 is bolder, 0.3 more careful
 
 # %%
