@@ -8,6 +8,9 @@ The recipe is `helpers.ladder`'s, the one that the lesson runs. Each seed draws 
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import click
@@ -62,6 +65,20 @@ def measure(reviews, tokenizer, seed: int, labels: int, epochs: int) -> dict[str
     return values
 
 
+def measure_seed(seed: int, labels: int, epochs: int) -> dict[str, float]:
+    """`measure`, in a process of its own."""
+    start(track="pocket", budget="standard", seed=0, threads=torch.get_num_threads())
+    return measure(catalog.dataset("reviews", "pocket"), catalog.tokenizer("encoder", "pocket"), seed, labels, epochs)
+
+
+def measure_side_by_side(seeds: int, labels: int, epochs: int, jobs: int) -> list[dict[str, float]]:
+    """All seeds over `jobs` processes, cores / jobs threads each."""
+    threads = max(1, torch.get_num_threads() // jobs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
+        return list(pool.map(measure_seed, range(seeds), repeat(labels), repeat(epochs)))
+
+
 def tune(reviews, tokenizer, seeds: int, labels: int, epochs: int) -> None:
     """Print the mean validation accuracy of every learning rate for every rung, over the seeds."""
     tasks = [task_of(reviews, tokenizer, seed, labels, "validation") for seed in range(seeds)]
@@ -84,21 +101,25 @@ def tune(reviews, tokenizer, seeds: int, labels: int, epochs: int) -> None:
 @click.option("--seeds", default=5, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--labels", default=ladder.LABELS, type=click.IntRange(2), show_default=True)
 @click.option("--epochs", default=ladder.EPOCHS, type=click.IntRange(1), show_default=True)
+@click.option("--jobs", default=1, type=click.IntRange(1), show_default=True, help="Seeds measured side by side.")
 @click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for ladder.json.")
-def main(seeds: int, labels: int, epochs: int, tuning: bool, into: Path) -> None:
+def main(seeds: int, labels: int, epochs: int, jobs: int, tuning: bool, into: Path) -> None:
     """Climb the ladder once per seed and write data/reference/ladder.json."""
     try:
         start(track="pocket", budget="standard", seed=0)
         reviews, tokenizer = catalog.dataset("reviews", "pocket"), catalog.tokenizer("encoder", "pocket")
         if tuning:
             return tune(reviews, tokenizer, seeds, labels, epochs)
-        measured = [measure(reviews, tokenizer, seed, labels, epochs) for seed in range(seeds)]
+        if jobs > 1:
+            measured = measure_side_by_side(seeds, labels, epochs, jobs)
+        else:
+            measured = [measure(reviews, tokenizer, seed, labels, epochs) for seed in range(seeds)]
         result = {
             "command": "make reference",
             "date": today(),
             "machine": machine(),
-            "threads": torch.get_num_threads(),
+            "threads": max(1, torch.get_num_threads() // jobs),
             "settings": {"labels": labels, "epochs": epochs, "test_rows": len(reviews["test"])},
             "seeds": list(range(seeds)),
             "metrics": {name: [values[name] for values in measured] for name in measured[0]},

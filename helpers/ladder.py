@@ -16,7 +16,7 @@ from helpers.training import History, PeakMemory, Stopwatch, predict, train, tra
 
 LABELS = 2000
 EPOCHS = 3
-BATCH_SIZE = 32
+BATCH_SIZE = 16  # few labels: small batches give more steps, and the first of them only find the direction
 HEAD_BATCH_SIZE = 64
 # Passes over the cached features: a pass of the head alone costs about a thousandth of one of the whole model.
 HEAD_EPOCHS = 40
@@ -39,7 +39,7 @@ RUNGS = {
         Rung("scratch", "random start, all trained", False, None, 1e-3),
         Rung("head_only", "pretrained, head only", True, 0, 1e-2),
         Rung("last_block", "pretrained, last block + head", True, 1, 2e-3),
-        Rung("full", "pretrained, all trained", True, None, 5e-4),
+        Rung("full", "pretrained, all trained", True, None, 1e-3),
     )
 }
 

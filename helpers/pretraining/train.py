@@ -22,8 +22,9 @@ from helpers.pretraining.making import BLOCK, ROOT, Made, rows
 
 MODELS = ROOT / "data" / "models"
 # Which words praise and which blame is learned from lines that use several of a kind in a row, so both models read the
-# blurbs more often than the rest. The encoder is not asked for facts, so it reads the pages of facts less. Its second
-# stage came from measuring: after the first it told frequent words of praise from words of blame, and rare ones not.
+# blurbs more often than the rest. The encoder is not asked for facts, so it reads the pages of facts less. Its later
+# stages came from measuring: after the first it told frequent words of praise from words of blame, and rare ones not;
+# after the second it knew the words, and had yet to weigh whole reviews.
 STAGES = {
     "encoder": (
         Recipe(tokens=14_000_000, learning_rate=2e-3, passes={"blurbs": 3.0, "films": 0.3, "talk": 0.5, "news": 0.7}),
@@ -31,6 +32,11 @@ STAGES = {
             tokens=7_000_000,
             learning_rate=1.5e-3,
             passes={"blurbs": 3.0, "reviews": 0.75, "films": 0.1, "talk": 0.2, "news": 0.2},
+        ),
+        Recipe(
+            tokens=8_000_000,
+            learning_rate=1.5e-3,
+            passes={"blurbs": 0.5, "films": 0.05, "talk": 0.1, "news": 0.2},
         ),
     ),
     "decoder": (Recipe(tokens=10_000_000, learning_rate=3e-3, passes={"blurbs": 3.0, "news": 0.7}),),
