@@ -39,7 +39,7 @@ data: setup  ## generate the micro-world anew
 models: setup  ## pretrain the pocket models anew (over an hour)
 	@$(BIN)/python -m helpers.pretraining $(ARGS)
 
-reference: setup  ## the reference results over several seeds (minutes to hours)
+reference: setup  ## the reference results over several seeds (minutes)      ARGS="--jobs 2"
 	@$(BIN)/python benchmarks/ladder.py $(ARGS)
 
 bench: setup  ## seconds and memory of each lesson

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from helpers.model_folder import check_model_folder
@@ -130,7 +131,15 @@ def _microworld(role: str):
 
     if not (MICROWORLD / "README.md").is_file():
         raise UserError("The datasets are not in data/microworld; make them with: make data")
-    return load_dataset(str(MICROWORLD), role)
+    return load_dataset(str(MICROWORLD), role, cache_dir=_cache_folder())
+
+
+def _cache_folder() -> str:
+    """A cache of its own for each state of the data: `datasets` does not notice that a local file was made anew."""
+    from datasets import config
+
+    state = hashlib.sha256((MICROWORLD / "SHA256SUMS").read_bytes()).hexdigest()[:16]
+    return str(Path(config.HF_DATASETS_CACHE) / f"microworld-{state}")
 
 
 def _from_hub(role: str, seed: int):

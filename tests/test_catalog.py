@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -131,3 +132,18 @@ def test_a_text_file_takes_the_newcomers_place(tmp_path):
     corpus = catalog.dataset("corpus", "pocket", data=str(path))
     assert list(corpus["newcomer"]["text"]) == ["One of mine.", "Another of mine."]
     assert set(corpus["newcomer"]["domain"]) == {"yours"}
+
+
+def test_data_made_anew_is_read_anew(tmp_path, monkeypatch):
+    world = tmp_path / "microworld"
+    monkeypatch.setattr(catalog, "MICROWORLD", world)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (world / "reviews").mkdir(parents=True)
+    card = (
+        "---\nconfigs:\n- config_name: reviews\n  data_files:\n  - split: train\n    path: reviews/train.parquet\n---\n"
+    )
+    (world / "README.md").write_text(card)
+    for text in ("first", "again"):
+        Dataset.from_dict({"text": [text], "label": [0]}).to_parquet(world / "reviews" / "train.parquet")
+        (world / "SHA256SUMS").write_text(f"{text}\n")
+        assert catalog.dataset("reviews", "pocket")["train"][0]["text"] == text
