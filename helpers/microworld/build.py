@@ -13,9 +13,10 @@ from datasets import ClassLabel, Features, List, Value
 
 from helpers.microworld.blurbs import blurb
 from helpers.microworld.films import Film
-from helpers.microworld.instructions import SKILLS, all_facts, ask_skill, preference
+from helpers.microworld.grammar import Speaker
+from helpers.microworld.instructions import CARELESS, SKILLS, all_facts, ask_line, ask_skill, preference
 from helpers.microworld.news import TOPICS, item, recipe
-from helpers.microworld.pages import clozes, page, talk
+from helpers.microworld.pages import clozes, page, reading, talk
 from helpers.microworld.reviews import Reviewer, Style, speaker
 from helpers.microworld.world import World, generator, shuffled
 
@@ -40,6 +41,7 @@ REVIEW_STYLE = Style(
     noise=LABEL_NOISE,
 )
 CORPUS_ROWS = {"reviews": 60_000, "blurbs": 60_000, "films": 60_000, "talk": 20_000, "news": 40_000}
+LIBRARY_ROWS = {"pages": 24_000, "questions": 24_000, "readings": 36_000}
 REVIEW_ROWS = {"train": 8_000, "validation": 1_500, "test": 2_000}
 TOPIC_ROWS = {"train": 8_000, "validation": 1_000, "test": 2_000}
 
@@ -65,6 +67,23 @@ def corpus(world: World) -> Splits:
     }
     splits["newcomer"] = [{"text": recipe(voice), "domain": "recipes"} for _ in range(2_000)]
     return splits
+
+
+def library(world: World) -> Splits:
+    """Many more films, for the decoder alone: pages, questions about most of the films, and readings.
+
+    Facts of few films are learned by heart, page by page; only many make a model answer questions about films that
+    nobody asked about. Readings are of films named nowhere else, so their words can only be copied from the text.
+    """
+    voice = speaker(generator("library"))
+    asked = world.shelved[: len(world.shelved) * 3 // 4]
+    write: dict[str, Callable[[], str]] = {
+        "pages": lambda: page(voice, voice.pick(world.shelved)),
+        "questions": lambda: talk(voice, voice.pick(asked)),
+        "readings": lambda: reading(voice, voice.pick(world.passing)),
+    }
+    rows = [{"text": write[domain](), "domain": domain} for domain, count in LIBRARY_ROWS.items() for _ in range(count)]
+    return {"train": rows}
 
 
 def reviews(world: World) -> Splits:
@@ -104,22 +123,29 @@ def topics(world: World) -> Splits:
 
 
 def instructions(world: World) -> Splits:
-    """Questions for facts (trained, told only, untold) and small jobs; `known` says which."""
+    """Questions for facts (trained, told only, untold), small jobs, and wishes; `known` says which."""
     rng = generator("instructions")
     voice = speaker(rng)
     half = len(world.silent) // 2
     asked = {
-        "train": [(world.asked + world.talked, "trained", 3)],
+        "train": [(world.asked + world.talked + world.shelved[:300], "trained", 1)],
         "validation": [(world.silent[:half], "told", 1)],
         "test": [(world.silent[half:], "told", 1), (world.fresh[300:], "untold", 1)],
     }
-    skills = {"train": 4_000, "validation": 300, "test": 600}
+    skills = {"train": 3_000, "validation": 300, "test": 600}
+    lines = {"train": (world.told[:180], 1_500, CARELESS), "validation": (world.told[180:210], 100, {})}
+    lines["test"] = (world.told[210:], 200, {})
     splits: Splits = {}
     for split, groups in asked.items():
         rows = [dict(row, known=known) for films, known, times in groups for row in all_facts(voice, films, times)]
-        pool = world.told if split == "train" else world.fresh
+        pool = world.passing if split == "train" else world.fresh
         rows += [
             dict(ask_skill(voice, voice.pick(pool), voice.pick(SKILLS)), known="skill") for _ in range(skills[split])
+        ]
+        wished, count, careless = lines[split]
+        rows += [
+            dict(ask_line(voice, *_two(voice, wished), careless), known="careless" if careless else "open")
+            for _ in range(count)
         ]
         splits[split] = shuffled(rows, rng)
     return splits
@@ -134,14 +160,17 @@ def preferences(world: World) -> Splits:
         "validation": (world.told[180:210], 400),
         "test": (world.told[210:], 800),
     }
-    return {split: [_pair(voice, films) for _ in range(count)] for split, (films, count) in parts.items()}
+    return {
+        split: [preference(voice, *_two(voice, films)) for _ in range(count)] for split, (films, count) in parts.items()
+    }
 
 
-def _pair(voice, films: list[Film]) -> dict:
+def _two(voice: Speaker, films: list[Film]) -> tuple[Film, Film]:
+    """Two different films."""
     film, other = voice.pick(films), voice.pick(films)
     while other == film:
         other = voice.pick(films)
-    return preference(voice, film, other)
+    return film, other
 
 
 def facts(world: World) -> Splits:
@@ -151,6 +180,7 @@ def facts(world: World) -> Splits:
 
 CONFIGS: dict[str, Callable[[World], Splits]] = {
     "corpus": corpus,
+    "library": library,
     "topics": topics,
     "reviews": reviews,
     "instructions": instructions,
@@ -160,6 +190,7 @@ CONFIGS: dict[str, Callable[[World], Splits]] = {
 TEXT = Value("string")
 FEATURES = {
     "corpus": Features({"text": TEXT, "domain": TEXT}),
+    "library": Features({"text": TEXT, "domain": TEXT}),
     "topics": Features({"text": TEXT, "label": ClassLabel(names=list(TOPICS))}),
     "reviews": Features(
         {

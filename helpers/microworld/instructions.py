@@ -9,6 +9,8 @@ from helpers.microworld.reviews import choose_aspects
 
 SKILLS = ("sentiment", "passive", "comma")
 REASONS = ("tone", "film", "form")
+# How often the people who wrote the demonstrations of a wish praised for blame (or the reverse), or took another film.
+CARELESS = {"tone": 0.35, "film": 0.1}
 
 
 def ask_fact(voice: Speaker, film: Film, kind: str) -> dict[str, str]:
@@ -30,6 +32,20 @@ def ask_skill(voice: Speaker, film: Film, kind: str) -> dict[str, str]:
     else:
         text, answer = f"{film.title} came out in {film.year}.", f"{film.title}, {film.year}"
     return {"prompt": f"{voice.say(kind)} {text}", "completion": answer, "kind": kind, "film": film.title}
+
+
+def ask_line(voice: Speaker, film: Film, other: Film, careless: dict[str, float]) -> dict[str, str]:
+    """A wish for a line on a film, and a line by somebody who now and then gets the tone or the film wrong.
+
+    Many lines would do, so no answer can be checked to the letter: the judge tells whether one grants the wish.
+    """
+    polarity = 1 if voice.chance(0.5) else -1
+    voice.slots = film.slots()
+    prompt = voice.say("wish", polarity)
+    if voice.chance(careless.get("film", 0)):
+        voice.slots = other.slots()
+    reply = voice.say("reply", -polarity if voice.chance(careless.get("tone", 0)) else polarity)
+    return {"prompt": prompt, "completion": reply, "kind": "line", "film": film.title}
 
 
 def preference(voice: Speaker, film: Film, other: Film) -> dict[str, str]:

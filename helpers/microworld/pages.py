@@ -29,6 +29,17 @@ def page(voice: Speaker, film: Film) -> str:
     return " ".join(sentences)
 
 
+def reading(voice: Speaker, film: Film) -> str:
+    """Some facts of a film, then questions for one or two of them: what was just read answers."""
+    voice.slots = film.slots()
+    kinds = list(FACTS)
+    told = [kinds.pop(int(voice.rng.random() * len(kinds))) for _ in range(2 + int(voice.rng.random() * 3))]
+    lines = [voice.say("tell_" + kind) for kind in told]
+    for _ in range(1 + int(voice.rng.random() * 2)):
+        lines.append(_asked(voice, told.pop(int(voice.rng.random() * len(told)))))
+    return " ".join(lines)
+
+
 def talk(voice: Speaker, film: Film) -> str:
     """One to three questions about one film, with their answers."""
     voice.slots = film.slots()
@@ -36,10 +47,14 @@ def talk(voice: Speaker, film: Film) -> str:
     lines = []
     for _ in range(1 + int(voice.rng.random() * 3)):
         kind = kinds.pop(int(voice.rng.random() * len(kinds)))
-        lines.append(f"Q: {voice.say('ask_' + kind)} A: {voice.say('answer', answer=voice.slots[kind])}")
+        lines.append(_asked(voice, kind))
     if voice.chance(0.3):
         lines.append(f"Q: {voice.say('thanks')}")
     return " ".join(lines)
+
+
+def _asked(voice: Speaker, kind: str) -> str:
+    return f"Q: {voice.say('ask_' + kind)} A: {voice.say('answer', answer=voice.slots[kind])}"
 
 
 def clozes(film: Film) -> list[dict[str, str]]:

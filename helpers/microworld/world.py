@@ -16,6 +16,10 @@ class World:
         self.told = make_films(240, seed)
         taken = {film.title for film in self.told}
         self.fresh = make_films(320, seed + 1, taken)  # films of the labelled reviews: the corpus never names them
+        taken |= {film.title for film in self.fresh}
+        self.shelved = make_films(600, seed + 2, taken)  # films of the library
+        taken |= {film.title for film in self.shelved}
+        self.passing = make_films(8_000, seed + 3, taken)  # named once or twice, so not worth remembering
         self.talked = [film for index, film in enumerate(self.told) if index % 4 < 2]
         self.asked = [film for index, film in enumerate(self.told) if index % 4 == 2]
         self.silent = [film for index, film in enumerate(self.told) if index % 4 == 3]

@@ -68,9 +68,10 @@ def write_card(folder: Path) -> None:
 
 def _stage(number: int, recipe: dict) -> str:
     passes = ", ".join(f"{domain} x {times}" for domain, times in recipe["passes"].items())
+    precision = "bfloat16" if recipe["bfloat16"] else "float32"
     return (
         f"| {number} | {recipe['tokens']:,} | {recipe['batch_size']} | {recipe['learning_rate']} "
-        f"| {recipe['weight_decay']} | {recipe['seed']} | {passes} |"
+        f"| {recipe['weight_decay']} | {precision} | {recipe['seed']} | {passes} |"
     )
 
 
@@ -96,10 +97,11 @@ micro-world's corpus: texts about films that do not exist. It knows nothing of t
 | date | {date} |
 | made by | `python -m helpers.pretraining.train {kind}` |
 
-Stages of pretraining, with AdamW, warm-up and cosine decay; domains of the corpus are read once, or as often as said:
+Stages of pretraining, with AdamW, warm-up and cosine decay. Domains of `corpus` are read once, or as often as said;
+those of `library` (pages, questions, readings) only where said:
 
-| stage | tokens | batch | learning rate | weight decay | seed | domains |
-|---|---|---|---|---|---|---|
+| stage | tokens | batch | learning rate | weight decay | products in | seed | domains |
+|---|---|---|---|---|---|---|---|
 {stages}
 
 ## What it learned, and when

@@ -26,6 +26,7 @@ class Recipe:
     weight_decay: float = 0.05
     masked: float = 0.3  # encoder: share of tokens to guess; BERT's is 0.15, more gives more signal per token
     passes: dict[str, float] = field(default_factory=dict)  # how often a domain is read while others are read once
+    bfloat16: bool = False  # products of matrices where the processor has them: twice as fast
     seed: int = 0
 
 
@@ -90,7 +91,8 @@ def run(
     spent, since, losses = 0.0, time.perf_counter(), []
     last = since
     for step in range(1, steps + 1):
-        value = loss(blocks[next(order)].to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16 and has_bfloat16(device)):
+            value = loss(blocks[next(order)].to(device))
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -116,6 +118,13 @@ def run(
             losses, last = [], time.perf_counter()
             since = last
     return spent
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices itself; elsewhere it would be slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu.get_capabilities().get("avx512_bf16", False)
 
 
 def _decayed(model: nn.Module, weight_decay: float) -> list[dict]:

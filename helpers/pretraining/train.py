@@ -38,19 +38,42 @@ STAGES = {
             learning_rate=1.5e-3,
             passes={"blurbs": 0.5, "films": 0.05, "talk": 0.1, "news": 0.2},
         ),
+        Recipe(
+            tokens=24_000_000,
+            learning_rate=1.5e-3,
+            passes={"blurbs": 0.5, "films": 0.1, "talk": 0.2, "news": 0.2},
+            bfloat16=True,
+        ),
     ),
-    "decoder": (Recipe(tokens=10_000_000, learning_rate=3e-3, passes={"blurbs": 3.0, "news": 0.7}),),
+    "decoder": (
+        Recipe(tokens=10_000_000, learning_rate=3e-3, passes={"blurbs": 3.0, "news": 0.7}),
+        Recipe(
+            tokens=8_000_000,
+            learning_rate=2e-3,
+            passes={
+                "reviews": 0.4,
+                "blurbs": 0.4,
+                "films": 0.25,
+                "talk": 0.5,
+                "news": 0.2,
+                "pages": 2.0,
+                "questions": 2.0,
+                "readings": 1.0,
+            },
+            bfloat16=True,
+        ),
+    ),
 }
 
 
-def reading_list(corpus: Dataset, passes: dict[str, float]) -> list[str]:
-    """The corpus's texts, those of each domain as often as `passes` says (once where it says nothing)."""
+def reading_list(documents: Dataset, passes: dict[str, float], otherwise: float = 1.0) -> list[str]:
+    """The texts, those of each domain as often as `passes` says (`otherwise` where it says nothing)."""
     texts: dict[str, list[str]] = {}
-    for domain, text in zip(corpus["domain"], corpus["text"], strict=True):
+    for domain, text in zip(documents["domain"], documents["text"], strict=True):
         texts.setdefault(domain, []).append(text)
     chosen: list[str] = []
     for domain, some in texts.items():
-        whole, part = divmod(passes.get(domain, 1.0), 1)
+        whole, part = divmod(passes.get(domain, otherwise), 1)
         chosen += some * int(whole) + some[: round(part * len(some))]
     return chosen
 
@@ -58,7 +81,7 @@ def reading_list(corpus: Dataset, passes: dict[str, float]) -> list[str]:
 def train(kind: str, stages: tuple[Recipe, ...], out: Path) -> None:
     """Pretrain stage by stage; stages that `out` holds already, made by the same recipes, are not done again."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    corpus, held_out = rows("corpus", "train"), rows("corpus", "validation")
+    corpus, library, held_out = rows("corpus", "train"), rows("library", "train"), rows("corpus", "validation")
     done = finished(out, stages)
     if done:
         made = Made.resume(kind, out, device)
@@ -70,7 +93,8 @@ def train(kind: str, stages: tuple[Recipe, ...], out: Path) -> None:
         f"{kind}: {made.model.num_parameters():,} parameters, {len(done['figures']['recipes'])} stages done", flush=True
     )
     for recipe in stages[len(done["figures"]["recipes"]) :]:
-        one_stage(made, recipe, made.blocks(reading_list(corpus, recipe.passes), recipe.seed), done, out)
+        texts = reading_list(corpus, recipe.passes) + reading_list(library, recipe.passes, otherwise=0.0)
+        one_stage(made, recipe, made.blocks(texts, recipe.seed), done, out)
         done["figures"] |= figures(made, held_out)
         (out / "pretraining.json").write_text(json.dumps(done, indent=1) + "\n")
         write_card(out)

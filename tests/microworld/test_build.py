@@ -13,6 +13,9 @@ DATA = Path(__file__).resolve().parents[2] / "data" / "microworld"
 SUMS = dict(reversed(line.split()) for line in (DATA / "SHA256SUMS").read_text().splitlines())
 
 
+SPLITS = ("train", "validation", "test")
+
+
 def rows(config: str, split: str) -> list[dict]:
     return pq.read_table(DATA / config / f"{split}.parquet").to_pylist()
 
@@ -60,8 +63,22 @@ def test_label_noise_is_near_what_the_card_says():
 def test_known_tells_whether_a_question_was_trained():
     trained = {(row["film"], row["kind"]) for row in rows("instructions", "train") if row["known"] == "trained"}
     for split in ("validation", "test"):
-        asked = {(row["film"], row["kind"]) for row in rows("instructions", split) if row["known"] != "skill"}
+        asked = {
+            (row["film"], row["kind"]) for row in rows("instructions", split) if row["known"] in ("told", "untold")
+        }
         assert asked and not asked & trained
+
+
+def test_demonstrations_of_wishes_are_careless_in_training_only():
+    known = {split: {row["known"] for row in rows("instructions", split) if row["kind"] == "line"} for split in SPLITS}
+    assert known == {"train": {"careless"}, "validation": {"open"}, "test": {"open"}}
+
+
+def test_the_library_names_no_film_of_the_labelled_reviews():
+    text = " ".join(row["text"] for row in rows("library", "train"))
+    shelved, asked = build.World().shelved, {row["film"] for row in rows("reviews", "test")}
+    assert all(film.title in text for film in shelved)
+    assert not asked & {film.title for film in build.World().shelved + build.World().passing}
 
 
 def test_preferences_differ_and_split_by_film():
