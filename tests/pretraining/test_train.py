@@ -40,7 +40,7 @@ def test_chat_template_keeps_the_end_of_turn():
     tokenizer = AutoTokenizer.from_pretrained(FOLDERS["decoder"])
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}]
     text = tokenizer.apply_chat_template(turns, tokenize=False)
-    assert text == "<|user|>Hi<|end|><|assistant|>Yes.<|end|>"
+    assert text == "<|user|> Hi<|end|><|assistant|> Yes.<|end|>"
     assert len(tokenizer("<|end|>", add_special_tokens=False)["input_ids"]) == 1
 
 
