@@ -1,0 +1,123 @@
+"""The judge agrees with the generator on every row, and broken text never wins."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+
+from helpers import catalog
+from helpers.microworld.instructions import ask_line
+from helpers.microworld.judge import Verdict, judge, judge_answer, wish
+from helpers.microworld.reviews import speaker
+from helpers.microworld.world import World
+from helpers.runtime import UserError
+
+GRANTED = Verdict(tone=True, film=True, form=True)
+FAILS = {"tone": Verdict(tone=False, film=True, form=True), "film": Verdict(tone=True, film=False, form=True)}
+needs_data = pytest.mark.skipif(not (catalog.MICROWORLD / "README.md").is_file(), reason="make data")
+
+
+@pytest.fixture(scope="module")
+def films():
+    return World().told
+
+
+@needs_data
+def test_the_judge_agrees_with_every_pair_of_preferences():
+    seen = set()
+    for rows in catalog.dataset("preferences", "pocket").values():
+        for row in rows:
+            assert wish(row["prompt"])[0] == row["film"], row
+            assert judge_answer(row["prompt"], row["chosen"]) == GRANTED, row
+            rejected = judge_answer(row["prompt"], row["rejected"])
+            assert rejected == FAILS[row["reason"]] if row["reason"] in FAILS else not rejected.form, row
+            seen.add(row["reason"])
+    assert seen == {"tone", "film", "form"}
+
+
+@needs_data
+def test_the_judge_agrees_with_every_demonstration_of_a_wish():
+    for split, rows in catalog.dataset("instructions", "pocket").items():
+        lines = [row for row in rows if row["kind"] == "line"]
+        verdicts = [judge(*wish(row["prompt"]), row["completion"]) for row in lines]
+        assert lines and all(verdict.form for verdict in verdicts)
+        careless = [verdict for verdict in verdicts if not verdict.good]
+        assert bool(careless) == (split == "train")
+
+
+@pytest.mark.parametrize(("careless", "wanted"), [({}, GRANTED), *(({fault: 1.0}, FAILS[fault]) for fault in FAILS)])
+def test_the_judge_agrees_with_fresh_rows(films, careless, wanted):
+    rng = random.Random(7)
+    voice = speaker(rng)
+    for _ in range(500):
+        film, other = rng.sample(films, 2)
+        row = ask_line(voice, film, other, careless)
+        assert wish(row["prompt"])[0] == film.title
+        assert judge(film, wish(row["prompt"])[1], row["completion"]) == wanted, row
+
+
+def test_praise_of_the_right_film():
+    film = World().told[0]
+    assert judge(film, 1, f"{film.title} is a wonderful film.") == GRANTED
+    assert judge(film.title, -1, f"{film.title} is a wonderful film.") == FAILS["tone"]
+    assert judge("The Quiet Orchard", 1, f"{film.title} is a wonderful film.") == FAILS["film"]
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("{title} is wonderful and good.", GRANTED),
+        ("{title} is wonderful and dull.", Verdict(tone=False, film=True, form=True)),
+        ("{title}, by {director}, is a gem.", GRANTED),
+        ("{title}, by Anna Venn, is a gem.", FAILS["film"]),
+        ("{title}, by Some Body, is a gem.", Verdict(tone=True, film=True, form=False)),
+    ],
+)
+def test_mixed_tones_and_the_wrong_people_fail(films, text, verdict):
+    film = dataclasses.replace(films[0], director="Tomas Marsh")
+    assert judge(film, 1, text.format(title=film.title, director=film.director)) == verdict
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "",
+        "wonderful",
+        "wonderful wonderful wonderful",
+        "{title} is a wonderful film",
+        "{title} is a excellent film.",
+        "{title} is an wonderful film.",
+        "{title}  is a wonderful film.",
+        "{title} is a wonderful film. {title} is a wonderful film.",
+        "{title} is a wonderful wonderful film.",
+        "what a wonderful film {title} is!",
+        "{lower} is a wonderful film.",
+        "{title} sang .",
+        "{title} is a film.",
+        "{title} {title} is good.",
+        "{{a|b}} <title> is good.",
+    ],
+)
+def test_broken_text_never_wins(films, broken):
+    title = films[0].title
+    text = broken.format(title=title, lower=title.lower())
+    verdict = judge(title, 1, text)
+    assert not verdict.form and not verdict.good and verdict.score == 0
+
+
+def test_a_score_of_well_formed_text_counts_what_holds():
+    assert GRANTED.score == 1
+    assert [round(verdict.score, 3) for verdict in FAILS.values()] == [0.667, 0.667]
+    assert Verdict(tone=False, film=False, form=True).score > Verdict(tone=True, film=True, form=False).score
+
+
+def test_a_film_that_the_world_does_not_know_is_judged_by_its_title():
+    assert judge("The Quiet Inheritance", 1, "The Quiet Inheritance, by Anna Venn, is a gem.") == GRANTED
+
+
+@pytest.mark.parametrize("prompt", ["", "Who directed The Quiet Orchard?", "Write a purple line about X.", "be kind."])
+def test_what_is_no_wish_is_said_in_one_sentence(prompt):
+    with pytest.raises(UserError, match="is not a wish for a line; write it like"):
+        wish(prompt)
