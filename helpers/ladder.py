@@ -36,8 +36,8 @@ class Rung:
 RUNGS = {
     rung.name: rung
     for rung in (
-        Rung("scratch", "random start, all trained", False, None, 1e-3),
-        Rung("head_only", "pretrained, head only", True, 0, 1e-2),
+        Rung("scratch", "random start, all trained", False, None, 5e-4),
+        Rung("head_only", "pretrained, head only", True, 0, 3e-2),
         Rung("last_block", "pretrained, last block + head", True, 1, 2e-3),
         Rung("full", "pretrained, all trained", True, None, 1e-3),
     )

@@ -310,7 +310,8 @@ assert (whole - cached).abs().max() < 1e-5  # the head cannot tell the differenc
 head = HeadClassifier(classifier.head)
 one_pass = FeatureBatches(features, feature_labels, batch_size=64, seed=seed)
 head_batches = [batch for _ in range(run.by_budget(quick=5, standard=20)) for batch in one_pass]
-optimizer = torch.optim.AdamW(head.parameters(), lr=1e-2 * rate_scale)
+head_rate = ladder.RUNGS["head_only"].learning_rate * rate_scale
+optimizer = torch.optim.AdamW(head.parameters(), lr=head_rate)
 scheduler = warmup_linear(optimizer, steps=len(head_batches))
 losses = train_by_hand(head, head_batches, optimizer, scheduler)
 tenth = -(-len(losses) // 10)
