@@ -9,16 +9,18 @@ from helpers.model_folder import check_model_folder
 from helpers.runtime import TRACKS, UserError, choose
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = ("encoder", "decoder")
+MODELS = ("encoder", "decoder", "instruct")
 DATASETS = ("corpus", "topics", "reviews", "instructions", "preferences", "facts")
 ROLES = MODELS + DATASETS
 LABELLED = ("topics", "reviews")
 
-POCKET_MODELS = {role: ROOT / "data" / "models" / f"pocket-{role}" for role in MODELS}
+FOLDERS = {"encoder": "pocket-encoder", "decoder": "pocket-decoder", "instruct": "pocket-decoder-instruct"}
+POCKET_MODELS = {role: ROOT / "data" / "models" / FOLDERS[role] for role in MODELS}
 MICROWORLD = ROOT / "data" / "microworld"
 HUB = {
     "encoder": "distilbert/distilbert-base-uncased",
     "decoder": "HuggingFaceTB/SmolLM2-135M",
+    "instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
     "topics": "fancyzhx/ag_news",
     "reviews": "stanfordnlp/imdb",
     "instructions": "timdettmers/openassistant-guanaco",
@@ -76,11 +78,11 @@ def masked_language_model(track: str, model: str = ""):
     return _model(AutoModelForMaskedLM, "encoder", track, model)
 
 
-def causal_language_model(track: str, model: str = ""):
-    """The decoder with its next-token head."""
+def causal_language_model(track: str, model: str = "", role: str = "decoder"):
+    """A decoder with its next-token head: as pretrained, or (role "instruct") fine-tuned to follow instructions."""
     from transformers import AutoModelForCausalLM
 
-    return _model(AutoModelForCausalLM, "decoder", track, model)
+    return _model(AutoModelForCausalLM, role, track, model)
 
 
 def random_like(role: str, track: str, model: str = ""):

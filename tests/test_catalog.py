@@ -70,6 +70,11 @@ def test_a_decoder_of_ones_own(tmp_path):
     assert catalog.body("decoder", "pocket", str(tmp_path)).config.hidden_size == 16
 
 
+def test_the_instructed_decoder_has_a_place_on_both_tracks():
+    assert catalog.model_source("instruct", "hub").endswith("-Instruct")
+    assert catalog.POCKET_MODELS["instruct"].name == "pocket-decoder-instruct"
+
+
 def test_weights_cut_short_are_called_damaged(encoder_folder, tmp_path):
     for path in encoder_folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
