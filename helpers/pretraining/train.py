@@ -62,6 +62,20 @@ STAGES = {
             },
             bfloat16=True,
         ),
+        Recipe(
+            tokens=8_000_000,
+            learning_rate=1.5e-3,
+            passes={
+                "blurbs": 2.0,
+                "films": 0.2,
+                "talk": 0.3,
+                "news": 0.2,
+                "pages": 0.6,
+                "questions": 0.5,
+                "readings": 0.2,
+            },
+            bfloat16=True,
+        ),
     ),
 }
 
