@@ -1,0 +1,183 @@
+"""Proximal policy optimization of a language model against a reward, with a penalty for leaving a reference.
+
+The definitions that lesson 05 teaches are written there too; a test keeps the two the same.
+Sources: Schulman et al. 2017 (PPO), Schulman et al. 2016 (advantages), Ouyang et al. 2022 (the penalty).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from helpers.conversations import end_of_turn, render
+from helpers.runtime import UserError
+
+Score = Callable[[Sequence[str], Sequence[str]], Tensor]  # prompts, answers -> (batch,)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one run of PPO is told; the reward and the prompts come apart from it."""
+
+    updates: int = 40
+    batch_size: int = 64
+    passes: int = 2  # over the same answers; from the second on the clip matters
+    learning_rate: float = 3e-4
+    kl_weight: float = 0.1
+    clip: float = 0.2
+    gamma: float = 1.0  # an answer is short: its last word counts as much as its first
+    trace: float = 0.95  # lambda of the advantages
+    value_weight: float = 0.1
+    max_new_tokens: int = 24
+
+
+@dataclass
+class Trace:
+    """One figure per update: mean reward, and mean KL to the reference in nats per answer."""
+
+    rewards: list[float] = field(default_factory=list)
+    kl: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Answers that a policy wrote, and what it and the reference thought of them.
+
+    input_ids, attention_mask: (batch, prompt + new); mask (True on the answer's own tokens), log_probs,
+    reference_log_probs, values: (batch, new).
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    mask: Tensor
+    log_probs: Tensor
+    reference_log_probs: Tensor
+    values: Tensor
+    answers: list[str]
+
+
+class PolicyWithValue(nn.Module):
+    """A language model, and a linear head that guesses how much reward is still to come."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.value_head = nn.Linear(model.config.hidden_size, 1)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, new: int) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and values of the last `new` tokens, each (batch, new)."""
+        outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        before = slice(-new - 1, -1)  # the position before a token predicts it
+        values = self.value_head(outputs.hidden_states[-1][:, before]).squeeze(-1)
+        return log_probs_of(outputs.logits[:, before], input_ids[:, -new:]), values
+
+
+def log_probs_of(logits: Tensor, tokens: Tensor) -> Tensor:
+    """How probable each token was. logits: (batch, new, vocab); tokens: (batch, new); returns (batch, new)."""
+    return logits.log_softmax(dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+
+def answer_mask(tokens: Tensor, end_id: int) -> Tensor:
+    """True up to and with the first end token. tokens, result: (batch, new)."""
+    ended = (tokens == end_id).cumsum(dim=1)
+    return (ended == 0) | ((ended == 1) & (tokens == end_id))
+
+
+def token_rewards(scores: Tensor, log_probs: Tensor, reference: Tensor, mask: Tensor, kl_weight: float) -> Tensor:
+    """Each token pays for leaving the reference; the last one also earns the answer's score.
+
+    scores: (batch,); the rest and the result: (batch, new).
+    """
+    rewards = -kl_weight * (log_probs - reference) * mask
+    last = mask.sum(dim=1) - 1  # (batch,)
+    rewards[torch.arange(len(scores)), last] += scores
+    return rewards
+
+
+def advantages_and_returns(
+    rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, trace: float
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation: how much better than guessed each token turned out, all (batch, new)."""
+    advantages = torch.zeros_like(rewards)
+    running = next_value = torch.zeros_like(rewards[:, 0])  # (batch,)
+    for step in reversed(range(rewards.shape[1])):
+        surprise = rewards[:, step] + gamma * next_value - values[:, step]
+        running = (surprise + gamma * trace * running) * mask[:, step]
+        next_value = values[:, step] * mask[:, step]
+        advantages[:, step] = running
+    return advantages, (advantages + values) * mask
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean over the answers' own tokens."""
+    return (values * mask).sum() / mask.sum()
+
+
+def clipped_surrogate(log_probs: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, clip: float) -> Tensor:
+    """PPO's loss: push up what turned out well, but gain nothing by moving further than `clip` at once."""
+    ratio = (log_probs - old).exp()  # (batch, new)
+    clipped = ratio.clamp(1 - clip, 1 + clip)
+    return -masked_mean(torch.min(ratio * advantages, clipped * advantages), mask)
+
+
+def ppo_update(policy: PolicyWithValue, optimizer, rollout: Rollout, scores: Tensor, recipe: Recipe) -> None:
+    """A few steps on one batch of answers."""
+    mask = rollout.mask
+    rewards = token_rewards(scores, rollout.log_probs, rollout.reference_log_probs, mask, recipe.kl_weight)
+    advantages, returns = advantages_and_returns(rewards, rollout.values, mask, recipe.gamma, recipe.trace)
+    centre = masked_mean(advantages, mask)
+    advantages = (advantages - centre) / (masked_mean((advantages - centre) ** 2, mask).sqrt() + 1e-6)
+    for _ in range(recipe.passes):
+        log_probs, values = policy(rollout.input_ids, rollout.attention_mask, mask.shape[1])
+        loss = clipped_surrogate(log_probs, rollout.log_probs, advantages, mask, recipe.clip)
+        loss = loss + recipe.value_weight * masked_mean((values - returns) ** 2, mask)
+        loss.backward()
+        nn.utils.clip_grad_norm_(policy.parameters(), max_norm=1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@torch.no_grad()
+def roll_out(policy: PolicyWithValue, reference: nn.Module, tokenizer, prompts: Sequence[str], new: int) -> Rollout:
+    """Let the policy answer the prompts, and keep what it and the reference thought of each token."""
+    texts = [render(tokenizer, prompt) for prompt in prompts]
+    read = tokenizer(texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")
+    read = {name: read[name].to(policy.model.device) for name in ("input_ids", "attention_mask")}
+    end = end_of_turn(tokenizer)
+    settings = {"do_sample": True, "top_k": 0, "eos_token_id": end, "pad_token_id": tokenizer.pad_token_id}
+    input_ids = policy.model.generate(**read, max_new_tokens=new, **settings)  # (batch, prompt + new)
+    written = input_ids[:, read["input_ids"].shape[1] :]  # (batch, new), or fewer
+    mask = answer_mask(written, end)
+    attention_mask = torch.cat([read["attention_mask"], mask.long()], dim=1)
+    log_probs, values = policy(input_ids, attention_mask, written.shape[1])
+    logits = reference(input_ids=input_ids, attention_mask=attention_mask).logits
+    reference_log_probs = log_probs_of(logits[:, -written.shape[1] - 1 : -1], written)
+    answers = [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
+    return Rollout(input_ids, attention_mask, mask, log_probs, reference_log_probs, values, answers)
+
+
+def train_ppo(
+    policy: PolicyWithValue, reference: nn.Module, tokenizer, prompts: Sequence[str], score: Score, recipe: Recipe
+) -> Trace:
+    """Train the policy in place; torch's seed decides the draws. Raises UserError when a score is not finite."""
+    policy.eval()  # no dropout: the ratio of the first pass has to be one
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=recipe.learning_rate, weight_decay=0.0)
+    trace = Trace()
+    for update in tqdm(range(recipe.updates), desc="PPO", leave=False):
+        drawn = torch.randint(len(prompts), (recipe.batch_size,)).tolist()
+        asked = [prompts[row] for row in drawn]
+        rollout = roll_out(policy, reference, tokenizer, asked, recipe.max_new_tokens)
+        scores = score(asked, rollout.answers).to(rollout.log_probs)
+        if not scores.isfinite().all():
+            raise UserError(f"The reward became {scores.mean().item()} at update {update + 1}: it has to be a number.")
+        ppo_update(policy, optimizer, rollout, scores, recipe)
+        trace.rewards.append(scores.mean().item())
+        gap = (rollout.log_probs - rollout.reference_log_probs) * rollout.mask
+        trace.kl.append(gap.sum(dim=1).mean().item())
+    return trace

@@ -1,0 +1,102 @@
+"""What the reference runs of lesson 05 share with it: answers graded by the judge, and TRL's two trainers.
+
+A policy is graded on wishes for films that neither it nor the reward model was trained on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from helpers.conversations import end_of_turn, messages
+from helpers.microworld.judge import judge_answer
+from helpers.ppo import PolicyWithValue, Score, roll_out
+
+PARTS = ("good", "tone", "film", "form")
+GROUP = 8  # answers to each prompt, for GRPO and RLOO
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One answer to each wish: what the judge says, what the reward model says, and how far from the reference.
+
+    good, tone, film, form: (prompts,) of 0 and 1. proxy, kl: (prompts,); kl in nats, on the answer drawn.
+    """
+
+    answers: list[str]
+    good: Tensor
+    tone: Tensor
+    film: Tensor
+    form: Tensor
+    proxy: Tensor
+    kl: Tensor
+
+    @property
+    def true_reward(self) -> float:
+        """The share of wishes granted."""
+        return self.good.mean().item()
+
+
+def grade(model: nn.Module, reference: nn.Module, tokenizer, prompts: Sequence[str], score: Score, seed: int) -> Graded:
+    """Draw one answer to each prompt and judge it; the global random state is left as it was."""
+    answers, kl = [], []
+    policy = PolicyWithValue(model.eval())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for start in range(0, len(prompts), 64):
+            rollout = roll_out(policy, reference, tokenizer, prompts[start : start + 64], new=24)
+            gap = (rollout.log_probs - rollout.reference_log_probs) * rollout.mask
+            kl.append(gap.sum(dim=1))
+            answers += rollout.answers
+    verdicts = [judge_answer(prompt, text) for prompt, text in zip(prompts, answers, strict=True)]
+    judged = {part: torch.tensor([float(getattr(found, part)) for found in verdicts]) for part in PARTS}
+    return Graded(answers, **judged, proxy=score(prompts, answers).cpu(), kl=torch.cat(kl).cpu())
+
+
+def reward_function(score: Score) -> Callable:
+    """Our scorer in the shape that TRL calls: conversations in, a list of numbers out."""
+
+    def reward_model(prompts, completions, **_):
+        asked = [turns[-1]["content"] for turns in prompts]
+        answered = [turns[-1]["content"].strip() for turns in completions]
+        return score(asked, answered).tolist()
+
+    return reward_model
+
+
+def group_trainer(
+    kind: str,
+    model: nn.Module,
+    tokenizer,
+    prompts: Sequence[str],
+    score: Score,
+    *,
+    updates: int,
+    batch_size: int,
+    learning_rate: float,
+    kl_weight: float,
+    seed: int,
+):
+    """TRL's trainer for "grpo" or "rloo", ready for `train()`."""
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+    trainer_of = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
+    make, config = trainer_of[kind]
+    settings = config(
+        output_dir=tempfile.mkdtemp(prefix=kind), seed=seed, use_cpu=model.device.type == "cpu", bf16=False,
+        per_device_train_batch_size=batch_size, num_generations=GROUP, num_iterations=2,
+        max_completion_length=24, max_steps=2 * updates, beta=kl_weight,
+        learning_rate=learning_rate, lr_scheduler_type="constant", optim="adamw_torch",
+        save_strategy="no", report_to="none", logging_steps=1, disable_tqdm=True,
+    )  # fmt: skip
+    model.generation_config.eos_token_id = end_of_turn(tokenizer)  # where TRL looks for the end of an answer
+    rows = Dataset.from_dict({"prompt": [messages(prompt) for prompt in prompts]})
+    trainer = make(model, reward_function(score), args=settings, train_dataset=rows, processing_class=tokenizer)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
