@@ -87,16 +87,18 @@ for name, network in (("encoder", encoder), ("decoder", decoder)):
     print(f"         {config.num_attention_heads} heads, width {config.hidden_size}, {config.vocab_size:,} tokens")
 
 # %% [markdown]
-# **Predict 1.** The encoder has never been told what a review is, what is good or what is bad. It reads "I loved it.
-# The acting was [MASK]." and has to fill the blank. Which kind of word will it put first? And if the review starts
-# with "I hated it"?
+# **Predict 1.** The encoder has never been told what a review is, what is good or what is bad. It reads "The music was
+# superb, the acting [MASK]." and has to fill the blank. Which kind of word will it put first? And after "awful"? And
+# if the opinion stands a sentence earlier: "I loved it. The acting was [MASK]."?
 
 # %%
-fill = pipeline("fill-mask", model=encoder, tokenizer=tokenizer, top_k=4)
-for opening in ("I loved it.", "I hated it."):
-    sentence = f"{opening} The acting was {tokenizer.mask_token}."
-    guesses = ", ".join(f"{guess['token_str']} {guess['score']:.0%}" for guess in fill(sentence))
-    print(f"{sentence}\n   {guesses}")
+fill = pipeline("fill-mask", model=encoder, tokenizer=tokenizer, top_k=5)
+near = ["The music was superb, the acting {}.", "The music was awful, the acting {}."]
+far = ["I loved it. The acting was {}.", "I hated it. The acting was {}."]
+for sentence in near + far:
+    guesses = fill(sentence.format(tokenizer.mask_token))
+    print(sentence.format("[MASK]"))
+    print("   " + ", ".join(f"{guess['token_str']} {guess['score']:.0%}" for guess in guesses))
 
 # %%
 write = pipeline("text-generation", model=decoder, tokenizer=decoder_tokenizer)
@@ -106,9 +108,9 @@ print(text[0]["generated_text"])
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Two things, separately. Grammar: the words should be ones that *can* stand there. Opinion: do the two lists differ
-# in the right direction? Grammar comes early in pretraining, since every sentence teaches it. Agreement in opinion
-# across a full stop comes late. What you see is where this model stands.
+# Two things, separately. Grammar: the words should be ones that *can* stand there. Opinion: do the lists differ in
+# the right direction? Grammar comes early in pretraining, since every sentence teaches it. Agreement in opinion comes
+# later, and across a full stop last of all. What you see is where this model stands.
 #
 # </details>
 #
