@@ -1,4 +1,7 @@
-"""`python -m helpers.pretraining`: make both pocket models, side by side, with half of the cores each."""
+"""`python -m helpers.pretraining`: make the pocket models.
+
+Encoder and decoder side by side, with half of the cores each; then the instructed decoder, which starts from the other.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,26 @@ import sys
 
 from helpers.pretraining.train import STAGES
 
+INSTRUCT = "instruct"
+KINDS = (*STAGES, INSTRUCT)
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Pretrain the pocket models (about an hour on two cores).")
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"any of {', '.join(STAGES)} (default: all)")
-    kinds = parser.parse_args().kinds or list(STAGES)
-    unknown = set(kinds) - set(STAGES)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"any of {', '.join(KINDS)} (default: all)")
+    kinds = parser.parse_args().kinds or list(KINDS)
+    unknown = set(kinds) - set(KINDS)
     if unknown:
-        parser.error(f"there is no pocket model {sorted(unknown)[0]!r}; there are {', '.join(STAGES)}.")
-    threads = str(max(1, (os.cpu_count() or 1) // len(kinds)))
+        parser.error(f"there is no pocket model {sorted(unknown)[0]!r}; there are {', '.join(KINDS)}.")
+    status = pretrain([kind for kind in kinds if kind != INSTRUCT])
+    if status == 0 and INSTRUCT in kinds:
+        status = subprocess.call([sys.executable, "-m", "helpers.pretraining.instruct"])
+    return status
+
+
+def pretrain(kinds: list[str]) -> int:
+    """Pretrain these kinds side by side; the worst exit status of them."""
+    threads = str(max(1, (os.cpu_count() or 1) // max(1, len(kinds))))
     children = [
         subprocess.Popen(
             [sys.executable, "-m", "helpers.pretraining.train", kind], env={**os.environ, "OMP_NUM_THREADS": threads}
@@ -25,7 +39,7 @@ def main() -> int:
         for kind in kinds
     ]
     try:
-        return max(child.wait() for child in children)
+        return max((child.wait() for child in children), default=0)
     except KeyboardInterrupt:
         for child in children:
             child.terminate()
