@@ -1,0 +1,122 @@
+"""The reference table of lesson 06: DPO at several betas, and RLHF, over several seeds: data/reference/dpo.json.
+
+python -m benchmarks.dpo                        three seeds, wishes of the test films
+python -m benchmarks.dpo --judged validation    the same on validation films, to choose settings; prints, writes nothing
+
+Each seed draws its own pairs, order and answers. The recipes are the lesson's: `helpers.dpo`, `helpers.rewards` and
+`helpers.ppo`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor, nn
+
+from helpers import catalog, dpo, ppo, rewards
+from helpers.batches import sample_rows
+from helpers.conversations import answer, exact
+from helpers.cost import PeakMemory, Stopwatch
+from helpers.preferences import Pair, preference_rows, reference_log_probs, win_rate
+from helpers.record import write_json
+from helpers.reference import FOLDER, machine, today
+from helpers.runtime import UserError, seed_everything, start
+
+
+class Bench:
+    """What every seed is given alike: the SFT model, the wishes that are judged, and the questions."""
+
+    def __init__(self, judged: str, wishes: int) -> None:
+        self.tokenizer = catalog.tokenizer("instruct", "pocket")
+        self.sft = catalog.causal_language_model("pocket", role="instruct").eval()
+        self.preferences = catalog.dataset("preferences", "pocket")
+        self.wishes = self.preferences[judged]["prompt"][:wishes]
+        rows = catalog.dataset("instructions", "pocket")[judged]
+        self.asked = [row for row in rows if row["known"] in ("told", "skill")]
+
+    def pairs(self, count: int, seed: int) -> tuple[list[str], list[Pair], Tensor, float]:
+        """Drawn prompts, their pairs, the reference's numbers, and the seconds that these took."""
+        rows = sample_rows(self.preferences["train"], count, seed, name="pairs")
+        pairs = preference_rows(self.tokenizer, rows)
+        with Stopwatch() as watch:
+            reference = reference_log_probs(self.sft, pairs, self.tokenizer.pad_token_id)
+        return sorted(set(rows["prompt"])), pairs, reference, watch.seconds
+
+    def measure(self, policy: nn.Module, name: str, seed: int, sft: dpo.Judged | None) -> tuple[dict, dpo.Judged]:
+        """Everything that the judge says of one policy, as metrics that end in `name`."""
+        judged = dpo.judge_policy(policy, self.tokenizer, self.wishes, seed)
+        values = {f"{way}_rate_{name}": rate for way, rate in judged.rates().items()}
+        answers = answer(policy, self.tokenizer, [row["prompt"] for row in self.asked])
+        right = exact(answers, [row["completion"] for row in self.asked])
+        values[f"exact_answer_rate_{name}"] = right.mean().item()
+        if sft is not None:
+            apart = dpo.kl_per_answer(policy, self.sft, self.tokenizer, self.wishes, judged.answers)
+            values |= {f"win_rate_{name}": win_rate(judged.score, sft.score), f"kl_{name}": apart.mean().item()}
+        click.echo(f"seed {seed % 1000}  " + "  ".join(f"{key} {value:.3f}" for key, value in values.items()))
+        return values, judged
+
+
+def measure_seed(bench: Bench, seed: int, count: int, betas: Sequence[float], updates: int) -> dict[str, float]:
+    """All metrics of one seed."""
+    prompts, pairs, reference, seconds = bench.pairs(count, seed)
+    values, sft = bench.measure(bench.sft, "sft", seed, None)
+    for beta in betas:
+        policy = copy.deepcopy(bench.sft)
+        seed_everything(seed)
+        trained = dpo.train_dpo(policy, pairs, reference, bench.tokenizer.pad_token_id, beta=beta, seed=seed)
+        found, _ = bench.measure(policy, f"dpo_beta_{beta:g}".replace(".", "_"), seed + 1000, sft)
+        values |= found
+        if beta == dpo.BETA:
+            values |= {key.partition("_beta")[0]: value for key, value in found.items()}
+            values |= {"seconds_dpo": seconds + trained.seconds, "peak_memory_bytes_dpo": trained.peak_bytes}
+    return values | rlhf(bench, seed, prompts, pairs, sft, updates)
+
+
+def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: dpo.Judged, updates: int) -> dict[str, float]:
+    """A reward model from the same pairs, then PPO against it, and what the judge says."""
+    seed_everything(seed)
+    with PeakMemory() as memory, Stopwatch() as watch:
+        reward_model = rewards.new_reward_model(catalog.model_source("instruct", "pocket"), bench.tokenizer)
+        rewards.train_reward_model(reward_model, pairs, bench.tokenizer.pad_token_id, epochs=1, seed=seed)
+        learner = ppo.PolicyWithValue(copy.deepcopy(bench.sft))
+        score = rewards.Scorer(reward_model, bench.tokenizer)
+        ppo.train_ppo(learner, bench.sft, bench.tokenizer, prompts, score, ppo.Recipe(updates=updates))
+    found, _ = bench.measure(learner.model.eval(), "rlhf", seed + 1000, sft)
+    return found | {"seconds_rlhf": watch.seconds, "peak_memory_bytes_rlhf": memory.added}
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
+@click.option("--pairs", default=dpo.PAIRS, type=click.IntRange(32), show_default=True)
+@click.option("--wishes", default=400, type=click.IntRange(2), show_default=True)
+@click.option("--updates", default=dpo.PPO_UPDATES, type=click.IntRange(1), show_default=True)
+@click.option("--judged", default="test", type=click.Choice(["validation", "test"]), show_default=True)
+@click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for dpo.json.")
+def main(seeds: int, pairs: int, wishes: int, updates: int, judged: str, into: Path) -> None:
+    """Train and judge once per seed and write data/reference/dpo.json."""
+    try:
+        start(track="pocket", budget="standard", seed=0)
+        bench = Bench(judged, wishes)
+        measured = [measure_seed(bench, seed, pairs, dpo.BETAS, updates) for seed in range(seeds)]
+        if judged == "validation":
+            return
+        result = {
+            "command": "python -m benchmarks.dpo",
+            "date": today(),
+            "machine": machine(),
+            "threads": torch.get_num_threads(),
+            "settings": {"pairs": pairs, "beta": dpo.BETA, "wishes": len(bench.wishes), "PPO updates": updates},
+            "seeds": list(range(seeds)),
+            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
+        }
+        click.echo(f"written: {write_json(into / 'dpo.json', result).name}")
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()
