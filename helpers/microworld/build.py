@@ -11,26 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Features, List, Value
 
-from helpers.microworld.blurbs import blurb
+from helpers.microworld.corpus import Splits, corpus, library
 from helpers.microworld.films import Film
 from helpers.microworld.grammar import Speaker
 from helpers.microworld.instructions import CARELESS, SKILLS, all_facts, ask_line, ask_skill, preference
-from helpers.microworld.news import TOPICS, item, recipe
-from helpers.microworld.pages import clozes, page, reading, talk
+from helpers.microworld.news import TOPICS, item
+from helpers.microworld.pages import clozes
 from helpers.microworld.reviews import Reviewer, Style, speaker
 from helpers.microworld.world import World, generator, shuffled
 
 LABEL_NOISE = 0.02
 # The labelled reviews are of films that the corpus does not know; they are longer, and what does not count in them
 # misleads more often.
-CORPUS_STYLE = Style(
-    counted=(8, 1, 1, 0.5, 0.5, 0.5),
-    own=(0.05, 0.25, 0.4, 0.3),
-    aside=(0.5, 0.35, 0.15),
-    against=0.6,
-    mixed=0.25,
-    verdict=0.25,
-)
 REVIEW_STYLE = Style(
     counted=(9, 1, 1, 0.4, 0.4, 0.4),
     own=(0, 0.1, 0.35, 0.4, 0.15),
@@ -40,50 +32,8 @@ REVIEW_STYLE = Style(
     verdict=0.5,
     noise=LABEL_NOISE,
 )
-CORPUS_ROWS = {"reviews": 60_000, "blurbs": 60_000, "films": 60_000, "talk": 20_000, "news": 40_000}
-LIBRARY_ROWS = {"pages": 24_000, "questions": 24_000, "readings": 36_000}
 REVIEW_ROWS = {"train": 8_000, "validation": 1_500, "test": 2_000}
 TOPIC_ROWS = {"train": 8_000, "validation": 1_000, "test": 2_000}
-
-Rows = list[dict]
-Splits = dict[str, Rows]
-
-
-def corpus(world: World) -> Splits:
-    """Pretraining text in five named domains, and a sixth that pretraining never sees."""
-    rng = generator("corpus")
-    voice, critic = speaker(rng), Reviewer(CORPUS_STYLE, rng, world.told)
-    write: dict[str, Callable[[], str]] = {
-        "reviews": lambda: critic.write(voice.pick(world.told)).text,
-        "blurbs": lambda: blurb(voice, voice.pick(world.told)),
-        "films": lambda: page(voice, voice.pick(world.told)),
-        "talk": lambda: talk(voice, voice.pick(world.talked)),
-        "news": lambda: item(voice, int(rng.random() * 4)),
-    }
-    held_out = dict.fromkeys(CORPUS_ROWS, 200)
-    splits = {
-        name: [{"text": write[domain](), "domain": domain} for domain, count in sizes.items() for _ in range(count)]
-        for name, sizes in (("train", CORPUS_ROWS), ("validation", held_out))
-    }
-    splits["newcomer"] = [{"text": recipe(voice), "domain": "recipes"} for _ in range(2_000)]
-    return splits
-
-
-def library(world: World) -> Splits:
-    """Many more films, for the decoder alone: pages, questions about most of the films, and readings.
-
-    Facts of few films are learned by heart, page by page; only many make a model answer questions about films that
-    nobody asked about. Readings are of films named nowhere else, so their words can only be copied from the text.
-    """
-    voice = speaker(generator("library"))
-    asked = world.shelved[: len(world.shelved) * 3 // 4]
-    write: dict[str, Callable[[], str]] = {
-        "pages": lambda: page(voice, voice.pick(world.shelved)),
-        "questions": lambda: talk(voice, voice.pick(asked)),
-        "readings": lambda: reading(voice, voice.pick(world.passing)),
-    }
-    rows = [{"text": write[domain](), "domain": domain} for domain, count in LIBRARY_ROWS.items() for _ in range(count)]
-    return {"train": rows}
 
 
 def reviews(world: World) -> Splits:
