@@ -72,10 +72,12 @@ class PolicyWithValue(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, new: int) -> tuple[Tensor, Tensor]:
         """Log-probabilities and values of the last `new` tokens, each (batch, new)."""
-        outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
-        before = slice(-new - 1, -1)  # the position before a token predicts it
-        values = self.value_head(outputs.hidden_states[-1][:, before]).squeeze(-1)
-        return log_probs_of(outputs.logits[:, before], input_ids[:, -new:]), values
+        outputs = self.model(
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, logits_to_keep=new + 1
+        )
+        # The position before a token predicts it, and its value is the guess before the token is known.
+        values = self.value_head(outputs.hidden_states[-1][:, -new - 1 : -1]).squeeze(-1)
+        return log_probs_of(outputs.logits[:, :-1], input_ids[:, -new:]), values
 
 
 def log_probs_of(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -156,8 +158,8 @@ def roll_out(policy: PolicyWithValue, reference: nn.Module, tokenizer, prompts: 
     mask = answer_mask(written, end)
     attention_mask = torch.cat([read["attention_mask"], mask.long()], dim=1)
     log_probs, values = policy(input_ids, attention_mask, written.shape[1])
-    logits = reference(input_ids=input_ids, attention_mask=attention_mask).logits
-    reference_log_probs = log_probs_of(logits[:, -written.shape[1] - 1 : -1], written)
+    asked = {"input_ids": input_ids, "attention_mask": attention_mask, "logits_to_keep": written.shape[1] + 1}
+    reference_log_probs = log_probs_of(reference(**asked).logits[:, :-1], written)
     answers = [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
     return Rollout(input_ids, attention_mask, mask, log_probs, reference_log_probs, values, answers)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from helpers.batches import Batch
 from helpers.conversations import render
 from helpers.preferences import Pair, bradley_terry_loss, preference_batches
+from helpers.pretraining.loop import has_bfloat16
 from helpers.training import to_device, warmup_linear
 
 BATCH_SIZE = 16  # pairs: many small steps find the direction sooner than few large ones
@@ -46,10 +47,12 @@ def train_reward_model(
     batches = preference_batches(pairs, pad_id, BATCH_SIZE, seed=seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     scheduler = warmup_linear(optimizer, steps=epochs * len(batches))
-    losses = []
+    device, losses = next(model.parameters()).device, []
     for _ in range(epochs):
         for batch in batches:
-            loss = bradley_terry_loss(*pair_scores(model, batch))
+            with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+                chosen, rejected = pair_scores(model, batch)
+            loss = bradley_terry_loss(chosen.float(), rejected.float())
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
             optimizer.step()

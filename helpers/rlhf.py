@@ -17,7 +17,6 @@ from helpers.microworld.judge import judge_answer
 from helpers.ppo import PolicyWithValue, Score, roll_out
 
 PARTS = ("good", "tone", "film", "form")
-GROUP = 8  # answers to each prompt, for GRPO and RLOO
 
 
 @dataclass(frozen=True)
@@ -68,35 +67,54 @@ def reward_function(score: Score) -> Callable:
     return reward_model
 
 
-def group_trainer(
-    kind: str,
-    model: nn.Module,
-    tokenizer,
-    prompts: Sequence[str],
-    score: Score,
-    *,
-    updates: int,
-    batch_size: int,
-    learning_rate: float,
-    kl_weight: float,
-    seed: int,
-):
-    """TRL's trainer for "grpo" or "rloo", ready for `train()`."""
+class Watched:
+    """A scorer that asks the judge too, for our eyes only: no training step sees what the judge says."""
+
+    def __init__(self, score: Score):
+        self.score = score
+        self.proxy: list[float] = []  # one mean per call
+        self.truth: list[float] = []
+
+    def __call__(self, prompts: Sequence[str], answers: Sequence[str]) -> Tensor:
+        scores = self.score(prompts, answers)
+        good = [judge_answer(prompt, answer).good for prompt, answer in zip(prompts, answers, strict=True)]
+        self.proxy.append(scores.mean().item())
+        self.truth.append(sum(good) / len(good))
+        return scores
+
+
+def group_settings(updates: int, batch_size: int, learning_rate: float, kl_weight: float, seed: int) -> dict:
+    """What TRL's GRPO and RLOO are told alike."""
+    return {
+        "per_device_train_batch_size": batch_size,  # answers, not prompts: the prompts are batch_size / 8
+        "num_generations": 8,  # answers to each prompt: the group
+        "num_iterations": 2,  # passes over the same answers
+        "max_steps": 2 * updates,
+        "max_completion_length": 24,
+        "beta": kl_weight,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": "constant",
+        "optim": "adamw_torch",
+        "seed": seed,
+        "bf16": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+    }
+
+
+def group_trainer(kind: str, model: nn.Module, tokenizer, prompts: Sequence[str], score: Score, settings: dict):
+    """TRL's trainer for "grpo" or "rloo", ready for `train()`; settings: as `group_settings` gives them."""
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-    trainer_of = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
-    make, config = trainer_of[kind]
-    settings = config(
-        output_dir=tempfile.mkdtemp(prefix=kind), seed=seed, use_cpu=model.device.type == "cpu", bf16=False,
-        per_device_train_batch_size=batch_size, num_generations=GROUP, num_iterations=2,
-        max_completion_length=24, max_steps=2 * updates, beta=kl_weight,
-        learning_rate=learning_rate, lr_scheduler_type="constant", optim="adamw_torch",
-        save_strategy="no", report_to="none", logging_steps=1, disable_tqdm=True,
-    )  # fmt: skip
+    make, config = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}[kind]
+    folder = tempfile.mkdtemp(prefix=kind)
     model.generation_config.eos_token_id = end_of_turn(tokenizer)  # where TRL looks for the end of an answer
     rows = Dataset.from_dict({"prompt": [messages(prompt) for prompt in prompts]})
-    trainer = make(model, reward_function(score), args=settings, train_dataset=rows, processing_class=tokenizer)
+    arguments = config(output_dir=folder, use_cpu=model.device.type == "cpu", **settings)
+    trainer = make(model, reward_function(score), args=arguments, train_dataset=rows, processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
     return trainer

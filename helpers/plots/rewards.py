@@ -25,22 +25,30 @@ def clipped_objective(ratios: Sequence[float], gains: Mapping[str, Sequence[floa
     return figure
 
 
-def proxy_and_truth(proxy: Sequence[float], truth: Sequence[float], window: int = 5) -> Figure:
+def proxy_and_truth(
+    proxies: Mapping[str, Sequence[float]], truths: Mapping[str, Sequence[float]], window: int = 5
+) -> Figure:
     """Two panels over the updates: the reward model's mean score, and the share of wishes granted.
 
-    One value per update in both; a line shows the mean of the last `window` updates.
+    Both: run -> one value per update; a line shows the mean of the last `window` updates.
     """
-    figure, (left, right) = axes(8.0, 3.0, columns=2)
-    panels = ((left, proxy, "blue", "reward model's score"), (right, truth, "orange", "wishes granted (judge)"))
-    for plot, values, colour, title in panels:
-        updates = range(1, len(values) + 1)
-        plot.plot(updates, values, ".", color=PALETTE[colour], alpha=0.35)
-        plot.plot(updates, smoothed(values, window), color=PALETTE[colour], linewidth=2)
+    figure, (left, right) = axes(8.0, 3.2, columns=2)
+    for plot, runs, title in ((left, proxies, "reward model's score"), (right, truths, "wishes granted (judge)")):
+        for (name, values), colour in zip(runs.items(), COLOURS, strict=False):
+            updates = range(1, len(values) + 1)
+            plot.plot(updates, values, ".", color=PALETTE[colour], alpha=0.35)
+            plot.plot(updates, smoothed(values, window), color=PALETTE[colour], linewidth=2, label=name)
         plot.set(xlabel="update")
         plot.set_title(title, loc="left", color=INK, fontsize=10)
-    right.set_ylim(0, 1)
-    right.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
+    _percent(right)
+    if len(proxies) > 1:
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(proxies), frameon=False)
     return figure
+
+
+def _percent(plot) -> None:
+    plot.set_ylim(0, 1)
+    plot.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
@@ -86,6 +94,5 @@ def tilted(weights: Sequence[float], proxy: Sequence[float], truth: Sequence[flo
         plot.set(xlabel="KL weight (logarithmic)", xscale="log")
         plot.invert_xaxis()  # from a short leash to a long one
         plot.set_title(title, loc="left", color=INK, fontsize=10)
-    right.set_ylim(0, 1)
-    right.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
+    _percent(right)
     return figure

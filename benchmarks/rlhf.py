@@ -1,0 +1,116 @@
+"""The reference for lesson 05: reward model, PPO, GRPO, RLOO, and leashes of several lengths, over several seeds.
+
+python -m benchmarks.rlhf            three seeds into data/reference/rlhf.json
+
+The recipes are the lesson's. Each seed draws its own order of pairs, its own wishes and its own answers; all are graded
+on wishes about films that no training used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import torch
+
+from helpers import catalog
+from helpers.ppo import PolicyWithValue, Recipe, train_ppo
+from helpers.preferences import preference_rows
+from helpers.record import write_json
+from helpers.reference import FOLDER, machine, today
+from helpers.rewards import Scorer, new_reward_model, preferred, train_reward_model
+from helpers.rlhf import grade, group_settings, group_trainer
+from helpers.runtime import UserError, seed_everything, start
+
+KL_WEIGHT, RATE = 0.4, 5e-4  # the lesson's
+KL_WEIGHTS = (0.0, 0.1, 0.4, 1.6)
+PAIRS, UPDATES, WISHES = 4000, 24, 300
+
+
+class Course:
+    """What every run of one seed is given: wishes, pairs, the SFT model, and a place for the figures."""
+
+    def __init__(self, seed: int, updates: int, wishes: int):
+        self.seed, self.updates = seed, updates
+        self.tokenizer = catalog.tokenizer("instruct", "pocket")
+        self.source = catalog.model_source("instruct", "pocket")
+        self.rows = catalog.dataset("preferences", "pocket")
+        self.prompts = self.rows["train"]["prompt"]
+        self.test_wishes = self.rows["test"]["prompt"][:wishes]
+        self.sft = self.policy().eval()
+        self.values: dict[str, float] = {}
+
+    def policy(self):
+        return catalog.causal_language_model("pocket", role="instruct")
+
+    def reward_model(self, rows) -> Scorer:
+        """Train the reward model; its held-out accuracy becomes a figure."""
+        seed_everything(self.seed)
+        model, pad_id = new_reward_model(self.source, self.tokenizer), self.tokenizer.pad_token_id
+        train_reward_model(model, preference_rows(self.tokenizer, rows), pad_id, epochs=2, seed=self.seed)
+        held_out = preferred(model, preference_rows(self.tokenizer, self.rows["test"]), pad_id)
+        self.values["reward_accuracy_held_out"] = held_out.mean().item()
+        return Scorer(model.requires_grad_(False), self.tokenizer)
+
+    def graded(self, name: str, model, score: Scorer) -> None:
+        """Put a policy's figures among the values."""
+        found = grade(model, self.sft, self.tokenizer, self.test_wishes, score, self.seed)
+        self.values[f"true_reward_{name}"] = found.true_reward
+        self.values[f"proxy_{name}"] = found.proxy.mean().item()
+        self.values[f"kl_{name}"] = found.kl.mean().item()
+        click.echo(f"seed {self.seed}  {name:10} granted {found.true_reward:.2f}  KL {self.values[f'kl_{name}']:.1f}")
+
+    def ppo(self, name: str, score: Scorer, kl_weight: float) -> None:
+        seed_everything(self.seed)
+        policy = PolicyWithValue(self.policy())
+        recipe = Recipe(updates=self.updates, batch_size=32, learning_rate=RATE, kl_weight=kl_weight)
+        train_ppo(policy, self.sft, self.tokenizer, self.prompts, score, recipe)
+        self.graded(name, policy.model, score)
+
+    def group(self, kind: str, score: Scorer, kl_weight: float) -> None:
+        seed_everything(self.seed)
+        policy, settings = self.policy(), group_settings(self.updates, 32, RATE, kl_weight, self.seed)
+        group_trainer(kind, policy, self.tokenizer, self.prompts, score, settings).train()
+        self.graded(kind, policy, score)
+
+
+def measure(seed: int, pairs: int, updates: int, wishes: int) -> dict[str, float]:
+    """All figures of one seed."""
+    course = Course(seed, updates, wishes)
+    score = course.reward_model(course.rows["train"].select(range(pairs)))
+    course.graded("sft", course.sft, score)
+    for number, weight in enumerate(KL_WEIGHTS):
+        course.ppo(f"sweep_{number}", score, weight)
+    for kind in ("grpo", "rloo"):
+        course.group(kind, score, KL_WEIGHT)
+    return course.values
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
+@click.option("--pairs", default=PAIRS, type=click.IntRange(16, 4000), show_default=True)
+@click.option("--updates", default=UPDATES, type=click.IntRange(1), show_default=True)
+@click.option("--wishes", default=WISHES, type=click.IntRange(1, 800), show_default=True)
+@click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for rlhf.json.")
+def main(seeds: int, pairs: int, updates: int, wishes: int, into: Path) -> None:
+    """Run lesson 05 once per seed and write data/reference/rlhf.json."""
+    try:
+        start(track="pocket", budget="standard", seed=0)
+        measured = [measure(seed, pairs, updates, wishes) for seed in range(seeds)]
+        settings = {"pairs": pairs, "updates": updates, "wishes": wishes}
+        result = {
+            "command": "python -m benchmarks.rlhf",
+            "date": today(),
+            "machine": machine(),
+            "threads": torch.get_num_threads(),
+            "settings": settings | {"kl_weights": list(KL_WEIGHTS), "learning_rate": RATE},
+            "seeds": list(range(seeds)),
+            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
+        }
+        click.echo(f"written: {write_json(into / 'rlhf.json', result).name}")
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The figures of lesson 05 show every value that they are given, and say it in words too."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.intervals import wilson
+from helpers.plots import rewards
+from helpers.plots.style import png
+
+
+def test_both_objectives_and_both_edges_are_drawn():
+    figure = rewards.clipped_objective([0.5, 1.5], {"good": [0.5, 1.2], "bad": [-0.8, -1.5]}, clip=0.2)
+    lines = [list(line.get_ydata()) for line in figure.axes[0].lines]
+    assert lines[:2] == [[0.5, 1.2], [-0.8, -1.5]]
+    assert [line.get_xdata()[0] for line in figure.axes[0].lines[2:]] == [0.8, 1.2]
+
+
+def test_score_and_truth_have_a_panel_each():
+    figure = rewards.proxy_and_truth({"PPO": [1.0, 3.0, 5.0]}, {"PPO": [0.2, 0.4, 0.1]}, window=2)
+    left, right = figure.axes
+    assert not figure.legends
+    assert list(left.lines[0].get_ydata()) == [1.0, 3.0, 5.0]
+    assert list(left.lines[1].get_ydata()) == [1.0, 2.0, 4.0]
+    assert list(right.lines[0].get_ydata()) == [0.2, 0.4, 0.1]
+    assert right.get_ylim() == (0, 1)
+
+
+def test_several_runs_are_named():
+    both = {"no leash": [1.0, 2.0], "leash": [0.5, 0.6]}
+    assert [text.get_text() for text in rewards.proxy_and_truth(both, both).legends[0].get_texts()] == list(both)
+
+
+@pytest.mark.parametrize(("window", "wanted"), [(1, [2.0, 4.0, 6.0]), (2, [2.0, 3.0, 5.0]), (9, [2.0, 3.0, 4.0])])
+def test_smoothing_looks_back_only(window, wanted):
+    assert rewards.smoothed([2.0, 4.0, 6.0], window) == wanted
+
+
+def test_every_policy_is_drawn_and_said():
+    shares = {"SFT": wilson(20, 100), "PPO": wilson(60, 100)}
+    figure = rewards.granted(shares, {"PPO": "KL 3 nats"})
+    said = " ".join(text.get_text() for text in figure.axes[0].texts)
+    assert "20%" in said and "60%" in said and "KL 3 nats" in said
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["SFT", "PPO"]
+    assert "PPO 60% (50% to 69%)" in rewards.in_words(shares, "Wishes granted")
+
+
+def test_the_leash_goes_from_short_to_long():
+    figure = rewards.tilted([0.1, 1.0, 10.0], [3.0, 2.0, 1.0], [0.5, 0.6, 0.7], chosen=1.0)
+    left, right = figure.axes
+    assert left.get_xlim()[0] > left.get_xlim()[1] and left.get_xscale() == "log"
+    assert list(right.lines[0].get_ydata()) == [0.5, 0.6, 0.7]
+    assert png(figure).startswith(b"\x89PNG")
