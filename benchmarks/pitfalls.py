@@ -1,0 +1,172 @@
+"""The reference figures of lesson 03 over several seeds, kept in data/reference/pitfalls.json.
+
+python benchmarks/pitfalls.py                   three seeds on the test rows (some twenty minutes of one core)
+python benchmarks/pitfalls.py --seeds 5 --jobs 2
+
+The recipes are `helpers.pitfalls`', those that the lesson runs. Each seed draws its own reviews and random starts.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from helpers import catalog, pitfalls
+from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
+from helpers.models import MeanPoolClassifier, freeze_all_but
+from helpers.record import write_json
+from helpers.reference import FOLDER, machine, today
+from helpers.runtime import UserError, seed_everything, start
+
+SIZES = (*pitfalls.SIZES, 800, 1600)
+LABELS, PASSES, TEXTS = 400, 3, 100
+TEST_ROWS = 1000
+
+
+class Bench:
+    """The data of one seed, read and tokenized once."""
+
+    def __init__(self, seed: int, sizes: tuple[int, ...], test_rows: int) -> None:
+        self.seed, self.sizes = seed, sizes
+        self.reviews = catalog.dataset("reviews", "pocket")
+        self.tokenizer = catalog.tokenizer("encoder", "pocket")
+        self.collate = pad(self.tokenizer)
+        pool = sample_rows(self.reviews["train"], max(*sizes, min(LABELS, max(sizes))), seed)
+        test = self.reviews["test"].select(range(min(test_rows, len(self.reviews["test"]))))
+        self.train, self.test = self.tokenized(pool), self.tokenized(test)
+
+    def tokenized(self, rows) -> TokenizedReviews:
+        return TokenizedReviews.from_dataset(tokenize(rows, self.tokenizer))
+
+    def accuracy(self, classifier, rows: TokenizedReviews) -> float:
+        return pitfalls.answers(classifier, rows, self.collate)[0].mean().item()
+
+    def learn(self, classifier, rows: TokenizedReviews, epochs: int, learning_rate: float = pitfalls.RATE) -> None:
+        settings = {"epochs": epochs, "learning_rate": learning_rate, "seed": self.seed}
+        pitfalls.learn(classifier, rows, self.collate, **settings)
+
+
+def by_labels(bench: Bench) -> dict[str, float]:
+    """Accuracy for each number of labels, pretrained and from a random start."""
+    found = {}
+    for name, pretrained in (("full", True), ("scratch", False)):
+        for size in bench.sizes:
+            seed_everything(bench.seed)
+            classifier = catalog.classifier("pocket", pretrained=pretrained)
+            bench.learn(classifier, bench.train.select(range(size)), pitfalls.passes_for(size))
+            found[f"accuracy_{name}_{size}_labels"] = bench.accuracy(classifier, bench.test)
+            click.echo(f"seed {bench.seed}  {name}, {size} labels: {found[f'accuracy_{name}_{size}_labels']:.3f}")
+    return found
+
+
+def forgetting(bench: Bench) -> dict[str, float]:
+    """Accuracy, and the mean rise of the masked-word loss, for plain fine-tuning and each remedy."""
+    corpus = catalog.dataset("corpus", "pocket")
+    texts: dict[str, list[str]] = {}
+    for row in corpus["validation"]:
+        texts.setdefault(row["domain"], []).append(row["text"])
+    domains = {name: pitfalls.masked_batches(bench.tokenizer, own[:TEXTS], bench.seed) for name, own in texts.items()}
+    before = pitfalls.domain_losses(catalog.masked_language_model("pocket"), domains)
+    rows = bench.train.select(range(min(LABELS, len(bench.train))))
+    steps = PASSES * -(-len(rows) // pitfalls.BATCH_SIZE)
+    old = list(corpus["train"].shuffle(seed=bench.seed).select(range(8 * steps))["text"])
+    found = {}
+    for name in ("plain", "lower_rate", "last_block_only", "replay", "average"):
+        if name != "average":  # which starts from the plain one's weights
+            language_model, classifier = _pair(bench.seed)
+            _fine_tune(bench, name, language_model, classifier, rows, old)
+        if name == "plain":
+            plain = {key: value.clone() for key, value in language_model.state_dict().items()}
+            head = {key: value.clone() for key, value in classifier.head.state_dict().items()}
+        if name == "average":
+            language_model, classifier = _pair(bench.seed)
+            language_model.load_state_dict(pitfalls.average_weights(plain, language_model.state_dict()))
+            classifier.head.load_state_dict(head)
+        after = pitfalls.domain_losses(language_model, domains)
+        found[f"accuracy_forgetting_{name}"] = bench.accuracy(classifier, bench.test)
+        found[f"loss_rise_forgetting_{name}"] = float(np.mean([after[domain] - before[domain] for domain in before]))
+        click.echo(f"seed {bench.seed}  {name}: {found[f'accuracy_forgetting_{name}']:.3f}, "
+                   f"loss {found[f'loss_rise_forgetting_{name}']:+.2f}")  # fmt: skip
+    return found
+
+
+def _pair(seed: int):
+    seed_everything(seed)
+    language_model = catalog.masked_language_model("pocket")
+    return language_model, MeanPoolClassifier(language_model.base_model)
+
+
+def _fine_tune(bench: Bench, name: str, language_model, classifier, rows: TokenizedReviews, old: list[str]) -> None:
+    if name == "last_block_only":
+        bench.learn(freeze_all_but(classifier, 1), rows, PASSES, 2 * pitfalls.RATE)
+    elif name == "replay":
+        batches = pitfalls.masked_batches(bench.tokenizer, old, bench.seed, batch_size=8)
+        bench.learn(pitfalls.WithReplay(classifier, language_model, batches), rows, PASSES)
+    else:
+        bench.learn(classifier, rows, PASSES, pitfalls.RATE / (4 if name == "lower_rate" else 1))
+
+
+def films(bench: Bench, count: int) -> dict[str, float]:
+    """The encoder's accuracy after a random split and after a split by film, on the same test rows."""
+    groups = pitfalls.lopsided_films(bench.reviews["train"], count)
+    of_these = {film for group in groups for film in group}
+    site = bench.reviews["train"].filter(lambda row: row["film"] in of_these)
+    site = site.map(lambda row: {"text": pitfalls.opening(row["text"])})
+    split, rows = pitfalls.two_splits(site["film"], groups, bench.seed), bench.tokenized(site)
+    found = {}
+    for name in ("random_split", "film_split"):
+        seed_everything(bench.seed)
+        classifier = catalog.classifier("pocket")
+        bench.learn(classifier, rows.select(split[name].tolist()), pitfalls.FILM_PASSES)
+        found[f"accuracy_full_{name}"] = bench.accuracy(classifier, rows.select(split["test"].tolist()))
+        click.echo(f"seed {bench.seed}  {name}: {found[f'accuracy_full_{name}']:.3f}")
+    return found
+
+
+def measure_seed(seed: int, sizes: tuple[int, ...], test_rows: int, film_count: int, threads: int) -> dict[str, float]:
+    """All metrics of one seed."""
+    start(track="pocket", budget="standard", seed=0, threads=threads)
+    bench = Bench(seed, sizes, test_rows)
+    return films(bench, film_count) | forgetting(bench) | by_labels(bench)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
+@click.option("--sizes", default=",".join(map(str, SIZES)), show_default=True, help="Numbers of labels, with commas.")
+@click.option("--test-rows", default=TEST_ROWS, type=click.IntRange(10), show_default=True)
+@click.option("--films", "film_count", default=pitfalls.FILMS, type=click.IntRange(2), show_default=True)
+@click.option("--jobs", default=1, type=click.IntRange(1), show_default=True, help="Seeds measured side by side.")
+@click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for pitfalls.json.")
+def main(seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, into: Path) -> None:
+    """Measure every seed and write data/reference/pitfalls.json."""
+    try:
+        wanted = tuple(sorted({int(size) for size in sizes.split(",")}))
+        threads = max(1, torch.get_num_threads() // jobs)
+        pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else None
+        given = [range(seeds), *(repeat(value) for value in (wanted, test_rows, film_count, threads))]
+        measured = list(pool.map(measure_seed, *given) if pool else map(measure_seed, *given))
+        settings = {"sizes": list(wanted), "labels": LABELS, "passes": PASSES, "films": film_count}
+        result = {
+            "command": "python benchmarks/pitfalls.py",
+            "date": today(),
+            "machine": machine(),
+            "threads": threads,
+            "settings": settings | {"test_rows": test_rows},
+            "seeds": list(range(seeds)),
+            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
+        }
+        click.echo(f"written: {write_json(into / 'pitfalls.json', result).name}")
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
+    except ValueError as error:
+        raise click.ClickException(f"sizes: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""What lesson 03 measures: curves over epochs, what a language model forgets, and two ways to split the same films."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+
+from helpers.batches import Batch, Row, TokenizedReviews, length_batches
+from helpers.language_models import IGNORED, mask_tokens
+from helpers.runtime import UserError
+from helpers.training import History, predict, to_device, train, warmup_linear
+
+Collate = Callable[[list[Row]], Batch]
+SIZES = (25, 50, 100, 200, 400)  # labels of the lesson's curve; the reference goes on to more
+BATCH_SIZE = 16
+STEPS_FOR_FEW = 32  # a handful of labels is read again and again until it has had this many steps
+FILMS = 20  # liked, and as many disliked, in the test of leakage
+FILM_PASSES = 6
+OPENING_WORDS = 25
+CAPITALISED = re.compile(r"\b[A-Z][\w'-]*")
+RATE = 1e-3  # the best of lesson 02's grid for training every parameter
+
+
+def passes_for(labels: int, least: int = 3) -> int:
+    """How often `labels` rows are read: at least `least` times, and for at least 32 steps."""
+    return max(least, math.ceil(STEPS_FOR_FEW / math.ceil(labels / BATCH_SIZE)))
+
+
+def learn(
+    model: nn.Module,
+    rows: TokenizedReviews,
+    collate: Collate,
+    *,
+    epochs: int,
+    learning_rate: float = RATE,
+    seed: int = 0,
+    progress: str = "training",
+) -> History:
+    """The recipe of lesson 02: AdamW on what is not frozen, a short warm-up, batches of similar length."""
+    batches = length_batches(rows, collate, BATCH_SIZE, seed=seed)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
+    return train(
+        model, batches, optimizer, warmup_linear(optimizer, epochs * len(batches)), epochs=epochs, progress=progress
+    )
+
+
+def answers(model: nn.Module, rows: TokenizedReviews, collate: Collate) -> tuple[Tensor, float]:
+    """1.0 where the prediction is the label, (rows,), and the mean cross-entropy in nats."""
+    logits, labels = predict(model, length_batches(rows, collate, 64, shuffle=False))
+    return (logits.argmax(dim=-1) == labels).double(), nn.functional.cross_entropy(logits, labels).item()
+
+
+def masked_batches(tokenizer, texts: Sequence[str], seed: int = 0, batch_size: int = 32) -> list[Batch]:
+    """Texts with words hidden once and for all: batches of input_ids, attention_mask, labels, each (batch, seq).
+
+    The same texts and the same seed hide the same words, so that two models can be asked the same questions.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    batches = []
+    for first in range(0, len(texts), batch_size):
+        part = list(texts[first : first + batch_size])
+        read = tokenizer(
+            part, padding=True, truncation=True, max_length=128, return_tensors="pt", return_special_tokens_mask=True
+        )
+        sizes = {"mask_id": tokenizer.mask_token_id, "vocab_size": len(tokenizer)}
+        ids, labels = mask_tokens(read["input_ids"], read["special_tokens_mask"], **sizes, generator=draws)
+        batches.append({"input_ids": ids, "attention_mask": read["attention_mask"], "labels": labels})
+    return batches
+
+
+@torch.inference_mode()
+def domain_losses(language_model: nn.Module, domains: dict[str, list[Batch]]) -> dict[str, float]:
+    """The mean masked-word loss in nats per hidden token, for each domain's batches."""
+    language_model.eval()
+    losses = {}
+    for domain, batches in domains.items():
+        total, count = 0.0, 0
+        for batch in batches:
+            hidden = int((batch["labels"] != IGNORED).sum())
+            total += language_model(**to_device(batch, language_model)).loss.item() * hidden
+            count += hidden
+        losses[domain] = total / count
+    return losses
+
+
+class WithReplay(nn.Module):
+    """A classifier whose loss also asks for hidden words of old texts, one batch of them at each step.
+
+    At a weight of 1.0 the old loss is the louder of the two, and the task is hardly learned (tried on validation rows).
+    """
+
+    def __init__(self, classifier: nn.Module, language_model: nn.Module, old: Iterable[Batch], weight: float = 0.1):
+        super().__init__()
+        self.classifier, self.language_model, self.weight = classifier, language_model, weight
+        self.old = list(old)
+        self.steps = 0
+
+    def forward(self, **batch: Tensor):
+        """The classifier's output; in training its loss has the old texts' masked-word loss added."""
+        output = self.classifier(**batch)
+        if self.training:
+            old = self.old[self.steps % len(self.old)]
+            self.steps += 1
+            output.loss = output.loss + self.weight * self.language_model(**to_device(old, self)).loss
+        return output
+
+
+def lopsided_films(rows: Dataset, count: int) -> tuple[list[str], list[str]]:
+    """The `count` films of which the smallest, and of which the largest share of reviews is positive."""
+    if "film" not in rows.column_names:
+        raise UserError('The column "film" is missing: without it nobody can tell which rows belong together.')
+    scores: dict[str, list[int]] = {}
+    for film, label in zip(rows["film"], rows["label"], strict=True):
+        scores.setdefault(film, []).append(label)
+    if len(scores) < 2 * count:
+        raise UserError(f"count is {count}, but there are only {len(scores)} films; choose at most {len(scores) // 2}.")
+    ordered = sorted(scores, key=lambda film: (sum(scores[film]) / len(scores[film]), film))
+    return ordered[:count], ordered[-count:]
+
+
+def two_splits(films: Sequence[str], groups: Sequence[Iterable[str]], seed: int) -> dict[str, np.ndarray]:
+    """Row numbers of one test set and of two training sets of one size: of the same films, and of other films.
+
+    films: the film of each row; groups: films of one kind each (the disliked, the liked), halved by the seed.
+    """
+    draws = np.random.default_rng(seed)
+    here, elsewhere = set(), set()
+    for group in groups:
+        order = draws.permutation(sorted(group)).tolist()
+        here.update(order[: len(order) // 2])
+        elsewhere.update(order[len(order) // 2 :])
+    inside = draws.permutation([row for row, film in enumerate(films) if film in here])
+    outside = draws.permutation([row for row, film in enumerate(films) if film in elsewhere])
+    half = min(len(inside) // 2, len(outside))
+    return {"test": inside[half:], "random_split": inside[:half], "film_split": outside[:half]}
+
+
+def opening(text: str, words: int = OPENING_WORDS) -> str:
+    """How a text begins."""
+    return " ".join(text.split()[:words])
+
+
+def hide_names(text: str) -> str:
+    """Every word with a capital becomes "Name": titles, people and towns cannot be told apart any more."""
+    return CAPITALISED.sub("Name", text)
+
+
+def average_weights(one: dict[str, Tensor], other: dict[str, Tensor], share: float = 0.5) -> dict[str, Tensor]:
+    """The weighted mean of two state dictionaries: share of `one`, the rest of `other`.
+
+    Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
+    """
+    return {
+        name: share * value + (1 - share) * other[name] if value.is_floating_point() else value
+        for name, value in one.items()
+    }
