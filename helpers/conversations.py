@@ -1,7 +1,7 @@
 """Everything between a prompt with its completion and a batch, and back from a model to an answer.
 
-For any causal language model whose tokenizer has a chat template. Lesson 04 writes `render`, `encode`, `collate` and
-`exact` out; a test keeps the two the same.
+For any causal language model whose tokenizer has a chat template. Lesson 04 writes `messages`, `render` and `encode`
+out; a test keeps the first two the same.
 """
 
 from __future__ import annotations
@@ -88,15 +88,20 @@ def end_of_turn(tokenizer) -> int:
     return marks[0]
 
 
+def check_columns(row: Mapping, columns: Sequence[str] = COLUMNS, field: str = "instructions") -> None:
+    """Raise a UserError that names the first of the columns which a row does not have."""
+    missing = [name for name in columns if name not in row]
+    if missing:
+        raise UserError(f"{field}: there is no column {missing[0]}, only {', '.join(row)}; rename one to it.")
+
+
 def encode_rows(
     tokenizer, rows: Iterable[Mapping], answer_only: bool = True, max_length: int = 256, field: str = "instructions"
 ) -> list[Row]:
     """`encode` over rows with the columns prompt and completion; a UserError names a column that is missing."""
     encoded = []
     for row in rows:
-        missing = [name for name in COLUMNS if name not in row]
-        if missing:
-            raise UserError(f"{field}: there is no column {missing[0]}, only {', '.join(row)}; rename one to it.")
+        check_columns(row, field=field)
         encoded.append(encode(tokenizer, row["prompt"], row["completion"], answer_only, max_length))
     return encoded
 

@@ -18,7 +18,7 @@ from helpers.training import History, train, warmup_linear
 class Recipe:
     """What decides a fine-tuning, but for the model and the rows; chosen on validation rows."""
 
-    learning_rate: float = 5e-4
+    learning_rate: float = 4e-4
     epochs: int = 2
     batch_size: int = 16
     weight_decay: float = 0.01

@@ -27,6 +27,7 @@ PLUMBING = {"catalog", "doctor", "record", "runtime", "widgets"}
 SHORTER = {
     ("02_full_vs_last_layer", "MeanPoolClassifier"): "both read the same batch and their difference is asserted",
     ("02_full_vs_last_layer", "freeze_all_but"): "helpers also frees the last norm of a decoder",
+    ("04_supervised_fine_tuning", "encode"): "helpers also refuses a row that nothing could be learned from",
 }
 
 

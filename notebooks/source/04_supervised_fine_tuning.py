@@ -1,0 +1,818 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # How does a text predictor learn to follow instructions?
+#
+# A pretrained decoder continues text. Asked a question, it goes on as if it were reading. A few thousand examples of
+# questions with answers turn it into something that answers. How, and what does it then know that it did not know
+# before?
+#
+# *45 minutes to read, two to run; two processor cores, no network.*
+
+# %% [markdown]
+# **You will be able to**
+#
+# - turn a conversation into token ids and labels, and say which tokens are learned from;
+# - fine-tune with a loop of your own and with `SFTTrainer`, and show that they are the same;
+# - count right answers and made-up answers, kind by kind, on questions that training never asked;
+# - find out why a fine-tuned model does not stop talking.
+
+# %%
+import inspect
+import tempfile
+
+import pandas as pd
+import torch
+from torch import nn
+
+from helpers import catalog, plots
+from helpers.checks import check, hint  # noqa: F401 - hint("04.1") helps when you are stuck
+from helpers.runtime import UserError, check_number, seed_everything, start
+from helpers.supervised import RECIPE
+from helpers.training import Stopwatch
+
+# %% tags=["parameters"]
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": your own dataset and template needed
+budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains twice as long
+seed = 0  # draws the order of the training rows
+model = ""  # a folder with a decoder of your own that has a chat template; "" takes the track's
+data = ""  # a file of your own with the columns `prompt` and `completion`, learned from as well; "" takes none
+epochs = 2  # passes over the training rows
+learning_rate = 4e-4  # ten times more unlearns what pretraining taught, ten times less learns no skill
+
+# %%
+run = start(track=track, budget=budget, seed=seed)
+check_number("epochs", epochs, 1, 100, integer=True)
+check_number("learning_rate", learning_rate, 1e-7, 1.0)
+epoch_count = run.by_budget(quick=1, standard=epochs, full=2 * epochs)
+train_limit = run.by_budget(quick=96, standard=1_000_000)
+test_limit = run.by_budget(quick=80, standard=1_000_000)
+
+# %% [markdown]
+# ## 1. It knows, and it cannot answer
+#
+# The instructions are questions about films, small jobs on a text that stands in the prompt, and wishes for a line
+# about a film. The answer to every question and job can be checked **to the letter**.
+
+# %%
+from helpers.conversations import check_columns
+
+instructions = catalog.dataset("instructions", track)
+columns = ("prompt", "completion", "kind", "known")
+for split, rows in instructions.items():
+    check_columns(rows[0], columns, f"instructions ({split})")
+shown = {}
+for row in instructions["test"]:
+    shown.setdefault((row["kind"], row["known"]), row)
+pd.DataFrame(sorted(shown.values(), key=lambda row: row["known"]))[list(columns)].style.hide()
+
+# %% [markdown]
+# The column `known` says where an answer could come from:
+#
+# - `skill`: it follows from the prompt.
+# - `trained`: training asks about this film, in other words.
+# - `told`: pretraining has read the fact, but training never asks anything about this film.
+# - `untold`: nobody was ever told. The film is new.
+# - `careless` and `open`: wishes. Many lines would do, so lessons 05 and 06 judge them otherwise.
+
+# %% tags=["nbval-check-output"]
+counts = {split: pd.Series(rows["known"]).value_counts() for split, rows in instructions.items()}
+print(pd.DataFrame(counts).fillna(0).astype(int).to_string())
+films = {split: set(rows["film"]) for split, rows in instructions.items()}
+asked = {row["film"] for row in instructions["train"] if row["known"] == "trained"}
+told = {row["film"] for row in instructions["test"] if row["known"] == "told"}
+print("test films of told facts that training asks about:", len(asked & told))
+
+# %% [markdown]
+# Take one fact and offer it to the pretrained decoder in three forms: a sentence to complete, a bare question, and a
+# question in the form of a conversation, which section 2 explains.
+#
+# **Predict 1.** Which of the three will bring out the answer?
+
+# %%
+from helpers import conversations
+from helpers.language_models import greedy
+
+tokenizer = catalog.tokenizer("decoder", track, model)
+base = catalog.causal_language_model(track, model).to(run.device).eval()
+fact = next(row for row in instructions["test"] if (row["known"], row["kind"]) == ("told", "fact_director"))
+forms = {
+    "to complete": f"{tokenizer.bos_token or ''}{fact['film']} was directed by",
+    "question": f"{tokenizer.bos_token or ''}{fact['prompt']}",
+    "conversation": conversations.render(tokenizer, fact["prompt"]),
+}
+for form, text in forms.items():
+    ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"].to(run.device)
+    print(f"{form:14}{text} ... {tokenizer.decode(greedy(base, ids, 16)[0, ids.shape[1] :])!r}")
+print(f"{'the truth':14}{fact['completion']}")
+
+# %% [markdown]
+# One fact is an anecdote. So we count, over all told facts of the test films: how many does greedy decoding complete,
+# and how many does it answer when asked?
+
+# %%
+from helpers.answers import rates, share
+from helpers.conversations import answer
+from helpers.language_models import completion_batch, recalled
+
+
+def completed(model):
+    """Share of the told facts that the model completes to the letter when a sentence asks for them."""
+    facts = [row for row in catalog.dataset("facts", track)["test"] if row["film"] in told][:test_limit]
+    batch = completion_batch(tokenizer, [row["prompt"] for row in facts], [row["answer"] for row in facts])
+    inputs = {name: value.to(run.device) for name, value in batch.items() if name != "labels"}
+    with torch.inference_mode():
+        return share(recalled(model.eval()(**inputs).logits.cpu(), batch["labels"]).double())
+
+
+test_rows = [row for row in instructions["test"].shuffle(seed=0) if row["kind"] != "line"][:test_limit]
+test_prompts = [row["prompt"] for row in test_rows]
+answers = {"before": answer(base, tokenizer, test_prompts)}
+known = {"before": rates(test_rows, answers["before"], "known")}
+completed_before = completed(base)
+print(f"completed  {completed_before:.2f}\nanswered   {known['before']['told']:.2f}")
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# The facts are in the weights: as a sentence to complete, nearly all come out. The question does not bring them out,
+# because nothing in pretraining said that the text after `<|assistant|>` is an answer. Supervised fine-tuning (SFT)
+# need not teach the facts. It has to teach the **form**.
+#
+# </details>
+
+# %% [markdown]
+# ## 2. A conversation is one text
+#
+# A model reads one row of tokens, so a conversation is written as one text. The **chat template** says how: a small
+# program (in the language Jinja) that belongs to the tokenizer. `apply_chat_template` runs it.
+
+
+# %% tags=["nbval-check-output"]
+def messages(prompt, completion=None):
+    turns = [{"role": "user", "content": prompt}]
+    return turns if completion is None else [*turns, {"role": "assistant", "content": completion}]
+
+
+def render(tokenizer, prompt, completion=None):
+    opening = completion is None
+    return tokenizer.apply_chat_template(messages(prompt, completion), tokenize=False, add_generation_prompt=opening)
+
+
+print(render(tokenizer, "Who made it?"))
+print(render(tokenizer, "Who made it?", "Ann Lee."))
+
+# %% [markdown]
+# With `add_generation_prompt` the text ends where the assistant is to speak: that is what the model reads when we ask.
+# The second text is what it learns from. Three things in it are not words: the marks of who speaks, and `<|end|>`, the
+# **end of a turn**. A model that does not learn `<|end|>` never stops.
+#
+# ### What to learn from
+#
+# In pretraining every token is a label. Here we want the answer, not the question: the prompt's labels are **-100**,
+# which the loss leaves out.
+
+
+# %%
+def encode(tokenizer, prompt, completion, answer_only=True):
+    start = tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
+    input_ids = tokenizer(render(tokenizer, prompt, completion), add_special_tokens=False)["input_ids"]
+    hidden = len(start) if answer_only else 0
+    return {"input_ids": input_ids, "labels": [-100] * hidden + input_ids[hidden:]}
+
+
+row = encode(tokenizer, fact["prompt"], fact["completion"])
+tokens = tokenizer.convert_ids_to_tokens(row["input_ids"])
+pd.DataFrame({"input_ids": row["input_ids"], "labels": row["labels"]}, index=tokens).T
+
+# %% [markdown]
+# In the tokens, `Ġ` stands for a space: to this tokenizer `Anna` and ` Anna` are different tokens, with nothing in
+# common. The model has read names after a space nearly always.
+
+# %% tags=["nbval-check-output"]
+for text in ("<|assistant|> Anna", "<|assistant|>Anna"):
+    print(f"{text:22}", tokenizer.tokenize(text, add_special_tokens=False))
+
+# %% [markdown]
+# So the space after `<|assistant|>` in this template is no ornament. Section 5 shows what a template without it costs.
+#
+# ### The loss
+#
+# Position by position the model is asked for the *next* token, so the labels move one place to the left. The model
+# does this itself when it is given labels. By hand:
+
+
+# %% tags=["nbval-check-output"]
+from functools import partial
+
+train_data = instructions["train"].select(range(min(train_limit, len(instructions["train"]))))
+first = [encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(16))]
+collate = partial(conversations.collate, pad_id=tokenizer.pad_token_id)  # rows -> tensors, padded on the right
+batch = {name: value.to(run.device) for name, value in collate(first).items()}
+with torch.inference_mode():
+    outputs = base(**batch)
+    predicted, wanted = outputs.logits[:, :-1], batch["labels"][:, 1:]  # (batch, seq - 1, vocab), (batch, seq - 1)
+    learned = wanted != -100
+    log_probabilities = predicted[learned].log_softmax(dim=-1)  # (answer tokens, vocab)
+    by_hand = -log_probabilities.gather(-1, wanted[learned].unsqueeze(-1)).mean()
+print("by hand and by the model, difference below 0.00001:", (by_hand - outputs.loss).abs().item() < 1e-5)
+assert (by_hand - outputs.loss).abs() < 1e-5
+
+# %% [markdown]
+# ### Exercise 04.1: more than one turn
+#
+# A conversation of several turns is one row too. Learn from **all** the assistant's turns: from the token after each
+# `start_id` (the mark of the assistant) up to and with the next `end_id`. All else is -100.
+
+
+# %% tags=["exercise"]
+def assistant_labels(input_ids, start_id, end_id):
+    return ...
+
+
+check("04.1", assistant_labels)
+# hint("04.1")
+
+
+# %% tags=["solution"]
+def assistant_labels(input_ids, start_id, end_id):
+    labels, speaking = [], False
+    for token in input_ids:
+        labels.append(token if speaking else -100)
+        if token == start_id:
+            speaking = True
+        elif token == end_id:
+            speaking = False
+    return labels
+
+
+check("04.1", assistant_labels)
+
+# %% [markdown]
+# `helpers.conversations` holds the same functions, and refuses what cannot be learned from. An answer that is empty, a
+# prompt that fills the whole context, a template that has lost its end of turn: each trains without complaint
+# otherwise, and is found much later.
+
+# %% tags=["nbval-check-output"]
+from copy import deepcopy
+
+endless = deepcopy(tokenizer)
+endless.chat_template = "{% for message in messages %}<|{{ message['role'] }}|> {{ message['content'] }}{% endfor %}"
+for tokenizer_used, prompt, completion in (
+    (tokenizer, "Who made it?", "  "),
+    (tokenizer, "Who made it? " * 100, "Ann Lee."),
+    (endless, "Who made it?", "Ann Lee."),
+):
+    try:
+        conversations.encode(tokenizer_used, prompt, completion)
+    except UserError as problem:
+        print(f"- {problem}")
+
+# %% [markdown]
+# ## 3. Training
+#
+# Now all rows. Wishes are among them, careless ones too; they will matter in lessons 05 and 06. Rows of like length
+# share a batch, as in lesson 02.
+
+# %%
+train_rows = conversations.encode_rows(tokenizer, train_data)
+if data:
+    from helpers.local_data import rows_of
+
+    own = rows_of(catalog.local_path(data), conversations.COLUMNS)
+    train_rows += conversations.encode_rows(tokenizer, own, field=data)
+lengths = torch.tensor([len(row["input_ids"]) for row in train_rows])
+learned = torch.tensor([sum(label != -100 for label in row["labels"]) for row in train_rows])
+print(f"{len(train_rows):,} conversations of {lengths.sum():,} tokens")
+print(f"learned from: {learned.sum() / lengths.sum():.0%} of the tokens")
+
+# %% [markdown]
+# The loop is lesson 02's, to the letter. Nothing in it knows about instructions: all that is new is in the labels.
+
+
+# %%
+def train_by_hand(model, batches, optimizer, scheduler):
+    model.train()
+    losses = []
+    for batch in batches:
+        loss = model(**{name: value.to(run.device) for name, value in batch.items()}).loss
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
+# %% [markdown]
+# `helpers.supervised.fine_tune` is this loop with a progress bar, AdamW, and a learning rate that rises for a tenth of
+# the steps and then falls to zero. Should a loss become NaN, it stops before the weights are touched.
+#
+# **Predict 2.** After training: what share of the told facts will it answer to the letter, although nobody asked about
+# those films? And of sentiment, passive, comma?
+
+# %%
+from dataclasses import replace
+
+from helpers.supervised import fine_tune
+
+recipe = replace(RECIPE, learning_rate=learning_rate, epochs=epoch_count)
+seed_everything(seed)
+sft = catalog.causal_language_model(track, model).to(run.device)
+history = fine_tune(sft, train_rows, tokenizer.pad_token_id, recipe, seed=seed, progress="answers only")
+tenth = -(-len(history.losses) // 10)
+print(f"{len(history.losses)} steps in {history.seconds:.0f} s")
+print(f"first tenth of the steps: loss {sum(history.losses[:tenth]) / tenth:.2f}")
+print(f"last tenth of the steps:  loss {history.mean_loss(tenth):.2f}")
+
+# %% [markdown]
+# ## 4. What it answers now
+#
+# Answers are written by **greedy decoding**: append the likeliest token, again and again, until the end of the turn.
+# Lesson 01 wrote that loop. `generate` does the same faster, since it keeps what it has computed for earlier tokens.
+
+# %% tags=["nbval-check-output"]
+end = conversations.end_of_turn(tokenizer)
+settings = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end, "pad_token_id": tokenizer.pad_token_id}
+equal = []
+for prompt in test_prompts[:20]:
+    ids = tokenizer(render(tokenizer, prompt), return_tensors="pt", add_special_tokens=False)["input_ids"]
+    ids = ids.to(run.device)
+    equal.append(torch.equal(greedy(sft, ids, 24, end_id=end), sft.generate(ids, **settings)))
+print(f"equal answers by hand and by generate: {sum(equal)} of {len(equal)}")
+assert all(equal)
+
+# %% [markdown]
+# `answer` gives `generate` many prompts at once. They are padded on the *left*, so that every answer goes on from the
+# same place.
+
+# %%
+answers["after"] = answer(sft, tokenizer, test_prompts)
+known["after"] = rates(test_rows, answers["after"], "known")
+by_kind = {when: rates(test_rows, given) for when, given in answers.items()}
+pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()})
+
+# %% [markdown]
+# Kind by kind, for the facts that pretraining told and the skills:
+
+# %%
+from helpers.plots import instructions as figures
+from helpers.plots import ladder
+
+answerable = [place for place, row in enumerate(test_rows) if row["known"] in ("told", "skill")]
+answerable_rows = [test_rows[place] for place in answerable]
+series = {when: rates(answerable_rows, [given[place] for place in answerable]) for when, given in answers.items()}
+series = {f"{when} fine-tuning": dict(sorted(found.items())) for when, found in series.items()}
+sizes = pd.Series([row["kind"] for row in answerable_rows]).value_counts().to_dict()
+figure = ladder.by_slice(series, sizes)
+figure.axes[0].set_xlabel("answered to the letter, with 95 % interval")
+plots.show(figure, alt=ladder.by_slice_in_words(series).replace("Accuracy", "Share answered to the letter"))
+
+# %%
+for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
+    mark = "right" if given == row["completion"] else f"not {row['completion']!r}"
+    print(f"{row['prompt'][:84]}\n    {given!r}   {mark}")
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# - The *told* facts come out, although training asked nothing about their films. A form was learned, and it carries
+#   over to knowledge that was there before. This needs a pretraining in which facts are told in many ways; with facts
+#   read in one wording only, the same training teaches no more than the films that it asks about.
+# - The *skills* work on texts never seen. They were not knowledge but a procedure.
+#
+# </details>
+
+# %% [markdown]
+# ## 5. What it was never told
+#
+# The `untold` rows ask about films that nobody ever mentioned. The only true answer would be "I do not know". No row
+# of the training says that.
+#
+# **Predict 3.** What will it say?
+
+# %%
+from helpers.answers import confidence, made_up
+
+untold = [place for place, row in enumerate(test_rows) if row["known"] == "untold"]
+invented = made_up([test_rows[place] for place in untold], [answers["after"][place] for place in untold])
+made_up_after = share(invented)
+print(f"made up: {made_up_after:.2f} of {len(untold)} questions about unknown films")
+for place in untold[:5]:
+    print(f"{test_rows[place]['prompt']:56}{answers['after'][place]}")
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# *Made up* is an answer that has the form of an answer, a name or a year, and is false. Every question in training had
+# such an answer, so every question gets one. SFT taught how to answer, not when. Larger models do the same, and it has
+# a name there: hallucination.
+#
+# </details>
+#
+# Does the model itself know the difference? It gives every answer a probability: the product over the answer's tokens.
+# Move the slider to let it speak only when it is sure.
+
+# %%
+from helpers.widgets import picture
+
+sure = confidence(sft, tokenizer, test_prompts, answers["after"])
+groups = {name: sure[[row["known"] == name for row in test_rows]] for name in ("told", "untold")}
+
+
+def speak_above(threshold):
+    """The figure for one threshold, and the same in words."""
+    return figures.confidences(groups, threshold), figures.confidences_in_words(groups, threshold)
+
+
+figure, words = speak_above(0.5)
+plots.show(figure, alt=words)
+
+# %%
+from ipywidgets import HTML, FloatSlider, VBox
+
+slider = FloatSlider(value=0.5, min=0.0, max=1.0, step=0.02, description="threshold", continuous_update=False)
+page = HTML()
+
+
+def redraw(_change=None):
+    page.value = picture(*speak_above(slider.value))
+
+
+slider.observe(redraw, names="value")
+redraw()
+VBox([slider, page])
+
+# %% [markdown]
+# The figure above the slider is its position at 0.5, for readers without a running kernel.
+#
+# ### Exercise 04.2: when to stay silent
+#
+# Given the probability of each answer, and whether it is `right`, find the lowest threshold (one of the confidences)
+# such that among the answers at or above it at most the share `allowed` is wrong. None if there is no such threshold.
+
+
+# %% tags=["exercise"]
+def threshold_for(confidences, right, allowed):
+    return ...
+
+
+check("04.2", threshold_for)
+# hint("04.2")
+
+
+# %% tags=["solution"]
+def threshold_for(confidences, right, allowed):
+    for threshold in sorted(confidences):
+        spoken = [ok for sure, ok in zip(confidences, right, strict=True) if sure >= threshold]
+        if 1 - sum(spoken) / len(spoken) <= allowed:
+            return threshold
+    return None
+
+
+check("04.2", threshold_for)
+
+# %% [markdown]
+# And what became of the knowledge itself? The sentence to complete, from section 1, once more:
+
+# %%
+completed_after = completed(sft)
+print(f"told facts completed before fine-tuning {completed_before:.2f}, after {completed_after:.2f}")
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# Fine-tuning moves every weight, so some of what pretraining taught is lost on the way (lesson 03 calls it
+# forgetting). How much depends on the learning rate before all: try `workbook run 04 -p learning_rate 0.003`.
+#
+# </details>
+
+# %% [markdown]
+# ## 6. The answer only, or everything?
+#
+# Why not learn from the questions too? Every token of the conversation would be a label, and the loss would see more of
+# them. All else stays the same: rows, order, steps, learning rate.
+#
+# **Predict 4.** Will it answer better or worse?
+
+# %%
+seed_everything(seed)
+everything = catalog.causal_language_model(track, model).to(run.device)
+all_labels = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in train_rows]
+fine_tune(everything, all_labels, tokenizer.pad_token_id, recipe, seed=seed, progress="everything")
+answers["everything"] = answer(everything, tokenizer, test_prompts)
+known["everything"] = rates(test_rows, answers["everything"], "known")
+pd.DataFrame({way: {kind: f"{rate:.2f}" for kind, rate in known[way].items()} for way in ("after", "everything")})
+
+# %%
+from helpers.conversations import exact
+from helpers.intervals import paired_bootstrap
+
+right = {way: exact(given, [row["completion"] for row in test_rows]) for way, given in answers.items()}
+gaps = {}
+for group in ("told", "skill"):
+    rows = [place for place, row in enumerate(test_rows) if row["known"] == group]
+    gaps[group] = paired_bootstrap(right["after"][rows], right["everything"][rows], seed=seed)
+    clear = "a clear difference" if 0 not in gaps[group] else "no clear difference"
+    print(f"{group:8} answers only minus everything: {gaps[group]:+.3f}, {clear}")
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# Prompts are much longer than answers here, so with all labels most of the gradient teaches the model to *ask*. What
+# that costs or brings depends on the task: with short answers and long prompts the mask usually helps, with long
+# answers it matters little. The losses of the two runs cannot be compared: they are means over other tokens. Only the
+# answers can.
+#
+# </details>
+
+# %% [markdown]
+# ### The same over several seeds
+#
+# The reference table is *not* from this run: a command in this repository fine-tuned once per seed and way. *Without
+# the space* is training with a template that puts no space before a turn's text (section 2): one character.
+
+# %%
+from helpers.reference import load_reference
+
+reference = load_reference("instructions")
+ways = {"base": "before", "sft": "answers only", "everything": "everything", "without_space": "without the space"}
+columns = {"exact_told": "told facts", "exact_skills": "skills", "made_up_untold": "made up, unknown films"}
+table = {}
+for way, title in ways.items():
+    found = {column: reference.interval(f"{quantity}_{way}") for quantity, column in columns.items()}
+    table[title] = {column: f"{interval:.2f}" for column, interval in found.items()}
+print("Reference:", reference.label)
+pd.DataFrame.from_dict(table, orient="index")
+
+# %% [markdown]
+# ## 7. Packing
+#
+# Padding is computed and thrown away. **Packing** lays several conversations end to end in one row, so that no place
+# is empty. How much would it save here?
+
+# %%
+mixed = torch.randperm(len(train_rows), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def places_used(order, batch_size=RECIPE.batch_size):
+    batches = [lengths[order[start : start + batch_size]] for start in range(0, len(order), batch_size)]
+    return sum(int(batch.max()) * len(batch) for batch in batches)
+
+
+block = 256
+ways = {
+    "rows in any order": places_used(mixed),
+    "like lengths together": places_used(lengths.argsort().tolist()),
+    f"packed in rows of {block}": -(-int(lengths.sum()) // block) * block,
+}
+for way, places in ways.items():
+    print(f"{way:24}{places:10,} places, {1 - lengths.sum() / places:6.1%} of them empty")
+
+# %% [markdown]
+# There is a catch. In a packed row a token can see the conversations before its own, and its position is counted from
+# the start of the row. Two things mend it: positions that start again at 0, and attention that stops at the border.
+# `transformers` reads the border from the positions.
+#
+# **Predict 5.** Three conversations, packed with and without restarted positions: which gives the logits that each
+# conversation gives alone?
+
+# %% tags=["nbval-check-output"]
+three = train_rows[:3]
+alone = collate(three)
+packed = torch.tensor([[token for row in three for token in row["input_ids"]]])  # (1, all tokens)
+positions = torch.tensor([[place for row in three for place in range(len(row["input_ids"]))]])
+with torch.inference_mode():
+    each = base(**{name: value.to(run.device) for name, value in alone.items()})
+    separate = torch.cat([each.logits[i, : len(row["input_ids"])] for i, row in enumerate(three)])
+    ids = packed.to(run.device)
+    restarted = base(input_ids=ids, position_ids=positions.to(run.device), use_cache=False).logits[0]
+    run_on = base(input_ids=ids, use_cache=False).logits[0]
+print("restarted positions, the same logits:", (restarted - separate).abs().max().item() < 1e-3)
+print("positions that run on, the same logits:", (run_on - separate).abs().max().item() < 1e-3)
+assert (restarted - separate).abs().max() < 1e-3 < (run_on - separate).abs().max()
+
+# %% [markdown]
+# `SFTTrainer` packs with `SFTConfig(packing=True, max_length=...)`, and restarts the positions too. With rows as short
+# and as alike as ours, batches of like length save nearly as much. Where lengths range from ten tokens to thousands,
+# packing is worth its care.
+#
+# ## 8. The same with `SFTTrainer`
+#
+# TRL's `SFTTrainer` takes the prompts and completions themselves: it applies the template, masks the prompt, pads and
+# trains. First our side of the comparison: some steps, in order.
+
+# %%
+steps = run.by_budget(quick=3, standard=20)
+size = RECIPE.batch_size
+first_rows = [encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(steps * size))]
+by_hand = catalog.causal_language_model(track, model).to(run.device)
+batches = [collate(first_rows[start : start + size]) for start in range(0, len(first_rows), size)]
+optimizer = torch.optim.AdamW(by_hand.parameters(), lr=learning_rate, weight_decay=RECIPE.weight_decay)
+schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+with Stopwatch() as watch:
+    losses_by_hand = train_by_hand(by_hand, batches, optimizer, schedule)
+
+# %% [markdown]
+# `SFTConfig` is `TrainingArguments` with more in it. Its defaults are for large models on a GPU: 16-bit numbers, and
+# activations computed twice to save memory. Here both are off.
+
+# %%
+from datasets import Dataset
+from transformers import PrinterCallback
+from trl import SFTConfig, SFTTrainer
+
+scratch_folder = tempfile.TemporaryDirectory()
+arguments = SFTConfig(
+    output_dir=scratch_folder.name, seed=seed, use_cpu=run.device == "cpu",
+    bf16=False, activation_checkpointing=False, max_length=256,
+    num_train_epochs=1, per_device_train_batch_size=size,
+    learning_rate=learning_rate, weight_decay=RECIPE.weight_decay, warmup_steps=0,
+    optim="adamw_torch", train_sampling_strategy="sequential",
+    save_strategy="no", report_to="none", logging_steps=1, disable_tqdm=True,
+)  # fmt: skip
+
+# %%
+turns = [
+    {"prompt": messages(row["prompt"]), "completion": messages("", row["completion"])[1:]}
+    for row in train_data.select(range(steps * size))
+]
+trainer = SFTTrainer(
+    model=catalog.causal_language_model(track, model).to(run.device),
+    args=arguments,
+    train_dataset=Dataset.from_list(turns),
+    processing_class=tokenizer,
+)
+trainer.remove_callback(PrinterCallback)
+theirs = next(iter(trainer.get_train_dataloader()))
+same_labels = torch.equal(theirs["labels"].cpu(), batches[0]["labels"])
+with Stopwatch() as watch_trainer:
+    trainer.train()
+losses_trainer = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+# %% [markdown]
+# The first loss is that of the same batch under the same weights; the others follow from it.
+
+# %% tags=["nbval-check-output"]
+difference_sft_loss = abs(losses_by_hand[0] - losses_trainer[0])
+difference_sft_trajectory = max(abs(a - b) for a, b in zip(losses_by_hand, losses_trainer, strict=True))
+print("the same labels:", same_labels)
+print("the first loss, difference below 0.000002:", difference_sft_loss < 2e-6)
+print("all losses, largest difference below 0.0001:", difference_sft_trajectory < 1e-4)
+assert same_labels and difference_sft_loss < 2e-6 and difference_sft_trajectory < 1e-4
+
+# %%
+ours = sum(len(inspect.getsource(part).splitlines()) for part in (messages, render, encode, train_by_hand))
+both = {
+    "lines that say how": [ours, "in the library"],
+    "seconds for these steps": [f"{watch.seconds:.1f}", f"{watch_trainer.seconds:.1f}"],
+    "last loss": [f"{losses_by_hand[-1]:.4f}", f"{losses_trainer[-1]:.4f}"],
+}
+pd.DataFrame.from_dict(both, orient="index", columns=["by hand", "SFTTrainer"])
+
+# %% [markdown]
+# Same batches, same losses, same weights. What `SFTTrainer` adds is packing, checkpoints, several devices, 16-bit
+# numbers, adapters (lesson 09) and logging. What it hides is the mask. Its default learns from the completion alone
+# when a dataset has prompts and completions, and from **everything** when it has a single column of messages.
+#
+# ## 9. Find the bug
+#
+# Many decoders come without a padding token. The usual advice is one line: take the end token for it. Here is a
+# collator that somebody wrote in a hurry. It runs, the loss falls nicely.
+
+
+# %%
+def collate_in_a_hurry(rows, pad_id):
+    width = max(len(row["input_ids"]) for row in rows)
+    ids = torch.tensor([row["input_ids"] + [pad_id] * (width - len(row["input_ids"])) for row in rows])
+    labels = torch.tensor([row["labels"] + [pad_id] * (width - len(row["labels"])) for row in rows])
+    labels[labels == pad_id] = -100  # no loss on padding
+    return {"input_ids": ids, "attention_mask": (ids != pad_id).long(), "labels": labels}
+
+
+jobs = [row for row in train_data if row["kind"] in ("comma", "passive")][: run.by_budget(quick=32, standard=960)]
+job_rows = [encode(tokenizer, row["prompt"], row["completion"]) for row in jobs]
+
+
+def taught_with(collator):
+    """A decoder after a short training on two jobs, with the end of the turn as padding."""
+    seed_everything(seed)
+    pupil = catalog.causal_language_model(track, model).to(run.device)
+    batches = [collator(job_rows[start : start + 16], end) for start in range(0, len(job_rows), 16)]
+    optimizer = torch.optim.AdamW(pupil.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / len(batches))
+    return pupil, train_by_hand(pupil, batches, optimizer, schedule)
+
+
+# %% [markdown]
+# **Predict 6.** What will its answers look like?
+
+# %%
+pupil, losses = taught_with(collate_in_a_hurry)
+held_out = [row for row in instructions["validation"] if row["kind"] in ("comma", "passive")][:60]
+given = answer(pupil, tokenizer, [row["prompt"] for row in held_out])
+print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
+print(f"exact answers: {rates(held_out, given, 'known')['skill']:.2f}\n")
+for row, text in list(zip(held_out, given, strict=True))[:3]:
+    print(f"wanted  {row['completion']}\ngot     {text}\n")
+
+# %% [markdown]
+# ### Exercise 04.3: mend the collator
+#
+# It must work when the padding token is the end of the turn. Look at the labels of one row before you write.
+
+
+# %% tags=["exercise"]
+def mended(rows, pad_id):
+    return ...
+
+
+check("04.3", mended)
+# hint("04.3")
+
+
+# %% tags=["solution"]
+def mended(rows, pad_id):
+    width = max(len(row["input_ids"]) for row in rows)
+    ids, labels, mask = [], [], []
+    for row in rows:
+        real, empty = len(row["input_ids"]), width - len(row["input_ids"])
+        ids.append(row["input_ids"] + [pad_id] * empty)
+        labels.append(row["labels"] + [-100] * empty)
+        mask.append([1] * real + [0] * empty)
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
+
+
+check("04.3", mended)
+
+# %% [markdown]
+# The same short training with the collator of `helpers.conversations`, which asks how long a row is and never what an
+# id means:
+
+# %%
+pupil, losses = taught_with(conversations.collate)
+given = answer(pupil, tokenizer, [row["prompt"] for row in held_out])
+print(f"exact answers: {rates(held_out, given, 'known')['skill']:.2f}")
+
+# %% [markdown]
+# <details><summary>What was wrong</summary>
+#
+# "No loss on padding" was written as "no loss on this id". The end of the turn has the same id, so it was never
+# learned, and generation runs until the tokens are used up. The loss cannot show it: the very tokens that go wrong
+# are left out of it. The habit that finds it: print one row's labels, and read a few whole answers.
+#
+# </details>
+#
+# ## 10. Recap: what this run showed
+
+# %%
+from IPython.display import Markdown, display
+
+before, after = known["before"], known["after"]
+display(
+    Markdown(f"""
+1. **A form is learned, and it carries over.** Told facts answered: {before["told"].value:.0%} before fine-tuning,
+   {after["told"].value:.0%} after, on films that training never asks about; skills {before["skill"].value:.0%} and
+   {after["skill"].value:.0%} (*section 4, the figure*).
+2. **What was never told is made up**: {made_up_after.value:.0%} of the questions about unknown films got a false answer
+   in good form (*section 5*).
+3. **The loop and `SFTTrainer`** are the same: on one batch their losses differ by {difference_sft_loss:.0e}, over
+   {len(losses_by_hand)} steps by {difference_sft_trajectory:.0e} at most (*section 8, the assertion*).
+""")
+)
+
+# %%
+from helpers.record import record
+
+values = {f"exact_answer_rate_{kind}": by_kind["after"][kind].value for kind in by_kind["after"]}
+values |= {"exact_answer_rate_base": before["told"].value, "exact_answer_rate_base_skills": before["skill"].value}
+values |= {"exact_answer_rate_sft": after["told"].value, "exact_answer_rate_skills": after["skill"].value}
+values |= {f"exact_answer_rate_everything_{group}": known["everything"][group].value for group in ("told", "skill")}
+values |= {"made_up_answer_rate_sft": made_up_after.value, "seconds_sft": history.seconds}
+values |= {"completion_rate_base": completed_before.value, "completion_rate_sft": completed_after.value}
+values |= {"difference_sft_loss": difference_sft_loss, "difference_sft_trajectory": difference_sft_trajectory}
+values |= {"seconds_loop": watch.seconds, "seconds_trainer": watch_trainer.seconds}
+parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
+parameters |= {"epochs": epochs, "learning_rate": learning_rate}
+saved = record("04_supervised_fine_tuning", parameters, **values)
+scratch_folder.cleanup()
+print(f"saved: {saved.name}")
+
+# %% [markdown]
+# ## Next
+#
+# - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. What goes first, skills or facts?
+# - With examples of your own: `workbook run 04 -p data mine.csv` (columns `prompt` and `completion`).
+# - Demonstrations show one answer to each prompt. Lesson 05 asks what to do when we can only say which of two answers
+#   is better.
