@@ -124,21 +124,22 @@ def lopsided_films(rows: Dataset, count: int) -> tuple[list[str], list[str]]:
     return ordered[:count], ordered[-count:]
 
 
-def two_splits(films: Sequence[str], groups: Sequence[Iterable[str]], seed: int) -> dict[str, np.ndarray]:
-    """Row numbers of one test set and of two training sets of one size: of the same films, and of other films.
+def two_halves(films: Sequence[str], groups: Sequence[Iterable[str]], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Deal the films out to two sides, and each side's rows to training and test: two pairs of row numbers.
 
-    films: the film of each row; groups: films of one kind each (the disliked, the liked), halved by the seed.
+    films: the film of each row; groups: films of one kind each (the disliked, the liked), dealt out evenly.
     """
     draws = np.random.default_rng(seed)
-    here, elsewhere = set(), set()
+    sides = (set(), set())
     for group in groups:
         order = draws.permutation(sorted(group)).tolist()
-        here.update(order[: len(order) // 2])
-        elsewhere.update(order[len(order) // 2 :])
-    inside = draws.permutation([row for row, film in enumerate(films) if film in here])
-    outside = draws.permutation([row for row, film in enumerate(films) if film in elsewhere])
-    half = min(len(inside) // 2, len(outside))
-    return {"test": inside[half:], "random_split": inside[:half], "film_split": outside[:half]}
+        sides[0].update(order[: len(order) // 2])
+        sides[1].update(order[len(order) // 2 :])
+    pairs = []
+    for side in sides:
+        own = draws.permutation([row for row, film in enumerate(films) if film in side])
+        pairs.append((own[: len(own) // 2], own[len(own) // 2 :]))
+    return pairs
 
 
 def opening(text: str, words: int = OPENING_WORDS) -> str:

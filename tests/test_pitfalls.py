@@ -131,18 +131,19 @@ def test_the_most_lopsided_films_are_found():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_two_splits_share_a_test_set_and_differ_in_films(seed):
+def test_two_halves_share_no_film_and_no_row(seed):
     draws = np.random.default_rng(seed)
     films = draws.choice([f"film {number}" for number in range(12)], 200)
     groups = ([f"film {number}" for number in range(6)], [f"film {number}" for number in range(6, 12)])
-    split = pitfalls.two_splits(films, groups, seed)
-    test, by_random, by_film = (set(split[name].tolist()) for name in ("test", "random_split", "film_split"))
-    assert not (test & by_random or test & by_film or by_random & by_film)
-    assert len(by_random) == len(by_film)
-    assert not set(films[list(test)]) & set(films[list(by_film)])
-    assert set(films[list(by_random)]) <= set(films[list(test | by_random)])
-    again = pitfalls.two_splits(films, groups, seed)
-    assert all((split[name] == again[name]).all() for name in split)
+    halves = pitfalls.two_halves(films, groups, seed)
+    assert sorted(row for pair in halves for part in pair for row in part.tolist()) == list(range(200))
+    one, other = (set(films[np.concatenate(pair)]) for pair in halves)
+    assert not one & other and len(one & set(groups[0])) == len(other & set(groups[0])) == 3
+    assert all(abs(len(learned) - len(tested)) <= 1 for learned, tested in halves)
+    again = pitfalls.two_halves(films, groups, seed)
+    assert all(
+        (a == b).all() for pair, same in zip(halves, again, strict=True) for a, b in zip(pair, same, strict=True)
+    )
 
 
 def test_openings_and_hidden_names():
