@@ -1,4 +1,4 @@
-"""The command `workbook`: look at the machine, open the lessons, run them."""
+"""The command `workbook`: look at the machine, open the lessons, run them, sweep over their parameters."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from helpers.runtime import BUDGETS, UserError, nearest
+from helpers.sweeps.cli import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "runs"
@@ -94,6 +95,8 @@ def run(lessons, budget, seed, jobs, pairs, notebooks, into, resume) -> None:
     runs = (into or RUNS).resolve()
     sys.exit(carry_out(resumed_run(runs) if resume else prepare(runs, notebooks or NOTEBOOKS, lessons, given, jobs)))
 
+
+main.add_command(sweep)
 
 if __name__ == "__main__":
     main()

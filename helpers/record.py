@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from helpers.redaction import redacted
 from helpers.runtime import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +50,7 @@ def record(
         "parameters": {name: _plain(value) for name, value in parameters.items()},
         "metrics": {name: _plain(value) for name, value in metrics.items()},
         "claims": list(claims),
-        "versions": _versions(),
+        "versions": versions(),
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count() or 1},
         "threads": _threads(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -126,7 +127,7 @@ def _plain(value: object) -> object:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return redacted(str(value)) if isinstance(value, str | Path) else value
 
 
 def _finite(value: object) -> bool:
@@ -137,7 +138,7 @@ def _finite(value: object) -> bool:
     return isinstance(value, bool | int | float) and math.isfinite(value)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

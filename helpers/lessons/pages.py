@@ -73,12 +73,18 @@ def style() -> str:
     return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{STYLE.read_text(encoding='utf-8')}"
 
 
-def write_page(notebook: Path, figures: Path, lessons: list[str]) -> Path:
+def write_page(
+    notebook: Path,
+    figures: Path,
+    lessons: list[str],
+    home: tuple[str, str] = ("../index.html", "All lessons of this run"),
+) -> Path:
     """Render an executed notebook beside itself.
 
     Args:
         figures: the folder that the lesson's own image links start from.
         lessons: names of the lessons whose pages stand next to this one; links to others become plain text.
+        home: where the link at the top leads, and what it says.
     """
     content = nbformat.read(notebook, as_version=4)
     content.metadata.pop("widgets", None)
@@ -90,7 +96,7 @@ def write_page(notebook: Path, figures: Path, lessons: list[str]) -> Path:
     exporter = PageExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(content, resources={"metadata": {"path": str(figures)}})
     body = LESSON_LINK.sub(lambda found: _link(found, lessons), body)
-    top = '<p class="top"><a href="../index.html">All lessons of this run</a></p>'
+    top = '<p class="top"><a href="{}">{}</a></p>'.format(*home)
     return write_text(notebook.with_suffix(".html"), page(_title(content), f"{top}<main>{body}</main>"))
 
 

@@ -66,7 +66,7 @@ def parse(name: str, text: str, default: object) -> object:
     value = _literal(text)
     if isinstance(default, float) and type(value) is int:
         value = float(value)
-    if not _fits(value, default):
+    if not fits(value, default):
         kind = KINDS.get(type(default), f"like {default!r}")
         raise UserError(f'{name} is "{text}", but it has to be {kind}, such as {default!r}.')
     return value
@@ -79,9 +79,9 @@ def _literal(text: str) -> object:
         return None
 
 
-def _fits(value: object, default: object) -> bool:
+def fits(value: object, default: object) -> bool:
     if isinstance(default, list):
-        return isinstance(value, list) and (not default or all(_fits(item, default[0]) for item in value))
+        return isinstance(value, list) and (not default or all(fits(item, default[0]) for item in value))
     if isinstance(value, float) and not math.isfinite(value):
         return False
     return type(value) is type(default)

@@ -79,7 +79,7 @@ def new_run(runs: Path, lessons: list[Lesson], parameters: dict[str, dict], jobs
     Raises:
         UserError: the folder cannot be written.
     """
-    jobs = min(jobs or _fitting_jobs(), len(lessons))
+    jobs = min(jobs or fitting_jobs(), len(lessons))
     folder = _new_folder(runs)
     plan = {"lessons": [str(lesson.path) for lesson in lessons], "parameters": parameters, "jobs": jobs}
     write_json(folder / PLAN, plan)
@@ -109,7 +109,7 @@ def resumed_run(runs: Path) -> Run:
     return run
 
 
-def _fitting_jobs() -> int:
+def fitting_jobs() -> int:
     """One lesson for each core, as far as the memory goes."""
     return max(1, min(cores(), int(psutil.virtual_memory().available // BYTES_A_LESSON)))
 

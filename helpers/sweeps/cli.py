@@ -1,0 +1,115 @@
+"""The commands of `workbook sweep`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from helpers.runtime import UserError
+
+RUNS = Path(__file__).resolve().parents[2] / "runs" / "sweeps"
+WHERE = [
+    click.option("--workers", type=click.IntRange(1, 1024), help="Runs side by side.  [default: one for each core]"),
+    click.option("--scheduler", default="", metavar="ADDRESS", help="A Dask scheduler that runs: tcp://host:port."),
+    click.option("--slurm", type=click.Path(path_type=Path), help="A YAML file with settings for Slurm."),
+    click.option("--timeout", type=click.FloatRange(1), help="Seconds that one run may take.  [default: the sweep's]"),
+    click.option("--retries", type=click.IntRange(0, 3), help="How often a crashed run is tried again.  [default: 1]"),
+    click.option("--yes", is_flag=True, help="Do not ask about a large number of runs."),
+]
+INTO = click.option("--into", type=click.Path(path_type=Path), default=RUNS, help="Another folder than runs/sweeps/.")
+
+
+def _where(command):
+    for option in reversed(WHERE):
+        command = option(command)
+    return command
+
+
+@click.group()
+def sweep() -> None:
+    """Run one lesson over many parameters and seeds.
+
+    \b
+    workbook sweep run sweeps/labels.yaml --dry-run   what would be run?
+    workbook sweep run sweeps/labels.yaml             run it; Ctrl-C keeps what is done
+    workbook sweep status labels                      how far is it?
+    workbook sweep resume labels                      the rest
+    workbook sweep results labels                     table, figure, page
+    """
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        raise UserError("Sweeps need Linux or macOS; on Windows, run them inside WSL.") from None
+
+
+@sweep.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_where
+@click.option("--dry-run", is_flag=True, help="Only say what would be run.")
+@click.option("--notebooks", type=click.Path(path_type=Path), help="Another folder of lessons than notebooks/.")
+@INTO
+def run(file, workers, scheduler, slurm, timeout, retries, yes, dry_run, notebooks, into) -> None:
+    """Run the sweep that FILE describes; runs that are done already are kept."""
+    from helpers.lessons import NOTEBOOKS
+    from helpers.sweeps import command
+    from helpers.sweeps.plan import make_plan
+
+    plan = make_plan(file, (notebooks or NOTEBOOKS).resolve())
+    seconds = timeout or plan.sweep.minutes * 60
+    options = command.Options(workers, scheduler, slurm, seconds, 1 if retries is None else retries, yes)
+    if scheduler and slurm:
+        raise UserError("--scheduler and --slurm exclude each other: name one place to run.")
+    if dry_run:
+        command.dry_run(plan, options)
+        return
+    sys.exit(command.carry_out(plan, into.resolve() / plan.name, options))
+
+
+@sweep.command()
+@click.argument("name")
+@_where
+@INTO
+def resume(name, workers, scheduler, slurm, timeout, retries, yes, into) -> None:
+    """Run what is not done of the sweep NAME, with the same notebook and helpers."""
+    from helpers.sweeps import command
+    from helpers.sweeps.looking import same_plan
+    from helpers.sweeps.saved import load
+
+    saved = load(into.resolve(), name)
+    plan = same_plan(saved)
+    again = saved.retries if retries is None else retries
+    options = command.Options(workers, scheduler, slurm, timeout or saved.seconds, again, yes)
+    sys.exit(command.carry_out(plan, into.resolve() / saved.name, options))
+
+
+@sweep.command()
+@click.argument("name")
+@INTO
+def status(name, into) -> None:
+    """How far the sweep NAME is."""
+    from helpers.sweeps.looking import show_status
+
+    sys.exit(show_status(into.resolve(), name))
+
+
+@sweep.command()
+@click.argument("name")
+@click.option("--sql", help="A question to DuckDB about the table `runs`.")
+@INTO
+def results(name, sql, into) -> None:
+    """Table, figure and page of the sweep NAME, as far as it is."""
+    from helpers.sweeps.looking import show_results
+
+    sys.exit(show_results(into.resolve(), name, sql))
+
+
+@sweep.command()
+@click.argument("name")
+@INTO
+def cancel(name, into) -> None:
+    """End the sweep NAME, from another terminal; what is done stays."""
+    from helpers.sweeps.looking import cancel_sweep
+
+    cancel_sweep(into.resolve(), name)

@@ -1,0 +1,162 @@
+"""What `workbook sweep` does: everything checked first, then run under a lock, then reported."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from helpers.lessons.command import INTERRUPTED, shown
+from helpers.lessons.kernel import cores
+from helpers.lessons.run import fitting_jobs
+from helpers.runtime import UserError
+from helpers.sweeps import cluster
+from helpers.sweeps.interrupts import Interrupts
+from helpers.sweeps.ledger import Ledger
+from helpers.sweeps.lock import locked
+from helpers.sweeps.plan import Plan
+from helpers.sweeps.saved import save
+from helpers.sweeps.view import counts, label
+
+MANY = 200
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: where, how long a run may take, how often a crash is tried again."""
+
+    workers: int | None = None
+    scheduler: str = ""
+    slurm: Path | None = None
+    seconds: float = 3600.0
+    retries: int = 1
+    yes: bool = False
+
+
+def dry_run(plan: Plan, options: Options) -> None:
+    """Say what would be run."""
+    say = _say()
+    say(_size(plan))
+    for run, parameters in list(plan.runs.items())[:20]:
+        say(f"  {run}  {label(parameters, plan.varied)}")
+    if len(plan.runs) > 20:
+        say(f"  and {len(plan.runs) - 20:,} more")
+    if options.slurm:
+        made = cluster.slurm_cluster(options.slurm)
+        say("\nSlurm would get this job for each worker:\n\n" + made.job_script())
+        made.close()
+
+
+def carry_out(plan: Plan, folder: Path, options: Options) -> int:
+    """Run what is not done; return the exit status: 0 only when every run is done."""
+    from helpers.sweeps.campaign import Campaign
+    from helpers.sweeps.view import view
+
+    _ask_about(plan, options)
+    say, nonce = _say(), secrets.token_hex(4)
+    campaign = Campaign(plan, Ledger(folder), nonce, options.seconds, options.retries)
+    with locked(folder, nonce):
+        for old in folder.glob("stop-*"):
+            old.unlink(missing_ok=True)
+        save(folder, plan, options.seconds, options.retries)
+        campaign.begin()
+        _announce(campaign, say)
+        status = 0
+        if not campaign.complete:
+            with Interrupts(external=bool(options.scheduler)):
+                status = _run(campaign, options, partial(view, Console(soft_wrap=True)), say)
+        return report(campaign, say) if status == 0 else _stopped(campaign, status, say)
+
+
+def _run(campaign, options: Options, view: Callable, say: Callable) -> int:
+    try:
+        with _client(campaign, options) as client, view() as watch:
+            campaign.execute(client, watch, patient=bool(options.slurm))
+    except KeyboardInterrupt:
+        say("\nStopped.")
+        return INTERRUPTED
+    except UserError as error:
+        say(f"\nStopped: {error}")
+        return 1
+    return 0
+
+
+def _client(campaign, options: Options) -> AbstractContextManager:
+    left = sum(state.status != "done" for state in campaign.states.values())
+    workers = min(options.workers or fitting_jobs(), left)
+    campaign.slots = workers
+    if options.scheduler:
+        return cluster.external(options.scheduler)
+    if options.slurm:
+        campaign.fixed_threads = max(1, int(cluster.slurm_settings(options.slurm).get("cores", 1)))
+        return cluster.slurm(options.slurm, workers)
+    campaign.fixed_threads = max(1, cores() // workers)
+    return cluster.local(workers)
+
+
+def _announce(campaign, say: Callable) -> None:
+    plan = campaign.plan
+    done = sum(state.status == "done" for state in campaign.states.values())
+    say(f"{_size(plan)} {done} of them done already." if done else _size(plan))
+    others = len({path.name for path in (campaign.ledger.folder / "runs").glob("*")} - set(plan.runs))
+    if others:
+        say(f"{others} runs of another version of the notebook, its helpers or this sweep stay apart from these.")
+
+
+def _size(plan: Plan) -> str:
+    twice = f" ({plan.duplicates} named twice, run once)" if plan.duplicates else ""
+    return f"{len(plan.runs):,} runs of lesson {plan.lesson.number}{twice}: {plan.sweep.question}"
+
+
+def _ask_about(plan: Plan, options: Options) -> None:
+    if len(plan.runs) <= MANY or options.yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"These are {len(plan.runs):,} runs: say --yes if you mean it.")
+    click.confirm(f"These are {len(plan.runs):,} runs. Go on?", abort=True)
+
+
+def report(campaign, say: Callable) -> int:
+    """The last lines: results as far as there are any, what failed, where to look."""
+    from helpers.sweeps.report import write_report
+    from helpers.sweeps.results import compact
+    from helpers.sweeps.saved import load
+
+    campaign.earlier.clear()
+    campaign.refresh(campaign.plan.runs)
+    folder = campaign.ledger.folder
+    for run, state in campaign.states.items():
+        if state.status != "done":
+            where = f" in cell [{state.ending.cell}]" if state.ending and state.ending.cell else ""
+            why = state.ending.error if state.ending else "its worker died again and again."
+            say(f"{state.status.upper()}{where}: {label(campaign.plan.runs[run], campaign.plan.varied)}: {why}")
+    if any(state.status == "done" for state in campaign.states.values()):
+        saved = load(folder.parent, folder.name)
+        page, table = write_report(
+            folder, saved, campaign.states, compact(campaign.ledger, saved.runs, campaign.states)
+        )
+        Console().print(table)
+        say(f"Look at {shown(page)}")
+    if campaign.complete:
+        return 0
+    say(f"Run what is not done again with: workbook sweep resume {folder.name}")
+    return 1
+
+
+def _stopped(campaign, status: int, say: Callable) -> int:
+    campaign.refresh(campaign.plan.runs)
+    number = counts(campaign.states)
+    say(f"{number['done']} of {len(campaign.states)} runs are done and kept in {shown(campaign.ledger.folder)}.")
+    say(f"Go on with: workbook sweep resume {campaign.ledger.folder.name}")
+    return status
+
+
+def _say() -> Callable:
+    return partial(Console(soft_wrap=True).print, markup=False, highlight=False)

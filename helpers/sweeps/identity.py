@@ -1,0 +1,112 @@
+"""What a run depends on: the notebook's code, the helpers that it imports, the libraries, its parameters."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from helpers.catalog import ROOT
+from helpers.lessons import Lesson
+from helpers.record import versions
+from helpers.runtime import UserError
+
+OWN = "helpers"
+
+
+def state_of(lesson: Lesson) -> dict[str, str]:
+    """A hash of each thing that changes results: notebook, helpers, data, libraries.
+
+    The notebook counts by its code and tags, not by its bytes: cell identifiers are random, outputs come and go.
+    """
+    code = [[cell["source"], sorted(cell["metadata"].get("tags", []))] for cell in _code_cells(lesson)]
+    sums = sorted((ROOT / "data").rglob("SHA256SUMS"))
+    return {
+        "notebook": _hash(code),
+        "helpers": _hash([[str(file.relative_to(ROOT)), file.read_text(encoding="utf-8")] for file in files(lesson)]),
+        "data": _hash([file.read_text(encoding="utf-8") for file in sums]),
+        "libraries": _hash(versions()),
+    }
+
+
+def run_identity(state: dict[str, str], parameters: dict[str, object]) -> str:
+    """Twelve hexadecimal digits that belong to this code with these parameters."""
+    return _hash([state, parameters])[:12]
+
+
+def difference(then: dict[str, str], now: dict[str, str]) -> str:
+    """What changed between two states, in words; "" when nothing did."""
+    return " and ".join(name for name in then if then[name] != now.get(name))
+
+
+def files(lesson: Lesson) -> list[Path]:
+    """The modules of this project that the notebook imports, and that these import."""
+    return sorted(_walk(lesson)[0])
+
+
+def imports(lesson: Lesson) -> list[tuple[str, str]]:
+    """Libraries that the notebook's code imports, itself or through helpers: (module, name or "")."""
+    return sorted(_walk(lesson)[1])
+
+
+def _walk(lesson: Lesson) -> tuple[set[Path], set[tuple[str, str]]]:
+    # Reading some fifty modules takes a while, and a worker asks before every run.
+    newest = max(file.stat().st_mtime_ns for file in (ROOT / OWN).rglob("*.py"))
+    return _walked(tuple(cell["source"] for cell in _code_cells(lesson)), newest)
+
+
+@lru_cache(maxsize=8)
+def _walked(sources: tuple[str, ...], newest: int) -> tuple[set[Path], set[tuple[str, str]]]:
+    waiting = [_parsed(source) for source in sources]
+    own: set[Path] = set()
+    libraries: set[tuple[str, str]] = set()
+    while waiting:
+        for module, name in _imported(waiting.pop()):
+            if module.partition(".")[0] != OWN:
+                libraries.add((module, name))
+                continue
+            for file in _module_files(module, name) - own:
+                own.add(file)
+                waiting.append(ast.parse(file.read_text(encoding="utf-8")))
+    return own, libraries
+
+
+def _imported(tree: ast.AST) -> list[tuple[str, str]]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found += [(node.module, alias.name) for alias in node.names]
+    return found
+
+
+def _module_files(module: str, name: str) -> set[Path]:
+    """The files behind `from module import name`: its packages, and the name if that is a module too."""
+    found, folder = set(), ROOT
+    for part in [*module.split("."), name]:
+        file = folder / f"{part}.py"
+        folder = folder / part
+        found |= {path for path in (file, folder / "__init__.py") if path.is_file()}
+    return found
+
+
+def _code_cells(lesson: Lesson) -> list[dict]:
+    try:
+        return [cell for cell in lesson.cells if cell["cell_type"] == "code"]
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{lesson.path.name} is not a notebook: `make notebooks` builds it anew.") from None
+
+
+def _parsed(source: str) -> ast.AST:
+    """A cell's code as a tree; a cell with a magic or a mistake has none, its kernel will say so."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,102 @@
+"""Commands that look at a sweep, or end it, from beside it: status, results, cancel, and what to resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from helpers.lessons.command import shown
+from helpers.record import write_text
+from helpers.runtime import UserError
+from helpers.sweeps.identity import difference
+from helpers.sweeps.ledger import STATES, Ledger, State, is_damaged
+from helpers.sweeps.lock import owner
+from helpers.sweeps.plan import Plan, make_plan
+from helpers.sweeps.saved import Saved, load
+from helpers.sweeps.view import counts, label, time_left
+
+
+def same_plan(saved: Saved) -> Plan:
+    """The plan of a sweep that is to be resumed.
+
+    Raises:
+        UserError: its file, notebook, helpers or libraries are no longer those that it began with.
+    """
+    plan = make_plan(Path(saved.file), Path(saved.notebooks))
+    changed = difference(saved.state, plan.state)
+    if not changed and list(plan.runs) != list(saved.runs):
+        changed = Path(saved.file).name
+    if changed:
+        raise UserError(
+            f"{changed} changed since {saved.name} was started, so its runs and new ones would not belong together: "
+            f"`workbook sweep run {shown(Path(saved.file))}` starts the new version; the old runs stay apart."
+        )
+    return plan
+
+
+def states_of(folder: Path, saved: Saved) -> dict[str, State]:
+    """Where every run of a sweep stands."""
+    ledger = Ledger(folder)
+    return {run: ledger.state(run) for run in saved.runs}
+
+
+def show_status(sweeps: Path, name: str) -> int:
+    """Print counts, who runs it, and what failed; return 0 only when every run is done."""
+    saved, console = load(sweeps, name), Console(soft_wrap=True)
+    folder = sweeps / saved.name
+    states = states_of(folder, saved)
+    number, who = counts(states), owner(folder)
+    table = Table(*STATES, "left", box=SIMPLE)
+    table.add_row(*map(str, number.values()), time_left(states, max(1, number["running"])) if who else "")
+    console.print(table)
+    by = f"Run by {who.get('user')} on {who.get('host')} (process {who.get('pid')})." if who else "Nobody runs it now."
+    console.print(by, markup=False, highlight=False)
+    for run, state in states.items():
+        what = label(saved.runs[run], saved.varied)
+        if state.status in ("failed", "crashed"):
+            console.print(f"{state.status}: {what}: {state.ending.error}", markup=False, highlight=False)
+        for attempt in Ledger(folder).attempts(run):
+            if is_damaged(attempt):
+                text = f"damaged: {what}: {attempt.name} is no longer whole and will be run again."
+                console.print(text, markup=False, highlight=False)
+    return 0 if number["done"] == len(states) else 1
+
+
+def show_results(sweeps: Path, name: str, question: str | None) -> int:
+    """Print the table of cells, or DuckDB's answer; write figure and page."""
+    from helpers.sweeps.report import write_report
+    from helpers.sweeps.results import ask, compact
+
+    saved, console = load(sweeps, name), Console()
+    folder = sweeps / saved.name
+    states = states_of(folder, saved)
+    path = compact(Ledger(folder), saved.runs, states)
+    if question:
+        names, rows = ask(path, question)
+        table = Table(*names, box=SIMPLE)
+        for row in rows:
+            table.add_row(*map(str, row))
+        console.print(table)
+        return 0
+    page, table = write_report(folder, saved, states, path)
+    console.print(table)
+    number = counts(states)
+    console.print(f"{number['done']} of {len(states)} runs are done. Look at {shown(page)}", soft_wrap=True)
+    return 0 if number["done"] == len(states) else 1
+
+
+def cancel_sweep(sweeps: Path, name: str) -> None:
+    """Tell the command that runs a sweep, and its workers, to end.
+
+    Raises:
+        UserError: nobody runs it.
+    """
+    saved = load(sweeps, name)
+    who = owner(sweeps / saved.name)
+    if not who:
+        raise UserError(f"Nobody runs {saved.name} now.")
+    write_text(sweeps / saved.name / f"stop-{who['nonce']}", "")
+    Console().print(f"{saved.name} is being ended; what is done stays.")

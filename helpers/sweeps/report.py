@@ -1,0 +1,142 @@
+"""A sweep's results for people: a table on the screen, and a page with the figure and every run's notebook."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from helpers.intervals import Interval
+from helpers.lessons.pages import page
+from helpers.lessons.report import figure as shown_number
+from helpers.plots.style import png
+from helpers.record import write_text
+from helpers.redaction import redacted
+from helpers.sweeps.figure import draw, lines_of, quantity_of, told
+from helpers.sweeps.ledger import State
+from helpers.sweeps.results import MAIN, Cell, cells, metric_names
+from helpers.sweeps.saved import Saved
+from helpers.sweeps.view import counts, label
+
+PICTURE = "figure.png"
+
+
+def shown_metrics(saved: Saved, path: Path) -> list[str]:
+    """The metrics worth a column: the figure's, or else the first few."""
+    if saved.figure:
+        return list(saved.figure["metrics"])
+    return metric_names(path, next(iter(saved.runs.values()), {}))[:MAIN]
+
+
+def said(name: str, interval: Interval | None) -> str:
+    """A mean with its interval, as far as there is one."""
+    if interval is None:
+        return ""
+    if math.isnan(interval.low):
+        return shown_number(name, interval.value)
+    return f"{shown_number(name, interval.value)} [{interval.low:.3g}, {interval.high:.3g}]"
+
+
+def table(saved: Saved, found: list[Cell], metrics: list[str]) -> Table:
+    """Cells of the grid with means and 95 % intervals."""
+    made = Table(*saved.varied, "runs", *(name.replace("_", " ") for name in metrics), box=SIMPLE)
+    for cell in found:
+        made.add_row(*map(str, cell.values), str(cell.runs), *(said(name, cell.means[name]) for name in metrics))
+    return made
+
+
+def write_report(folder: Path, saved: Saved, states: dict[str, State], path: Path) -> tuple[Path, Table]:
+    """Write `figure.png` and `index.html`; return the page's path and the table of cells."""
+    metrics = shown_metrics(saved, path)
+    found = cells(path, saved.varied, metrics)
+    parts = [
+        f"<h1>{html.escape(saved.question)}</h1>",
+        f"<p>{_counted(states)} Lesson {html.escape(saved.notebook)}. Square brackets: 95 % intervals over the "
+        "runs of a cell (Student's t).</p>",
+        _picture(folder, saved, path),
+        _cells_table(saved, found, metrics),
+        "<h2>Every run</h2>",
+        _runs_table(folder, saved, states, metrics),
+    ]
+    body = "\n".join(part for part in parts if part)
+    index = write_text(folder / "index.html", redacted(page(saved.question, f"<main>{body}</main>")))
+    return index, table(saved, found, metrics)
+
+
+def _counted(states: dict[str, State]) -> str:
+    number = counts(states)
+    return ", ".join(f"{count} {status}" for status, count in number.items() if count) + "."
+
+
+def _picture(folder: Path, saved: Saved, path: Path) -> str:
+    if not saved.figure:
+        return ""
+    x, metrics = saved.figure["x"], saved.figure["metrics"]
+    lines = lines_of(path, saved.figure)
+    picture = png(draw(lines, x, quantity_of(metrics), saved.figure.get("log", False), saved.question))
+    (folder / PICTURE).write_bytes(picture)
+    alt = html.escape(told(lines, x))
+    return f'<p><img alt="{alt}" src="data:image/png;base64,{base64.b64encode(picture).decode()}"></p>'
+
+
+def _cells_table(saved: Saved, found: list[Cell], metrics: list[str]) -> str:
+    rows = [
+        [*map(str, cell.values), str(cell.runs), *(said(name, cell.means[name]) for name in metrics)] for cell in found
+    ]
+    return _html_table([*saved.varied, "runs", *(name.replace("_", " ") for name in metrics)], rows)
+
+
+def _runs_table(folder: Path, saved: Saved, states: dict[str, State], metrics: list[str]) -> str:
+    rows = []
+    for run, state in states.items():
+        name = html.escape(label(saved.runs[run], saved.varied) or run)
+        link = _page_of(state.folder, saved.notebook) if state.folder else None
+        title = f'<a href="{link.relative_to(folder)}">{name}</a>' if link else name
+        seconds = f"{state.ending.seconds:.0f} s" if state.ending else ""
+        rows.append(
+            f'<tr><td>{title}</td><td class="{state.status}">{state.status}</td><td>{seconds}</td>'
+            f"<td>{_words(state, metrics)}</td></tr>"
+        )
+    return "<table><tbody>" + "\n".join(rows) + "</tbody></table>"
+
+
+def _page_of(folder: Path, notebook: str) -> Path | None:
+    for suffix in (".html", ".ipynb"):
+        if (folder / f"{notebook}{suffix}").is_file():
+            return folder / f"{notebook}{suffix}"
+    return None
+
+
+def _words(state: State, metrics: list[str]) -> str:
+    """What a run found, or why it did not."""
+    if not state.ending:
+        return ""
+    notes = [html.escape(note) for note in state.ending.notes]
+    if state.status == "done":
+        values = state.ending.metrics
+        numbers = [
+            f"{name.replace('_', ' ')}: {shown_number(name, values[name])}" for name in metrics if name in values
+        ]
+        return "<br>".join([*numbers, *notes])
+    where = f"cell [{state.ending.cell}]: " if state.ending.cell else ""
+    trace = (
+        state.ending.trace and f"<details><summary>traceback</summary><pre>{_plain(state.ending.trace)}</pre></details>"
+    )
+    return "<br>".join([html.escape(where + state.ending.error).replace("\n", "<br>"), *notes]) + trace
+
+
+def _plain(trace: str) -> str:
+    """A traceback without the terminal's colours."""
+    import re
+
+    return html.escape(re.sub(r"\x1b\[[0-9;]*m", "", trace))
+
+
+def _html_table(heads: list[str], rows: list[list[str]]) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
+    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"

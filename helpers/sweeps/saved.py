@@ -1,0 +1,72 @@
+"""What a sweep's folder remembers of its plan, so that it can be looked at and resumed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from helpers.record import write_json
+from helpers.redaction import redacted
+from helpers.runtime import UserError, nearest
+from helpers.sweeps.plan import Plan
+
+FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A plan as it was written when the sweep was last run; secrets are left out of its parameters."""
+
+    name: str
+    question: str
+    file: str
+    notebooks: str
+    notebook: str
+    varied: list[str]
+    figure: dict
+    state: dict[str, str]
+    seconds: float
+    retries: int
+    runs: dict[str, dict[str, object]]
+
+
+def save(folder: Path, plan: Plan, seconds: float, retries: int) -> Saved:
+    """Write the plan into the sweep's folder.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+    figure = plan.sweep.figure.model_dump() if plan.sweep.figure else {}
+    saved = Saved(
+        plan.name,
+        redacted(plan.sweep.question),
+        str(plan.file),
+        str(plan.lesson.path.parent),
+        plan.lesson.name,
+        plan.varied,
+        figure,
+        plan.state,
+        seconds,
+        retries,
+        redacted(plan.runs),
+    )
+    write_json(folder / FILE, asdict(saved))
+    return saved
+
+
+def load(sweeps: Path, name: str) -> Saved:
+    """The plan of an earlier sweep, by its name or its file's.
+
+    Raises:
+        UserError: there is none of that name, or it cannot be read.
+    """
+    name = Path(name).stem if name.endswith((".yaml", ".yml")) else Path(name).name
+    known = sorted(path.parent.name for path in sweeps.glob(f"*/{FILE}"))
+    if name not in known:
+        there = f" There are: {', '.join(known)}." if known else " Start one: workbook sweep run sweeps/NAME.yaml"
+        raise UserError(f'There is no sweep "{name}" here.{nearest(name, known)}{there}')
+    try:
+        return Saved(**json.loads((sweeps / name / FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{name}/{FILE} is damaged: `workbook sweep run` writes it anew; no run is lost.") from None

@@ -1,0 +1,111 @@
+"""What a sweep's YAML file may say, checked before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from helpers.runtime import UserError, nearest
+
+Whole = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
+
+
+class Strict(BaseModel):
+    """A part of the file: an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Range(Strict):
+    """Numbers from low to high for a random sample."""
+
+    low: float
+    high: float
+    scale: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def ordered(self) -> Range:
+        if not self.low < self.high:
+            raise ValueError(f"low ({self.low}) has to be below high ({self.high})")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError("a logarithmic scale needs numbers above 0")
+        return self
+
+
+class Sample(Strict):
+    """A seeded random sample: `runs` draws, each parameter from its range or list."""
+
+    runs: Annotated[int, Field(strict=True, ge=1)]
+    seed: Whole = 0
+    values: dict[str, Range | list]
+
+
+class Drawing(Strict):
+    """What the figure shows: the parameter below, the metrics as lines, perhaps a logarithmic axis."""
+
+    x: str
+    metrics: Annotated[list[str], Field(min_length=1)]
+    lines: str = ""
+    log: bool = False
+
+
+class Sweep(Strict):
+    """A sweep: a question, a lesson, what stays the same, what is varied, and over which seeds."""
+
+    question: Annotated[str, Field(min_length=1)]
+    notebook: Annotated[str, Field(min_length=1)]
+    fixed: dict[str, object] = {}
+    grid: dict[str, list] | None = None
+    cases: list[dict[str, object]] | None = None
+    sample: Sample | None = None
+    seeds: list[Whole] = []
+    minutes: Annotated[float, Field(gt=0, le=10_000)] = 60
+    figure: Drawing | None = None
+
+    @model_validator(mode="after")
+    def one_way(self) -> Sweep:
+        ways = [way for way in ("grid", "cases", "sample") if getattr(self, way) is not None]
+        if len(ways) > 1:
+            raise ValueError(f"it has {' and '.join(ways)}, but a sweep is either a grid, cases or a sample")
+        if not ways and not self.seeds:
+            raise ValueError("it varies nothing: give it a grid, cases, a sample or seeds")
+        return self
+
+
+def read(path: Path) -> Sweep:
+    """The sweep that a file describes.
+
+    Raises:
+        UserError: the file is missing, not plain YAML, or a field of it is not as it should be.
+    """
+    try:
+        # The safe loader makes plain values only: a tag that would build an object is an error.
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        names = [other.stem for other in path.parent.glob("*.yaml")]
+        raise UserError(f"There is no sweep file {path}.{nearest(path.stem, names)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"{path.name} is not plain YAML: {said}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path.name} has to hold fields such as `question:` and `notebook:`.")
+    try:
+        return Sweep.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path.name}: {_sentence(error)}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first thing that is wrong, with its place and, for a misspelt field, the nearest name."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "extra_forbidden":
+        parts = {"sample": Sample, "figure": Drawing}
+        fields = parts.get(str(first["loc"][0]), Sweep).model_fields
+        name = str(first["loc"][-1])
+        return f'there is no field "{place}".{nearest(name, fields)} There are: {", ".join(fields)}.'
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {said[0].lower() + said[1:]}."

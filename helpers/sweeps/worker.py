@@ -1,0 +1,182 @@
+"""What a Dask worker does for one run: look into the ledger, run, judge, write it down, and retry a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from helpers import record
+from helpers.lessons import Lesson
+from helpers.lessons.execution import UNFINISHED
+from helpers.lessons.kernel import cores
+from helpers.runtime import UserError
+from helpers.sweeps.execution import CANNOT_WRITE, REPORT
+from helpers.sweeps.identity import difference, imports, state_of
+from helpers.sweeps.ledger import ALIVE, Ending, Ledger, at_work, ending_of, write_ending
+from helpers.sweeps.runner import runner, warm_imports_are_safe
+from helpers.sweeps.trouble import DISK, explained, is_download
+
+TRIES_OF_A_DOWNLOAD = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run as it is sent to a worker; plain values only."""
+
+    run: str
+    folder: str
+    notebook: str
+    kernel: str
+    parameters: dict[str, object]
+    state: dict[str, str]
+    seconds: float
+    retries: int
+    stop: str
+    threads: int = 0
+    slots: dict[str, int] = field(default_factory=dict)
+
+
+def carry_out(task: Task) -> dict:
+    """Run until the ledger has an outcome; returns it. "halt" means: run nothing more; "stopped": it was asked for."""
+    try:
+        return asdict(_carry_out(task))
+    except (UserError, OSError) as error:
+        return asdict(Ending("halt", 0.0, error=str(error)))
+
+
+def _carry_out(task: Task) -> Ending:
+    ledger = Ledger(Path(task.folder))
+    _wait_for_others(ledger, task)
+    ledger.set_damaged_aside(task.run)
+    state = ledger.state(task.run)
+    if state.status == "done":
+        return state.ending
+    crashes = downloads = 0
+    while not Path(task.stop).exists():
+        changed = difference(task.state, state_of(Lesson(Path(task.notebook))))
+        if changed:
+            return Ending("halt", 0.0, error=f"{changed} changed since this sweep was planned: start it again.")
+        ending = _attempt(ledger, task)
+        crashes += ending.status == "crashed"
+        downloads += ending.status == "failed" and is_download(ending.error)
+        again = (ending.status == "crashed" and crashes <= task.retries) or (
+            ending.status == "failed" and 0 < downloads < TRIES_OF_A_DOWNLOAD
+        )
+        if not again:
+            return ending
+        time.sleep(downloads)
+    return Ending("stopped", 0.0)
+
+
+def _wait_for_others(ledger: Ledger, task: Task) -> None:
+    """An attempt of an earlier command may still be at work on another worker: its result counts too."""
+    while any(ending_of(folder) is None and at_work(folder) for folder in ledger.attempts(task.run)):
+        if Path(task.stop).exists():
+            return
+        time.sleep(1)
+
+
+def _attempt(ledger: Ledger, task: Task) -> Ending:
+    """Run once, in a new folder; one that does not count gives its name up."""
+    folder = ledger.new_attempt(task.run, task.parameters)
+    ending = _run(folder, task)
+    if ending.status in ("halt", "stopped"):
+        with contextlib.suppress(OSError):
+            folder.rename(folder.with_name(f"stopped-{folder.name}"))
+        return ending
+    return write_ending(folder, ending)
+
+
+def _run(folder: Path, task: Task) -> Ending:
+    began = time.monotonic()
+
+    def stopped() -> bool:
+        (folder / ALIVE).touch()
+        return Path(task.stop).exists()
+
+    with runner(_setup(task)) as one:
+        how, status = one.run(_job(task, folder), task.seconds, stopped)
+    if how == "stopped":
+        return Ending("stopped", 0.0)
+    _keep_unfinished(folder, Path(task.notebook).name)
+    ending = _judge(folder, how, status, task)
+    ending.seconds = round(time.monotonic() - began, 3)
+    changed = difference(task.state, state_of(Lesson(Path(task.notebook))))
+    if changed:
+        return Ending("halt", 0.0, error=f"{changed} changed while a run was at work: that run does not count.")
+    return ending
+
+
+def _setup(task: Task) -> dict:
+    track = task.parameters.get("track", "pocket")
+    lesson, warm = Lesson(Path(task.notebook)), warm_imports_are_safe()
+    return {
+        "threads": task.threads or _threads(task.slots),
+        "track": track,
+        "warm": warm,
+        "imports": imports(lesson) if warm else [],
+    }
+
+
+def _threads(slots: dict[str, int]) -> int:
+    """The cores of this host, shared out over its slots."""
+    from distributed import get_worker
+
+    host = get_worker().address.rpartition("/")[2].rpartition(":")[0]
+    return max(1, cores() // slots.get(host, 1))
+
+
+def _job(task: Task, folder: Path) -> dict:
+    return {
+        "folder": str(folder),
+        "notebook": task.notebook,
+        "parameters": task.parameters,
+        "kernel": task.kernel,
+        "forked": task.kernel == "python3",
+    }
+
+
+def _keep_unfinished(folder: Path, name: str) -> None:
+    if (folder / UNFINISHED).is_file():
+        (folder / UNFINISHED).replace(folder / name)
+
+
+def _judge(folder: Path, how: str, status: int, task: Task) -> Ending:
+    """What became of an attempt, from how its process ended and what it left behind."""
+    if how == "timeout":
+        return Ending("failed", 0.0, error=f"It took longer than {task.seconds:g} s and was ended.")
+    if how == "lost" or status < 0 or not (folder / REPORT).is_file():
+        if status == CANNOT_WRITE:
+            return Ending("halt", 0.0, error=_last_line(folder))
+        return Ending("crashed", 0.0, error="Its process was killed; most often the memory was not enough.")
+    report = json.loads((folder / REPORT).read_text())
+    times = {"seconds_kernel": report["seconds_kernel"], "seconds_cells": report["seconds_cells"]}
+    if report["error"]:
+        return _failed(report, times)
+    try:
+        metrics = record.read(folder / record.FILE)["metrics"]
+    except UserError as error:
+        return Ending("failed", 0.0, error=f"Incomplete: {error}", notes=report["notes"], **times)
+    return Ending("done", 0.0, metrics=metrics, notes=report["notes"], **times)
+
+
+def _failed(report: dict, times: dict) -> Ending:
+    error = report["error"]
+    text = error["message"] if error["name"] in ("UserError", "") else f"{error['name']}: {error['message']}"
+    if re.search(DISK, text):
+        return Ending("halt", 0.0, error=text.strip())
+    status = "crashed" if error.get("crashed") else "failed"
+    return Ending(
+        status, 0.0, error["cell"], explained(text.strip()), trace=error["trace"], notes=report["notes"], **times
+    )
+
+
+def _last_line(folder: Path) -> str:
+    lines = (
+        (folder / "log.txt").read_text(errors="replace").strip().splitlines() if (folder / "log.txt").is_file() else []
+    )
+    return lines[-1] if lines else "The results cannot be written."
