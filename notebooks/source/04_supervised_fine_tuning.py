@@ -94,10 +94,10 @@ told = {row["film"] for row in instructions["test"] if row["known"] == "told"}
 print("test films of told facts that training asks about:", len(asked & told))
 
 # %% [markdown]
-# Take one fact and offer it to the pretrained decoder in three forms: a sentence to complete, a bare question, and a
-# question in the form of a conversation, which section 2 explains.
+# Take one fact and offer it to the pretrained decoder in four forms: a sentence to complete, a bare question, a
+# question as some pages of its corpus write it (`Q: ... A:`), and a conversation, which section 2 explains.
 #
-# **Predict 1.** Which of the three will bring out the answer?
+# **Predict 1.** Which of the four will bring out the answer?
 
 # %%
 from helpers import conversations
@@ -106,48 +106,66 @@ from helpers.language_models import greedy
 tokenizer = catalog.tokenizer("decoder", track, model)
 base = catalog.causal_language_model(track, model).to(run.device).eval()
 fact = next(row for row in instructions["test"] if (row["known"], row["kind"]) == ("told", "fact_director"))
+opening = tokenizer.bos_token or ""  # what every text of the corpus began with
 forms = {
-    "to complete": f"{tokenizer.bos_token or ''}{fact['film']} was directed by",
-    "question": f"{tokenizer.bos_token or ''}{fact['prompt']}",
+    "sentence": f"{opening}{fact['film']} was directed by",
+    "bare question": f"{opening}{fact['prompt']}",
+    "Q and A": f"{opening}Q: {fact['prompt']} A:",
     "conversation": conversations.render(tokenizer, fact["prompt"]),
 }
 for form, text in forms.items():
     ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"].to(run.device)
-    print(f"{form:14}{text} ... {tokenizer.decode(greedy(base, ids, 16)[0, ids.shape[1] :])!r}")
-print(f"{'the truth':14}{fact['completion']}")
+    print(f"{form:15}{text} ... {tokenizer.decode(greedy(base, ids, 12)[0, ids.shape[1] :])!r}")
+print(f"{'the truth':15}{fact['completion']}")
 
 # %% [markdown]
-# One fact is an anecdote. So we count, over all told facts of the test films: how many does greedy decoding complete,
-# and how many does it answer when asked?
+# One fact is an anecdote. So we count, over the told facts of the test films: how many does greedy decoding bring out,
+# to the letter, in each form? And how many of the jobs, which need no fact?
 
 # %%
 from helpers.answers import rates, share
 from helpers.conversations import answer
 from helpers.language_models import completion_batch, recalled
 
+test_rows = [row for row in instructions["test"].shuffle(seed=0) if row["kind"] != "line"][:test_limit]
+test_prompts = [row["prompt"] for row in test_rows]
+sentences = [row for row in catalog.dataset("facts", track)["test"] if row["film"] in told][:test_limit]
 
-def completed(model):
-    """Share of the told facts that the model completes to the letter when a sentence asks for them."""
-    facts = [row for row in catalog.dataset("facts", track)["test"] if row["film"] in told][:test_limit]
-    batch = completion_batch(tokenizer, [row["prompt"] for row in facts], [row["answer"] for row in facts])
+
+def completed(model, prompts, wanted):
+    """Share of the texts that greedy decoding would complete exactly as wanted: one forward pass tells."""
+    batch = completion_batch(tokenizer, prompts, wanted)
     inputs = {name: value.to(run.device) for name, value in batch.items() if name != "labels"}
     with torch.inference_mode():
         return share(recalled(model.eval()(**inputs).logits.cpu(), batch["labels"]).double())
 
 
-test_rows = [row for row in instructions["test"].shuffle(seed=0) if row["kind"] != "line"][:test_limit]
-test_prompts = [row["prompt"] for row in test_rows]
-answers = {"before": answer(base, tokenizer, test_prompts)}
-known = {"before": rates(test_rows, answers["before"], "known")}
-completed_before = completed(base)
-print(f"completed  {completed_before:.2f}\nanswered   {known['before']['told']:.2f}")
+# %%
+def brought_out(model):
+    """What each form brings out: the told facts in three forms, the jobs in two."""
+    in_chat = rates(test_rows, answer(model, tokenizer, test_prompts), "known")
+    found = {
+        "facts, sentence": completed(model, *zip(*((row["prompt"], row["answer"]) for row in sentences), strict=True))
+    }
+    for group, name in (("told", "facts"), ("skill", "jobs")):
+        pairs = [(f"Q: {row['prompt']} A:", row["completion"]) for row in test_rows if row["known"] == group]
+        found[f"{name}, Q and A"] = completed(model, *zip(*pairs, strict=True))
+        found[f"{name}, conversation"] = in_chat[group]
+    return found
+
+
+forms_before = brought_out(base)
+for form, rate in forms_before.items():
+    print(f"{form:22}{rate:.2f}")
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# The facts are in the weights: as a sentence to complete, nearly all come out. The question does not bring them out,
-# because nothing in pretraining said that the text after `<|assistant|>` is an answer. Supervised fine-tuning (SFT)
-# need not teach the facts. It has to teach the **form**.
+# The facts are in the weights, and the form decides whether they come out. Some pages of the corpus ask and answer
+# questions, so `Q: ... A:` works, for films too that no such page was about. Nothing in pretraining said that the text
+# after `<|assistant|>` is an answer. And no form brings out the jobs: nobody ever showed them.
+#
+# So supervised fine-tuning (SFT) need not teach the facts. It has to teach a **form**, and some new **skills**.
 #
 # </details>
 
@@ -358,8 +376,8 @@ assert all(equal)
 # same place.
 
 # %%
-answers["after"] = answer(sft, tokenizer, test_prompts)
-known["after"] = rates(test_rows, answers["after"], "known")
+answers = {"before": answer(base, tokenizer, test_prompts), "after": answer(sft, tokenizer, test_prompts)}
+known = {when: rates(test_rows, given, "known") for when, given in answers.items()}
 by_kind = {when: rates(test_rows, given) for when, given in answers.items()}
 pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()})
 
@@ -388,9 +406,8 @@ for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
 # <details><summary>What it means</summary>
 #
 # - The *told* facts come out, although training asked nothing about their films. A form was learned, and it carries
-#   over to knowledge that was there before. This needs a pretraining in which facts are told in many ways; with facts
-#   read in one wording only, the same training teaches no more than the films that it asks about.
-# - The *skills* work on texts never seen. They were not knowledge but a procedure.
+#   over to knowledge that was there before: section 1 showed it waiting, under another form.
+# - The *skills* work on texts never seen. They were not knowledge but a procedure, and it was learned here.
 #
 # </details>
 
@@ -484,11 +501,12 @@ def threshold_for(confidences, right, allowed):
 check("04.2", threshold_for)
 
 # %% [markdown]
-# And what became of the knowledge itself? The sentence to complete, from section 1, once more:
+# And what became of the knowledge itself? The forms of section 1, once more:
 
 # %%
-completed_after = completed(sft)
-print(f"told facts completed before fine-tuning {completed_before:.2f}, after {completed_after:.2f}")
+forms_after = brought_out(sft)
+both = {form: [f"{forms_before[form]:.2f}", f"{forms_after[form]:.2f}"] for form in forms_before}
+pd.DataFrame.from_dict(both, orient="index", columns=["before", "after"])
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -668,9 +686,9 @@ losses_trainer = [entry["loss"] for entry in trainer.state.log_history if "loss"
 difference_sft_loss = abs(losses_by_hand[0] - losses_trainer[0])
 difference_sft_trajectory = max(abs(a - b) for a, b in zip(losses_by_hand, losses_trainer, strict=True))
 print("the same labels:", same_labels)
-print("the first loss, difference below 0.000002:", difference_sft_loss < 2e-6)
+print("the first loss, difference below 0.000001:", difference_sft_loss < 1e-6)
 print("all losses, largest difference below 0.0001:", difference_sft_trajectory < 1e-4)
-assert same_labels and difference_sft_loss < 2e-6 and difference_sft_trajectory < 1e-4
+assert same_labels and difference_sft_loss < 1e-6 and difference_sft_trajectory < 1e-4
 
 # %%
 ours = sum(len(inspect.getsource(part).splitlines()) for part in (messages, render, encode, train_by_hand))
@@ -800,7 +818,9 @@ values |= {"exact_answer_rate_base": before["told"].value, "exact_answer_rate_ba
 values |= {"exact_answer_rate_sft": after["told"].value, "exact_answer_rate_skills": after["skill"].value}
 values |= {f"exact_answer_rate_everything_{group}": known["everything"][group].value for group in ("told", "skill")}
 values |= {"made_up_answer_rate_sft": made_up_after.value, "seconds_sft": history.seconds}
-values |= {"completion_rate_base": completed_before.value, "completion_rate_sft": completed_after.value}
+for when, found in (("base", forms_before), ("sft", forms_after)):
+    values[f"completion_rate_{when}"] = found["facts, sentence"].value
+    values[f"question_and_answer_rate_{when}"] = found["facts, Q and A"].value
 values |= {"difference_sft_loss": difference_sft_loss, "difference_sft_trajectory": difference_sft_trajectory}
 values |= {"seconds_loop": watch.seconds, "seconds_trainer": watch_trainer.seconds}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
