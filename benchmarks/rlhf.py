@@ -14,6 +14,7 @@ import click
 import torch
 
 from helpers import catalog
+from helpers.conversations import answer
 from helpers.ppo import PolicyWithValue, Recipe, train_ppo
 from helpers.preferences import preference_rows
 from helpers.record import write_json
@@ -22,9 +23,9 @@ from helpers.rewards import Scorer, new_reward_model, preferred, train_reward_mo
 from helpers.rlhf import grade, group_settings, group_trainer
 from helpers.runtime import UserError, seed_everything, start
 
-KL_WEIGHT, RATE = 0.4, 5e-4  # the lesson's
-KL_WEIGHTS = (0.0, 0.1, 0.4, 1.6)
-PAIRS, UPDATES, WISHES = 4000, 24, 300
+KL_WEIGHT, RATE = 0.1, 1e-3  # the lesson's
+KL_WEIGHTS = (0.0, 0.03, 0.1, 0.3)
+PAIRS, UPDATES, WISHES = 4000, 24, 250
 
 
 class Course:
@@ -47,10 +48,13 @@ class Course:
         """Train the reward model; its held-out accuracy becomes a figure."""
         seed_everything(self.seed)
         model, pad_id = new_reward_model(self.source, self.tokenizer), self.tokenizer.pad_token_id
-        train_reward_model(model, preference_rows(self.tokenizer, rows), pad_id, epochs=2, seed=self.seed)
+        train_reward_model(model, preference_rows(self.tokenizer, rows), pad_id, epochs=1, seed=self.seed)
         held_out = preferred(model, preference_rows(self.tokenizer, self.rows["test"]), pad_id)
         self.values["reward_accuracy_held_out"] = held_out.mean().item()
-        return Scorer(model.requires_grad_(False), self.tokenizer)
+        score = Scorer(model.requires_grad_(False), self.tokenizer)
+        some = self.prompts[:256]
+        score.set_scale(some, answer(self.sft, self.tokenizer, some, temperature=1.0, seed=self.seed))
+        return score
 
     def graded(self, name: str, model, score: Scorer) -> None:
         """Put a policy's figures among the values."""

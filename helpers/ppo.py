@@ -23,15 +23,14 @@ Score = Callable[[Sequence[str], Sequence[str]], Tensor]  # prompts, answers -> 
 class Recipe:
     """What one run of PPO is told; the reward and the prompts come apart from it."""
 
-    updates: int = 40
-    batch_size: int = 64
+    updates: int = 24
+    batch_size: int = 32
     passes: int = 2  # over the same answers; from the second on the clip matters
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     kl_weight: float = 0.1
     clip: float = 0.2
     gamma: float = 1.0  # an answer is short: its last word counts as much as its first
     trace: float = 0.95  # lambda of the advantages
-    value_weight: float = 0.1
     max_new_tokens: int = 24
 
 
@@ -76,7 +75,8 @@ class PolicyWithValue(nn.Module):
             input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, logits_to_keep=new + 1
         )
         # The position before a token predicts it, and its value is the guess before the token is known.
-        values = self.value_head(outputs.hidden_states[-1][:, -new - 1 : -1]).squeeze(-1)
+        hidden = outputs.hidden_states[-1][:, -new - 1 : -1].detach()  # it reads the policy and does not bend it
+        values = self.value_head(hidden).squeeze(-1)
         return log_probs_of(outputs.logits[:, :-1], input_ids[:, -new:]), values
 
 
@@ -138,7 +138,7 @@ def ppo_update(policy: PolicyWithValue, optimizer, rollout: Rollout, scores: Ten
     for _ in range(recipe.passes):
         log_probs, values = policy(rollout.input_ids, rollout.attention_mask, mask.shape[1])
         loss = clipped_surrogate(log_probs, rollout.log_probs, advantages, mask, recipe.clip)
-        loss = loss + recipe.value_weight * masked_mean((values - returns) ** 2, mask)
+        loss = loss + masked_mean((values - returns) ** 2, mask)
         loss.backward()
         nn.utils.clip_grad_norm_(policy.parameters(), max_norm=1.0)
         optimizer.step()
@@ -169,7 +169,8 @@ def train_ppo(
 ) -> Trace:
     """Train the policy in place; torch's seed decides the draws. Raises UserError when a score is not finite."""
     policy.eval()  # no dropout: the ratio of the first pass has to be one
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=recipe.learning_rate, weight_decay=0.0)
+    heads = [{"params": policy.model.parameters()}, {"params": policy.value_head.parameters(), "lr": 1e-2}]
+    optimizer = torch.optim.AdamW(heads, lr=recipe.learning_rate, weight_decay=0.0)
     trace = Trace()
     for update in tqdm(range(recipe.updates), desc="PPO", leave=False):
         drawn = torch.randint(len(prompts), (recipe.batch_size,)).tolist()

@@ -75,12 +75,21 @@ def preferred(model: nn.Module, pairs: Sequence[Pair], pad_id: int) -> Tensor:
 
 
 class Scorer:
-    """Scores answers with a reward model, as PPO and TRL's trainers ask for it."""
+    """Scores answers with a reward model, as PPO and TRL's trainers ask for it.
+
+    Its zero and unit are arbitrary; `set_scale` makes them the mean and the spread of some answers.
+    """
 
     __name__ = "reward_model"  # TRL logs a reward function under its name
 
     def __init__(self, model: nn.Module, tokenizer):
         self.model, self.tokenizer = model.eval(), tokenizer
+        self.zero, self.unit = 0.0, 1.0
+
+    def set_scale(self, prompts: Sequence[str], answers: Sequence[str]) -> None:
+        """From now on these answers score 0 on average, with a standard deviation of 1."""
+        scores = self(prompts, answers) * self.unit + self.zero
+        self.zero, self.unit = scores.mean().item(), scores.std().item()
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], answers: Sequence[str]) -> Tensor:
@@ -90,4 +99,5 @@ class Scorer:
             texts, add_special_tokens=False, padding=True, padding_side="right", return_tensors="pt"
         ).to(self.model.device)
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        return self.model(**inputs).logits.squeeze(-1)  # (batch, 1) -> (batch,)
+        scores = self.model(**inputs).logits.squeeze(-1)  # (batch, 1) -> (batch,)
+        return (scores - self.zero) / self.unit
