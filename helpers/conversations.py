@@ -55,17 +55,13 @@ def check_conversation(tokenizer, prompt: str, completion: str, max_length: int 
     if not isinstance(completion, str) or not completion.strip():
         raise UserError(f'completion: empty for the prompt "{prompt[:40]}"; write an answer or leave the row out.')
     end_of_turn(tokenizer)
-    counts = [
-        len(tokenizer(text, add_special_tokens=False)["input_ids"])
-        for text in (render(tokenizer, prompt), render(tokenizer, prompt, completion))
-    ]
-    for field, count, room in (("prompt", counts[0], max_length - 2), ("completion", counts[1], max_length)):
-        if count > room:
-            what = "prompt alone" if field == "prompt" else "prompt and completion"
-            raise UserError(
-                f'{field}: {what} of "{prompt[:40]}..." take {count} tokens, but the context holds {max_length}; '
-                "shorten the text, leave the row out, or raise max_length if the model can read more."
-            )
+    texts = render(tokenizer, prompt), render(tokenizer, prompt, completion)
+    alone, together = (len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
+    mend = f"but the context holds {max_length}; shorten it, leave the row out, or raise max_length if the model can."
+    if alone > max_length - 2:  # an answer takes a token and an end at least
+        raise UserError(f'prompt: "{prompt[:40]}..." takes {alone} tokens, {mend}')
+    if together > max_length:
+        raise UserError(f'completion: with its prompt "{prompt[:40]}..." it takes {together} tokens, {mend}')
 
 
 def end_of_turn(tokenizer) -> int:

@@ -129,9 +129,9 @@ def test_an_empty_completion_is_refused(tokenizer, empty):
 
 
 def test_what_does_not_fit_the_context_is_refused(tokenizer, decoder):
-    with pytest.raises(UserError, match=r"^prompt: .* 53 tokens, but the context holds 40; shorten"):
+    with pytest.raises(UserError, match=r"^prompt: .* takes 53 tokens, but the context holds 40; shorten"):
         encode(tokenizer, "who " * 50, "Ann", max_length=40)
-    with pytest.raises(UserError, match=r"^completion: prompt and completion .* 55 tokens"):
+    with pytest.raises(UserError, match=r"^completion: with its prompt .* takes 55 tokens"):
         encode(tokenizer, "who", "Ann " * 50, max_length=40)
     with pytest.raises(UserError, match=r"^prompt: .*more than the model's context of 40. Shorten it"):
         answer(decoder, tokenizer, ["who " * 50], max_new_tokens=4)

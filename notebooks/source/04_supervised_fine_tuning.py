@@ -42,13 +42,13 @@ from helpers.supervised import RECIPE
 from helpers.training import Stopwatch
 
 # %% tags=["parameters"]
-track = "pocket"  # "pocket": small models and data that are on this disk; "hub": your own dataset and template needed
+track = "pocket"  # models and data that are on this disk; "hub" has no questions whose answers are all known
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains twice as long
 seed = 0  # draws the order of the training rows
 model = ""  # a folder with a decoder of your own that has a chat template; "" takes the track's
 data = ""  # a file of your own with the columns `prompt` and `completion`, learned from as well; "" takes none
 epochs = 2  # passes over the training rows
-learning_rate = 4e-4  # ten times more unlearns what pretraining taught, ten times less learns no skill
+learning_rate = 4e-4  # much higher unlearns what pretraining taught, much lower learns no skill
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
@@ -141,20 +141,22 @@ def completed(model, prompts, wanted):
 
 
 # %%
-def brought_out(model):
-    """What each form brings out: the told facts in three forms, the jobs in two."""
-    in_chat = rates(test_rows, answer(model, tokenizer, test_prompts), "known")
-    found = {
-        "facts, sentence": completed(model, *zip(*((row["prompt"], row["answer"]) for row in sentences), strict=True))
-    }
+def brought_out(model, given):
+    """What each form brings out; given: the model's answers in conversation."""
+    in_chat = rates(test_rows, given, "known")
+    prompts, wanted = [row["prompt"] for row in sentences], [row["answer"] for row in sentences]
+    found = {"facts, sentence": completed(model, prompts, wanted)}
     for group, name in (("told", "facts"), ("skill", "jobs")):
-        pairs = [(f"Q: {row['prompt']} A:", row["completion"]) for row in test_rows if row["known"] == group]
-        found[f"{name}, Q and A"] = completed(model, *zip(*pairs, strict=True))
+        rows = [row for row in test_rows if row["known"] == group]
+        prompts = [f"Q: {row['prompt']} A:" for row in rows]
+        wanted = [row["completion"].rstrip(".") for row in rows]  # the corpus ends an A without a full stop
+        found[f"{name}, Q and A"] = completed(model, prompts, wanted)
         found[f"{name}, conversation"] = in_chat[group]
     return found
 
 
-forms_before = brought_out(base)
+answers = {"before": answer(base, tokenizer, test_prompts)}
+forms_before = brought_out(base, answers["before"])
 for form, rate in forms_before.items():
     print(f"{form:22}{rate:.2f}")
 
@@ -210,19 +212,18 @@ def encode(tokenizer, prompt, completion, answer_only=True):
 
 
 row = encode(tokenizer, fact["prompt"], fact["completion"])
-tokens = tokenizer.convert_ids_to_tokens(row["input_ids"])
-pd.DataFrame({"input_ids": row["input_ids"], "labels": row["labels"]}, index=tokens).T
+pd.DataFrame(row, index=tokenizer.convert_ids_to_tokens(row["input_ids"]))
 
 # %% [markdown]
-# In the tokens, `Ġ` stands for a space: to this tokenizer `Anna` and ` Anna` are different tokens, with nothing in
-# common. The model has read names after a space nearly always.
+# In the tokens, `Ġ` stands for a space. A name after a space and the same name without it are two tokens, with nothing
+# in common, and the model has read names after a space nearly always.
 
 # %% tags=["nbval-check-output"]
 for text in ("<|assistant|> Anna", "<|assistant|>Anna"):
     print(f"{text:22}", tokenizer.tokenize(text, add_special_tokens=False))
 
 # %% [markdown]
-# So the space after `<|assistant|>` in this template is no ornament. Section 5 shows what a template without it costs.
+# So the space after `<|assistant|>` in this template is no ornament. Section 6 shows what a template without it costs.
 #
 # ### The loss
 #
@@ -235,11 +236,12 @@ from functools import partial
 
 train_data = instructions["train"].select(range(min(train_limit, len(instructions["train"]))))
 first = [encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(16))]
-collate = partial(conversations.collate, pad_id=tokenizer.pad_token_id)  # rows -> tensors, padded on the right
+collate = partial(conversations.collate, pad_id=tokenizer.pad_token_id)  # pads on the right
 batch = {name: value.to(run.device) for name, value in collate(first).items()}
 with torch.inference_mode():
     outputs = base(**batch)
-    predicted, wanted = outputs.logits[:, :-1], batch["labels"][:, 1:]  # (batch, seq - 1, vocab), (batch, seq - 1)
+    predicted = outputs.logits[:, :-1]  # (batch, seq - 1, vocab)
+    wanted = batch["labels"][:, 1:]  # (batch, seq - 1)
     learned = wanted != -100
     log_probabilities = predicted[learned].log_softmax(dim=-1)  # (answer tokens, vocab)
     by_hand = -log_probabilities.gather(-1, wanted[learned].unsqueeze(-1)).mean()
@@ -285,7 +287,7 @@ check("04.1", assistant_labels)
 from copy import deepcopy
 
 endless = deepcopy(tokenizer)
-endless.chat_template = "{% for message in messages %}<|{{ message['role'] }}|> {{ message['content'] }}{% endfor %}"
+endless.chat_template = tokenizer.chat_template.replace("<|end|>", "")
 for tokenizer_used, prompt, completion in (
     (tokenizer, "Who made it?", "  "),
     (tokenizer, "Who made it? " * 100, "Ann Lee."),
@@ -362,7 +364,8 @@ print(f"last tenth of the steps:  loss {history.mean_loss(tenth):.2f}")
 
 # %% tags=["nbval-check-output"]
 end = conversations.end_of_turn(tokenizer)
-settings = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end, "pad_token_id": tokenizer.pad_token_id}
+settings = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end}
+settings["pad_token_id"] = tokenizer.pad_token_id
 equal = []
 for prompt in test_prompts[:20]:
     ids = tokenizer(render(tokenizer, prompt), return_tensors="pt", add_special_tokens=False)["input_ids"]
@@ -376,7 +379,7 @@ assert all(equal)
 # same place.
 
 # %%
-answers = {"before": answer(base, tokenizer, test_prompts), "after": answer(sft, tokenizer, test_prompts)}
+answers["after"] = answer(sft, tokenizer, test_prompts)
 known = {when: rates(test_rows, given, "known") for when, given in answers.items()}
 by_kind = {when: rates(test_rows, given) for when, given in answers.items()}
 pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()})
@@ -390,12 +393,15 @@ from helpers.plots import ladder
 
 answerable = [place for place, row in enumerate(test_rows) if row["known"] in ("told", "skill")]
 answerable_rows = [test_rows[place] for place in answerable]
-series = {when: rates(answerable_rows, [given[place] for place in answerable]) for when, given in answers.items()}
-series = {f"{when} fine-tuning": dict(sorted(found.items())) for when, found in series.items()}
+series = {}
+for when, given in answers.items():
+    found = rates(answerable_rows, [given[place] for place in answerable])
+    series[f"{when} fine-tuning"] = dict(sorted(found.items()))
 sizes = pd.Series([row["kind"] for row in answerable_rows]).value_counts().to_dict()
 figure = ladder.by_slice(series, sizes)
-figure.axes[0].set_xlabel("answered to the letter, with 95 % interval")
-plots.show(figure, alt=ladder.by_slice_in_words(series).replace("Accuracy", "Share answered to the letter"))
+figure.axes[0].set(xlabel="answered to the letter, with 95 % interval", xlim=(-0.05, 1.03))
+said = ladder.by_slice_in_words(series).replace("Accuracy", "Share answered to the letter")
+plots.show(figure, alt=said)
 
 # %%
 for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
@@ -459,7 +465,8 @@ plots.show(figure, alt=words)
 # %%
 from ipywidgets import HTML, FloatSlider, VBox
 
-slider = FloatSlider(value=0.5, min=0.0, max=1.0, step=0.02, description="threshold", continuous_update=False)
+slider = FloatSlider(value=0.5, min=0, max=1, step=0.02, description="threshold")
+slider.continuous_update = False  # one figure when the mouse lets go, not one for each point on the way
 page = HTML()
 
 
@@ -504,7 +511,7 @@ check("04.2", threshold_for)
 # And what became of the knowledge itself? The forms of section 1, once more:
 
 # %%
-forms_after = brought_out(sft)
+forms_after = brought_out(sft, answers["after"])
 both = {form: [f"{forms_before[form]:.2f}", f"{forms_after[form]:.2f}"] for form in forms_before}
 pd.DataFrame.from_dict(both, orient="index", columns=["before", "after"])
 
@@ -548,14 +555,12 @@ for group in ("told", "skill"):
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Prompts are much longer than answers here, so with all labels most of the gradient teaches the model to *ask*. What
-# that costs or brings depends on the task: with short answers and long prompts the mask usually helps, with long
-# answers it matters little. The losses of the two runs cannot be compared: they are means over other tokens. Only the
-# answers can.
+# Prompts are much longer than answers here, so with all labels most of the gradient teaches the model to *ask*. The
+# table of seeds below shows who pays. The losses of the two runs cannot be compared: they are means over other tokens.
+# Only the answers can.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### The same over several seeds
 #
 # The reference table is *not* from this run: a command in this repository fine-tuned once per seed and way. *Without
