@@ -15,25 +15,26 @@ from helpers.microworld.judge import judge_answer
 from helpers.preferences import Pair, dpo_loss, preference_batches, sequence_log_probs
 from helpers.training import History, PeakMemory, to_device, train, warmup_linear
 
-PAIRS = 1200
+PAIRS = 2000
 BATCH_SIZE = 16
 LEARNING_RATE = 2e-4
-BETA = 0.1
-BETAS = (0.03, 0.1, 0.3, 1.0)
-PPO_UPDATES = 30
+BETA = 1.0
+BETAS = (0.1, 0.3, 1.0, 3.0)
+ANCHOR = 1.0
 NEW_TOKENS = 24  # the longest line of the grammar takes a few less
 
 
 class DPO(nn.Module):
     """A policy that takes pairs and returns their loss, so that the ordinary loop can train it.
 
-    reference: (pairs, 2) log-probabilities from `preferences.reference_log_probs`. `trace` keeps, for each training
-    step, the means of loss, rewards and log-probabilities, under the names that TRL logs.
+    reference: (pairs, 2) log-probabilities from `preferences.reference_log_probs`. anchor: the weight of the chosen
+    answers' own loss per token, which keeps them probable (Pang et al. 2024; in TRL loss_type=["sigmoid", "sft"]).
+    `trace` keeps, for each step, the means of the DPO loss, rewards and log-probabilities, named as TRL logs them.
     """
 
-    def __init__(self, policy: nn.Module, reference: Tensor, beta: float) -> None:
+    def __init__(self, policy: nn.Module, reference: Tensor, beta: float, anchor: float = 0.0) -> None:
         super().__init__()
-        self.policy, self.beta = policy, beta
+        self.policy, self.beta, self.anchor = policy, beta, anchor
         self.register_buffer("reference", reference)
         self.trace: list[dict[str, float]] = []
 
@@ -46,7 +47,8 @@ class DPO(nn.Module):
         step = {name: value.mean().item() for name, value in zip(names, values, strict=True)}
         step["rewards/accuracies"] = (rewards[0] > rewards[1]).double().mean().item()
         self.trace.append(step)
-        return SimpleNamespace(loss=losses.mean())
+        tokens = (batch["labels"][: len(chosen)] != IGNORED).sum()
+        return SimpleNamespace(loss=losses.mean() - self.anchor * chosen.sum() / tokens)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def train_dpo(
     pad_id: int,
     *,
     beta: float = BETA,
+    anchor: float = ANCHOR,
     learning_rate: float = LEARNING_RATE,
     epochs: int = 1,
     seed: int = 0,
@@ -77,7 +80,7 @@ def train_dpo(
     batches = preference_batches(pairs, pad_id, BATCH_SIZE, seed=seed)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=learning_rate, weight_decay=0.0)
     scheduler = warmup_linear(optimizer, steps=epochs * len(batches))
-    learner = DPO(policy, reference, beta).to(next(policy.parameters()).device)
+    learner = DPO(policy, reference, beta, anchor).to(next(policy.parameters()).device)
     with PeakMemory() as memory:
         history: History = train(learner, batches, optimizer, scheduler, epochs=epochs, progress=f"DPO, beta {beta:g}")
     return Trained(learner.trace, history.seconds, memory.added)

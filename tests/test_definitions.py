@@ -18,7 +18,8 @@ CELL = re.compile(r"^# %%(.*)$", re.MULTILINE)
 MUST_MATCH = {
     "01_pretrained_transformers": {
         "greedy", "mask_tokens", "masked_loss", "next_token_loss", "perplexity", "recalled", "shift_labels"
-    }
+    },
+    "06_direct_preference_optimization": {"dpo_loss", "sequence_log_probs"},
 }  # fmt: skip
 
 # Modules that teach nothing: a lesson's function of the same name is a coincidence.

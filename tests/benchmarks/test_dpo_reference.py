@@ -25,7 +25,6 @@ def benchmark(monkeypatch):
     cut = lambda role, *given: {split: rows.select(range(64)) for split, rows in whole(role, *given).items()}  # noqa: E731
     monkeypatch.setattr(module.catalog, "dataset", cut)
     monkeypatch.setattr(module.dpo, "BETAS", (0.1, 1.0))
-    monkeypatch.setattr(module.dpo, "BETA", 0.1)
     return module
 
 
@@ -41,9 +40,9 @@ def test_what_it_writes_is_what_the_lesson_reads(benchmark, tmp_path):
     for name in ("sft", "dpo", "rlhf"):
         for way in ("good", "form"):
             assert 0 <= found.interval(f"{way}_rate_{name}").value <= 1
-    for name in ("dpo", "rlhf", "dpo_beta_1"):
+    for name in ("dpo", "dpo_plain", "rlhf", "dpo_beta_0_1"):
         assert 0 <= found.interval(f"win_rate_{name}").value <= 1 and found.interval(f"kl_{name}").value >= 0
-    assert found.metrics["win_rate_dpo"] == found.metrics["win_rate_dpo_beta_0_1"]
+    assert found.metrics["win_rate_dpo"] == found.metrics["win_rate_dpo_beta_1"]
 
 
 @pytest.mark.slow
