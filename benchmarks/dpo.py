@@ -69,12 +69,13 @@ class Bench:
         return values, judged
 
 
-def measure_seed(bench: Bench, seed: int, count: int, updates: int) -> dict[str, float]:
+def measure_seed(bench: Bench, seed: int, count: int, updates: int, betas: Sequence[float]) -> dict[str, float]:
     """All metrics of one seed."""
     prompts, pairs, reference, seconds = bench.pairs(count, seed)
     values, sft = bench.measure(bench.sft, "sft", seed, None)
-    settings = {metric_of(beta): (beta, dpo.ANCHOR) for beta in dpo.BETAS}
+    settings = {metric_of(beta): (beta, dpo.ANCHOR) for beta in betas}
     settings["dpo_plain"] = (dpo.BETAS[0], 0.0)
+    settings["chosen_only"] = (1e-6, dpo.ANCHOR)  # so small a beta leaves the anchor alone: SFT on the chosen answers
     for name, (beta, anchor) in settings.items():
         policy = copy.deepcopy(bench.sft)
         seed_everything(seed)
@@ -110,14 +111,15 @@ def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: dpo.Judge
 @click.option("--pairs", default=dpo.PAIRS, type=click.IntRange(32), show_default=True)
 @click.option("--wishes", default=400, type=click.IntRange(2), show_default=True)
 @click.option("--updates", default=24, type=click.IntRange(1), show_default=True)
+@click.option("--sweep/--no-sweep", default=True, show_default=True, help="All of the lesson's betas, or its own.")
 @click.option("--judged", default="test", type=click.Choice(["validation", "test"]), show_default=True)
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for dpo.json.")
-def main(seeds: int, pairs: int, wishes: int, updates: int, judged: str, into: Path) -> None:
+def main(seeds: int, pairs: int, wishes: int, updates: int, sweep: bool, judged: str, into: Path) -> None:
     """Train and judge once per seed and write data/reference/dpo.json."""
     try:
         start(track="pocket", budget="standard", seed=0)
-        bench = Bench(judged, wishes)
-        measured = [measure_seed(bench, seed, pairs, updates) for seed in range(seeds)]
+        bench, betas = Bench(judged, wishes), dpo.BETAS if sweep else (dpo.BETA,)
+        measured = [measure_seed(bench, seed, pairs, updates, betas) for seed in range(seeds)]
         if judged == "validation":
             return
         result = {

@@ -658,6 +658,7 @@ in_memory = {
     "sft": ("SFT", ""),
     "dpo": ("DPO", "policy (the reference ran before)"),
     "dpo_plain": ("DPO, no anchor, beta 0.1", "the same"),
+    "chosen_only": ("the anchor alone", "policy"),
     "rlhf": ("RLHF", "policy, value head, reference, reward model"),
 }
 rows = {}
@@ -675,7 +676,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 across = {}
 for value in dpo.BETAS:
     name = f"dpo_beta_{value:g}".replace(".", "_")
-    across[f"beta {value:g}"] = (reference.interval(f"kl_{name}").value, reference.interval(f"win_rate_{name}"))
+    if f"kl_{name}" in reference.metrics:
+        across[f"beta {value:g}"] = (reference.interval(f"kl_{name}").value, reference.interval(f"win_rate_{name}"))
 across_rlhf = {"RLHF": (reference.interval("kl_rlhf").value, reference.interval("win_rate_rlhf"))}
 plots.show(figures.frontier(across, across_rlhf), alt=figures.frontier_in_words(across | across_rlhf))
 
@@ -684,6 +686,8 @@ plots.show(figures.frontier(across, across_rlhf), alt=figures.frontier_in_words(
 #
 # - *Pieces.* PPO draws answers while it trains, and holds a policy, a value head, the reference and the reward model.
 #   DPO never draws an answer: it reads the pairs, and that is all.
+# - *The anchor alone* is lesson 04's loss on the chosen answers, and never looks at a rejected one. What DPO has more
+#   than this row is what the comparisons are worth.
 # - *What each can see.* DPO learns only about answers that somebody wrote down and compared. PPO tries its own, and the
 #   reward model tells it about each; where the reward model is wrong, PPO finds that out first (lesson 05).
 # - *Dials.* Beta is the whole of DPO. PPO has the KL weight, the clip, the value head, the number of updates, and more
