@@ -19,16 +19,16 @@ from helpers.training import History, predict, to_device, train, warmup_linear
 Collate = Callable[[list[Row]], Batch]
 SIZES = (25, 50, 100, 200, 400)  # labels of the lesson's curve; the reference goes on to more
 BATCH_SIZE = 16
-STEPS_FOR_FEW = 32  # a handful of labels is read again and again until it has had this many steps
-FILMS = 20  # liked, and as many disliked, in the test of leakage
-FILM_PASSES = 6
+STEPS_FOR_FEW = 75  # a handful of labels is read again and again until it has had this many steps
+FILMS = 10  # liked, and as many disliked, in the test of leakage
+FILM_PASSES = 12  # long enough to learn the rows by heart, names and all
 OPENING_WORDS = 25
 CAPITALISED = re.compile(r"\b[A-Z][\w'-]*")
 RATE = 1e-3  # the best of lesson 02's grid for training every parameter
 
 
 def passes_for(labels: int, least: int = 3) -> int:
-    """How often `labels` rows are read: at least `least` times, and for at least 32 steps."""
+    """How often `labels` rows are read: at least `least` times, and for at least 75 steps."""
     return max(least, math.ceil(STEPS_FOR_FEW / math.ceil(labels / BATCH_SIZE)))
 
 
