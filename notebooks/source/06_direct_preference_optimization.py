@@ -389,13 +389,14 @@ def dpo_by_hand(policy, batches, reference, optimizer, scheduler, beta):
 
 
 # %% [markdown]
-# A few steps by hand, then the same steps with TRL's `DPOTrainer`: same start, same pairs in the same order.
+# A few steps by hand, then the same steps with TRL's `DPOTrainer`: same start, same pairs in the same order. Beta is 0.1
+# in both: rounding of the log-probabilities, near a hundred-thousandth, enters the loss times beta.
 
 # %%
 from helpers.preferences import reference_log_probs, win_rate
 from helpers.training import to_device
 
-steps = run.by_budget(quick=2, standard=8)
+steps = run.by_budget(quick=2, standard=4)
 few = train_pairs[: 8 * steps]
 few_reference = reference_log_probs(sft, few, tokenizer.pad_token_id).to(run.device)
 batches = []
@@ -403,9 +404,9 @@ for first in range(0, len(few), 8):
     rows = torch.arange(first, min(first + 8, len(few)))
     batches.append(to_device(collate([few[row] for row in rows], tokenizer.pad_token_id) | {"rows": rows}, sft))
 policy = copy.deepcopy(sft)
-optimizer = torch.optim.AdamW(policy.parameters(), lr=5e-4, weight_decay=0.0)
+optimizer = torch.optim.AdamW(policy.parameters(), lr=2e-4, weight_decay=0.0)
 constant = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-losses_by_hand = dpo_by_hand(policy, batches, few_reference, optimizer, constant, beta)
+losses_by_hand = dpo_by_hand(policy, batches, few_reference, optimizer, constant, beta=0.1)
 print([round(loss, 3) for loss in losses_by_hand])
 
 # %% [markdown]
@@ -428,8 +429,8 @@ same_rows = sample_rows(preferences["train"], pair_count, seed, name="pairs").se
 scratch_folder = tempfile.TemporaryDirectory()
 config = DPOConfig(
     output_dir=scratch_folder.name, seed=seed, use_cpu=run.device == "cpu", bf16=False,
-    beta=beta, num_train_epochs=1, per_device_train_batch_size=8,
-    learning_rate=5e-4, lr_scheduler_type="constant", optim="adamw_torch",
+    beta=0.1, num_train_epochs=1, per_device_train_batch_size=8,
+    learning_rate=2e-4, lr_scheduler_type="constant", optim="adamw_torch",
     train_sampling_strategy="sequential", activation_checkpointing=False,
     save_strategy="no", report_to="none", logging_steps=1, disable_tqdm=True,
 )  # fmt: skip
