@@ -239,7 +239,6 @@ for _ in range(epochs):
         with torch.inference_mode():
             losses.append(head(*features[split]).loss.item())
 
-# %%
 names = ["head alone", "rate far too low", "everything"]
 curves = {name: curves[name] for name in names}
 best_epoch = {name: np.argmin(parts["validation"]).item() + 1 for name, parts in curves.items()}
@@ -563,7 +562,8 @@ if budget != "quick":
 #
 # A test score is a forecast: how good will the model be on reviews that nobody has seen? It is wrong as soon as
 # something of the test rows was there in training. Three ways for that to happen, from the subtle to the crude.
-#
+
+# %% [markdown]
 # ### The same films on both sides
 #
 # Some films are liked, some are not. A model that recognises the film can guess the verdict without reading it. On new
@@ -582,10 +582,10 @@ for row in site.select(range(3)):
     print(f"   {row['film']}: {row['text']} ...")
 
 # %% [markdown]
-# We deal the films out to two sides, and train one model on half of each side's reviews. The other halves are the test
-# rows, and **both** models answer all of them. A model asked about its own side's films is tested as after a **random
-# split**: it has seen other reviews of the same films. Asked about the other side's, it is tested as after a **split by
-# film**. Same models, same test rows; all that differs is whether the film was seen.
+# We deal the films out to two sides and train a model on half of each side's reviews. The other halves are for testing,
+# and **both** models answer all of them. About its own side's films a model is asked as after a **random split**: it
+# has read other reviews of them. About the other side's it is asked as after a **split by film**. All that differs is
+# whether the film was seen.
 
 
 # %% tags=["nbval-check-output"]
@@ -720,9 +720,8 @@ for kind, chosen in (("agree with the reputation", agrees), ("speak against it",
 # %% [markdown]
 # ### The same rows on both sides
 #
-# Data from the web hold copies, some a little changed. A random split puts copies on both sides. Our overfitted model
-# of section 2 knows its training rows by heart, also those with a wrong label. We hide copies of them among new test
-# rows: half of them exact, half with other capitals and spaces.
+# Data from the web hold copies, and a random split puts them on both sides. Our overfitted model of section 2 knows its
+# training rows by heart. We hide copies of them among new test rows: half exact, half with other capitals and spaces.
 #
 # **Predict 6.** What will the test score be with the copies, and without them?
 
@@ -767,9 +766,9 @@ assert sum(leaked[: len(fresh)]) == 0 and all(leaked[len(fresh) :])
 #
 # ### Choosing on the test rows
 #
-# Nobody trains on the test rows. But many try thirty variants and report the best one's test score. To see what that
-# does, we make forty small variants (heads on cached features, each fitted to a different handful of reviews), let
-# them compete on a few test rows, and then ask the winner about the rows that took no part.
+# Nobody trains on the test rows, but many try thirty variants and report the best score. We make forty variants (heads
+# on cached features, each fitted to other reviews), let them compete on a few test rows, and ask the winner about rows
+# that took no part.
 
 # %%
 from sklearn.linear_model import LogisticRegression
