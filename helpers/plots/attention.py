@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from helpers.plots.style import INK
+
+if TYPE_CHECKING:  # whoever draws other figures need not wait for torch
+    from torch import Tensor
 
 
 def attention_map(weights: Tensor, tokens: Sequence[str], title: str = "") -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,8 +107,13 @@ class Campaign:
 
     def _take(self, future) -> None:
         """Look at a task's end; what a run achieved is read from the ledger, not from here."""
-        if future.status != "finished":
-            return
+        if future.status in ("cancelled", "lost"):  # nobody here cancels
+            raise UserError("The scheduler is gone.")
+        if future.status == "error":
+            error = future.exception()
+            if type(error).__name__ != "KilledWorker":
+                raise UserError(f"A worker cannot run this: {type(error).__name__}: {error}")
+            return  # the ledger has an attempt without outcome, as many times as a worker died of it
         result = future.result()
         if result["status"] == "halt":
             raise UserError(result["error"])
@@ -123,10 +129,12 @@ class Health:
     def check(self) -> None:
         """Raise a `UserError` when the scheduler, or every worker, has been gone for a while."""
         now = time.monotonic()
-        if self.client.status == "running":
-            self.connected = now
-            if self.patient or self.client.scheduler_info(n_workers=1)["workers"]:
-                self.staffed = now
+        # While the connection breaks, asking raises: then it counts as not connected.
+        with suppress(OSError, TimeoutError, CancelledError):
+            staffed = self.patient or self.client.scheduler_info(n_workers=1)["workers"]
+            if self.client.status == "running":
+                self.connected = now
+                self.staffed = now if staffed else self.staffed
         if self.client.status == "closed" or now - self.connected > LOST_AFTER:
             raise UserError("The scheduler is gone.")
         if now - self.staffed > WORKERLESS_AFTER:

@@ -22,8 +22,11 @@ def quiet() -> None:
     import dask
 
     dask.config.set({"distributed.comm.timeouts.connect": "10s", "distributed.admin.tick.limit": "60s"})
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    import distributed  # noqa: F401 - only after its import do all of its loggers exist, each with a level of its own
+
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager
@@ -94,8 +97,12 @@ def slurm_cluster(file: Path):
         raise UserError("Slurm needs one more package: pip install 'fine-tuning-workbook[slurm]'.") from None
     settings = {**SLURM_DEFAULTS, **slurm_settings(file)}
     options = {"dashboard_address": f"{LOOPBACK}:0", **settings.pop("scheduler_options", {})}
+    # One run per worker; its process, not Dask's worker, is what takes the memory and all the cores of the job.
+    extra = [*settings.pop("worker_extra_args", []), "--nthreads", "1", "--memory-limit", "0", "--no-dashboard"]
     try:
-        return SLURMCluster(**settings, scheduler_options=options, silence_logs=logging.CRITICAL)
+        return SLURMCluster(
+            **settings, worker_extra_args=extra, scheduler_options=options, silence_logs=logging.CRITICAL
+        )
     except (TypeError, ValueError) as error:
         raise UserError(f"{file.name}: {error}") from None
 

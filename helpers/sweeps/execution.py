@@ -19,14 +19,13 @@ from helpers.record import write_json, write_text
 from helpers.redaction import redacted
 from helpers.runtime import UserError
 from helpers.sweeps.kernel import ForkedKernel, manager_of
+from helpers.sweeps.ledger import CANNOT_WRITE, PROGRESS, REPORT
 
-REPORT, PROGRESS = "report.json", "progress.json"
 HOME = ("../../../index.html", "All runs of this sweep")
 CAP = 4_000_000
 CAPPED = f"The notebook printed more than {CAP / 1e6:.0f} MB: the rest was left out."
 ERROR_LINES = 40
 SAVE_EVERY = 10.0
-CANNOT_WRITE = 3
 
 
 class Capped(PapermillNotebookClient):
@@ -42,7 +41,9 @@ class Capped(PapermillNotebookClient):
             self.kept += size
             return super().output(outs, msg, display_id, cell_index)
         if self.kept <= CAP:
+            text = content.get("text", "")[: CAP - self.kept]
             self.kept = CAP + 1
+            outs.append(nbformat.v4.new_output("stream", name=content.get("name", "stdout"), text=text))
             outs.append(nbformat.v4.new_output("stream", name="stderr", text=f"\n{CAPPED}\n"))
         return None
 

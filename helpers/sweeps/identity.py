@@ -11,7 +11,6 @@ from pathlib import Path
 from helpers.catalog import ROOT
 from helpers.lessons import Lesson
 from helpers.record import versions
-from helpers.runtime import UserError
 
 OWN = "helpers"
 
@@ -94,10 +93,7 @@ def _module_files(module: str, name: str) -> set[Path]:
 
 
 def _code_cells(lesson: Lesson) -> list[dict]:
-    try:
-        return [cell for cell in lesson.cells if cell["cell_type"] == "code"]
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{lesson.path.name} is not a notebook: `make notebooks` builds it anew.") from None
+    return [cell for cell in lesson.cells if cell["cell_type"] == "code"]
 
 
 def _parsed(source: str) -> ast.AST:

@@ -18,7 +18,8 @@ from helpers.redaction import redacted
 from helpers.runtime import UserError
 
 STARTED = "started.json"
-ALIVE = "alive"
+ALIVE, REPORT, PROGRESS = "alive", "report.json", "progress.json"
+CANNOT_WRITE = 3  # the exit status of a run that could not write down what it did
 SILENT_AFTER = 60.0
 STATES = ("queued", "running", "done", "failed", "crashed")
 

@@ -80,6 +80,10 @@ def _lesson(name: str, notebooks: Path) -> Lesson:
     lesson = select([name], find(notebooks.resolve()))[0]
     if lesson.path.exists() and not lesson.path.resolve().is_relative_to(notebooks.resolve()):
         raise UserError(f"notebook: {lesson.path.name} is a link that leads out of {notebooks.name}/.")
+    try:
+        lesson.tagged("")
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{lesson.path.name} is not a notebook: `make notebooks` builds it anew.") from None
     return lesson
 
 

@@ -100,7 +100,8 @@ def read(path: Path) -> Sweep:
 
 def _sentence(error: ValidationError) -> str:
     """The first thing that is wrong, with its place and, for a misspelt field, the nearest name."""
-    first = error.errors()[0]
+    # A misspelt field also leaves the right one out: the misspelling is the one to tell.
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == "extra_forbidden":
         parts = {"sample": Sample, "figure": Drawing}

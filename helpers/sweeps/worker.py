@@ -14,9 +14,8 @@ from helpers.lessons import Lesson
 from helpers.lessons.execution import UNFINISHED
 from helpers.lessons.kernel import cores
 from helpers.runtime import UserError
-from helpers.sweeps.execution import CANNOT_WRITE, REPORT
 from helpers.sweeps.identity import difference, imports, state_of
-from helpers.sweeps.ledger import ALIVE, Ending, Ledger, at_work, ending_of, write_ending
+from helpers.sweeps.ledger import ALIVE, CANNOT_WRITE, REPORT, Ending, Ledger, at_work, ending_of, write_ending
 from helpers.sweeps.runner import runner, warm_imports_are_safe
 from helpers.sweeps.trouble import DISK, explained, is_download
 
@@ -39,13 +38,28 @@ class Task:
     threads: int = 0
     slots: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the command was ended, or some run found a reason to begin no other."""
+        return self.stop in _halted or Path(self.stop).exists() or Path(f"{self.stop}-halt").exists()
+
+
+# A full disk may not even take an empty file; then at least this worker knows.
+_halted: set[str] = set()
+
 
 def carry_out(task: Task) -> dict:
     """Run until the ledger has an outcome; returns it. "halt" means: run nothing more; "stopped": it was asked for."""
     try:
-        return asdict(_carry_out(task))
+        ending = _carry_out(task)
     except (UserError, OSError) as error:
-        return asdict(Ending("halt", 0.0, error=str(error)))
+        ending = Ending("halt", 0.0, error=str(error))
+    if ending.status == "halt":
+        # At once: until the command hears of it, the next run would have begun.
+        _halted.add(task.stop)
+        with contextlib.suppress(OSError):
+            Path(f"{task.stop}-halt").touch()
+    return asdict(ending)
 
 
 def _carry_out(task: Task) -> Ending:
@@ -56,7 +70,7 @@ def _carry_out(task: Task) -> Ending:
     if state.status == "done":
         return state.ending
     crashes = downloads = 0
-    while not Path(task.stop).exists():
+    while not task.is_over:
         changed = difference(task.state, state_of(Lesson(Path(task.notebook))))
         if changed:
             return Ending("halt", 0.0, error=f"{changed} changed since this sweep was planned: start it again.")
@@ -75,7 +89,7 @@ def _carry_out(task: Task) -> Ending:
 def _wait_for_others(ledger: Ledger, task: Task) -> None:
     """An attempt of an earlier command may still be at work on another worker: its result counts too."""
     while any(ending_of(folder) is None and at_work(folder) for folder in ledger.attempts(task.run)):
-        if Path(task.stop).exists():
+        if task.is_over:
             return
         time.sleep(1)
 
@@ -95,8 +109,9 @@ def _run(folder: Path, task: Task) -> Ending:
     began = time.monotonic()
 
     def stopped() -> bool:
-        (folder / ALIVE).touch()
-        return Path(task.stop).exists()
+        with contextlib.suppress(OSError):
+            (folder / ALIVE).touch()
+        return task.is_over
 
     with runner(_setup(task)) as one:
         how, status = one.run(_job(task, folder), task.seconds, stopped)

@@ -1,0 +1,207 @@
+"""Whoever takes part in a sweep is killed in the middle of it: no result is lost, nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+
+# Each run leaves a beat on the disk while it works, so that a writer that outlived its worker would be seen.
+WORK = """
+import time
+from pathlib import Path
+for _ in range(round(rate * 10)):
+    (Path({folder!r}) / "beats" / f"{{seed}}-{{time.time_ns()}}").touch()
+    time.sleep(0.1)
+"""
+STARTER, WORKER = "helpers.sweeps.starter", "spawn_main"
+
+
+@pytest.fixture
+def work(lab):
+    """A notebook that works for `rate` seconds."""
+    (lab.folder / "beats").mkdir()
+    lab.notebook(WORK.format(folder=str(lab.folder)))
+    return lab
+
+
+def seeds_at_work(lab, until) -> None:
+    until(lambda: list((lab.folder / "beats").iterdir()))
+
+
+def beating(lab) -> bool:
+    before = len(list((lab.folder / "beats").iterdir()))
+    time.sleep(0.5)
+    return len(list((lab.folder / "beats").iterdir())) > before
+
+
+def done(lab) -> list:
+    return [
+        path
+        for path in lab.into.glob("*/runs/*/attempt-*/outcome.json")
+        if json.loads(path.read_text())["status"] == "done"
+    ]
+
+
+def workers_of(process, below) -> list[psutil.Process]:
+    """Dask's workers: those processes that have a starter as their child."""
+    parents = {starter.ppid() for starter in below(process.pid, STARTER)}
+    return [psutil.Process(pid) for pid in parents]
+
+
+def test_case_11_a_killed_worker_is_replaced_and_its_run_begins_anew(work, until, below, left_over):
+    file = work.sweep(fixed={"rate": 3.0}, seeds=[0])
+    process = work.start("run", file, "--workers", "1")
+    seeds_at_work(work, until)
+    old = below(process.pid, STARTER)
+    workers_of(process, below)[0].kill()
+    assert not psutil.wait_procs(old, timeout=20)[1]
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    first, second = work.attempts(seed=0)
+    assert not (first / "outcome.json").exists() and not (first / "metrics.json").exists()
+    assert json.loads((second / "outcome.json").read_text())["status"] == "done"
+    assert not left_over(work.folder) and not beating(work)
+
+
+def test_case_11_a_killed_starter_is_a_crash_and_tried_again(work, until, below, left_over):
+    process = work.start("run", work.sweep(fixed={"rate": 2.0}, seeds=[0]), "--workers", "1")
+    seeds_at_work(work, until)
+    starter = next(one for one in below(process.pid, STARTER) if STARTER not in " ".join(one.parent().cmdline()))
+    starter.kill()
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert [json.loads((path / "outcome.json").read_text())["status"] for path in work.attempts()] == [
+        "crashed",
+        "done",
+    ]
+    assert not left_over(work.folder)
+
+
+def test_case_12_a_killed_client_leaves_a_ledger_that_can_be_resumed(work, until, below, left_over):
+    file = work.sweep(fixed={"rate": 1.0}, seeds=[0, 1, 2])
+    process = work.start("run", file, "--workers", "1")
+    until(lambda: done(work))
+    family = below(process.pid)
+    process.kill()
+    process.communicate()
+    assert not psutil.wait_procs(family, timeout=30)[1]
+    assert not left_over(work.folder) and not beating(work)
+    kept = {path: path.stat().st_mtime_ns for path in done(work)}
+    assert 1 <= len(kept) < 3
+    status, said = work.run("status", "tiny")
+    assert status == 1 and "Nobody runs it now" in said
+    status, said = work.run("resume", "tiny", "--workers", "1")
+    assert status == 0, said
+    assert f"{len(kept)} of them done already" in said
+    assert len(done(work)) == 3 and all(path.stat().st_mtime_ns == when for path, when in kept.items())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_case_12_asked_to_end(work, until, below, left_over, number):
+    process = work.start("run", work.sweep(fixed={"rate": 30.0}, seeds=[0, 1]), "--workers", "1")
+    seeds_at_work(work, until)
+    family = below(process.pid)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=40)
+    assert process.returncode == 130
+    assert "0 of 2 runs are done" in said and "workbook sweep resume tiny" in said and "Traceback" not in said
+    assert not psutil.wait_procs(family, timeout=20)[1] and not left_over(work.folder)
+
+
+def test_case_12_cancelled_from_beside(work, until, left_over):
+    process = work.start("run", work.sweep(fixed={"rate": 30.0}, seeds=[0]), "--workers", "1")
+    seeds_at_work(work, until)
+    assert work.run("cancel", "tiny")[0] == 0
+    process.communicate(timeout=40)
+    assert process.returncode == 130 and not left_over(work.folder)
+    status, said = work.run("cancel", "tiny")
+    assert status == 1 and "Nobody runs tiny now" in said
+
+
+@pytest.fixture
+def dask(tmp_path, until):
+    """A scheduler and two workers, started with Dask's own commands on loopback."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, python = f"tcp://127.0.0.1:{port}", [sys.executable, "-m", "distributed.cli"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    loopback = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+    scheduler = subprocess.Popen(
+        [*python[:-1], "distributed.cli.dask_scheduler", "--port", str(port), *loopback], **quiet
+    )
+    worker = [*python[:-1], "distributed.cli.dask_worker", address, "--nthreads", "1", *loopback]
+    workers = [subprocess.Popen(worker, **quiet) for _ in range(2)]
+    yield address, scheduler, workers
+    for process in [*workers, scheduler]:
+        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+            child.kill()
+        process.kill()
+        process.wait()
+
+
+def test_a_scheduler_and_workers_of_somebody_else(work, dask):
+    address, _, workers = dask
+    file = work.sweep(fixed={"rate": 0.5}, seeds=[0, 1, 2, 3])
+    status, said = work.run("run", file, "--scheduler", address)
+    assert status == 0, said
+    started = [json.loads((path / "started.json").read_text())["pid"] for path in work.attempts()]
+    assert len(started) == 4 and len(set(started)) == 2
+    assert all(process.poll() is None for process in workers)
+
+
+def test_case_12_a_killed_scheduler_loses_no_finished_run(work, dask, until, left_over):
+    address, scheduler, _ = dask
+    file = work.sweep(fixed={"rate": 1.0}, seeds=[0, 1, 2, 3, 4, 5])
+    process = work.start("run", file, "--scheduler", address)
+    until(lambda: done(work))
+    scheduler.kill()
+    said, _ = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert "The scheduler is gone" in said and "Traceback" not in said
+    kept = {path: path.stat().st_mtime_ns for path in done(work)}
+    until(lambda: not left_over(work.folder / "sweeps"))
+    kept |= {path: path.stat().st_mtime_ns for path in done(work)}
+    status, said = work.run("resume", "tiny", "--workers", "2")
+    assert status == 0, said
+    assert len(done(work)) == 6 and all(path.stat().st_mtime_ns == when for path, when in kept.items())
+
+
+def test_case_12_a_killed_client_of_an_external_cluster_is_resumed_beside_its_runs(work, dask, until):
+    address, _, _ = dask
+    file = work.sweep(fixed={"rate": 4.0}, seeds=[0, 1])
+    process = work.start("run", file, "--scheduler", address)
+    seeds_at_work(work, until)
+    process.kill()
+    process.communicate()
+    status, said = work.run("resume", "tiny", "--scheduler", address)
+    assert status == 0, said
+    # The runs that were at work were waited for, not begun a second time.
+    assert len(work.attempts(seed=0)) == len(work.attempts(seed=1)) == 1
+
+
+def test_a_scheduler_that_is_not_there(work):
+    status, said = work.run("run", work.sweep(seeds=[0]), "--scheduler", "tcp://127.0.0.1:9")
+    assert status == 1
+    assert "No Dask scheduler answers at tcp://127.0.0.1:9" in said and "Traceback" not in said
+
+
+def test_nothing_listens_beyond_loopback(work, until, below):
+    process = work.start("run", work.sweep(fixed={"rate": 30.0}, seeds=[0]), "--workers", "1")
+    seeds_at_work(work, until)
+    family = [psutil.Process(process.pid), *below(process.pid)]
+    listening = [each.laddr.ip for one in family for each in one.net_connections() if each.status == "LISTEN"]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=40)
+    assert listening and set(listening) == {"127.0.0.1"}
+    assert os.name == "posix"

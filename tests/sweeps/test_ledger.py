@@ -1,0 +1,180 @@
+"""The ledger on the disk: damaged, full, held by somebody else, or of another version of the code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from helpers.lessons import Lesson
+from helpers.runtime import UserError
+from helpers.sweeps import identity
+from helpers.sweeps.ledger import whoami
+from helpers.sweeps.lock import FILE, locked, owner
+
+slow = pytest.mark.slow
+
+
+@slow
+@pytest.mark.parametrize("harm", ["cut", "changed"])
+def test_case_13_a_damaged_result_is_set_aside_and_run_again(lab, harm):
+    lab.notebook()
+    assert lab.run("run", lab.sweep(seeds=[0, 1]), "--workers", "1")[0] == 0
+    path = lab.attempts(seed=1)[0] / "metrics.json"
+    content = path.read_text()
+    path.write_text(content[: len(content) // 2] if harm == "cut" else content.replace("0.51", "0.99"))
+    status, said = lab.run("status", "tiny")
+    assert status == 1 and "damaged: seed=1" in said
+    status, said = lab.run("resume", "tiny", "--workers", "1")
+    assert status == 0, said
+    assert "1 of them done already" in said
+    assert [folder.name for folder in lab.attempts(seed=1)] == ["attempt-002", "damaged-attempt-001"]
+    assert len(lab.attempts(seed=0)) == 1
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, options: str):
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a disk needs root")
+
+
+@slow
+@root
+@pytest.mark.parametrize("whose", ["the notebook's", "the record's"])
+def test_case_14_a_full_disk_stops_the_sweep_and_spares_what_is_done(lab, whose):
+    fills = (
+        "print('x' * 900_000)"
+        if whose == "the notebook's"
+        else "from pathlib import Path\nimport os\n"
+        + ("Path(os.environ['WORKBOOK_RUN_DIR'], 'model').write_bytes(bytes(900_000))")
+    )
+    lab.notebook(f"if seed > 0:\n    {fills.replace(chr(10), chr(10) + '    ')}")
+    file = lab.sweep(seeds=[0, 1, 2, 3])
+    with small_disk(lab.into, "size=700k"):
+        status, said = lab.run("run", file, "--workers", "1")
+        assert status == 1 and "No space left on device" in said and "Traceback" not in said
+        assert "1 of 4 runs are done and kept" in said
+        assert lab.outcome(seed=0)["status"] == "done"
+        assert not lab.attempts(seed=3)
+        assert lab.run("status", "tiny")[0] == 1
+
+
+@slow
+@root
+def test_case_14_a_disk_that_cannot_be_written(lab):
+    lab.notebook()
+    file = lab.sweep(seeds=[0, 1])
+    with small_disk(lab.into, "size=4m"):
+        assert lab.run("run", file, "--workers", "1")[0] == 0
+        subprocess.run(["mount", "-o", "remount,ro", str(lab.into)], check=True)
+        status, said = lab.run("run", file, "--workers", "1")
+        assert status == 1 and "Read-only file system" in said and "Traceback" not in said
+        assert all(lab.outcome(seed=seed)["status"] == "done" for seed in (0, 1))
+
+
+@slow
+def test_case_15_a_second_command_is_refused_until_the_first_is_dead(lab, until, below):
+    lab.notebook("import time; time.sleep(20 if seed == 1 else 0)")
+    file = lab.sweep(seeds=[0, 1])
+    first = lab.start("run", file, "--workers", "1")
+    until(lambda: lab.attempts(seed=1))
+    for verb, what in (("run", file), ("resume", "tiny")):
+        status, said = lab.run(verb, what)
+        assert status == 1 and "is being run by" in said and f"process {first.pid}" in said
+    status, said = lab.run("status", "tiny")
+    assert status == 1 and f"(process {first.pid})" in said
+    family = below(first.pid)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    psutil.wait_procs(family, timeout=30)
+    lab.notebook("import time; time.sleep(20 if seed == 1 else 0)")  # the same code, other cell identifiers
+    status, said = lab.run("resume", "tiny", "--workers", "1")
+    assert status == 0 and "1 of them done already" in said, said
+
+
+def test_case_15_an_owner_on_another_host_is_never_pushed_aside(tmp_path):
+    for who, taken in (
+        ({**whoami(), "host": "elsewhere", "user": "ada"}, False),
+        ({**whoami(), "pid": 2**22 + 1, "user": "ada"}, True),
+        ({**whoami(), "born": 1.0, "user": "ada"}, True),
+    ):
+        (tmp_path / FILE).write_text(json.dumps(who))
+        if taken:
+            with locked(tmp_path, "mine"):
+                assert owner(tmp_path)["nonce"] == "mine"
+            assert owner(tmp_path) == {}
+        else:
+            with pytest.raises(UserError, match="ada on elsewhere.*remove"), locked(tmp_path, "mine"):
+                pass
+            assert owner(tmp_path)["host"] == "elsewhere"
+
+
+@slow
+def test_case_16_another_notebook_is_another_sweep(lab):
+    path = lab.notebook("a = 1")
+    file = lab.sweep(seeds=[0, 1])
+    assert lab.run("run", file, "--workers", "1")[0] == 0
+    old = lab.attempts()
+    lab.notebook("a = 2")
+    status, said = lab.run("resume", "tiny")
+    assert status == 1 and "notebook changed since tiny was started" in said
+    status, said = lab.run("run", file, "--workers", "1")
+    assert status == 0, said
+    assert "2 runs of another version" in said and len(lab.attempts()) == 4
+    assert set(old) < set(lab.attempts()) and path.exists()
+    assert lab.run("results", "tiny", "--sql", "select count(*) as rows from runs")[1].split()[-2:] != ["4"]
+
+
+@slow
+def test_case_16_a_notebook_that_changes_during_the_sweep(lab, until):
+    lab.notebook("import time; time.sleep(3)")
+    process = lab.start("run", lab.sweep(seeds=[0, 1]), "--workers", "1")
+    until(lambda: lab.attempts())
+    lab.notebook("import time; time.sleep(4)")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "notebook changed while a run was at work" in said
+    assert not list(lab.into.rglob("outcome.json"))
+
+
+def test_case_16_what_belongs_to_a_run(lab, tmp_path, monkeypatch):
+    shutil.copytree(identity.ROOT / "helpers", tmp_path / "project" / "helpers")
+    monkeypatch.setattr(identity, "ROOT", tmp_path / "project")
+    lesson = Lesson(lab.notebook("from helpers.intervals import wilson"))
+    first = identity.state_of(lesson)
+    assert {path.name for path in identity.files(lesson)} >= {"intervals.py", "record.py", "runtime.py", "redaction.py"}
+
+    (tmp_path / "project" / "helpers" / "ladder.py").write_text("changed = 'not imported by this notebook'")
+    notebook = nbformat.read(lesson.path, as_version=4)
+    notebook.cells[0].id, notebook.cells[1].outputs = "other", [nbformat.v4.new_output("stream", text="x")]
+    nbformat.write(notebook, lesson.path)
+    assert identity.state_of(Lesson(lesson.path)) == first
+
+    with (tmp_path / "project" / "helpers" / "intervals.py").open("a") as file:
+        file.write("\nchanged = True\n")
+    assert identity.difference(first, identity.state_of(Lesson(lesson.path))) == "helpers"
+    notebook.cells[1].metadata["tags"] = ["solution"]
+    nbformat.write(notebook, lesson.path)
+    assert "notebook" in identity.difference(first, identity.state_of(Lesson(lesson.path)))
+
+
+def test_every_parameter_belongs_to_a_run(lab):
+    state = {"notebook": "a"}
+    names = {identity.run_identity(state, values) for values in ({}, {"seed": 0}, {"seed": 1}, {"rate": 0.0})}
+    assert len(names) == 4
+    assert identity.run_identity(state, {"a": 1, "b": 2}) == identity.run_identity(state, {"b": 2, "a": 1})
