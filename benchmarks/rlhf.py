@@ -48,7 +48,7 @@ class Course:
         """Train the reward model; its held-out accuracy becomes a figure."""
         seed_everything(self.seed)
         model, pad_id = new_reward_model(self.source, self.tokenizer), self.tokenizer.pad_token_id
-        train_reward_model(model, preference_rows(self.tokenizer, rows), pad_id, epochs=1, seed=self.seed)
+        train_reward_model(model, preference_rows(self.tokenizer, rows), pad_id, epochs=2, seed=self.seed)
         held_out = preferred(model, preference_rows(self.tokenizer, self.rows["test"]), pad_id)
         self.values["reward_accuracy_held_out"] = held_out.mean().item()
         score = Scorer(model.requires_grad_(False), self.tokenizer)

@@ -18,6 +18,16 @@ from helpers.training import to_device, warmup_linear
 
 BATCH_SIZE = 16  # pairs: many small steps find the direction sooner than few large ones
 LEARNING_RATE = 1e-3
+CENTRE = 0.01  # how strongly the two scores of a pair are pulled to a mean of 0
+
+
+def centring(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """The mean square of each pair's sum, a scalar: 0 when the two scores lie evenly about 0.
+
+    Comparisons within a wish leave each wish its own zero; this makes answers to different wishes comparable.
+    chosen, rejected: (batch,). Source: Eisenstein et al. 2023; TRL's `center_rewards_coefficient`.
+    """
+    return ((chosen + rejected) ** 2).mean()
 
 
 def new_reward_model(source: str, tokenizer) -> nn.Module:
@@ -45,15 +55,16 @@ def train_reward_model(
     """Train in place on encoded pairs; returns the loss of every step."""
     model.train()
     batches = preference_batches(pairs, pad_id, BATCH_SIZE, seed=seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
     scheduler = warmup_linear(optimizer, steps=epochs * len(batches))
     device, losses = next(model.parameters()).device, []
     for _ in range(epochs):
         for batch in batches:
             with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
                 chosen, rejected = pair_scores(model, batch)
-            loss = bradley_terry_loss(chosen.float(), rejected.float())
-            loss.backward()
+            chosen, rejected = chosen.float(), rejected.float()
+            loss = bradley_terry_loss(chosen, rejected)
+            (loss + CENTRE * centring(chosen, rejected)).backward()
             nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
             optimizer.step()
             scheduler.step()

@@ -86,8 +86,8 @@ class Watched:
 def group_settings(updates: int, batch_size: int, learning_rate: float, kl_weight: float, seed: int) -> dict:
     """What TRL's GRPO and RLOO are told alike."""
     return {
-        "per_device_train_batch_size": batch_size,  # answers, not prompts: the prompts are batch_size / 8
-        "num_generations": 8,  # answers to each prompt: the group
+        "per_device_train_batch_size": batch_size,  # answers, not prompts: the prompts are batch_size / 4
+        "num_generations": 4,  # answers to each prompt: the group
         "num_iterations": 2,  # passes over the same answers
         "max_steps": 2 * updates,
         "max_completion_length": 24,
