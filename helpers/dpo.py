@@ -15,12 +15,13 @@ from helpers.microworld.judge import judge_answer
 from helpers.preferences import Pair, dpo_loss, preference_batches, sequence_log_probs
 from helpers.training import History, PeakMemory, to_device, train, warmup_linear
 
-PAIRS = 2000
+PAIRS = 1600
 BATCH_SIZE = 16
 LEARNING_RATE = 2e-4
 BETA = 1.0
 BETAS = (0.1, 0.3, 1.0, 3.0)
 ANCHOR = 1.0
+TEMPERATURE = 0.6  # of the answers that are judged: at 1.0 slips of the pen drown what was learnt
 NEW_TOKENS = 24  # the longest line of the grammar takes a few less
 
 
@@ -106,7 +107,9 @@ class Judged:
         return {name: getattr(self, name).mean().item() for name in ("good", "tone", "film", "form")}
 
 
-def judge_policy(model: nn.Module, tokenizer, prompts: Sequence[str], seed: int, temperature: float = 1.0) -> Judged:
+def judge_policy(
+    model: nn.Module, tokenizer, prompts: Sequence[str], seed: int, temperature: float = TEMPERATURE
+) -> Judged:
     """Draw one answer to each wish and have it judged."""
     answers = answer(model, tokenizer, prompts, NEW_TOKENS, temperature=temperature, seed=seed)
     verdicts = [judge_answer(prompt, text) for prompt, text in zip(prompts, answers, strict=True)]
