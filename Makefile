@@ -6,6 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+REFERENCES ?= ladder pitfalls instructions rlhf dpo
 
 .PHONY: help run test test-fast lab doctor notebooks data models reference bench format lock setup clean
 
@@ -39,8 +40,8 @@ data: setup  ## generate the micro-world anew
 models: setup  ## pretrain the pocket models anew (over an hour)
 	@$(BIN)/python -m helpers.pretraining $(ARGS)
 
-reference: setup  ## the reference results over several seeds (minutes)      ARGS="--jobs 2"
-	@$(BIN)/python benchmarks/ladder.py $(ARGS)
+reference: setup  ## the reference results over several seeds (an hour)      REFERENCES="ladder" ARGS="--jobs 2"
+	@for name in $(REFERENCES); do echo "$$name:" && $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 
 bench: setup  ## seconds and memory of each lesson
 	@$(BIN)/python benchmarks/lessons.py $(ARGS)
