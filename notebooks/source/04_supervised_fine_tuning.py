@@ -74,7 +74,7 @@ for split, rows in instructions.items():
 shown = {}
 for row in instructions["test"]:
     shown.setdefault((row["kind"], row["known"]), row)
-pd.DataFrame(sorted(shown.values(), key=lambda row: row["known"]))[list(columns)].style.hide()
+pd.DataFrame(sorted(shown.values(), key=lambda row: row["known"]))[list(columns)].set_index("prompt")
 
 # %% [markdown]
 # The column `known` says where an answer could come from:
@@ -563,8 +563,8 @@ for group in ("told", "skill"):
 # ### The same over several seeds
 #
 # The reference table is *not* from this run: a command in this repository fine-tuned once per seed and way, with two
-# passes at half the rate, as was the model that lessons 05 and 06 start from. *Without
-# the space* is training with a template that puts no space before a turn's text (section 2): one character.
+# passes at half the rate, as was the model that lessons 05 and 06 start from. *Without the space* is training with a
+# template that puts no space before a turn's text (section 2): one character.
 
 # %%
 from helpers.reference import load_reference
@@ -642,7 +642,8 @@ size = RECIPE.batch_size
 first_rows = [encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(steps * size))]
 by_hand = catalog.causal_language_model(track, model).to(run.device)
 batches = [collate(first_rows[start : start + size]) for start in range(0, len(first_rows), size)]
-optimizer = torch.optim.AdamW(by_hand.parameters(), lr=learning_rate, weight_decay=RECIPE.weight_decay)
+gentle = learning_rate / 8  # Adam turns rounding of small gradients into steps of the learning rate's size
+optimizer = torch.optim.AdamW(by_hand.parameters(), lr=gentle, weight_decay=RECIPE.weight_decay)
 schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
 with Stopwatch() as watch:
     losses_by_hand = train_by_hand(by_hand, batches, optimizer, schedule)
@@ -661,7 +662,7 @@ arguments = SFTConfig(
     output_dir=scratch_folder.name, seed=seed, use_cpu=run.device == "cpu",
     bf16=False, activation_checkpointing=False, max_length=256,
     num_train_epochs=1, per_device_train_batch_size=size,
-    learning_rate=learning_rate, weight_decay=RECIPE.weight_decay, warmup_steps=0,
+    learning_rate=gentle, weight_decay=RECIPE.weight_decay, warmup_steps=0,
     optim="adamw_torch", train_sampling_strategy="sequential",
     save_strategy="no", report_to="none", logging_steps=1, disable_tqdm=True,
 )  # fmt: skip
@@ -705,9 +706,9 @@ both = {
 pd.DataFrame.from_dict(both, orient="index", columns=["by hand", "SFTTrainer"])
 
 # %% [markdown]
-# Same batches, same losses, same weights. What `SFTTrainer` adds is packing, checkpoints, several devices, 16-bit
-# numbers, adapters (lesson 09) and logging. What it hides is the mask. Its default learns from the completion alone
-# when a dataset has prompts and completions, and from **everything** when it has a single column of messages.
+# Same batches, same losses, same weights. `SFTTrainer` adds packing, checkpoints, several devices, 16-bit numbers,
+# adapters (lesson 09) and logging. It hides the mask. Its default learns from the completion alone when a dataset has
+# prompts and completions, and from **everything** when it has a single column of messages.
 #
 # ## 9. Find the bug
 #
