@@ -642,7 +642,7 @@ size = RECIPE.batch_size
 first_rows = [encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(steps * size))]
 by_hand = catalog.causal_language_model(track, model).to(run.device)
 batches = [collate(first_rows[start : start + size]) for start in range(0, len(first_rows), size)]
-gentle = learning_rate / 8  # Adam turns rounding of small gradients into steps of the learning rate's size
+gentle = learning_rate / 4  # Adam's first steps blow rounding up to the size of the learning rate
 optimizer = torch.optim.AdamW(by_hand.parameters(), lr=gentle, weight_decay=RECIPE.weight_decay)
 schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
 with Stopwatch() as watch:
