@@ -25,7 +25,7 @@ from helpers.runtime import UserError, seed_everything, start
 
 KL_WEIGHT, RATE = 0.1, 1e-3  # the lesson's
 KL_WEIGHTS = (0.0, 0.03, 0.1, 0.3)
-PAIRS, UPDATES, WISHES = 4000, 24, 250
+PAIRS, UPDATES, WISHES = 4000, 24, 200
 
 
 class Course:
@@ -73,7 +73,7 @@ class Course:
 
     def group(self, kind: str, score: Scorer, kl_weight: float) -> None:
         seed_everything(self.seed)
-        policy, settings = self.policy(), group_settings(self.updates, 32, RATE, kl_weight, self.seed)
+        policy, settings = self.policy(), group_settings(self.updates, 32, RATE / 2, kl_weight, self.seed)
         group_trainer(kind, policy, self.tokenizer, self.prompts, score, settings).train()
         self.graded(kind, policy, score)
 

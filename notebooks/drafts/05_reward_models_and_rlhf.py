@@ -61,8 +61,9 @@ check_number("updates", updates, 1, 10_000, integer=True)
 check_number("kl_weight", kl_weight, 0.0, 100.0)
 check_number("learning_rate", learning_rate, 1e-7, 1e-1)
 pair_count = run.by_budget(quick=48, standard=pairs)
-wish_count = run.by_budget(quick=16, standard=250, full=800)
+wish_count = run.by_budget(quick=16, standard=200, full=800)
 update_count = run.by_budget(quick=2, standard=updates, full=2 * updates)
+weak_updates = run.by_budget(quick=2, standard=20)
 batch_size = run.by_budget(quick=8, standard=32)
 
 # %% [markdown]
@@ -307,7 +308,7 @@ tenth = -(-len(losses) // 10)
 print(f"loss at the start {losses[0]:.3f}, in the last tenth {sum(losses[-tenth:]) / tenth:.3f}")
 
 # %% [markdown]
-# A baseline has to be beaten: a bag of words that sees both answers, without the wish and without their order.
+# A baseline has to be beaten: a bag of words and word pairs, from the wish and the answer together.
 
 # %%
 from helpers.baselines import bag_of_words
@@ -335,11 +336,9 @@ pd.DataFrame(table).rename_axis("held-out pairs that fail in")
 # %% [markdown]
 # <details><summary>What happened, and why</summary>
 #
-# *Form* needs no wish: shuffled words look wrong at once. *Tone* asks to compare one word of the wish with one of the
-# answer. *Film* asks to compare two titles, letter by letter as it were, for titles never seen: that is learnt last.
-# The bag of words cannot put a word of the wish beside one of the answer, and does not see order at all.
-#
-# A coin would be right half of the time.
+# *Form* needs no wish: shuffled words look wrong at once, to word pairs too. *Tone* asks to compare one word of the
+# wish with one of the answer: a sum over words cannot do that, so there the bag of words is little better than a coin.
+# *Film* asks to compare two titles, for titles never seen.
 #
 # </details>
 #
@@ -367,7 +366,7 @@ for line, value in zip(lines, score([some_wish] * len(lines), lines).tolist(), s
 #
 # The model is now called the **policy**. It writes answers to wishes, the reward model scores them, and the policy
 # shifts towards what scored well. *Proximal policy optimization* (Schulman et al. 2017) says how far. TRL 1.16 ships no
-# PPO trainer any more, which is no loss here: it is six short functions.
+# PPO trainer any more, which is no loss here: it is a handful of short functions.
 #
 # First: how probable was each token that the policy wrote, and which tokens count?
 
@@ -574,7 +573,7 @@ def train_ppo(policy, reference, tokenizer, prompts, score, recipe):
 # %%
 from helpers.rlhf import Watched
 
-recipe = Recipe(updates=update_count, batch_size=2 * batch_size, learning_rate=learning_rate, kl_weight=kl_weight)
+recipe = Recipe(updates=update_count, batch_size=batch_size, learning_rate=learning_rate, kl_weight=kl_weight)
 seed_everything(seed)
 policy = PolicyWithValue(new_policy())
 watched = {"PPO": Watched(score)}  # asks the judge too, for our eyes only
@@ -774,7 +773,7 @@ plots.show(figures.granted(measured, notes), alt=figures.in_words(measured, "Wis
 # %%
 seed_everything(seed)
 loose, watched["no leash"] = PolicyWithValue(new_policy()), Watched(score)
-train_ppo(loose, sft, tokenizer, wishes, watched["no leash"], replace(recipe, kl_weight=0.0))
+train_ppo(loose, sft, tokenizer, wishes, watched["no leash"], replace(recipe, kl_weight=0.0, updates=weak_updates))
 weak_graded = grade(loose.model, sft, tokenizer, test_wishes, score, seed)
 for wish, line in zip(test_wishes[:6], weak_graded.answers, strict=False):
     print(f"{wish}\n   {line}")
@@ -805,27 +804,6 @@ print(f"KL: {weak_graded.kl.mean().item():.0f} nats, with the leash {graded['PPO
 #
 # </details>
 #
-# ### How long may the leash be?
-#
-# A third run, with four times the KL weight, and all three side by side:
-
-# %%
-seed_everything(seed)
-tight = PolicyWithValue(new_policy())
-train_ppo(tight, sft, tokenizer, wishes, score, replace(recipe, kl_weight=4 * kl_weight))
-leashes = {
-    0.0: weak_graded,
-    kl_weight: graded["PPO"],
-    4 * kl_weight: grade(tight.model, sft, tokenizer, test_wishes, score, seed),
-}
-rows = {}
-for weight, found in leashes.items():
-    score_here, kl = found.proxy.mean().item(), found.kl.mean().item()
-    rows[f"{weight:g}"] = [f"{shares(found)['good']:.2f}", f"{score_here:+.2f}", f"{kl:.1f}"]
-columns = ["granted [95 %]", "reward model's score", "KL (nats)"]
-pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("PPO, KL weight")
-
-# %% [markdown]
 # ### The best policy on paper
 #
 # The goal, score minus KL weight times KL, has an exact best policy: each answer's old probability times
@@ -958,11 +936,6 @@ for name, found in graded.items():
     values[f"true_reward_{name.lower()}"] = found.true_reward
     values[f"proxy_{name.lower()}"] = found.proxy.mean().item()
     values[f"kl_{name.lower()}"] = found.kl.mean().item()
-values |= {
-    "kl_weights_swept": list(leashes),
-    "true_reward_swept": [found.true_reward for found in leashes.values()],
-    "kl_swept": [found.kl.mean().item() for found in leashes.values()],
-}
 for name in seconds:
     values[f"seconds_{name.lower()}"], values[f"peak_memory_bytes_{name.lower()}"] = seconds[name], peak_bytes[name]
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "pairs": pairs}
@@ -974,6 +947,6 @@ print(f"saved: {saved.name}")
 # %% [markdown]
 # ## Next
 #
-# - A longer leash: `workbook run 05 -p kl_weight 0.01`. A poorer reward model: `workbook run 05 -p pairs 500`.
+# - A shorter leash: `workbook run 05 -p kl_weight 0.4`. A poorer reward model: `workbook run 05 -p pairs 500`.
 # - From here on the pieces you wrote come from `helpers.ppo` and `helpers.preferences`, word for word.
 # - [Lesson 06](06_direct_preference_optimization.ipynb) asks whether all this can be done without a reward model.
