@@ -707,7 +707,8 @@ plots.show(by_slice(series, counts), alt=by_slice_in_words(series))
 #
 # </details>
 #
-# The reviews that speak *against* their film's reputation show it most plainly: there, guessing by the film is wrong.
+# Who gains? Knowing the film should help on reviews that agree with its reputation, and mislead, or at least not help,
+# on those that speak *against* it.
 
 # %%
 tested = np.concatenate([part for _, part in halves])
