@@ -47,8 +47,8 @@ budget = "standard"  # "quick": does it run at all; "standard": real results; "f
 seed = 0  # draws the order of the training rows
 model = ""  # a folder with a decoder of your own that has a chat template; "" takes the track's
 data = ""  # a file of your own with the columns `prompt` and `completion`, learned from as well; "" takes none
-epochs = 1  # passes over the training rows; the shipped model and the reference had two, at half the rate
-learning_rate = 8e-4  # much higher unlearns what pretraining taught, much lower learns no skill
+epochs = 1  # passes over the training rows; the shipped model and the reference had two, at a lower rate
+learning_rate = 6e-4  # much higher unlearns what pretraining taught, much lower learns no skill
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
@@ -563,7 +563,7 @@ for group in ("told", "skill"):
 # ### The same over several seeds
 #
 # The reference table is *not* from this run: a command in this repository fine-tuned once per seed and way, with two
-# passes at half the rate, as was the model that lessons 05 and 06 start from. *Without the space* is training with a
+# passes at a lower rate, as was the model that lessons 05 and 06 start from. *Without the space* is training with a
 # template that puts no space before a turn's text (section 2): one character.
 
 # %%
