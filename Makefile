@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-REFERENCES ?= ladder pitfalls instructions dpo
+REFERENCES ?= ladder pitfalls instructions
 
 .PHONY: help run test test-fast lab doctor notebooks data models reference bench format lock setup clean
 
