@@ -103,7 +103,11 @@ class Campaign:
             )
             for run in runs
         ]
-        return {task.run: client.submit(carry_out, task, key=f"{task.run}-{self.nonce}", pure=False) for task in tasks}
+        # Left to itself, Dask takes them in an order of its own.
+        return {
+            task.run: client.submit(carry_out, task, key=f"{task.run}-{self.nonce}", pure=False, priority=-place)
+            for place, task in enumerate(tasks)
+        }
 
     def _take(self, future) -> None:
         """Look at a task's end; what a run achieved is read from the ledger, not from here."""

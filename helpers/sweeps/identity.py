@@ -58,32 +58,40 @@ def _walk(lesson: Lesson) -> tuple[set[Path], set[tuple[str, str]]]:
 
 @lru_cache(maxsize=8)
 def _walked(sources: tuple[str, ...], newest: int) -> tuple[set[Path], set[tuple[str, str]]]:
-    waiting = [_parsed(source) for source in sources]
+    cells = [_parsed(source) for source in sources]
+    named = {file for tree in cells for module, name in _imported(tree) for file in _module_files(module, name)}
+    waiting = [(tree, True) for tree in cells]
     own: set[Path] = set()
     libraries: set[tuple[str, str]] = set()
     while waiting:
-        for module, name in _imported(waiting.pop()):
-            if module.partition(".")[0] != OWN:
-                libraries.add((module, name))
-                continue
+        tree, direct = waiting.pop()
+        # What a module imports only inside functions is worth loading ahead when the notebook itself names the module.
+        libraries |= {pair for pair in _imported(tree, inside=direct) if pair[0].partition(".")[0] != OWN}
+        for module, name in _imported(tree):
             for file in _module_files(module, name) - own:
                 own.add(file)
-                waiting.append(ast.parse(file.read_text(encoding="utf-8")))
+                waiting.append((ast.parse(file.read_text(encoding="utf-8")), file in named))
     return own, libraries
 
 
-def _imported(tree: ast.AST) -> list[tuple[str, str]]:
-    found = []
-    for node in ast.walk(tree):
+def _imported(tree: ast.AST, inside: bool = True) -> set[tuple[str, str]]:
+    """What is imported, as (module, name or ""); also inside functions, if wanted."""
+    found, waiting = set(), [tree]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
-            found += [(alias.name, "") for alias in node.names]
+            found |= {(alias.name, "") for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found += [(node.module, alias.name) for alias in node.names]
+            found |= {(node.module, alias.name) for alias in node.names}
+        elif inside or not isinstance(node, ast.FunctionDef):
+            waiting += ast.iter_child_nodes(node)
     return found
 
 
 def _module_files(module: str, name: str) -> set[Path]:
     """The files behind `from module import name`: its packages, and the name if that is a module too."""
+    if module.partition(".")[0] != OWN:
+        return set()
     found, folder = set(), ROOT
     for part in [*module.split("."), name]:
         file = folder / f"{part}.py"

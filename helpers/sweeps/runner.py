@@ -37,6 +37,7 @@ class Runner:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            bufsize=0,  # what a buffer had already taken would be invisible to `select`
         )
         self.ready = False
 
