@@ -92,7 +92,7 @@ def measure_seed(bench: Bench, seed: int, count: int, updates: int, betas: Seque
 
 
 def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: dpo.Judged, updates: int) -> dict[str, float]:
-    """A reward model from the same pairs, then PPO against it with lesson 05's settings, and what the judge says."""
+    """A reward model from the same pairs, then PPO against it and what the judge says."""
     seed_everything(seed)
     with PeakMemory() as memory, Stopwatch() as watch:
         reward_model = rewards.new_reward_model(catalog.model_source("instruct", "pocket"), bench.tokenizer)
@@ -101,7 +101,7 @@ def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: dpo.Judge
         some = prompts[:256]
         score.set_scale(some, answer(bench.sft, bench.tokenizer, some, temperature=1.0, seed=seed))
         learner = ppo.PolicyWithValue(copy.deepcopy(bench.sft))
-        recipe = ppo.Recipe(updates=updates, batch_size=32, learning_rate=1e-3, kl_weight=0.1)
+        recipe = ppo.Recipe(updates=updates, batch_size=32, learning_rate=5e-4, kl_weight=0.4)
         ppo.train_ppo(learner, bench.sft, bench.tokenizer, prompts, score, recipe)
     found, _ = bench.measure(learner.model.eval(), "rlhf", seed + 1000, sft)
     return found | {"seconds_rlhf": watch.seconds, "peak_memory_bytes_rlhf": memory.added}
@@ -111,7 +111,7 @@ def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: dpo.Judge
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--pairs", default=dpo.PAIRS, type=click.IntRange(32), show_default=True)
 @click.option("--wishes", default=300, type=click.IntRange(2), show_default=True)
-@click.option("--updates", default=24, type=click.IntRange(1), show_default=True)
+@click.option("--updates", default=20, type=click.IntRange(1), show_default=True)
 @click.option(
     "--sweep/--no-sweep", default=True, show_default=True, help="All betas and controls, or DPO and RLHF alone."
 )
