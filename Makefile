@@ -8,7 +8,7 @@ BIN := .venv/bin
 ARGS ?=
 REFERENCES ?= ladder pitfalls instructions
 
-.PHONY: help run test test-fast lab doctor notebooks data models reference bench format lock setup clean
+.PHONY: help run test test-fast test-faults lab doctor notebooks data models reference bench format lock setup clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -24,6 +24,9 @@ test: setup  ## the whole suite
 
 test-fast: setup  ## the part of the suite that needs no lesson to run
 	@$(BIN)/python -m pytest -m "not slow and not gpu and not network" $(ARGS)
+
+test-faults: setup  ## sweeps under real faults: killed processes, full disks (many minutes)
+	@$(BIN)/python -m pytest tests/sweeps -m faults $(ARGS)
 
 lab: setup  ## JupyterLab at the first lesson
 	@$(BIN)/workbook lab $(ARGS)

@@ -135,3 +135,10 @@ def below():
 @pytest.fixture
 def left_over():
     return strays
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts real processes and kills them is `faults`: `make test-faults` runs it, `make test` does not yet."""
+    for item in items:
+        if "tests/sweeps" in item.path.as_posix() and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.faults)
