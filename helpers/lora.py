@@ -1,0 +1,187 @@
+"""LoRA: a frozen linear layer beside a trained product of two thin matrices.
+
+           x  (batch, seq, in)
+      _____|_______
+     |             |
+  W (out, in)   A (rank, in)      W is frozen, A and B are trained
+     |             |
+     |          B (out, rank)     zeros at the start: nothing changes before the first step
+     |             |
+     |        x alpha / rank
+     |_____ + _____|
+           |
+        (batch, seq, out)
+
+Source: Hu et al. 2021, "LoRA: Low-rank adaptation of large language models".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from helpers.runtime import UserError, check_number, nearest
+
+__all__ = ["LoRALinear", "eject", "inject", "linear_names", "lora_layers", "lora_parameters", "merge", "unmerge"]
+
+
+class LoRALinear(nn.Module):
+    """W x + (alpha / rank) B A x, with W (and its bias) frozen; equation 3 of the paper.
+
+    Args:
+        base: the layer to adapt; it is frozen in place.
+        rank: from 1 to the smaller side of W.
+        alpha: the update is scaled by alpha / rank, so that a learning rate outlives a change of rank.
+        dropout: share of the inputs that the branch A, B does not see in training.
+
+    Raises:
+        UserError: when the rank is not possible for this layer.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float = 0.0) -> None:
+        super().__init__()
+        check_number("rank", rank, 1, min(base.in_features, base.out_features), integer=True)
+        self.base = base.requires_grad_(False)
+        self.scaling = alpha / rank
+        self.dropout = nn.Dropout(dropout)
+        self.lora_A = nn.Parameter(torch.empty(rank, base.in_features))
+        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # what nn.Linear starts with
+        self.original = None  # the weight before a merge
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., in). Returns (..., out)."""
+        if self.original is not None:
+            return self.base(x)
+        thin = nn.functional.linear(self.dropout(x), self.lora_A)  # (..., in) -> (..., rank)
+        return self.base(x) + nn.functional.linear(thin, self.lora_B) * self.scaling  # (..., out)
+
+    def change(self) -> Tensor:
+        """What the branch adds to the weight: (out, in), of the given rank at most."""
+        return self.lora_B @ self.lora_A * self.scaling
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Add the branch to the weight: the same outputs at the price of the plain layer."""
+        if self.original is None:
+            self.original = self.base.weight.clone()
+            self.base.weight += self.change()
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Put the weight back, to the bit: subtracting would leave what rounding took."""
+        if self.original is not None:
+            self.base.weight.copy_(self.original)
+            self.original = None
+
+
+def inject(
+    model: nn.Module,
+    targets: Sequence[str],
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float = 0.0,
+    trained: Sequence[str] = (),
+) -> list[str]:
+    """Freeze the model, then put a LoRA layer in place of every linear layer that `targets` name.
+
+    Args:
+        targets: names or ends of names, `peft`'s rule: "query" means every layer whose path ends in ".query".
+        trained: modules that keep learning in full, such as a new head.
+
+    Returns the paths of the layers that were replaced.
+
+    Raises:
+        UserError: before anything is changed, when a name fits no linear layer or the rank is impossible.
+    """
+    check_number("alpha", alpha, 1e-9, 1e9)
+    check_number("dropout", dropout, 0.0, 0.999)
+    if lora_layers(model):
+        raise UserError("This model has LoRA layers already; eject them first.")
+    paths = _matching(model, targets)
+    for path in paths:
+        layer = model.get_submodule(path)
+        check_number("rank", rank, 1, min(layer.in_features, layer.out_features), integer=True)
+    learning = [_submodule(model, name) for name in trained]
+    model.requires_grad_(False)
+    for path in paths:
+        base = model.get_submodule(path)
+        layer = LoRALinear(base, rank, alpha, dropout).to(base.weight.device).train(base.training)
+        _replace(model, path, layer)
+    for module in learning:
+        module.requires_grad_(True)
+    return paths
+
+
+def eject(model: nn.Module) -> nn.Module:
+    """Take every LoRA layer out again; what was merged stays in the weights, what was not is dropped."""
+    for path, layer in lora_layers(model).items():
+        _replace(model, path, layer.base)
+    return model
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """Merge every LoRA layer into its weight."""
+    for layer in lora_layers(model).values():
+        layer.merge()
+    return model
+
+
+def unmerge(model: nn.Module) -> nn.Module:
+    """Undo `merge`, to the bit."""
+    for layer in lora_layers(model).values():
+        layer.unmerge()
+    return model
+
+
+def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
+    """Every LoRA layer by its path."""
+    return {path: module for path, module in model.named_modules() if isinstance(module, LoRALinear)}
+
+
+def lora_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """All matrices A and all matrices B (two lists, so that each can have a learning rate of its own)."""
+    layers = lora_layers(model).values()
+    return [layer.lora_A for layer in layers], [layer.lora_B for layer in layers]
+
+
+def linear_names(model: nn.Module) -> list[str]:
+    """The last parts of all linear layers' paths: what `targets` may name."""
+    return sorted({path.rpartition(".")[2] for path in _linear_paths(model)})
+
+
+def _linear_paths(model: nn.Module) -> list[str]:
+    return [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+
+
+def _matching(model: nn.Module, targets: Iterable[str]) -> list[str]:
+    """The paths that the names fit; every name has to fit at least one."""
+    targets, paths = [targets] if isinstance(targets, str) else list(targets), _linear_paths(model)
+    if not targets:
+        raise UserError(f"targets is empty; there are: {', '.join(linear_names(model))}.")
+    found: set[str] = set()
+    for target in targets:
+        fits = {path for path in paths if path == target or path.endswith(f".{target}")}
+        if not fits:
+            names = linear_names(model)
+            said = f'No linear layer is called "{target}"; there are: {", ".join(names)}.'
+            raise UserError(said + nearest(target, names))
+        found |= fits
+    return [path for path in paths if path in found]
+
+
+def _submodule(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        names = [path for path, _ in model.named_children()]
+        raise UserError(f'There is no module "{name}"; there are: {", ".join(names)}.{nearest(name, names)}') from None
+
+
+def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, module)
