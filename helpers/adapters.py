@@ -1,0 +1,136 @@
+"""What lesson 07 puts into a frozen transformer: opened biases, bottleneck adapters, rescaling vectors.
+
+  hidden (batch, seq, hidden)          the output of a frozen linear layer
+ ____|_____
+|          |
+|        down (hidden -> size)
+|        gelu
+|        up   (size -> hidden)         zeros at the start: nothing changes before the first step
+|____ + ___|
+     |
+  (batch, seq, hidden)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from helpers.models import blocks
+from helpers.runtime import UserError, check_number
+
+__all__ = ["BottleneckAdapter", "Paths", "Rescale", "add_bottlenecks", "add_ia3", "open_biases", "paths_of"]
+
+
+class BottleneckAdapter(nn.Module):
+    """h + up(gelu(down(h))): two small layers with a shortcut around them.
+
+    Source: Houlsby et al. 2019, "Parameter-efficient transfer learning for NLP", figure 2.
+    """
+
+    def __init__(self, hidden: int, size: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(hidden, size), nn.Linear(size, hidden)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden: (batch, seq, hidden). Returns the same shape."""
+        return hidden + self.up(nn.functional.gelu(self.down(hidden)))
+
+
+class Rescale(nn.Module):
+    """Every feature times a learned number, which is 1 at the start.
+
+    Source: Liu et al. 2022, "Few-shot parameter-efficient fine-tuning is better and cheaper than in-context
+    learning" (IA3), section 3.3.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., features). Returns the same shape."""
+        return x * self.scale
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a block keeps four of its linear layers."""
+
+    key: str
+    value: str
+    attention_output: str
+    feed_forward_output: str
+
+
+BERT = Paths("attention.self.key", "attention.self.value", "attention.output.dense", "output.dense")
+FAMILIES = {
+    "bert": BERT,
+    "roberta": BERT,
+    "distilbert": Paths("attention.k_lin", "attention.v_lin", "attention.out_lin", "ffn.lin2"),
+    "llama": Paths("self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.down_proj"),
+}
+
+
+def paths_of(body: nn.Module) -> Paths:
+    """Where this body's blocks keep their linear layers.
+
+    Raises:
+        UserError: for a family that is not known here.
+    """
+    family = body.config.model_type
+    if family not in FAMILIES:
+        raise UserError(f"It is not known here where a {family} model keeps its layers; known: {', '.join(FAMILIES)}.")
+    return FAMILIES[family]
+
+
+def open_biases(body: nn.Module) -> nn.Module:
+    """Let every bias move, and nothing else (the biases of the normalisations count).
+
+    Source: Ben Zaken et al. 2022, "BitFit".
+    """
+    for name, parameter in body.named_parameters():
+        parameter.requires_grad_(name.endswith("bias"))
+    return body
+
+
+def add_bottlenecks(body: nn.Module, size: int) -> nn.Module:
+    """Freeze the body and put an adapter after each block's attention and feed-forward layer.
+
+    They come before the shortcut and the normalisation, as in the paper (which trains the normalisations too).
+
+    Args:
+        size: numbers between `down` and `up`, from 1 to the hidden size.
+    """
+    check_number("size", size, 1, body.config.hidden_size, integer=True)
+    paths = paths_of(body)
+    body.requires_grad_(False)
+    for block in blocks(body):
+        for path in (paths.attention_output, paths.feed_forward_output):
+            _wrap(block, path, lambda layer: nn.Sequential(layer, BottleneckAdapter(layer.out_features, size)))
+    return body
+
+
+def add_ia3(body: nn.Module) -> nn.Module:
+    """Freeze the body and rescale each block's keys, its values, and what enters its last feed-forward layer."""
+    paths = paths_of(body)
+    body.requires_grad_(False)
+    for block in blocks(body):
+        for path in (paths.key, paths.value):
+            _wrap(block, path, lambda layer: nn.Sequential(layer, Rescale(layer.out_features)))
+        _wrap(block, paths.feed_forward_output, lambda layer: nn.Sequential(Rescale(layer.in_features), layer))
+    return body
+
+
+def _wrap(block: nn.Module, path: str, wrapped: Callable[[nn.Linear], nn.Module]) -> None:
+    """Put `wrapped(layer)` in the place of the layer at `path`, on its device."""
+    parent, _, name = path.rpartition(".")
+    layer = block.get_submodule(path)
+    if not isinstance(layer, nn.Linear):
+        raise UserError(f'"{path}" is a {type(layer).__name__} and no linear layer: something was added here before.')
+    setattr(block.get_submodule(parent), name, wrapped(layer).to(layer.weight.device))
