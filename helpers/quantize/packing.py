@@ -1,0 +1,45 @@
+"""Codes of a few bits each, laid end to end in bytes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from helpers.quantize.inputs import check_bits
+from helpers.runtime import UserError
+
+
+def pack(codes: Tensor, bits: int) -> Tensor:
+    """Whole numbers from 0 to 2^bits - 1, any shape, as a row of bytes, the highest bit first: (bytes,) uint8.
+
+    Two 4-bit codes share a byte as in bitsandbytes: the first is its upper half.
+    """
+    codes = fits(codes.flatten().long(), check_bits(bits, low=1))
+    places = torch.arange(bits - 1, -1, -1)
+    stream = (codes.unsqueeze(1) >> places & 1).flatten()  # (codes * bits,) of 0 and 1
+    stream = torch.nn.functional.pad(stream, (0, -len(stream) % 8))
+    powers = 2 ** torch.arange(7, -1, -1)
+    return (stream.reshape(-1, 8) * powers).sum(dim=1).to(torch.uint8)
+
+
+def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
+    """The first `count` codes back out of the bytes: (count,) int64."""
+    places = torch.arange(7, -1, -1)
+    stream = (packed.long().unsqueeze(1) >> places & 1).flatten()[: enough(packed, bits, count)]
+    powers = 2 ** torch.arange(bits - 1, -1, -1)
+    return (stream.reshape(-1, bits) * powers).sum(dim=1)
+
+
+def fits(codes: Tensor, bits: int) -> Tensor:
+    """Return `codes` if each fits into `bits` bits."""
+    if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < 2**bits:
+        raise UserError(f"The codes run from {codes.min()} to {codes.max()}; {bits} bits hold 0 to {2**bits - 1}.")
+    return codes
+
+
+def enough(packed: Tensor, bits: int, count: int) -> int:
+    """How many bits `count` codes take, if so many are there."""
+    needed = count * check_bits(bits, low=1)
+    if needed > 8 * len(packed):
+        raise UserError(f"{len(packed)} bytes hold {8 * len(packed) // bits} codes of {bits} bits, not {count}.")
+    return needed
