@@ -1,0 +1,75 @@
+"""The exercises of lesson 10: the answer passes, a planted mistake is named, a blank says so."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from helpers.checks.registry import names, verdict
+
+
+def bits(bits, block_size, double):
+    return bits + (8 / block_size + 32 / (block_size * 256) if double else 32 / block_size)
+
+
+def pairs(codes):
+    codes = codes.reshape(-1, 2)
+    return (codes[:, 0] * 16 + codes[:, 1]).to(torch.uint8)
+
+
+def scaled(largest):
+    def quantize(rows):
+        scale = largest(rows) / 127
+        return torch.round(rows / scale).to(torch.int8), scale
+
+    return quantize
+
+
+RIGHT = scaled(lambda rows: rows.abs().amax(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize(("name", "answer"), [("10.1", bits), ("10.2", pairs), ("10.3", RIGHT)])
+def test_the_right_answer_passes(name, answer):
+    assert verdict(name, answer).passed, verdict(name, answer).text
+
+
+def test_every_exercise_is_known():
+    assert names("10") == ["10.1", "10.2", "10.3"]
+
+
+@pytest.mark.parametrize("name", ["10.1", "10.2", "10.3"])
+@pytest.mark.parametrize("blank", [..., lambda *_: ...], ids=["dots", "a function that returns dots"])
+def test_a_blank_is_not_attempted(name, blank):
+    assert verdict(name, blank).state == "not attempted"
+
+
+@pytest.mark.parametrize("name", ["10.1", "10.2", "10.3"])
+@pytest.mark.parametrize("answer", [None, 3, "text", lambda: 1, lambda *_: 1 / 0, lambda *_: None])
+def test_nonsense_is_wrong_and_raises_nothing(name, answer):
+    assert verdict(name, answer).state == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "said"),
+    [
+        ("10.1", lambda b, s, d: b, r"bits_per_weight\(4, 64, False\) should be 4.5, not 4"),
+        ("10.1", lambda b, s, d: b + 32 / s, r"bits_per_weight\(4, 64, True\) should be 4.12695, not 4.5"),
+        ("10.2", lambda codes: pairs(codes.reshape(-1, 2).flip(1)), "halves are swapped"),
+        ("10.2", lambda codes: pairs(codes).long(), "should be bytes"),
+        ("10.2", lambda codes: codes, "should have shape"),
+        ("10.3", scaled(lambda rows: rows.amax(dim=1, keepdim=True)), r"weight -\d.* comes back as \d"),
+        (
+            "10.3",
+            scaled(lambda rows: rows.abs().amax().expand(len(rows), 1)),
+            "levels of a row that uses its full range",
+        ),
+        ("10.3", scaled(lambda rows: rows.abs().amax()), "one scale per row"),
+        ("10.3", lambda rows: (rows, rows), "codes should be int8"),
+    ],
+)
+def test_a_planted_mistake_is_named(name, answer, said):
+    found = verdict(name, answer)
+    assert found.state == "wrong"
+    assert re.search(said, found.text), found.text
