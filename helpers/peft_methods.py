@@ -24,8 +24,9 @@ from helpers.training import predict, trainable_parameters
 # A pretrained body goes in; out comes the body to use, frozen but for what may move.
 Adapt = Callable[[nn.Module], nn.Module]
 
-LABELS = 1000
-EPOCHS = 3
+LABELS = 500
+EPOCHS = 4
+MAX_TOKENS = 192  # the encoder has 256 places, and the longest prompt takes 64
 SIZE = 16  # of the adapters' bottleneck
 LENGTH = 16  # of the soft prompt and of the prefix
 RANK = 8
@@ -94,18 +95,23 @@ def low_rank(rank: int) -> Method:
 
 @dataclass(frozen=True)
 class Pair:
-    """A language model and a classifier that share one body, so that what the second learns the first can feel."""
+    """A language model and a classifier that share one body, so that what the second learns the first can feel.
+
+    base: the body's own parameters under their first names, wherever an added part has moved them.
+    """
 
     language_model: nn.Module
     classifier: MeanPoolClassifier
+    base: dict[str, nn.Parameter]
 
 
 def pair(language_model: nn.Module, adapt: Adapt, num_labels: int = 2) -> Pair:
     """Adapt the language model's body in place and build a classifier on it."""
+    base = dict(language_model.base_model.named_parameters())
     body = adapt(language_model.base_model)
     setattr(language_model, language_model.base_model_prefix, body)
     classifier = MeanPoolClassifier(body, num_labels).to(language_model.device)
-    return Pair(language_model, classifier)
+    return Pair(language_model, classifier, base)
 
 
 def fine_tune(

@@ -100,6 +100,14 @@ def test_training_changes_what_may_move_and_nothing_else(method, task):
     assert outcome.seconds > 0 and outcome.losses
 
 
+def test_added_parts_leave_the_pretrained_numbers_alone_to_the_bit(method, task):
+    both, _ = pm.fine_tune(method, language_model(), task, epochs=2, seed=0)
+    old = dict(language_model().base_model.named_parameters())
+    assert set(both.base) == set(old)
+    changed = {name for name, value in old.items() if not torch.equal(value, both.base[name])}
+    assert (not changed) == (method.family in ("additive", "reparameterised") or method.name == "head_only")
+
+
 def test_training_in_bfloat16_sees_its_own_updates(task):
     method = pm.methods(**SMALL)["full"]
     _, outcome = pm.fine_tune(method, language_model(), task, epochs=30, seed=0)

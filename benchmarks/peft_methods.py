@@ -1,0 +1,161 @@
+"""The reference of lesson 07: every method over several seeds, kept in data/reference/peft_methods.json.
+
+python -m benchmarks.peft_methods                  three seeds on the test rows
+python -m benchmarks.peft_methods --keep FOLDER    the same; finished seeds are kept there and not measured again
+python -m benchmarks.peft_methods --tune           the grid of learning rates, on validation rows; writes nothing
+
+The recipe is `helpers.peft_methods`', the one that the lesson runs. Each seed draws its own training rows and starts.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import torch
+
+from helpers import catalog, ladder, pitfalls
+from helpers import peft_methods as recipe
+from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
+from helpers.intervals import mean_t
+from helpers.record import write_json
+from helpers.reference import FOLDER, machine, today
+from helpers.runtime import UserError, start
+
+GRID = (5e-4, 1e-3, 2e-3, 4e-3, 1e-2, 3e-2, 1e-1)
+TEXTS = 24  # held-out texts of each domain, for what is forgotten
+
+
+class Bench:
+    """The data of one seed, read and tokenized once."""
+
+    def __init__(self, seed: int, labels: int, judged: str, judged_rows: int) -> None:
+        self.seed = seed
+        reviews, self.tokenizer = catalog.dataset("reviews", "pocket"), catalog.tokenizer("encoder", "pocket")
+        drawn = [sample_rows(reviews["train"], labels, seed), reviews[judged]]
+        drawn[1] = drawn[1].select(range(min(judged_rows, len(drawn[1]))))
+        rows = [TokenizedReviews.from_dataset(tokenize(part, self.tokenizer, recipe.MAX_TOKENS)) for part in drawn]
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.task = ladder.Task(None, rows[0], rows[1], pad(self.tokenizer), device)
+
+    def fine_tune(self, method: recipe.Method, epochs: int) -> tuple[recipe.Pair, ladder.Outcome]:
+        language_model = catalog.masked_language_model("pocket")
+        both, found = recipe.fine_tune(method, language_model, self.task, epochs=epochs, seed=self.seed)
+        said = f"seed {self.seed}  {found.title:20}{method.learning_rate:8.0e}  {found.parameters:9,} trained  "
+        click.echo(f"{said}{found.accuracy:.3f}  {found.seconds:5.1f} s")
+        return both, found
+
+
+def domains_of(bench: Bench) -> dict:
+    """Held-out texts of each domain with words hidden."""
+    texts: dict[str, list[str]] = {}
+    for row in catalog.dataset("corpus", "pocket")["validation"]:
+        texts.setdefault(row["domain"], []).append(row["text"])
+    return {name: pitfalls.masked_batches(bench.tokenizer, own[:TEXTS], bench.seed) for name, own in texts.items()}
+
+
+def by_method(bench: Bench, epochs: int) -> dict[str, float]:
+    """Accuracy, cost, size of the file, and the mean rise of the masked-word loss, for every method."""
+    domains = domains_of(bench)
+    before = pitfalls.domain_losses(catalog.masked_language_model("pocket").to(bench.task.device), domains)
+    values: dict[str, float] = {}
+    for name, method in recipe.methods().items():
+        both, found = bench.fine_tune(method, epochs)
+        after = pitfalls.domain_losses(both.language_model, domains)
+        with tempfile.TemporaryDirectory() as folder:
+            values[f"checkpoint_bytes_{name}"] = recipe.save_trained(both.classifier, Path(folder) / "trained")
+        values |= found.metrics(name)
+        values[f"loss_rise_{name}"] = sum(after[domain] - before[domain] for domain in before) / len(before)
+    return values
+
+
+def by_size(bench: Bench, epochs: int, known: dict[str, float]) -> dict[str, float]:
+    """Accuracy for each length of the soft prompt and each rank of LoRA's update."""
+    values = {}
+    usual = {"soft_prompt": recipe.LENGTH, "lora": recipe.RANK}
+    kinds = {"soft_prompt": (recipe.soft_prompt, recipe.LENGTHS), "lora": (recipe.low_rank, recipe.RANKS)}
+    for name, (make, sizes) in kinds.items():
+        for size in sizes:
+            if size == usual[name]:
+                values[f"accuracy_{name}_{size}"] = known[f"accuracy_{name}"]
+            else:
+                values[f"accuracy_{name}_{size}"] = bench.fine_tune(make(size), epochs)[1].accuracy.value
+    return values
+
+
+def measure(seed: int, labels: int, epochs: int, test_rows: int) -> dict[str, float]:
+    """All metrics of one seed, on the test rows."""
+    bench = Bench(seed, labels, "test", test_rows)
+    known = by_method(bench, epochs)
+    return known | by_size(bench, epochs, known)
+
+
+def measured(seeds: int, settings: dict[str, int], keep: Path | None) -> list[dict[str, float]]:
+    """Every seed's metrics; those that `keep` holds for the same settings are read and not measured again."""
+    found = []
+    for seed in range(seeds):
+        path = keep / f"seed_{seed}.json" if keep else None
+        kept = json.loads(path.read_text()) if path and path.is_file() else {}
+        if kept.get("settings") != settings:
+            kept = {"settings": settings, "metrics": measure(seed, **settings)}
+            if path:
+                keep.mkdir(parents=True, exist_ok=True)
+                write_json(path, kept)
+        found.append(kept["metrics"])
+    return found
+
+
+def tune(seeds: int, labels: int, epochs: int, names: Iterable[str]) -> None:
+    """Print the mean validation accuracy of every learning rate for every method, over the seeds."""
+    benches = [Bench(seed, labels, "validation", 500) for seed in range(seeds)]
+    for name in names:
+        for rate in GRID:
+            method = replace(recipe.methods()[name], learning_rate=rate)
+            scores = [bench.fine_tune(method, epochs)[1].accuracy.value for bench in benches]
+            click.echo(f"{method.title:20}{rate:8.0e}  {mean_t(scores).value:.3f}")
+
+
+def write(found: list[dict[str, float]], settings: dict[str, int], into: Path) -> Path:
+    """The reference file."""
+    sizes = {"soft_prompt_sizes": list(recipe.LENGTHS), "lora_sizes": list(recipe.RANKS)}
+    result = {
+        "command": "python -m benchmarks.peft_methods",
+        "date": today(),
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "settings": settings | {"length": recipe.LENGTH, "rank": recipe.RANK} | sizes,
+        "seeds": list(range(len(found))),
+        "metrics": {name: [values[name] for values in found] for name in found[0]},
+    }
+    return write_json(into / "peft_methods.json", result)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
+@click.option("--labels", default=recipe.LABELS, type=click.IntRange(2), show_default=True)
+@click.option("--epochs", default=recipe.EPOCHS, type=click.IntRange(1), show_default=True)
+@click.option("--test-rows", default=2000, type=click.IntRange(10), show_default=True)
+@click.option("--keep", type=click.Path(path_type=Path), help="A folder for finished seeds.")
+@click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
+@click.option("--only", default="", help="With --tune: names of methods, with commas.")
+@click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for peft_methods.json.")
+def main(
+    seeds: int, labels: int, epochs: int, test_rows: int, keep: Path | None, tuning: bool, only: str, into: Path
+) -> None:
+    """Measure every seed and write data/reference/peft_methods.json."""
+    try:
+        start(track="pocket", budget="standard", seed=0)
+        if tuning:
+            return tune(seeds, labels, epochs, only.split(",") if only else recipe.methods())
+        settings = {"labels": labels, "epochs": epochs, "test_rows": test_rows}
+        click.echo(f"written: {write(measured(seeds, settings, keep), settings, into).name}")
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()
