@@ -50,7 +50,7 @@ class LoRALinear(nn.Module):
         self.lora_A = nn.Parameter(torch.empty(rank, base.in_features))
         self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # what nn.Linear starts with
-        self.original = None  # the weight before a merge
+        self.original = None  # the weight as it was before a merge
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., in). Returns (..., out)."""
@@ -62,20 +62,6 @@ class LoRALinear(nn.Module):
     def change(self) -> Tensor:
         """What the branch adds to the weight: (out, in), of the given rank at most."""
         return self.lora_B @ self.lora_A * self.scaling
-
-    @torch.no_grad()
-    def merge(self) -> None:
-        """Add the branch to the weight: the same outputs at the price of the plain layer."""
-        if self.original is None:
-            self.original = self.base.weight.clone()
-            self.base.weight += self.change()
-
-    @torch.no_grad()
-    def unmerge(self) -> None:
-        """Put the weight back, to the bit: subtracting would leave what rounding took."""
-        if self.original is not None:
-            self.base.weight.copy_(self.original)
-            self.original = None
 
 
 def inject(
@@ -124,17 +110,23 @@ def eject(model: nn.Module) -> nn.Module:
     return model
 
 
+@torch.no_grad()
 def merge(model: nn.Module) -> nn.Module:
-    """Merge every LoRA layer into its weight."""
+    """Add every branch to its weight: the same outputs at the price of the plain layers. Merging twice adds once."""
     for layer in lora_layers(model).values():
-        layer.merge()
+        if layer.original is None:
+            layer.original = layer.base.weight.clone()
+            layer.base.weight += layer.change()
     return model
 
 
+@torch.no_grad()
 def unmerge(model: nn.Module) -> nn.Module:
-    """Undo `merge`, to the bit."""
+    """Put the weights back, to the bit: subtracting the branches would leave what rounding took."""
     for layer in lora_layers(model).values():
-        layer.unmerge()
+        if layer.original is not None:
+            layer.base.weight.copy_(layer.original)
+            layer.original = None
     return model
 
 
