@@ -32,7 +32,7 @@ def metric_of(beta: float) -> str:
     return f"dpo_beta_{beta:g}".replace(".", "_")
 
 
-MAIN = metric_of(dpo.BETA)
+CONTROLS = {"dpo_plain": (dpo.BETAS[0], 0.0), "chosen_only": (1e-6, dpo.ANCHOR)}  # name: (beta, anchor)
 
 
 class Bench:
@@ -58,7 +58,7 @@ class Bench:
         """Everything that the judge says of one policy, as metrics that end in `name`."""
         judged = dpo.judge_policy(policy, self.tokenizer, self.wishes, seed)
         values = {f"{way}_rate_{name}": rate for way, rate in judged.rates().items()}
-        if "beta" not in name or name == MAIN:  # the slowest measure: not on every point of the sweep
+        if "beta" not in name:  # the slowest measure: not on every point of the sweep
             answers = answer(policy, self.tokenizer, [row["prompt"] for row in self.asked])
             right = exact(answers, [row["completion"] for row in self.asked])
             values[f"exact_answer_rate_{name}"] = right.mean().item()
@@ -73,20 +73,18 @@ def measure_seed(bench: Bench, seed: int, count: int, updates: int, betas: Seque
     """All metrics of one seed."""
     prompts, pairs, reference, seconds = bench.pairs(count, seed)
     values, sft = bench.measure(bench.sft, "sft", seed, None)
-    settings = {metric_of(beta): (beta, dpo.ANCHOR) for beta in betas}
-    if len(betas) > 1:
-        settings["dpo_plain"] = (dpo.BETAS[0], 0.0)
-        settings["chosen_only"] = (1e-6, dpo.ANCHOR)  # so small a beta leaves the anchor alone
-    for name, (beta, anchor) in settings.items():
+    few = max(32, count // 4)  # as in the lesson: betas are compared with each other on a quarter of the pairs
+    runs = {"dpo": (dpo.BETA, dpo.ANCHOR, count)}
+    if betas:
+        runs |= {name: (*setting, count) for name, setting in CONTROLS.items()}
+        runs |= {metric_of(beta): (beta, dpo.ANCHOR, few) for beta in betas}
+    for name, (beta, anchor, rows) in runs.items():
         policy = copy.deepcopy(bench.sft)
         seed_everything(seed)
-        trained = dpo.train_dpo(
-            policy, pairs, reference, bench.tokenizer.pad_token_id, beta=beta, anchor=anchor, seed=seed
-        )
-        found, _ = bench.measure(policy, name, seed + 1000, sft)
-        values |= found
-        if name == MAIN:
-            values |= {key.partition("_beta")[0]: value for key, value in found.items()}
+        data = pairs[:rows], reference[:rows], bench.tokenizer.pad_token_id
+        trained = dpo.train_dpo(policy, *data, beta=beta, anchor=anchor, seed=seed)
+        values |= bench.measure(policy, name, seed + 1000, sft)[0]
+        if name == "dpo":
             values |= {"seconds_dpo": seconds + trained.seconds, "peak_memory_bytes_dpo": trained.peak_bytes}
     return values | rlhf(bench, seed, prompts, pairs, sft, updates)
 
@@ -96,12 +94,12 @@ def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: dpo.Judge
     seed_everything(seed)
     with PeakMemory() as memory, Stopwatch() as watch:
         reward_model = rewards.new_reward_model(catalog.model_source("instruct", "pocket"), bench.tokenizer)
-        rewards.train_reward_model(reward_model, pairs, bench.tokenizer.pad_token_id, epochs=1, seed=seed)
+        rewards.train_reward_model(reward_model, pairs, bench.tokenizer.pad_token_id, epochs=2, seed=seed)
         score = rewards.Scorer(reward_model.requires_grad_(False), bench.tokenizer)
         some = prompts[:256]
         score.set_scale(some, answer(bench.sft, bench.tokenizer, some, temperature=1.0, seed=seed))
         learner = ppo.PolicyWithValue(copy.deepcopy(bench.sft))
-        recipe = ppo.Recipe(updates=updates, batch_size=32, learning_rate=5e-4, kl_weight=0.4)
+        recipe = ppo.Recipe(updates=updates)
         ppo.train_ppo(learner, bench.sft, bench.tokenizer, prompts, score, recipe)
     found, _ = bench.measure(learner.model.eval(), "rlhf", seed + 1000, sft)
     return found | {"seconds_rlhf": watch.seconds, "peak_memory_bytes_rlhf": memory.added}
@@ -111,7 +109,7 @@ def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: dpo.Judge
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--pairs", default=dpo.PAIRS, type=click.IntRange(32), show_default=True)
 @click.option("--wishes", default=300, type=click.IntRange(2), show_default=True)
-@click.option("--updates", default=20, type=click.IntRange(1), show_default=True)
+@click.option("--updates", default=ppo.Recipe.updates, type=click.IntRange(1), show_default=True)
 @click.option(
     "--sweep/--no-sweep", default=True, show_default=True, help="All betas and controls, or DPO and RLHF alone."
 )
@@ -121,7 +119,7 @@ def main(seeds: int, pairs: int, wishes: int, updates: int, sweep: bool, judged:
     """Train and judge once per seed and write data/reference/dpo.json."""
     try:
         start(track="pocket", budget="standard", seed=0)
-        bench, betas = Bench(judged, wishes), dpo.BETAS if sweep else (dpo.BETA,)
+        bench, betas = Bench(judged, wishes), dpo.BETAS if sweep else ()
         measured = [measure_seed(bench, seed, pairs, updates, betas) for seed in range(seeds)]
         if judged == "validation":
             return

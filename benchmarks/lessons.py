@@ -85,7 +85,7 @@ def measure(lesson, budget: str, threads: int) -> dict:
 @click.command()
 @click.argument("lessons", nargs=-1, metavar="[NN]...")
 @click.option("--budget", "budgets", multiple=True, type=click.Choice(BUDGETS), default=("quick", "standard"))
-@click.option("--threads", type=click.IntRange(1), default=1, help="Threads for the lesson.  [default: 1, as make run]")
+@click.option("--threads", type=click.IntRange(1), default=cores, help="Threads for the lesson.  [default: every core]")
 def main(lessons: tuple[str, ...], budgets: tuple[str, ...], threads: int) -> None:
     """Measure the lessons NN (all, if none is named), one after the other."""
     chosen = select(lessons, find())

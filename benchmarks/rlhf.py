@@ -73,8 +73,8 @@ class Course:
 
     def group(self, kind: str, score: Scorer, kl_weight: float) -> None:
         seed_everything(self.seed)
-        policy, settings = self.policy(), group_settings(self.updates, 32, RATE / 2, kl_weight, self.seed)
-        group_trainer(kind, policy, self.tokenizer, self.prompts, score, settings).train()
+        policy, settings = self.policy(), group_settings(self.updates, 32, kl_weight, self.seed)
+        group_trainer(kind, policy, self.tokenizer, self.prompts, score, RATE, settings).train()
         self.graded(kind, policy, score)
 
 

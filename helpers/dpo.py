@@ -15,7 +15,7 @@ from helpers.microworld.judge import judge_answer
 from helpers.preferences import Pair, dpo_loss, preference_batches, sequence_log_probs
 from helpers.training import History, PeakMemory, to_device, train, warmup_linear
 
-PAIRS = 1600
+PAIRS = 3200
 BATCH_SIZE = 16
 LEARNING_RATE = 2e-4
 BETA = 1.0

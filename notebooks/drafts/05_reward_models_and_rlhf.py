@@ -51,7 +51,7 @@ model = ""  # a folder with an instructed model of your own; "" takes lesson 04'
 pairs = 4000  # compared pairs that the reward model learns from
 updates = 24  # of PPO, GRPO and RLOO each
 kl_weight = 0.1  # the price of leaving the model we started from; 0 is no leash at all
-learning_rate = 1e-3  # of PPO; GRPO and RLOO take half of it
+learning_rate = 1e-3  # of PPO; RLOO takes a half of it, GRPO a quarter
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
@@ -617,26 +617,30 @@ for wish, line in zip(test_wishes[:4], graded["PPO"].answers, strict=False):
 #
 # The value head is a guess that has to be learnt. There is a simpler one: let the policy answer the *same* wish four
 # times, and compare each answer with its siblings. The whole answer gets one advantage, so there is no value head and
-# no GAE. **GRPO** (Shao et al. 2024) subtracts the group's mean and divides by its spread:
+# no GAE. **GRPO** (Shao et al. 2024) subtracts the group's mean and divides by its spread. Liu et al. (2025) leave the
+# division out: where four answers are about equally good, it blows small differences up to full size.
 
 
 # %%
-def group_advantages(rewards, size):
+def group_advantages(rewards, size, divide):
     """rewards: (batch,), the answers to one wish side by side; returns (batch,)."""
     groups = rewards.view(-1, size)  # (wishes, size)
     centred = groups - groups.mean(dim=1, keepdim=True)
-    return (centred / (groups.std(dim=1, keepdim=True) + 1e-4)).flatten()
+    return (centred / (groups.std(dim=1, keepdim=True) + 1e-4) if divide else centred).flatten()
 
 
-print([round(value, 2) for value in group_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), size=4).tolist()])
+alike = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.51, 0.50, 0.49, 0.50])  # one group that differs, one that hardly does
+for divide in (True, False):
+    print(f"divide={divide!s:6}", [round(value, 2) for value in group_advantages(alike, 4, divide).tolist()])
 
 # %% [markdown]
-# What both trainers are told alike. The update is PPO's clipped one. GRPO puts the KL penalty into the loss, RLOO into
-# the reward, both without a value head; so the same KL weight is not the same leash.
+# What both trainers are told alike. The update is PPO's clipped one. GRPO clips each token's ratio and puts the KL
+# penalty into the loss; RLOO clips the whole answer's ratio, sooner reached, and puts the KL into the reward. So the
+# same KL weight is not the same leash, and GRPO gets the lower rate (chosen on the validation films).
 
 
 # %%
-def group_settings(updates, batch_size, learning_rate, kl_weight, seed):
+def group_settings(updates, batch_size, kl_weight, seed):
     return {
         "per_device_train_batch_size": batch_size,  # answers, not prompts: the prompts are batch_size / 4
         "num_generations": 4,  # answers to each prompt: the group
@@ -644,7 +648,6 @@ def group_settings(updates, batch_size, learning_rate, kl_weight, seed):
         "max_steps": 2 * updates,
         "max_completion_length": 24,
         "beta": kl_weight,
-        "learning_rate": learning_rate,
         "lr_scheduler_type": "constant",
         "optim": "adamw_torch",
         "seed": seed,
@@ -662,15 +665,15 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from helpers.rlhf import reward_function
 
-settings = group_settings(update_count, batch_size, learning_rate / 2, kl_weight, seed)
+settings = group_settings(update_count, batch_size, kl_weight, seed)
 asked = Dataset.from_dict({"prompt": [messages(wish) for wish in wishes]})
 
 
-def with_trl(name, trainer_class, config_class):
+def with_trl(name, trainer_class, config_class, **more):
     seed_everything(seed)
     policy, watched[name] = new_policy(), Watched(score)
     policy.generation_config.eos_token_id = end_of_turn(tokenizer)  # where TRL looks for the end of an answer
-    arguments = config_class(output_dir=scratch_folder.name, use_cpu=run.device == "cpu", **settings)
+    arguments = config_class(output_dir=scratch_folder.name, use_cpu=run.device == "cpu", **settings, **more)
     trainer = trainer_class(
         policy, reward_function(watched[name]), args=arguments, train_dataset=asked, processing_class=tokenizer
     )
@@ -683,18 +686,18 @@ def with_trl(name, trainer_class, config_class):
 
 
 # %%
-trainer = with_trl("GRPO", GRPOTrainer, GRPOConfig)
+trainer = with_trl("GRPO", GRPOTrainer, GRPOConfig, learning_rate=learning_rate / 4, scale_rewards="none")
 print(f"granted wishes, GRPO against SFT: {verdict(gain('GRPO'))}")
 kept, theirs = (
     torch.tensor(list(values)) for values in (trainer._logs["rewards"]["reward_model"], trainer._logs["advantages"])
 )  # TRL keeps its last batch
-difference_group_advantages = (group_advantages(kept, 4) - theirs).abs().max().item()
+difference_group_advantages = (group_advantages(kept, 4, divide=False) - theirs).abs().max().item()
 print("our advantages are TRL's to 0.0001:", difference_group_advantages < 1e-4)
 assert difference_group_advantages < 1e-4
 
 # %% [markdown]
 # **RLOO** (*REINFORCE leave-one-out*, Ahmadian et al. 2024) compares an answer with the mean of the *others* in its
-# group, and does not divide.
+# group, and never divides.
 #
 # ### Exercise 05.2: leave one out
 #
@@ -720,7 +723,7 @@ def leave_one_out(rewards):
 check("05.2", leave_one_out)
 
 # %%
-trainer = with_trl("RLOO", RLOOTrainer, RLOOConfig)
+trainer = with_trl("RLOO", RLOOTrainer, RLOOConfig, learning_rate=learning_rate / 2)
 print(f"granted wishes, RLOO against SFT: {verdict(gain('RLOO'))}")
 
 # %% [markdown]

@@ -70,7 +70,9 @@ def test_good_lessons_give_notebooks_pages_and_figures(course):
 
 
 def test_no_page_asks_the_network_for_anything(course):
-    course.add("00_start_here", "import ipywidgets\nipywidgets.interact(lambda x: x, x=3)")
+    course.add(
+        "00_start_here", "import ipywidgets\nipywidgets.VBox([ipywidgets.IntSlider(3), ipywidgets.HTML('<p>3</p>')])"
+    )
     status, said = run(course)
     assert status == 0, said
     for page in folder(course).rglob("*.html"):
