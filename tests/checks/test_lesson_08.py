@@ -1,0 +1,70 @@
+"""The exercises of lesson 08: the answer passes, a planted mistake is named, a blank says so."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch.nn.functional import linear
+
+from helpers.checks.registry import names, verdict
+from helpers.low_rank import factors
+
+
+def last_saving_rank(inputs, outputs):
+    return (inputs * outputs - 1) // (inputs + outputs)
+
+
+def branch(scale):
+    def forward(x, base, lora_A, lora_B, alpha):
+        return base(x) + linear(linear(x, lora_A), lora_B) * scale(alpha, len(lora_A))
+
+    return forward
+
+
+def random_factors(change, rank):
+    return torch.randn(len(change), rank), torch.randn(rank, change.shape[1])
+
+
+RIGHT = {"08.1": last_saving_rank, "08.2": factors, "08.3": branch(lambda alpha, rank: alpha / rank)}
+
+
+@pytest.mark.parametrize(("name", "answer"), RIGHT.items())
+def test_the_right_answer_passes(name, answer):
+    assert verdict(name, answer).passed, verdict(name, answer).text
+
+
+def test_every_exercise_is_known():
+    assert names("08") == list(RIGHT)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("blank", [..., lambda *_: ...], ids=["dots", "a function that returns dots"])
+def test_a_blank_is_not_attempted(name, blank):
+    assert verdict(name, blank).state == "not attempted"
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("answer", [None, 3, "text", lambda: 1, lambda *_: 1 / 0, lambda *_: None])
+def test_nonsense_is_wrong_and_raises_nothing(name, answer):
+    assert verdict(name, answer).state == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "said"),
+    [
+        ("08.1", lambda i, o: i * o // (i + o), r"last_saving_rank\(128, 128\) should be 63, not 64"),
+        ("08.1", lambda i, o: min(i, o), r"should be 63, not 128"),
+        ("08.2", random_factors, r"B @ A for a \(6, 4\) change at rank 1"),
+        ("08.2", lambda change, rank: factors(change, rank)[::-1], r"B should have shape \(6, 1\)"),
+        ("08.2", lambda change, rank: change, "should return two matrices"),
+        ("08.3", branch(lambda alpha, rank: alpha), "output at rank 2"),
+        ("08.3", branch(lambda alpha, rank: alpha / rank**0.5), "output at rank 2"),
+        ("08.3", lambda x, base, *_: base(x), "output at rank 1"),
+    ],
+)
+def test_a_planted_mistake_is_named(name, answer, said):
+    found = verdict(name, answer)
+    assert found.state == "wrong"
+    assert re.search(said, found.text), found.text
