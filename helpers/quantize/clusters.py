@@ -12,14 +12,18 @@ from helpers.quantize.inputs import blocks, check_bits
 from helpers.runtime import UserError
 
 
-def k_means(weights: Tensor, bits: int, steps: int = 20) -> tuple[Tensor, Tensor]:
-    """Cluster the weights around 2^bits centres, which start at equal distances over the range.
+def k_means(weights: Tensor, bits: int, steps: int = 10) -> tuple[Tensor, Tensor]:
+    """Cluster the weights around 2^bits centres.
+
+    The centres start where they would be best for a normal distribution: at its quantiles, spread by the square
+    root of 3 (Panter and Dite 1951). From equal distances the same takes many times as many steps.
 
     Returns codes (numbers,), places in the code book, and the code book (2^bits,), sorted. What comes back is
     `centres[codes]`.
     """
     values = not_constant(blocks(weights).flatten())
-    centres = torch.linspace(values.min(), values.max(), 2 ** check_bits(bits))
+    shares = (torch.arange(2 ** check_bits(bits)) + 0.5) / 2**bits
+    centres = values.mean() + 3**0.5 * values.std() * torch.special.ndtri(shares)
     for _ in range(steps):
         codes = torch.bucketize(values, (centres[1:] + centres[:-1]) / 2)
         count = torch.bincount(codes, minlength=2**bits)

@@ -89,7 +89,7 @@ def code_book(kind: str = "nf4", block_size: int = 64, double: bool = False) -> 
     return Technique(kind.upper() + (" + double quantization" if double else ""), 4, store)
 
 
-def clustered(bits: int, steps: int = 20) -> Technique:
+def clustered(bits: int, steps: int = 10) -> Technique:
     """k-means: an index per weight, and one code book per tensor."""
 
     def store(weights: Tensor) -> Stored:
