@@ -1,0 +1,70 @@
+"""The figures of lesson 10 show every value that they are given, and say it in words too."""
+
+from __future__ import annotations
+
+import torch
+from matplotlib.figure import Figure
+
+from helpers.intervals import wilson
+from helpers.plots import quantization as figures
+from helpers.plots.quantization import Point
+from helpers.plots.style import png
+
+WEIGHTS = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+WHOLE = {"accuracy": Point(4_000_000, 0.9), "perplexity": Point(8_000_000, 4.0)}
+PANELS = {
+    "accuracy": {"equal": [Point(2_000_000, 0.88, "8"), Point(1_000_000, 0.5, "4")], "pruned": [Point(3_000_000, 0.9)]},
+    "perplexity": {"equal": [Point(4_000_000, 4.1, "8"), Point(2_000_000, 900.0, "4")]},
+}
+LIMITS = {"accuracy": (0.7, 0.95), "perplexity": (3.9, 6.0)}
+
+
+def texts(figure: Figure) -> str:
+    figure.canvas.draw()
+    said = []
+    for axes in figure.axes:
+        said += [label.get_text() for label in [*axes.get_yticklabels(), *axes.texts]]
+        said += [axes.get_xlabel(), axes.get_ylabel()]
+        said += [text.get_text() for text in (axes.get_legend().get_texts() if axes.get_legend() else [])]
+    said += [text.get_text() for box in figure.legends for text in box.get_texts()]
+    return " ".join(said)
+
+
+def test_every_code_book_has_its_line_of_levels():
+    codes = {"equal": torch.linspace(-1, 1, 5), "k-means": torch.tensor([-0.5, 0.5])}
+    figure = figures.levels(WEIGHTS, codes)
+    assert "equal" in texts(figure) and "k-means" in texts(figure)
+    assert [len(lines.get_segments()) for lines in figure.axes[1].collections] == [5, 2]
+    assert "k-means has 2 of its 2 levels within one" in figures.levels_in_words(WEIGHTS, codes)
+
+
+def test_weights_and_errors_are_two_histograms():
+    figure = figures.weights_and_errors(WEIGHTS, WEIGHTS.round(), "to whole numbers")
+    assert len(figure.axes) == 2 and figure.get_suptitle() == "to whole numbers"
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_every_file_is_a_point_and_those_off_the_scale_are_hollow_on_its_edge():
+    figure = figures.against_bytes(PANELS, WHOLE, LIMITS)
+    for word in ("equal", "pruned", "float32", "accuracy", "perplexity", "file (MB)", "8", "4"):
+        assert word in texts(figure)
+    hollow = [
+        [line.get_xydata()[0].tolist() for line in axes.lines if line.get_markerfacecolor() == "white"]
+        for axes in figure.axes
+    ]
+    assert hollow == [[[1.0, 0.7]], [[2.0, 6.0]]]
+    assert png(figures.against_bytes({"accuracy": PANELS["accuracy"]}, WHOLE, LIMITS)).startswith(b"\x89PNG")
+
+
+def test_the_bytes_in_words_name_every_point():
+    said = figures.against_bytes_in_words(PANELS, WHOLE)
+    for part in ("accuracy, 0.9 in 4.00 MB at full size", "equal: 0.88 in 2.00 MB, 0.5 in 1.00 MB", "900 in 2.00 MB"):
+        assert part in said
+
+
+def test_sparsity_curves_have_a_line_and_words_for_each():
+    curves = {"smallest": {0.5: wilson(80, 100), 0.3: wilson(90, 100)}, "trained again": {0.5: wilson(88, 100)}}
+    figure = figures.against_sparsity(curves, 0.91)
+    assert all(name in texts(figure) for name in (*curves, "all weights"))
+    said = figures.against_sparsity_in_words(curves, 0.91)
+    assert "smallest: 90.0% at 30%, 80.0% at 50%" in said and "with all of them 91.0%" in said
