@@ -1,0 +1,54 @@
+"""`python -m benchmarks.lora` on toy inputs: the lesson reads what it writes, and it goes on where it stopped."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+from click.testing import CliRunner
+
+from helpers import adaptation
+from helpers.catalog import MICROWORLD, POCKET_MODELS
+from helpers.reference import load_reference
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The real rows, a few of them, and few ranks."""
+    if not (MICROWORLD / "README.md").is_file() or not POCKET_MODELS["encoder"].is_dir():
+        pytest.skip("the pocket track is not made yet")
+    module = importlib.import_module("benchmarks.lora")
+    whole = {name: module.catalog.dataset(name, "pocket") for name in ("topics", "reviews")}
+    cut = {name: {split: rows.select(range(32)) for split, rows in found.items()} for name, found in whole.items()}
+    monkeypatch.setattr(module.catalog, "dataset", lambda name, *_: cut[name])
+    monkeypatch.setattr(module, "PIECES", ("full", "head_only", "lora", "lora_rank_2"))
+    monkeypatch.setattr(module, "LOOKS", 8)
+    monkeypatch.setattr(adaptation, "FIRST_LABELS", 16)
+    return module
+
+
+@pytest.mark.slow
+def test_what_it_writes_is_what_the_lesson_reads(small, tmp_path, monkeypatch):
+    where = ["--into", str(tmp_path), "--parts", str(tmp_path / "parts")]
+    options = ["--seeds", "2", "--labels", "16", "--epochs", "1", *where]
+    result = CliRunner().invoke(small.main, options)
+    assert result.exit_code == 0, result.output
+    found = load_reference("lora", tmp_path)
+    assert found.seeds == [0, 1] and found.settings["labels"] == 16
+    for name in ("full", "head_only", "lora", "lora_rank_2"):
+        assert 0 <= found.interval(f"accuracy_{name}").value <= 1
+        assert 0 <= found.interval(f"accuracy_topics_{name}").value <= 1
+    for name in ("full", "lora"):
+        assert f"accuracy_topics_{name}_matched" in found.metrics
+    assert found.metrics["accuracy_truncated_rank_16"] and found.metrics["accuracy_truncated_whole"]
+    monkeypatch.setattr(small, "measure", None)  # everything is kept: nothing is measured again
+    assert CliRunner().invoke(small.main, options).exit_code == 0
+
+
+@pytest.mark.slow
+def test_tuning_writes_nothing(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(small, "GRIDS", {"lora": (1e-3,)})
+    options = ["--tune", "--seeds", "1", "--labels", "16", "--epochs", "1", "--into", str(tmp_path)]
+    result = CliRunner().invoke(small.main, options)
+    assert result.exit_code == 0, result.output
+    assert "lora         1.0e-03" in result.output and not list(tmp_path.iterdir())
