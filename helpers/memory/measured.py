@@ -1,0 +1,99 @@
+"""The memory ledger of a real training step: every part is counted where it lies, the peak is the allocator's."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from helpers.memory.predicted import Ledger
+
+
+def storage_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes behind some tensors, each piece of memory counted once."""
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+def weight_tensors(model: nn.Module) -> list[Tensor]:
+    """Parameters and buffers, and what belongs to a 4-bit weight: scales, scales of scales, tables."""
+    found = [*model.parameters(), *model.buffers()]
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        while state is not None:
+            found += [value for value in vars(state).values() if isinstance(value, Tensor)]
+            state = getattr(state, "state2", None)
+    return found
+
+
+def optimizer_tensors(optimizer: Optimizer) -> list[Tensor]:
+    """Every tensor that the optimizer keeps from step to step."""
+    return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+
+
+def saved_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor, int]:
+    """Run `forward` and count what autograd keeps for the backward pass, the model's own weights left out.
+
+    Returns the loss and the bytes.
+    """
+    weights = {tensor.untyped_storage().data_ptr() for tensor in weight_tensors(model)}
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        place = tensor.untyped_storage().data_ptr()
+        if place not in weights:
+            kept[place] = tensor  # holding it keeps its place from being used again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = forward()
+    return loss, storage_bytes(kept.values())
+
+
+def allocator_peak(work: Callable[[], object]) -> int:
+    """The most bytes that `work` held at any one time, above what was there before: torch's own count, not a sample."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return torch.cuda.max_memory_allocated() - before
+    # The profiler announces its start and end on the terminal at level 5; its warnings are above that.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiled:
+        work()
+    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def measure(model: nn.Module, batch: dict[str, Tensor], optimizer: Optimizer) -> Ledger:
+    """The ledger of a training step of `model` on `batch`; the model takes three steps.
+
+    batch: what `model(**batch)` takes, labels among it. The first step makes the optimizer's states.
+    """
+
+    def loss() -> Tensor:
+        return model(**batch).loss
+
+    def step() -> None:
+        loss().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    model.train()
+    step()
+    value, activations = saved_bytes(model, loss)
+    value.backward()
+    del value
+    gradients = storage_bytes(p.grad for p in model.parameters() if p.grad is not None)
+    optimizer.step()
+    optimizer.zero_grad()
+    weights, states = storage_bytes(weight_tensors(model)), storage_bytes(optimizer_tensors(optimizer))
+    return Ledger(weights, gradients, states, activations, weights + states + allocator_peak(step))

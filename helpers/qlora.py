@@ -1,0 +1,191 @@
+"""The recipe of lesson 11: one model, trained in full, with LoRA, and with LoRA on 4-bit weights.
+
+Source: Dettmers et al. 2023, "QLoRA: Efficient finetuning of quantized LLMs".
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from helpers import catalog
+from helpers.batches import Batch, Row, TokenizedReviews
+from helpers.cost import Stopwatch
+from helpers.models import MeanPoolClassifier
+from helpers.quantize.code_books import double_dequantize, double_quantize, nf4_code, to_code_book
+from helpers.quantize.packing import pack, unpack
+from helpers.runtime import choose
+
+METHODS = ("full", "lora", "qlora")
+TITLES = {"full": "all parameters", "lora": "LoRA", "qlora": "QLoRA"}
+# The best of a grid on the validation rows, the same grid for each.
+RATES = {"full": 1e-3, "lora": 5e-3, "qlora": 5e-3}
+LABELS = 1000
+EPOCHS = 3
+BATCH_SIZE = 16
+RANK = 8
+ALPHA = 16
+BLOCK = 64
+
+
+class FourBitProduct(torch.autograd.Function):
+    """x W^T where W lies in 4 bits: unpacked for the product, and once more for the gradient of x."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, layer: FourBitLinear) -> Tensor:
+        """x: (..., in). Returns (..., out)."""
+        ctx.layer = layer  # 4 bits a weight; what a plain product would keep is the unpacked matrix
+        return linear(x, layer.weight(), layer.bias)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        """gradient: (..., out). Returns (..., in), and nothing for W: it is frozen."""
+        return gradient @ ctx.layer.weight(), None
+
+
+class FourBitLinear(nn.Module):
+    """A frozen linear layer in NF4 with double quantization, for a float32 input."""
+
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = base.in_features, base.out_features
+        self.bias = None if base.bias is None else base.bias.detach()
+        codes, scale = to_code_book(base.weight, nf4_code(), BLOCK)
+        self.packed, self.scales = pack(codes, bits=4), double_quantize(scale)
+
+    def weight(self) -> Tensor:
+        """W, unpacked: (out, in) in float32."""
+        codes = unpack(self.packed, 4, self.in_features * self.out_features).reshape(-1, BLOCK)
+        blocks = nf4_code()[codes] * double_dequantize(*self.scales)  # (blocks, 64)
+        return blocks.reshape(self.out_features, self.in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., in). Returns (..., out)."""
+        return FourBitProduct.apply(x, self)
+
+
+def without_kernels_notice() -> None:
+    """Drop one line: bitsandbytes says that the package `kernels` is missing, an optional faster path from the Hub."""
+    notice = "Failed to load CPU gemm_4bit_forward"
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    logger.addFilter(lambda record: notice not in record.getMessage())
+
+
+def quantization(compute: torch.dtype = torch.float32):
+    """NF4 with double quantization, as the paper uses it; products are computed in `compute`."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+
+
+def load_four_bit(kind, source: str, device: str = "cpu", compute: torch.dtype = torch.float32):
+    """`kind.from_pretrained` with 4-bit linear layers; the embeddings and normalisations stay as they are.
+
+    kind: an Auto class, such as `AutoModel`. source: a folder, or a name on the Hub.
+    """
+    model = kind.from_pretrained(source, quantization_config=quantization(compute), device_map={"": device})
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # BERT's pooler would come with random weights that no lesson uses
+    return keep_packing(model)
+
+
+def keep_packing(model: nn.Module) -> nn.Module:
+    """Forbid 4-bit layers to repack themselves when they first evaluate.
+
+    On CPUs that multiply bfloat16, bitsandbytes lays the weights out for inference at that moment: products are then
+    rounded to bfloat16, and a model that goes back to training gets no gradient through the layer, or an error.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def adapted(body: nn.Module, rank: int = RANK, alpha: float = ALPHA):
+    """The body with a LoRA branch beside every linear layer, by `peft`; all else is frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(body, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear"))
+
+
+def classifier(
+    method: str, track: str, model: str = "", num_labels: int = 2, *, rank: int = RANK, device: str = "cpu"
+) -> MeanPoolClassifier:
+    """The encoder ready to be trained by one of the three methods, with a new head that always is.
+
+    Raises:
+        UserError: when there is no such method.
+    """
+    choose("method", method, METHODS)
+    if method != "qlora":
+        body = catalog.body("encoder", track, model)
+        return MeanPoolClassifier(body if method == "full" else adapted(body, rank), num_labels).to(device)
+    from peft import prepare_model_for_kbit_training
+    from transformers import AutoModel
+
+    body = load_four_bit(AutoModel, catalog.model_source("encoder", track, model), device)
+    body = prepare_model_for_kbit_training(body, use_gradient_checkpointing=False)
+    return MeanPoolClassifier(adapted(body, rank), num_labels).to(device)
+
+
+def fit(
+    model: nn.Module,
+    rows: TokenizedReviews,
+    collate: Callable[[list[Row]], Batch],
+    *,
+    learning_rate: float,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+) -> float:
+    """Train in place with `Trainer`, the same settings for every method; returns the seconds.
+
+    Rows of similar length share a batch. Nothing is saved or logged; a bar says how long it takes.
+    """
+    from transformers import PrinterCallback, Trainer, TrainingArguments
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            seed=seed,
+            use_cpu=next(model.parameters()).device.type == "cpu",
+            num_train_epochs=epochs,
+            per_device_train_batch_size=BATCH_SIZE,
+            learning_rate=learning_rate,
+            weight_decay=0.01,
+            warmup_steps=math.ceil(0.1 * epochs * math.ceil(len(rows) / BATCH_SIZE)),
+            optim="adamw_torch",
+            train_sampling_strategy="group_by_length",
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        trainer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate)
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_bar())
+        with Stopwatch() as watch:
+            trainer.train()
+    return watch.seconds
+
+
+def _bar():
+    from transformers.trainer_callback import ProgressCallback
+
+    class Bar(ProgressCallback):
+        """The library's progress bar, without its dictionary of timings at the end."""
+
+        def on_log(self, *_, **__):
+            pass
+
+    return Bar()

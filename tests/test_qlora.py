@@ -1,0 +1,125 @@
+"""helpers.qlora: a 4-bit layer by hand is the library's, and the recipe trains what it should."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import qlora
+from helpers.batches import TokenizedReviews
+from helpers.lora import LoRALinear
+from helpers.memory import saved_bytes
+from helpers.models import MeanPoolClassifier
+from helpers.runtime import UserError
+
+
+class Tiny(nn.Module):
+    """One linear layer, for `peft` to find."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def library_layer(base: nn.Linear) -> nn.Module:
+    import bitsandbytes as bnb
+
+    bias = base.bias is not None
+    layer = bnb.nn.Linear4bit(
+        base.in_features, base.out_features, bias, compute_dtype=torch.float32, quant_type="nf4"
+    )  # double quantization is its default
+    layer.load_state_dict(base.state_dict())
+    return qlora.keep_packing(layer.to("cpu"))
+
+
+def both(inputs: int, outputs: int, bias: bool = True) -> tuple[nn.Module, nn.Module]:
+    """The same 4-bit layer with the same LoRA branch: by hand, and by bitsandbytes and peft."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    base = nn.Linear(inputs, outputs, bias)
+    ours = LoRALinear(qlora.FourBitLinear(base), rank=4, alpha=8)
+    theirs = get_peft_model(Tiny(library_layer(base)), LoraConfig(r=4, lora_alpha=8, target_modules=["layer"]))
+    found = theirs.base_model.model.layer
+    with torch.no_grad():
+        ours.lora_B.normal_()
+        found.lora_A["default"].weight.copy_(ours.lora_A)
+        found.lora_B["default"].weight.copy_(ours.lora_B)
+    return ours, found
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "bias"), [(128, 512, True), (512, 128, True), (192, 192, False)])
+def test_forward_and_gradients_equal_the_librarys(inputs, outputs, bias):
+    ours, theirs = both(inputs, outputs, bias)
+    x, direction = torch.randn(3, 5, inputs, requires_grad=True), torch.randn(3, 5, outputs) / outputs
+    values, gradients = [], []
+    for layer, trained in (
+        (ours, [ours.lora_A, ours.lora_B]),
+        (theirs, [theirs.lora_A["default"].weight, theirs.lora_B["default"].weight]),
+    ):
+        values.append(layer(x))
+        gradients.append(torch.autograd.grad((values[-1] * direction).sum(), [x, *trained]))
+    assert (values[0] - values[1]).abs().max() < 1e-6 * values[1].abs().max()
+    for one, other in zip(*gradients, strict=True):
+        assert (one - other).abs().max() < 1e-6 * max(1.0, other.abs().max())
+
+
+def test_the_weight_is_never_kept_unpacked():
+    layer = qlora.FourBitLinear(nn.Linear(128, 512))
+    x = torch.randn(4, 128, requires_grad=True)
+    assert saved_bytes(layer, lambda: layer(x).sum())[1] == 0
+    plain = saved_bytes(layer, lambda: nn.functional.linear(x, layer.weight()).sum())[1]
+    assert plain == 128 * 512 * 4
+
+
+def test_an_evaluation_in_between_changes_nothing():
+    """Without `keep_packing`, on a CPU with bfloat16, this evaluation would cut the gradient."""
+    layer = library_layer(nn.Linear(128, 64, bias=False))
+    x = torch.randn(4, 128, requires_grad=True)
+    before = torch.autograd.grad(layer(x).sum(), x)[0]
+    layer.eval()
+    with torch.inference_mode():
+        layer(x.detach())
+    layer.train()
+    assert torch.equal(torch.autograd.grad(layer(x).sum(), x)[0], before)
+
+
+def test_only_the_one_notice_is_dropped(caplog):
+    qlora.without_kernels_notice()
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    with caplog.at_level(logging.WARNING, logger=logger.name):
+        logger.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s.", "no such module")
+        logger.warning("something else")
+    assert [record.getMessage() for record in caplog.records] == ["something else"]
+
+
+def test_an_unknown_method_is_said():
+    with pytest.raises(UserError, match='Did you mean "qlora"'):
+        qlora.classifier("qlorra", "pocket")
+
+
+@pytest.mark.parametrize("method", qlora.METHODS)
+def test_the_recipe_trains_what_it_should_and_no_more(method):
+    from helpers import catalog
+    from helpers.batches import pad
+
+    torch.manual_seed(0)
+    model = qlora.classifier(method, "pocket")
+    assert isinstance(model, MeanPoolClassifier)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    rows = TokenizedReviews([[5 + i, 6, 7] for i in range(32)], [i % 2 for i in range(32)])
+    collate = pad(catalog.tokenizer("encoder", "pocket"))
+    assert qlora.fit(model, rows, collate, learning_rate=1e-2, epochs=1) > 0
+    moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert "head.weight" in moved
+    if method == "full":
+        assert "body.encoder.layer.0.attention.self.query.weight" in moved
+    else:
+        assert all("lora_" in name or name.startswith("head.") for name in moved)
+        assert any("layer.0" in name and "lora_B" in name for name in moved)  # the gradient came all the way down
