@@ -77,9 +77,9 @@ def by_size(bench: Bench, epochs: int, known: dict[str, float]) -> dict[str, flo
     """Accuracy for each length of the soft prompt and each rank of LoRA's update."""
     values = {}
     usual = {"soft_prompt": recipe.LENGTH, "lora": recipe.RANK}
-    kinds = {"soft_prompt": (recipe.soft_prompt, recipe.LENGTHS), "lora": (recipe.low_rank, recipe.RANKS)}
-    for name, (make, sizes) in kinds.items():
-        for size in sizes:
+    kinds = {"soft_prompt": recipe.soft_prompt, "lora": recipe.low_rank}
+    for name, make in kinds.items():
+        for size in recipe.SIZES:
             if size == usual[name]:
                 values[f"accuracy_{name}_{size}"] = known[f"accuracy_{name}"]
             else:
@@ -121,7 +121,7 @@ def tune(seeds: int, labels: int, epochs: int, names: Iterable[str]) -> None:
 
 def write(found: list[dict[str, float]], settings: dict[str, int], into: Path) -> Path:
     """The reference file."""
-    sizes = {"soft_prompt_sizes": list(recipe.LENGTHS), "lora_sizes": list(recipe.RANKS)}
+    sizes = {"sizes": list(recipe.SIZES)}
     result = {
         "command": "python -m benchmarks.peft_methods",
         "date": today(),

@@ -26,13 +26,12 @@ Adapt = Callable[[nn.Module], nn.Module]
 
 LABELS = 500
 EPOCHS = 4
-MAX_TOKENS = 192  # the encoder has 256 places, and the longest prompt takes 64
+MAX_TOKENS = 192  # the encoder has 256 places, and a prompt may take 64
 SIZE = 16  # of the adapters' bottleneck
-LENGTH = 16  # of the soft prompt and of the prefix
+LENGTH = 8  # of the soft prompt and of the prefix
 RANK = 8
 LORA_TARGETS = ("query", "value")  # the pair that the LoRA paper settles on
-LENGTHS = (1, 4, 16, 64)
-RANKS = (1, 4, 16, 64)
+SIZES = (1, 8, 32)  # of the two sweeps: vectors of the soft prompt, rank of LoRA's update
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,10 @@ def sweeps(
     for panel in panels:
         panel.set_ylim(low, high)
     panels[0].set_ylabel("accuracy, 95 % interval")
+    panels[0].plot([], [], "o", color=PALETTE["grey"], label="this run")
+    if reference:
+        panels[0].plot([], [], color=PALETTE["grey"], label="reference over seeds, with its band")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
@@ -88,16 +92,15 @@ def _sweep(panel, scores: Mapping[int, Interval], band: Mapping[int, Interval], 
     low = [score.value - score.low for score in scores.values()]
     high = [score.high - score.value for score in scores.values()]
     values = [score.value for score in scores.values()]
-    panel.errorbar(list(scores), values, [low, high], fmt="o", color=colour, capsize=3, label="this run")
+    panel.errorbar(list(scores), values, [low, high], fmt="o", color=colour, capsize=3)
     if band:
-        panel.plot(list(band), [score.value for score in band.values()], color=colour, label="reference, over seeds")
+        panel.plot(list(band), [score.value for score in band.values()], color=colour)
         ends = ([score.low for score in band.values()], [score.high for score in band.values()])
         panel.fill_between(list(band), *ends, color=colour, alpha=0.18, linewidth=0)
     panel.set_xscale("log", base=2)
     panel.xaxis.set_major_locator(FixedLocator(sorted({*scores, *band})))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_major_formatter("{x:.0f}")
-    panel.legend(frameon=False, fontsize=8, loc="lower right")
 
 
 def sweeps_in_words(series: Mapping[str, Mapping[int, Interval]], labels: Mapping[str, str]) -> str:
@@ -120,7 +123,7 @@ def trained_shares(counts: Mapping[str, int], families: Mapping[str, str], title
         share = counts[name] / total
         plot.barh(row, share, color=PALETTE[COLOURS[families[name]]], height=0.62)
         plot.annotate(
-            f"{counts[name]:,}  ({share:.2g} of all)" if share < 1 else f"{counts[name]:,}",
+            f"{counts[name]:,}  ({100 * share:.2g} %)" if share < 1 else f"{counts[name]:,}",
             (share, row), (4, 0), textcoords="offset points", va="center", color=INK, fontsize=9,
         )  # fmt: skip
     plot.set_yticks(range(len(ordered)), ordered)

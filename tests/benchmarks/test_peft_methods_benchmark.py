@@ -17,15 +17,14 @@ NAMES = ("head_only", "bitfit", "last_block", "adapter", "ia3", "soft_prompt", "
 
 @pytest.fixture
 def small(monkeypatch):
-    """The real script with two sizes in each sweep and a text per domain."""
+    """The real script with two sizes in the sweeps and one text per domain."""
     if not (MICROWORLD / "README.md").is_file() or not POCKET_MODELS["encoder"].is_dir():
         pytest.skip("the pocket track is not made yet")
     spec = importlib.util.spec_from_file_location("benchmark_peft_methods", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "TEXTS", 1)
-    monkeypatch.setattr(module.recipe, "LENGTHS", (1, module.recipe.LENGTH))
-    monkeypatch.setattr(module.recipe, "RANKS", (1, module.recipe.RANK))
+    monkeypatch.setattr(module.recipe, "SIZES", (1, 8))
     return module
 
 
@@ -35,14 +34,13 @@ def test_what_it_writes_is_what_the_lesson_reads_and_a_kept_seed_is_not_measured
     result = CliRunner().invoke(small.main, [*options, "--into", str(tmp_path)])
     assert result.exit_code == 0, result.output
     found = load_reference("peft_methods", tmp_path)
-    assert found.settings["labels"] == 16 and found.settings["lora_sizes"] == [1, small.recipe.RANK]
+    assert found.settings["labels"] == 16 and found.settings["sizes"] == [1, 8]
     for name in NAMES:
         assert 0 <= found.interval(f"accuracy_{name}").value <= 1
         for metric in ("trainable_parameters", "checkpoint_bytes", "seconds", "loss_rise"):
             assert len(found.metrics[f"{metric}_{name}"]) == 1
     for name in ("soft_prompt", "lora"):
-        size = found.settings[f"{name}_sizes"][1]
-        assert found.metrics[f"accuracy_{name}_{size}"] == found.metrics[f"accuracy_{name}"]
+        assert found.metrics[f"accuracy_{name}_8"] == found.metrics[f"accuracy_{name}"]  # the table's own size
     assert found.metrics["loss_rise_head_only"] == [0.0]
     monkeypatch.setattr(small, "measure", lambda *_, **__: pytest.fail("measured again"))
     (tmp_path / "peft_methods.json").unlink()

@@ -55,6 +55,7 @@ def test_each_sweep_has_a_panel_and_they_share_an_axis(reference):
     assert [axes.get_xlabel() for axes in figure.axes] == ["length", "rank"]
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
     assert texts(figure).count("head only") == 2
+    assert ("reference over seeds" in texts(figure)) == bool(reference)
     assert 64 in figure.axes[1].get_xticks() or not reference
 
 
@@ -65,5 +66,5 @@ def test_the_sweeps_in_words():
 def test_the_shares_are_those_of_the_whole():
     figure = figures.trained_shares(COUNTS, FAMILIES, "a model")
     assert [bar.get_width() for bar in figure.axes[0].patches] == [1e-4, 1e-2, 1.0]
-    assert "1,000  (0.01 of all)" in texts(figure) and "a model" in texts(figure)
+    assert "1,000  (1 %)" in texts(figure) and "a model" in texts(figure)
     assert "a model: head only 10; LoRA 1,000" in figures.trained_shares_in_words(COUNTS, "a model")
