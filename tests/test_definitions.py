@@ -20,6 +20,7 @@ MUST_MATCH = {
         "greedy", "mask_tokens", "masked_loss", "next_token_loss", "perplexity", "recalled", "shift_labels"
     },
     "06_direct_preference_optimization": {"dpo_loss", "sequence_log_probs"},
+    "07_peft_methods": {"BottleneckAdapter", "Rescale", "SoftPrompt", "attention_with_prefix", "open_biases"},
 }  # fmt: skip
 
 # Modules that teach nothing: a lesson's function of the same name is a coincidence.
