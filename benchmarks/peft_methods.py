@@ -1,7 +1,7 @@
 """The reference of lesson 07: every method over several seeds, kept in data/reference/peft_methods.json.
 
 python -m benchmarks.peft_methods                  three seeds on the test rows
-python -m benchmarks.peft_methods --keep FOLDER    the same; finished seeds are kept there and not measured again
+python -m benchmarks.peft_methods --keep FOLDER    the same; what is finished is kept there, for the next try
 python -m benchmarks.peft_methods --tune           the grid of learning rates, on validation rows; writes nothing
 
 The recipe is `helpers.peft_methods`', the one that the lesson runs. Each seed draws its own training rows and starts.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,62 +50,63 @@ class Bench:
         return both, found
 
 
-def domains_of(bench: Bench) -> dict:
-    """Held-out texts of each domain with words hidden."""
-    texts: dict[str, list[str]] = {}
-    for row in catalog.dataset("corpus", "pocket")["validation"]:
-        texts.setdefault(row["domain"], []).append(row["text"])
-    return {name: pitfalls.masked_batches(bench.tokenizer, own[:TEXTS], bench.seed) for name, own in texts.items()}
+class Forgetting:
+    """The masked-word loss of held-out texts of each domain, before and after."""
+
+    def __init__(self, bench: Bench) -> None:
+        texts: dict[str, list[str]] = {}
+        for row in catalog.dataset("corpus", "pocket")["validation"]:
+            texts.setdefault(row["domain"], []).append(row["text"])
+        masked = {name: own[:TEXTS] for name, own in texts.items()}
+        self.domains = {name: pitfalls.masked_batches(bench.tokenizer, own, bench.seed) for name, own in masked.items()}
+        self.before = self.losses(catalog.masked_language_model("pocket").to(bench.task.device))
+
+    def losses(self, language_model) -> dict[str, float]:
+        return pitfalls.domain_losses(language_model, self.domains)
+
+    def rise(self, language_model) -> float:
+        """The mean over the domains."""
+        after = self.losses(language_model)
+        return sum(after[domain] - self.before[domain] for domain in after) / len(after)
 
 
-def by_method(bench: Bench, epochs: int) -> dict[str, float]:
-    """Accuracy, cost, size of the file, and the mean rise of the masked-word loss, for every method."""
-    domains = domains_of(bench)
-    before = pitfalls.domain_losses(catalog.masked_language_model("pocket").to(bench.task.device), domains)
-    values: dict[str, float] = {}
-    for name, method in recipe.methods().items():
-        both, found = bench.fine_tune(method, epochs)
-        after = pitfalls.domain_losses(both.language_model, domains)
-        with tempfile.TemporaryDirectory() as folder:
-            values[f"checkpoint_bytes_{name}"] = recipe.save_trained(both.classifier, Path(folder) / "trained")
-        values |= found.metrics(name)
-        values[f"loss_rise_{name}"] = sum(after[domain] - before[domain] for domain in before) / len(before)
-    return values
+def by_method(bench: Bench, forgetting: Forgetting, name: str, epochs: int) -> dict[str, float]:
+    """Accuracy, cost, size of the file, and the mean rise of the masked-word loss."""
+    both, found = bench.fine_tune(recipe.methods()[name], epochs)
+    with tempfile.TemporaryDirectory() as folder:
+        size = recipe.save_trained(both.classifier, Path(folder) / "trained.safetensors")
+    rise = forgetting.rise(both.language_model)
+    return found.metrics(name) | {f"checkpoint_bytes_{name}": size, f"loss_rise_{name}": rise}
 
 
-def by_size(bench: Bench, epochs: int, known: dict[str, float]) -> dict[str, float]:
-    """Accuracy for each length of the soft prompt and each rank of LoRA's update."""
-    values = {}
-    usual = {"soft_prompt": recipe.LENGTH, "lora": recipe.RANK}
-    kinds = {"soft_prompt": recipe.soft_prompt, "lora": recipe.low_rank}
-    for name, make in kinds.items():
-        for size in recipe.SIZES:
-            if size == usual[name]:
-                values[f"accuracy_{name}_{size}"] = known[f"accuracy_{name}"]
-            else:
-                values[f"accuracy_{name}_{size}"] = bench.fine_tune(make(size), epochs)[1].accuracy.value
-    return values
-
-
-def measure(seed: int, labels: int, epochs: int, test_rows: int) -> dict[str, float]:
-    """All metrics of one seed, on the test rows."""
+def pieces(seed: int, labels: int, epochs: int, test_rows: int, done: dict) -> Iterator[tuple[str, dict[str, float]]]:
+    """Every fine-tuning of one seed that is not done yet, with its metrics on the test rows."""
     bench = Bench(seed, labels, "test", test_rows)
-    known = by_method(bench, epochs)
-    return known | by_size(bench, epochs, known)
+    forgetting = Forgetting(bench)
+    for name in recipe.methods():
+        if name not in done:
+            yield name, by_method(bench, forgetting, name, epochs)
+    usual = {"soft_prompt": recipe.LENGTH, "lora": recipe.RANK}  # those stand in the table already
+    for name, of_size in (("soft_prompt", recipe.soft_prompt), ("lora", recipe.low_rank)):
+        for size in recipe.SIZES:
+            if size != usual[name] and f"{name}_{size}" not in done:
+                score = bench.fine_tune(of_size(size), epochs)[1].accuracy.value
+                yield f"{name}_{size}", {f"accuracy_{name}_{size}": score}
 
 
-def measured(seeds: int, settings: dict[str, int], keep: Path | None) -> list[dict[str, float]]:
-    """Every seed's metrics; those that `keep` holds for the same settings are read and not measured again."""
-    found = []
-    for seed in range(seeds):
-        path = keep / f"seed_{seed}.json" if keep else None
-        kept = json.loads(path.read_text()) if path and path.is_file() else {}
-        if kept.get("settings") != settings:
-            kept = {"settings": settings, "metrics": measure(seed, **settings)}
-            if path:
-                keep.mkdir(parents=True, exist_ok=True)
-                write_json(path, kept)
-        found.append(kept["metrics"])
+def measure(seed: int, settings: dict[str, int], keep: Path | None) -> dict[str, float]:
+    """All metrics of one seed; pieces that `keep` holds for the same settings are not measured again."""
+    path = keep / f"seed_{seed}.json" if keep else None
+    kept = json.loads(path.read_text()) if path and path.is_file() else {}
+    done = kept["pieces"] if kept.get("settings") == settings else {}
+    for name, metrics in pieces(seed, **settings, done=dict(done)):
+        done[name] = metrics
+        if path:
+            keep.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"settings": settings, "pieces": done})
+    found = {name: value for metrics in done.values() for name, value in metrics.items()}
+    for name, size in (("soft_prompt", recipe.LENGTH), ("lora", recipe.RANK)):
+        found[f"accuracy_{name}_{size}"] = found[f"accuracy_{name}"]
     return found
 
 
@@ -138,8 +139,8 @@ def write(found: list[dict[str, float]], settings: dict[str, int], into: Path) -
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--labels", default=recipe.LABELS, type=click.IntRange(2), show_default=True)
 @click.option("--epochs", default=recipe.EPOCHS, type=click.IntRange(1), show_default=True)
-@click.option("--test-rows", default=2000, type=click.IntRange(10), show_default=True)
-@click.option("--keep", type=click.Path(path_type=Path), help="A folder for finished seeds.")
+@click.option("--test-rows", default=1000, type=click.IntRange(10), show_default=True)
+@click.option("--keep", type=click.Path(path_type=Path), help="A folder for what is finished.")
 @click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
 @click.option("--only", default="", help="With --tune: names of methods, with commas.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for peft_methods.json.")
@@ -152,7 +153,8 @@ def main(
         if tuning:
             return tune(seeds, labels, epochs, only.split(",") if only else recipe.methods())
         settings = {"labels": labels, "epochs": epochs, "test_rows": test_rows}
-        click.echo(f"written: {write(measured(seeds, settings, keep), settings, into).name}")
+        found = [measure(seed, settings, keep) for seed in range(seeds)]
+        click.echo(f"written: {write(found, settings, into).name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None
 

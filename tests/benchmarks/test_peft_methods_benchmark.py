@@ -29,7 +29,7 @@ def small(monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_it_writes_is_what_the_lesson_reads_and_a_kept_seed_is_not_measured_again(small, tmp_path, monkeypatch):
+def test_what_it_writes_is_what_the_lesson_reads_and_what_is_kept_is_not_measured_again(small, tmp_path, monkeypatch):
     options = ["--seeds", "1", "--labels", "16", "--epochs", "1", "--test-rows", "20", "--keep", str(tmp_path / "kept")]
     result = CliRunner().invoke(small.main, [*options, "--into", str(tmp_path)])
     assert result.exit_code == 0, result.output
@@ -42,7 +42,7 @@ def test_what_it_writes_is_what_the_lesson_reads_and_a_kept_seed_is_not_measured
     for name in ("soft_prompt", "lora"):
         assert found.metrics[f"accuracy_{name}_8"] == found.metrics[f"accuracy_{name}"]  # the table's own size
     assert found.metrics["loss_rise_head_only"] == [0.0]
-    monkeypatch.setattr(small, "measure", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr(small.Bench, "fine_tune", lambda *_: pytest.fail("measured again"))
     (tmp_path / "peft_methods.json").unlink()
     assert CliRunner().invoke(small.main, [*options, "--into", str(tmp_path)]).exit_code == 0
     assert load_reference("peft_methods", tmp_path).metrics == found.metrics
