@@ -56,6 +56,8 @@ class Bench:
     def trained(self, method: str, rate: float, rank: int = adaptation.RANK, look: Callable | None = None):
         """The model, and its history; `look` is called with the model on the way."""
         model = adaptation.prepare(copy.deepcopy(self.start), method, rank=rank)
+        if method == "head_only":
+            return model, self.learner.fit_head(model, self.rows["reviews"]["train"], rate)
         watching = {"look": lambda: look(model), "times": 8} if look else {}
         return model, self.learner.fit(model, self.rows["reviews"]["train"], rate, progress=method, **watching)
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from helpers.batches import Batch, Row, TokenizedReviews, length_batches
+from helpers.batches import Batch, FeatureBatches, Row, TokenizedReviews, length_batches
 from helpers.cost import Stopwatch
-from helpers.ladder import Outcome
+from helpers.ladder import HEAD_BATCH_SIZE, HEAD_EPOCHS, Outcome
 from helpers.lora import inject, linear_names
-from helpers.models import MeanPoolClassifier, blocks, freeze_all_but
+from helpers.models import HeadClassifier, MeanPoolClassifier, blocks, cache_features, freeze_all_but
 from helpers.pretraining.loop import has_bfloat16
 from helpers.runtime import seed_everything
 from helpers.training import History, predict, to_device, train, trainable_parameters, warmup_linear
@@ -107,6 +107,19 @@ class Learner:
         if look:
             history.seconds -= watched.seconds
             look()
+        return history
+
+    def fit_head(self, model: MeanPoolClassifier, rows: TokenizedReviews, learning_rate: float) -> History:
+        """Train the head alone, on features that the frozen body gives once (lesson 02's shortcut)."""
+        seed_everything(self.seed)
+        with Stopwatch() as watch, half_precision(model):
+            features, labels = cache_features(model, length_batches(rows, self.collate, 64, shuffle=False))
+        batches = FeatureBatches(features.float(), labels, HEAD_BATCH_SIZE, seed=self.seed)
+        passes = HEAD_EPOCHS if self.epochs > 1 else 2
+        optimizer = torch.optim.AdamW(model.head.parameters(), lr=learning_rate, weight_decay=0.01)
+        schedule = warmup_linear(optimizer, passes * len(batches))
+        history = train(HeadClassifier(model.head), batches, optimizer, schedule, epochs=passes, progress="head")
+        history.seconds += watch.seconds
         return history
 
     def outcome(self, title: str, model: MeanPoolClassifier, rows: TokenizedReviews, history: History) -> Outcome:

@@ -146,11 +146,15 @@ look_topics = topics.rows["validation"].select(range(look_count))
 outcomes, paths = {}, {}
 
 
-def adapt(candidate, name, title, **settings):
+def adapt(candidate, name, title):
     """Train what may move in `candidate`, watch both tasks, and predict the test reviews."""
     paths[name] = []
     options = {"look": lambda: look_at(candidate, paths[name]), "times": 8, "progress": title}
     history = learner.fit(candidate, reviews.rows["train"], rates[name], **options)
+    return measure(candidate, name, title, history)
+
+
+def measure(candidate, name, title, history):
     outcomes[name] = learner.outcome(title, candidate, reviews.rows["test"], history)
     print(f"{title}: {outcomes[name].accuracy:.3f} on test reviews, {outcomes[name].parameters:,} parameters trained")
     return candidate
@@ -472,7 +476,12 @@ except UserError as error:
 
 # %%
 frozen = adaptation.prepare(copy.deepcopy(start_point), "head_only")
-adapt(frozen, "head_only", adaptation.TITLES["head_only"])
+history = learner.fit_head(frozen, reviews.rows["train"], rates["head_only"])  # lesson 02's shortcut
+frozen = measure(frozen, "head_only", adaptation.TITLES["head_only"], history)
+paths["head_only"] = [paths["full"][0]]  # the body stands still, and so do the topics
+look_at(frozen, paths["head_only"])
+
+# %%
 low_rank = adaptation.prepare(copy.deepcopy(start_point), "lora", rank=rank, alpha=alpha)
 low_rank = adapt(low_rank, "lora", adaptation.TITLES["lora"])
 
@@ -540,7 +549,7 @@ assert learner.accuracy(off, look_topics, topics_head) == paths["lora"][0][1]
 
 # %%
 by_rank = {rank: outcomes["lora"].accuracy}
-sweep = run.by_budget(quick=(1,), standard=(1, 4, 16), full=(1, 2, 4, 8, 16, 32))
+sweep = run.by_budget(quick=(1,), standard=(1,), full=(1, 2, 4, 8, 16, 32))
 for tried in sweep:
     if tried not in by_rank:
         candidate = adaptation.prepare(copy.deepcopy(start_point), "lora", rank=tried, alpha=alpha)

@@ -1,0 +1,28 @@
+"""How many lines of a module, class or function do something."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import tokenize
+
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
+
+
+def code_lines(thing: object) -> int:
+    """Lines of source that hold code: blank lines, comments and docstrings are not counted."""
+    lines: set[int] = set()
+    alone = True  # at the start of a statement, where a string is a docstring
+    for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(thing)).readline):
+        if token.type not in NO_CODE and not (alone and token.type == tokenize.STRING):
+            lines.update(range(token.start[0], token.end[0] + 1))
+        if token.type not in (tokenize.COMMENT, tokenize.NL):
+            alone = token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    return len(lines)
