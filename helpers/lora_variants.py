@@ -19,7 +19,7 @@ from helpers.runtime import seed_everything
 from helpers.training import predict, trainable_parameters, warmup_linear
 
 Collate = Callable[[list[Row]], Batch]
-LABELS, EPOCHS, BATCH_SIZE = 1000, 3, 16
+LABELS, EPOCHS, BATCH_SIZE = 1000, 2, 16
 RANK, ALPHA = 8, 16
 
 
@@ -39,13 +39,13 @@ class Variant:
 VARIANTS = {
     variant.name: variant
     for variant in (
-        Variant("lora", "LoRA, every linear layer", 5e-3),
-        Variant("lora_attention", "LoRA, attention only", 5e-3, attention_only=True),
+        Variant("lora", "LoRA, every linear layer", 4e-3),
+        Variant("lora_attention", "LoRA, attention only", 4e-3, attention_only=True),
         Variant(
-            "lora_attention_wide", "LoRA, attention only, twice the rank", 5e-3, attention_only=True, rank_factor=2
+            "lora_attention_wide", "LoRA, attention only, twice the rank", 4e-3, attention_only=True, rank_factor=2
         ),
-        Variant("rslora", "rsLoRA", 5e-3, options={"use_rslora": True}),
-        Variant("dora", "DoRA", 5e-3, options={"use_dora": True}),
+        Variant("rslora", "rsLoRA", 2e-3, options={"use_rslora": True}),
+        Variant("dora", "DoRA", 4e-3, options={"use_dora": True}),
         Variant("lora_plus", "LoRA+", 2e-3, ratio=4.0),
     )
 }
@@ -73,11 +73,18 @@ def with_peft(model: MeanPoolClassifier, variant: Variant, *, rank: int = RANK, 
 
 
 def optimizer_for(model: nn.Module, learning_rate: float, ratio: float = 1.0) -> torch.optim.AdamW:
-    """AdamW in two groups: B's matrices learn `ratio` times as fast as everything else (LoRA+, Hayou et al. 2024)."""
+    """AdamW in two groups: B's matrices learn `ratio` times as fast as everything else (LoRA+, Hayou et al. 2024).
+
+    Biases learn with B, as in `peft`.
+    """
+
+    def fast(name: str, value: torch.Tensor) -> bool:
+        return "lora_B" in name or value.ndim == 1
+
     free = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
     groups = [
-        {"params": [value for name, value in free if "lora_B" not in name], "lr": learning_rate},
-        {"params": [value for name, value in free if "lora_B" in name], "lr": learning_rate * ratio},
+        {"params": [value for name, value in free if not fast(name, value)], "lr": learning_rate},
+        {"params": [value for name, value in free if fast(name, value)], "lr": learning_rate * ratio},
     ]
     return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0)
 

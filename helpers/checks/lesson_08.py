@@ -1,4 +1,4 @@
-"""The exercises of lesson 08: when a branch is no saving, a change as two thin matrices, and a scale that grows."""
+"""The exercises of lesson 08: a change as two thin matrices, when a branch is no saving, and a scale that grows."""
 
 from __future__ import annotations
 
@@ -17,24 +17,6 @@ SHAPES = ((6, 4), (5, 9), (8, 8))
 
 @exercise(
     "08.1",
-    hints=[
-        "The matrix has inputs x outputs numbers. A has rank x inputs, and B has outputs x rank.",
-        "Together the branch has rank x (inputs + outputs). For which rank is that as many as the matrix has?",
-        "return (inputs * outputs - 1) // (inputs + outputs)",
-    ],
-)
-def last_saving_rank(answer: Callable[[int, int], int]) -> str | None:
-    """answer(inputs, outputs): the largest rank at which A and B hold fewer numbers than the matrix."""
-    for inputs, outputs in ((128, 128), (128, 512), (4096, 4096), (3, 7)):
-        wanted = max(rank for rank in range(min(inputs, outputs)) if rank * (inputs + outputs) < inputs * outputs)
-        problem = differs(f"your last_saving_rank({inputs}, {outputs})", answer(inputs, outputs), wanted)
-        if problem:
-            return problem
-    return None
-
-
-@exercise(
-    "08.2",
     hints=[
         "left, sizes, right = torch.linalg.svd(change, full_matrices=False) gives change = left @ diag(sizes) @ right, "
         "largest sizes first.",
@@ -56,6 +38,24 @@ def factors(answer: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> str | Non
             if tuple(getattr(matrix, "shape", ())) != size:
                 return f"for a {shape} change at rank {rank}, {name} should have shape {size}"
         problem = differs(f"B @ A for a {shape} change at rank {rank}", tall @ wide, truncate(change, rank), 1e-4)
+        if problem:
+            return problem
+    return None
+
+
+@exercise(
+    "08.2",
+    hints=[
+        "The matrix has inputs x outputs numbers. A has rank x inputs, and B has outputs x rank.",
+        "Together the branch has rank x (inputs + outputs). For which rank is that as many as the matrix has?",
+        "return (inputs * outputs - 1) // (inputs + outputs)",
+    ],
+)
+def last_saving_rank(answer: Callable[[int, int], int]) -> str | None:
+    """answer(inputs, outputs): the largest rank at which A and B hold fewer numbers than the matrix."""
+    for inputs, outputs in ((128, 128), (128, 512), (4096, 4096), (3, 7)):
+        wanted = max(rank for rank in range(min(inputs, outputs)) if rank * (inputs + outputs) < inputs * outputs)
+        problem = differs(f"your last_saving_rank({inputs}, {outputs})", answer(inputs, outputs), wanted)
         if problem:
             return problem
     return None

@@ -576,7 +576,7 @@ rows = {}
 for name in ("head_only", "lora", "full"):
     scores = [reference.interval(f"{what}_{name}") for what in ("accuracy", "accuracy_topics")]
     rows[adaptation.TITLES[name]] = [*(f"{score:.3f}" for score in scores), f"{outcomes[name].accuracy.value:.3f}"]
-for tried in adaptation.RANKS:
+for tried in adaptation.TRAINED_RANKS:
     there = reference.interval(f"accuracy_lora_rank_{tried}")
     here = f"{by_rank[tried].value:.3f}" if tried in by_rank else ""
     rows[f"LoRA, rank {tried}"] = [f"{there:.3f}", "", here]
