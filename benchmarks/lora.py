@@ -27,7 +27,7 @@ from helpers.record import write_json
 from helpers.reference import FOLDER, machine, today
 from helpers.runtime import UserError, start
 
-GRIDS = {"head_only": (1e-2, 3e-2, 1e-1), "lora": (1e-3, 2e-3, 5e-3, 1e-2), "full": (5e-4, 1e-3, 2e-3)}
+GRIDS = {"head_only": (1e-2, 3e-2, 1e-1), "lora": (1e-3, 2e-3, 5e-3, 1e-2), "full": (2.5e-4, 5e-4, 1e-3, 2e-3)}
 PIECES = ("full", "head_only", "lora", *(f"lora_rank_{rank}" for rank in adaptation.TRAINED_RANKS))
 LOOKS = 250  # validation rows of each task, looked at eight times on the way
 

@@ -26,7 +26,7 @@ RANK, ALPHA = 8, 16
 RANKS = (1, 2, 4, 8, 16)  # of the cut-off changes
 TRAINED_RANKS = (1, 4, 16)  # of the reference, beside RANK
 # The best of one grid per method on validation rows, at the same number of epochs: benchmarks/lora.py --tune.
-RATES = {"head_only": 3e-2, "lora": 2e-3, "full": 1e-3}
+RATES = {"head_only": 3e-2, "lora": 2e-3, "full": 5e-4}
 TITLES = {"head_only": "head only", "lora": "LoRA", "full": "all parameters"}
 
 
