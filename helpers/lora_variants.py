@@ -33,7 +33,6 @@ class Variant:
     attention_only: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
     ratio: float = 1.0  # LoRA+: B's learning rate is this times A's
-    rank_factor: int = 1
 
 
 VARIANTS = {
@@ -41,9 +40,7 @@ VARIANTS = {
     for variant in (
         Variant("lora", "LoRA, every linear layer", 4e-3),
         Variant("lora_attention", "LoRA, attention only", 4e-3, attention_only=True),
-        Variant(
-            "lora_attention_wide", "LoRA, attention only, twice the rank", 4e-3, attention_only=True, rank_factor=2
-        ),
+        Variant(),
         Variant("rslora", "rsLoRA", 2e-3, options={"use_rslora": True}),
         Variant("dora", "DoRA", 4e-3, options={"use_dora": True}),
         Variant("lora_plus", "LoRA+", 2e-3, ratio=4.0),
@@ -63,8 +60,8 @@ def with_peft(model: MeanPoolClassifier, variant: Variant, *, rank: int = RANK, 
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=rank * variant.rank_factor,
-        lora_alpha=alpha * variant.rank_factor,  # the same scale, alpha / rank
+        r=rank,
+        lora_alpha=alpha,
         target_modules=paths_of(model, variant.attention_only),
         modules_to_save=["head"],
         **variant.options,
