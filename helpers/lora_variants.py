@@ -40,7 +40,6 @@ VARIANTS = {
     for variant in (
         Variant("lora", "LoRA, every linear layer", 4e-3),
         Variant("lora_attention", "LoRA, attention only", 4e-3, attention_only=True),
-        Variant(),
         Variant("rslora", "rsLoRA", 2e-3, options={"use_rslora": True}),
         Variant("dora", "DoRA", 4e-3, options={"use_dora": True}),
         Variant("lora_plus", "LoRA+", 2e-3, ratio=4.0),

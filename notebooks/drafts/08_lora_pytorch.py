@@ -485,6 +485,10 @@ look_at(frozen, paths["head_only"])
 low_rank = adaptation.prepare(copy.deepcopy(start_point), "lora", rank=rank, alpha=alpha)
 low_rank = adapt(low_rank, "lora", adaptation.TITLES["lora"])
 
+# %% [markdown]
+# What it costs and what it gives. The last but one column is what has to be kept of each: the head's numbers, the
+# adapter's files, or the whole model.
+
 # %%
 adapter_bytes = save_adapter(low_rank, Path(folder.name) / "reviews", trained=("head",))
 full_bytes = sum(value.numel() * value.element_size() for value in tuned.state_dict().values())
@@ -497,6 +501,9 @@ for name in ("head_only", "lora", "full"):
     rows[outcome.title] = [f"{outcome.accuracy:.3f}", *cost]
 columns = ["accuracy [95 %]", "trained parameters", "of all", "to keep (kB)", "training seconds"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+# %% [markdown]
+# The same test reviews were judged by all three, so the differences can be paired, as in lesson 02.
 
 # %%
 gaps = {}

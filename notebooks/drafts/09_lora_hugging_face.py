@@ -366,6 +366,10 @@ weight = length.unsqueeze(1) * direction / direction.norm(dim=1, keepdim=True)
 assert torch.allclose(x @ weight.T + plain[0].bias, layer(x), atol=1e-4)
 print("DoRA by hand is peft's")
 
+# %% [markdown]
+# LoRA+ changes no formula. It gives the optimizer two groups of parameters, and B's group learns faster: B starts at
+# zero, and has a long way to go.
+
 # %% tags=["nbval-check-output"]
 from peft.optimizers import create_loraplus_optimizer
 
@@ -378,8 +382,8 @@ def rates_of(optimizer):
     return {id(value): group["lr"] for group in optimizer.param_groups for value in group["params"]}
 
 
-same = rates_of(ours) == rates_of(theirs)
-print("LoRA+ by hand gives every matrix the rate that peft gives it:", same)
+assert rates_of(ours) == rates_of(theirs)
+print("LoRA+ by hand gives every parameter the rate that peft gives it")
 
 # %% [markdown]
 # ### Exercise 09.2: is rsLoRA new?
@@ -433,6 +437,9 @@ for outcome in outcomes.values():
     rows[outcome.title] = [f"{outcome.accuracy:.3f}", against, f"{outcome.parameters:,}", f"{outcome.seconds:.0f}"]
 columns = ["accuracy [95 %]", "against LoRA [95 %]", "trained parameters", "training seconds"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+# %% [markdown]
+# The same as a figure, with what each costs:
 
 # %%
 scores = {outcome.title: outcome.accuracy for outcome in outcomes.values()}

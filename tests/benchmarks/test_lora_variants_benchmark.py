@@ -1,0 +1,49 @@
+"""`python -m benchmarks.lora_variants` on toy inputs: what it writes is read, and it goes on where it stopped."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+from click.testing import CliRunner
+
+from helpers import lora_variants
+from helpers.catalog import MICROWORLD, POCKET_MODELS
+from helpers.reference import load_reference
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The real rows, a few of them, and two variants."""
+    if not (MICROWORLD / "README.md").is_file() or not POCKET_MODELS["encoder"].is_dir():
+        pytest.skip("the pocket track is not made yet")
+    module = importlib.import_module("benchmarks.lora_variants")
+    whole = module.catalog.dataset("reviews", "pocket")
+    cut = {split: rows.select(range(32)) for split, rows in whole.items()}
+    monkeypatch.setattr(module.catalog, "dataset", lambda *_: cut)
+    variants = {name: lora_variants.VARIANTS[name] for name in ("lora", "dora")}
+    monkeypatch.setattr(lora_variants, "VARIANTS", variants)
+    return module
+
+
+@pytest.mark.slow
+def test_what_it_writes_is_what_the_lesson_reads(small, tmp_path, monkeypatch):
+    where = ["--into", str(tmp_path), "--parts", str(tmp_path / "parts")]
+    options = ["--seeds", "2", "--labels", "16", "--epochs", "1", *where]
+    result = CliRunner().invoke(small.main, options)
+    assert result.exit_code == 0, result.output
+    found = load_reference("lora_variants", tmp_path)
+    assert found.seeds == [0, 1] and found.settings["labels"] == 16
+    for name in ("lora", "dora"):
+        assert 0 <= found.interval(f"accuracy_{name}").value <= 1 and found.interval(f"seconds_{name}").value > 0
+    monkeypatch.setattr(small, "trained", None)  # everything is kept: nothing is measured again
+    assert CliRunner().invoke(small.main, options).exit_code == 0
+
+
+@pytest.mark.slow
+def test_tuning_writes_nothing(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(small, "GRID", (1e-3,))
+    options = ["--tune", "--seeds", "1", "--labels", "16", "--epochs", "1", "--into", str(tmp_path)]
+    result = CliRunner().invoke(small.main, options)
+    assert result.exit_code == 0, result.output
+    assert "dora" in result.output and not list(tmp_path.iterdir())
