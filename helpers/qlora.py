@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -26,7 +27,7 @@ METHODS = ("full", "lora", "qlora")
 TITLES = {"full": "all parameters", "lora": "LoRA", "qlora": "QLoRA"}
 # The best of a grid on the validation rows, the same grid for each.
 RATES = {"full": 1e-3, "lora": 5e-3, "qlora": 5e-3}
-LABELS = 1000
+LABELS = 1500
 EPOCHS = 3
 BATCH_SIZE = 16
 RANK = 8
@@ -70,11 +71,16 @@ class FourBitLinear(nn.Module):
         return FourBitProduct.apply(x, self)
 
 
-def without_kernels_notice() -> None:
-    """Drop one line: bitsandbytes says that the package `kernels` is missing, an optional faster path from the Hub."""
+def drop_two_notices() -> None:
+    """Silence two messages that nobody at the keyboard can act on, and no others.
+
+    bitsandbytes says that the package `kernels` is missing, an optional faster product from the Hub; `peft` asks
+    `transformers` for checkpointing by a name that the latter has replaced.
+    """
     notice = "Failed to load CPU gemm_4bit_forward"
     logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
     logger.addFilter(lambda record: notice not in record.getMessage())
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 
 def quantization(compute: torch.dtype = torch.float32):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import pytest
 import torch
@@ -90,13 +91,20 @@ def test_an_evaluation_in_between_changes_nothing():
     assert torch.equal(torch.autograd.grad(layer(x).sum(), x)[0], before)
 
 
-def test_only_the_one_notice_is_dropped(caplog):
-    qlora.without_kernels_notice()
+def test_only_that_notice_is_dropped(caplog):
+    qlora.drop_two_notices()
     logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
     with caplog.at_level(logging.WARNING, logger=logger.name):
         logger.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s.", "no such module")
         logger.warning("something else")
     assert [record.getMessage() for record in caplog.records] == ["something else"]
+
+
+def test_only_that_warning_is_dropped(recwarn):
+    qlora.drop_two_notices()
+    warnings.warn("`is_gradient_checkpointing` is deprecated and will be removed", FutureWarning, stacklevel=1)
+    warnings.warn("something else is deprecated", FutureWarning, stacklevel=1)
+    assert [str(found.message) for found in recwarn] == ["something else is deprecated"]
 
 
 def test_an_unknown_method_is_said():

@@ -53,10 +53,10 @@ def saved_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor
     return loss, storage_bytes(kept.values())
 
 
-def allocator_peak(work: Callable[[], object]) -> int:
+def allocator_peak(work: Callable[[], object], device: str = "cpu") -> int:
     """The most bytes that `work` held at any one time, above what was there before: torch's own count, not a sample."""
     gc.collect()
-    if torch.cuda.is_available():
+    if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         work()
@@ -96,4 +96,5 @@ def measure(model: nn.Module, batch: dict[str, Tensor], optimizer: Optimizer) ->
     optimizer.step()
     optimizer.zero_grad()
     weights, states = storage_bytes(weight_tensors(model)), storage_bytes(optimizer_tensors(optimizer))
-    return Ledger(weights, gradients, states, activations, weights + states + allocator_peak(step))
+    peak = weights + states + allocator_peak(step, next(model.parameters()).device.type)
+    return Ledger(weights, gradients, states, activations, peak)
