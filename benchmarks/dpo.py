@@ -73,11 +73,11 @@ def measure_seed(bench: Bench, seed: int, count: int, updates: int, betas: Seque
     """All metrics of one seed."""
     prompts, pairs, reference, seconds = bench.pairs(count, seed)
     values, sft = bench.measure(bench.sft, "sft", seed, None)
-    few = max(32, count // 4)  # as in the lesson: betas are compared with each other on a quarter of the pairs
+    few = max(32, count // 4)  # as in the lesson: without an anchor, and on a quarter of the pairs, beta shows
     runs = {"dpo": (dpo.BETA, dpo.ANCHOR, count)}
     if betas:
         runs |= {name: (*setting, count) for name, setting in CONTROLS.items()}
-        runs |= {metric_of(beta): (beta, dpo.ANCHOR, few) for beta in betas}
+        runs |= {metric_of(beta): (beta, 0.0, few) for beta in betas}
     for name, (beta, anchor, rows) in runs.items():
         policy = copy.deepcopy(bench.sft)
         seed_everything(seed)

@@ -23,9 +23,9 @@ from helpers.rewards import Scorer, new_reward_model, preferred, train_reward_mo
 from helpers.rlhf import grade, group_settings, group_trainer
 from helpers.runtime import UserError, seed_everything, start
 
-KL_WEIGHT, RATE = 0.1, 1e-3  # the lesson's
-KL_WEIGHTS = (0.0, 0.03, 0.1, 0.3)
-PAIRS, UPDATES, WISHES = 4000, 24, 200
+KL_WEIGHT, RATE = Recipe.kl_weight, Recipe.learning_rate  # the lesson's
+KL_WEIGHTS = (0.0, 0.05, 0.2, 0.8)
+PAIRS, UPDATES, WISHES = 4000, Recipe.updates, 200
 
 
 class Course:

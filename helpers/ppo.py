@@ -23,11 +23,11 @@ Score = Callable[[Sequence[str], Sequence[str]], Tensor]  # prompts, answers -> 
 class Recipe:
     """What one run of PPO is told; the reward and the prompts come apart from it."""
 
-    updates: int = 24
+    updates: int = 30
     batch_size: int = 32
     passes: int = 2  # over the same answers; from the second on the clip matters
-    learning_rate: float = 1e-3
-    kl_weight: float = 0.1
+    learning_rate: float = 5e-4
+    kl_weight: float = 0.2
     clip: float = 0.2
     gamma: float = 1.0  # an answer is short: its last word counts as much as its first
     trace: float = 0.95  # lambda of the advantages

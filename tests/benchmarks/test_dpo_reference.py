@@ -42,7 +42,6 @@ def test_what_it_writes_is_what_the_lesson_reads(benchmark, tmp_path):
             assert 0 <= found.interval(f"{way}_rate_{name}").value <= 1
     for name in ("dpo", "dpo_plain", "rlhf", "dpo_beta_0_1"):
         assert 0 <= found.interval(f"win_rate_{name}").value <= 1 and found.interval(f"kl_{name}").value >= 0
-    assert found.metrics["win_rate_dpo"] == found.metrics["win_rate_dpo_beta_1"]
 
 
 @pytest.mark.slow

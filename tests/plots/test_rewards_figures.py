@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.intervals import wilson
+from helpers.intervals import Interval, wilson
 from helpers.plots import rewards
 from helpers.plots.style import png
 
@@ -51,3 +51,11 @@ def test_the_leash_goes_from_short_to_long():
     assert left.get_xlim()[0] > left.get_xlim()[1] and left.get_xscale() == "log"
     assert list(right.lines[0].get_ydata()) == [0.5, 0.6, 0.7]
     assert png(figure).startswith(b"\x89PNG")
+
+
+def test_a_leash_over_seeds_has_a_point_for_each_weight():
+    found = {weight: Interval(value, value - 0.1, value + 0.1) for weight, value in (("0", 0.1), ("0.2", 0.7))}
+    left, right = rewards.leashes(found, found).axes
+    assert [label.get_text() for label in right.get_xticklabels()] == ["0", "0.2"]
+    assert left.get_title(loc="left") == "reward model's score" and right.get_ylim() == (0, 1)
+    assert rewards.leashes_in_words(found, found).endswith("0: score +0.1, granted 10%; 0.2: score +0.7, granted 70%.")
