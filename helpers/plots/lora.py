@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, PercentFormatter
 
 from helpers.intervals import Interval
 from helpers.plots.style import INK, PALETTE, axes
@@ -94,7 +94,7 @@ def forgetting_paths(paths: Mapping[str, Path], chance: float | None = None) -> 
         axis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
     ax.set_xlabel("accuracy on the new task (reviews)")
     ax.set_ylabel("accuracy on the old task (topics)")
-    ax.legend(frameon=False, loc="lower left")
+    figure.legend(loc="outside lower center", ncols=len(paths), frameon=False)
     return figure
 
 
@@ -141,6 +141,9 @@ def sizes_by_rank(series: Mapping[str, Mapping[int, float]], what: str) -> Figur
     ranks = sorted({rank for sizes in series.values() for rank in sizes})
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_locator(FixedLocator(ranks))
     ax.set_xticklabels([str(rank) for rank in ranks])
     ax.set_xlabel("rank")
