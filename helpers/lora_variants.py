@@ -134,10 +134,15 @@ def fine_tune(
     epochs: int = EPOCHS,
     seed: int = 0,
     learning_rate: float | None = None,
+    rank: int = RANK,
+    alpha: float = ALPHA,
 ) -> tuple[nn.Module, Outcome]:
-    """Train one variant on rows["train"] and predict rows["test"]; returns `peft`'s model and the outcome."""
+    """Train one variant on rows["train"] and predict rows["test"]; returns `peft`'s model and the outcome.
+
+    learning_rate: None takes the variant's own.
+    """
     seed_everything(seed)
-    adapted = with_peft(model, variant)
+    adapted = with_peft(model, variant, rank=rank, alpha=alpha)
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_for(
             adapted,

@@ -44,7 +44,7 @@ from helpers.models import blocks
 from helpers.plots import ladder as ladders
 from helpers.plots import lora as figures
 from helpers.pretraining.loop import has_bfloat16
-from helpers.runtime import check_number, choose, seed_everything, start
+from helpers.runtime import check_number, seed_everything, start
 from helpers.training import Stopwatch, to_device, trainable_parameters, warmup_linear
 
 # %% tags=["parameters"]
@@ -55,17 +55,18 @@ model = ""  # a folder with an encoder of your own (BERT's family works best); "
 labels = 1000  # film reviews with a label
 rank = 8  # of the adapters' matrices
 alpha = 16  # the branch is scaled by alpha / rank
-method = "lora"  # the variant of section 3: lora, lora_attention, rslora, dora or lora_plus
+rate_scale = 1.0  # every learning rate times this
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
 check_number("labels", labels, 32, 8000, integer=True)
 check_number("rank", rank, 1, 64, integer=True)
 check_number("alpha", alpha, 1e-3, 1e4)
-choose("method", method, lora_variants.VARIANTS)
+check_number("rate_scale", rate_scale, 1e-3, 1e3)
 train_count = run.by_budget(quick=32, standard=labels, full=8000)
 test_count = run.by_budget(quick=64, standard=2000)
 epochs = run.by_budget(quick=1, standard=lora_variants.EPOCHS)
+rates = {task: lora_variants.VARIANTS["lora"].learning_rate * rate_scale for task in ("reviews", "topics")}
 
 # %%
 tokenizer = catalog.tokenizer("encoder", track, model)
@@ -77,7 +78,8 @@ def rows_of(role, count):
     parts = {"train": sample_rows(found["train"], count, seed)}
     parts["test"] = found["test"].select(range(min(test_count, len(found["test"]))))
     names = found["train"].features["label"].names
-    return names, {split: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for split, part in parts.items()}
+    rows = {split: tokenize(part, tokenizer) for split, part in parts.items()}
+    return names, {split: TokenizedReviews.from_dataset(part) for split, part in rows.items()}
 
 
 review_names, reviews = rows_of("reviews", train_count)
@@ -140,7 +142,7 @@ def share_right(adapted, rows):
 
 
 with Stopwatch() as watch:
-    adapted = with_the_library(copy.deepcopy(base), reviews["train"], "reviews", 2e-3)
+    adapted = with_the_library(copy.deepcopy(base), reviews["train"], "reviews", rates["reviews"])
 right = {"library": share_right(adapted, reviews["test"])}
 seconds = {"library": watch.seconds}
 accuracy_library = wilson(int(right["library"].sum()), len(right["library"]))
@@ -185,7 +187,7 @@ check("09.1", adapter_bytes)
 
 # %%
 few = reviews["train"].select(range(min(16 * run.by_budget(quick=2, standard=10), len(reviews["train"]))))
-settings = {"learning_rate": 2e-3, "epochs": 1, "seed": seed, "bfloat16": False, "sampling": "sequential"}
+settings = {"learning_rate": rates["reviews"], "epochs": 1, "seed": seed, "bfloat16": False, "sampling": "sequential"}
 ours = copy.deepcopy(base)
 lora.inject(ours, targets, rank=rank, alpha=alpha, trained=("head",))
 config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=["head"])
@@ -247,7 +249,7 @@ assert torch.equal(logits_of(served, batch), logits_of(adapted, batch))
 print("reloaded: the same logits, to the bit")
 
 # %%
-second = with_the_library(copy.deepcopy(base), topics["train"], "topics", 4e-3)
+second = with_the_library(copy.deepcopy(base), topics["train"], "topics", rates["topics"])
 right_topics = share_right(second, topics["test"])
 print(f"topics: {wilson(int(right_topics.sum()), len(right_topics)):.3f} on test rows")
 served.load_adapter(Path(folder.name) / "topics", adapter_name="topics")
@@ -283,8 +285,8 @@ def answer(text, task):
     return f"{label_names[task][best]} ({shares[best]:.0%})"
 
 
-said = [{"text": text[:60] + " ...", **{task: answer(text, task) for task in label_names}} for text in looked_at]
-pd.DataFrame(said)
+rows = {text[:60] + " ...": [answer(text, task) for task in label_names] for text in looked_at}
+pd.DataFrame.from_dict(rows, orient="index", columns=list(label_names))
 
 # %% [markdown]
 # Type a text of your own, and switch.
@@ -417,14 +419,14 @@ check("09.2", same_scale)
 outcomes = {}
 names = run.by_budget(
     quick=("lora", "dora"),
-    standard=("lora", "lora_attention", "rslora", "dora", "lora_plus"),
-    full=tuple(lora_variants.VARIANTS),
+    standard=tuple(lora_variants.VARIANTS),
 )
-for name in dict.fromkeys((method, *names)):
-    candidate = catalog.classifier(track, model, len(review_names))
-    _, outcomes[name] = lora_variants.fine_tune(
-        lora_variants.VARIANTS[name], candidate.to(run.device), reviews, collate, epochs=epochs, seed=seed
-    )
+for name in names:
+    variant, candidate = lora_variants.VARIANTS[name], catalog.classifier(track, model, len(review_names))
+    options = {"epochs": epochs, "seed": seed, "rank": rank, "alpha": alpha}
+    options["learning_rate"] = variant.learning_rate * rate_scale
+    candidate = candidate.to(run.device)
+    _, outcomes[name] = lora_variants.fine_tune(variant, candidate, reviews, collate, **options)
     print(f"{outcomes[name].title:28}{outcomes[name].accuracy:.3f}")
 
 # %%
@@ -434,7 +436,8 @@ for outcome in outcomes.values():
     if outcome is not outcomes["lora"]:
         gap = paired_bootstrap(outcome.correct, outcomes["lora"].correct, seed=seed)
         against = f"{gap:+.3f}"
-    rows[outcome.title] = [f"{outcome.accuracy:.3f}", against, f"{outcome.parameters:,}", f"{outcome.seconds:.0f}"]
+    cost = [f"{outcome.parameters:,}", f"{outcome.seconds:.0f}"]
+    rows[outcome.title] = [f"{outcome.accuracy:.3f}", against, *cost]
 columns = ["accuracy [95 %]", "against LoRA [95 %]", "trained parameters", "training seconds"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -476,7 +479,10 @@ def distance_after(rank, rslora, steps=10):
 
 
 ranks = (1, 2, 4, 8, 16, 32, 64)
-moved = {title: {r: distance_after(r, rslora) for r in ranks} for title, rslora in (("LoRA", False), ("rsLoRA", True))}
+moved = {
+    title: {tried: distance_after(tried, rslora) for tried in ranks}
+    for title, rslora in (("LoRA", False), ("rsLoRA", True))
+}
 what = "size of the change after ten steps"
 plots.show(figures.sizes_by_rank(moved, what), alt=figures.sizes_by_rank_in_words(moved, what))
 
@@ -502,8 +508,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %% [markdown]
 # ## 4. Find the bug
 #
-# A colleague's adapter scored well. They saved it, loaded it the next morning, and it guessed. No error, no warning.
-# We rebuild it, with the trained weights from above in place of another training.
+# A colleague's adapter scored well. They saved it, loaded it the next morning, and its answers were worthless. No
+# error, no warning. We rebuild it, with the trained weights from above in place of another training.
 
 # %%
 config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets)
@@ -513,8 +519,8 @@ trained = dict(adapted.named_parameters())
 with torch.no_grad():  # what training would have put there
     for name, value in colleagues.named_parameters():
         if value.requires_grad:
-            trained_name = name.replace(".default.", ".reviews.").replace(".head.", ".head.modules_to_save.reviews.")
-            value.copy_(trained[trained_name])
+            theirs = name.replace(".default.", ".reviews.")
+            value.copy_(trained[theirs.replace(".head.", ".head.modules_to_save.reviews.")])
 evening = share_right(colleagues, reviews["test"]).mean().item()
 colleagues.save_pretrained(Path(folder.name) / "colleague")
 
@@ -583,7 +589,7 @@ values |= {"difference_losses_trainer": difference_losses, "seconds_library": se
 values |= {"lines_by_hand": lines["lesson 08's modules"], "lines_library": lines["with_the_library"]}
 values |= {"accuracy_head_left_behind": morning, "accuracy_head_before_saving": evening}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "labels": labels}
-parameters |= {"rank": rank, "alpha": alpha, "method": method}
+parameters |= {"rank": rank, "alpha": alpha, "rate_scale": rate_scale}
 written = record("09_lora_hugging_face", parameters, **values)
 folder.cleanup()
 print(f"saved: {written.name}")
