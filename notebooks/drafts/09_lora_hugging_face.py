@@ -66,7 +66,7 @@ check_number("rate_scale", rate_scale, 1e-3, 1e3)
 train_count = run.by_budget(quick=32, standard=labels, full=8000)
 test_count = run.by_budget(quick=64, standard=2000)
 epochs = run.by_budget(quick=1, standard=lora_variants.EPOCHS)
-rates = {task: lora_variants.VARIANTS["lora"].learning_rate * rate_scale for task in ("reviews", "topics")}
+rate = lora_variants.VARIANTS["lora"].learning_rate * rate_scale
 
 # %%
 tokenizer = catalog.tokenizer("encoder", track, model)
@@ -142,7 +142,7 @@ def share_right(adapted, rows):
 
 
 with Stopwatch() as watch:
-    adapted = with_the_library(copy.deepcopy(base), reviews["train"], "reviews", rates["reviews"])
+    adapted = with_the_library(copy.deepcopy(base), reviews["train"], "reviews", rate)
 right = {"library": share_right(adapted, reviews["test"])}
 seconds = {"library": watch.seconds}
 accuracy_library = wilson(int(right["library"].sum()), len(right["library"]))
@@ -187,7 +187,7 @@ check("09.1", adapter_bytes)
 
 # %%
 few = reviews["train"].select(range(min(16 * run.by_budget(quick=2, standard=10), len(reviews["train"]))))
-settings = {"learning_rate": rates["reviews"], "epochs": 1, "seed": seed, "bfloat16": False, "sampling": "sequential"}
+settings = {"learning_rate": rate, "epochs": 1, "seed": seed, "bfloat16": False, "sampling": "sequential"}
 ours = copy.deepcopy(base)
 lora.inject(ours, targets, rank=rank, alpha=alpha, trained=("head",))
 config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=["head"])
@@ -249,7 +249,7 @@ assert torch.equal(logits_of(served, batch), logits_of(adapted, batch))
 print("reloaded: the same logits, to the bit")
 
 # %%
-second = with_the_library(copy.deepcopy(base), topics["train"], "topics", rates["topics"])
+second = with_the_library(copy.deepcopy(base), topics["train"], "topics", rate)
 right_topics = share_right(second, topics["test"])
 print(f"topics: {wilson(int(right_topics.sum()), len(right_topics)):.3f} on test rows")
 served.load_adapter(Path(folder.name) / "topics", adapter_name="topics")
@@ -563,7 +563,8 @@ values = [outcome.accuracy.value for outcome in outcomes.values()]
 display(
     Markdown(f"""
 1. **A few lines**: {lines["with_the_library"]} in place of {lines["lesson 08's modules"]}, and the same losses to
-   {difference_losses:.0e} (*section 1*). The adapter has {adapter_size / 1e3:,.0f} kB, the model {weights / 1e3:,.0f} kB.
+   {difference_losses:.0e} (*section 1*). The adapter has {adapter_size / 1e3:,.0f} kB, the model
+   {weights / 1e3:,.0f} kB.
 2. **Two adapters on one base** switch without touching it; merged, the logits differ by {difference_merge:.0e}
    (*section 2, the assertions*).
 3. **The relatives** reach {min(values):.3f} to {max(values):.3f} here (*section 3, the table*).
