@@ -41,7 +41,7 @@ class Method:
     name: str  # the ending of its metrics: accuracy_bitfit
     title: str
     family: str
-    learning_rate: float  # the best of a grid on the validation rows, the same grid for every method
+    learning_rate: float  # the best of those tried on the validation rows
     adapt: Adapt
 
 
@@ -67,10 +67,10 @@ def methods(length: int = LENGTH, rank: int = RANK, size: int = SIZE) -> dict[st
         Method("head_only", "head only", "selective", 3e-2, frozen),
         Method("bitfit", "BitFit", "selective", 1e-2, open_biases),
         Method("last_block", "last block", "selective", 2e-3, last_block),
-        Method("adapter", "bottleneck adapter", "additive", 4e-3, lambda body: add_bottlenecks(body, size)),
+        Method("adapter", "bottleneck adapter", "additive", 1e-2, lambda body: add_bottlenecks(body, size)),
         Method("ia3", "IA3", "additive", 3e-2, add_ia3),
         soft_prompt(length),
-        Method("prefix", "prefix", "additive", 3e-2, lambda body: add_prefix(body, length)),
+        Method("prefix", "prefix", "additive", 1e-1, lambda body: add_prefix(body, length)),
         low_rank(rank),
         Method("full", "everything", "all", 1e-3, everything),
     )
@@ -79,7 +79,7 @@ def methods(length: int = LENGTH, rank: int = RANK, size: int = SIZE) -> dict[st
 
 def soft_prompt(length: int) -> Method:
     """A soft prompt of `length` vectors."""
-    return Method("soft_prompt", "soft prompt", "additive", 3e-2, lambda body: add_soft_prompt(body, length))
+    return Method("soft_prompt", "soft prompt", "additive", 1e-1, lambda body: add_soft_prompt(body, length))
 
 
 def low_rank(rank: int) -> Method:

@@ -451,9 +451,9 @@ assert difference_lora_peft <= 1e-6
 # %% [markdown]
 # ## 6. One recipe for all
 #
-# Nine ways, one recipe: the same reviews, batches, steps and schedule. Only the learning rate differs: each method got
-# its best from the same list, on validation reviews. Where the processor multiplies in bfloat16, it does (half the
-# time, no visible loss for a classifier).
+# Nine ways, one recipe: the same reviews, batches, steps and schedule. Only the learning rate differs: each method has
+# its own, the best of several on validation reviews. Where the processor multiplies in bfloat16, it does (half the time,
+# no visible loss for a classifier).
 #
 # **Predict 1.** Which three come closest to training everything? Which one stays near the head alone?
 
