@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helpers.lessons.kernel import environment
-from helpers.sweeps.starter import end
+from helpers.sweeps.starter import END, end
 
 BEAT = 0.5
 
@@ -90,8 +90,12 @@ class Runner:
                 raise TimeoutError
 
     def _end_run(self) -> None:
+        if not self.ready:  # it still imports, and would not listen
+            self.process.kill()
+            self.process.wait()
+            return
         try:
-            self.process.stdin.write(b"end\n")
+            self.process.stdin.write(END + b"\n")
             self.process.stdin.flush()
             while "status" not in self._next(lambda: False, time.monotonic() + 20):
                 continue

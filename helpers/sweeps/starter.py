@@ -28,6 +28,7 @@ from helpers.redaction import redacted
 from helpers.sweeps.kernel import ForkedKernel, die_with_parent
 
 LOG, LOG_CAP = "log.txt", 1_000_000
+END = b"end"
 
 
 def main() -> None:
@@ -42,9 +43,10 @@ def main() -> None:
     pending = b""
     while data := os.read(0, 65536):
         pending += data
-        if pending.endswith(b"\n"):
-            job, pending = json.loads(pending), b""
-            run(job, setup["warm"], wake)
+        while b"\n" in pending:
+            line, _, pending = pending.partition(b"\n")
+            if line != END:  # such an order comes too late when the run ended by itself in that moment
+                run(json.loads(line), setup["warm"], wake)
 
 
 def load(module: str, name: str) -> None:
