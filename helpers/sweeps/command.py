@@ -107,12 +107,16 @@ def _announce(campaign, say: Callable) -> None:
     say(f"{_size(plan)} {done} of them done already." if done else _size(plan))
     others = len({path.name for path in (campaign.ledger.folder / "runs").glob("*")} - set(plan.runs))
     if others:
-        say(f"{others} runs of another version of the notebook, its helpers or this sweep stay apart from these.")
+        say(f"{_runs(others)} of another version of the notebook, its helpers or this sweep: not mixed with these.")
 
 
 def _size(plan: Plan) -> str:
     twice = f" ({plan.duplicates} named twice, run once)" if plan.duplicates else ""
-    return f"{len(plan.runs):,} runs of lesson {plan.lesson.number}{twice}: {plan.sweep.question}"
+    return f"{_runs(len(plan.runs))} of lesson {plan.lesson.number}{twice}: {plan.sweep.question}"
+
+
+def _runs(count: int) -> str:
+    return f"{count:,} run" + "s" * (count != 1)
 
 
 def _ask_about(plan: Plan, options: Options) -> None:

@@ -10,18 +10,24 @@ from matplotlib.figure import Figure
 
 from helpers.intervals import Interval
 from helpers.plots.style import PALETTE, axes
-from helpers.sweeps.results import Cell, cells
+from helpers.sweeps.endings import cells_by_ending, has_endings
+from helpers.sweeps.results import cells
 
 
 def lines_of(path: Path, drawing: dict) -> dict[str, list[tuple[object, Interval]]]:
     """Line's name -> its points (x, mean with interval), from the runs' table."""
-    by = [drawing["x"], *([drawing["lines"]] if drawing.get("lines") else [])]
-    metrics = drawing["metrics"]
+    metrics, apart = drawing["metrics"], [drawing["lines"]] if drawing.get("lines") else []
+    # The value below the points stands last in each cell's values.
+    if has_endings(metrics):
+        found = cells_by_ending(path, apart, metrics)
+    else:
+        found = cells(path, [*apart, drawing["x"]], metrics)
     made: dict[str, list[tuple[object, Interval]]] = {}
-    for cell in cells(path, by, metrics):
-        for metric in metrics:
-            if cell.means[metric] is not None:
-                made.setdefault(_name(metric, cell, by, metrics), []).append((cell.values[0], cell.means[metric]))
+    for cell in found:
+        for metric, interval in cell.means.items():
+            if interval is not None:
+                line = [f"{name} {value}" for name, value in zip(apart, cell.values, strict=False)]
+                made.setdefault(_name(metric, line, list(cell.means)), []).append((cell.values[-1], interval))
     return made
 
 
@@ -63,7 +69,6 @@ def quantity_of(metrics: Sequence[str]) -> str:
     return first.pop() if len(first) == 1 else "value"
 
 
-def _name(metric: str, cell: Cell, by: Sequence[str], metrics: Sequence[str]) -> str:
+def _name(metric: str, line: list[str], metrics: Sequence[str]) -> str:
     words = metric.partition("_")[2] or metric if quantity_of(metrics) != "value" else metric
-    line = [f"{by[1]} {cell.values[1]}"] if len(by) > 1 else []
     return ", ".join(([words.replace("_", " ")] if len(metrics) > 1 or not line else []) + line)

@@ -36,10 +36,14 @@ class Plan:
     @property
     def varied(self) -> list[str]:
         """The parameters that differ between cells of the grid, seeds aside."""
-        sweep = self.sweep
-        names = sweep.grid or (sweep.sample.values if sweep.sample else {})
-        names = list(names) + [name for case in sweep.cases or [] for name in case]
-        return [name for name in dict.fromkeys(names) if name != "seed"]
+        return [name for name in varied(self.sweep) if name != "seed"]
+
+
+def varied(sweep: Sweep) -> list[str]:
+    """The parameters that differ between runs."""
+    names = list(sweep.grid or (sweep.sample.values if sweep.sample else {}))
+    names += [name for case in sweep.cases or [] for name in case] + (["seed"] if sweep.seeds else [])
+    return list(dict.fromkeys(names))
 
 
 def make_plan(file: Path, notebooks: Path) -> Plan:
@@ -50,6 +54,7 @@ def make_plan(file: Path, notebooks: Path) -> Plan:
     """
     sweep = read(file)
     lesson = _lesson(sweep.notebook, notebooks)
+    _check_figure(sweep)
     rows = list(_rows(sweep, declared(lesson), lesson.name))
     state = state_of(lesson)
     runs = {run_identity(state, parameters): parameters for parameters in rows}
@@ -85,6 +90,15 @@ def _lesson(name: str, notebooks: Path) -> Lesson:
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{lesson.path.name} is not a notebook: `make notebooks` builds it anew.") from None
     return lesson
+
+
+def _check_figure(sweep: Sweep) -> None:
+    """A figure's mistake is told now, not when hours of runs are done."""
+    figure, names = sweep.figure, varied(sweep)
+    ends = figure is not None and figure.metrics[0].endswith("_*")
+    for field, name in [("x", figure.x), ("lines", figure.lines)] if figure else []:
+        if name and name not in names and not (ends and field == "x"):
+            raise UserError(f'figure.{field}: "{name}" is not varied.{nearest(name, names)}')
 
 
 def _rows(sweep: Sweep, table: dict[str, object], lesson: str) -> Iterator[dict[str, object]]:

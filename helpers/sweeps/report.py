@@ -16,6 +16,7 @@ from helpers.lessons.report import figure as shown_number
 from helpers.plots.style import png
 from helpers.record import write_text
 from helpers.redaction import redacted
+from helpers.sweeps.endings import cells_by_ending, has_endings
 from helpers.sweeps.figure import draw, lines_of, quantity_of, told
 from helpers.sweeps.ledger import State
 from helpers.sweeps.results import MAIN, Cell, cells, metric_names
@@ -41,30 +42,46 @@ def said(name: str, interval: Interval | None) -> str:
     return f"{shown_number(name, interval.value)} [{interval.low:.3g}, {interval.high:.3g}]"
 
 
-def table(saved: Saved, found: list[Cell], metrics: list[str]) -> Table:
-    """Cells of the grid with means and 95 % intervals."""
-    made = Table(*saved.varied, "runs", *(name.replace("_", " ") for name in metrics), box=SIMPLE)
-    for cell in found:
-        made.add_row(*map(str, cell.values), str(cell.runs), *(said(name, cell.means[name]) for name in metrics))
+def grouped(saved: Saved, path: Path) -> tuple[list[str], list[str], list[Cell]]:
+    """The cells of the grid: the names of their values, the metrics, and what was found in each."""
+    metrics = shown_metrics(saved, path)
+    if not has_endings(metrics):
+        return saved.varied, metrics, cells(path, saved.varied, metrics)
+    found = cells_by_ending(path, saved.varied, metrics)
+    return [*saved.varied, saved.figure["x"]], list(found[0].means), found
+
+
+def table(heads: list[str], rows: list[list[str]]) -> Table:
+    """Cells of the grid with means and 95 % intervals, for a terminal."""
+    made = Table(*heads, box=SIMPLE)
+    for row in rows:
+        made.add_row(*row)
     return made
+
+
+def _shown(by: list[str], metrics: list[str], found: list[Cell]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the cells' table."""
+    heads = [*by, "runs", *(name.replace("_", " ") for name in metrics)]
+    return heads, [
+        [*map(str, cell.values), str(cell.runs), *(said(name, cell.means[name]) for name in metrics)] for cell in found
+    ]
 
 
 def write_report(folder: Path, saved: Saved, states: dict[str, State], path: Path) -> tuple[Path, Table]:
     """Write `figure.png` and `index.html`; return the page's path and the table of cells."""
-    metrics = shown_metrics(saved, path)
-    found = cells(path, saved.varied, metrics)
+    by, metrics, found = grouped(saved, path)
     parts = [
         f"<h1>{html.escape(saved.question)}</h1>",
         f"<p>{_counted(states)} Lesson {html.escape(saved.notebook)}. Square brackets: 95 % intervals over the "
         "runs of a cell (Student's t).</p>",
         _picture(folder, saved, path),
-        _cells_table(saved, found, metrics),
+        _html_table(*_shown(by, metrics, found)),
         "<h2>Every run</h2>",
         _runs_table(folder, saved, states, metrics),
     ]
     body = "\n".join(part for part in parts if part)
     index = write_text(folder / "index.html", redacted(page(saved.question, f"<main>{body}</main>")))
-    return index, table(saved, found, metrics)
+    return index, table(*_shown(by, metrics, found))
 
 
 def _counted(states: dict[str, State]) -> str:
@@ -83,32 +100,24 @@ def _picture(folder: Path, saved: Saved, path: Path) -> str:
     return f'<p><img alt="{alt}" src="data:image/png;base64,{base64.b64encode(picture).decode()}"></p>'
 
 
-def _cells_table(saved: Saved, found: list[Cell], metrics: list[str]) -> str:
-    rows = [
-        [*map(str, cell.values), str(cell.runs), *(said(name, cell.means[name]) for name in metrics)] for cell in found
-    ]
-    return _html_table([*saved.varied, "runs", *(name.replace("_", " ") for name in metrics)], rows)
-
-
 def _runs_table(folder: Path, saved: Saved, states: dict[str, State], metrics: list[str]) -> str:
     rows = []
     for run, state in states.items():
         name = html.escape(label(saved.runs[run], saved.varied) or run)
-        link = _page_of(state.folder, saved.notebook) if state.folder else None
-        title = f'<a href="{link.relative_to(folder)}">{name}</a>' if link else name
         seconds = f"{state.ending.seconds:.0f} s" if state.ending else ""
+        links = "<br>".join(_links(folder, state, saved.notebook))
         rows.append(
-            f'<tr><td>{title}</td><td class="{state.status}">{state.status}</td><td>{seconds}</td>'
-            f"<td>{_words(state, metrics)}</td></tr>"
+            f'<tr><td>{name}</td><td class="{state.status}">{state.status}</td><td>{seconds}</td>'
+            f"<td>{links}</td><td>{_words(state, metrics)}</td></tr>"
         )
     return "<table><tbody>" + "\n".join(rows) + "</tbody></table>"
 
 
-def _page_of(folder: Path, notebook: str) -> Path | None:
-    for suffix in (".html", ".ipynb"):
-        if (folder / f"{notebook}{suffix}").is_file():
-            return folder / f"{notebook}{suffix}"
-    return None
+def _links(folder: Path, state: State, notebook: str) -> list[str]:
+    """Where the executed notebook lies, to read and to open."""
+    made = {"page": ".html", "notebook": ".ipynb"} if state.folder else {}
+    files = {word: state.folder / f"{notebook}{suffix}" for word, suffix in made.items()}
+    return [f'<a href="{file.relative_to(folder)}">{word}</a>' for word, file in files.items() if file.is_file()]
 
 
 def _words(state: State, metrics: list[str]) -> str:

@@ -44,12 +44,21 @@ class Sample(Strict):
 
 
 class Drawing(Strict):
-    """What the figure shows: the parameter below, the metrics as lines, perhaps a logarithmic axis."""
+    """What the figure shows: the parameter below, the metrics as lines, perhaps a logarithmic axis.
+
+    With metrics such as `accuracy_nf4_*` the numbers that their names end with stand below, and x is only the word.
+    """
 
     x: str
     metrics: Annotated[list[str], Field(min_length=1)]
     lines: str = ""
     log: bool = False
+
+    @model_validator(mode="after")
+    def all_or_none(self) -> Drawing:
+        if len({metric.endswith("_*") for metric in self.metrics}) > 1:
+            raise ValueError("either all of its metrics end in _* or none")
+        return self
 
 
 class Sweep(Strict):

@@ -17,7 +17,7 @@ from helpers.runtime import UserError
 from helpers.sweeps.identity import difference, imports, state_of
 from helpers.sweeps.ledger import ALIVE, CANNOT_WRITE, REPORT, Ending, Ledger, at_work, ending_of, write_ending
 from helpers.sweeps.runner import runner, warm_imports_are_safe
-from helpers.sweeps.trouble import DISK, explained, is_download
+from helpers.sweeps.trouble import DISK, explained, is_download, is_memory
 
 TRIES_OF_A_DOWNLOAD = 3
 
@@ -184,7 +184,7 @@ def _failed(report: dict, times: dict) -> Ending:
     text = error["message"] if error["name"] in ("UserError", "") else f"{error['name']}: {error['message']}"
     if re.search(DISK, text):
         return Ending("halt", 0.0, error=text.strip())
-    status = "crashed" if error.get("crashed") else "failed"
+    status = "crashed" if error.get("crashed") or is_memory(text) else "failed"
     return Ending(
         status, 0.0, error["cell"], explained(text.strip()), trace=error["trace"], notes=report["notes"], **times
     )
