@@ -20,6 +20,7 @@ from helpers.record import record
 record("lesson", {"seed": seed}, accuracy_full=0.5 + seed / 100, seconds_full=1.0)
 """
 PARAMETERS = {"track": "pocket", "budget": "quick", "seed": 0, "rate": 0.1, "labels": 100, "mode": "good", "sizes": [1]}
+PARAMETERS["model"] = ""
 
 
 class Lab:
@@ -28,6 +29,7 @@ class Lab:
     def __init__(self, folder: Path):
         self.folder = folder
         self.notebooks, self.into = folder / "notebooks", folder / "sweeps"
+        self.before: list[str] = []  # a command that starts the command, such as nice
         self.notebooks.mkdir()
 
     def notebook(self, *cells: str, name: str = "00_tiny", record: bool = True, kernel: str = "python3") -> Path:
@@ -49,7 +51,7 @@ class Lab:
     def start(self, verb: str, *arguments: object, **options: object) -> subprocess.Popen:
         """Start `workbook sweep`."""
         folders = ["--into", self.into] + (["--notebooks", self.notebooks] if verb == "run" else [])
-        command = [sys.executable, "-m", "helpers.cli", "sweep", verb, *arguments, *folders]
+        command = [*self.before, sys.executable, "-m", "helpers.cli", "sweep", verb, *arguments, *folders]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen([str(part) for part in command], **{**pipes, **options})
 

@@ -24,11 +24,11 @@ slow = pytest.mark.slow
 
 
 @slow
-@pytest.mark.parametrize("harm", ["cut", "changed"])
-def test_case_13_a_damaged_result_is_set_aside_and_run_again(lab, harm):
+@pytest.mark.parametrize(("name", "harm"), [("metrics", "cut"), ("metrics", "changed"), ("outcome", "cut")])
+def test_case_13_a_damaged_result_is_set_aside_and_run_again(lab, name, harm):
     lab.notebook()
     assert lab.run("run", lab.sweep(seeds=[0, 1]), "--workers", "1")[0] == 0
-    path = lab.attempts(seed=1)[0] / "metrics.json"
+    path = lab.attempts(seed=1)[0] / f"{name}.json"
     content = path.read_text()
     path.write_text(content[: len(content) // 2] if harm == "cut" else content.replace("0.51", "0.99"))
     status, said = lab.run("status", "tiny")
@@ -139,6 +139,22 @@ def test_case_16_another_notebook_is_another_sweep(lab):
     assert "2 runs of another version" in said and len(lab.attempts()) == 4
     assert set(old) < set(lab.attempts()) and path.exists()
     assert lab.run("results", "tiny", "--sql", "select count(*) as rows from runs")[1].split()[-2:] != ["4"]
+
+
+@slow
+def test_case_16_other_helpers_make_another_sweep(lab):
+    project = lab.folder / "project"
+    shutil.copytree(identity.ROOT / "helpers", project / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    there = {"cwd": project, "env": {**os.environ, "PYTHONPATH": str(project)}}
+    lab.notebook("from helpers.intervals import wilson")
+    file = lab.sweep(seeds=[0])
+    assert lab.run("run", file, **there)[0] == 0
+    with (project / "helpers" / "intervals.py").open("a") as module:
+        module.write("\nchanged = True\n")
+    status, said = lab.run("resume", "tiny", **there)
+    assert status == 1 and "helpers changed since tiny was started" in said
+    status, said = lab.run("run", file, **there)
+    assert status == 0 and "1 run of another version" in said and len(lab.attempts()) == 2, said
 
 
 @slow

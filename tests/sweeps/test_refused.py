@@ -155,14 +155,39 @@ def test_case_20_links_out_of_the_tree(said, lab, tmp_path):
     assert "is a path" in said(notebook="../01_outside.ipynb", seeds=[0])
 
 
-def test_case_20_a_model_that_brings_code(monkeypatch, tmp_path):
-    from helpers.runtime import UserError
-    from helpers.sweeps.values import checked
+def test_case_20_a_value_that_is_a_link_out_of_the_project(said, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    project.mkdir()
+    (tmp_path / "secret").write_text("x")
+    (project / "inside").symlink_to(tmp_path / "secret")
+    for module in ("helpers.catalog", "helpers.sweeps.values"):
+        monkeypatch.setattr(f"{module}.ROOT", project)
+    text = said(grid={"mode": ["inside"]})
+    assert 'grid.mode[0]: mode is "inside", a link that leads out of the project' in text
 
-    (tmp_path / "model.safetensors").touch()
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "auto_map": {"AutoModel": "evil.Model"}}))
-    with pytest.raises(UserError, match="run code of its own"):
-        checked("model", str(tmp_path), "", "fixed.model")
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"model.safetensors": "", "config.json": {"model_type": "bert", "auto_map": {}}}, "run code of its own"),
+        ({"model.bin": "", "config.json": {"model_type": "bert"}}, "holds only a pickle"),
+        ({}, "has no config.json"),
+    ],
+)
+def test_case_20_a_model_that_brings_code(said, tmp_path, files, words):
+    model = tmp_path / "model"
+    model.mkdir()
+    for name, content in files.items():
+        (model / name).write_text(json.dumps(content))
+    assert words in said(fixed={"model": str(model)}, seeds=[0])
+
+
+def test_case_18_a_model_of_the_wrong_hash_names_the_file_and_the_fix(said, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_text("cut")
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  model.safetensors\n")
+    text = said(fixed={"model": str(tmp_path)}, seeds=[0])
+    assert "model.safetensors is damaged or changed" in text and "copy it again" in text
 
 
 def test_a_missing_sweep_names_the_nearest(lab):
