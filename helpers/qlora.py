@@ -12,16 +12,14 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch import nn
+from transformers import BitsAndBytesConfig
 
 from helpers import catalog
 from helpers.batches import Batch, Row, TokenizedReviews
 from helpers.cost import Stopwatch
 from helpers.models import MeanPoolClassifier
-from helpers.quantize.code_books import double_dequantize, double_quantize, nf4_code, to_code_book
-from helpers.quantize.packing import pack, unpack
-from helpers.runtime import choose
+from helpers.runtime import check_number, choose
 
 METHODS = ("full", "lora", "qlora")
 TITLES = {"full": "all parameters", "lora": "LoRA", "qlora": "QLoRA"}
@@ -32,43 +30,6 @@ EPOCHS = 3
 BATCH_SIZE = 16
 RANK = 8
 ALPHA = 16
-BLOCK = 64
-
-
-class FourBitProduct(torch.autograd.Function):
-    """x W^T where W lies in 4 bits: unpacked for the product, and once more for the gradient of x."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, layer: FourBitLinear) -> Tensor:
-        """x: (..., in). Returns (..., out)."""
-        ctx.layer = layer  # 4 bits a weight; what a plain product would keep is the unpacked matrix
-        return linear(x, layer.weight(), layer.bias)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        """gradient: (..., out). Returns (..., in), and nothing for W: it is frozen."""
-        return gradient @ ctx.layer.weight(), None
-
-
-class FourBitLinear(nn.Module):
-    """A frozen linear layer in NF4 with double quantization, for a float32 input."""
-
-    def __init__(self, base: nn.Linear) -> None:
-        super().__init__()
-        self.in_features, self.out_features = base.in_features, base.out_features
-        self.bias = None if base.bias is None else base.bias.detach()
-        codes, scale = to_code_book(base.weight, nf4_code(), BLOCK)
-        self.packed, self.scales = pack(codes, bits=4), double_quantize(scale)
-
-    def weight(self) -> Tensor:
-        """W, unpacked: (out, in) in float32."""
-        codes = unpack(self.packed, 4, self.in_features * self.out_features).reshape(-1, BLOCK)
-        blocks = nf4_code()[codes] * double_dequantize(*self.scales)  # (blocks, 64)
-        return blocks.reshape(self.out_features, self.in_features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (..., in). Returns (..., out)."""
-        return FourBitProduct.apply(x, self)
 
 
 def drop_two_notices() -> None:
@@ -85,8 +46,6 @@ def drop_two_notices() -> None:
 
 def quantization(compute: torch.dtype = torch.float32):
     """NF4 with double quantization, as the paper uses it; products are computed in `compute`."""
-    from transformers import BitsAndBytesConfig
-
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -119,9 +78,15 @@ def keep_packing(model: nn.Module) -> nn.Module:
 
 
 def adapted(body: nn.Module, rank: int = RANK, alpha: float = ALPHA):
-    """The body with a LoRA branch beside every linear layer, by `peft`; all else is frozen."""
+    """The body with a LoRA branch beside every linear layer, by `peft`; all else is frozen.
+
+    Raises:
+        UserError: when the rank is not possible for the smallest layer.
+    """
     from peft import LoraConfig, get_peft_model
 
+    sides = [min(layer.in_features, layer.out_features) for layer in body.modules() if isinstance(layer, nn.Linear)]
+    check_number("rank", rank, 1, min(sides), integer=True)
     return get_peft_model(body, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear"))
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from helpers import qlora
 from helpers.batches import TokenizedReviews
+from helpers.four_bit import FourBitLinear
 from helpers.lora import LoRALinear
 from helpers.memory import saved_bytes
 from helpers.models import MeanPoolClassifier
@@ -45,7 +46,7 @@ def both(inputs: int, outputs: int, bias: bool = True) -> tuple[nn.Module, nn.Mo
 
     torch.manual_seed(0)
     base = nn.Linear(inputs, outputs, bias)
-    ours = LoRALinear(qlora.FourBitLinear(base), rank=4, alpha=8)
+    ours = LoRALinear(FourBitLinear(base), rank=4, alpha=8)
     theirs = get_peft_model(Tiny(library_layer(base)), LoraConfig(r=4, lora_alpha=8, target_modules=["layer"]))
     found = theirs.base_model.model.layer
     with torch.no_grad():
@@ -72,7 +73,7 @@ def test_forward_and_gradients_equal_the_librarys(inputs, outputs, bias):
 
 
 def test_the_weight_is_never_kept_unpacked():
-    layer = qlora.FourBitLinear(nn.Linear(128, 512))
+    layer = FourBitLinear(nn.Linear(128, 512))
     x = torch.randn(4, 128, requires_grad=True)
     assert saved_bytes(layer, lambda: layer(x).sum())[1] == 0
     plain = saved_bytes(layer, lambda: nn.functional.linear(x, layer.weight()).sum())[1]
@@ -110,6 +111,12 @@ def test_only_that_warning_is_dropped(recwarn):
 def test_an_unknown_method_is_said():
     with pytest.raises(UserError, match='Did you mean "qlora"'):
         qlora.classifier("qlorra", "pocket")
+
+
+@pytest.mark.parametrize("rank", [0, -1, 9, 2.0])
+def test_an_impossible_rank_is_said(rank):
+    with pytest.raises(UserError, match=f"rank is {rank}"):
+        qlora.adapted(nn.Sequential(nn.Linear(16, 8)), rank)
 
 
 @pytest.mark.parametrize("method", qlora.METHODS)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from helpers.checks.compare import attempted, differs
 from helpers.checks.registry import exercise
+from helpers.four_bit import FourBitLinear
 from helpers.lora import LoRALinear
-from helpers.qlora import FourBitLinear
 
 
 @exercise(

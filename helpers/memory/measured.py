@@ -40,7 +40,7 @@ def saved_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor
     Returns the loss and the bytes.
     """
     weights = {tensor.untyped_storage().data_ptr() for tensor in weight_tensors(model)}
-    kept: dict[int, Tensor] = {}
+    kept = {}
 
     def pack(tensor: Tensor) -> Tensor:
         place = tensor.untyped_storage().data_ptr()

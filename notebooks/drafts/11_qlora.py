@@ -118,8 +118,8 @@ class FourBitLinear(nn.Module):
 
 
 # %% [markdown]
-# We take a real layer: the first of the encoder that leads from `hidden` to `inner`. How far is the unpacked weight
-# from the original?
+# (`helpers.four_bit` holds the same two.) We take a real layer: the first of the encoder that leads from `hidden` to
+# `inner`. How far is the unpacked weight from the original?
 
 # %%
 float_body = catalog.body("encoder", track, model).eval()
@@ -484,13 +484,13 @@ print("in GB, by our formulas:")
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %%
-gpus = {"24 GB": 24e9, "48 GB": 48e9, "80 GB": 80e9}
+gpu = {"a GPU of 48 GB": 48e9}
 
 
 def scale_figure(size, length):
     bars = at_scale(size, length)
-    title = f"LLaMA {size}, one text of {length:,} tokens: what would fit on one GPU?"
-    return figures.ledgers(bars, "GB", marks=gpus, title=title), figures.ledgers_in_words(bars, "GB")
+    title = f"LLaMA {size}, one text of {length:,} tokens: would it fit?"
+    return figures.ledgers(bars, "GB", marks=gpu, title=title), figures.ledgers_in_words(bars, "GB")
 
 
 figure, said = scale_figure("7B", 512)
