@@ -21,6 +21,7 @@ MUST_MATCH = {
     },
     "06_direct_preference_optimization": {"dpo_loss", "sequence_log_probs"},
     "07_peft_methods": {"BottleneckAdapter", "Rescale", "SoftPrompt", "attention_with_prefix", "open_biases"},
+    "11_qlora": {"FourBitLinear", "FourBitProduct", "quantization", "saved_bytes"},
 }  # fmt: skip
 
 # Modules that teach nothing: a lesson's function of the same name is a coincidence.
