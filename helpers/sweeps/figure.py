@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from helpers.intervals import Interval
 from helpers.plots.style import PALETTE, axes
-from helpers.sweeps.endings import cells_by_ending, has_endings
+from helpers.sweeps.endings import STAR, cells_by_ending, has_endings
 from helpers.sweeps.results import cells
 
 
@@ -64,11 +65,16 @@ def told(lines: dict[str, list[tuple[object, Interval]]], x: str) -> str:
 
 
 def quantity_of(metrics: Sequence[str]) -> str:
-    """The word that all metrics begin with, such as accuracy."""
-    first = {metric.partition("_")[0] for metric in metrics}
-    return first.pop() if len(first) == 1 else "value"
+    """The words that all metrics begin with, such as accuracy or win rate."""
+    return " ".join(_common(metrics)) or "value"
+
+
+def _common(metrics: Sequence[str]) -> list[str]:
+    places = zip(*(metric.removesuffix(STAR).split("_") for metric in metrics), strict=False)
+    return [words[0] for words in takewhile(lambda words: len(set(words)) == 1, places)]
 
 
 def _name(metric: str, line: list[str], metrics: Sequence[str]) -> str:
-    words = metric.partition("_")[2] or metric if quantity_of(metrics) != "value" else metric
-    return ", ".join(([words.replace("_", " ")] if len(metrics) > 1 or not line else []) + line)
+    """What sets a line apart: what its metric is called beyond the common words, and the value of `lines`."""
+    words = metric.split("_")[len(_common(metrics)) :] or metric.split("_")
+    return ", ".join(([" ".join(words)] if len(metrics) > 1 or not line else []) + line)

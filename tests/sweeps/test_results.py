@@ -12,7 +12,7 @@ from scipy import stats
 from helpers.record import record
 from helpers.runtime import UserError
 from helpers.sweeps import looking
-from helpers.sweeps.figure import draw, lines_of
+from helpers.sweeps.figure import draw, lines_of, quantity_of
 from helpers.sweeps.ledger import Ending, Ledger, write_ending
 from helpers.sweeps.looking import show_results
 from helpers.sweeps.plan import make_plan
@@ -101,6 +101,12 @@ def test_endings_of_names_stand_below_the_figure(table):
     assert list(lines) == ["rate 0.1", "rate 0.2"]
     with pytest.raises(UserError, match='No run recorded a metric "accuracy_fp4_'):
         lines_of(table, {"x": "bits", "metrics": ["accuracy_fp4_*"]})
+
+
+def test_the_words_that_metrics_share_are_the_axis():
+    assert quantity_of(["win_rate_dpo", "win_rate_dpo_plain"]) == "win rate dpo"
+    assert quantity_of(["accuracy_nf4_*", "accuracy_int_*"]) == "accuracy"
+    assert quantity_of(["win_rate_dpo"]) == "win rate dpo" and quantity_of(["kl_dpo", "seconds_dpo"]) == "value"
 
 
 class Links(HTMLParser):
