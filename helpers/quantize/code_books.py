@@ -10,7 +10,6 @@ from statistics import NormalDist
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from helpers.quantize.inputs import SMALLEST, blocks
 
@@ -81,7 +80,7 @@ def double_quantize(scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     mean = scale.mean()
     rest = scale.flatten() - mean
-    rows = pad(rest, (0, -len(rest) % SCALES_PER_BLOCK)).reshape(-1, SCALES_PER_BLOCK)
+    rows = torch.nn.functional.pad(rest, (0, -len(rest) % SCALES_PER_BLOCK)).reshape(-1, SCALES_PER_BLOCK)
     outer = rows.abs().amax(dim=1, keepdim=True)
     code = dynamic_code()
     shares = (rows * (1 / outer.clamp(min=SMALLEST))).clamp(-1, 1)
