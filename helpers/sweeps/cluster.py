@@ -32,9 +32,12 @@ def quiet() -> None:
 @contextmanager
 def local(workers: int) -> Iterator:
     """A client of a cluster on this machine, which begins and ends here; each worker does one run at a time."""
+    import dask
     from distributed import Client, LocalCluster
 
     quiet()
+    # A laptop that slept for an hour must not find its workers given up; one that dies is noticed without this.
+    dask.config.set({"distributed.scheduler.worker-ttl": None})
     with (
         tempfile.TemporaryDirectory(prefix="sweep-dask-", ignore_cleanup_errors=True) as scratch,
         LocalCluster(

@@ -118,6 +118,17 @@ def test_case_12_asked_to_end(work, until, below, left_over, number):
     assert not psutil.wait_procs(family, timeout=20)[1] and not left_over(work.folder)
 
 
+@pytest.mark.parametrize("delay", [0.7, 1.5, 2.5, 4.0])
+def test_case_12_asked_to_end_while_it_starts(work, below, left_over, delay):
+    process = work.start("run", work.sweep(fixed={"rate": 30.0}, seeds=[0, 1]), "--workers", "1")
+    time.sleep(delay)
+    family = below(process.pid)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=40)
+    assert process.returncode != 0 and "Traceback" not in said, said
+    assert not psutil.wait_procs(family, timeout=20)[1] and not left_over(work.folder)
+
+
 def test_case_12_cancelled_from_beside(work, until, left_over):
     process = work.start("run", work.sweep(fixed={"rate": 30.0}, seeds=[0]), "--workers", "1")
     seeds_at_work(work, until)
@@ -134,13 +145,11 @@ def dask(tmp_path, until):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    address, python = f"tcp://127.0.0.1:{port}", [sys.executable, "-m", "distributed.cli"]
+    address, dask = f"tcp://127.0.0.1:{port}", [sys.executable, "-m", "dask"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
     loopback = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
-    scheduler = subprocess.Popen(
-        [*python[:-1], "distributed.cli.dask_scheduler", "--port", str(port), *loopback], **quiet
-    )
-    worker = [*python[:-1], "distributed.cli.dask_worker", address, "--nthreads", "1", *loopback]
+    scheduler = subprocess.Popen([*dask, "scheduler", "--port", str(port), *loopback], **quiet)
+    worker = [*dask, "worker", address, "--nthreads", "1", *loopback]
     workers = [subprocess.Popen(worker, **quiet) for _ in range(2)]
     yield address, scheduler, workers
     for process in [*workers, scheduler]:
