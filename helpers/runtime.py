@@ -132,7 +132,7 @@ def _deterministic_torch(threads: int | None) -> str:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # A few CUDA operations have no repeatable form: there a warning, not a stop.
     torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
-    # Filling new memory with NaN would find reads before writes, a fault no lesson has; it costs TRL a sixth of its time.
+    # Filling new memory with NaN would find reads before writes; it costs TRL a sixth of its time.
     torch.utils.deterministic.fill_uninitialized_memory = False
     if threads is not None:
         torch.set_num_threads(threads)
