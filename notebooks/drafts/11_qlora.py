@@ -52,7 +52,7 @@ track = "pocket"  # "pocket": small models and data that are on this disk; "hub"
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": twice the labels
 seed = 0  # draws the training reviews, the heads and the adapters
 model = ""  # a folder with an encoder of your own (BERT's family); "" takes the track's
-labels = 1500  # training reviews with a label
+labels = 1200  # training reviews with a label
 epochs = 3  # passes over them
 rank = 8  # of the adapters
 rate_scale = 1.0  # every learning rate times this
@@ -556,7 +556,7 @@ check("11.2", standing_bytes)
 # ## 4. Does it learn?
 #
 # The task is lesson 02's: is a film review positive? Three methods, the same reviews, the same `Trainer`. Only the
-# learning rate differs between them, each the best of a grid on validation reviews.
+# learning rate differs between them; each was chosen on validation reviews.
 
 # %%
 train_reviews = sample_rows(reviews["train"], train_count, seed)
