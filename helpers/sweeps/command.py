@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,17 +68,19 @@ def carry_out(plan: Plan, folder: Path, options: Options) -> int:
         save(folder, plan, options.seconds, options.retries)
         campaign.begin()
         _announce(campaign, say)
-        status = 0
-        if not campaign.complete:
-            with Interrupts(external=bool(options.scheduler)):
-                status = _run(campaign, options, partial(view, Console(soft_wrap=True)), say)
-        return report(campaign, say) if status == 0 else _stopped(campaign, status, say)
+        with Interrupts(external=bool(options.scheduler)) as interrupts:
+            status = 0
+            if not campaign.complete:
+                status = _run(campaign, options, interrupts, partial(view, Console(soft_wrap=True)), say)
+            return report(campaign, say) if status == 0 else _stopped(campaign, status, say)
 
 
-def _run(campaign, options: Options, view: Callable, say: Callable) -> int:
+def _run(campaign, options: Options, interrupts: Interrupts, view: Callable, say: Callable) -> int:
     try:
-        with _client(campaign, options) as client, view() as watch:
-            campaign.execute(client, watch, patient=bool(options.slurm))
+        with ExitStack() as stack:
+            with interrupts.held():
+                client = stack.enter_context(_client(campaign, options))
+            campaign.execute(client, stack.enter_context(view()), patient=bool(options.slurm))
     except KeyboardInterrupt:
         say("\nStopped.")
         return INTERRUPTED

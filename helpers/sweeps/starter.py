@@ -33,6 +33,7 @@ END = b"end"
 
 def main() -> None:
     setup = json.loads(sys.argv[1])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the worker's, which a notebook does not want
     # What every run needs, and then what this notebook needs.
     for module, name in [("helpers.sweeps.execution", ""), ("ipykernel.ipkernel", ""), *setup["imports"]]:
         load(module, name)

@@ -184,10 +184,9 @@ def _failed(report: dict, times: dict) -> Ending:
     text = error["message"] if error["name"] in ("UserError", "") else f"{error['name']}: {error['message']}"
     if re.search(DISK, text):
         return Ending("halt", 0.0, error=text.strip())
+    text = text.strip().removesuffix(":")
     status = "crashed" if error.get("crashed") or is_memory(text) else "failed"
-    return Ending(
-        status, 0.0, error["cell"], explained(text.strip()), trace=error["trace"], notes=report["notes"], **times
-    )
+    return Ending(status, 0.0, error["cell"], explained(text), trace=error["trace"], notes=report["notes"], **times)
 
 
 def _last_line(folder: Path) -> str:

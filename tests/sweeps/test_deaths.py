@@ -129,6 +129,20 @@ def test_case_12_asked_to_end_while_it_starts(work, below, left_over, delay):
     assert not psutil.wait_procs(family, timeout=20)[1] and not left_over(work.folder)
 
 
+def test_case_12_ctrl_c_in_a_terminal_reaches_all_processes_and_again_and_again(work, until, below, left_over):
+    process = work.start(
+        "run", work.sweep(fixed={"rate": 30.0}, seeds=[0, 1]), "--workers", "2", start_new_session=True
+    )
+    seeds_at_work(work, until)
+    family = below(process.pid)
+    for _ in range(3):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.3)
+    said, _ = process.communicate(timeout=40)
+    assert process.returncode == 130 and "0 of 2 runs are done" in said and "Traceback" not in said, said
+    assert not psutil.wait_procs(family, timeout=20)[1] and not left_over(work.folder)
+
+
 def test_case_12_cancelled_from_beside(work, until, left_over):
     process = work.start("run", work.sweep(fixed={"rate": 30.0}, seeds=[0]), "--workers", "1")
     seeds_at_work(work, until)
