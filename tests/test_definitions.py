@@ -26,6 +26,7 @@ MUST_MATCH = {
         "to_code_book", "unpack",
     },
     "11_qlora": {"FourBitLinear", "FourBitProduct", "quantization", "saved_bytes"},
+    "08_lora_pytorch": {"LoRALinear", "lora_layers", "merge", "share_of_energy", "truncate", "unmerge"},
 }  # fmt: skip
 
 # Modules that teach nothing: a lesson's function of the same name is a coincidence.

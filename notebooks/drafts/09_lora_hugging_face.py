@@ -495,25 +495,6 @@ what = "size of the change after ten steps"
 plots.show(figures.sizes_by_rank(moved, what), alt=figures.sizes_by_rank_in_words(moved, what))
 
 # %% [markdown]
-# ### The same over several seeds
-#
-# One run is one draw, and the variants lie close together. The **reference table** below is *not* from this run: a
-# command in this repository trained each variant once per seed. Intervals are Student's, over seeds.
-
-# %%
-from helpers.reference import load_reference
-
-reference = load_reference("lora_variants")
-rows = {}
-for name, variant in lora_variants.VARIANTS.items():
-    there, took = (reference.interval(f"{part}_{name}") for part in ("accuracy", "seconds"))
-    here = f"{outcomes[name].accuracy.value:.3f}" if name in outcomes else ""
-    rows[variant.title] = [f"{there:.3f}", f"{took.value:.0f}", here]
-print("Reference:", reference.label)
-columns = ["reference accuracy [95 %]", "reference seconds", "this run's accuracy"]
-pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-# %% [markdown]
 # ## 4. Find the bug
 #
 # A colleague's adapter scored well. They saved it, loaded it the next morning, and its answers were worthless. No

@@ -574,9 +574,11 @@ assert learner.accuracy(off, look_topics, topics_head) == paths["lora"][0][1]
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# LoRA is said to learn less and to forget less (Biderman et al. 2024). Judge by the lines printed above: at this
-# size it is no rule. LoRA needs a higher learning rate than full fine-tuning to come as
-# far, and steps that change the answers to one task change them for the other, through whichever matrices they go.
+# LoRA is said to learn less and to forget less (Biderman et al. 2024). Judge by the lines printed above, then run it
+# with another seed before you believe it: in our trials it went either way. The learning rate matters as much. LoRA
+# needs a higher one than full fine-tuning to come as far, and steps that change the answers to one task change them for
+# the other, through whichever matrices they go.
+#
 # What LoRA does give is another kind of memory: the base was never touched. Take the branches out, and the old model is
 # back, every topic of it. Full fine-tuning has nothing to take out.
 #
