@@ -29,7 +29,7 @@ class Variant:
 
     name: str  # the ending of its metrics: accuracy_dora
     title: str
-    learning_rate: float  # the best of one grid on validation rows: benchmarks/lora_variants.py --tune
+    learning_rate: float  # halved where the steps are longer; benchmarks/lora_variants.py --tune searches them
     attention_only: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
     ratio: float = 1.0  # LoRA+: B's learning rate is this times A's

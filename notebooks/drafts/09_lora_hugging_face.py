@@ -410,8 +410,9 @@ def same_scale(alpha, rank):
 check("09.2", same_scale)
 
 # %% [markdown]
-# Now the measurement. All variants get the same reviews, epochs, batch size and schedule; each has the best learning
-# rate of one grid on validation reviews (`python -m benchmarks.lora_variants --tune`).
+# Now the measurement. All variants get the same reviews, epochs, batch size and schedule. LoRA, attention only and DoRA
+# share one learning rate; rsLoRA and LoRA+, whose steps are longer, have half of it.
+# `python -m benchmarks.lora_variants --tune` searches them one by one.
 #
 # **Predict 2.** Which differ by more than their intervals? Which is slowest?
 
@@ -454,13 +455,13 @@ plots.show(ladders.ladder(scores, notes), alt=ladders.ladder_in_words(scores))
 #
 # - *Attention only* trains less than half of the numbers. Its difference to LoRA on every layer is what the
 #   feed-forward matrices are worth here.
-# - *rsLoRA* at one rank is LoRA with a larger alpha (exercise 09.2). Once the rate is tuned, little can be left.
+# - *rsLoRA* at one rank is LoRA with a larger alpha (exercise 09.2): what differs here is the length of the steps.
 # - *DoRA* adds one number per row of each matrix, and computes the length of every row anew at each step: look at the
 #   seconds.
 # - *LoRA+* asks for a second rate, and so for a second search.
 #
-# Where the interval of a difference holds zero, this run cannot tell the two apart. What every variant needed was a
-# learning rate of its own, searched on validation rows. Compare two names at one rate, and you compare the rate.
+# Where the interval of a difference holds zero, this run cannot tell the two apart. And where it does not, the rate may
+# be the reason: compare two names at one rate, and you compare how well the rate suits them.
 #
 # </details>
 
