@@ -540,6 +540,8 @@ for other_name in ("full", "head_only"):
 # <details><summary>What it means</summary>
 #
 # - *Against all parameters* is the price of the low rank, and of a frozen base.
+# - Is the rank to blame? Compare with section 2, where full fine-tuning's change was cut to the same rank. If that
+#   scored more, the two thin matrices could hold the answer, and it is the training that did not find it in time.
 # - *Against the head alone* is what the branches are worth. Head-only is the control that LoRA has to beat: it is
 #   cheaper still.
 # - *Seconds* are not where LoRA saves, at this size. The whole model still runs forward, and the gradient still travels
