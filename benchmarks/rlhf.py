@@ -20,10 +20,9 @@ from helpers.preferences import preference_rows
 from helpers.record import write_json
 from helpers.reference import FOLDER, machine, today
 from helpers.rewards import Scorer, new_reward_model, preferred, train_reward_model
-from helpers.rlhf import grade, group_settings, group_trainer
+from helpers.rlhf import grade, group_trainer
 from helpers.runtime import UserError, seed_everything, start
 
-KL_WEIGHT, RATE = Recipe.kl_weight, Recipe.learning_rate  # the lesson's
 KL_WEIGHTS = (0.0, 0.05, 0.2, 0.8)
 PAIRS, UPDATES, WISHES = 4000, Recipe.updates, 200
 
@@ -67,14 +66,14 @@ class Course:
     def ppo(self, name: str, score: Scorer, kl_weight: float) -> None:
         seed_everything(self.seed)
         policy = PolicyWithValue(self.policy())
-        recipe = Recipe(updates=self.updates, batch_size=32, learning_rate=RATE, kl_weight=kl_weight)
+        recipe = Recipe(updates=self.updates, kl_weight=kl_weight)
         train_ppo(policy, self.sft, self.tokenizer, self.prompts, score, recipe)
         self.graded(name, policy.model, score)
 
     def group(self, kind: str, score: Scorer, kl_weight: float) -> None:
         seed_everything(self.seed)
-        policy, settings = self.policy(), group_settings(self.updates, 32, kl_weight, self.seed)
-        group_trainer(kind, policy, self.tokenizer, self.prompts, score, RATE, settings).train()
+        policy, recipe = self.policy(), Recipe(updates=self.updates, kl_weight=kl_weight)
+        group_trainer(kind, policy, self.tokenizer, self.prompts, score, recipe, self.seed).train()
         self.graded(kind, policy, score)
 
 
@@ -86,7 +85,7 @@ def measure(seed: int, pairs: int, updates: int, wishes: int) -> dict[str, float
     for number, weight in enumerate(KL_WEIGHTS):
         course.ppo(f"sweep_{number}", score, weight)
     for kind in ("grpo", "rloo"):
-        course.group(kind, score, KL_WEIGHT)
+        course.group(kind, score, Recipe.kl_weight)
     return course.values
 
 
@@ -107,7 +106,7 @@ def main(seeds: int, pairs: int, updates: int, wishes: int, into: Path) -> None:
             "date": today(),
             "machine": machine(),
             "threads": torch.get_num_threads(),
-            "settings": settings | {"kl_weights": list(KL_WEIGHTS), "learning_rate": RATE},
+            "settings": settings | {"kl_weights": list(KL_WEIGHTS), "learning_rate": Recipe.learning_rate},
             "seeds": list(range(seeds)),
             "metrics": {name: [values[name] for values in measured] for name in measured[0]},
         }

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from helpers.conversations import end_of_turn, messages
 from helpers.microworld.judge import judge_answer
-from helpers.ppo import PolicyWithValue, Score, roll_out
+from helpers.ppo import PolicyWithValue, Recipe, Score, roll_out
 
 PARTS = ("good", "tone", "film", "form")
 
@@ -83,11 +83,11 @@ class Watched:
         return scores
 
 
-# The rate as a share of PPO's, chosen on the validation films.
-RATES = {"grpo": 0.3, "rloo": 0.6}
+# Shares of PPO's learning rate and of its KL weight, chosen on the validation films.
+SHARES = {"grpo": (0.3, 0.5), "rloo": (0.6, 1.0)}
 
 
-def group_settings(updates: int, batch_size: int, kl_weight: float, seed: int) -> dict:
+def group_settings(updates: int, batch_size: int, seed: int) -> dict:
     """What TRL's GRPO and RLOO are told alike."""
     return {
         "per_device_train_batch_size": batch_size,  # answers, not prompts: the prompts are batch_size / 4
@@ -95,7 +95,6 @@ def group_settings(updates: int, batch_size: int, kl_weight: float, seed: int) -
         "num_iterations": 2,  # passes over the same answers
         "max_steps": 2 * updates,
         "max_completion_length": 24,
-        "beta": kl_weight,
         "lr_scheduler_type": "constant",
         "optim": "adamw_torch",
         "seed": seed,
@@ -108,10 +107,8 @@ def group_settings(updates: int, batch_size: int, kl_weight: float, seed: int) -
     }
 
 
-def group_trainer(
-    kind: str, model: nn.Module, tokenizer, prompts: Sequence[str], score: Score, rate: float, settings: dict
-):
-    """TRL's trainer for "grpo" or "rloo", ready to `train()`; rate: PPO's; settings: what `group_settings` gives."""
+def group_trainer(kind: str, model: nn.Module, tokenizer, prompts: Sequence[str], score: Score, ppo: Recipe, seed: int):
+    """TRL's trainer for "grpo" or "rloo", ready to `train()`, with as many updates and answers as the recipe of PPO."""
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
@@ -120,12 +117,10 @@ def group_trainer(
     folder = tempfile.mkdtemp(prefix=kind)
     model.generation_config.eos_token_id = end_of_turn(tokenizer)  # where TRL looks for the end of an answer
     rows = Dataset.from_dict({"prompt": [messages(prompt) for prompt in prompts]})
-    arguments = config(
-        output_dir=folder,
-        use_cpu=model.device.type == "cpu",
-        learning_rate=RATES[kind] * rate,
-        **settings,
-    )
+    rate, leash = SHARES[kind]
+    settings = group_settings(ppo.updates, ppo.batch_size, seed)
+    settings |= {"learning_rate": rate * ppo.learning_rate, "beta": leash * ppo.kl_weight}
+    arguments = config(output_dir=folder, use_cpu=model.device.type == "cpu", **settings)
     trainer = make(model, reward_function(score), args=arguments, train_dataset=rows, processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
     return trainer

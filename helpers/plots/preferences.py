@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
 from helpers.intervals import Interval
 from helpers.plots.style import INK, PALETTE, axes
@@ -97,14 +97,19 @@ def frontier(
     ordered = sorted(points.values(), key=lambda point: point[0])
     ax.plot([kl for kl, _ in ordered], [rate.value for _, rate in ordered], color=PALETTE["blue"], alpha=0.4)
     for group, colour, mark in ((points, "blue", "o"), (apart or {}, "orange", "D")):
-        for label, (kl, rate) in group.items():
+        for row, (label, (kl, rate)) in enumerate(sorted(group.items(), key=lambda item: item[1][1].value)):
             ax.plot([kl, kl], [rate.low, rate.high], color=PALETTE[colour], linewidth=3, alpha=0.4)
-            ax.plot(kl, rate.value, mark, color=PALETTE[colour], markersize=8)
-            ax.annotate(label, (kl, rate.value), (8, -4), textcoords="offset points", color=INK)
+            ax.plot(kl, rate.value, mark, color=PALETTE[colour], markersize=8, label=label)
+            # Settings lie close together: one group is named below its points, the other in steps above.
+            place, side = ((0, -24 - 14 * (row % 2)), "center") if group is points else ((12, 14 + 14 * row), "left")
+            ax.annotate(label, (kl, rate.value), place, textcoords="offset points", ha=side, color=PALETTE[colour])
     ax.axhline(0.5, color=PALETTE["grey"], linestyle=":")
-    ax.set_xlim(left=0)
-    ax.margins(x=0.15)
-    ax.set_xlabel("KL from the reference (nats per answer)")
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.margins(x=0.3, y=0.25)
+    ax.set_xlabel("KL from the reference (nats per answer, logarithmic)")
     ax.set_ylabel("win rate, with 95 % interval")
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
     return figure

@@ -98,31 +98,32 @@ def tilted(weights: Sequence[float], proxy: Sequence[float], truth: Sequence[flo
     return figure
 
 
-def leashes(scores: Mapping[str, Interval], truths: Mapping[str, Interval]) -> Figure:
-    """Score and share of granted wishes after training, for each KL weight, over seeds. Both: KL weight -> interval."""
+def leashes(scores: Mapping[str, Sequence[float]], truths: Mapping[str, Sequence[float]]) -> Figure:
+    """Score and share of granted wishes after training: a dot for each seed, a line through the means.
+
+    Both: KL weight -> one value per seed.
+    """
     figure, panels = axes(8.0, 3.0, columns=2)
     shown = ((scores, "blue", "reward model's score"), (truths, "orange", "wishes granted (judge)"))
     for plot, (found, colour, title) in zip(panels, shown, strict=True):
-        places = range(len(found))
-        plot.vlines(
-            places,
-            [one.low for one in found.values()],
-            [one.high for one in found.values()],
-            color=PALETTE[colour],
-            linewidth=4,
-            alpha=0.35,
-        )
-        plot.plot(places, [one.value for one in found.values()], "o-", color=PALETTE[colour], markersize=7)
-        plot.set_xticks(places, list(found))
+        for place, values in enumerate(found.values()):
+            plot.plot([place] * len(values), values, "o", color=PALETTE[colour], alpha=0.5)
+        plot.plot(range(len(found)), [_mean(values) for values in found.values()], color=PALETTE[colour], linewidth=2)
+        plot.set_xticks(range(len(found)), list(found))
         plot.set(xlabel="KL weight")
         plot.set_title(title, loc="left", color=INK, fontsize=10)
     _percent(panels[1])
     return figure
 
 
-def leashes_in_words(scores: Mapping[str, Interval], truths: Mapping[str, Interval]) -> str:
+def leashes_in_words(scores: Mapping[str, Sequence[float]], truths: Mapping[str, Sequence[float]]) -> str:
     """The same figure for whoever cannot see it."""
     said = "; ".join(
-        f"{weight}: score {scores[weight].value:+.1f}, granted {truths[weight].value:.0%}" for weight in scores
+        f"{weight}: score {_mean(scores[weight]):+.1f}, granted {min(values):.0%} to {max(values):.0%}"
+        for weight, values in truths.items()
     )
-    return f"The mean over seeds for each KL weight. {said}."
+    return f"For each KL weight the mean score, and the shares of granted wishes over the seeds. {said}."
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

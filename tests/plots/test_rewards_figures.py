@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.intervals import Interval, wilson
+from helpers.intervals import wilson
 from helpers.plots import rewards
 from helpers.plots.style import png
 
@@ -54,8 +54,9 @@ def test_the_leash_goes_from_short_to_long():
 
 
 def test_a_leash_over_seeds_has_a_point_for_each_weight():
-    found = {weight: Interval(value, value - 0.1, value + 0.1) for weight, value in (("0", 0.1), ("0.2", 0.7))}
+    found = {"0": [0.1, 0.3], "0.2": [0.7, 0.7]}
     left, right = rewards.leashes(found, found).axes
     assert [label.get_text() for label in right.get_xticklabels()] == ["0", "0.2"]
     assert left.get_title(loc="left") == "reward model's score" and right.get_ylim() == (0, 1)
-    assert rewards.leashes_in_words(found, found).endswith("0: score +0.1, granted 10%; 0.2: score +0.7, granted 70%.")
+    said = rewards.leashes_in_words(found, found)
+    assert said.endswith("0: score +0.2, granted 10% to 30%; 0.2: score +0.7, granted 70% to 70%.")

@@ -49,9 +49,9 @@ budget = "standard"  # "quick": does it run at all; "standard": real results; "f
 seed = 0  # draws the order of the pairs, the wishes and every answer
 model = ""  # a folder with an instructed model of your own; "" takes lesson 04's
 pairs = 4000  # compared pairs that the reward model learns from
-updates = 24  # of PPO, GRPO and RLOO each
-kl_weight = 0.1  # the price of leaving the model we started from; 0 is no leash at all
-learning_rate = 1e-3  # of PPO; RLOO takes a half of it, GRPO a quarter
+updates = 30  # of PPO, GRPO and RLOO each
+kl_weight = 0.2  # the price of leaving the model we started from; 0 is no leash at all
+learning_rate = 5e-4  # of PPO; RLOO and GRPO take a share of it
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
@@ -63,7 +63,7 @@ check_number("learning_rate", learning_rate, 1e-7, 1e-1)
 pair_count = run.by_budget(quick=48, standard=pairs)
 wish_count = run.by_budget(quick=16, standard=200, full=800)
 update_count = run.by_budget(quick=2, standard=updates, full=2 * updates)
-weak_updates = run.by_budget(quick=2, standard=20)
+weak_updates = run.by_budget(quick=2, standard=14)
 batch_size = run.by_budget(quick=8, standard=32)
 
 # %% [markdown]
@@ -617,41 +617,43 @@ for wish, line in zip(test_wishes[:4], graded["PPO"].answers, strict=False):
 #
 # The value head is a guess that has to be learnt. There is a simpler one: let the policy answer the *same* wish four
 # times, and compare each answer with its siblings. The whole answer gets one advantage, so there is no value head and
-# no GAE. **GRPO** (Shao et al. 2024) subtracts the group's mean and divides by its spread. Liu et al. (2025) leave the
-# division out: where four answers are about equally good, it blows small differences up to full size.
+# no GAE. **GRPO** (Shao et al. 2024) subtracts the group's mean and divides by its spread:
 
 
 # %%
-def group_advantages(rewards, size, divide):
+def group_advantages(rewards, size):
     """rewards: (batch,), the answers to one wish side by side; returns (batch,)."""
     groups = rewards.view(-1, size)  # (wishes, size)
     centred = groups - groups.mean(dim=1, keepdim=True)
-    return (centred / (groups.std(dim=1, keepdim=True) + 1e-4) if divide else centred).flatten()
+    return (centred / (groups.std(dim=1, keepdim=True) + 1e-4)).flatten()
 
 
-alike = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.51, 0.50, 0.49, 0.50])  # one group that differs, one that hardly does
-for divide in (True, False):
-    print(f"divide={divide!s:6}", [round(value, 2) for value in group_advantages(alike, 4, divide).tolist()])
+alike = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.52, 0.50, 0.50, 0.50])  # one group that differs, one that hardly does
+print([round(value, 2) for value in group_advantages(alike, size=4).tolist()])
+
+# %% [markdown]
+# The two groups look the same now: where four answers are about equally good, the division blows a small difference up
+# to full size. Liu et al. (2025) therefore leave it out (`scale_rewards="none"` in TRL).
 
 # %% [markdown]
 # What both trainers are told alike. The update is PPO's clipped one. GRPO clips each token's ratio and puts the KL
 # penalty into the loss; RLOO clips the whole answer's ratio, sooner reached, and puts the KL into the reward. So the
-# same KL weight is not the same leash, and GRPO gets the lower rate (chosen on the validation films).
+# same KL weight is not the same leash: rates and weights were chosen on the validation films.
 
 
 # %%
-def group_settings(updates, batch_size, kl_weight, seed):
+def group_settings(updates, batch_size, seed):
     return {
         "per_device_train_batch_size": batch_size,  # answers, not prompts: the prompts are batch_size / 4
         "num_generations": 4,  # answers to each prompt: the group
         "num_iterations": 2,  # passes over the same answers
         "max_steps": 2 * updates,
         "max_completion_length": 24,
-        "beta": kl_weight,
         "lr_scheduler_type": "constant",
         "optim": "adamw_torch",
         "seed": seed,
         "bf16": False,
+        "activation_checkpointing": False,  # memory for time: not needed at this size
         "save_strategy": "no",
         "report_to": "none",
         "logging_steps": 1,
@@ -665,15 +667,16 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from helpers.rlhf import reward_function
 
-settings = group_settings(update_count, batch_size, kl_weight, seed)
 asked = Dataset.from_dict({"prompt": [messages(wish) for wish in wishes]})
 
 
-def with_trl(name, trainer_class, config_class, **more):
+def with_trl(name, trainer_class, config_class, rate, leash):
     seed_everything(seed)
     policy, watched[name] = new_policy(), Watched(score)
     policy.generation_config.eos_token_id = end_of_turn(tokenizer)  # where TRL looks for the end of an answer
-    arguments = config_class(output_dir=scratch_folder.name, use_cpu=run.device == "cpu", **settings, **more)
+    settings = group_settings(update_count, batch_size, seed)
+    settings |= {"learning_rate": rate * learning_rate, "beta": leash * kl_weight}
+    arguments = config_class(output_dir=scratch_folder.name, use_cpu=run.device == "cpu", **settings)
     trainer = trainer_class(
         policy, reward_function(watched[name]), args=arguments, train_dataset=asked, processing_class=tokenizer
     )
@@ -686,12 +689,12 @@ def with_trl(name, trainer_class, config_class, **more):
 
 
 # %%
-trainer = with_trl("GRPO", GRPOTrainer, GRPOConfig, learning_rate=learning_rate / 4, scale_rewards="none")
+trainer = with_trl("GRPO", GRPOTrainer, GRPOConfig, rate=0.3, leash=0.5)
 print(f"granted wishes, GRPO against SFT: {verdict(gain('GRPO'))}")
 kept, theirs = (
     torch.tensor(list(values)) for values in (trainer._logs["rewards"]["reward_model"], trainer._logs["advantages"])
 )  # TRL keeps its last batch
-difference_group_advantages = (group_advantages(kept, 4, divide=False) - theirs).abs().max().item()
+difference_group_advantages = (group_advantages(kept, 4) - theirs).abs().max().item()
 print("our advantages are TRL's to 0.0001:", difference_group_advantages < 1e-4)
 assert difference_group_advantages < 1e-4
 
@@ -723,7 +726,7 @@ def leave_one_out(rewards):
 check("05.2", leave_one_out)
 
 # %%
-trainer = with_trl("RLOO", RLOOTrainer, RLOOConfig, learning_rate=learning_rate / 2)
+trainer = with_trl("RLOO", RLOOTrainer, RLOOConfig, rate=0.6, leash=1.0)
 print(f"granted wishes, RLOO against SFT: {verdict(gain('RLOO'))}")
 
 # %% [markdown]
@@ -767,8 +770,8 @@ plots.show(figures.granted(measured, notes), alt=figures.in_words(measured, "Wis
 #
 # ## 5. A weak leash
 #
-# Now we do what one should not: the same reward model, the same recipe, but KL weight 0. Nothing holds the policy near
-# the texts that the reward model was taught on.
+# Now we do what one should not: the same reward model and recipe, but KL weight 0, and twice the rate so that it does
+# not take long. Nothing holds the policy near the texts that the reward model was taught on.
 #
 # **Predict 5.** The score will rise: PPO is good at that. Draw, before you run it, what the share of granted wishes
 # will do over the updates.
@@ -776,7 +779,8 @@ plots.show(figures.granted(measured, notes), alt=figures.in_words(measured, "Wis
 # %%
 seed_everything(seed)
 loose, watched["no leash"] = PolicyWithValue(new_policy()), Watched(score)
-train_ppo(loose, sft, tokenizer, wishes, watched["no leash"], replace(recipe, kl_weight=0.0, updates=weak_updates))
+loose_recipe = replace(recipe, kl_weight=0.0, updates=weak_updates, learning_rate=2 * learning_rate)
+train_ppo(loose, sft, tokenizer, wishes, watched["no leash"], loose_recipe)
 weak_graded = grade(loose.model, sft, tokenizer, test_wishes, score, seed)
 for wish, line in zip(test_wishes[:6], weak_graded.answers, strict=False):
     print(f"{wish}\n   {line}")
@@ -807,6 +811,49 @@ print(f"KL: {weak_graded.kl.mean().item():.0f} nats, with the leash {graded['PPO
 #
 # </details>
 #
+# ### How long a leash? Over several seeds
+#
+# One run is one draw. A command in this repository trained everything anew for each of several seeds, PPO with four KL
+# weights, and kept what it found. So this table is *not* from this run. Beside each mean: the lowest and highest seed.
+
+# %%
+from helpers.reference import load_reference
+
+reference = load_reference("rlhf")
+print("Reference:", reference.label)
+titles = {"sft": "SFT"} | {
+    f"sweep_{number}": f"PPO, KL weight {weight:g}" for number, weight in enumerate(reference.settings["kl_weights"])
+}
+titles |= {"grpo": "GRPO", "rloo": "RLOO"}
+
+
+def over_seeds(metric):
+    values = reference.metrics[metric]
+    return f"{sum(values) / len(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+rows = {
+    title: [over_seeds(f"{what}_{name}") for what in ("true_reward", "proxy", "kl")] for name, title in titles.items()
+}
+pd.DataFrame.from_dict(rows, orient="index", columns=["granted", "reward model's score", "KL (nats)"])
+
+# %%
+swept = {f"{weight:g}": f"sweep_{number}" for number, weight in enumerate(reference.settings["kl_weights"])}
+of_score, of_truth = (
+    {weight: reference.metrics[f"{what}_{name}"] for weight, name in swept.items()} for what in ("proxy", "true_reward")
+)
+plots.show(figures.leashes(of_score, of_truth), alt=figures.leashes_in_words(of_score, of_truth))
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# Each dot is a seed. A weak leash is a gamble: sometimes the score leads to the truth, sometimes far away from it, and
+# the score itself does not say which. A leash of the right length makes the outcome safe; a very short one keeps the
+# policy where it was.
+#
+# </details>
+
+# %% [markdown]
 # ### The best policy on paper
 #
 # The goal, score minus KL weight times KL, has an exact best policy: each answer's old probability times
@@ -833,14 +880,14 @@ def leash(weight):
     return figures.tilted(grid, [p for p, _ in values], [t for _, t in values], weight), here
 
 
-figure, words_for_it = leash(0.1)
+figure, words_for_it = leash(0.3)
 plots.show(figure, alt=words_for_it)
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
 
 slider = SelectionSlider(
-    options=[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0], value=0.1, description="KL weight", continuous_update=False
+    options=[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0], value=0.3, description="KL weight", continuous_update=False
 )
 page = HTML()
 
@@ -855,7 +902,7 @@ redraw()
 VBox([slider, page])
 
 # %% [markdown]
-# The figure above the slider is its position at 0.1, for readers without a running kernel.
+# The figure above the slider is its position at 0.3, for readers without a running kernel.
 #
 # ## 6. Find the bug
 #
@@ -950,6 +997,6 @@ print(f"saved: {saved.name}")
 # %% [markdown]
 # ## Next
 #
-# - A shorter leash: `workbook run 05 -p kl_weight 0.4`. A poorer reward model: `workbook run 05 -p pairs 500`.
+# - A shorter leash: `workbook run 05 -p kl_weight 0.8`. A poorer reward model: `workbook run 05 -p pairs 500`.
 # - From here on the pieces you wrote come from `helpers.ppo` and `helpers.preferences`, word for word.
 # - [Lesson 06](06_direct_preference_optimization.ipynb) asks whether all this can be done without a reward model.
