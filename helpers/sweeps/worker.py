@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import re
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from helpers import record
 from helpers.lessons import Lesson
 from helpers.lessons.execution import UNFINISHED
 from helpers.lessons.kernel import cores
 from helpers.runtime import UserError
 from helpers.sweeps.identity import difference, imports, state_of
-from helpers.sweeps.ledger import ALIVE, CANNOT_WRITE, REPORT, Ending, Ledger, at_work, ending_of, write_ending
+from helpers.sweeps.ledger import ALIVE, Ending, Ledger, at_work, ending_of, write_ending
 from helpers.sweeps.runner import runner, warm_imports_are_safe
-from helpers.sweeps.trouble import DISK, explained, is_download, is_memory
+from helpers.sweeps.trouble import is_download
+from helpers.sweeps.verdict import judge
 
 TRIES_OF_A_DOWNLOAD = 3
 
@@ -118,7 +116,7 @@ def _run(folder: Path, task: Task) -> Ending:
     if how == "stopped":
         return Ending("stopped", 0.0)
     _keep_unfinished(folder, Path(task.notebook).name)
-    ending = _judge(folder, how, status, task)
+    ending = judge(folder, how, status, task.seconds)
     ending.seconds = round(time.monotonic() - began, 3)
     changed = difference(task.state, state_of(Lesson(Path(task.notebook))))
     if changed:
@@ -158,39 +156,3 @@ def _job(task: Task, folder: Path) -> dict:
 def _keep_unfinished(folder: Path, name: str) -> None:
     if (folder / UNFINISHED).is_file():
         (folder / UNFINISHED).replace(folder / name)
-
-
-def _judge(folder: Path, how: str, status: int, task: Task) -> Ending:
-    """What became of an attempt, from how its process ended and what it left behind."""
-    if how == "timeout":
-        return Ending("failed", 0.0, error=f"It took longer than {task.seconds:g} s and was ended.")
-    if how == "lost" or status < 0 or not (folder / REPORT).is_file():
-        if status == CANNOT_WRITE:
-            return Ending("halt", 0.0, error=_last_line(folder))
-        return Ending("crashed", 0.0, error="Its process was killed; most often the memory was not enough.")
-    report = json.loads((folder / REPORT).read_text())
-    times = {"seconds_kernel": report["seconds_kernel"], "seconds_cells": report["seconds_cells"]}
-    if report["error"]:
-        return _failed(report, times)
-    try:
-        metrics = record.read(folder / record.FILE)["metrics"]
-    except UserError as error:
-        return Ending("failed", 0.0, error=f"Incomplete: {error}", notes=report["notes"], **times)
-    return Ending("done", 0.0, metrics=metrics, notes=report["notes"], **times)
-
-
-def _failed(report: dict, times: dict) -> Ending:
-    error = report["error"]
-    text = error["message"] if error["name"] in ("UserError", "") else f"{error['name']}: {error['message']}"
-    if re.search(DISK, text):
-        return Ending("halt", 0.0, error=text.strip())
-    text = text.strip().removesuffix(":")
-    status = "crashed" if error.get("crashed") or is_memory(text) else "failed"
-    return Ending(status, 0.0, error["cell"], explained(text), trace=error["trace"], notes=report["notes"], **times)
-
-
-def _last_line(folder: Path) -> str:
-    lines = (
-        (folder / "log.txt").read_text(errors="replace").strip().splitlines() if (folder / "log.txt").is_file() else []
-    )
-    return lines[-1] if lines else "The results cannot be written."
