@@ -63,7 +63,8 @@ def loop(notebook: Path, budget: str, runs: int, folder: Path) -> Measured:
     command = " ".join(
         [
             f"for seed in $(seq 0 {runs - 1}); do",
-            f"{shlex.quote(sys.executable)} -m papermill --no-progress-bar --cwd {shlex.quote(str(notebook.parent))}",
+            f"{shlex.quote(sys.executable)} -m papermill --no-progress-bar -k python3 -l python",
+            f"--cwd {shlex.quote(str(notebook.parent))}",
             f"{shlex.quote(str(notebook))} {shlex.quote(str(folder))}/$seed.ipynb",
             f"-p budget {budget} -p seed $seed || exit 1; done",
         ]
