@@ -624,26 +624,14 @@ for one, other in (("lora", "full"), ("qlora", "lora")):
     print(f"{qlora.TITLES[one]} took {seconds[one] / seconds[other]:.2f} times as long as {qlora.TITLES[other]}")
 
 # %% [markdown]
-# One run is one draw. The **reference table** is *not* from this run: a command in this repository trained the three
-# methods once per seed. Its intervals are Student's, over the seeds; the gap is taken seed by seed, since both methods
-# saw the same reviews.
+# One table for what was gained and what it took:
 
 # %%
-from helpers.intervals import mean_t
-from helpers.reference import load_reference
-
-reference = load_reference("qlora")
 rows = {}
 for method in qlora.METHODS:
-    there, spent = (reference.interval(f"{what}_{method}") for what in ("accuracy", "seconds"))
-    here = [f"{accuracy[method].value:.3f}", f"{seconds[method]:.0f}", f"{measured[method].peak / 1e6:.0f}"]
-    rows[qlora.TITLES[method]] = [f"{there:.3f}", f"{spent.value:.0f}", *here]
-by_seed = zip(reference.metrics["accuracy_qlora"], reference.metrics["accuracy_lora"], strict=True)
-reference_gap = mean_t([one - other for one, other in by_seed])
-print("Reference:", reference.label)
-print(f"QLoRA against LoRA, reference: {reference_gap:+.3f}")
-columns = ["reference accuracy [95 %]", "reference seconds", "this run", "seconds", "peak of a step (MB)"]
-pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    cost = [f"{seconds[method]:.0f}", f"{measured[method].peak / 1e6:.0f}"]
+    rows[qlora.TITLES[method]] = [f"{accuracy[method]:.3f}", *cost]
+pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy [95 %]", "seconds", "peak of a step (MB)"])
 
 # %% [markdown]
 # <details><summary>What it means</summary>
@@ -871,7 +859,7 @@ display(
    weights' bytes here; the same formulas give {large["QLoRA"].peak / 1e9:.0f} GB in place of
    {large["all parameters"].peak / 1e9:,.0f} for 65 billion weights (*section 3, the tables*).
 3. **Accuracy**: QLoRA {accuracy["qlora"].value:.3f}, LoRA {accuracy["lora"].value:.3f}, all parameters
-   {accuracy["full"].value:.3f}; over the reference's seeds QLoRA against LoRA {reference_gap:+.3f} (*section 4*).
+   {accuracy["full"].value:.3f}; QLoRA against LoRA {gap["QLoRA - LoRA"]:+.3f} (*section 4*).
 """)
 )
 
