@@ -1,6 +1,6 @@
 """`make notebooks`: from the text twins in notebooks/source to the executed notebooks that a learner opens.
 
-python -m helpers.notebooks [NN ...] [--check] [--solutions FOLDER]
+python -m helpers.notebooks [NN ...] [--check | --prose] [--solutions FOLDER]
 """
 
 from __future__ import annotations
@@ -151,17 +151,33 @@ def build(lesson: Lesson, folder: Path | None = None, parameters: dict[str, obje
     return ""
 
 
+def reword(lesson: Lesson) -> str:
+    """Bring a source's new prose into the built notebook and keep its outputs; return what went wrong, or ''."""
+    try:
+        built, wanted = nbformat.read(lesson.path, as_version=4), from_source(lesson.source)
+    except FileNotFoundError:
+        return "is not built yet: leave out --prose"
+    old, new = ([cell for cell in notebook.cells if cell.cell_type == "code"] for notebook in (built, wanted))
+    if [cell.source for cell in old] != [cell.source for cell in new]:
+        return "has code that changed, so its outputs have to be made anew: leave out --prose"
+    for have, want in zip(old, new, strict=True):
+        want.outputs, want.execution_count = have.outputs, have.execution_count
+    write_text(lesson.path, nbformat.writes(wanted, version=4).rstrip("\n") + "\n")
+    return ""
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("lessons", nargs=-1, metavar="[NN]...")
 @click.option("--check", is_flag=True, help="Only say which notebooks differ from their source.")
+@click.option("--prose", is_flag=True, help="Only the prose changed: keep the outputs, execute nothing.")
 @click.option("--solutions", type=click.Path(path_type=Path), help="Write the instructor's edition into this folder.")
 @click.option("--jobs", default=None, type=click.IntRange(1, 64), help="Notebooks side by side.  [default: cores]")
-def main(lessons: tuple[str, ...], check: bool, solutions: Path | None, jobs: int | None) -> None:
+def main(lessons: tuple[str, ...], check: bool, prose: bool, solutions: Path | None, jobs: int | None) -> None:
     """Build the notebooks of the lessons NN (all, if none is named) from notebooks/source."""
     try:
         chosen = select(lessons, find(NOTEBOOKS))
-        if check:
-            problems = [stale(lesson) for lesson in chosen]
+        if check or prose:
+            problems = [(stale if check else reword)(lesson) for lesson in chosen]
         else:
             with ThreadPoolExecutor(jobs or cores()) as pool:
                 problems = list(pool.map(lambda lesson: build(lesson, solutions), chosen))

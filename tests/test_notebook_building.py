@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from helpers.lessons import Lesson
-from helpers.notebooks import WIDGET_TEXT, build, from_source, stale
+from helpers.notebooks import WIDGET_TEXT, build, from_source, reword, stale
 from helpers.runtime import UserError
 
 SOURCE = """\
@@ -95,3 +95,14 @@ def test_a_notebook_that_was_never_built_or_run_is_stale(lesson):
     assert stale(lesson) == "is not built yet"
     nbformat.write(from_source(lesson.source), lesson.path)
     assert stale(lesson) == "has cells that were not executed"
+
+
+def test_new_prose_keeps_the_outputs_and_new_code_does_not(lesson):
+    assert "not built" in reword(lesson)
+    assert build(lesson) == ""
+    outputs = [cell.outputs for cell in nbformat.read(lesson.path, 4).cells if cell.cell_type == "code"]
+    lesson.source.write_text(SOURCE.replace("# # Does it build?", "# # Does it read better?"))
+    assert stale(lesson) and reword(lesson) == "" and stale(lesson) == ""
+    assert [cell.outputs for cell in nbformat.read(lesson.path, 4).cells if cell.cell_type == "code"] == outputs
+    lesson.source.write_text(SOURCE.replace("seed = 0", "seed = 1"))
+    assert "code that changed" in reword(lesson)

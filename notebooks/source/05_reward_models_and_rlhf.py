@@ -852,8 +852,7 @@ plots.show(figures.leashes(of_score, of_truth), alt=figures.leashes_in_words(of_
 # policy where it was.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### The best policy on paper
 #
 # The goal, score minus KL weight times KL, has an exact best policy: each answer's old probability times

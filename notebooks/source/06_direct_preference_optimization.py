@@ -463,7 +463,8 @@ assert difference_dpo_loss < 1e-6
 # The loss sees only a *difference*, so it is content when both answers become improbable, as long as the rejected one
 # does so faster. A common cure is an **anchor**: add the chosen answers' ordinary loss per token, as in lesson 04
 # (Pang et al. 2024; `loss_type=["sigmoid", "sft"]` in TRL). `helpers.dpo` is our loop with that one term more.
-#
+
+# %% [markdown]
 # **Predict 3.** We train with the anchor, and on a quarter of the pairs without it. In which of the two runs will the
 # chosen answers end up more probable than they were?
 
@@ -639,7 +640,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["KL (nats)", "win rate [95
 # Comparisons earn their price where the better of two answers is still a poor one: then it must not be imitated, and
 # which is better is all one knows. Settings were chosen on the validation films. Answers are drawn at temperature 0.6;
 # the KL is taken between the models as they are.
-#
+
+# %% [markdown]
 # ## 9. RLHF and DPO, side by side
 #
 # Now the long way, from the same pairs: a reward model, then PPO against it, as lesson 05 wrote them. One run is one
