@@ -64,11 +64,11 @@ class Writer:
         if not final and time.monotonic() - self.saved < SAVE_EVERY:
             return None
         self.saved = time.monotonic()
-        plain = json.loads(nbformat.writes(notebook))
+        plain = json.loads(json.dumps(notebook))  # not yet cut into lines, in which half a secret would not be known
         for cell in plain["cells"]:
             if "outputs" in cell:
                 cell["outputs"] = joined(nbformat.from_dict(cell["outputs"]))
-        path = write_text(self.folder / UNFINISHED, json.dumps(redacted(plain), indent=1) + "\n")
+        path = write_text(self.folder / UNFINISHED, nbformat.writes(nbformat.from_dict(redacted(plain))) + "\n")
         return path.replace(self.folder / self.name) if final else None
 
 
