@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from torch import Tensor
 
 from helpers.intervals import Interval
@@ -61,11 +61,11 @@ def weights_and_errors(weights: Tensor, restored: Tensor, title: str = "") -> Fi
     bins = 160
     plots[0].hist(before, bins=bins, color=PALETTE["sky"], label="weights")
     plots[0].hist(after, bins=bins, color=PALETTE["orange"], alpha=0.7, label="after quantization")
-    plots[0].set_yscale("log")
-    plots[0].set(xlabel="value", ylabel="how many")
+    plots[0].set(xlabel="value", ylabel="how many", yscale="log")
     plots[0].legend(frameon=False, fontsize=8)
     plots[1].hist(after - before, bins=bins, color=PALETTE["red"])
-    plots[1].set(xlabel="error", ylabel="how many")
+    plots[1].set(xlabel="error", ylabel="how many", yscale="log")  # one large error must not vanish beside thousands
+    plots[1].xaxis.set_major_locator(MaxNLocator(5))
     figure.suptitle(title, x=0.02, ha="left", fontsize=11, color=INK)
     return figure
 
