@@ -102,7 +102,7 @@ def test_case_15_a_second_command_is_refused_until_the_first_is_dead(lab, until,
     family = below(first.pid)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    psutil.wait_procs(family, timeout=30)
+    psutil.wait_procs(family, timeout=60)
     lab.notebook("import time; time.sleep(20 if seed == 1 else 0)")  # the same code, other cell identifiers
     status, said = lab.run("resume", "tiny", "--workers", "1")
     assert status == 0 and "1 of them done already" in said, said
@@ -163,7 +163,7 @@ def test_case_16_a_notebook_that_changes_during_the_sweep(lab, until):
     process = lab.start("run", lab.sweep(seeds=[0, 1]), "--workers", "1")
     until(lambda: lab.attempts())
     lab.notebook("import time; time.sleep(4)")
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=240)
     assert process.returncode == 1 and "notebook changed while a run was at work" in said
     assert not list(lab.into.rglob("outcome.json"))
 

@@ -65,4 +65,4 @@ def test_a_soak(lab, below, left_over, capsys):
         print(f"\nsoak: {RUNS} runs, killed {dict(killed)}, {commands} commands, attempts {dict(ends)}, rows {rows}")
     assert rows == (RUNS, RUNS) and ends["done"] == RUNS
     assert killed.total() == KILLS
-    assert not psutil.wait_procs(family, timeout=20)[1] and not left_over(lab.folder)
+    assert not psutil.wait_procs(family, timeout=60)[1] and not left_over(lab.folder)
