@@ -151,12 +151,18 @@ def fit(
 
 
 def _bar():
-    from transformers.trainer_callback import ProgressCallback
+    """A plain bar, as `helpers.training` has: the library's own is a widget, which a page cannot show."""
+    from tqdm import tqdm
+    from transformers import TrainerCallback
 
-    class Bar(ProgressCallback):
-        """The library's progress bar, without its dictionary of timings at the end."""
+    class Bar(TrainerCallback):
+        def on_train_begin(self, args, state, control, **_):
+            self.bar = tqdm(total=state.max_steps, desc="training", leave=False)
 
-        def on_log(self, *_, **__):
-            pass
+        def on_step_end(self, args, state, control, **_):
+            self.bar.update()
+
+        def on_train_end(self, args, state, control, **_):
+            self.bar.close()
 
     return Bar()
