@@ -527,10 +527,11 @@ for name in of:
 # <details><summary>What to look at</summary>
 #
 # - The methods that reach *into* the blocks lie far above the head alone, with between 0.2 and 15 % of the parameters.
-#   Where they reach counts for more than how many numbers they hold: IA3 trains the fewest of them.
-# - The two that only add something to be *read* stay near the head alone in this small model. That is no bug (they are
-#   `peft`'s to the bit): Lester et al. report the same of small models, and that it changes with billions of
-#   parameters. See "Other people's figures".
+#   Where they reach counts for more than how many numbers they hold: IA3 and BitFit, with a few thousand, are level
+#   with the last block, which holds two hundred thousand.
+# - The two that only add something to be *read* stay near the head alone in this small model, at every learning rate
+#   that we tried. That is no bug, since they are `peft`'s. Lester et al. report as much of small models, and that it
+#   changes with billions of parameters: see "Other people's figures".
 # - Seconds hardly follow the number of parameters. The gradient has to pass through every layer for all that reach
 #   into the first block; only where it may stop early (last block), or need not pass at all (head), time is saved.
 #
@@ -638,10 +639,10 @@ plots.show(figures.sweeps(series, called, there, lines), alt=figures.sweeps_in_w
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - LoRA is good already at rank 1, and the larger ranks add little: the change that this task needs is thin. Lesson 08
-#   looks at why.
-# - The soft prompt does not gain either, but at the bottom: it is not short of numbers, it is in the wrong place for a
-#   model of this size.
+# - Rank 1 already has most of what LoRA gains over the head alone; more rank adds little. The change that this task
+#   needs is thin. Lesson 08 looks at why.
+# - The soft prompt does not gain by length at all: it is not short of numbers, it is in the wrong place for a model of
+#   this size.
 # - One seed is one draw. Compare the points with the reference's bands before you believe in a bump.
 #
 # </details>
