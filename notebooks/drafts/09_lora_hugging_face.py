@@ -66,7 +66,7 @@ check_number("rate_scale", rate_scale, 1e-3, 1e3)
 train_count = run.by_budget(quick=32, standard=labels, full=8000)
 test_count = run.by_budget(quick=64, standard=2000)
 epochs = run.by_budget(quick=1, standard=lora_variants.EPOCHS)
-rate = 2e-3 * rate_scale  # lesson 08's for LoRA; a little bolder, and some runs learn nothing at all
+rate = 2e-3 * rate_scale  # of the two adapters of sections 1 and 2: lesson 08's for LoRA
 
 # %%
 tokenizer = catalog.tokenizer("encoder", track, model)
