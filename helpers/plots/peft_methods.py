@@ -82,7 +82,7 @@ def sweeps(
         panel.set_ylim(low, high)
     panels[0].set_ylabel("accuracy, 95 % interval")
     panels[0].plot([], [], "o", color=PALETTE["grey"], label="this run")
-    if reference:
+    if any((reference or {}).values()):
         panels[0].plot([], [], color=PALETTE["grey"], label="reference over seeds, with its band")
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return figure

@@ -643,7 +643,8 @@ plots.show(figures.sweeps(series, called, there, lines), alt=figures.sweeps_in_w
 #   needs is thin. Lesson 08 looks at why.
 # - The soft prompt does not gain by length at all: it is not short of numbers, it is in the wrong place for a model of
 #   this size.
-# - One seed is one draw. Compare the points with the reference's bands before you believe in a bump.
+# - One seed is one draw of reviews, and the bars speak of the test rows alone: do not believe in a small bump. (Where
+#   the reference holds these sizes too, it is drawn as a line with its band.)
 #
 # </details>
 
