@@ -483,7 +483,7 @@ except UserError as error:
 #
 # Three ways from topics to reviews: the head alone (on cached features, lesson 02's shortcut), LoRA on every linear
 # layer of the blocks plus the head, and everything (done above). Same rows, optimizer and schedule; the last two also
-# have the same batches and epochs. Each learning rate is the best of one grid on validation rows:
+# have the same batches and epochs. The learning rates were chosen on validation rows, on one seed:
 # `python -m benchmarks.lora --tune`.
 #
 # **Predict 3.** LoRA trains about one parameter in twenty. How many points of accuracy will that cost?
