@@ -16,6 +16,7 @@ from rich.console import Console
 from helpers.lessons.command import INTERRUPTED, shown
 from helpers.lessons.kernel import cores
 from helpers.lessons.run import fitting_jobs
+from helpers.redaction import redacted
 from helpers.runtime import UserError
 from helpers.sweeps import cluster
 from helpers.sweeps.interrupts import Interrupts
@@ -165,4 +166,10 @@ def _stopped(campaign, status: int, say: Callable) -> int:
 
 
 def _say() -> Callable:
-    return partial(Console(soft_wrap=True).print, markup=False, highlight=False)
+    console = Console(soft_wrap=True)
+
+    def say(text: str) -> None:
+        # A screen is copied into chats and kept in a scheduler's log.
+        console.print(redacted(text), markup=False, highlight=False)
+
+    return say

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from helpers.redaction import redacted
 from helpers.sweeps.campaign import Campaign
 from helpers.sweeps.ledger import STATES, State
 
@@ -99,7 +100,7 @@ class SweepLines:
 
     def _print(self, text: str) -> None:
         self.said = time.monotonic()
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(redacted(text), markup=False, highlight=False)
 
 
 def view(console: Console) -> SweepTable | SweepLines:
