@@ -109,10 +109,11 @@ def test_an_unknown_code_book_is_named():
 
 
 def test_only_the_line_about_kernels_is_left_out(caplog):
-    quiet_bitsandbytes()
-    quiet_bitsandbytes()
     speaker = logging.getLogger(SPEAKER)
-    assert len(speaker.filters) == 1
+    before = [one for one in speaker.filters if one.__class__.__name__ != "_AboutKernels"]  # what other tests left
+    quiet_bitsandbytes()
+    quiet_bitsandbytes()
+    assert len(speaker.filters) == len(before) + 1
     with caplog.at_level(logging.WARNING, logger=SPEAKER):
         speaker.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s", "No module named 'kernels'")
         speaker.warning("Something else")
