@@ -5,7 +5,6 @@ Source: Dettmers et al. 2023, "QLoRA: Efficient finetuning of quantized LLMs".
 
 from __future__ import annotations
 
-import logging
 import math
 import tempfile
 import warnings
@@ -19,6 +18,7 @@ from helpers import catalog
 from helpers.batches import Batch, Row, TokenizedReviews
 from helpers.cost import Stopwatch
 from helpers.models import MeanPoolClassifier
+from helpers.quantize.library import quiet_bitsandbytes
 from helpers.runtime import check_number, choose
 
 METHODS = ("full", "lora", "qlora")
@@ -38,9 +38,7 @@ def drop_two_notices() -> None:
     bitsandbytes says that the package `kernels` is missing, an optional faster product from the Hub; `peft` asks
     `transformers` for checkpointing by a name that the latter has replaced.
     """
-    notice = "Failed to load CPU gemm_4bit_forward"
-    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
-    logger.addFilter(lambda record: notice not in record.getMessage())
+    quiet_bitsandbytes()
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 
