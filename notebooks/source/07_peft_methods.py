@@ -165,7 +165,7 @@ for title, select in (("BitFit", open_biases), ("last block", last_block)):
 # trains whole modules. The names show that they are the same numbers. (If a line about a missing package `kernels`
 # appears: it comes from bitsandbytes, which `peft` loads, is about faster 4-bit products, and needs no answer here.)
 
-# %% tags=["nbval-check-output"]
+# %%
 from peft import LoraConfig, get_peft_model
 
 # peft asks transformers for an attribute by its old name, at each call; nothing in a lesson can change that.
