@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import torch
 from torch import Tensor, nn
 
 from helpers import catalog, dpo, ppo, rewards
@@ -22,8 +21,7 @@ from helpers.batches import sample_rows
 from helpers.conversations import answer, exact
 from helpers.cost import PeakMemory, Stopwatch
 from helpers.preferences import Pair, preference_rows, reference_log_probs, win_rate
-from helpers.record import write_json
-from helpers.reference import FOLDER, machine, today
+from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, seed_everything, start
 
 
@@ -123,23 +121,17 @@ def main(seeds: int, pairs: int, wishes: int, updates: int, sweep: bool, judged:
         measured = [measure_seed(bench, seed, pairs, updates, betas) for seed in range(seeds)]
         if judged == "validation":
             return
-        result = {
-            "command": "python -m benchmarks.dpo" + ("" if sweep else " --no-sweep"),
-            "date": today(),
-            "machine": machine(),
-            "threads": torch.get_num_threads(),
-            "settings": {
-                "pairs": pairs,
-                "beta": dpo.BETA,
-                "anchor": dpo.ANCHOR,
-                "wishes": len(bench.wishes),
-                "updates": updates,
-                "temperature": dpo.TEMPERATURE,
-            },
-            "seeds": list(range(seeds)),
-            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
+        command = "python -m benchmarks.dpo" + ("" if sweep else " --no-sweep")
+        settings = {
+            "pairs": pairs,
+            "beta": dpo.BETA,
+            "anchor": dpo.ANCHOR,
+            "wishes": len(bench.wishes),
+            "updates": updates,
+            "temperature": dpo.TEMPERATURE,
         }
-        click.echo(f"written: {write_json(into / 'dpo.json', result).name}")
+        path = save_reference("dpo", command, settings, measured, into)
+        click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None
 

@@ -19,8 +19,7 @@ from helpers import catalog
 from helpers.answers import SKILLS, made_up
 from helpers.conversations import answer, encode_rows, exact
 from helpers.intervals import mean_t
-from helpers.record import write_json
-from helpers.reference import FOLDER, machine, today
+from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, seed_everything, start
 from helpers.supervised import RECIPE, Recipe, fine_tune
 
@@ -100,16 +99,9 @@ def main(seeds: int, limit: int, tuning: bool, into: Path) -> None:
             for arm in ARMS:
                 values |= measure(instructions, arm, seed, RECIPE, "test", limit)
             measured.append(values)
-        result = {
-            "command": "python benchmarks/instructions.py",
-            "date": today(),
-            "machine": machine(),
-            "threads": torch.get_num_threads(),
-            "settings": {"learning_rate": RECIPE.learning_rate, "epochs": RECIPE.epochs, "batch": RECIPE.batch_size},
-            "seeds": list(range(seeds)),
-            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
-        }
-        click.echo(f"written: {write_json(into / 'instructions.json', result).name}")
+        settings = {"learning_rate": RECIPE.learning_rate, "epochs": RECIPE.epochs, "batch": RECIPE.batch_size}
+        path = save_reference("instructions", "python benchmarks/instructions.py", settings, measured, into)
+        click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None
 

@@ -21,8 +21,7 @@ from helpers.baselines import bag_of_words, majority
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
 from helpers.cost import Stopwatch
 from helpers.intervals import mean_t
-from helpers.record import write_json
-from helpers.reference import FOLDER, machine, today
+from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, start
 
 GRID = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3)
@@ -115,16 +114,11 @@ def main(seeds: int, labels: int, epochs: int, jobs: int, tuning: bool, into: Pa
             measured = measure_side_by_side(seeds, labels, epochs, jobs)
         else:
             measured = [measure(reviews, tokenizer, seed, labels, epochs) for seed in range(seeds)]
-        result = {
-            "command": "make reference",
-            "date": today(),
-            "machine": machine(),
-            "threads": max(1, torch.get_num_threads() // jobs),
-            "settings": {"labels": labels, "epochs": epochs, "test_rows": len(reviews["test"])},
-            "seeds": list(range(seeds)),
-            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
-        }
-        click.echo(f"written: {write_json(into / 'ladder.json', result).name}")
+        settings = {"labels": labels, "epochs": epochs, "test_rows": len(reviews["test"])}
+        path = save_reference(
+            "ladder", "make reference", settings, measured, into, threads=max(1, torch.get_num_threads() // jobs)
+        )
+        click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None
 

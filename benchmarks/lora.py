@@ -24,7 +24,7 @@ from helpers.catalog import ROOT
 from helpers.low_rank import linear_changes, linear_weights, truncate, with_changes
 from helpers.models import MeanPoolClassifier
 from helpers.record import write_json
-from helpers.reference import FOLDER, machine, today
+from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, start
 
 GRIDS = {"head_only": (1e-2, 3e-2, 1e-1), "lora": (1e-3, 2e-3, 5e-3, 1e-2), "full": (2.5e-4, 5e-4, 1e-3, 2e-3)}
@@ -154,16 +154,9 @@ def main(seeds: int, labels: int, epochs: int, tuning: bool, into: Path, parts: 
         if tuning:
             return tune(seeds, labels, epochs)
         measured = measure_all(seeds, labels, epochs, parts)
-        result = {
-            "command": 'make reference REFERENCES="lora"',
-            "date": today(),
-            "machine": machine(),
-            "threads": torch.get_num_threads(),
-            "settings": {"labels": labels, "epochs": epochs, "rank": adaptation.RANK, "alpha": adaptation.ALPHA},
-            "seeds": list(range(seeds)),
-            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
-        }
-        click.echo(f"written: {write_json(into / 'lora.json', result).name}")
+        settings = {"labels": labels, "epochs": epochs, "rank": adaptation.RANK, "alpha": adaptation.ALPHA}
+        path = save_reference("lora", 'make reference REFERENCES="lora"', settings, measured, into)
+        click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None
 

@@ -13,14 +13,13 @@ import json
 from pathlib import Path
 
 import click
-import torch
 
 from helpers import catalog, lora_variants
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
 from helpers.catalog import ROOT
 from helpers.ladder import Outcome
 from helpers.record import write_json
-from helpers.reference import FOLDER, machine, today
+from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, seed_everything, start
 
 GRID = (1e-3, 2e-3, 4e-3)
@@ -80,16 +79,9 @@ def main(seeds: int, labels: int, epochs: int, tuning: bool, into: Path, parts: 
         if tuning:
             return tune(seeds, labels, epochs)
         measured = measure_all(seeds, labels, epochs, parts)
-        result = {
-            "command": 'make reference REFERENCES="lora_variants"',
-            "date": today(),
-            "machine": machine(),
-            "threads": torch.get_num_threads(),
-            "settings": {"labels": labels, "epochs": epochs, "rank": lora_variants.RANK, "alpha": lora_variants.ALPHA},
-            "seeds": list(range(seeds)),
-            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
-        }
-        click.echo(f"written: {write_json(into / 'lora_variants.json', result).name}")
+        settings = {"labels": labels, "epochs": epochs, "rank": lora_variants.RANK, "alpha": lora_variants.ALPHA}
+        path = save_reference("lora_variants", 'make reference REFERENCES="lora_variants"', settings, measured, into)
+        click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None
 

@@ -23,7 +23,7 @@ from helpers import peft_methods as recipe
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
 from helpers.intervals import mean_t
 from helpers.record import write_json
-from helpers.reference import FOLDER, machine, today
+from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, start
 
 GRID = (5e-4, 1e-3, 2e-3, 4e-3, 1e-2, 3e-2, 1e-1)
@@ -54,11 +54,8 @@ class Forgetting:
     """The masked-word loss of held-out texts of each domain, before and after."""
 
     def __init__(self, bench: Bench) -> None:
-        texts: dict[str, list[str]] = {}
-        for row in catalog.dataset("corpus", "pocket")["validation"]:
-            texts.setdefault(row["domain"], []).append(row["text"])
-        masked = {name: own[:TEXTS] for name, own in texts.items()}
-        self.domains = {name: pitfalls.masked_batches(bench.tokenizer, own, bench.seed) for name, own in masked.items()}
+        corpus = catalog.dataset("corpus", "pocket")["validation"]
+        self.domains = pitfalls.domain_batches(bench.tokenizer, corpus, TEXTS, bench.seed)
         self.before = self.losses(catalog.masked_language_model("pocket").to(bench.task.device))
 
     def losses(self, language_model) -> dict[str, float]:
@@ -120,21 +117,6 @@ def tune(seeds: int, labels: int, epochs: int, names: Iterable[str]) -> None:
             click.echo(f"{method.title:20}{rate:8.0e}  {mean_t(scores).value:.3f}")
 
 
-def write(found: list[dict[str, float]], settings: dict[str, int], into: Path) -> Path:
-    """The reference file."""
-    sizes = {"sizes": list(recipe.SIZES)}
-    result = {
-        "command": "python -m benchmarks.peft_methods",
-        "date": today(),
-        "machine": machine(),
-        "threads": torch.get_num_threads(),
-        "settings": settings | {"length": recipe.LENGTH, "rank": recipe.RANK} | sizes,
-        "seeds": list(range(len(found))),
-        "metrics": {name: [values[name] for values in found] for name in found[0]},
-    }
-    return write_json(into / "peft_methods.json", result)
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--labels", default=recipe.LABELS, type=click.IntRange(2), show_default=True)
@@ -154,7 +136,9 @@ def main(
             return tune(seeds, labels, epochs, only.split(",") if only else recipe.methods())
         settings = {"labels": labels, "epochs": epochs, "test_rows": test_rows}
         found = [measure(seed, settings, keep) for seed in range(seeds)]
-        click.echo(f"written: {write(found, settings, into).name}")
+        settings |= {"length": recipe.LENGTH, "rank": recipe.RANK, "sizes": list(recipe.SIZES)}
+        path = save_reference("peft_methods", "python -m benchmarks.peft_methods", settings, found, into)
+        click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None
 

@@ -20,8 +20,7 @@ import torch
 from helpers import catalog, pitfalls
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
 from helpers.models import MeanPoolClassifier, freeze_all_but
-from helpers.record import write_json
-from helpers.reference import FOLDER, machine, today
+from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, seed_everything, start
 
 SIZES = (*pitfalls.SIZES, 800, 1600)
@@ -69,10 +68,7 @@ def by_labels(bench: Bench) -> dict[str, float]:
 def forgetting(bench: Bench) -> dict[str, float]:
     """Accuracy, and the mean rise of the masked-word loss, for plain fine-tuning and each remedy."""
     corpus = catalog.dataset("corpus", "pocket")
-    texts: dict[str, list[str]] = {}
-    for row in corpus["validation"]:
-        texts.setdefault(row["domain"], []).append(row["text"])
-    domains = {name: pitfalls.masked_batches(bench.tokenizer, own[:TEXTS], bench.seed) for name, own in texts.items()}
+    domains = pitfalls.domain_batches(bench.tokenizer, corpus["validation"], TEXTS, bench.seed)
     before = pitfalls.domain_losses(catalog.masked_language_model("pocket"), domains)
     rows = bench.train.select(range(min(LABELS, len(bench.train))))
     steps = PASSES * -(-len(rows) // pitfalls.BATCH_SIZE)
@@ -158,16 +154,10 @@ def main(seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, int
         given = [range(seeds), *(repeat(value) for value in (wanted, test_rows, film_count, threads))]
         measured = list(pool.map(measure_seed, *given) if pool else map(measure_seed, *given))
         settings = {"sizes": list(wanted), "labels": LABELS, "passes": PASSES, "films": film_count}
-        result = {
-            "command": "python benchmarks/pitfalls.py",
-            "date": today(),
-            "machine": machine(),
-            "threads": threads,
-            "settings": settings | {"test_rows": test_rows},
-            "seeds": list(range(seeds)),
-            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
-        }
-        click.echo(f"written: {write_json(into / 'pitfalls.json', result).name}")
+        path = save_reference(
+            "pitfalls", "python benchmarks/pitfalls.py", settings | {"test_rows": test_rows}, measured, into, threads
+        )
+        click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None
     except ValueError as error:

@@ -16,8 +16,7 @@ import torch
 from helpers import catalog, qlora
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.intervals import mean_t
-from helpers.record import write_json
-from helpers.reference import FOLDER, machine, today
+from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, seed_everything, start
 from helpers.training import accuracy, predict, trainable_parameters
 
@@ -76,16 +75,10 @@ def main(seeds: int, labels: int, epochs: int, tuning: bool, into: Path) -> None
             runs = [measure(name, qlora.RATES[name], seed, rows, tokenizer, epochs) for name in qlora.METHODS]
             measured.append({name: value for run in runs for name, value in run.items()})
         settings = {"labels": labels, "epochs": epochs, "rank": qlora.RANK, "rates": qlora.RATES}
-        result = {
-            "command": "make reference REFERENCES=qlora",
-            "date": today(),
-            "machine": machine(),
-            "threads": torch.get_num_threads(),
-            "settings": settings | {"test_rows": len(reviews["test"])},
-            "seeds": list(range(seeds)),
-            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
-        }
-        click.echo(f"written: {write_json(into / 'qlora.json', result).name}")
+        path = save_reference(
+            "qlora", "make reference REFERENCES=qlora", settings | {"test_rows": len(reviews["test"])}, measured, into
+        )
+        click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None
 

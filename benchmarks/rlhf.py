@@ -11,14 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import torch
 
 from helpers import catalog
 from helpers.conversations import answer
 from helpers.ppo import PolicyWithValue, Recipe, train_ppo
 from helpers.preferences import preference_rows
-from helpers.record import write_json
-from helpers.reference import FOLDER, machine, today
+from helpers.reference import FOLDER, save_reference
 from helpers.rewards import Scorer, new_reward_model, preferred, train_reward_model
 from helpers.rlhf import grade, group_trainer
 from helpers.runtime import UserError, seed_everything, start
@@ -101,16 +99,9 @@ def main(seeds: int, pairs: int, updates: int, wishes: int, into: Path) -> None:
         start(track="pocket", budget="standard", seed=0)
         measured = [measure(seed, pairs, updates, wishes) for seed in range(seeds)]
         settings = {"pairs": pairs, "updates": updates, "wishes": wishes}
-        result = {
-            "command": "python -m benchmarks.rlhf",
-            "date": today(),
-            "machine": machine(),
-            "threads": torch.get_num_threads(),
-            "settings": settings | {"kl_weights": list(KL_WEIGHTS), "learning_rate": Recipe.learning_rate},
-            "seeds": list(range(seeds)),
-            "metrics": {name: [values[name] for values in measured] for name in measured[0]},
-        }
-        click.echo(f"written: {write_json(into / 'rlhf.json', result).name}")
+        settings |= {"kl_weights": list(KL_WEIGHTS), "learning_rate": Recipe.learning_rate}
+        path = save_reference("rlhf", "python -m benchmarks.rlhf", settings, measured, into)
+        click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None
 

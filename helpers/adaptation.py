@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,7 @@ from helpers.cost import Stopwatch
 from helpers.ladder import HEAD_BATCH_SIZE, HEAD_EPOCHS, Outcome
 from helpers.lora import inject, linear_names
 from helpers.models import HeadClassifier, MeanPoolClassifier, blocks, cache_features, freeze_all_but
-from helpers.pretraining.loop import has_bfloat16
+from helpers.pretraining.loop import half_precision
 from helpers.runtime import seed_everything
 from helpers.training import History, predict, to_device, train, trainable_parameters, warmup_linear
 
@@ -101,7 +100,7 @@ class Learner:
         free = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(free, lr=learning_rate, weight_decay=0.01)
         watched = Watched(batches, _then_train(look, model), times, steps) if look else batches
-        with half_precision(model):
+        with half_precision(_device(model)):
             history = train(
                 model, watched, optimizer, warmup_linear(optimizer, steps), epochs=self.epochs, progress=progress
             )
@@ -113,7 +112,7 @@ class Learner:
     def fit_head(self, model: MeanPoolClassifier, rows: TokenizedReviews, learning_rate: float) -> History:
         """Train the head alone, on features that the frozen body gives once (lesson 02's shortcut)."""
         seed_everything(self.seed)
-        with Stopwatch() as watch, half_precision(model):
+        with Stopwatch() as watch, half_precision(_device(model)):
             features, labels = cache_features(model, length_batches(rows, self.collate, 64, shuffle=False))
         batches = FeatureBatches(features.float(), labels, HEAD_BATCH_SIZE, seed=self.seed)
         passes = HEAD_EPOCHS if self.epochs > 1 else 2
@@ -136,7 +135,7 @@ class Learner:
         own = model.head
         model.head = head or own
         try:
-            with half_precision(model):
+            with half_precision(_device(model)):
                 logits, labels = predict(model, length_batches(rows, self.collate, 64, shuffle=False))
         finally:
             model.head = own
@@ -146,13 +145,6 @@ class Learner:
         """The share of right predictions."""
         guesses, labels = self.answers(model, rows, head)
         return (guesses == labels).double().mean().item()
-
-
-def half_precision(model: nn.Module) -> AbstractContextManager:
-    """Matrix products in bfloat16 where the processor has them: the same accuracy in about half the time."""
-    device = next(model.parameters()).device
-    # Without autocast's cache: it would keep the weights as they were at the first step.
-    return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device), cache_enabled=False)
 
 
 def at_matched_accuracy(path: list[tuple[float, float]], accuracy: float) -> float:
@@ -172,6 +164,10 @@ def logits_of(model: MeanPoolClassifier, batch: Batch) -> Tensor:
     model.eval()
     with torch.inference_mode():
         return model(**to_device(batch, model)).logits
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _then_train(look: Callable[[], None], model: nn.Module) -> Callable[[], None]:

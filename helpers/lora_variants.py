@@ -14,7 +14,7 @@ from helpers.batches import Batch, Row, TokenizedReviews, length_batches
 from helpers.cost import Stopwatch
 from helpers.ladder import Outcome
 from helpers.models import MeanPoolClassifier, blocks
-from helpers.pretraining.loop import has_bfloat16
+from helpers.pretraining.loop import half_precision, has_bfloat16
 from helpers.runtime import seed_everything
 from helpers.training import predict, trainable_parameters, warmup_linear
 
@@ -165,6 +165,5 @@ def fine_tune(
 
 def answers(model: nn.Module, rows: TokenizedReviews, collate: Collate) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores (rows, classes) and true labels (rows,), in the rows' order."""
-    device = next(model.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device), cache_enabled=False):
+    with half_precision(next(model.parameters()).device):
         return predict(model, length_batches(rows, collate, 64, shuffle=False))

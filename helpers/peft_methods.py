@@ -16,7 +16,7 @@ from helpers.adapters import add_bottlenecks, add_ia3, open_biases
 from helpers.batches import length_batches
 from helpers.lora import inject
 from helpers.models import MeanPoolClassifier, blocks
-from helpers.pretraining.loop import has_bfloat16
+from helpers.pretraining.loop import half_precision
 from helpers.runtime import UserError, seed_everything
 from helpers.soft_prompts import add_prefix, add_soft_prompt
 from helpers.training import predict, trainable_parameters
@@ -123,9 +123,7 @@ def fine_tune(
     seed_everything(seed)
     both = pair(language_model.to(task.device), method.adapt, num_labels)
     fit = ladder.train_on_features if method.adapt is frozen else ladder.train_on_text
-    device = torch.device(task.device)
-    # Without its cache: that would hold the weights as they were at the first step.
-    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device), cache_enabled=False):
+    with half_precision(torch.device(task.device)):
         history = fit(both.classifier, task, method.learning_rate, epochs, seed, method.title)
         logits, labels = predict(both.classifier, length_batches(task.test_rows, task.collate, 64, shuffle=False))
     cost = {"parameters": trainable_parameters(both.classifier), "seconds": history.seconds}

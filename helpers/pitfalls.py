@@ -74,6 +74,14 @@ def masked_batches(tokenizer, texts: Sequence[str], seed: int = 0, batch_size: i
     return batches
 
 
+def domain_batches(tokenizer, corpus: Dataset, count: int, seed: int = 0) -> dict[str, list[Batch]]:
+    """For each domain of the corpus the batches of `masked_batches`, of its first `count` texts."""
+    texts: dict[str, list[str]] = {}
+    for row in corpus:
+        texts.setdefault(row["domain"], []).append(row["text"])
+    return {domain: masked_batches(tokenizer, own[:count], seed) for domain, own in texts.items()}
+
+
 @torch.inference_mode()
 def domain_losses(language_model: nn.Module, domains: dict[str, list[Batch]]) -> dict[str, float]:
     """The mean masked-word loss in nats per hidden token, for each domain's batches."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
 from helpers.catalog import ROOT
 from helpers.intervals import Interval, mean_t
+from helpers.record import write_json
 from helpers.runtime import UserError
 
 FOLDER = ROOT / "data" / "reference"
@@ -49,6 +51,32 @@ def load_reference(name: str, folder: Path = FOLDER) -> Reference:
         raise UserError(f"{path.name} is not in data/reference; make it with: make reference") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path.name} in data/reference cannot be read ({error}); make reference") from None
+
+
+def save_reference(
+    name: str,
+    command: str,
+    settings: Mapping[str, object],
+    measured: Sequence[Mapping[str, float]],
+    folder: Path = FOLDER,
+    threads: int | None = None,
+) -> Path:
+    """Write what a command measured, one mapping of metrics for each of the seeds 0, 1, 2, ...; returns the file.
+
+    threads: those of one run; None takes torch's own number.
+    """
+    import torch
+
+    found = Reference(
+        command=command,
+        date=today(),
+        machine=machine(),
+        threads=threads or torch.get_num_threads(),
+        settings=dict(settings),
+        seeds=list(range(len(measured))),
+        metrics={metric: [values[metric] for values in measured] for metric in measured[0]},
+    )
+    return write_json(folder / f"{name}.json", asdict(found))
 
 
 def machine() -> str:

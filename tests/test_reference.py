@@ -50,3 +50,11 @@ def test_a_broken_file_is_refused(tmp_path, text):
 def test_machine_and_date_are_said():
     assert reference.machine().endswith("cores")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", reference.today())
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path):
+    path = reference.save_reference("ladder", "make it", {"labels": 5}, [{"a": 1.0}, {"a": 2.0}], tmp_path, threads=2)
+    found = load_reference("ladder", tmp_path)
+    assert path.name == "ladder.json" and found.seeds == [0, 1] and found.metrics == {"a": [1.0, 2.0]}
+    assert (found.command, found.settings, found.threads) == ("make it", {"labels": 5}, 2)
+    assert list(json.loads(path.read_text())) == list(GOOD)

@@ -99,7 +99,7 @@ def frontier(
     for group, colour, mark in ((points, "blue", "o"), (apart or {}, "orange", "D")):
         for row, (label, (kl, rate)) in enumerate(sorted(group.items(), key=lambda item: item[1][1].value)):
             ax.plot([kl, kl], [rate.low, rate.high], color=PALETTE[colour], linewidth=3, alpha=0.4)
-            ax.plot(kl, rate.value, mark, color=PALETTE[colour], markersize=8, label=label)
+            ax.plot(kl, rate.value, mark, color=PALETTE[colour], markersize=8)
             # Settings lie close together: one group is named below its points, the other in steps above.
             place, side = ((0, -24 - 14 * (row % 2)), "center") if group is points else ((12, 14 + 14 * row), "left")
             ax.annotate(label, (kl, rate.value), place, textcoords="offset points", ha=side, color=PALETTE[colour])

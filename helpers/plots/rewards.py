@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -108,7 +109,7 @@ def leashes(scores: Mapping[str, Sequence[float]], truths: Mapping[str, Sequence
     for plot, (found, colour, title) in zip(panels, shown, strict=True):
         for place, values in enumerate(found.values()):
             plot.plot([place] * len(values), values, "o", color=PALETTE[colour], alpha=0.5)
-        plot.plot(range(len(found)), [_mean(values) for values in found.values()], color=PALETTE[colour], linewidth=2)
+        plot.plot(range(len(found)), [fmean(values) for values in found.values()], color=PALETTE[colour], linewidth=2)
         plot.set_xticks(range(len(found)), list(found))
         plot.set(xlabel="KL weight")
         plot.set_title(title, loc="left", color=INK, fontsize=10)
@@ -119,11 +120,7 @@ def leashes(scores: Mapping[str, Sequence[float]], truths: Mapping[str, Sequence
 def leashes_in_words(scores: Mapping[str, Sequence[float]], truths: Mapping[str, Sequence[float]]) -> str:
     """The same figure for whoever cannot see it."""
     said = "; ".join(
-        f"{weight}: score {_mean(scores[weight]):+.1f}, granted {min(values):.0%} to {max(values):.0%}"
+        f"{weight}: score {fmean(scores[weight]):+.1f}, granted {min(values):.0%} to {max(values):.0%}"
         for weight, values in truths.items()
     )
     return f"For each KL weight the mean score, and the shares of granted wishes over the seeds. {said}."
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -125,6 +126,15 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return torch.cpu.get_capabilities().get("avx512_bf16", False)
+
+
+def half_precision(device: torch.device) -> AbstractContextManager:
+    """Matrix products in bfloat16 where the processor has them: a classifier is as good in about half the time.
+
+    Without autocast's cache, so that it may stand round a whole training: the cache would keep the weights as they
+    were at the first step.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device), cache_enabled=False)
 
 
 def _decayed(model: nn.Module, weight_decay: float) -> list[dict]:
