@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ import nbformat
 import pytest
 
 from helpers.lessons.kernel import environment
+
+# A suite started in the background (`make test &`) ignores Ctrl-C, and so would every command it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PARAMETERS = (
     'track = "pocket"  # which models\nbudget = "quick"  # how much\nseed = 0  # of chance\nrate = 0.1  # a number'
