@@ -25,7 +25,10 @@ from torch import Tensor, nn
 
 from helpers.runtime import UserError, check_number, nearest
 
-__all__ = ["LoRALinear", "eject", "inject", "linear_names", "lora_layers", "lora_parameters", "merge", "unmerge"]
+__all__ = [
+    "LoRALinear", "check_rank", "eject", "inject", "linear_names", "lora_layers", "lora_parameters", "matching",
+    "merge", "submodule", "unmerge",
+]  # fmt: skip
 
 
 class LoRALinear(nn.Module):
@@ -88,11 +91,9 @@ def inject(
     check_number("dropout", dropout, 0.0, 0.999)
     if lora_layers(model):
         raise UserError("This model has LoRA layers already; eject them first.")
-    paths = _matching(model, targets)
-    for path in paths:
-        layer = model.get_submodule(path)
-        check_number("rank", rank, 1, min(layer.in_features, layer.out_features), integer=True)
-    learning = [_submodule(model, name) for name in trained]
+    paths = matching(model, targets)
+    check_rank(model, paths, rank)
+    learning = [submodule(model, name) for name in trained]
     model.requires_grad_(False)
     for path in paths:
         base = model.get_submodule(path)
@@ -150,8 +151,15 @@ def _linear_paths(model: nn.Module) -> list[str]:
     return [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
 
 
-def _matching(model: nn.Module, targets: Iterable[str]) -> list[str]:
-    """The paths that the names fit; every name has to fit at least one."""
+def check_rank(model: nn.Module, paths: Sequence[str], rank: int) -> None:
+    """A UserError for a rank that one of these linear layers is too small for."""
+    for path in paths:
+        layer = model.get_submodule(path)
+        check_number("rank", rank, 1, min(layer.in_features, layer.out_features), integer=True)
+
+
+def matching(model: nn.Module, targets: Iterable[str]) -> list[str]:
+    """The paths of the linear layers that the names fit, `peft`'s rule; a UserError for a name that fits none."""
     targets, paths = [targets] if isinstance(targets, str) else list(targets), _linear_paths(model)
     if not targets:
         raise UserError(f"targets is empty; there are: {', '.join(linear_names(model))}.")
@@ -166,7 +174,8 @@ def _matching(model: nn.Module, targets: Iterable[str]) -> list[str]:
     return [path for path in paths if path in found]
 
 
-def _submodule(model: nn.Module, name: str) -> nn.Module:
+def submodule(model: nn.Module, name: str) -> nn.Module:
+    """The module of this name; a UserError that says which there are."""
     try:
         return model.get_submodule(name)
     except AttributeError:

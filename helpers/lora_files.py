@@ -16,7 +16,15 @@ from helpers.lora import inject, lora_layers
 from helpers.record import write_json
 from helpers.runtime import UserError
 
-__all__ = ["adapter_tensors", "fingerprint", "load_adapter", "save_adapter"]
+__all__ = [
+    "adapter_tensors",
+    "check_base",
+    "fingerprint",
+    "load_adapter",
+    "read_config",
+    "read_weights",
+    "save_adapter",
+]
 
 WEIGHTS, CONFIG, PICKLE = "adapter_model.safetensors", "adapter_config.json", "adapter_model.bin"
 PREFIX = "base_model.model."  # where peft's own wrappers keep the model
@@ -64,15 +72,15 @@ def load_adapter(model: nn.Module, folder: Path) -> list[str]:
         UserError: before anything is changed, when the folder is not a LoRA adapter in safetensors, or it was
             made for another base model.
     """
-    config = _read_config(Path(folder))
-    tensors, made_for = _read_weights(Path(folder))
-    trained = tuple(config.get("modules_to_save") or ())
-    _check_fit(model, tensors, config["r"])
-    if made_for and made_for != fingerprint(model, trained):
-        raise UserError("This adapter was made for another base model: the frozen weights are not those it grew on.")
+    config = read_config(Path(folder))
+    used = [name for name in UNKNOWN if config.get(name)] + ["bias"] * (config.get("bias", "none") != "none")
+    if used:
+        raise UserError(f"This adapter uses {used[0]}, which LoRALinear does not know; load it with peft.")
+    tensors, made_for = read_weights(Path(folder))
+    check_base(model, config, tensors, made_for)
     paths = [key.removeprefix(PREFIX).removesuffix(".lora_A.weight") for key in tensors if key.endswith("A.weight")]
     options = {"rank": config["r"], "alpha": config["lora_alpha"], "dropout": config.get("lora_dropout", 0.0)}
-    inject(model, paths, **options, trained=trained)
+    inject(model, paths, **options, trained=config.get("modules_to_save") or ())
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for key, value in tensors.items():
@@ -107,7 +115,8 @@ def _config(layers: dict, trained: Sequence[str], base_name: str) -> dict[str, o
     }
 
 
-def _read_config(folder: Path) -> dict:
+def read_config(folder: Path) -> dict:
+    """A LoRA adapter's settings; a UserError when the folder holds none."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -117,13 +126,10 @@ def _read_config(folder: Path) -> dict:
     if not isinstance(config, dict) or config.get("peft_type") != "LORA" or not {"r", "lora_alpha"} <= set(config):
         kind = config.get("peft_type") if isinstance(config, dict) else None
         raise UserError(f"{folder.name} holds no LoRA adapter (its peft_type is {kind}).")
-    used = [name for name in UNKNOWN if config.get(name)] + ["bias"] * (config.get("bias", "none") != "none")
-    if used:
-        raise UserError(f"This adapter uses {used[0]}, which LoRALinear does not know; load it with peft.")
     return config
 
 
-def _read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
+def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
     """The tensors by name, and the fingerprint of the base model they were made for ("" if the file has none)."""
     if not (folder / WEIGHTS).is_file():
         pickle = f" but {PICKLE}, a pickle, which can run code when it is opened" * (folder / PICKLE).is_file()
@@ -133,6 +139,17 @@ def _read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
             return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get(BASE, "")  # noqa: SIM118
     except SafetensorError:
         raise UserError(f"{WEIGHTS} in {folder.name} is not a safetensors file (a renamed pickle?).") from None
+
+
+def check_base(model: nn.Module, config: dict, tensors: dict[str, Tensor], made_for: str) -> None:
+    """A UserError unless the plain model is the base that an adapter of these settings and tensors grew on.
+
+    Every A (rank, in), B (out, rank) and whole tensor has its place; the frozen weights are those of `made_for`, a
+    fingerprint, where there is one.
+    """
+    _check_fit(model, tensors, config["r"])
+    if made_for and made_for != fingerprint(model, config.get("modules_to_save") or ()):
+        raise UserError("This adapter was made for another base model: the frozen weights are not those it grew on.")
 
 
 def _check_fit(model: nn.Module, tensors: dict[str, Tensor], rank: int) -> None:
