@@ -32,6 +32,8 @@ def metric_of(beta: float) -> str:
 
 CONTROLS = {"dpo_plain": (dpo.BETAS[0], 0.0), "chosen_only": (1e-6, dpo.ANCHOR)}  # name: (beta, anchor)
 
+KEPT = {"facts": "told", "skills": "skill"}  # what must not get lost: questions that no pair asks, all of them
+
 
 class Bench:
     """What every seed is given alike: the SFT model, the wishes that are judged, and the questions."""
@@ -42,7 +44,7 @@ class Bench:
         self.preferences = catalog.dataset("preferences", "pocket")
         self.wishes = self.preferences[judged]["prompt"][:wishes]
         rows = catalog.dataset("instructions", "pocket")[judged]
-        self.asked = [row for row in rows if row["known"] in ("told", "skill")][::3]  # every kind comes often enough
+        self.asked = {what: [row for row in rows if row["known"] == known] for what, known in KEPT.items()}
 
     def pairs(self, count: int, seed: int) -> tuple[list[str], list[Pair], Tensor, float]:
         """Drawn prompts, their pairs, the reference's numbers, and the seconds that these took."""
@@ -57,9 +59,10 @@ class Bench:
         judged = dpo.judge_policy(policy, self.tokenizer, self.wishes, seed)
         values = {f"{way}_rate_{name}": rate for way, rate in judged.rates().items()}
         if "beta" not in name:  # the slowest measure: not on every point of the sweep
-            answers = answer(policy, self.tokenizer, [row["prompt"] for row in self.asked])
-            right = exact(answers, [row["completion"] for row in self.asked])
-            values[f"exact_answer_rate_{name}"] = right.mean().item()
+            for what, rows in self.asked.items():
+                answers = answer(policy, self.tokenizer, [row["prompt"] for row in rows])
+                right = exact(answers, [row["completion"] for row in rows])
+                values[f"exact_answer_rate_{what}_{name}"] = right.mean().item()
         if sft is not None:
             apart = dpo.kl_per_answer(policy, self.sft, self.tokenizer, self.wishes, judged.answers)
             values |= {f"win_rate_{name}": win_rate(judged.good, sft.good), f"kl_{name}": apart.mean().item()}

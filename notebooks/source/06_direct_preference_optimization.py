@@ -66,7 +66,7 @@ check_number("learning_rate", learning_rate, 1e-7, 1e-1)
 pair_count = run.by_budget(quick=32, standard=pairs, full=min(2 * pairs, 4000))
 few_count = max(32, pair_count // 4)  # of the runs that are compared with each other in sections 6 and 8
 wish_count = run.by_budget(quick=16, standard=300, full=800)
-fact_count = run.by_budget(quick=16, standard=200, full=800)
+question_count = run.by_budget(quick=8, standard=180, full=800)  # of facts, and of skills
 
 # %% [markdown]
 # ## 1. A model that follows instructions, carelessly
@@ -555,21 +555,26 @@ plots.show(figures.verdicts(shares), alt=figures.verdicts_in_words(shares))
 
 # %%
 instructions = catalog.dataset("instructions", track, seed=seed)["test"]
-asked = [row for row in instructions if row["known"] in ("told", "skill")][:: max(1, 800 // fact_count)]
+asked = {
+    "facts": [row for row in instructions if row["known"] == "told"][:question_count],
+    "skills": [row for row in instructions if row["known"] == "skill"][:question_count],
+}
 
 
-def exact_answer_rate(model):
-    """The share of questions answered to the letter, by the likeliest words: facts and skills together."""
-    answers = answer(model, tokenizer, [row["prompt"] for row in asked])
-    return exact(answers, [row["completion"] for row in asked])
+def answered_exactly(model, rows):
+    """1.0 for each question answered to the letter by the likeliest words, else 0.0: (rows,)."""
+    answers = answer(model, tokenizer, [row["prompt"] for row in rows])
+    return exact(answers, [row["completion"] for row in rows])
 
 
-kept = {"after SFT": exact_answer_rate(sft), "after DPO": exact_answer_rate(policies["main"])}
-change_of_facts = paired_bootstrap(kept["after DPO"], kept["after SFT"], seed=seed)
-change_of_form = paired_bootstrap(judged["main"].form, sft_judged.form, seed=seed)
-for title, right in kept.items():
-    print(f"{title}: {wilson(int(right.sum()), len(right))} of {len(right)} questions answered exactly")
-print(f"change in exact answers: {change_of_facts:+.3f}; change in well-formed lines: {change_of_form:+.3f}")
+kept = {what: [answered_exactly(one, rows) for one in (sft, policies["main"])] for what, rows in asked.items()}
+change = {what: paired_bootstrap(now, before, seed=seed) for what, (before, now) in kept.items()}
+change["well-formed lines"] = paired_bootstrap(judged["main"].form, sft_judged.form, seed=seed)
+for what, (before, now) in kept.items():
+    shares_kept = " -> ".join(f"{wilson(int(right.sum()), len(right))}" for right in (before, now))
+    print(f"{what}, answered exactly, SFT -> DPO: {shares_kept} of {len(now)}")
+for what, gap in change.items():
+    print(f"change in {what}: {gap:+.3f}")
 
 # %% [markdown]
 # ### Exercise 06.2: a win rate
@@ -676,10 +681,11 @@ for name, (title, models) in in_memory.items():
     won = f"{reference.interval(f'win_rate_{name}'):.2f}" if f"win_rate_{name}" in reference.metrics else ""
     row = [models, reference_cell(f"seconds_{name}", "{:.0f}")]
     row += [reference_cell(f"peak_memory_bytes_{name}", "{:.0f}", scale=1e6), won]
-    row += [reference_cell(f"{what}_{name}") for what in ("kl", "form_rate", "exact_answer_rate")]
+    row += [reference_cell(f"{what}_{name}") for what in ("kl", "form_rate")]
+    row += [reference_cell(f"exact_answer_rate_{what}_{name}", "{:.3f}") for what in asked]
     rows[title] = row
 columns = ["models in memory", "seconds", "memory added (MB)"]
-columns += ["win rate [95 %]", "KL (nats)", "well-formed", "exact answers"]
+columns += ["win rate [95 %]", "KL (nats)", "well-formed", "facts", "skills"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %%
@@ -698,8 +704,8 @@ plots.show(figures.frontier(across, across_rlhf), alt=figures.frontier_in_words(
 #   DPO never draws an answer: it reads the pairs, and that is all.
 # - *What each can see.* DPO learns only about answers that somebody wrote down and compared. PPO tries its own, and the
 #   reward model tells it about each; where the reward model is wrong, PPO finds that out first (lesson 05).
-# - *What nobody asked for.* Pairs and wishes were about lines alone. The exact answers to other questions are in the
-#   last column: DPO kept nearly all of them. Nothing in PPO's reward pays for them.
+# - *What nobody asked for.* Pairs and wishes were about lines alone. What became of facts and skills is in the last
+#   two columns: DPO kept nearly all of them. Nothing in PPO's reward pays for them.
 # - *Dials.* Beta is the whole of DPO. PPO has the KL weight, the clip, the value head, the number of updates, and more
 #   that we did not touch. With other settings either may come out better: one table is no law.
 #
@@ -793,8 +799,9 @@ display(
    (*section 5, the assertion*). It starts at {loss_first_step:.4f}, and looks at a difference only: chosen answers
    changed by {last["main"]["chosen"]:+.1f} nats with the anchor, by {last[low]["chosen"]:+.1f} without it and with
    a low beta (*section 6, the figures*).
-2. **DPO wins** {win_rate_dpo.value:.0%} of the wishes against the model it started from, a tie counting half; exact
-   answers changed by {change_of_facts.value:+.3f}, well-formed lines by {change_of_form.value:+.3f} (*section 7*).
+2. **DPO wins** {win_rate_dpo.value:.0%} of the wishes against the model it started from, a tie counting half; known
+   facts changed by {change["facts"].value:+.3f}, skills by {change["skills"].value:+.3f}, well-formed lines by
+   {change["well-formed lines"].value:+.3f} (*section 7*).
 3. **Side by side**, over {len(reference.seeds)} seeds, DPO won {reference.interval("win_rate_dpo").value:.0%} in
    {reference.interval("seconds_dpo").value:.0f} s and RLHF {reference.interval("win_rate_rlhf").value:.0%} in
    {reference.interval("seconds_rlhf").value:.0f} s (*section 9, the reference table*).
@@ -813,8 +820,9 @@ values = {
     "betas": list(dpo.BETAS), "kl_dpo_by_beta": [kl[value] for value in dpo.BETAS],
     "win_rate_dpo_by_beta": [measured_win_rate(judged[value]).value for value in dpo.BETAS],
     "seconds_dpo": seconds_reference + trace.seconds, "peak_memory_bytes_dpo": trace.peak_bytes,
-    "exact_answer_rate_sft": kept["after SFT"].mean(), "exact_answer_rate_dpo": kept["after DPO"].mean(),
 }  # fmt: skip
+for what, sides in kept.items():
+    values |= {f"exact_answer_rate_{what}_{name}": one.mean() for name, one in zip(("sft", "dpo"), sides, strict=True)}
 for name, sides in changes.items():
     ending = "dpo_plain" if name == low else "dpo"
     values |= {f"log_prob_change_{side}_{ending}": curve for side, curve in sides.items()}
