@@ -3,29 +3,35 @@
 python -m benchmarks.lora_variants            three seeds on the test rows
 python -m benchmarks.lora_variants --tune     a grid of learning rates, on validation rows only; prints, writes nothing
 
-The recipe is `helpers.lora_variants`', the one that the lesson runs. Every piece (a seed and a variant) is kept in
-`runs/reference` when it is done; interrupted, the command goes on there.
+The recipe is `helpers.lora_variants`', the one that the lesson runs. Each seed draws its own rows and random starts.
+Every piece (a seed, a variant and all its settings) is kept in `runs/reference` when it is done; interrupted, the
+command goes on there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from helpers import catalog, lora_variants
+from helpers import catalog, ladder, lora_variants
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
 from helpers.catalog import ROOT
-from helpers.ladder import Outcome
+from helpers.intervals import mean_t
 from helpers.record import write_json
 from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, seed_everything, start
 
-GRID = (1e-3, 2e-3, 4e-3)
+GRID = (1e-3, 2e-3, 4e-3, 8e-3)
+CONTROL = "head_only"  # lesson 02's, with lesson 02's learning rate
+KEPT = ("accuracy_", "trainable_parameters_")
 
 
-def rows_of(seed: int, labels: int, judged: str) -> tuple[dict[str, TokenizedReviews], object]:
+def rows_of(seed: int, labels: int, judged: str) -> tuple[dict[str, TokenizedReviews], Callable]:
     """The training rows of this seed and the rows to be judged on, and the collator."""
     tokenizer, found = catalog.tokenizer("encoder", "pocket"), catalog.dataset("reviews", "pocket")
     parts = {"train": sample_rows(found["train"], labels, seed), "test": found[judged]}
@@ -33,36 +39,64 @@ def rows_of(seed: int, labels: int, judged: str) -> tuple[dict[str, TokenizedRev
     return rows, pad(tokenizer)
 
 
-def trained(name: str, seed: int, labels: int, epochs: int, judged: str, rate: float | None = None) -> Outcome:
-    """One variant, from the pretrained encoder."""
+def settings_of(name: str, rate: float | None, **others: object) -> dict[str, object]:
+    """All that decides a piece's result: a piece that was kept is used again only for exactly these."""
+    fixed = {"rank": lora_variants.RANK, "alpha": lora_variants.ALPHA, "batch_size": lora_variants.BATCH_SIZE}
+    if name == CONTROL:
+        return {"variant": asdict(ladder.RUNGS[CONTROL]), **others}
+    variant = asdict(lora_variants.VARIANTS[name])
+    return {"variant": variant | {"learning_rate": rate or variant["learning_rate"]}, **fixed, **others}
+
+
+def trained(name: str, rate: float | None, *, seed: int, labels: int, epochs: int, judged: str) -> dict[str, float]:
+    """One variant, or the control, from the pretrained encoder; its metrics on the rows `judged`.
+
+    The seconds are not kept: other work on the machine would be in them. The lesson's own run has its own.
+    """
     rows, collate = rows_of(seed, labels, judged)
     seed_everything(seed)
-    options = {"epochs": epochs, "seed": seed, "learning_rate": rate}
-    variant = lora_variants.VARIANTS[name]
-    return lora_variants.fine_tune(variant, catalog.classifier("pocket"), rows, collate, **options)[1]
+    if name == CONTROL:
+        task = ladder.Task(lambda _: catalog.classifier("pocket"), rows["train"], rows["test"], collate)
+        found = ladder.climb(ladder.RUNGS[CONTROL], task, epochs=epochs, seed=seed)
+    else:
+        variant, options = lora_variants.VARIANTS[name], {"epochs": epochs, "seed": seed, "learning_rate": rate}
+        found = lora_variants.fine_tune(variant, catalog.classifier("pocket"), rows, collate, **options)[1]
+    return {metric: value for metric, value in found.metrics(name).items() if metric.startswith(KEPT)}
 
 
-def measure_all(seeds: int, labels: int, epochs: int, parts: Path) -> list[dict[str, float]]:
-    """Every variant of every seed, on the test rows; those already in `parts` are read."""
-    found = []
-    for seed in range(seeds):
-        values: dict[str, float] = {}
-        for name in lora_variants.VARIANTS:
-            path = parts / f"lora_variants-{labels}-{epochs}-{seed}-{name}.json"
-            if not path.is_file():
-                write_json(path, trained(name, seed, labels, epochs, "test").metrics(name))
-            values |= json.loads(path.read_text(encoding="utf-8"))
-            click.echo(f"seed {seed}  {name:20}{values[f'accuracy_{name}']:.3f}  {values[f'seconds_{name}']:6.1f} s")
-        found.append(values)
+def piece(parts: Path, name: str, rate: float | None = None, **others: object) -> dict[str, float]:
+    """The metrics of one piece: read where it is kept for the same settings, else measured and kept."""
+    settings = settings_of(name, rate, **others)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    path = parts / "lora_variants" / f"{name}-{others['judged']}-{others['seed']}-{digest}.json"
+    if not path.is_file():
+        write_json(path, {"settings": settings, "metrics": trained(name, rate, **others)})
+    found = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    said = settings["variant"]["learning_rate"]
+    click.echo(f"seed {others['seed']}  {name:16}{said:8.0e}  {found[f'accuracy_{name}']:.4f}")
     return found
 
 
-def tune(seeds: int, labels: int, epochs: int) -> None:
-    """Print the mean validation accuracy of every learning rate for every variant."""
+def measure(parts: Path, seeds: int, labels: int, epochs: int) -> list[dict[str, float]]:
+    """Every variant of every seed, on the test rows."""
+    found = []
+    for seed in range(seeds):
+        others = {"seed": seed, "labels": labels, "epochs": epochs, "judged": "test"}
+        pieces = [piece(parts, name, **others) for name in (CONTROL, *lora_variants.VARIANTS)]
+        found.append({metric: value for metrics in pieces for metric, value in metrics.items()})
+    return found
+
+
+def tune(parts: Path, seeds: int, labels: int, epochs: int) -> None:
+    """Print every variant's mean validation accuracy by learning rate, and the best rate (of equals the lowest)."""
+    others = {"labels": labels, "epochs": epochs, "judged": "validation"}
     for name in lora_variants.VARIANTS:
+        means = {}
         for rate in GRID:
-            scores = [trained(name, seed, labels, epochs, "validation", rate).accuracy.value for seed in range(seeds)]
-            click.echo(f"{name:20}{rate:8.1e}  {sum(scores) / len(scores):.3f}")
+            pieces = [piece(parts, name, rate, seed=seed, **others) for seed in range(seeds)]
+            means[rate] = mean_t([found[f"accuracy_{name}"] for found in pieces]).value
+        said = ", ".join(f"{rate:.0e} {mean:.4f}" for rate, mean in means.items())
+        click.echo(f"{name:16}{said}; best {max(means, key=means.get):.0e}")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,10 +111,11 @@ def main(seeds: int, labels: int, epochs: int, tuning: bool, into: Path, parts: 
     try:
         start(track="pocket", budget="standard", seed=0)
         if tuning:
-            return tune(seeds, labels, epochs)
-        measured = measure_all(seeds, labels, epochs, parts)
+            return tune(parts, seeds, labels, epochs)
+        measured = measure(parts, seeds, labels, epochs)
         settings = {"labels": labels, "epochs": epochs, "rank": lora_variants.RANK, "alpha": lora_variants.ALPHA}
-        path = save_reference("lora_variants", 'make reference REFERENCES="lora_variants"', settings, measured, into)
+        settings["rates"] = {name: variant.learning_rate for name, variant in lora_variants.VARIANTS.items()}
+        path = save_reference("lora_variants", "python -m benchmarks.lora_variants", settings, measured, into)
         click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None

@@ -14,6 +14,7 @@ from helpers.batches import Batch, Row, TokenizedReviews, length_batches
 from helpers.cost import Stopwatch
 from helpers.ladder import Outcome
 from helpers.models import MeanPoolClassifier, blocks
+from helpers.peft_checks import check_config
 from helpers.pretraining.loop import half_precision, has_bfloat16
 from helpers.runtime import seed_everything
 from helpers.training import predict, trainable_parameters, warmup_linear
@@ -55,7 +56,7 @@ def paths_of(model: MeanPoolClassifier, attention_only: bool = False) -> list[st
 
 
 def with_peft(model: MeanPoolClassifier, variant: Variant, *, rank: int = RANK, alpha: float = ALPHA):
-    """The model with this variant's adapter, by `peft`."""
+    """The model with this variant's adapter, by `peft`; a UserError for what `peft` would let pass in silence."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -65,6 +66,7 @@ def with_peft(model: MeanPoolClassifier, variant: Variant, *, rank: int = RANK, 
         modules_to_save=["head"],
         **variant.options,
     )
+    check_config(model, config)
     return get_peft_model(model, config)
 
 

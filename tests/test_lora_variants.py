@@ -8,6 +8,7 @@ from peft.optimizers import create_loraplus_optimizer
 
 from helpers import lora_variants
 from helpers.batches import TokenizedReviews, pad
+from helpers.runtime import UserError
 from tests.test_adaptation import Tokens
 from tests.test_lora import tiny
 
@@ -42,6 +43,11 @@ def test_the_scales_are_what_the_variants_say():
         layer = model.base_model.model.get_submodule("body.encoder.layer.0.output.dense")
         scales[name] = layer.scaling["default"]
     assert scales == {"lora": 6 / 4, "rslora": 6 / 2}
+
+
+def test_a_rank_that_is_too_large_is_one_sentence():
+    with pytest.raises(UserError, match="rank is 17, but it has to lie from 1 to 16"):
+        lora_variants.with_peft(tiny(), lora_variants.VARIANTS["lora"], rank=17)
 
 
 def test_lora_plus_gives_pefts_rates():

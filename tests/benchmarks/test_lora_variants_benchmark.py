@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -34,16 +35,34 @@ def test_what_it_writes_is_what_the_lesson_reads(small, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     found = load_reference("lora_variants", tmp_path)
     assert found.seeds == [0, 1] and found.settings["labels"] == 16
-    for name in ("lora", "dora"):
-        assert 0 <= found.interval(f"accuracy_{name}").value <= 1 and found.interval(f"seconds_{name}").value > 0
-    monkeypatch.setattr(small, "trained", None)  # everything is kept: nothing is measured again
-    assert CliRunner().invoke(small.main, options).exit_code == 0
+    for name in ("head_only", "lora", "dora"):
+        assert 0 <= found.interval(f"accuracy_{name}").value <= 1
+        assert found.interval(f"trainable_parameters_{name}").value > 0
+    monkeypatch.setattr(small, "trained", lambda *_, **__: pytest.fail("measured again"))
+    assert CliRunner().invoke(small.main, options).exit_code == 0  # everything is kept
+    assert load_reference("lora_variants", tmp_path).metrics == found.metrics
+
+
+def test_a_piece_of_other_settings_is_not_used_again(small, tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr(small, "trained", lambda name, rate, **_: measured.append(rate) or {f"accuracy_{name}": 0.5})
+    others = {"seed": 0, "labels": 16, "epochs": 1, "judged": "test"}
+    for again in (0, 1):
+        small.piece(tmp_path, "lora", **others)
+        small.piece(tmp_path, "lora", 1e-3, **others)
+        small.piece(tmp_path, "lora", 1e-3, **others | {"labels": 17})
+        assert len(measured) == 3, again
+    variant = replace(lora_variants.VARIANTS["lora"], learning_rate=5e-3, ratio=2.0)
+    monkeypatch.setattr(lora_variants, "VARIANTS", {"lora": variant})
+    small.piece(tmp_path, "lora", **others)
+    assert len(measured) == 4
 
 
 @pytest.mark.slow
 def test_tuning_writes_nothing(small, tmp_path, monkeypatch):
     monkeypatch.setattr(small, "GRID", (1e-3,))
-    options = ["--tune", "--seeds", "1", "--labels", "16", "--epochs", "1", "--into", str(tmp_path)]
-    result = CliRunner().invoke(small.main, options)
+    options = ["--tune", "--seeds", "1", "--labels", "16", "--epochs", "1", "--into", str(tmp_path / "into")]
+    result = CliRunner().invoke(small.main, [*options, "--parts", str(tmp_path / "parts")])
     assert result.exit_code == 0, result.output
-    assert "dora" in result.output and not list(tmp_path.iterdir())
+    assert "best 1e-03" in result.output and not (tmp_path / "into").exists()
+    assert all("-validation-" in path.name for path in (tmp_path / "parts").rglob("*.json"))
