@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -87,10 +87,10 @@ def measure(parts: Path, seeds: int, labels: int, epochs: int) -> list[dict[str,
     return found
 
 
-def tune(parts: Path, seeds: int, labels: int, epochs: int) -> None:
+def tune(parts: Path, names: Iterable[str], seeds: int, labels: int, epochs: int) -> None:
     """Print every variant's mean validation accuracy by learning rate, and the best rate (of equals the lowest)."""
     others = {"labels": labels, "epochs": epochs, "judged": "validation"}
-    for name in lora_variants.VARIANTS:
+    for name in names:
         means = {}
         for rate in GRID:
             pieces = [piece(parts, name, rate, seed=seed, **others) for seed in range(seeds)]
@@ -104,14 +104,15 @@ def tune(parts: Path, seeds: int, labels: int, epochs: int) -> None:
 @click.option("--labels", default=lora_variants.LABELS, type=click.IntRange(2), show_default=True)
 @click.option("--epochs", default=lora_variants.EPOCHS, type=click.IntRange(1), show_default=True)
 @click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
+@click.option("--only", multiple=True, type=click.Choice(list(lora_variants.VARIANTS)), help="With --tune; repeatable.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for lora_variants.json.")
 @click.option("--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Finished pieces.")
-def main(seeds: int, labels: int, epochs: int, tuning: bool, into: Path, parts: Path) -> None:
+def main(seeds: int, labels: int, epochs: int, tuning: bool, only: tuple[str, ...], into: Path, parts: Path) -> None:
     """Train each variant once per seed and write data/reference/lora_variants.json."""
     try:
         start(track="pocket", budget="standard", seed=0)
         if tuning:
-            return tune(parts, seeds, labels, epochs)
+            return tune(parts, only or tuple(lora_variants.VARIANTS), seeds, labels, epochs)
         measured = measure(parts, seeds, labels, epochs)
         settings = {"labels": labels, "epochs": epochs, "rank": lora_variants.RANK, "alpha": lora_variants.ALPHA}
         settings["rates"] = {name: variant.learning_rate for name, variant in lora_variants.VARIANTS.items()}
