@@ -30,7 +30,7 @@ class Variant:
 
     name: str  # the ending of its metrics: accuracy_dora
     title: str
-    learning_rate: float  # halved where the steps are longer; benchmarks/lora_variants.py --tune searches them
+    learning_rate: float  # the best of one grid on validation rows: benchmarks/lora_variants.py --tune
     attention_only: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
     ratio: float = 1.0  # LoRA+: B's learning rate is this times A's
@@ -39,7 +39,7 @@ class Variant:
 VARIANTS = {
     variant.name: variant
     for variant in (
-        Variant("lora", "LoRA, every linear layer", 4e-3),
+        Variant("lora", "LoRA, every linear layer", 2e-3),
         Variant("lora_attention", "LoRA, attention only", 4e-3, attention_only=True),
         Variant("rslora", "rsLoRA", 2e-3, options={"use_rslora": True}),
         Variant("dora", "DoRA", 4e-3, options={"use_dora": True}),
