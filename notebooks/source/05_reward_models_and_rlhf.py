@@ -580,7 +580,7 @@ watched = {"PPO": Watched(score)}  # asks the judge too, for our eyes only
 with Stopwatch() as watch, PeakMemory() as memory:
     trace = train_ppo(policy, sft, tokenizer, wishes, watched["PPO"], recipe)
 seconds, peak_bytes = {"PPO": watch.seconds}, {"PPO": memory.added}
-graded = {"SFT": grade(sft, sft, tokenizer, test_wishes, score, seed)}
+graded = {"SFT": replace(sft_graded, proxy=score(test_wishes, sft_graded.answers).cpu())}
 graded["PPO"] = grade(policy.model, sft, tokenizer, test_wishes, score, seed)
 print(f"mean score {trace.rewards[0]:+.2f} at first, {trace.rewards[-1]:+.2f} at last; KL {trace.kl[-1]:.1f} nats")
 
@@ -862,7 +862,7 @@ plots.show(figures.leashes(of_score, of_truth), alt=figures.leashes_in_words(of_
 # %%
 from helpers.widgets import picture
 
-some = [wish for wish in test_wishes[: run.by_budget(quick=2, standard=40)] for _ in range(8)]
+some = [wish for wish in test_wishes[: run.by_budget(quick=2, standard=24)] for _ in range(8)]
 drawn = grade(sft, sft, tokenizer, some, score, seed + 1)
 proxy, truth = drawn.proxy.view(-1, 8), drawn.good.view(-1, 8)  # (wishes, 8)
 
