@@ -1,4 +1,4 @@
-"""Sixty runs on four workers while workers, starters and kernels are killed at random: in the end each is done once."""
+"""Sixty runs on four workers while workers, starters, runs and kernels are killed: in the end each is done once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 
 import duckdb
 import psutil
@@ -13,11 +14,12 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-RUNS, KILLS, WORKERS = 60, 12, 4
+RUNS, WORKERS = 60, 4
+KILLS = ("worker", "starter", "run", "kernel") * 3
 STARTER = "helpers.sweeps.starter"
 WORK = """
 import random, time
-time.sleep(random.uniform(0.1, 0.6))
+time.sleep(random.uniform(0.3, 1.0))
 """
 
 
@@ -36,20 +38,29 @@ def kinds(pid: int, below) -> dict[str, list[psutil.Process]]:
     return found
 
 
+def victims(process, kind: str, below) -> list[psutil.Process]:
+    """The processes of this kind, as soon as there is one; none when the command ends before."""
+    while process.poll() is None:
+        if found := kinds(process.pid, below)[kind]:
+            return found
+        time.sleep(0.01)
+    return []
+
+
 def test_a_soak(lab, below, left_over, capsys):
     chance, killed, commands, family = random.Random(5), Counter(), 0, []
+    to_kill = chance.sample(KILLS, len(KILLS))
     lab.notebook(WORK)
     process = lab.start("run", lab.sweep(seeds=list(range(RUNS))), "--workers", WORKERS)
     while True:
         commands += 1
         while process.poll() is None:
-            time.sleep(chance.uniform(0.5, 2.5))
+            time.sleep(chance.uniform(0.5, 2.0))
             family += below(process.pid) if process.poll() is None else []
-            kind = chance.choice(["worker", "starter", "run", "kernel", "kernel"])
-            victims = kinds(process.pid, below)[kind] if process.poll() is None else []
-            if victims and killed.total() < KILLS:
-                chance.choice(victims).kill()
-                killed[kind] += 1
+            if to_kill and (found := victims(process, to_kill[-1], below)):
+                with suppress(psutil.NoSuchProcess):  # it may have ended by itself: then the next one
+                    chance.choice(found).kill()
+                    killed[to_kill.pop()] += 1
         said = process.communicate()[0]
         if process.returncode == 0:
             break
@@ -64,5 +75,5 @@ def test_a_soak(lab, below, left_over, capsys):
     with capsys.disabled():
         print(f"\nsoak: {RUNS} runs, killed {dict(killed)}, {commands} commands, attempts {dict(ends)}, rows {rows}")
     assert rows == (RUNS, RUNS) and ends["done"] == RUNS
-    assert killed.total() == KILLS
+    assert killed == Counter(KILLS)
     assert not psutil.wait_procs(family, timeout=60)[1] and not left_over(lab.folder)
