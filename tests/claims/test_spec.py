@@ -1,0 +1,157 @@
+"""The ledger's file: every sentence covered, every metric recorded, every mistake told in one sentence."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import yaml
+
+from helpers.claims.page import headings
+from helpers.claims.recorded import recorded
+from helpers.claims.spec import PATH, Claim, Ledger, load
+from helpers.lessons import NOTEBOOKS, Lesson, find
+from helpers.runtime import UserError
+
+SOURCES = {path.name[:2]: path for path in sorted(NOTEBOOKS.glob("*/[0-9][0-9]_*.py"))}
+CONTENT = {
+    "sentences": [
+        {"place": "0.1", "sha256": "0" * 64, "asserts": False, "why": "a title"},
+        {"place": "1.1", "sha256": "1" * 64, "asserts": True},
+    ],
+    "claims": [
+        {
+            "id": "warm", "short": "warm", "group": "Weather", "claim": "It is warm.", "covers": ["1.1"],
+            "kind": "measured", "shown": [{"lesson": "02", "section": 1}], "condition": "in summer", "reason": "snow",
+            "trials": [
+                {"lesson": "02", "setting": "here",
+                 "rules": [{"kind": "above", "metric": "accuracy", "threshold": 0.5}]}
+            ],
+        }
+    ],
+}  # fmt: skip
+
+
+def changed(*place, value=None, drop=None):
+    """The content with one value set, or one field taken out, at a place such as ("claims", 0, "short")."""
+    content = copy.deepcopy(CONTENT)
+    target = content
+    for step in place[:-1]:
+        target = target[step]
+    if drop:
+        del target[place[-1]]
+    else:
+        target[place[-1]] = value
+    return content
+
+
+def said(content, tmp_path) -> str:
+    path = tmp_path / "claims.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    with pytest.raises(UserError) as caught:
+        load(path)
+    return str(caught.value)
+
+
+def unknown_metrics(ledger: Ledger) -> list[str]:
+    """claim: metric (lesson) for every metric that its lesson does not record."""
+    known = {number: recorded(path) for number, path in SOURCES.items() if number != "12"}
+    return [
+        f"{claim.id}: {metric} (lesson {trial.lesson})"
+        for claim in ledger.claims
+        for trial in claim.trials
+        for rule in trial.rules
+        for metric in rule.metrics
+        if metric not in known[trial.lesson]
+    ]
+
+
+def test_the_toy_is_fine(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump(CONTENT))
+    assert [claim.id for claim in load(path).claims] == ["warm"]
+
+
+def test_every_sentence_that_asserts_is_covered_and_every_place_exists():
+    ledger = load()
+    asserted = {one.place for one in ledger.sentences if one.asserts}
+    assert asserted == {place for claim in ledger.claims for place in claim.covers}
+    assert len({claim.id for claim in ledger.claims}) == len(ledger.claims) >= 40
+
+
+def test_every_metric_is_one_that_a_lesson_records():
+    assert unknown_metrics(load()) == []
+
+
+@pytest.mark.parametrize("wrong", ["accuracy_ful", "accuracy_lora", "exact_answer_rate_sft"])
+def test_a_planted_wrong_metric_is_caught(wrong):
+    content = yaml.safe_load(PATH.read_text(encoding="utf-8"))
+    claim = next(one for one in content["claims"] if one["id"] == "last-layer-worse")
+    claim["trials"][0]["rules"][0]["metric"] = wrong  # lesson 02 has no LoRA, and asks no questions
+    assert unknown_metrics(Ledger.model_validate(content)) == [f"last-layer-worse: {wrong} (lesson 02)"]
+
+
+def test_every_claim_points_to_a_section_that_is_there():
+    built = {lesson.number: headings(lesson) for lesson in find() if lesson.path.is_file()}
+    for claim in load().claims:
+        for place in claim.shown:
+            assert place.lesson in SOURCES, claim.id
+            assert place.lesson not in built or place.section in built[place.lesson], f"{claim.id}: {place}"
+
+
+def test_headings_are_read_from_a_notebook():
+    cells = [
+        {"cell_type": "markdown", "source": "## 1. First\n\ntext\n\n## 12. Last?"},
+        {"cell_type": "code", "source": ""},
+    ]
+    lesson = Lesson(NOTEBOOKS / "99_toy.ipynb")
+    lesson.__dict__["cells"] = cells
+    assert headings(lesson) == {1: "First", 12: "Last?"}
+
+
+NOT_LISTED = "which is not listed or asserts nothing"
+RULE = ("claims", 0, "trials", 0, "rules", 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (changed("claims", 0, "shrt", value="x"), 'there is no field "claims.warm.shrt". Did you mean "short"?'),
+        (changed("claims", 0, "short", value="x" * 60), "claims.warm.short: string should have at most 34 characters"),
+        (changed("claims", 0, "covers", value=["1.2"]), f"warm covers sentence 1.2, {NOT_LISTED}"),
+        (changed("claims", 0, "covers", value=["0.1"]), f"warm covers sentence 0.1, {NOT_LISTED}"),
+        (changed("claims", 0, "condition", drop=True), "warm is measured, so it needs trials and a condition"),
+        (changed("claims", 0, "kind", value="definition"), "warm is a definition, so it has neither trials"),
+        (changed(*RULE, "kind", value="abov"), "rules.0: input tag 'abov'"),
+        (changed(*RULE, "metric", value="Acc uracy"), "metric: string should match pattern"),
+        (changed(*RULE, "threshold", value=float("nan")), "threshold: input should be a finite number"),
+        (changed("sentences", 0, "why", drop=True), "a sentence that asserts nothing needs a why"),
+        (changed("sentences", 1, "sha256", value="zz"), "sentences.1.sha256: string should match pattern"),
+        (CONTENT | {"claims": CONTENT["claims"] * 2}, 'the claim "warm" is there twice'),
+        (CONTENT | {"claims": []}, "claims: list should have at least 1 item"),
+        ({"sentences": CONTENT["sentences"]}, "claims: field required"),
+        ("- 1\n", "claims.yaml has to hold `sentences:` and `claims:`."),
+        ("claims: !!python/object/apply:os.getcwd []\n", "claims.yaml is not plain YAML"),
+        ("claims: {", "claims.yaml is not plain YAML"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence(content, told, tmp_path):
+    text = said(content, tmp_path)
+    assert told in text, text
+    assert "\n" not in text and text.startswith("claims.yaml")
+
+
+def test_a_sentence_that_no_claim_covers_is_named(tmp_path):
+    content = copy.deepcopy(CONTENT)
+    content["sentences"].append({"place": "2.1", "sha256": "2" * 64, "asserts": True})
+    assert "no claim covers sentence 2.1" in said(content, tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"There is no nothing.yaml in data/reference\."):
+        load(tmp_path / "nothing.yaml")
+
+
+def test_a_definition_needs_no_figures():
+    plain = {name: value for name, value in CONTENT["claims"][0].items() if name not in ("trials", "condition")}
+    assert Claim.model_validate(plain | {"kind": "definition"}).trials == ()
