@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-REFERENCES ?= ladder pitfalls instructions rlhf dpo peft_methods qlora
+REFERENCES ?= ladder pitfalls instructions rlhf dpo peft_methods lora_variants qlora
 
 .PHONY: help run test test-fast test-faults lab doctor notebooks data models reference bench format lock setup clean
 
@@ -25,7 +25,7 @@ test: setup  ## the whole suite
 test-fast: setup  ## the part of the suite that needs no lesson to run
 	@$(BIN)/python -m pytest -m "not slow and not gpu and not network" $(ARGS)
 
-test-faults: setup  ## sweeps under real faults: killed processes, full disks (many minutes)
+test-faults: setup  ## sweeps whose workers, schedulers and commands are killed (ten minutes)
 	@$(BIN)/python -m pytest tests/sweeps -m faults $(ARGS)
 
 lab: setup  ## JupyterLab at the first lesson

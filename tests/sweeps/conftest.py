@@ -140,7 +140,7 @@ def left_over():
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts real processes and kills them is `faults`: `make test-faults` runs it, `make test` does not yet."""
+    """What takes minutes of killing or of lessons is `faults`: `make test-faults` runs it, `make test` does not."""
     for item in items:
-        if "tests/sweeps" in item.path.as_posix() and item.get_closest_marker("slow"):
+        if item.path.name in ("test_deaths.py", "test_soak.py") and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.faults)
