@@ -6,6 +6,7 @@ same rows, steps and judge.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -104,9 +105,15 @@ def _forgetting(lesson: str, method: str, results: Results) -> str:
     """How much of the old task is lost: nats of the masked-word loss, or points of accuracy on the topics."""
     rises = results.values(lesson, f"loss_rise_{method}")
     if rises:
-        return f"{mean_t(rises):+.2f} nats"
+        return f"{_told(mean_t(rises), '+.2f')} nats"
     pairs = results.runs(lesson, ["accuracy_topics_before", f"accuracy_topics_{method}"])
-    return f"{mean_t([100 * (after - before) for before, after in pairs]):+.0f} points on topics" if pairs else ""
+    points = [100 * (after - before) for before, after in pairs]
+    return f"{_told(mean_t(points), '+.0f')} points on topics" if points else ""
+
+
+def _told(interval: Interval, spec: str) -> str:
+    """The interval, or for a single run, which has none, its value."""
+    return f"{interval.value:{spec}}" if math.isnan(interval.low) else f"{interval:{spec}}"
 
 
 def cells(row: Row) -> list[str]:
@@ -116,7 +123,7 @@ def cells(row: Row) -> list[str]:
     counts, sizes, peaks, seconds = (row.cost[what] for what in COST)
     # Memory and seconds depend on what else the machine did: the middle run, and the range of all.
     return [
-        f"{row.accuracy:.3f}",
+        _told(row.accuracy, ".3f"),
         f"{counts[0]:,.0f}" if counts else "",
         f"{sizes[0] / 1e3:,.0f} kB" if sizes else "",
         _middle([value / 1e6 for value in peaks], " MB"),

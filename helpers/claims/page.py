@@ -61,7 +61,7 @@ def evidence(verdicts: Sequence[Verdict], name: str) -> str:
 
 def link(place: Shown, lessons: Sequence[Lesson]) -> str:
     """A link in Markdown to a section of a lesson; plain words where the lesson's notebook is not there."""
-    words = f"{place.lesson}, section {place.section}"
+    words = f"{place.lesson}\N{NO-BREAK SPACE}§\N{NO-BREAK SPACE}{place.section}"
     lesson = next((one for one in lessons if one.number == place.lesson), None)
     if lesson is None or not lesson.path.is_file():
         return words
@@ -99,7 +99,10 @@ def _figures(found: Verdict) -> str:
 
 
 def _value(figure: Figure) -> str:
-    return "no figures yet" if figure.interval is None else f"{figure.interval:.3g}"
+    if figure.interval is None:
+        return "no figures yet"
+    value, rest = f"{figure.interval:.3g}".split(" ", 1)
+    return f"**{value}** {rest}"
 
 
 def _own(found: Verdict | None) -> str:

@@ -143,8 +143,8 @@ print("above 0?", verdicts["saves-labels"].trials[0].answer)
 # <details><summary>What the last line means</summary>
 #
 # Where the interval reaches below 0, the answer is *open*: these seeds cannot tell. That is not "no". It is not "yes"
-# either, however good the mean looks, and even if every single difference is positive. From a few runs the spread itself
-# is hardly known, and Student's factor pays for that: see the next table.
+# either, however good the mean looks, and even if every single difference is positive. From a few runs the spread
+# itself is hardly known, and Student's factor pays for that: see the next table.
 #
 # </details>
 
@@ -216,7 +216,8 @@ check("12.2", paired)
 # - **✗ not at this scale**: none did. The reason says why, and when it would.
 # - **– not measured yet**: no reference figures for it so far. **· a definition**: nothing to measure, and why.
 #
-# Behind each figure stands ✓, ✗ or ? (the seeds cannot tell). *Theirs* marks other people's figures.
+# Behind each figure stands ✓, ✗ or ? (the seeds cannot tell), then what it needed. *Theirs* marks other people's
+# figures. 02 § 5 is section 5 of lesson 02.
 
 # %%
 lines = [f"| {number} | {found.label} |" for number, found in sorted(reference.lessons.items())]
@@ -261,8 +262,8 @@ show("What fine-tuning brings")
 show("Four ways to fine-tune", "The libraries")
 
 # %% [markdown]
-# **Predict 4.** Which methods go more than half of the way from the head alone to all parameters? Lesson 07 had six that
-# train under a tenth of the model.
+# **Predict 4.** Which methods go more than half of the way from the head alone to all parameters? Lesson 07 had six
+# that train under a tenth of the model.
 
 # %%
 show("Few parameters", "Prompts and ranks")

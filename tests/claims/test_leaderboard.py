@@ -1,0 +1,97 @@
+"""The leaderboard: all methods, each setting apart, empty cells that say why; and the ledger's page."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.claims import leaderboard, page
+from helpers.claims.results import Measured, Results, load
+from helpers.claims.spec import Shown
+from helpers.claims.spec import load as load_ledger
+from helpers.claims.verdict import verdict
+from helpers.lessons import find
+from helpers.runtime import UserError
+
+NONE = Results({})
+
+
+def toy() -> Results:
+    ladder = {
+        "accuracy_full": {0: 0.9, 1: 0.94}, "accuracy_head_only": {0: 0.6, 1: 0.62},
+        "accuracy_last_block": {0: 0.8, 1: 0.78},
+        "trainable_parameters_full": {0: 1000, 1: 1000}, "seconds_full": {0: 10.0, 1: 14.0},
+    }  # fmt: skip
+    peft = {"accuracy_full": {0: 0.95, 1: 0.96}, "accuracy_lora": {0: 0.7, 1: 0.72}, "loss_rise_lora": {0: 1.0, 1: 1.2},
+            "checkpoint_bytes_lora": {0: 5000, 1: 5000}}  # fmt: skip
+    topics = {"accuracy_lora": {0: 0.8, 1: 0.8}, "accuracy_topics_before": {0: 0.9, 1: 0.9},
+              "accuracy_topics_lora": {0: 0.5, 1: 0.5}}  # fmt: skip
+    found = {"02": ladder, "07": peft, "08": topics}
+    return Results({lesson: Measured(metrics, "toy", {"labels": 500}) for lesson, metrics in found.items()})
+
+
+def test_all_methods_stand_on_the_board_even_without_figures():
+    for results in (NONE, toy(), load()):
+        methods = {row.method for part in leaderboard.rows(results).values() for row in part}
+        assert methods == set(leaderboard.METHODS)
+
+
+def test_settings_are_ranked_apart():
+    found = leaderboard.rows(toy())
+    assert [row.method for row in found["02"] if row.accuracy] == ["full", "last_block", "head_only"]
+    assert [row.method for row in found["07"] if row.accuracy] == ["full", "lora"]
+    text = leaderboard.page(toy(), NONE)
+    assert text.index("Lesson 02") < text.index("last block") < text.index("Lesson 07") < text.index("LoRA")
+    assert "500 labelled reviews" in text
+
+
+def test_cells_and_reasons():
+    found = {(row.lesson, row.method): row for part in leaderboard.rows(toy()).values() for row in part}
+    assert leaderboard.cells(found["02", "full"])[1:5] == ["1,000", "", "", "12 s (10 to 14)"]
+    assert leaderboard.cells(found["07", "lora"])[2::3] == ["5 kB", "+1.10 [-0.17, +2.37] nats"]
+    assert leaderboard.cells(found["08", "lora"])[5] == "-40 [-40, -40] points on topics"
+    assert found["11", "qlora"].reason == 'not measured yet: make reference REFERENCES="qlora"'
+    assert found["07", "adapter"].reason == "lesson 07's results do not hold it"
+    assert ("08", "full") not in found, "measured elsewhere: no empty row"
+    text = leaderboard.page(toy(), NONE)
+    assert "Not kept in these results: file, memory, forgotten." in text
+    assert 'Not measured yet: make reference REFERENCES="qlora".' in text
+
+
+def test_own_rows_are_told_apart():
+    mine = Results({"02": Measured({"accuracy_full": {0: 0.91}}, "your own runs")})
+    text = leaderboard.page(toy(), mine)
+    assert "| *all parameters, yours* | *0.910* |" in text
+    assert text.count("yours") == 1
+
+
+def test_the_share_of_the_way():
+    row = next(row for row in leaderboard.rows(toy())["02"] if row.method == "last_block")
+    assert leaderboard.share_of_way(row, toy()).value == pytest.approx((0.2 / 0.3 + 0.16 / 0.32) / 2)
+    assert leaderboard.share_of_way(leaderboard.rows(toy())["07"][1], toy()) is None
+    assert list(leaderboard.shares(toy())) == [leaderboard.setting("02", toy())]
+
+
+def test_the_page_of_the_ledger():
+    claims = load_ledger().claims
+    found = [verdict(one, load()) for one in claims]
+    text = page.table(found)
+    assert text.count("\n") == len(claims) + 1
+    assert all(line.count(" | ") == 3 for line in text.splitlines()), "four columns, no stray bar"
+    assert "your own runs" not in text
+    mine = {one.id: verdict(one, toy()) for one in claims}
+    assert "your own runs" in page.table(found, mine)
+    assert set(page.groups(load_ledger())) == {one.group for one in claims}
+
+
+def test_evidence_names_formula_figure_and_source():
+    found = [verdict(one, load()) for one in load_ledger().claims]
+    said = page.evidence(found, "last-layer-worse")
+    assert "accuracy_full - accuracy_head_only > 0" in said and "5 seeds" in said and "theirs: " in said
+    with pytest.raises(UserError, match='no claim "last-layer-wors".*"last-layer-worse"'):
+        page.evidence(found, "last-layer-wors")
+
+
+def test_links_lead_to_sections():
+    place = Shown(lesson="02", section=5)
+    assert page.link(place, find()).endswith("(02_full_vs_last_layer.ipynb#5.-The-climb)")
+    assert page.link(place, []) == "02\N{NO-BREAK SPACE}§\N{NO-BREAK SPACE}5"
