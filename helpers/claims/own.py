@@ -39,15 +39,22 @@ class OwnRuns:
         return f"Your own runs that can be compared: lessons {lessons}." + (f" Left out: {apart}." if apart else "")
 
 
-def folder_of_runs() -> Path | None:
+def folder_of_runs(given: str = "") -> Path | None:
     """Where this learner's runs lie; None for a run that is kept elsewhere, such as a build of the notebooks.
 
     `workbook run` gives each lesson the folder RUNS/TIME/LESSON; in JupyterLab it is the project's `runs`.
+
+    Raises:
+        UserError: a folder is given and is not there.
     """
-    given = os.environ.get("WORKBOOK_RUN_DIR")
-    if not given:
+    if given:
+        if not Path(given).expanduser().is_dir():
+            raise UserError(f'runs is "{given}", but there is no such folder; "" takes the usual one.')
+        return Path(given).expanduser()
+    current = os.environ.get("WORKBOOK_RUN_DIR")
+    if not current:
         return record.ROOT / "runs"
-    folder = Path(given)
+    folder = Path(current)
     return folder.parent.parent if folder.name.startswith("12_") else None
 
 

@@ -54,13 +54,19 @@ class Verdict:
         return sum(tried.answer == "missing" for tried in self.trials)
 
     @property
+    def undecided(self) -> bool:
+        """Not shown, and not refuted either: every interval holds its threshold."""
+        return self.word == "not at this scale" and all(tried.answer != "no" for tried in self.trials)
+
+    @property
     def text(self) -> str:
-        """The word, with the condition or the reason that goes with it."""
-        told = {"holds with a condition": self.claim.condition}.get(self.word, "")
-        if self.word in ("not at this scale", "a definition"):
-            told = self.claim.reason
-        of = f" So far {len(self.trials) - self.missing} of {len(self.trials)} trials have figures."
-        return " ".join(part for part in (told, of.strip() if 0 < self.missing < len(self.trials) else "") if part)
+        """The condition or the reason that goes with the word, and what is still missing."""
+        parts = ["These seeds cannot tell."] if self.undecided else []
+        parts += [self.claim.condition] if self.word == "holds with a condition" else []
+        parts += [self.claim.reason] if self.word in ("not at this scale", "a definition") else []
+        if 0 < self.missing < len(self.trials):
+            parts.append(f"So far {len(self.trials) - self.missing} of {len(self.trials)} trials have figures.")
+        return " ".join(parts)
 
 
 def verdict(claim: Claim, results: Results) -> Verdict:

@@ -11,6 +11,7 @@ from helpers import record
 from helpers.claims import own
 from helpers.lessons import find, select
 from helpers.lessons.parameters import declared
+from helpers.runtime import UserError
 
 LESSON = "02_full_vs_last_layer"
 
@@ -60,6 +61,9 @@ def test_where_runs_lie(monkeypatch, tmp_path):
     assert own.folder_of_runs() == record.ROOT / "runs"
     monkeypatch.setenv("WORKBOOK_RUN_DIR", str(tmp_path / "2026-01-01_120000" / "12_course_conclusion"))
     assert own.folder_of_runs() == tmp_path
+    assert own.folder_of_runs(str(tmp_path)) == tmp_path
+    with pytest.raises(UserError, match='runs is "nowhere", but there is no such folder'):
+        own.folder_of_runs("nowhere")
     monkeypatch.setenv("WORKBOOK_RUN_DIR", str(tmp_path / "some" / "tmpab12"))
     assert own.folder_of_runs() is None, "a build of the notebooks shows nobody's runs"
 

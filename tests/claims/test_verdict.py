@@ -85,6 +85,9 @@ def test_the_condition_or_the_reason_goes_with_the_word():
     assert verdict(one, results(a=HIGH, b=HIGH)).text == ""
     assert verdict(one, results(a=HIGH, b=LOW)).text == "if it is warm"
     assert verdict(one, results(a=LOW, b=LOW)).text == "it is cold"
+    open_one = verdict(one, results(a=MIXED, b=MIXED))
+    assert (open_one.word, open_one.text) == ("not at this scale", "These seeds cannot tell. it is cold")
+    assert open_one.undecided and not verdict(one, results(a=LOW, b=MIXED)).undecided
 
 
 def test_pairs_are_compared_seed_by_seed():
