@@ -54,7 +54,7 @@ def losses(curves: Mapping[str, Sequence[float]], lines: Mapping[str, float], wi
         ax.plot(range(1, len(values) + 1), running_mean(values, window), color=colour, linewidth=2, label=name)
     for name, value in lines.items():
         ax.axhline(value, color=PALETTE["grey"], linestyle="--", linewidth=1.2)
-        ax.annotate(name, (1.0, value), (-4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+        ax.annotate(name, (1.0, value), (-4, 22), xycoords=("axes fraction", "data"), textcoords="offset points",
                     ha="right", color=INK, fontsize=9)  # fmt: skip
     ax.set_ylim(bottom=0)
     ax.set_xlabel("step")
