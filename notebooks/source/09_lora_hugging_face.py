@@ -566,8 +566,8 @@ check("09.2", same_scale)
 
 # %% [markdown]
 # Now the measurement. All variants get the same reviews, epochs, batches and schedule; only the learning rate differs:
-# each has the best of one grid on validation reviews, the same grid for all
-# (`python -m benchmarks.lora_variants --tune`). Section 1's run is the first row.
+# each has the best of one grid on validation reviews, over two seeds (`python -m benchmarks.lora_variants --tune`).
+# LoRA+'s is that of A; B learns four times as fast. Section 1's run is the first row.
 #
 # **Predict 3.** Which differ by more than their intervals? Which is slowest?
 
@@ -646,8 +646,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #   difference of two points can hide in it. A bar of this run alone that misses zero is no proof either: look at how
 #   far the reference's seeds lie apart.
 # - *Attention only* trains less than half of the numbers. Its gap is what the feed-forward matrices are worth here.
-# - Each relative moves the best *learning rate*. At twice their own, rsLoRA and LoRA+ fell far behind in our grid, or
-#   into the one point of section 2. Compare two names at one rate, and you compare how well the rate suits them.
+# - Each relative moves the best *learning rate*. At twice their own, rsLoRA and LoRA+ fell behind in our grid, or
+#   learned nothing at all. Compare two names at one rate, and you compare how well the rate suits them.
 # - *DoRA* adds one number per row of each matrix, and computes the length of every row anew at each step: look at the
 #   seconds.
 #
