@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-REFERENCES ?= ladder pitfalls instructions rlhf dpo peft_methods lora_variants qlora
+REFERENCES ?= ladder pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora
 
 .PHONY: help run test test-fast test-faults lab doctor notebooks data models reference bench format lock setup clean
 

@@ -1,18 +1,18 @@
 """The reference of lesson 08: topics, then reviews, by the head, by LoRA of several ranks and by all parameters.
 
 python -m benchmarks.lora                three seeds on the test rows, written to data/reference/lora.json
-python -m benchmarks.lora --tune         the grid of learning rates, on validation rows only; prints, writes nothing
+python -m benchmarks.lora --tune         one grid of rates and epochs, on validation rows; prints, writes no result
 
 The recipe is `helpers.adaptation`'s, the one that the lesson runs. Each seed draws its own rows and random starts.
-Every piece (a seed and a method) is kept in `runs/reference` when it is done; interrupted, the command goes on there.
+Every training is kept in `runs/reference` under its settings when it is done; interrupted, the command goes on there.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import click
@@ -23,81 +23,106 @@ from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
 from helpers.catalog import ROOT
 from helpers.low_rank import linear_changes, linear_weights, truncate, with_changes
 from helpers.models import MeanPoolClassifier
-from helpers.record import write_json
-from helpers.reference import FOLDER, save_reference
-from helpers.runtime import UserError, start
+from helpers.reference import FOLDER, kept, save_reference
+from helpers.runtime import UserError, seed_everything, start
 
-GRIDS = {"head_only": (1e-2, 3e-2, 1e-1), "lora": (1e-3, 2e-3, 5e-3, 1e-2), "full": (2.5e-4, 5e-4, 1e-3, 2e-3)}
-PIECES = ("full", "head_only", "lora", *(f"lora_rank_{rank}" for rank in adaptation.TRAINED_RANKS))
+RATES = (5e-4, 1e-3, 2e-3)  # at 4e-3 LoRA falls to chance
+HEAD_RATES = (1e-2, 3e-2, 1e-1)  # two orders of magnitude fewer numbers, and cached features: longer steps
+EPOCHS = (3, 6)
+PIECES = ("full", "head_only", "lora", "blocks", "full_longer")  # the last: all parameters, with LoRA's epochs
 LOOKS = 250  # validation rows of each task, looked at eight times on the way
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: what it depends on beside the seed and the constants of `helpers.adaptation`."""
+
+    method: str
+    learning_rate: float
+    epochs: int
+    labels: int
+    rank: int = adaptation.RANK
+
+    def settings(self, seed: int) -> dict[str, object]:
+        """Everything that the figures depend on."""
+        first = (adaptation.FIRST_LABELS, adaptation.FIRST_EPOCHS, adaptation.FIRST_RATE)
+        fixed = {"alpha": adaptation.ALPHA, "batch_size": adaptation.BATCH_SIZE, "looks": LOOKS, "first": first}
+        return {"seed": seed, **asdict(self), **fixed, "cut": adaptation.RANKS}
+
+
+def chosen(piece: str, labels: int, epochs: int | None) -> Trial:
+    """The trial behind a name such as "full" or "lora_rank_4"; epochs: None takes the method's own."""
+    method, _, ending = piece.removesuffix("_longer").partition("_rank_")
+    like = "full" if method == "blocks" else method  # one difference at a time
+    passes = epochs or adaptation.EPOCHS["lora" if piece.endswith("_longer") else like]
+    return Trial(method, adaptation.RATES[like], passes, labels, int(ending or adaptation.RANK))
 
 
 @dataclass
 class Bench:
-    """One seed's rows, its learner, and the model that knows topics."""
+    """One seed: its rows, and the model that knows topics (trained when it is first asked for)."""
 
     seed: int
     labels: int
-    epochs: int
-    rows: dict[str, dict[str, TokenizedReviews]] = field(init=False)
 
     def __post_init__(self) -> None:
         tokenizer = catalog.tokenizer("encoder", "pocket")
         counts = {"topics": adaptation.FIRST_LABELS, "reviews": self.labels}
         self.rows = {name: _rows(name, count, self.seed, tokenizer) for name, count in counts.items()}
         self.learner = adaptation.Learner(pad(tokenizer), adaptation.FIRST_EPOCHS, self.seed)
-        torch.manual_seed(self.seed)
-        self.start = catalog.classifier("pocket", num_labels=4)
-        self.learner.fit(self.start, self.rows["topics"]["train"], adaptation.FIRST_RATE, progress="topics")
-        self.topics_head = adaptation.new_head(self.start, 2, self.seed)
-        self.learner.epochs = self.epochs
 
-    def trained(self, method: str, rate: float, rank: int = adaptation.RANK, look: Callable | None = None):
+    @cached_property
+    def start(self) -> tuple[MeanPoolClassifier, torch.nn.Module]:
+        """The model that knows topics with a new head for reviews, and its topics head."""
+        torch.manual_seed(self.seed)
+        model = catalog.classifier("pocket", num_labels=4)
+        self.learner.epochs = adaptation.FIRST_EPOCHS
+        self.learner.fit(model, self.rows["topics"]["train"], adaptation.FIRST_RATE, progress="topics")
+        return model, adaptation.new_head(model, 2, self.seed)
+
+    def trained(self, trial: Trial, look: Callable | None = None):
         """The model, and its history; `look` is called with the model on the way."""
-        model = adaptation.prepare(copy.deepcopy(self.start), method, rank=rank)
-        if method == "head_only":
-            return model, self.learner.fit_head(model, self.rows["reviews"]["train"], rate)
+        before, rows = copy.deepcopy(self.start[0]), self.rows["reviews"]["train"]
+        seed_everything(self.seed)  # LoRA's start must not hang on what was trained before
+        model, self.learner.epochs = adaptation.prepare(before, trial.method, rank=trial.rank), trial.epochs
+        if trial.method == "head_only":
+            return model, self.learner.fit_head(model, rows, trial.learning_rate)
         watching = {"look": lambda: look(model), "times": 8} if look else {}
-        return model, self.learner.fit(model, self.rows["reviews"]["train"], rate, progress=method, **watching)
+        return model, self.learner.fit(model, rows, trial.learning_rate, progress=trial.method, **watching)
 
     def both(self, model: MeanPoolClassifier) -> tuple[float, float]:
         """Accuracy on reviews and on topics, a few validation rows each."""
-        some = {name: self.rows[name]["validation"].select(range(min(LOOKS, len(self.rows[name]["validation"]))))
-                for name in self.rows}  # fmt: skip
+        some = {name: parts["validation"].select(range(min(LOOKS, len(parts["validation"]))))
+                for name, parts in self.rows.items()}  # fmt: skip
         return (self.learner.accuracy(model, some["reviews"]),
-                self.learner.accuracy(model, some["topics"], self.topics_head))  # fmt: skip
+                self.learner.accuracy(model, some["topics"], self.start[1]))  # fmt: skip
 
 
 def _rows(role: str, count: int, seed: int, tokenizer) -> dict[str, TokenizedReviews]:
     found = catalog.dataset(role, "pocket")
-    parts = {"train": sample_rows(found["train"], count, seed), "validation": found["validation"]}
-    parts["test"] = found["test"]
+    parts = {**found, "train": sample_rows(found["train"], count, seed)}
     return {split: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for split, part in parts.items()}
 
 
-def measure(bench: Bench, piece: str) -> dict[str, object]:
+def measure(bench: Bench, piece: str, trial: Trial) -> dict[str, object]:
     """The metrics of one piece, on the test rows; the path of forgetting on validation rows."""
-    method, _, ending = piece.partition("_rank_")
-    rank, path = int(ending or adaptation.RANK), []
-    watched = piece in ("full", "lora")
-    look = (lambda model: path.append(bench.both(model))) if watched else None
-    model, history = bench.trained(method, adaptation.RATES[method], rank, look)
-    test = {name: bench.rows[name]["test"] for name in bench.rows}
+    path, watched = [], piece in ("full", "lora")
+    model, history = bench.trained(trial, (lambda model: path.append(bench.both(model))) if watched else None)
+    (before, topics_head), test = bench.start, {name: bench.rows[name]["test"] for name in bench.rows}
     values: dict[str, object] = bench.learner.outcome(piece, model, test["reviews"], history).metrics(piece)
-    values[f"accuracy_topics_{piece}"] = bench.learner.accuracy(model, test["topics"], bench.topics_head)
+    values[f"accuracy_topics_{piece}"] = bench.learner.accuracy(model, test["topics"], topics_head)
     if watched:
         values[f"path_{piece}"] = path
     if piece == "full":
-        values["accuracy_topics_before"] = bench.learner.accuracy(bench.start, test["topics"], bench.topics_head)
+        values["accuracy_topics_before"] = bench.learner.accuracy(before, test["topics"], topics_head)
         values |= truncated(bench, model)
     return values
 
 
 def truncated(bench: Bench, model: MeanPoolClassifier) -> dict[str, float]:
     """Accuracy on the validation reviews with every matrix's change cut to a rank."""
-    before = linear_weights(bench.start.body)
-    changes = linear_changes(before, model.body)
-    judged, values = bench.rows["reviews"]["validation"], {}
+    before, judged = linear_weights(bench.start[0].body), bench.rows["reviews"]["validation"]
+    changes, values = linear_changes(before, model.body), {}
     for rank in (0, *adaptation.RANKS):
         cut = copy.deepcopy(model)
         with_changes(cut.body, before, {path: truncate(change, rank) for path, change in changes.items()})
@@ -114,47 +139,57 @@ def matched(values: dict[str, object]) -> dict[str, float]:
     return values | found | {"accuracy_matched": level}
 
 
-def measure_all(seeds: int, labels: int, epochs: int, parts: Path) -> list[dict[str, float]]:
-    """Every piece of every seed; those already in `parts` are read."""
+def measure_all(seeds: int, labels: int, epochs: int | None, parts: Path) -> list[dict[str, float]]:
+    """Every piece of every seed."""
     found = []
-    for seed in range(seeds):
-        bench, values = None, {}
-        for piece in PIECES:
-            path = parts / f"lora-{labels}-{epochs}-{seed}-{piece}.json"
-            if not path.is_file():
-                bench = bench or Bench(seed, labels, epochs)
-                write_json(path, measure(bench, piece))
-            values |= json.loads(path.read_text(encoding="utf-8"))
-            click.echo(f"seed {seed}  {piece:16}{values[f'accuracy_{piece}']:.3f}  {values[f'seconds_{piece}']:6.1f} s")
+    names = (*PIECES, *(f"lora_rank_{rank}" for rank in adaptation.TRAINED_RANKS))
+    for bench in (Bench(seed, labels) for seed in range(seeds)):
+        values: dict[str, object] = {}
+        for name in names:
+            trial = chosen(name, labels, epochs)
+            settings = trial.settings(bench.seed) | {"judged": "test", "piece": name}
+            values |= kept(parts, "lora", settings, partial(measure, bench, name, trial))
+            said = f"seed {bench.seed}  {name:16}{values[f'accuracy_{name}']:.3f}"
+            click.echo(f"{said}  {values[f'seconds_{name}']:6.1f} s")
         found.append(matched(values))
     return found
 
 
-def tune(seeds: int, labels: int, epochs: int) -> None:
-    """Print the mean validation accuracy of every learning rate for every method."""
-    benches = [Bench(seed, labels, epochs) for seed in range(seeds)]
-    for method, grid in GRIDS.items():
-        for rate in grid:
-            scores = [bench.learner.accuracy(bench.trained(method, rate)[0], bench.rows["reviews"]["validation"])
-                      for bench in benches]  # fmt: skip
-            click.echo(f"{method:12}{rate:8.1e}  {sum(scores) / len(scores):.3f}")
+def tune(seeds: int, labels: int, parts: Path) -> None:
+    """Print every method's validation accuracy, a mean over the seeds, for every rate and number of epochs."""
+    benches = [Bench(seed, labels) for seed in range(seeds)]
+    trials = [Trial("head_only", rate, adaptation.EPOCHS["head_only"], labels) for rate in HEAD_RATES]
+    trials += [Trial(name, rate, passes, labels) for passes in EPOCHS for name in ("lora", "full") for rate in RATES]
+    for trial in trials:
+        scores = [kept(parts, "lora", trial.settings(bench.seed) | {"judged": "validation"},
+                       partial(validation, bench, trial))["accuracy"]
+                  for bench in benches]  # fmt: skip
+        said = "  ".join(f"{score:.3f}" for score in scores)
+        mean = sum(scores) / len(scores)
+        click.echo(f"{trial.method:12}{trial.epochs} epochs{trial.learning_rate:9.1e}  mean {mean:.4f}  ({said})")
+
+
+def validation(bench: Bench, trial: Trial) -> dict[str, float]:
+    """Accuracy on the validation reviews."""
+    return {"accuracy": bench.learner.accuracy(bench.trained(trial)[0], bench.rows["reviews"]["validation"])}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--labels", default=adaptation.LABELS, type=click.IntRange(2), show_default=True)
-@click.option("--epochs", default=adaptation.EPOCHS, type=click.IntRange(1), show_default=True)
-@click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
+@click.option("--epochs", default=None, type=click.IntRange(1), help="For a trial run; default: each method's own.")
+@click.option("--tune", "tuning", is_flag=True, help="Try rates and epochs on validation rows; write no result.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for lora.json.")
 @click.option("--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Finished pieces.")
-def main(seeds: int, labels: int, epochs: int, tuning: bool, into: Path, parts: Path) -> None:
+def main(seeds: int, labels: int, epochs: int | None, tuning: bool, into: Path, parts: Path) -> None:
     """Adapt once per seed and method and write data/reference/lora.json."""
     try:
         start(track="pocket", budget="standard", seed=0)
         if tuning:
-            return tune(seeds, labels, epochs)
+            return tune(seeds, labels, parts)
         measured = measure_all(seeds, labels, epochs, parts)
-        settings = {"labels": labels, "epochs": epochs, "rank": adaptation.RANK, "alpha": adaptation.ALPHA}
+        settings = {"labels": labels, "epochs": epochs or adaptation.EPOCHS, "rank": adaptation.RANK}
+        settings |= {"alpha": adaptation.ALPHA, "learning_rates": adaptation.RATES}
         path = save_reference("lora", 'make reference REFERENCES="lora"', settings, measured, into)
         click.echo(f"written: {path.name}")
     except UserError as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -77,6 +78,20 @@ def save_reference(
         metrics={metric: [values[metric] for values in measured] for metric in measured[0]},
     )
     return write_json(folder / f"{name}.json", asdict(found))
+
+
+def kept(
+    folder: Path, name: str, settings: Mapping[str, object], measure: Callable[[], dict[str, object]]
+) -> dict[str, object]:
+    """What `measure()` gave with these very settings, in an earlier try or now: a long command can go on.
+
+    settings: everything that the result depends on; one value changed, and it is measured anew.
+    """
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    path = folder / f"{name}-{key}.json"
+    if not path.is_file():
+        write_json(path, {"settings": settings, "metrics": measure()})
+    return json.loads(path.read_text(encoding="utf-8"))["metrics"]
 
 
 def machine() -> str:

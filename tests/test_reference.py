@@ -8,7 +8,7 @@ import re
 import pytest
 
 from helpers import reference
-from helpers.reference import load_reference
+from helpers.reference import kept, load_reference
 from helpers.runtime import UserError
 
 GOOD = {
@@ -58,3 +58,16 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     assert path.name == "ladder.json" and found.seeds == [0, 1] and found.metrics == {"a": [1.0, 2.0]}
     assert (found.command, found.settings, found.threads) == ("make it", {"labels": 5}, 2)
     assert list(json.loads(path.read_text())) == list(GOOD)
+
+
+def test_what_was_measured_is_kept_for_the_same_settings_only(tmp_path):
+    asked = []
+
+    def measure():
+        asked.append(1)
+        return {"accuracy": len(asked) / 10}
+
+    settings = {"seed": 0, "rate": 1e-3, "ranks": (1, 2)}
+    assert [kept(tmp_path, "toy", settings, measure) for _ in range(2)] == [{"accuracy": 0.1}] * 2
+    assert kept(tmp_path, "toy", settings | {"rate": 2e-3}, measure) == {"accuracy": 0.2}
+    assert len(asked) == 2 and len(list(tmp_path.iterdir())) == 2

@@ -21,7 +21,7 @@ def small(monkeypatch):
     whole = {name: module.catalog.dataset(name, "pocket") for name in ("topics", "reviews")}
     cut = {name: {split: rows.select(range(32)) for split, rows in found.items()} for name, found in whole.items()}
     monkeypatch.setattr(module.catalog, "dataset", lambda name, *_: cut[name])
-    monkeypatch.setattr(module, "PIECES", ("full", "head_only", "lora", "lora_rank_2"))
+    monkeypatch.setattr(adaptation, "TRAINED_RANKS", (2,))
     monkeypatch.setattr(module, "LOOKS", 8)
     monkeypatch.setattr(adaptation, "FIRST_LABELS", 16)
     return module
@@ -35,20 +35,25 @@ def test_what_it_writes_is_what_the_lesson_reads(small, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     found = load_reference("lora", tmp_path)
     assert found.seeds == [0, 1] and found.settings["labels"] == 16
-    for name in ("full", "head_only", "lora", "lora_rank_2"):
+    for name in ("full", "head_only", "blocks", "lora", "lora_rank_2"):
         assert 0 <= found.interval(f"accuracy_{name}").value <= 1
         assert 0 <= found.interval(f"accuracy_topics_{name}").value <= 1
     for name in ("full", "lora"):
         assert f"accuracy_topics_{name}_matched" in found.metrics
     assert found.metrics["accuracy_truncated_rank_16"] and found.metrics["accuracy_truncated_whole"]
-    monkeypatch.setattr(small, "measure", None)  # everything is kept: nothing is measured again
-    assert CliRunner().invoke(small.main, options).exit_code == 0
+    trained = []
+    monkeypatch.setattr(small, "measure", lambda *given: trained.append(given) or {})
+    assert CliRunner().invoke(small.main, options).exit_code == 0 and not trained  # everything is kept
+    monkeypatch.setitem(adaptation.RATES, "lora", 1.1e-3)  # other settings: what was kept is not theirs
+    assert CliRunner().invoke(small.main, options).exit_code != 0 and trained[0][1] == "lora"
 
 
 @pytest.mark.slow
 def test_tuning_writes_nothing(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(small, "GRIDS", {"lora": (1e-3,)})
-    options = ["--tune", "--seeds", "1", "--labels", "16", "--epochs", "1", "--into", str(tmp_path)]
+    for name, values in (("HEAD_RATES", (1e-2,)), ("RATES", (1e-3,)), ("EPOCHS", (1,))):
+        monkeypatch.setattr(small, name, values)
+    parts = tmp_path / "parts"
+    options = ["--tune", "--seeds", "1", "--labels", "16", "--into", str(tmp_path), "--parts", str(parts)]
     result = CliRunner().invoke(small.main, options)
     assert result.exit_code == 0, result.output
-    assert "lora         1.0e-03" in result.output and not list(tmp_path.iterdir())
+    assert "lora        1 epochs  1.0e-03" in result.output and not list(tmp_path.glob("*.json"))
