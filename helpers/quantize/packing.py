@@ -30,6 +30,24 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
     return (stream.reshape(-1, bits) * powers).sum(dim=1)
 
 
+def pack_pairs(codes: Tensor) -> Tensor:
+    """What `pack(codes, 4)` gives, in one line of arithmetic instead of bit by bit: many times faster."""
+    codes = fits(codes.flatten(), 4).to(torch.uint8)
+    high, low = torch.nn.functional.pad(codes, (0, len(codes) % 2)).reshape(-1, 2).unbind(1)
+    return high << 4 | low
+
+
+def look_up_pairs(packed: Tensor, code: Tensor, count: int) -> Tensor:
+    """The first `count` levels that packed 4-bit codes stand for: (count,), equal to `code[unpack(packed, 4, count)]`.
+
+    code: (16,) float32. One look-up gives both levels of a byte: all 256 pairs are laid out first, a pair as one
+    complex number, because that is what torch fetches in one piece.
+    """
+    enough(packed, 4, count)
+    pairs = torch.view_as_complex(torch.cartesian_prod(code, code))  # (256,)
+    return torch.view_as_real(pairs.index_select(0, packed.int())).flatten()[:count]
+
+
 def fits(codes: Tensor, bits: int) -> Tensor:
     """Return `codes` if each fits into `bits` bits."""
     if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < 2**bits:

@@ -18,7 +18,7 @@ from helpers.quantize.code_books import (
     to_code_book,
 )
 from helpers.quantize.inputs import blocks
-from helpers.quantize.packing import pack, unpack
+from helpers.quantize.packing import look_up_pairs, pack, pack_pairs, unpack
 from helpers.quantize.pruning import magnitude_mask
 from helpers.quantize.uniform import affine, symmetric
 from helpers.runtime import UserError, choose
@@ -80,7 +80,7 @@ def code_book(kind: str = "nf4", block_size: int = 64, double: bool = False) -> 
 
     def store(weights: Tensor) -> Stored:
         codes, scale = to_code_book(weights, CODES[kind](), block_size)
-        tensors = {"codes": pack(codes, 4), "scale": scale}
+        tensors = {"codes": pack_pairs(codes), "scale": scale}
         if double:
             small, outer, mean = double_quantize(scale)
             tensors |= {"scale": small.to(torch.uint8), "outer": outer, "mean": mean}
@@ -126,7 +126,8 @@ def _code_book(stored: Stored) -> Tensor:
     code, scale = CODES[stored.method[:3]](), stored.tensors["scale"]
     if "outer" in stored.tensors:
         scale = double_dequantize(scale.long(), stored.tensors["outer"], stored.tensors["mean"])
-    return code[stored.codes(4)].reshape(len(scale), -1) * scale
+    levels = look_up_pairs(stored.tensors["codes"], code, math.prod(stored.shape))
+    return levels.reshape(len(scale), -1) * scale
 
 
 def _clusters(stored: Stored) -> Tensor:

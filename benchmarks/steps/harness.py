@@ -1,0 +1,116 @@
+"""Two sides measured by turns in one run, and their ratio."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from helpers.runtime import UserError
+
+Seconds = Callable[[], float]  # does a piece of work and returns the seconds that count
+ROUNDS = 15
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some figures, and their ends."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """From at least one figure."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a ratio should be: "at most" or "at least" the limit, or "within" so much of 1."""
+
+    kind: str
+    limit: float
+
+    def met(self, value: float) -> bool:
+        """Whether the figure is as wanted."""
+        if self.kind == "within":
+            return abs(value - 1) <= self.limit
+        return value <= self.limit if self.kind == "at most" else value >= self.limit
+
+    def __str__(self) -> str:
+        return f"within {self.limit:.0%}" if self.kind == "within" else f"{self.kind} {self.limit:.2f}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; without a target it is there to explain another."""
+
+    what: str
+    ours: str
+    beside: str
+    ratio: Spread
+    target: Target | None = None
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """ "met" or "missed", by the median; "" without a target."""
+        if self.target is None:
+            return ""
+        return "met" if self.target.met(self.ratio.median) else "missed"
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Seconds of both sides, one pair for each round."""
+
+    ours: list[float]
+    beside: list[float]
+
+    @property
+    def ratio(self) -> Spread:
+        """Ours divided by the other side, round by round: what slows the machine for a while slows both."""
+        return Spread.of([one / other for one, other in zip(self.ours, self.beside, strict=True)])
+
+    def milliseconds(self, count: int = 1) -> tuple[str, str]:
+        """The median of each side for one of `count` pieces of work, for people."""
+        return tuple(f"{1000 * statistics.median(side) / count:.2f} ms" for side in (self.ours, self.beside))
+
+
+def by_turns(ours: Seconds, beside: Seconds, rounds: int) -> Turns:
+    """One warm-up of each side, then `rounds` pairs; who begins changes from round to round."""
+    ours(), beside()
+    found = Turns([], [])
+    for number in range(rounds):
+        sides = [(ours, found.ours), (beside, found.beside)]
+        for work, kept in sides if number % 2 == 0 else reversed(sides):
+            kept.append(work())
+    return found
+
+
+def timed(work: Callable[[], object], times: int = 1) -> Seconds:
+    """A side that does `work` so many times and counts all of it."""
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        for _ in range(times):
+            work()
+        return time.perf_counter() - began
+
+    return seconds
+
+
+def same(what: str, ours, beside, within: float = 0.0) -> None:
+    """Refuse to time two sides that compute different things.
+
+    ours, beside: tensors of one shape.
+    """
+    apart = (ours - beside).abs().max().item()
+    if not apart <= within:
+        raise UserError(f"{what}: the two sides differ by {apart:.1e}, so their times say nothing.")

@@ -1,0 +1,126 @@
+"""The most memory that a lesson's training step holds, by torch's allocator, beside the formula of `helpers.memory`.
+
+A lesson's kernel also holds Python, libraries and data: several hundred megabytes that no formula of training speaks
+of. So the peak that is compared is the heaviest training step's: the lesson's own model, method, loss and batch size,
+with texts of 64 tokens. Lessons whose method the formula does not know are named, not left out in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from benchmarks.steps.harness import Row, Spread, Target
+from helpers import catalog, dpo, ladder, lora_variants, qlora, rewards, supervised
+from helpers.adaptation import prepare
+from helpers.memory import Architecture, Plan, predict
+from helpers.memory import measure as measured_ledger
+
+WITHIN = Target("within", 0.15)
+LENGTH = 64
+NOT_KNOWN = {
+    "00": "trains nothing",
+    "01": "a masked-word loss, whose scores the formula does not count",
+    "07": "adapters, prefixes, soft prompts",
+    "10": "weights are measured on disk",
+    "12": "trains nothing",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One lesson's heaviest training step: how its model is made, what the formula is told, how its batch looks."""
+
+    lesson: str
+    what: str
+    model: Callable[[], nn.Module]
+    plan: Plan
+
+
+class Scored(nn.Module):
+    """A reward model and its pairs: the Bradley-Terry loss of lesson 05 in place of the model's own."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.config = model, model.config
+
+    def forward(self, labels, **batch):
+        """batch: (2 * pairs, seq), the chosen first."""
+        chosen, rejected = rewards.pair_scores(self.model, batch)
+        loss = rewards.bradley_terry_loss(chosen, rejected)
+        return type("Output", (), {"loss": loss})
+
+
+def reward_model() -> nn.Module:
+    """Lesson 05's, from the instruct model."""
+    source = catalog.model_source("instruct", "pocket")
+    return Scored(rewards.new_reward_model(source, catalog.tokenizer("instruct", "pocket")))
+
+
+def policy() -> nn.Module:
+    """Lesson 06's; the reference's numbers are known beforehand."""
+    model = dpo.DPO(catalog.causal_language_model("pocket", role="instruct"), torch.zeros(64, 2), dpo.BETA, dpo.ANCHOR)
+    model.config = model.policy.config
+    return model
+
+
+def with_peft() -> nn.Module:
+    """Lesson 09's plain LoRA, on every linear layer."""
+    qlora.drop_two_notices()
+    return lora_variants.with_peft(catalog.classifier("pocket"), lora_variants.VARIANTS["lora"])
+
+
+def cases(length: int = LENGTH) -> list[Case]:
+    """The lessons that train something the formula knows."""
+
+    def plan(method: str, batch: int, rank: int = 8, classes: int = 2) -> Plan:
+        return Plan(method, batch=batch, length=length, rank=rank, classes=classes)
+
+    pairs = 2 * dpo.BATCH_SIZE
+    full = ladder.BATCH_SIZE
+    return [
+        Case("02", "all parameters", lambda: catalog.classifier("pocket"), plan("full", full)),
+        Case("03", "all parameters", lambda: catalog.classifier("pocket"), plan("full", full)),
+        Case(
+            "04",
+            "next token, all parameters",
+            lambda: catalog.causal_language_model("pocket"),
+            plan("full", supervised.RECIPE.batch_size, classes=0),
+        ),
+        Case("05", "reward model, pairs", reward_model, plan("full", 2 * rewards.BATCH_SIZE, classes=1)),
+        Case("06", "DPO, pairs", policy, plan("full", pairs, classes=0)),
+        Case("08", "LoRA by hand", lambda: prepare(catalog.classifier("pocket"), "lora"), plan("lora", full)),
+        Case("09", "LoRA by peft", with_peft, plan("lora", lora_variants.BATCH_SIZE, lora_variants.RANK)),
+        *(
+            Case("11", qlora.TITLES[method], lambda m=method: qlora.classifier(m, "pocket"), plan(method, 16))
+            for method in qlora.METHODS
+        ),
+    ]
+
+
+def batch_of(case: Case) -> dict[str, torch.Tensor]:
+    """Random tokens without padding, and labels as this case wants them."""
+    config, plan = case.model().config, case.plan
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, config.vocab_size, (plan.batch, plan.length), generator=generator)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    batch["labels"] = torch.zeros(plan.batch, dtype=torch.long) if plan.classes else ids.clone()
+    return batch | ({"rows": torch.arange(plan.batch // 2)} if case.lesson == "06" else {})
+
+
+def measure(rounds: int, toy: bool) -> list[Row]:
+    """Measured peak divided by the predicted one; the allocator's count comes again, so one round is enough."""
+    rows = []
+    for case in cases(8)[:1] if toy else cases():
+        torch.manual_seed(0)
+        model = case.model()
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
+        found = measured_ledger(model, batch_of(case), optimizer).peak
+        wanted = predict(Architecture.of(model.config), case.plan).peak
+        note = f"lesson {case.lesson}: {case.what}, {case.plan.batch} texts of {case.plan.length} tokens"
+        sides = f"measured {found / 1e6:.1f} MB", f"formula {wanted / 1e6:.1f} MB"
+        rows.append(Row(f"memory, lesson {case.lesson}", *sides, Spread.of([found / wanted]), WITHIN, note))
+    return rows

@@ -1,0 +1,81 @@
+"""Tokens per second of `helpers.pretraining`, as a share of what this machine's matrix products can do.
+
+The products of one step are counted by torch; the machine's peak is the best that a float32 product of two square
+matrices reaches, measured by turns with the training.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.steps.harness import Row, Seconds, Spread, Target, by_turns, timed
+from helpers import catalog
+from helpers.pretraining.loop import Recipe, run
+from helpers.pretraining.making import BLOCK, Made
+
+BATCH_SIZE = Recipe(tokens=0).batch_size
+STEPS, TOY_STEPS = 12, 1
+SIZES, TOY_SIZES = (512, 1024, 2048), (64,)
+AT_LEAST = Target("at least", 0.45)
+
+
+def products_per_second(size: int) -> float:
+    """Floating-point operations per second of one product of this size, the best of five."""
+    one, other = torch.randn(size, size), torch.randn(size, size)
+    work = timed(lambda: one @ other)
+    work()
+    return 2 * size**3 / min(work() for _ in range(5))
+
+
+def operations(made: Made) -> int:
+    """Floating-point operations in the matrix products of one step, forward and backward.
+
+    The model runs uncompiled here, with attention written as products, so that every product is seen.
+    """
+    with (
+        torch.compiler.set_stance("force_eager"),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as flops,
+    ):
+        made.loss(Recipe(tokens=0))(blocks_of(made)[:BATCH_SIZE]).backward()
+    made.model.zero_grad()
+    return flops.get_total_flops()
+
+
+def blocks_of(made: Made) -> torch.Tensor:
+    """Random tokens: (blocks, BLOCK). Which words they are changes no time."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(5, made.model.config.vocab_size, (4 * BATCH_SIZE, BLOCK), generator=generator)
+
+
+def training(made: Made, steps: int) -> Seconds:
+    """Some steps of the real loop, in float32."""
+    recipe = Recipe(tokens=steps * BATCH_SIZE * BLOCK, learning_rate=1e-5)
+    loss, blocks = made.loss(recipe), blocks_of(made)
+    return lambda: run(made.model, loss, blocks, recipe, lambda line: None)
+
+
+def measure(rounds: int, toy: bool) -> list[Row]:
+    """The share of the peak that each pocket model's training reaches; the compiler works in the warm-up."""
+    steps = TOY_STEPS if toy else STEPS
+    size = max(TOY_SIZES if toy else SIZES, key=products_per_second)
+    one, other = torch.randn(size, size), torch.randn(size, size)
+    times = 1 if toy else max(1, round(2e10 / (2 * size**3)))
+    rows = []
+    for kind in ("decoder", "encoder"):
+        made = Made.resume(kind, catalog.POCKET_MODELS[kind], "cpu")
+        work = steps * operations(made)
+        turns = by_turns(training(made, steps), timed(lambda: one @ other, times), rounds)
+        shares = [
+            (work / ours) / (times * 2 * size**3 / peak) for ours, peak in zip(turns.ours, turns.beside, strict=True)
+        ]
+        tokens = steps * BATCH_SIZE * BLOCK / median(turns.ours)
+        peak = times * 2 * size**3 / median(turns.beside) / 1e9
+        who = f"{tokens:,.0f} tokens/s", f"{peak:,.0f} GFLOP/s, {size} x {size}"
+        note = f"pocket {kind}, float32, {work / steps / 1e9:.1f} GFLOP of products in a step of {BATCH_SIZE} x {BLOCK}"
+        rows.append(Row("pretraining", *who, Spread.of(shares), AT_LEAST, note))
+    return rows

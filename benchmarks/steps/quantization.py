@@ -1,0 +1,78 @@
+"""NF4 by lesson 10 and by bitsandbytes, on the CPU: to 4 bits and back, and where our time goes."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.steps.harness import Row, Target, by_turns, same, timed
+from helpers.quantize import code_book, nf4_code, pack, quiet_bitsandbytes, to_code_book, unpack
+from helpers.quantize.packing import look_up_pairs, pack_pairs
+
+BLOCK = 64
+SHAPES = {"a 512 x 2048 matrix": (512, 2048), "the encoder's largest matrix, 512 x 128": (512, 128)}
+TOY_SHAPES = {"a toy matrix": (8, 64)}
+AT_MOST = Target("at most", 2.0)
+NAMES = ("NF4 quantize", "NF4 dequantize")
+
+
+def measure(rounds: int, toy: bool) -> list[Row]:
+    """Ratios of our times to the library's, for two sizes; and the shares of the parts."""
+    quiet_bitsandbytes()
+    import bitsandbytes as bnb
+
+    rows = []
+    for title, shape in (TOY_SHAPES if toy else SHAPES).items():
+        weights = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        stored = code_book("nf4", BLOCK)(weights)
+        packed, state = bnb.functional.quantize_4bit(weights, blocksize=BLOCK, quant_type="nf4")
+        same("NF4, packed codes", stored.tensors["codes"].int(), packed.flatten().int())
+        same("NF4, weights", stored.restore(), bnb.functional.dequantize_4bit(packed, state))
+        ours = (lambda w=weights: code_book("nf4", BLOCK)(w), stored.restore)
+        theirs = (
+            lambda w=weights: bnb.functional.quantize_4bit(w, blocksize=BLOCK, quant_type="nf4"),
+            lambda p=packed, s=state: bnb.functional.dequantize_4bit(p, s),
+        )
+        for place, parts in enumerate((quantize_parts(weights), dequantize_parts(weights))):
+            times = 1 if toy else 5
+            turns = by_turns(timed(ours[place], times), timed(theirs[place], times), rounds)
+            one, other = turns.milliseconds(times)
+            said = ", ".join(f"{part} {value:.2f} ms" for part, value in spent(parts).items())
+            note = f"{title}; {said}"
+            who = f"lesson 10, {one}", f"bitsandbytes, {other}"
+            rows.append(Row(NAMES[place], *who, turns.ratio, AT_MOST, note))
+    return rows
+
+
+def quantize_parts(weights) -> dict:
+    """The pieces of our way to 4 bits, and the lesson's packing bit by bit, which teaches and is not used for 4."""
+    code = nf4_code()
+    codes, _ = to_code_book(weights, code, BLOCK)
+    return {
+        "levels": nf4_code,
+        "scales and codes": lambda: to_code_book(weights, code, BLOCK),
+        "packing": lambda: pack_pairs(codes),
+        "bit by bit as the lesson packs, not used here,": lambda: pack(codes, 4),
+    }
+
+
+def dequantize_parts(weights) -> dict:
+    """The pieces of our way back, and the lesson's unpacking bit by bit."""
+    code = nf4_code()
+    codes, scale = to_code_book(weights, code, BLOCK)
+    packed, count = pack_pairs(codes), weights.numel()
+    levels = look_up_pairs(packed, code, count).reshape(len(scale), -1)
+    return {
+        "levels": nf4_code,
+        "look-up": lambda: look_up_pairs(packed, code, count),
+        "times scale": lambda: levels * scale,
+        "bit by bit as the lesson unpacks, not used here,": lambda: unpack(packed, 4, count),
+    }
+
+
+def spent(parts: dict, rounds: int = 5) -> dict[str, float]:
+    """The shortest milliseconds of each part, after a warm-up."""
+    found = {}
+    for name, work in parts.items():
+        work()
+        found[name] = 1000 * min(timed(work)() for _ in range(rounds))
+    return found
