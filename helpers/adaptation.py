@@ -24,8 +24,8 @@ FIRST_LABELS, FIRST_EPOCHS, FIRST_RATE = 600, 2, 1e-3  # the task that the model
 RANK, ALPHA = 8, 16
 RANKS = (1, 2, 4, 8, 16)  # of the cut-off changes
 TRAINED_RANKS = (1, 16)  # of the reference, beside RANK
-# Chosen on two seeds' validation rows, one grid for LoRA and "full" (benchmarks/lora.py --tune): the fewest epochs within
-# one standard error of the method's best, with the best rate there. 6 epochs gave "full" 0.4 points more, LoRA 0.9.
+# Chosen on two seeds' validation rows, one grid for LoRA and "full" (benchmarks/lora.py --tune): the fewest epochs
+# within a standard error of the method's best, the best rate there. 6 epochs gave "full" 0.4 points more, LoRA 0.9.
 RATES = {"head_only": 3e-2, "lora": 2e-3, "full": 5e-4}
 EPOCHS = {"head_only": 3, "lora": 6, "full": 3}
 TITLES = {"head_only": "head only", "lora": "LoRA", "blocks": "all but the embeddings", "full": "all parameters"}
