@@ -25,7 +25,7 @@ Ratios, ours divided by what stands beside it, each measured in one run: both si
 ours is the faster one; for pretraining the figure is the share of the machine's peak, for memory measured divided by
 predicted. A target is met or missed by the median. Nothing here is a test.
 
-Made by `python -m benchmarks.steps`; the seconds of whole lessons are in `data/reference/lessons.json`, by `make bench`.
+Made by `python -m benchmarks.steps`; seconds of whole lessons: `make bench`, in `data/reference/lessons.json`.
 """
 
 
