@@ -19,6 +19,7 @@ from rich.console import Console
 from benchmarks.steps import report
 from benchmarks.steps.harness import ROUNDS
 from helpers.lessons.kernel import cores
+from helpers.qlora import drop_two_notices
 from helpers.runtime import UserError, choose, start
 
 TITLES = {
@@ -60,6 +61,7 @@ def main(names: tuple[str, ...], rounds: int, threads: int, run_folder: Path | N
         if toy and into == report.FOLDER:
             raise UserError("--toy measures nothing; give another folder with --into.")
         chosen = [choose("NAME", name, TITLES) for name in names] or [name for name in TITLES if name != "whole_course"]
+        drop_two_notices()
         start(track="pocket", budget="standard", seed=0, threads=threads)
         click.echo(f"{threads} thread(s) of {cores()} cores, load {os.getloadavg()[0]:.1f}, {rounds} rounds")
         for name in chosen:

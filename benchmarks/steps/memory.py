@@ -29,6 +29,11 @@ NOT_KNOWN = {
     "12": "trains nothing",
 }
 
+LEFT = (
+    "What is compared is the heaviest training step, not the whole kernel, whose Python and libraries take several "
+    "hundred megabytes. Not compared: " + "; ".join(f"lesson {name} ({why})" for name, why in NOT_KNOWN.items()) + "."
+)
+
 
 @dataclass(frozen=True)
 class Case:
