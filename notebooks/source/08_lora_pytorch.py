@@ -545,9 +545,9 @@ for other_name in ("full", "head_only"):
 # - Is the rank to blame? Compare with section 2, where full fine-tuning's change was cut to the same rank.
 # - *Against the head alone* is what the branches are worth. Head-only is the control that LoRA has to beat: it is
 #   cheaper still.
-# - *Seconds* are not where LoRA saves, at this size. The whole model still runs forward, and the gradient still travels
-#   back through every layer; only the weights' own gradients are spared, and each branch adds small products. What
-#   shrinks is what has to be kept: gradients and optimizer states (lesson 11 counts them), and the file.
+# - *Seconds* are not where LoRA saves, at this size: it had twice the passes, and a pass costs as much. The gradient
+#   still travels back through every layer; only the weights' own gradients are spared. What shrinks is what has to be
+#   kept: gradients and optimizer states (lesson 11 counts them), and the file.
 #
 # </details>
 
@@ -654,7 +654,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #   trains all but the embeddings. What that row lacks, no rank gives back.
 # - *Time*: everything, trained as long as LoRA, gains little or nothing. LoRA had to be given the longer time.
 # - *Topics* differ more between seeds than between methods: one run says nothing about who forgets less.
-# - Three seeds leave a wide interval around the gap. Read its ends, not only its middle.
+# - The gap differs from seed to seed, and this run's is one of them. Three seeds leave a wide interval: read its ends,
+#   not only its middle.
 #
 # </details>
 
