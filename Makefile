@@ -6,6 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+STEPS ?=
 REFERENCES ?= ladder pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora
 
 .PHONY: help run test test-fast test-faults lab doctor notebooks data models reference bench format lock setup clean
@@ -46,8 +47,8 @@ models: setup  ## pretrain the pocket models anew (over an hour)
 reference: setup  ## the reference results over several seeds (an hour)      REFERENCES="ladder" ARGS="--jobs 2"
 	@for name in $(REFERENCES); do echo "$$name:" && $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 
-bench: setup  ## seconds and memory of each lesson
-	@$(BIN)/python benchmarks/lessons.py $(ARGS)
+bench: setup  ## seconds and memory of each lesson, and our steps beside the libraries'    STEPS="lora --rounds 5"
+	@$(BIN)/python benchmarks/lessons.py $(ARGS) && $(BIN)/python -m benchmarks.steps $(STEPS)
 
 format: setup  ## ruff, as the pre-commit hook runs it
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.steps.harness import Row, Target, by_turns, same, timed
 from helpers.quantize import code_book, nf4_code, pack, quiet_bitsandbytes, to_code_book, unpack
-from helpers.quantize.packing import look_up_pairs, pack_pairs
+from helpers.quantize.packing import level_pairs, look_up_pairs, pack_pairs
 
 BLOCK = 64
 SHAPES = {"a 512 x 2048 matrix": (512, 2048), "the encoder's largest matrix, 512 x 128": (512, 128)}
@@ -60,11 +60,11 @@ def dequantize_parts(weights) -> dict:
     code = nf4_code()
     codes, scale = to_code_book(weights, code, BLOCK)
     packed, count = pack_pairs(codes), weights.numel()
-    levels = look_up_pairs(packed, code, count).reshape(len(scale), -1)
+    pairs = level_pairs(code)
+    levels = look_up_pairs(packed, pairs, count).reshape(len(scale), -1)
     return {
-        "levels": nf4_code,
-        "look-up": lambda: look_up_pairs(packed, code, count),
-        "times scale": lambda: levels * scale,
+        "look-up": lambda: look_up_pairs(packed, pairs, count),
+        "times scale": lambda: levels.mul_(scale),
         "bit by bit as the lesson unpacks, not used here,": lambda: unpack(packed, 4, count),
     }
 

@@ -44,7 +44,7 @@ def circumstances(threads: int, rounds: int) -> dict:
 
 def cells(row: Row) -> tuple[str, ...]:
     """A row as the words of the table."""
-    ratio = str(row.ratio) if row.ratio.low != row.ratio.high else f"{row.ratio.median:.2f}"
+    ratio = str(row.ratio) if row.ratio.low != row.ratio.high else f"{row.ratio.median:.3f}"
     return row.what, row.ours, row.beside, ratio, str(row.target or ""), row.verdict
 
 

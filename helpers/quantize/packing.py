@@ -37,14 +37,20 @@ def pack_pairs(codes: Tensor) -> Tensor:
     return high << 4 | low
 
 
-def look_up_pairs(packed: Tensor, code: Tensor, count: int) -> Tensor:
+def level_pairs(code: Tensor) -> Tensor:
+    """What each of the 256 bytes stands for, two levels as one complex number: torch fetches that in one piece.
+
+    code: (16,) float32. Returns (256,) complex64.
+    """
+    return torch.view_as_complex(torch.cartesian_prod(code, code))
+
+
+def look_up_pairs(packed: Tensor, pairs: Tensor, count: int) -> Tensor:
     """The first `count` levels that packed 4-bit codes stand for: (count,), equal to `code[unpack(packed, 4, count)]`.
 
-    code: (16,) float32. One look-up gives both levels of a byte: all 256 pairs are laid out first, a pair as one
-    complex number, because that is what torch fetches in one piece.
+    pairs: `level_pairs(code)`.
     """
     enough(packed, 4, count)
-    pairs = torch.view_as_complex(torch.cartesian_prod(code, code))  # (256,)
     return torch.view_as_real(pairs.index_select(0, packed.int())).flatten()[:count]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from helpers.quantize.code_books import (
     to_code_book,
 )
 from helpers.quantize.inputs import blocks
-from helpers.quantize.packing import look_up_pairs, pack, pack_pairs, unpack
+from helpers.quantize.packing import level_pairs, look_up_pairs, pack, pack_pairs, unpack
 from helpers.quantize.pruning import magnitude_mask
 from helpers.quantize.uniform import affine, symmetric
 from helpers.runtime import UserError, choose
@@ -123,11 +124,16 @@ def _affine(stored: Stored) -> Tensor:
 
 
 def _code_book(stored: Stored) -> Tensor:
-    code, scale = CODES[stored.method[:3]](), stored.tensors["scale"]
+    scale = stored.tensors["scale"]
     if "outer" in stored.tensors:
         scale = double_dequantize(scale.long(), stored.tensors["outer"], stored.tensors["mean"])
-    levels = look_up_pairs(stored.tensors["codes"], code, math.prod(stored.shape))
-    return levels.reshape(len(scale), -1) * scale
+    levels = look_up_pairs(stored.tensors["codes"], _pairs(stored.method[:3]), math.prod(stored.shape))
+    return levels.reshape(len(scale), -1).mul_(scale)  # in place: new memory costs more than the product
+
+
+@cache
+def _pairs(kind: str) -> Tensor:
+    return level_pairs(CODES[kind]())  # for a small matrix, half of the time
 
 
 def _clusters(stored: Stored) -> Tensor:

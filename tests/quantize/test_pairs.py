@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers.quantize import fp4_code, nf4_code, pack, unpack
-from helpers.quantize.packing import look_up_pairs, pack_pairs
+from helpers.quantize.packing import level_pairs, look_up_pairs, pack_pairs
 from helpers.runtime import UserError
 
 
@@ -20,7 +20,7 @@ def test_pairs_are_packed_as_bit_by_bit(count):
 @pytest.mark.parametrize("count", [1, 2, 255, 512])
 def test_levels_are_those_of_the_unpacked_codes(code, count):
     packed = torch.arange(256, dtype=torch.uint8)
-    found, wanted = look_up_pairs(packed, code, count), code[unpack(packed, 4, count)]
+    found, wanted = look_up_pairs(packed, level_pairs(code), count), code[unpack(packed, 4, count)]
     assert torch.equal(found.view(torch.int32), wanted.view(torch.int32))  # FP4 has a zero with a minus
 
 
@@ -31,4 +31,4 @@ def test_codes_that_do_not_fit_are_refused():
 
 def test_more_levels_than_there_are_codes_are_refused():
     with pytest.raises(UserError, match="hold 4 codes"):
-        look_up_pairs(torch.zeros(2, dtype=torch.uint8), nf4_code(), 5)
+        look_up_pairs(torch.zeros(2, dtype=torch.uint8), level_pairs(nf4_code()), 5)
