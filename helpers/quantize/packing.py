@@ -38,11 +38,11 @@ def pack_pairs(codes: Tensor) -> Tensor:
 
 
 def level_pairs(code: Tensor) -> Tensor:
-    """What each of the 256 bytes stands for, two levels as one complex number: torch fetches that in one piece.
+    """What each of the 256 bytes stands for, two levels side by side in one 64-bit number: torch fetches that in one piece.
 
-    code: (16,) float32. Returns (256,) complex64.
+    code: (16,) float32. Returns (256,) int64, of which only the bits count.
     """
-    return torch.view_as_complex(torch.cartesian_prod(code, code))
+    return torch.cartesian_prod(code, code).view(torch.int64).flatten()  # (256, 2) -> (256,)
 
 
 def look_up_pairs(packed: Tensor, pairs: Tensor, count: int) -> Tensor:
@@ -51,7 +51,7 @@ def look_up_pairs(packed: Tensor, pairs: Tensor, count: int) -> Tensor:
     pairs: `level_pairs(code)`.
     """
     enough(packed, 4, count)
-    return torch.view_as_real(pairs.index_select(0, packed.int())).flatten()[:count]
+    return pairs.index_select(0, packed.int()).view(torch.float32)[:count]
 
 
 def fits(codes: Tensor, bits: int) -> Tensor:
