@@ -38,7 +38,7 @@ def pack_pairs(codes: Tensor) -> Tensor:
 
 
 def level_pairs(code: Tensor) -> Tensor:
-    """What each of the 256 bytes stands for, two levels side by side in one 64-bit number: torch fetches that in one piece.
+    """What each of the 256 bytes stands for: two levels side by side in one 64-bit number, fetched in one piece.
 
     code: (16,) float32. Returns (256,) int64, of which only the bits count.
     """
