@@ -1,13 +1,14 @@
 """Seconds and peak memory of each lesson, alone on the machine, as a table and in data/reference/lessons.json.
 
     make bench                      all lessons, quick and standard
-    make bench ARGS="02 --budget quick"
+    make bench ARGS="02 --budget quick"    that lesson anew; the others keep their rows
 
 The live view of `workbook run` takes its minutes left from what this writes.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import tempfile
@@ -78,8 +79,8 @@ def measure(lesson, budget: str, threads: int) -> dict:
         if attempt.outcome.status != "done":
             raise click.ClickException(f"{lesson.name} at {budget}: {attempt.outcome.error}")
         passed = shares(attempt.folder / lesson.path.name)
-    row = {"lesson": lesson.name, "budget": budget, "threads": threads, "seconds": round(seconds, 1)}
-    return {**row, "peak_memory_bytes": peak, "shares": passed}
+    row = {"lesson": lesson.name, "budget": budget, "date": date.today().isoformat(), "threads": threads}
+    return {**row, "seconds": round(seconds, 1), "peak_memory_bytes": peak, "shares": passed}
 
 
 @click.command()
@@ -95,13 +96,15 @@ def main(lessons: tuple[str, ...], budgets: tuple[str, ...], threads: int) -> No
         memory = f"{row['peak_memory_bytes'] / 1e9:.2f} GB"
         table.add_row(row["lesson"], row["budget"], f"{row['seconds']:.0f}", memory)
     Console().print(table)
-    if not lessons:
-        write_json(REFERENCE, reference(rows))
+    write_json(REFERENCE, reference(rows, json.loads(REFERENCE.read_text()) if REFERENCE.is_file() else {}))
 
 
-def reference(rows: list[dict]) -> dict:
-    """What is kept: the table, with machine and date, and the shares that the live view reads."""
-    found: dict[str, dict] = {}
+def reference(rows: list[dict], before: dict) -> dict:
+    """What is kept: the table, with machine and dates, and the shares that the live view reads.
+
+    before: what was kept until now; its rows stay where nothing was measured anew.
+    """
+    found: dict[str, dict] = {name: dict(shares) for name, shares in before.get("shares", {}).items()}
     for row in rows:
         found.setdefault(row["lesson"], {})[row["budget"]] = row["shares"]
     machine = {
@@ -110,8 +113,9 @@ def reference(rows: list[dict]) -> dict:
         "cores": cores(),
         "load": os.getloadavg()[0],
     }
-    kept = [{name: value for name, value in row.items() if name != "shares"} for row in rows]
-    return {"date": date.today().isoformat(), "machine": machine, "lessons": kept, "shares": found}
+    new = [{name: value for name, value in row.items() if name != "shares"} for row in rows]
+    kept = {(row["lesson"], row["budget"]): row for row in [*before.get("lessons", []), *new]}
+    return {"machine": machine, "lessons": [kept[key] for key in sorted(kept)], "shares": found}
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback
 
-from benchmarks.steps.harness import Row, Target, by_turns, same
-from benchmarks.steps.training_step import RATE, Clock, quiet_settings
+from benchmarks.steps.harness import Row, Target, by_turns, same_way
+from benchmarks.steps.training_step import RATE, WITHIN, Clock, quiet_settings
 from helpers import catalog
 from helpers.dpo import BATCH_SIZE, DPO
 from helpers.preferences import collate, preference_rows, reference_log_probs
@@ -88,7 +88,8 @@ def measure(rounds: int, toy: bool) -> list[Row]:
     ways = {True: "reference known beforehand on both sides", False: "DPOTrainer as it comes, with its reference model"}
     for precomputed, title in ways.items():
         turns = by_turns(lambda p=precomputed: bench.ours(not p), lambda p=precomputed: bench.theirs(p), rounds)
-        same("DPO", bench.ends["ours"], bench.ends["theirs"], within=2e-3)
+        before = bench.sft.get_input_embeddings().weight.detach()
+        same_way("DPO", before, bench.ends["ours"], bench.ends["theirs"], within=WITHIN)
         one, other = turns.milliseconds(bench.steps)
         note = f"{bench.steps} steps of {BATCH_SIZE} pairs, float32; {title}"
         limit = Target("at most", 0.95) if precomputed else None

@@ -114,3 +114,14 @@ def same(what: str, ours, beside, within: float = 0.0) -> None:
     apart = (ours - beside).abs().max().item()
     if not apart <= within:
         raise UserError(f"{what}: the two sides differ by {apart:.1e}, so their times say nothing.")
+
+
+def same_way(what: str, before, ours, beside, within: float) -> None:
+    """Refuse to time two trainings that go different ways: apart by more than a share of the way that was gone.
+
+    before, ours, beside: one weight at the start and at both ends, of one shape. Rounding is amplified by Adam, so
+    two equal trainings differ a little; trainings on other batches end as far apart as they went.
+    """
+    apart = ((ours - beside).norm() / (beside - before).norm()).item()
+    if not apart <= within:
+        raise UserError(f"{what}: the two sides end {apart:.0%} of their way apart, so their times say nothing.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -30,9 +31,22 @@ def test_peak_memory_sees_what_a_child_held():
 
 
 @pytest.mark.slow
-def test_a_lesson_is_measured_at_each_budget(course, monkeypatch):
+def test_a_lesson_is_measured_at_each_budget(course, monkeypatch, tmp_path):
     course.add("00_tiny", "held = bytearray(50_000_000)")
     monkeypatch.setattr(benchmark, "find", lambda: find(course.folder))
+    monkeypatch.setattr(benchmark, "REFERENCE", tmp_path / "lessons.json")
     result = CliRunner().invoke(benchmark.main, ["00"])
     assert result.exit_code == 0, result.output
     assert result.output.count("00_tiny") == 2 and "GB" in result.output
+    kept = json.loads((tmp_path / "lessons.json").read_text())
+    assert [row["budget"] for row in kept["lessons"]] == ["quick", "standard"] and set(kept["shares"]) == {"00_tiny"}
+
+
+def test_a_lesson_measured_anew_leaves_the_others_alone():
+    def row(lesson: str, seconds: float) -> dict:
+        return {"lesson": lesson, "budget": "quick", "seconds": seconds, "shares": [0.0, seconds]}
+
+    before = benchmark.reference([row("00_one", 1.0), row("01_two", 2.0)], {})
+    after = benchmark.reference([row("01_two", 3.0)], before)
+    assert [kept["seconds"] for kept in after["lessons"]] == [1.0, 3.0]
+    assert after["shares"] == {"00_one": {"quick": [0.0, 1.0]}, "01_two": {"quick": [0.0, 3.0]}}

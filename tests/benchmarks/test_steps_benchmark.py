@@ -78,6 +78,21 @@ def test_a_planted_mistake_in_our_side_is_seen(module, wrong, monkeypatch):
 
 @needs_models
 @pytest.mark.slow
+def test_a_training_that_goes_another_way_is_not_timed(monkeypatch):
+    constant = lambda optimizer, *_, **__: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)  # noqa: E731
+    monkeypatch.setattr(training_step, "warmup_linear", constant)
+    with pytest.raises(UserError, match="of their way apart"):
+        training_step.measure(rounds=1, toy=True)
+    turned = {"chosen": "rejected", "rejected": "chosen", "prompt": "prompt"}
+    encode = dpo.preference_rows
+    swapped = lambda tokenizer, rows: encode(tokenizer, [{to: row[of] for to, of in turned.items()} for row in rows])  # noqa: E731
+    monkeypatch.setattr(dpo, "preference_rows", swapped)
+    with pytest.raises(UserError, match="of their way apart"):
+        dpo.measure(rounds=1, toy=True)
+
+
+@needs_models
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", [training_step, lora_steps, other_methods, quantization_steps, dpo, memory], ids=lambda m: m.__name__
 )
