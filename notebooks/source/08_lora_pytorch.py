@@ -16,7 +16,7 @@
 # Fine-tuning adds a change to every weight of a model. LoRA (Hu et al. 2021) bets that this change is simple: that two
 # thin matrices can hold it. We look at a real change first, then build LoRA by hand, and adapt a model with it.
 #
-# *45 minutes to read, three to run; two processor cores, no network.*
+# *45 minutes to read, two to run; two processor cores, no network.*
 
 # %% [markdown]
 # **You will be able to**

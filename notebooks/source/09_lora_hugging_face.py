@@ -16,7 +16,7 @@
 # Lesson 08 built LoRA by hand. The library `peft` brings it in a few lines, together with its relatives. We use it,
 # check that it is the same thing, keep several adapters on one model, and ask which of the many settings matter.
 #
-# *40 minutes to read, three to run; two processor cores, no network.*
+# *40 minutes to read, two to run; two processor cores, no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -29,7 +29,6 @@
 # %%
 import copy
 import math
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -63,8 +62,6 @@ alpha = 16  # the branch is scaled by alpha / rank
 rate_scale = 1.0  # every learning rate times this
 
 # %%
-# torch's products keep a plan for every new shape of batch, up to a thousand of them: gigabytes, for no time gained.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 run = start(track=track, budget=budget, seed=seed)
 check_number("labels", labels, 32, 8000, integer=True)
 check_number("rank", rank, 1, 64, integer=True)
