@@ -10,8 +10,6 @@ command goes on there.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,8 +20,7 @@ from helpers import catalog, ladder, lora_variants
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
 from helpers.catalog import ROOT
 from helpers.intervals import mean_t
-from helpers.record import write_json
-from helpers.reference import FOLDER, save_reference
+from helpers.reference import FOLDER, kept, save_reference
 from helpers.runtime import UserError, seed_everything, start
 
 GRID = (1e-3, 2e-3, 4e-3, 8e-3)
@@ -67,11 +64,8 @@ def trained(name: str, rate: float | None, *, seed: int, labels: int, epochs: in
 def piece(parts: Path, name: str, rate: float | None = None, **others: object) -> dict[str, float]:
     """The metrics of one piece: read where it is kept for the same settings, else measured and kept."""
     settings = settings_of(name, rate, **others)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    path = parts / "lora_variants" / f"{name}-{others['judged']}-{others['seed']}-{digest}.json"
-    if not path.is_file():
-        write_json(path, {"settings": settings, "metrics": trained(name, rate, **others)})
-    found = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    file = f"{name}-{others['judged']}-{others['seed']}"
+    found = kept(parts / "lora_variants", file, settings, lambda: trained(name, rate, **others))
     said = settings["variant"]["learning_rate"]
     click.echo(f"seed {others['seed']}  {name:16}{said:8.0e}  {found[f'accuracy_{name}']:.4f}")
     return found
