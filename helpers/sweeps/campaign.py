@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 from helpers.record import write_text
 from helpers.runtime import UserError
@@ -18,6 +20,8 @@ from helpers.sweeps.worker import Task, carry_out
 
 LOST_AFTER = 20.0
 WORKERLESS_AFTER = 90.0
+BEAT = 0.3
+DISCONNECTED = (OSError, TimeoutError, CancelledError)  # what asking raises while a connection breaks
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Campaign:
     retries: int
     slots: int = 1
     fixed_threads: int = 0
+    hosts: dict[str, int] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
     earlier: dict[str, set[Path]] = field(default_factory=dict)
 
@@ -68,12 +73,14 @@ class Campaign:
             UserError: the scheduler or all workers are lost, or a run found a reason to begin no other.
             KeyboardInterrupt: passed on, or raised because the stop file appeared.
         """
-        left = [run for run in self.plan.runs if self.states[run].status != "done"]
+        left = deque(run for run in self.plan.runs if self.states[run].status != "done")
         with _stopping(self):
-            futures = self._send(client, left)
+            futures, news = {}, Event()
             health = Health(client, patient)
-            while futures:
-                time.sleep(0.3)
+            while left or futures:
+                self._send(client, left, futures, news)
+                news.wait(BEAT)
+                news.clear()
                 if self.stop_file.exists():
                     raise KeyboardInterrupt
                 ended = [run for run, future in futures.items() if future.done()]
@@ -81,33 +88,38 @@ class Campaign:
                     self._take(futures.pop(run))
                 self.refresh([*ended, *futures])
                 watch(self)
-                if futures:
+                if left or futures:
                     health.check()
 
-    def _send(self, client, runs: list[str]) -> dict:
-        hosts = {} if self.fixed_threads else slots(client)
-        self.slots = sum(hosts.values()) or self.slots
-        tasks = [
-            Task(
-                run,
-                str(self.ledger.folder),
-                str(self.plan.lesson.path),
-                self.plan.kernel,
-                self.plan.runs[run],
-                self.plan.state,
-                self.seconds,
-                self.retries,
-                str(self.stop_file),
-                self.fixed_threads,
-                hosts,
-            )
-            for run in runs
-        ]
-        # Left to itself, Dask takes them in an order of its own.
-        return {
-            task.run: client.submit(carry_out, task, key=f"{task.run}-{self.nonce}", pure=False, priority=-place)
-            for place, task in enumerate(tasks)
-        }
+    def _send(self, client, left: deque[str], futures: dict, news: Event) -> None:
+        """Give every free slot a run.
+
+        Dask would take all runs at once, but it hands them out before it knows how long they take, and then one worker
+        has a queue while another has nothing to do.
+        """
+        if left:
+            with suppress(*DISCONNECTED):  # then those that were there last have to do
+                self.hosts = slots(client)
+                self.slots = sum(self.hosts.values()) or self.slots
+        while left and len(futures) < self.slots:
+            task = self._task(left.popleft())
+            futures[task.run] = client.submit(carry_out, task, key=f"{task.run}-{self.nonce}", pure=False)
+            futures[task.run].add_done_callback(lambda _: news.set())
+
+    def _task(self, run: str) -> Task:
+        return Task(
+            run,
+            str(self.ledger.folder),
+            str(self.plan.lesson.path),
+            self.plan.kernel,
+            self.plan.runs[run],
+            self.plan.state,
+            self.seconds,
+            self.retries,
+            str(self.stop_file),
+            self.fixed_threads,
+            {} if self.fixed_threads else self.hosts,
+        )
 
     def _take(self, future) -> None:
         """Look at a task's end; what a run achieved is read from the ledger, not from here."""
@@ -133,8 +145,7 @@ class Health:
     def check(self) -> None:
         """Raise a `UserError` when the scheduler, or every worker, has been gone for a while."""
         now = time.monotonic()
-        # While the connection breaks, asking raises: then it counts as not connected.
-        with suppress(OSError, TimeoutError, CancelledError):
+        with suppress(*DISCONNECTED):  # then it counts as not connected
             staffed = self.patient or self.client.scheduler_info(n_workers=1)["workers"]
             if self.client.status == "running":
                 self.connected = now
