@@ -934,6 +934,7 @@ for name, losses in after.items():
     ending = "" if name == "plain" else "_" + name.replace(" ", "_")
     values |= {f"loss_after_{domain}{ending}": loss for domain, loss in losses.items()}
     values[f"accuracy_forgetting_{name.replace(' ', '_')}"] = right_after[name].mean().item()
+    values[f"loss_rise_forgetting_{name.replace(' ', '_')}"] = rise[name]
 for name in right_by_split:
     values[f"accuracy_full_{name}"] = right_by_split[name].mean().item()
     values[f"accuracy_bag_of_words_{name}"] = scores["bag of words"][name]
