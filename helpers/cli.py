@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -52,17 +51,9 @@ def doctor() -> None:
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def lab(options: tuple[str, ...]) -> None:
     """Open JupyterLab at the first lesson; OPTIONS go to JupyterLab (for instance --no-browser)."""
-    from helpers.lessons import find
-    from helpers.lessons.kernel import cores, environment
+    from helpers.lessons.lab import open_lab
 
-    lessons = find()
-    first = [f"notebooks/{lessons[0].path.name}"] if lessons and lessons[0].path.is_file() else []
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", *options, *first]
-    # Lab is for both tracks, and for progress bars: each lesson decides on its own whether it stays offline.
-    settings = {**environment(threads=cores(), track="hub"), **os.environ}
-    settings.pop("TQDM_DISABLE", None)
-    os.chdir(ROOT)
-    os.execve(sys.executable, command, settings)
+    sys.exit(open_lab(ROOT, options))
 
 
 @main.command()

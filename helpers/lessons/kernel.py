@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -21,9 +22,16 @@ def environment(*, threads: int, run_folder: Path | None = None, track: str = "p
         "PYTHONHASHSEED": "0",
         "TQDM_DISABLE": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "JUPYTER_PATH": with_own_kernels(os.environ.get("JUPYTER_PATH", "")),
     }
     if track == "pocket":
         settings |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     if run_folder is not None:
         settings["WORKBOOK_RUN_DIR"] = str(run_folder)
     return {**os.environ, **settings}
+
+
+def with_own_kernels(path: str) -> str:
+    """Jupyter's search path with this environment first: a `python3` that a user registered once may be any Python."""
+    own = str(Path(sys.prefix) / "share" / "jupyter")
+    return os.pathsep.join([own, *(part for part in path.split(os.pathsep) if part and part != own)])
