@@ -56,8 +56,21 @@ def record(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     validate(result)
-    folder = folder or Path(os.environ.get("WORKBOOK_RUN_DIR") or ROOT / "runs" / "interactive" / notebook)
-    return write_json(folder / FILE, result)
+    if folder is not None:
+        return write_json(folder / FILE, result)
+    written = write_json(_run_folder(notebook) / FILE, result)
+    _keep_progress(notebook, parameters.get("budget"))
+    return written
+
+
+def _run_folder(notebook: str) -> Path:
+    return Path(os.environ.get("WORKBOOK_RUN_DIR") or ROOT / "runs" / "interactive" / notebook)
+
+
+def _keep_progress(notebook: str, budget: object) -> None:
+    from helpers import progress  # it writes its files with this module's help
+
+    progress.keep_run(notebook, budget)
 
 
 def read(path: Path) -> dict:

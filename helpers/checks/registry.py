@@ -1,4 +1,4 @@
-"""The exercises, their hints, and what has been solved in this session.
+"""The exercises, their hints, and what has been solved.
 
 An exercise lives in `helpers/checks/lesson_NN.py`:
 
@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from helpers import progress
 from helpers.checks.compare import NotAttempted, attempted
 from helpers.runtime import nearest
 
@@ -43,6 +44,7 @@ class Feedback:
 
 _exercises: dict[str, Exercise] = {}
 _passed: set[str] = set()
+_tried: set[str] = set()
 _hints_shown: dict[str, int] = {}
 
 
@@ -71,6 +73,7 @@ def verdict(name: str, answer: object) -> Feedback:
         return Feedback("not attempted", f'{name}: not attempted yet. hint("{name}") helps.')
     except (Exception, SystemExit) as error:
         problem = f"it stopped with {type(error).__name__}: {error}"
+    _tried.add(name)
     if problem:
         return Feedback("wrong", f"{name}: not yet. {_sentence(problem)}")
     _passed.add(name)
@@ -78,8 +81,11 @@ def verdict(name: str, answer: object) -> Feedback:
 
 
 def check(name: str, answer: object) -> None:
-    """Say whether `answer` solves exercise `name`; never raises."""
-    print(verdict(name, answer).text)
+    """Say whether `answer` solves exercise `name`, and keep it when it does; never raises."""
+    found = verdict(name, answer)
+    if found.passed:
+        progress.keep_solved(name)
+    print(found.text)
 
 
 def hint(name: str, level: int | None = None) -> None:
@@ -94,12 +100,26 @@ def hint(name: str, level: int | None = None) -> None:
     print(f"{name}, hint {wanted} of {len(found.hints)}: {found.hints[wanted - 1]}")
 
 
-def solved() -> None:
-    """Print which exercises of the lessons opened in this session are solved."""
-    if not _exercises:
-        print("No exercise has been checked yet.")
-    for name in sorted(_exercises):
-        print(f"{name}  {'solved' if name in _passed else 'open'}")
+def solved(lesson: str | None = None) -> None:
+    """Print how each exercise stands, of lesson "02" or of all lessons opened in this session."""
+    found = sorted({name[:2] for name in _exercises}) if lesson is None else [str(lesson)[:2]]
+    exercises = [name for number in found for name in names(number)]
+    if not exercises:
+        print("No exercise has been checked yet." if lesson is None else f"There are no exercises of {lesson!r}.")
+        return
+    before = progress.kept(progress.SOLVED)
+    done = sum(name in _passed or name in before for name in exercises)
+    print(f"{done} of {len(exercises)} exercises solved")
+    for name in exercises:
+        print(f"{name}  {_standing(name, before)}")
+
+
+def _standing(name: str, before: dict[str, dict]) -> str:
+    if name in _passed:
+        return "solved"
+    if name in before:
+        return f"solved before ({progress.day(before[name]['when'])})"
+    return f'tried, not yet right: hint("{name}") helps' if name in _tried else "open"
 
 
 def names(lesson: str) -> list[str]:

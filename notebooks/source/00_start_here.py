@@ -36,7 +36,7 @@ budget = "standard"  # "quick": does it run at all; "standard": real results; "f
 seed = 0  # the start of every random draw: the same seed gives the same numbers
 
 # %%
-from helpers import catalog, doctor, plots, widgets
+from helpers import catalog, doctor, plots, progress, widgets
 from helpers.checks import check, hint, solved
 from helpers.intervals import wilson
 from helpers.runtime import BUDGETS, UserError, choose, seed_everything, start
@@ -92,6 +92,13 @@ plots.show(plots.top_words_figure(guesses, sentence), alt=f"Bars: the likeliest 
 # | 12 Conclusion | Was it all true? |
 #
 # Each lesson stands on its own: none needs another's run. Those without a link are still being written.
+
+# %% [markdown]
+# **Where you are.** Each lesson that you run to its end, and each exercise that you solve, is noted here.
+
+# %%
+print(progress.where())
+progress.table()
 
 # %% [markdown]
 # ## 3. Two tracks, three budgets
@@ -156,7 +163,7 @@ assert torch.equal(first, second)
 #
 # A cell to fill holds `...`. `check` says whether your answer is right, or names the first thing that is wrong; it
 # never breaks anything. `hint("00.1")` gives a nudge, asked again a bigger one, in the end the answer. Nothing later
-# depends on an exercise.
+# depends on an exercise. `solved("00")` says which are solved; every lesson ends with it.
 
 # %% [markdown]
 # **Exercise 00.1.** The *accuracy* is the share of predictions that equal their label. Replace the `...` and run the
@@ -182,7 +189,7 @@ check("00.1", accuracy)
 
 # %%
 hint("00.1", 1)
-solved()
+solved("00")
 
 # %% [markdown]
 # Some exercises say **find the bug**: code that runs, with a fault that really happens. `check` knows the mended

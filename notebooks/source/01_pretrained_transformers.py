@@ -42,7 +42,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 from helpers import catalog, plots
-from helpers.checks import check, hint  # noqa: F401 - hint("01.1") helps when you are stuck
+from helpers.checks import check, hint, solved  # noqa: F401 - hint("01.1") helps when you are stuck
 from helpers.runtime import check_number, start
 
 run = start(track=track, budget=budget, seed=seed)
@@ -412,6 +412,7 @@ def mended_block(hidden, heads):
 
 
 check("01.2", mended_block)
+# hint("01.2")
 
 
 # %% tags=["solution"]
@@ -588,6 +589,7 @@ def padded_perplexity(losses, attention_mask):
 
 
 check("01.3", padded_perplexity)
+# hint("01.3")
 
 
 # %% tags=["solution"]
@@ -772,6 +774,7 @@ saved = record(
     losses_newcomer=losses,
 )
 print(f"saved: {saved.name}")
+solved("01")
 
 # %% [markdown]
 # ## Recap

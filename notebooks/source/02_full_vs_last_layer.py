@@ -37,7 +37,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from helpers import catalog, ladder, plots
-from helpers.checks import check, hint  # noqa: F401 - hint("02.1") helps when you are stuck
+from helpers.checks import check, hint, solved  # noqa: F401 - hint("02.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.plots import ladder as figures
 from helpers.runtime import check_number, seed_everything, start
@@ -742,6 +742,7 @@ parameters |= {"labels": labels, "epochs": epochs, "rate_scale": rate_scale}
 saved = record("02_full_vs_last_layer", parameters, **values)
 scratch_folder.cleanup()
 print(f"saved: {saved.name}")
+solved("02")
 
 # %% [markdown]
 # ## Next

@@ -37,7 +37,7 @@ from torch import nn
 
 from helpers import catalog, pitfalls, plots
 from helpers.batches import FeatureBatches, TokenizedReviews, length_batches, pad, sample_rows, tokenize
-from helpers.checks import check, hint  # noqa: F401 - hint("03.1") helps when you are stuck
+from helpers.checks import check, hint, solved  # noqa: F401 - hint("03.1") helps when you are stuck
 from helpers.intervals import mean_t, paired_bootstrap, wilson
 from helpers.language_models import IGNORED
 from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, freeze_all_but, without_dropout
@@ -949,6 +949,7 @@ parameters |= {"labels": labels, "epochs": epochs, "learning_rate": learning_rat
 saved = record("03_fine_tuning_pitfalls", parameters, **values)
 folder.cleanup()
 print(f"saved: {saved.name}")
+solved("03")
 
 # %% [markdown]
 # ## Next

@@ -36,7 +36,7 @@ import torch
 from torch import nn
 
 from helpers import catalog, plots
-from helpers.checks import check, hint  # noqa: F401 - hint("04.1") helps when you are stuck
+from helpers.checks import check, hint, solved  # noqa: F401 - hint("04.1") helps when you are stuck
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.supervised import RECIPE
 from helpers.training import Stopwatch
@@ -834,6 +834,7 @@ parameters |= {"epochs": epochs, "learning_rate": learning_rate}
 saved = record("04_supervised_fine_tuning", parameters, **values)
 scratch_folder.cleanup()
 print(f"saved: {saved.name}")
+solved("04")
 
 # %% [markdown]
 # ## Next

@@ -37,7 +37,7 @@ import torch
 from torch import nn
 
 from helpers import catalog, plots
-from helpers.checks import check, hint  # noqa: F401 - hint("05.1") helps when you are stuck
+from helpers.checks import check, hint, solved  # noqa: F401 - hint("05.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.plots import rewards as figures
 from helpers.runtime import UserError, check_number, choose, seed_everything, start
@@ -992,6 +992,7 @@ parameters |= {"updates": updates, "kl_weight": kl_weight, "learning_rate": lear
 saved = record("05_reward_models_and_rlhf", parameters, **values)
 scratch_folder.cleanup()
 print(f"saved: {saved.name}")
+solved("05")
 
 # %% [markdown]
 # ## Next

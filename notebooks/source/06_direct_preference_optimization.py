@@ -39,7 +39,7 @@ import torch
 from torch import nn
 
 from helpers import catalog, dpo, plots
-from helpers.checks import check, hint  # noqa: F401 - hint("06.1") helps when you are stuck
+from helpers.checks import check, hint, solved  # noqa: F401 - hint("06.1") helps when you are stuck
 from helpers.conversations import answer, exact
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.plots import preferences as figures
@@ -833,6 +833,7 @@ parameters |= {"beta": beta, "anchor": anchor, "learning_rate": learning_rate}
 saved = record("06_direct_preference_optimization", parameters, **values)
 scratch_folder.cleanup()
 print(f"saved: {saved.name}")
+solved("06")
 
 # %% [markdown]
 # ## Next

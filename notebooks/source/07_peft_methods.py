@@ -39,7 +39,7 @@ from torch import nn
 from helpers import catalog, ladder, pitfalls, plots
 from helpers import peft_methods as recipe
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
-from helpers.checks import check, hint  # noqa: F401 - hint("07.1") helps when you are stuck
+from helpers.checks import check, hint, solved  # noqa: F401 - hint("07.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.models import MeanPoolClassifier, blocks
 from helpers.plots import peft_methods as figures
@@ -840,6 +840,7 @@ settings |= {"labels": labels, "epochs": epochs, "length": length, "rank": rank}
 saved = record("07_peft_methods", settings, **values)
 folder.cleanup()
 print(f"saved: {saved.name}")
+solved("07")
 
 # %% [markdown]
 # ## Next

@@ -39,7 +39,7 @@ from torch import nn
 
 from helpers import adaptation, catalog, plots
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
-from helpers.checks import check, hint  # noqa: F401 - hint("08.1") helps when you are stuck
+from helpers.checks import check, hint, solved  # noqa: F401 - hint("08.1") helps when you are stuck
 from helpers.intervals import mean_t, paired_bootstrap, wilson
 from helpers.ladder import Outcome
 from helpers.plots import lora as figures
@@ -816,6 +816,7 @@ parameters |= {"rank": rank, "alpha": alpha, "rate_scale": rate_scale}
 saved = record("08_lora_pytorch", parameters, **values)
 folder.cleanup()
 print(f"saved: {saved.name}")
+solved("08")
 
 # %% [markdown]
 # ## Next

@@ -39,7 +39,7 @@ from torch import nn
 
 from helpers import adaptation, catalog, ladder, lora, lora_files, lora_variants, plots
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
-from helpers.checks import check, hint  # noqa: F401 - hint("09.1") helps when you are stuck
+from helpers.checks import check, hint, solved  # noqa: F401 - hint("09.1") helps when you are stuck
 from helpers.intervals import mean_t, paired_bootstrap
 from helpers.models import blocks
 from helpers.plots import lora as rank_figures
@@ -789,6 +789,7 @@ parameters |= {"rank": rank, "alpha": alpha, "rate_scale": rate_scale}
 written = record("09_lora_hugging_face", parameters, **values)
 folder.cleanup()
 print(f"saved: {written.name}")
+solved("09")
 
 # %% [markdown]
 # ## Next

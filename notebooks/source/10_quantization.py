@@ -37,7 +37,7 @@ import pandas as pd
 import torch
 
 from helpers import catalog, ladder, plots
-from helpers.checks import check, hint  # noqa: F401 - hint("10.1") helps when you are stuck
+from helpers.checks import check, hint, solved  # noqa: F401 - hint("10.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.plots import quantization as figures
 from helpers.quantize.inputs import SMALLEST, blocks, check_bits, check_weights, never_zero
@@ -998,6 +998,7 @@ parameters |= {"labels": labels, "bits": bits, "block_size": block_size}
 saved = record("10_quantization", parameters, **values)
 scratch_folder.cleanup()
 print(f"saved: {saved.name}")
+solved("10")
 
 # %% [markdown]
 # ## Next

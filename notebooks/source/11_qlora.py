@@ -39,7 +39,7 @@ from torch.nn.functional import linear
 
 from helpers import catalog, plots, qlora
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
-from helpers.checks import check, hint  # noqa: F401 - hint("11.1") helps when you are stuck
+from helpers.checks import check, hint, solved  # noqa: F401 - hint("11.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.lora import LoRALinear
 from helpers.plots import memory as figures
@@ -902,6 +902,7 @@ parameters = {"track": track, "budget": budget, "seed": seed, "model": model}
 parameters |= {"labels": labels, "epochs": epochs, "rank": rank, "rate_scale": rate_scale}
 saved = record("11_qlora", parameters, **values_to_keep)
 print(f"saved: {saved.name}")
+solved("11")
 
 # %% [markdown]
 # **What needs a GPU**, and was not shown: paged optimizers, fast products that unpack 4 bits on the way, and models for

@@ -11,6 +11,7 @@ from helpers.checks.registry import check, exercise, hint, names, solved, verdic
 def one_exercise(monkeypatch):
     monkeypatch.setattr(registry, "_exercises", {})
     monkeypatch.setattr(registry, "_passed", set())
+    monkeypatch.setattr(registry, "_tried", set())
     monkeypatch.setattr(registry, "_hints_shown", {})
 
     @exercise("99.1", hints=["a nudge", "a push", "return one + other"])
@@ -63,7 +64,7 @@ def test_solved(capsys):
     solved()
     verdict("99.1", lambda one, other: one + other)
     solved()
-    assert capsys.readouterr().out.splitlines() == ["99.1  open", "99.1  solved"]
+    assert capsys.readouterr().out.splitlines() == ["0 of 1 exercises solved", "99.1  open", "1 of 1 exercises solved", "99.1  solved"]
 
 
 def test_names_need_a_form_and_hints():

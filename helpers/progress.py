@@ -1,0 +1,170 @@
+"""What one learner has run and solved, kept in a folder of their own, without an account or a network.
+
+Every fact is a small file of its own, put in place whole, so two kernels at once need no lock. Deleting the folder
+starts anew. Runs that no learner started (commands, sweeps, builds, tests, CI) neither read nor write it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from helpers.record import write_json
+from helpers.runtime import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VARIABLE = "WORKBOOK_PROGRESS"
+PROJECT = "fine-tuning-workbook"
+# Set by what shows a notebook to a person: Jupyter's server, VS Code, Colab. Papermill and nbclient set none of them.
+SHOWN_BY = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
+NOBODY = ("CI", "PYTEST_VERSION")
+SOLVED, RUN = "solved", "run"
+NAMES = {SOLVED: re.compile(r"\d\d\.\d+"), RUN: re.compile(r"\d\d")}
+
+
+def folder(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where this learner's progress is kept; None in a run that no learner started.
+
+    `WORKBOOK_PROGRESS` names another folder, or is "off". The user's number is part of the path, so that two learners
+    who share it (or a home) do not share their progress.
+    """
+    wanted = environ.get(VARIABLE, "").strip()
+    if environ.get("WORKBOOK_RUN_DIR") or wanted.lower() == "off":
+        return None
+    if not wanted and (any(map(environ.get, NOBODY)) or not any(map(environ.get, SHOWN_BY))):
+        return None
+    base = Path(wanted).expanduser() if wanted else platformdirs.user_data_path(PROJECT, appauthor=False)
+    return base / f"progress-{_user()}"
+
+
+def keep_run(lesson: str, budget: object = None) -> None:
+    """Note that lesson "02" (or "02_full_vs_last_layer") ran to its end; never raises."""
+    _keep(RUN, lesson[:2], {"budget": str(budget)} if budget else {})
+
+
+def keep_solved(exercise: str) -> None:
+    """Note that exercise "02.1" is solved; the first time counts; never raises."""
+    if exercise not in kept(SOLVED):
+        _keep(SOLVED, exercise, {})
+
+
+def kept(what: str) -> dict[str, dict]:
+    """The facts about `what` ("solved" or "run"): name -> {"when": ...}; what cannot be read is left out."""
+    place = folder()
+    if place is None or not _own(place):
+        return {}
+    found = {}
+    try:
+        files = sorted((place / what).glob("*.json"))
+    except OSError:
+        return {}
+    for file in files:
+        fact = _fact(file)
+        if fact is not None and NAMES[what].fullmatch(file.stem):
+            found[file.stem] = fact
+    return found
+
+
+def where() -> str:
+    """In one sentence, where progress is kept, or why it is not."""
+    place = folder()
+    if place is None:
+        return "Progress is kept when you run a lesson yourself, in JupyterLab for instance; not in this run."
+    shown = _short(place)
+    if _ready(place):
+        return f"Your progress is kept in {shown}, for you alone; delete that folder to start anew."
+    return f"Progress cannot be kept: {shown} is not yours to write. Set {VARIABLE} to a folder of your own."
+
+
+def table() -> pd.DataFrame:
+    """One row for each lesson: when it was last run to its end, with which budget, and which exercises are solved."""
+    import pandas as pd
+
+    from helpers.checks.registry import names
+    from helpers.lessons import find
+
+    runs, solved = kept(RUN), kept(SOLVED)
+    rows = {}
+    for lesson in find():
+        exercises, run = names(lesson.number), runs.get(lesson.number, {})
+        left = [name for name in exercises if name not in solved]
+        rows[lesson.name.replace("_", " ")] = {
+            "last run": day(run["when"]) if run else "not yet",
+            "budget": run.get("budget", ""),
+            "solved": f"{len(exercises) - len(left)} of {len(exercises)}",
+            "open": ", ".join(left),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("lesson")
+
+
+def day(when: str) -> str:
+    """A moment as kept, in this machine's time: "2026-03-01 14:05"."""
+    return datetime.fromisoformat(when).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _keep(what: str, name: str, more: dict[str, str]) -> None:
+    place = folder()
+    if place is None or not NAMES[what].fullmatch(name) or not _ready(place):
+        return
+    try:
+        write_json(place / what / f"{name}.json", {"when": datetime.now(UTC).isoformat(timespec="seconds"), **more})
+    except (UserError, OSError):
+        return  # a lesson goes on without it, and `where` says why
+
+
+def _ready(place: Path) -> bool:
+    """Make the folder, for its owner alone; False when that cannot be."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.mkdir(mode=0o700, exist_ok=True)
+        if not _own(place):
+            return False
+        place.chmod(0o700)  # it may have been made by hand
+    except OSError:
+        return False
+    return os.access(place, os.W_OK)
+
+
+def _own(place: Path) -> bool:
+    """Whether it is a folder of this user: one that somebody else made, or a link to it, is not trusted."""
+    try:
+        found = place.lstat()
+    except OSError:
+        return False
+    return place.is_dir() and (not hasattr(os, "getuid") or found.st_uid == os.getuid())
+
+
+def _fact(file: Path) -> dict | None:
+    try:
+        fact = json.loads(file.read_text(encoding="utf-8"))
+        datetime.fromisoformat(fact["when"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return fact
+
+
+def _user() -> str:
+    """The user's number, or on a system without one the name, as part of a folder's name."""
+    if hasattr(os, "getuid"):
+        return str(os.getuid())
+    try:
+        return re.sub(r"\W", "-", getpass.getuser())
+    except (OSError, KeyError, ImportError):
+        return "me"
+
+
+def _short(place: Path) -> str:
+    try:
+        return f"~/{place.relative_to(Path.home()).as_posix()}"
+    except (ValueError, RuntimeError):
+        return str(place)
