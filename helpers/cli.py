@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from helpers.data_cli import data
 from helpers.runtime import BUDGETS, UserError, nearest
 from helpers.sweeps.cli import sweep
 
@@ -88,6 +89,7 @@ def run(lessons, budget, seed, jobs, pairs, notebooks, into, resume) -> None:
 
 
 main.add_command(sweep)
+main.add_command(data)
 
 if __name__ == "__main__":
     main()

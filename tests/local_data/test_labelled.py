@@ -54,7 +54,7 @@ def test_the_seed_decides_the_split(tmp_path):
 
 
 def test_numbers_as_labels_keep_their_order(tmp_path):
-    rows = [{"text": "a b", "label": (2, 10, 1)[row % 3]} for row in range(30)]
+    rows = [{"text": f"a b {row}", "label": (2, 10, 1)[row % 3]} for row in range(30)]
     found = labelled(write(tmp_path / "mine.csv", rows), 0)
     assert found["train"].features["label"].names == ["1", "2", "10"]
 
@@ -90,7 +90,7 @@ def test_missing_column(tmp_path, missing):
 def test_a_row_without_text(tmp_path):
     rows = [dict(row) for row in ROWS]
     rows[4]["text"] = "  "
-    assert "row 5 has no text" in said(write(tmp_path / "mine.jsonl", rows))
+    assert "1 of 60 rows has no text (the first: line 5)" in said(write(tmp_path / "mine.jsonl", rows))
 
 
 def test_one_class_only(tmp_path):
