@@ -32,7 +32,7 @@ def figure(name: str, value: float) -> str:
 
 def index(run: Run) -> Path:
     """Write `index.html`: every lesson with its state, time and figures."""
-    from helpers.lessons.pages import page
+    from helpers.lessons.layout import page
 
     rows = "\n".join(_row(run.folder, attempt) for attempt in run.attempts)
     body = f"""<h1>The lessons, run {html.escape(run.folder.name)}</h1>

@@ -11,7 +11,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from helpers.intervals import Interval
-from helpers.lessons.pages import page
+from helpers.lessons.layout import page
 from helpers.lessons.report import figure as shown_number
 from helpers.plots.style import png
 from helpers.record import write_text

@@ -1,0 +1,35 @@
+"""A web page of this project: its own style around a body, nothing of it fetched from anywhere."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+from pygments.formatters import HtmlFormatter
+
+STYLE = Path(__file__).with_name("page.css")
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def page(title: str, body: str) -> str:
+    """A whole page with the workbook's own style."""
+    return PAGE.format(title=html.escape(title), style=style(), body=body)
+
+
+def style() -> str:
+    """The style sheet, with code colours for light and dark screens."""
+    light = HtmlFormatter(style="friendly").get_style_defs(".highlight")
+    dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
+    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{STYLE.read_text(encoding='utf-8')}"
