@@ -13,10 +13,10 @@
 # %% [markdown]
 # # Does my machine work, and how do I use this workbook?
 #
-# This is a course on fine-tuning language models in which nothing has to be believed: every claim is built by hand,
-# set beside the library's version, and measured here, on this machine.
+# This is a course on [fine-tuning](../docs/glossary.md#fine-tuning) language models in which nothing has to be
+# believed: every claim is built by hand, set beside the library's version, and measured here, on this machine.
 #
-# *About 10 minutes to read, a few seconds to run; any laptop, no network.*
+# *About 15 minutes to read (an estimate), ten seconds to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -28,7 +28,7 @@
 
 # %% [markdown]
 # Click into the next cell and press Shift+Enter: it runs, and the next one is chosen. Every lesson has one such cell
-# with its parameters at the top. Change a value, then run the cells below it again.
+# with its [parameters](../docs/glossary.md#parameter) at the top. Change a value, then run the cells below it again.
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -80,18 +80,18 @@ plots.show(plots.top_words_figure(guesses, sentence), alt=f"Bars: the likeliest 
 # | 00 Start here | Does my machine work, and how do I use this workbook? |
 # | [01 Pretrained transformers](01_pretrained_transformers.ipynb) | What does a model know before you train it? |
 # | [02 Full against last layer](02_full_vs_last_layer.ipynb) | How much of a model must you train? |
-# | 03 Pitfalls | How does fine-tuning go wrong, and how would you see it? |
-# | 04 Supervised fine-tuning | How does a text predictor learn to follow instructions? |
-# | 05 Reward models and RLHF | What if we can only say which answer is better? |
-# | 06 Direct preference optimization | Can we skip the reward model? |
-# | 07 Parameter-efficient methods | Which parameters should move? |
-# | 08 LoRA in PyTorch | What is a low-rank update? |
-# | 09 LoRA with Hugging Face | How little code can it take? |
-# | 10 Quantization | How few bits does a weight need? |
-# | 11 QLoRA | Can a 4-bit model still learn? |
-# | 12 Conclusion | Was it all true? |
+# | [03 Pitfalls](03_fine_tuning_pitfalls.ipynb) | How does fine-tuning go wrong, and how would you see it? |
+# | [04 Instructions](04_supervised_fine_tuning.ipynb) | How does a text predictor learn to follow instructions? |
+# | [05 Reward models and RLHF](05_reward_models_and_rlhf.ipynb) | What if we can only say which answer is better? |
+# | [06 Direct preference optimization](06_direct_preference_optimization.ipynb) | Can we skip the reward model? |
+# | [07 Parameter-efficient methods](07_peft_methods.ipynb) | Which parameters should move? |
+# | [08 LoRA in PyTorch](08_lora_pytorch.ipynb) | What is a low-rank update? |
+# | [09 LoRA with Hugging Face](09_lora_hugging_face.ipynb) | How little code can it take? |
+# | [10 Quantization](10_quantization.ipynb) | How few bits does a weight need? |
+# | [11 QLoRA](11_qlora.ipynb) | Can a 4-bit model still learn? |
+# | [12 Conclusion](12_course_conclusion.ipynb) | Was it all true? |
 #
-# Each lesson stands on its own: none needs another's run. Those without a link are still being written.
+# Each lesson stands on its own: none needs another's run.
 
 # %% [markdown]
 # **Where you are.** Each lesson that you run to its end, and each exercise that you solve, is noted here.
@@ -115,8 +115,8 @@ progress.table()
 # | `"full"` | longer training |
 
 # %% [markdown]
-# Why an invented world? Because its truth is known. Who directed a film, which words mislead, which labels
-# are wrong on purpose: all of it can be looked up, so all of it can be measured.
+# Why an invented world? Because its truth is known. Who directed a film, which words mislead, which
+# [labels](../docs/glossary.md#label) are wrong on purpose: all of it can be looked up, so all of it can be measured.
 #
 # A value that does not exist is answered in words:
 
@@ -137,7 +137,8 @@ except UserError as problem:
 # Before a result you are asked what it will be. Commit to an answer, in writing if you can: a guess that fails
 # teaches more than a number that is only read.
 #
-# **Predict 1.** We draw three random numbers, set the seed again, and draw three more. Are they the same three?
+# **Predict 1.** We draw three random numbers, set the [seed](../docs/glossary.md#seed) again, and draw three more. Are
+# they the same three?
 
 # %% tags=["nbval-check-output"]
 import torch
@@ -166,8 +167,8 @@ assert torch.equal(first, second)
 # depends on an exercise. `solved("00")` says which are solved; every lesson ends with it.
 
 # %% [markdown]
-# **Exercise 00.1.** The *accuracy* is the share of predictions that equal their label. Replace the `...` and run the
-# cell.
+# **Exercise 00.1.** The *[accuracy](../docs/glossary.md#accuracy)* is the share of predictions that equal their label.
+# Replace the `...` and run the cell.
 
 
 # %% tags=["exercise"]
@@ -208,9 +209,10 @@ assert better.low < other.high
 # %% [markdown]
 # <details><summary>Read the brackets</summary>
 #
-# They hold the 95 % interval: the true accuracies that would make such a count unsurprising. Each of the two
-# intervals holds the other's value, so these hundred reviews cannot tell the models apart. Ten times as many rows
-# make the brackets about three times as narrow. Every accuracy in this workbook comes with its brackets.
+# They hold the [95 % interval](../docs/glossary.md#confidence-interval): the true accuracies that would make such a
+# count unsurprising. Each of the two intervals holds the other's value, so these hundred reviews cannot tell the models
+# apart. Ten times as many rows make the brackets about three times as narrow. Every accuracy in this workbook comes
+# with its brackets.
 #
 # </details>
 

@@ -16,7 +16,7 @@
 # Fine-tuning starts from a *pretrained* model: one that has read a great deal of text without being told any answer.
 # Before changing one we open it, run one of its blocks by hand, and measure what it knows.
 #
-# *About 40 minutes to read, two to run; two processor cores, no network.*
+# *About 40 minutes to read (an estimate), half a minute to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -87,9 +87,9 @@ for name, network in (("encoder", encoder), ("decoder", decoder)):
     print(f"         {config.num_attention_heads} heads, width {config.hidden_size}, {config.vocab_size:,} tokens")
 
 # %% [markdown]
-# **Predict 1.** The encoder has never been told what a review is, what is good or what is bad. It reads "The music was
-# superb, the acting [MASK]." and has to fill the blank. Which kind of word will it put first? And after "awful"? And
-# if the opinion stands a sentence earlier: "I loved it. The acting was [MASK]."?
+# **Predict 1.** The [encoder](../docs/glossary.md#encoder) has never been told what a review is, what is good or what
+# is bad. It reads "The music was superb, the acting [MASK]." and has to fill the blank. Which kind of word will it put
+# first? And after "awful"? And if the opinion stands a sentence earlier: "I loved it. The acting was [MASK]."?
 
 # %%
 fill = pipeline("fill-mask", model=encoder, tokenizer=tokenizer, top_k=5)
@@ -109,13 +109,14 @@ print(text[0]["generated_text"])
 # <details><summary>What to look at</summary>
 #
 # Two things, separately. Grammar: the words should be ones that *can* stand there. Opinion: do the lists differ in
-# the right direction? Grammar comes early in pretraining, since every sentence teaches it. Agreement in opinion comes
-# later, and across a full stop last of all. What you see is where this model stands.
+# the right direction? Grammar comes early in [pretraining](../docs/glossary.md#pretraining), since every sentence
+# teaches it. Agreement in opinion comes later, and across a full stop last of all. What you see is where this model
+# stands.
 #
 # </details>
 #
-# A `pipeline` is three steps in one call: tokenizer, model, and turning the numbers back into words. In section 4 we
-# write this generation loop ourselves.
+# A `pipeline` is three steps in one call: [tokenizer](../docs/glossary.md#tokenizer), model, and turning the numbers
+# back into words. In section 4 we write this generation loop ourselves.
 #
 # `save_pretrained` writes the folder again. Nothing is lost on the way, to the last bit:
 
@@ -163,8 +164,9 @@ print(ids)
 print(tokenizer.decode(ids, skip_special_tokens=True))
 
 # %% [markdown]
-# Sentences differ in length, a tensor does not. So shorter rows are filled with a padding token, and the
-# `attention_mask` says which tokens are real: 1 for text, 0 for padding.
+# Sentences differ in length, a tensor does not. So shorter rows are filled with a
+# [padding](../docs/glossary.md#padding) [token](../docs/glossary.md#token), and the `attention_mask` says which tokens
+# are real: 1 for text, 0 for padding.
 
 # %% tags=["nbval-check-output"]
 batch = tokenizer(["Not bad.", sentence], padding=True, return_tensors="pt", return_token_type_ids=False)
@@ -174,7 +176,7 @@ for name, tensor in batch.items():
 
 # %% [markdown]
 # **Predict 2.** "Not bad." goes through the model once alone and once beside the longer sentence, padded. Are its
-# logits the same? And if we forget the mask?
+# [logits](../docs/glossary.md#logits) the same? And if we forget the mask?
 
 # %% tags=["nbval-check-output"]
 alone = tokenizer("Not bad.", return_tensors="pt", return_token_type_ids=False)
@@ -192,10 +194,10 @@ assert difference_padding < 1e-4 < difference_no_mask
 # %% [markdown]
 # <details><summary>Why</summary>
 #
-# The mask gives padding an attention weight of zero, so a sentence never notices its neighbours; what is left is
-# rounding, since sums over longer rows are added in another order. Without the mask the words attend to padding, and
-# the answer depends on whoever happens to share the batch: an error that raises no exception and only makes results a
-# little worse.
+# The mask gives padding an [attention](../docs/glossary.md#attention) [weight](../docs/glossary.md#weight) of zero, so
+# a sentence never notices its neighbours; what is left is rounding, since sums over longer rows are added in another
+# order. Without the mask the words attend to padding, and the answer depends on whoever happens to share the
+# [batch](../docs/glossary.md#batch): an error that raises no exception and only makes results a little worse.
 #
 # </details>
 #
@@ -205,7 +207,7 @@ assert difference_padding < 1e-4 < difference_no_mask
 # whom.
 #
 # **Predict 3.** We change only the *last* word of a sentence. For which positions does the vector change in the
-# encoder? In the decoder?
+# encoder? In the [decoder](../docs/glossary.md#decoder)?
 
 
 # %% tags=["nbval-check-output"]
@@ -233,8 +235,9 @@ assert all(seen_by_encoder) and seen_by_decoder == [False] * 5 + [True]
 #
 # </details>
 #
-# Each token asks a *query*, offers a *key*, and carries a *value*. Its weights are a softmax over how well its query
-# matches each key; its new vector is the weighted mean of the values (Vaswani et al. 2017, equation 1):
+# Each token asks a *query*, offers a *key*, and carries a *value*. Its weights are a
+# [softmax](../docs/glossary.md#softmax) over how well its query matches each key; its new vector is the weighted mean
+# of the values (Vaswani et al. 2017, equation 1):
 #
 # $$\text{attention}(Q, K, V) = \text{softmax}\left(\frac{Q K^\top}{\sqrt{d}}\right) V$$
 
@@ -249,8 +252,8 @@ def attention_head(hidden, query, key, value):
 
 
 # %% [markdown]
-# The library keeps the heads of a layer side by side in one matrix: head $h$ owns rows $h d$ to $(h + 1) d$. We cut
-# out one head, and ask the model for its own weights.
+# The library keeps the [heads](../docs/glossary.md#head) of a layer side by side in one matrix: head $h$ owns rows $h
+# d$ to $(h + 1) d$. We cut out one head, and ask the model for its own weights.
 
 # %%
 encoder.set_attn_implementation("eager")  # the only form that returns the weights
@@ -471,8 +474,8 @@ print(f"chosen {share_chosen:.0%} of the real tokens; of these {share_masked:.0%
 assert 0.10 < share_chosen < 0.20 and 0.7 < share_masked < 0.9
 
 # %% [markdown]
-# The loss is the cross-entropy over the hidden tokens alone: how improbable did the model find the token that really
-# stood there? We compute it by hand and ask the model for its own.
+# The loss is the [cross-entropy](../docs/glossary.md#cross-entropy) over the hidden tokens alone: how improbable did
+# the model find the token that really stood there? We compute it by hand and ask the model for its own.
 
 
 # %% tags=["nbval-check-output"]
@@ -527,9 +530,10 @@ print("our next-token loss is the model's to 1e-5:", difference_next_token_loss 
 assert difference_next_token_loss < 1e-5
 
 # %% [markdown]
-# A loss in nats is hard to feel. Its exponential, the *perplexity*, is easier: between how many equally likely tokens
-# does the model feel torn? Below it stands beside two baselines: the same architecture with random weights, and a
-# guess that finds all tokens equally likely.
+# A loss in nats is hard to feel. Its exponential, the *[perplexity](../docs/glossary.md#perplexity)*, is easier:
+# between how many equally likely tokens does the model feel torn? Below it stands beside two
+# [baselines](../docs/glossary.md#baseline): the same architecture with random weights, and a guess that finds all
+# tokens equally likely.
 
 # %%
 from helpers.language_models import mean_next_token_loss
@@ -668,9 +672,9 @@ assert after["newcomer"] < before["newcomer"]
 #
 # The new texts became far more predictable after a few dozen steps, with no label anywhere. (A first figure above the
 # size of the vocabulary is worse than guessing evenly: sure, and wrong.) Nothing protected the old ones: no step was
-# taken for them, and all weights are shared, so as a rule they get worse. How much depends on the learning rate and
-# on the number of steps: try ten times either way at the top of this notebook. Lesson 03 calls this
-# *forgetting* and mends it.
+# taken for them, and all weights are shared, so as a rule they get worse. How much depends on the [learning
+# rate](../docs/glossary.md#learning-rate) and on the number of steps: try ten times either way at the top of this
+# notebook. Lesson 03 calls this *[forgetting](../docs/glossary.md#catastrophic-forgetting)* and mends it.
 #
 # </details>
 #
@@ -744,8 +748,8 @@ for title in ("The Crooked Lantern", "No Orchard for Karel"):  # films that exis
 #
 # What was read often, in many wordings, is recalled. Random weights know nothing: architecture is not knowledge. For
 # a film that was never in the text the model has no fact, and answers all the same, as fluently as before. It was
-# trained to continue text, not to tell the truth; lesson 04 counts such made-up answers. The brackets are 95 %
-# intervals: when two do not overlap, chance is a poor explanation.
+# trained to continue text, not to tell the truth; lesson 04 counts such made-up answers. The brackets are [95 %
+# intervals](../docs/glossary.md#confidence-interval): when two do not overlap, chance is a poor explanation.
 #
 # </details>
 
@@ -790,3 +794,10 @@ solved("01")
 #
 # From here on the pieces you wrote come from `helpers.language_models`, word for word. In [lesson
 # 02](02_full_vs_last_layer.ipynb) the pretrained encoder meets its first labels: how much of it must be trained?
+#
+# ## References
+#
+# | work | year |
+# |---|---|
+# | Vaswani et al., *Attention Is All You Need* | 2017 |
+# | Devlin et al., *BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding* | 2019 |

@@ -16,7 +16,7 @@
 # To teach a pretrained model a task, we may change every number in it, or only the few in its last layer. The second
 # is said to be much faster, and worse. How much? We climb a ladder and measure each rung.
 #
-# *45 minutes to read, two to run; two processor cores, no network.*
+# *About 40 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -107,8 +107,8 @@ if "clean_label" in test_reviews.column_names:  # what the writer meant, before 
 # An accuracy means nothing alone. Two baselines come first:
 #
 # - **majority class**: always the label seen most often;
-# - **bag of words**: words and word pairs, weighted by how rare they are (tf-idf), then logistic regression. It has
-#   read nothing but our training reviews.
+# - **[bag of words](../docs/glossary.md#bag-of-words)**: words and word pairs, weighted by how rare they are (tf-idf),
+#   then logistic regression. It has read nothing but our training reviews.
 #
 # **Predict 1.** What share of the test reviews will the second get right?
 
@@ -131,10 +131,10 @@ for outcome in outcomes.values():
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# The square brackets hold the 95 % interval: with so many test reviews, accuracies that far apart could come from the
-# same true one. The bag of words is well above the majority class, so single words carry much of the answer. They do
-# not carry all of it. The next cell shows validation reviews that it gets wrong, and words that speak against their
-# label.
+# The square brackets hold the [95 % interval](../docs/glossary.md#confidence-interval): with so many test reviews,
+# accuracies that far apart could come from the same true one. The bag of words is well above the majority class, so
+# single words carry much of the answer. They do not carry all of it. The next cell shows validation reviews that it
+# gets wrong, and words that speak against their label.
 #
 # </details>
 
@@ -167,8 +167,9 @@ print(first["text"][:60], "...")
 print(first["input_ids"][:12], "...")
 
 # %% [markdown]
-# Reviews differ in length, tensors are rectangles: the rest is filled with padding, which costs time and teaches
-# nothing. So we put reviews of similar length into one batch. The batches still come in random order.
+# Reviews differ in length, tensors are rectangles: the rest is filled with [padding](../docs/glossary.md#padding),
+# which costs time and teaches nothing. So we put reviews of similar length into one batch. The batches still come in
+# random order.
 
 # %%
 train_rows = TokenizedReviews.from_dataset(tokenized["train"])
@@ -217,8 +218,9 @@ print("largest difference below 0.00001:", difference.abs().max().item() < 1e-5)
 assert difference.abs().max() < 1e-5
 
 # %% [markdown]
-# **Freezing** is one attribute: a parameter with `requires_grad = False` gets no gradient, and the optimizer leaves it
-# alone. Our rungs differ in how many of the last blocks may move; the head always may.
+# **Freezing** is one attribute: a parameter with `requires_grad = False` gets no
+# [gradient](../docs/glossary.md#gradient), and the [optimizer](../docs/glossary.md#optimizer) leaves it alone. Our
+# rungs differ in how many of the last blocks may move; the head always may.
 
 
 # %% tags=["nbval-check-output"]
@@ -239,9 +241,9 @@ for title, count in (("head only", 0), ("last block + head", 1), ("everything", 
 # %% [markdown]
 # ### Exercise 02.1: count a block
 #
-# Where does the second line come from? Count one transformer block by hand: query, key, value and
-# output layers of `hidden` x `hidden`; a layer from `hidden` to `inner` and one back; two normalisations with a scale
-# and a shift per feature. Every linear layer has a bias.
+# Where does the second line come from? Count one [transformer](../docs/glossary.md#transformer) block by hand: query,
+# key, value and output layers of `hidden` x `hidden`; a layer from `hidden` to `inner` and one back; two normalisations
+# with a scale and a shift per feature. Every linear layer has a bias.
 
 
 # %% tags=["exercise"]
@@ -573,8 +575,8 @@ check("02.2", rows_needed)
 # ## 8. The same with `Trainer`
 #
 # `Trainer` holds the loop, the batches, the optimizer, the schedule, the clipping and the logging. Is it the same
-# training? We give both the same first steps: the same start, the same rows in the same order, and no dropout, which
-# would draw other random numbers.
+# training? We give both the same first steps: the same start, the same rows in the same order, and no
+# [dropout](../docs/glossary.md#dropout), which would draw other random numbers.
 
 # %%
 steps, batch_size, rate = run.by_budget(quick=3, standard=20), 16, ladder.RUNGS["full"].learning_rate
@@ -649,8 +651,8 @@ print(f"Trainer {theirs:.2f}, by hand {ours:.2f}")
 assert abs(theirs - ours) <= 1.01 / len(some_rows)  # rounding may turn one tie
 
 # %% [markdown]
-# What you gain is everything around the loop: checkpoints, resuming, several devices, mixed precision, logging. What
-# you lose is sight of the six lines, and with them of faults like the next one.
+# What you gain is everything around the loop: [checkpoints](../docs/glossary.md#checkpoint), resuming, several devices,
+# mixed precision, logging. What you lose is sight of the six lines, and with them of faults like the next one.
 
 # %% [markdown]
 # ## 9. Find the bug
@@ -750,3 +752,11 @@ solved("02")
 # - Again with fewer labels: `workbook run 02 -p labels 200`. Which rung loses most?
 # - With your own texts: `workbook run 02 -p data my_reviews.csv` (columns `text` and `label`).
 # - Lesson 03 asks how fine-tuning goes wrong, and how you would notice.
+#
+# ## References
+#
+# | work | year |
+# |---|---|
+# | Raschka, *Build a Large Language Model (From Scratch)*; the code: rasbt/LLMs-from-scratch | 2024 |
+# | Raschka, *rasbt/LLM-finetuning-scripts* | repository |
+# | Raschka, *LoRA from scratch* | studio |

@@ -16,7 +16,7 @@
 # Fine-tuning rarely fails with an error message. It fails with a number that looks fine. Here we make it go wrong in
 # four ways on purpose, find the measurement that gives each one away, and mend it.
 #
-# *50 minutes to read, two to run; two processor cores, no network.*
+# *About 50 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -172,11 +172,12 @@ check("03.1", labels_for)
 # %% [markdown]
 # ## 2. Too little, and too much
 #
-# *Underfitting*: the model has not learned even the training rows. *Overfitting*: it learns them by heart, and what it
-# learns is not true of other rows. One loss cannot tell you which you have. Two can: on training and on validation
-# rows, after each pass.
+# *[Underfitting](../docs/glossary.md#underfitting)*: the model has not learned even the training rows.
+# *[Overfitting](../docs/glossary.md#overfitting)*: it learns them by heart, and what it learns is not true of other
+# rows. One loss cannot tell you which you have. Two can: on training and on validation rows, after each pass.
 #
-# *Early stopping*: stop when the validation loss has not improved for `patience` passes; keep the best weights.
+# *[Early stopping](../docs/glossary.md#early-stopping)*: stop when the validation loss has not improved for `patience`
+# passes; keep the best weights.
 
 
 # %%
@@ -287,7 +288,7 @@ if budget != "quick":
 # ### The same with `Trainer`
 #
 # `EarlyStoppingCallback` does what our loop does. We give both the same start, the same rows in the same order, a
-# constant rate and no dropout. Do they stop at the same pass?
+# constant rate and no [dropout](../docs/glossary.md#dropout). Do they stop at the same pass?
 
 # %%
 passes, patience = run.by_budget(quick=2, standard=8), 2
@@ -442,9 +443,10 @@ print(f"a guess that finds all tokens equally likely: {np.log(len(tokenizer)):.2
 # %% [markdown]
 # <details><summary>What happened</summary>
 #
-# This is *catastrophic forgetting*. The labels pull on the same weights that held the language, and nothing pulls
-# back. Reviews are hit as hard as news: the model has just read hundreds of them, but was asked one question only, and
-# filling blanks was not it. What is lost is the old *task*, on every kind of text.
+# This is *[catastrophic forgetting](../docs/glossary.md#catastrophic-forgetting)*. The labels pull on the same weights
+# that held the language, and nothing pulls back. Reviews are hit as hard as news: the model has just read hundreds of
+# them, but was asked one question only, and filling blanks was not it. What is lost is the old *task*, on every kind of
+# text.
 #
 # </details>
 #
@@ -456,7 +458,7 @@ print(f"a guess that finds all tokens equally likely: {np.log(len(tokenizer)):.2
 #
 # 1. **A lower learning rate**: move less.
 # 2. **Freezing**: only the last block and the head may move.
-# 3. **Replay**: at each step also some old text, with its old loss (Robins 1995).
+# 3. **[Replay](../docs/glossary.md#replay)**: at each step also some old text, with its old loss (Robins 1995).
 # 4. **Averaging**: after training, go half of the way back, to the mean of old and new weights (Wortsman et al. 2022).
 #
 # **Predict 4.** Which keeps most of the language, and which costs most accuracy?
@@ -625,8 +627,9 @@ for name, (learned, tested) in (("train_test_split", at_random), ("GroupShuffleS
     print(f"{name:18}films on both sides: {len(set(films[learned]) & set(films[tested]))}")
 
 # %% [markdown]
-# **Predict 5.** How many points does the random split score above the split by film: for a bag of words? For the
-# fine-tuned encoder? And for a bag of words if every capitalised word is hidden?
+# **Predict 5.** How many points does the random split score above the split by film: for a [bag of
+# words](../docs/glossary.md#bag-of-words)? For the fine-tuned encoder? And for a bag of words if every capitalised word
+# is hidden?
 
 # %%
 from helpers.baselines import bag_of_words
@@ -957,3 +960,10 @@ solved("03")
 # - Overfit harder: `workbook run 03 -p labels 64 -p epochs 30`. Which of the two curves changes shape?
 # - Forget more: `workbook run 03 -p learning_rate 3e-3`. Does averaging still help?
 # - Lesson 04 leaves labels behind and teaches a text predictor to follow instructions.
+#
+# ## References
+#
+# | work | year |
+# |---|---|
+# | Robins, *Catastrophic Forgetting, Rehearsal and Pseudorehearsal* | 1995 |
+# | Wortsman et al., *Robust fine-tuning of zero-shot models* | 2022 |

@@ -17,7 +17,7 @@
 # questions with answers turn it into something that answers. How, and what does it then know that it did not know
 # before?
 #
-# *45 minutes to read, two to run; two processor cores, no network.*
+# *About 45 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -119,8 +119,9 @@ for form, text in forms.items():
 print(f"{'the truth':15}{fact['completion']}")
 
 # %% [markdown]
-# One fact is an anecdote. So we count, over the told facts of the test films: how many does greedy decoding bring out,
-# to the letter, in each form? And how many of the jobs, which need no fact?
+# One fact is an anecdote. So we count, over the told facts of the test films: how many does [greedy
+# decoding](../docs/glossary.md#greedy-decoding) bring out, to the letter, in each form? And how many of the jobs, which
+# need no fact?
 
 # %%
 from helpers.answers import rates, share
@@ -167,15 +168,17 @@ for form, rate in forms_before.items():
 # questions, so `Q: ... A:` works, for films too that no such page was about. Nothing in pretraining said that the text
 # after `<|assistant|>` is an answer. And no form brings out the jobs: nobody ever showed them.
 #
-# So supervised fine-tuning (SFT) need not teach the facts. It has to teach a **form**, and some new **skills**.
+# So [supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach the facts. It has to
+# teach a **form**, and some new **skills**.
 #
 # </details>
 
 # %% [markdown]
 # ## 2. A conversation is one text
 #
-# A model reads one row of tokens, so a conversation is written as one text. The **chat template** says how: a small
-# program (in the language Jinja) that belongs to the tokenizer. `apply_chat_template` runs it.
+# A model reads one row of tokens, so a conversation is written as one text. The **[chat
+# template](../docs/glossary.md#chat-template)** says how: a small program (in the language Jinja) that belongs to the
+# tokenizer. `apply_chat_template` runs it.
 
 
 # %% tags=["nbval-check-output"]
@@ -518,7 +521,8 @@ pd.DataFrame.from_dict(both, orient="index", columns=["before", "after"])
 # <details><summary>What to look at</summary>
 #
 # Fine-tuning moves every weight, so some of what pretraining taught is lost on the way (lesson 03 calls it
-# forgetting). How much depends on the learning rate before all: try `workbook run 04 -p learning_rate 0.003`.
+# [forgetting](../docs/glossary.md#catastrophic-forgetting)). How much depends on the learning rate before all: try
+# `workbook run 04 -p learning_rate 0.003`.
 #
 # </details>
 
@@ -582,8 +586,8 @@ pd.DataFrame.from_dict(table, orient="index")
 # %% [markdown]
 # ## 7. Packing
 #
-# Padding is computed and thrown away. **Packing** lays several conversations end to end in one row, so that no place
-# is empty. How much would it save here?
+# [Padding](../docs/glossary.md#padding) is computed and thrown away. **[Packing](../docs/glossary.md#packing)** lays
+# several conversations end to end in one row, so that no place is empty. How much would it save here?
 
 # %%
 mixed = torch.randperm(len(train_rows), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -650,7 +654,7 @@ with Stopwatch() as watch:
 
 # %% [markdown]
 # `SFTConfig` is `TrainingArguments` with more in it. Its defaults are for large models on a GPU: 16-bit numbers, and
-# activations computed twice to save memory. Here both are off.
+# [activations](../docs/glossary.md#activation) computed twice to save memory. Here both are off.
 
 # %%
 from datasets import Dataset
@@ -707,8 +711,9 @@ pd.DataFrame.from_dict(both, orient="index", columns=["by hand", "SFTTrainer"])
 
 # %% [markdown]
 # Same batches, same losses, same weights. `SFTTrainer` adds packing, checkpoints, several devices, 16-bit numbers,
-# adapters (lesson 09) and logging. It hides the mask. Its default learns from the completion alone when a dataset has
-# prompts and completions, and from **everything** when it has a single column of messages.
+# [adapters](../docs/glossary.md#adapter) (lesson 09) and logging. It hides the mask. Its default learns from the
+# completion alone when a dataset has prompts and completions, and from **everything** when it has a single column of
+# messages.
 #
 # ## 9. Find the bug
 #

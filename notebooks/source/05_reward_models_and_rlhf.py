@@ -14,10 +14,10 @@
 # # What if we can only say which answer is better?
 #
 # For many tasks nobody can write *the* right answer, but everybody can compare two. *Reinforcement learning from human
-# feedback* (RLHF) turns such comparisons into a score, and then trains the model to score well. Here an exact judge
-# watches, so that we see when a better score is a better answer, and when it is not.
+# feedback* ([RLHF](../docs/glossary.md#rlhf)) turns such comparisons into a score, and then trains the model to score
+# well. Here an exact judge watches, so that we see when a better score is a better answer, and when it is not.
 #
-# *60 minutes to read, two to run; two processor cores, no network.*
+# *About 50 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -138,7 +138,7 @@ print(", ".join(f"{'granted' if part == 'good' else part} {share}" for part, sha
 #
 # The answers are *drawn*, each token as often as the model finds it likely, so we see its bad habits too. A line has
 # a dozen tokens, and one slip spoils it: that is why fewer wishes are granted than demonstrations were right. (The
-# brackets are 95 % intervals.)
+# brackets are [95 % intervals](../docs/glossary.md#confidence-interval).)
 #
 # </details>
 #
@@ -203,9 +203,9 @@ def prefers_a(score_a, score_b):
 check("05.1", prefers_a)
 
 # %% [markdown]
-# A **reward model** is the decoder with another head: not 4,096 numbers for the next token, but one number for the
-# text so far, read at its last token. `helpers.preferences` turns pairs into token ids, chosen answers first, and
-# refuses pairs that teach nothing:
+# A **[reward model](../docs/glossary.md#reward-model)** is the decoder with another head: not 4,096 numbers for the
+# next token, but one number for the text so far, read at its last token. `helpers.preferences` turns pairs into token
+# ids, chosen answers first, and refuses pairs that teach nothing:
 
 # %%
 from helpers.preferences import collate, preference_batches, preference_rows
@@ -258,9 +258,10 @@ assert difference_reward_loss < 1e-6
 
 # %% [markdown]
 # One thing is added. Since only differences count, each wish may keep a zero of its own: all its answers at +8, those
-# to another wish at -3. PPO will compare answers to *different* wishes. So we also ask, gently, that the two scores of
-# a pair lie evenly about 0 (in TRL: `center_rewards_coefficient`). The loop is lesson 02's; where the processor
-# multiplies bfloat16 numbers itself, `autocast` lets it, to save time.
+# to another wish at -3. [PPO](../docs/glossary.md#proximal-policy-optimization) will compare answers to *different*
+# wishes. So we also ask, gently, that the two scores of a pair lie evenly about 0 (in TRL:
+# `center_rewards_coefficient`). The loop is lesson 02's; where the processor multiplies bfloat16 numbers itself,
+# `autocast` lets it, to save time.
 
 # %%
 from tqdm import tqdm
@@ -308,7 +309,8 @@ tenth = -(-len(losses) // 10)
 print(f"loss at the start {losses[0]:.3f}, in the last tenth {sum(losses[-tenth:]) / tenth:.3f}")
 
 # %% [markdown]
-# A baseline has to be beaten: a bag of words and word pairs, from the wish and the answer together.
+# A baseline has to be beaten: a [bag of words](../docs/glossary.md#bag-of-words) and word pairs, from the wish and the
+# answer together.
 
 # %%
 from helpers.baselines import bag_of_words
@@ -342,8 +344,9 @@ pd.DataFrame(table).rename_axis("held-out pairs that fail in")
 #
 # </details>
 #
-# A score has no zero and no unit of its own. We give it both: what the SFT model answers to some training wishes shall
-# score 0 on average, with a standard deviation of 1.
+# A score has no zero and no unit of its own. We give it both: what the
+# [SFT](../docs/glossary.md#supervised-fine-tuning) model answers to some training wishes shall score 0 on average, with
+# a standard deviation of 1.
 
 # %%
 from helpers.conversations import answer
@@ -364,9 +367,9 @@ for line, value in zip(lines, score([some_wish] * len(lines), lines).tolist(), s
 # %% [markdown]
 # ## 3. PPO, by hand
 #
-# The model is now called the **policy**. It writes answers to wishes, the reward model scores them, and the policy
-# shifts towards what scored well. *Proximal policy optimization* (Schulman et al. 2017) says how far. TRL 1.16 ships no
-# PPO trainer any more, which is no loss here: it is a handful of short functions.
+# The model is now called the **[policy](../docs/glossary.md#policy)**. It writes answers to wishes, the reward model
+# scores them, and the policy shifts towards what scored well. *Proximal policy optimization* (Schulman et al. 2017)
+# says how far. TRL 1.16 ships no PPO trainer any more, which is no loss here: it is a handful of short functions.
 #
 # First: how probable was each token that the policy wrote, and which tokens count?
 
@@ -447,10 +450,10 @@ print("log-probabilities", tuple(rollout.log_probs.shape), " # (batch, new)")
 print("policy and reference agree at the start:", torch.equal(rollout.log_probs, rollout.reference_log_probs))
 
 # %% [markdown]
-# **The KL penalty.** The reward model is right about lines like those it has seen. Far from them its score means
-# nothing. So each token pays for leaving the reference, by how much likelier the policy made it. Summed over an answer,
-# and averaged over answers, that is the Kullback-Leibler divergence (KL), the distance of policy from reference in
-# nats. The last token also earns the score.
+# **The [KL](../docs/glossary.md#kl-divergence) penalty.** The reward model is right about lines like those it has seen.
+# Far from them its score means nothing. So each token pays for leaving the reference, by how much likelier the policy
+# made it. Summed over an answer, and averaged over answers, that is the Kullback-Leibler divergence (KL), the distance
+# of policy from reference in nats. The last token also earns the score.
 
 
 # %%
@@ -464,8 +467,9 @@ def token_rewards(scores, log_probs, reference, mask, kl_weight):
 
 # %% [markdown]
 # **Advantages.** How much better than guessed did a token turn out? One step's surprise is
-# $\delta_t = r_t + \gamma V_{t+1} - V_t$. *Generalised advantage estimation* (Schulman et al. 2016) adds the later
-# surprises, each step fading by $\gamma\lambda$:
+# $\delta_t = r_t + \gamma V_{t+1} - V_t$. *Generalised [advantage
+# estimation](../docs/glossary.md#advantage-estimation)* (Schulman et al. 2016) adds the later surprises, each step
+# fading by $\gamma\lambda$:
 #
 # $$A_t = \delta_t + \gamma \lambda A_{t+1}$$
 #
@@ -617,7 +621,8 @@ for wish, line in zip(test_wishes[:4], graded["PPO"].answers, strict=False):
 #
 # The value head is a guess that has to be learnt. There is a simpler one: let the policy answer the *same* wish four
 # times, and compare each answer with its siblings. The whole answer gets one advantage, so there is no value head and
-# no GAE. **GRPO** (Shao et al. 2024) subtracts the group's mean and divides by its spread:
+# no GAE. **[GRPO](../docs/glossary.md#group-relative-policy-optimization)** (Shao et al. 2024) subtracts the group's
+# mean and divides by its spread:
 
 
 # %%
@@ -803,11 +808,11 @@ print(f"KL: {weak_graded.kl.mean().item():.0f} nats, with the leash {graded['PPO
 # %% [markdown]
 # <details><summary>What happened</summary>
 #
-# This is **reward hacking**: the policy found texts that the reward model finds better than the SFT model's average,
-# and no reader would. The reward model is right about what it was taught: whole lines, some of them shuffled. It was
-# never taught about such texts. *When a measure becomes a target, it ceases to be a good measure* (Goodhart's law, in
-# Strathern's words). In real life there is no judge in the right panel. What one has: the KL, samples that people read,
-# fresh comparisons, and a leash.
+# This is **[reward hacking](../docs/glossary.md#reward-hacking)**: the policy found texts that the reward model finds
+# better than the SFT model's average, and no reader would. The reward model is right about what it was taught: whole
+# lines, some of them shuffled. It was never taught about such texts. *When a measure becomes a target, it ceases to be
+# a good measure* (Goodhart's law, in Strathern's words). In real life there is no judge in the right panel. What one
+# has: the KL, samples that people read, fresh comparisons, and a leash.
 #
 # </details>
 #
@@ -947,8 +952,8 @@ def mended(scores, log_probs, reference, mask, kl_weight):
 check("05.3", mended)
 
 # %% [markdown]
-# Most answers are shorter than the longest of their batch, so most scores were lost in the padding: only the longest
-# answers earned anything, and length was what PPO learnt.
+# Most answers are shorter than the longest of their batch, so most scores were lost in the
+# [padding](../docs/glossary.md#padding): only the longest answers earned anything, and length was what PPO learnt.
 #
 # ## 7. Recap: what this run showed
 
@@ -1000,3 +1005,14 @@ solved("05")
 # - A shorter leash: `workbook run 05 -p kl_weight 0.8`. A poorer reward model: `workbook run 05 -p pairs 500`.
 # - From here on the pieces you wrote come from `helpers.ppo` and `helpers.preferences`, word for word.
 # - [Lesson 06](06_direct_preference_optimization.ipynb) asks whether all this can be done without a reward model.
+#
+# ## References
+#
+# | work | year |
+# |---|---|
+# | Bradley and Terry, *Rank Analysis of Incomplete Block Designs: I. The Method of Paired Comparisons* | 1952 |
+# | Schulman et al., *Proximal Policy Optimization Algorithms* | 2017 |
+# | Schulman et al., *High-Dimensional Continuous Control Using Generalized Advantage Estimation* | 2016 |
+# | Shao et al., *DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models* | 2024 |
+# | Liu et al., *Understanding R1-Zero-Like Training: A Critical Perspective* | 2025 |
+# | Ahmadian et al., *Back to Basics: Revisiting REINFORCE Style Optimization … from Human Feedback in LLMs* | 2024 |

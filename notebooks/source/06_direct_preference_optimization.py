@@ -13,11 +13,11 @@
 # %% [markdown]
 # # Can we skip the reward model?
 #
-# Lesson 05 learnt a reward from pairs of answers, and then chased it with reinforcement learning. *Direct preference
-# optimization* (DPO) uses the same pairs, and needs neither the reward model nor the chase: one loss, the ordinary
-# loop.
+# Lesson 05 learnt a reward from pairs of answers, and then chased it with reinforcement learning. *[Direct preference
+# optimization](../docs/glossary.md#direct-preference-optimization)* (DPO) uses the same pairs, and needs neither the
+# [reward model](../docs/glossary.md#reward-model) nor the chase: one loss, the ordinary loop.
 #
-# *45 minutes to read, two to run; two processor cores, no network.*
+# *About 45 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -72,8 +72,8 @@ question_count = run.by_budget(quick=8, standard=180, full=800)  # of facts, and
 # ## 1. A model that follows instructions, carelessly
 #
 # We start where lesson 04 ended: `data/models/pocket-decoder-instruct`, made by its recipe (`make models` makes it
-# anew). It is the **SFT model**. Among its demonstrations were lines of praise and of blame, written by careless
-# people: one in three had the wrong tone, one in ten was about another film.
+# anew). It is the **[SFT](../docs/glossary.md#supervised-fine-tuning) model**. Among its demonstrations were lines of
+# praise and of blame, written by careless people: one in three had the wrong tone, one in ten was about another film.
 
 # %%
 sft = catalog.causal_language_model(track, model, role="instruct").to(run.device).eval()
@@ -157,12 +157,14 @@ print(tokenizer.decode(batch["input_ids"][0][batch["attention_mask"][0] == 1]))
 # %% [markdown]
 # ## 3. Why no reward model is needed
 #
-# RLHF wants answers $y$ of high reward $r$, without moving far from the SFT model, now called the **reference**:
+# [RLHF](../docs/glossary.md#rlhf) wants answers $y$ of high reward $r$, without moving far from the SFT model, now
+# called the **reference**:
 #
 # $$\max_\pi \; \mathbb{E}_{y \sim \pi}[r(x, y)] - \beta \, \text{KL}(\pi \,\|\, \pi_\text{ref})$$
 #
-# For a prompt with a handful of possible answers the best policy can be written down: take the reference, and
-# multiply each probability by $\exp(r / \beta)$. We check that on a toy: does a search find anything better?
+# For a prompt with a handful of possible answers the best [policy](../docs/glossary.md#policy) can be written down:
+# take the reference, and multiply each probability by $\exp(r / \beta)$. We check that on a toy: does a search find
+# anything better?
 
 
 # %%
@@ -270,7 +272,7 @@ check("06.1", needed_gap)
 # ## 4. The loss by hand
 #
 # Two pieces. First: how probable is a whole answer? The sum over its tokens of the log-probability of each, given all
-# that stands before it. Prompt and padding have the label -100 and stay out of the sum.
+# that stands before it. Prompt and [padding](../docs/glossary.md#padding) have the label -100 and stay out of the sum.
 
 # %%
 IGNORED = -100
@@ -319,8 +321,8 @@ assert abs(loss_first_step - math.log(2)) < 1e-6 and margin_first_step == 0
 # <details><summary>Why</summary>
 #
 # Every log-ratio is 0, so both rewards are 0, their margin is 0, and a fair coin costs $-\log \frac12 = \ln 2$. A DPO
-# run that starts anywhere else has a fault: another reference, dropout that is on in one of the models, or a prompt
-# that was cut into tokens in two ways.
+# run that starts anywhere else has a fault: another reference, [dropout](../docs/glossary.md#dropout) that is on in one
+# of the models, or a prompt that was cut into tokens in two ways.
 #
 # </details>
 #
@@ -579,7 +581,8 @@ for what, gap in change.items():
 # %% [markdown]
 # ### Exercise 06.2: a win rate
 #
-# Write the win rate yourself: `ours` and `theirs` hold one score per wish, a tie counts half.
+# Write the [win rate](../docs/glossary.md#win-rate) yourself: `ours` and `theirs` hold one score per wish, a tie counts
+# half.
 
 
 # %% tags=["exercise"]
@@ -602,9 +605,9 @@ check("06.2", share_of_wins)
 # ## 8. What beta does
 #
 # Without the anchor, beta alone holds the policy near the reference. We train with four betas, each on the same quarter
-# of the pairs, and measure how far each policy went: the KL divergence from the reference, in nats per answer, along
-# the answers that the policy drew. Beside them, on the same pairs: the anchor with its beta, and the anchor *alone*,
-# which is lesson 04's loss on the chosen answers.
+# of the pairs, and measure how far each policy went: the [KL divergence](../docs/glossary.md#kl-divergence) from the
+# reference, in nats per answer, along the answers that the policy drew. Beside them, on the same pairs: the anchor with
+# its beta, and the anchor *alone*, which is lesson 04's loss on the chosen answers.
 #
 # **Predict 5.** Which beta goes furthest? Does going further mean winning more?
 
@@ -649,9 +652,10 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["KL (nats)", "win rate [95
 # %% [markdown]
 # ## 9. RLHF and DPO, side by side
 #
-# Now the long way, from the same pairs: a reward model, then PPO against it, as lesson 05 wrote them. One run is one
-# draw of pairs, of their order, and of answers, so we did both several times. The table is *not* from this run: a
-# command in this repository kept what it found. Its intervals are Student's, over seeds.
+# Now the long way, from the same pairs: a reward model, then [PPO](../docs/glossary.md#proximal-policy-optimization)
+# against it, as lesson 05 wrote them. One run is one draw of pairs, of their order, and of answers, so we did both
+# several times. The table is *not* from this run: a command in this repository kept what it found. Its intervals are
+# Student's, over seeds.
 #
 # **Predict 6.** Which of the two wins more often, which is faster, and which needs more memory?
 
@@ -841,3 +845,10 @@ solved("06")
 # - Bolder: `workbook run 06 -p anchor 0.0 -p beta 0.1`. What is won, and what is lost?
 # - Fewer pairs: `workbook run 06 -p pairs 200`. How many does the win need?
 # - Lesson 07 asks which parameters should move at all.
+#
+# ## References
+#
+# | work | year |
+# |---|---|
+# | Rafailov et al., *Direct Preference Optimization: Your Language Model is Secretly a Reward Model* | 2023 |
+# | Pang et al., *Iterative Reasoning Preference Optimization* | 2024 |

@@ -17,7 +17,7 @@
 # biases, to put small layers between the frozen ones, to learn a few vectors that the model reads before the text.
 # Here is a map of them, with one working member of each kind, and one table.
 #
-# *50 minutes to read, two to run; two processor cores, no network.*
+# *About 45 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -85,14 +85,14 @@ epoch_count = run.by_budget(quick=1, standard=epochs)
 #
 # - **Memory**: an optimizer such as AdamW keeps two more numbers for each that moves, and a gradient makes three.
 # - **Storage**: ten tasks need one model and ten small files, not ten models.
-# - **Forgetting**: what did not move can be had back.
+# - **[Forgetting](../docs/glossary.md#catastrophic-forgetting)**: what did not move can be had back.
 #
 # Time is not on the list: to train something deep inside, the gradient must still pass through everything above it. We
 # shall measure.
 
 # %% [markdown]
 # The task is lesson 02's: is a film review positive? The model is the pocket encoder. What every method has to beat is
-# the head alone; the bag of words stands beside it.
+# the head alone; the [bag of words](../docs/glossary.md#bag-of-words) stands beside it.
 
 # %%
 from helpers.baselines import bag_of_words, majority
@@ -161,9 +161,10 @@ for title, select in (("BitFit", open_biases), ("last block", last_block)):
     print(f"{title:12}{moving:8,} of {total:,} numbers move, {moving / total:.2%}")
 
 # %% [markdown]
-# `peft` knows both only as companions of another method: LoRA's `bias="all"` opens the biases, and `modules_to_save`
-# trains whole modules. The names show that they are the same numbers. (If a line about a missing package `kernels`
-# appears: it comes from bitsandbytes, which `peft` loads, is about faster 4-bit products, and needs no answer here.)
+# `peft` knows both only as companions of another method: [LoRA](../docs/glossary.md#lora)'s `bias="all"` opens the
+# biases, and `modules_to_save` trains whole modules. The names show that they are the same numbers. (If a line about a
+# missing package `kernels` appears: it comes from bitsandbytes, which `peft` loads, is about faster 4-bit products, and
+# needs no answer here.)
 
 # %%
 from peft import LoraConfig, get_peft_model
@@ -194,9 +195,9 @@ for title, config, select in (("biases", biases, open_biases), ("block", block, 
 # %% [markdown]
 # ## 3. Additive, inside the blocks
 #
-# A **bottleneck adapter** (Houlsby et al. 2019) is two small layers with a shortcut around them: from `hidden` numbers
-# down to `size`, a gelu, and back up. `up` starts at zero, so that the adapter starts as the identity: the model is at
-# first exactly what it was. Remember that; section 9 breaks it.
+# A **bottleneck [adapter](../docs/glossary.md#adapter)** (Houlsby et al. 2019) is two small layers with a shortcut
+# around them: from `hidden` numbers down to `size`, a gelu, and back up. `up` starts at zero, so that the adapter
+# starts as the identity: the model is at first exactly what it was. Remember that; section 9 breaks it.
 
 
 # %%
@@ -298,9 +299,10 @@ assert torch.equal(hidden["by hand"], hidden["peft"]) and difference_ia3 <= 1e-6
 # %% [markdown]
 # ## 4. Additive, before the text
 #
-# A **soft prompt** (Lester et al. 2021) leaves every layer alone and changes what the model *reads*: some learned
-# vectors, joined in front of the words' embeddings. They are no words: no token has them. But they live where words
-# live, so we start them as the vectors of words drawn at random.
+# A **[soft prompt](../docs/glossary.md#soft-prompt)** (Lester et al. 2021) leaves every layer alone and changes what
+# the model *reads*: some learned vectors, joined in front of the words' [embeddings](../docs/glossary.md#embedding).
+# They are no words: no token has them. But they live where words live, so we start them as the vectors of words drawn
+# at random.
 
 # %% [markdown]
 # ### Exercise 07.2: join them
@@ -354,7 +356,8 @@ class SoftPrompt(nn.Module):
 
 
 # %% [markdown]
-# `peft` calls it prompt tuning. The same vectors in both, the same head on top: the same logits?
+# `peft` calls it [prompt tuning](../docs/glossary.md#prompt-tuning). The same vectors in both, the same head on top:
+# the same logits?
 
 # %% tags=["nbval-check-output"]
 from peft import PromptTuningConfig
@@ -609,8 +612,8 @@ pd.DataFrame.from_dict(table, orient="index")
 # %% [markdown]
 # ## 8. How large should it be?
 #
-# Two dials side by side: the number of vectors in a soft prompt, and the rank of LoRA's update. Both make the change
-# larger; a prompt also makes every text longer.
+# Two dials side by side: the number of vectors in a soft prompt, and the [rank](../docs/glossary.md#rank) of LoRA's
+# update. Both make the change larger; a prompt also makes every text longer.
 #
 # **Predict 3.** Which of the two gains more from being made larger?
 
@@ -848,3 +851,14 @@ solved("07")
 # - With more labels the order may change: `workbook run 07 -p labels 2000`. Who gains most?
 # - A longer prompt and a higher rank: `workbook run 07 -p length 64 -p rank 32`.
 # - Lesson 08 takes the member of this map that is used most, LoRA, and builds it from nothing.
+#
+# ## References
+#
+# | work | year |
+# |---|---|
+# |Ben Zaken et al., *BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models*|2022|
+# | Houlsby et al., *Parameter-Efficient Transfer Learning for NLP* | 2019 |
+# | Liu et al., *Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning* | 2022 |
+# | Lester et al., *The Power of Scale for Parameter-Efficient Prompt Tuning* | 2021 |
+# | Li and Liang, *Prefix-Tuning: Optimizing Continuous Prompts for Generation* | 2021 |
+# | Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models*; the code: microsoft/LoRA | 2021 |

@@ -13,10 +13,11 @@
 # %% [markdown]
 # # What is a low-rank update?
 #
-# Fine-tuning adds a change to every weight of a model. LoRA (Hu et al. 2021) bets that this change is simple: that two
-# thin matrices can hold it. We look at a real change first, then build LoRA by hand, and adapt a model with it.
+# Fine-tuning adds a change to every weight of a model. [LoRA](../docs/glossary.md#lora) (Hu et al. 2021) bets that this
+# change is simple: that two thin matrices can hold it. We look at a real change first, then build LoRA by hand, and
+# adapt a model with it.
 #
-# *45 minutes to read, two to run; two processor cores, no network.*
+# *About 45 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -168,8 +169,8 @@ tuned = adapt(tuned, "full", adaptation.TITLES["full"])
 # %% [markdown]
 # The **change** of a weight is after minus before. It has the shape of the weight: 128 x 128 in attention. The
 # singular value decomposition writes it as a sum of directions, the largest first; keeping the first $r$ gives the
-# closest matrix of *rank* $r$ (Eckart and Young 1936). How close? We count the share of its *energy*, the sum of the
-# squared entries.
+# closest matrix of *[rank](../docs/glossary.md#rank)* $r$ (Eckart and Young 1936). How close? We count the share of its
+# *energy*, the sum of the squared entries.
 
 
 # %%
@@ -274,8 +275,8 @@ check("08.1", factors)
 # %% [markdown]
 # ## 3. A layer with a low-rank branch
 #
-# The truncation needs the finished full fine-tuning. LoRA turns the order round: freeze $W$, and *train* the two thin
-# matrices from the start.
+# The truncation needs the finished [full fine-tuning](../docs/glossary.md#full-fine-tuning). LoRA turns the order
+# round: freeze $W$, and *train* the two thin matrices from the start.
 #
 # $$h = W x + \frac{\alpha}{r}\, B A x, \qquad A: r \times \text{in}, \quad B: \text{out} \times r$$
 #
@@ -307,8 +308,8 @@ class LoRALinear(nn.Module):
 
 
 # %% [markdown]
-# Dropout, where it is used, thins out the branch's input only. Does the layer start as the layer it replaces, and what
-# may move in it?
+# [Dropout](../docs/glossary.md#dropout), where it is used, thins out the branch's input only. Does the layer start as
+# the layer it replaces, and what may move in it?
 
 # %% tags=["nbval-check-output"]
 torch.manual_seed(seed)
@@ -344,9 +345,9 @@ def last_saving_rank(inputs, outputs):
 check("08.2", last_saving_rank)
 
 # %% [markdown]
-# **Merging** adds the branch to the weight. After that the layer costs what the plain layer costs: an adapted model
-# need not be slower. We keep the old weight, so that unmerging gives it back *to the bit*. Subtracting the branch
-# again, as `peft` does, saves that memory and leaves a rounding error.
+# **[Merging](../docs/glossary.md#merging)** adds the branch to the weight. After that the layer costs what the plain
+# layer costs: an adapted model need not be slower. We keep the old weight, so that unmerging gives it back *to the
+# bit*. Subtracting the branch again, as `peft` does, saves that memory and leaves a rounding error.
 
 
 # %%
@@ -453,8 +454,8 @@ assert torch.equal(adaptation.logits_of(ours, some), logits)
 # Why is merged only *nearly* the same? $(W + BA)x$ adds the weights first and multiplies once; $Wx + BAx$ multiplies
 # first. Each rounds in another place.
 #
-# An adapter is small, so it travels alone: `save_adapter` writes the two files that `peft` would write, with `peft`'s
-# names inside. `PeftModel.from_pretrained` has to load them as its own.
+# An [adapter](../docs/glossary.md#adapter) is small, so it travels alone: `save_adapter` writes the two files that
+# `peft` would write, with `peft`'s names inside. `PeftModel.from_pretrained` has to load them as its own.
 
 # %% tags=["nbval-check-output"]
 from helpers.lora_files import load_adapter, save_adapter
@@ -483,8 +484,8 @@ except UserError as error:
 #
 # Three ways from topics to reviews: the head alone (on cached features, lesson 02's shortcut), LoRA on every linear
 # layer of the blocks plus the head, and everything (done above). Same rows, optimizer and schedule. Learning rate and
-# epochs come from one grid for both, on validation rows of two seeds (`python -m benchmarks.lora --tune`). LoRA needed
-# a higher rate and twice the passes.
+# [epochs](../docs/glossary.md#epoch) come from one grid for both, on validation rows of two seeds (`python -m
+# benchmarks.lora --tune`). LoRA needed a higher rate and twice the passes.
 #
 # **Predict 3.** LoRA trains about one parameter in twenty. How many points of accuracy will that cost?
 
@@ -825,3 +826,13 @@ solved("08")
 # - Faster: `workbook run 08 -p rate_scale 2`. Compare the accuracy, and then the topics.
 # - With few labels: `workbook run 08 -p labels 200`. Is LoRA nearer to full fine-tuning, or further away?
 # - Lesson 09 does all of this with the library, in a few lines, and tries LoRA's relatives.
+#
+# ## References
+#
+# | work | year |
+# |---|---|
+# | Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models*; the code: microsoft/LoRA | 2021 |
+# | Eckart and Young, *The Approximation of One Matrix by Another of Lower Rank* | 1936 |
+# | Biderman et al., *LoRA Learns Less and Forgets Less* | 2024 |
+# | Raschka, *LoRA from scratch* | studio |
+# | Raschka, *Build a Large Language Model (From Scratch)*; the code: rasbt/LLMs-from-scratch | 2024 |

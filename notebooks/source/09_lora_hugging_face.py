@@ -13,10 +13,11 @@
 # %% [markdown]
 # # How little code can it take?
 #
-# Lesson 08 built LoRA by hand. The library `peft` brings it in a few lines, together with its relatives. We use it,
-# check that it is the same thing, keep several adapters on one model, and ask which of the many settings matter.
+# Lesson 08 built [LoRA](../docs/glossary.md#lora) by hand. The library `peft` brings it in a few lines, together with
+# its relatives. We use it, check that it is the same thing, keep several [adapters](../docs/glossary.md#adapter) on one
+# model, and ask which of the many settings matter.
 #
-# *40 minutes to read, two to run; two processor cores, no network.*
+# *About 45 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -357,7 +358,8 @@ VBox([field, switch, page])
 # %% [markdown]
 # The table above is what the switch gives for four texts, for readers without a running kernel.
 #
-# Where one task is enough, **merging** takes the branches away: the layers are plain again, and as fast as before.
+# Where one task is enough, **[merging](../docs/glossary.md#merging)** takes the branches away: the layers are plain
+# again, and as fast as before.
 
 # %%
 served.set_adapter("reviews")
@@ -545,7 +547,8 @@ print("LoRA+ by hand gives every parameter the rate that peft gives it")
 # %% [markdown]
 # ### Exercise 09.2: is rsLoRA new?
 #
-# At one rank, rsLoRA is LoRA with another alpha. Which? So its use shows only when the *rank* changes.
+# At one [rank](../docs/glossary.md#rank), rsLoRA is LoRA with another alpha. Which? So its use shows only when the
+# *rank* changes.
 
 
 # %% tags=["exercise"]
@@ -581,8 +584,8 @@ for name in lora_variants.VARIANTS:
     print(f"{outcomes[name].title:28}{outcomes[name].accuracy:.3f}")
 
 # %% [markdown]
-# Beside them what every method has to beat: the majority class, lesson 02's bag of words, and the head alone on a body
-# that stands still.
+# Beside them what every method has to beat: the majority class, lesson 02's [bag of
+# words](../docs/glossary.md#bag-of-words), and the head alone on a body that stands still.
 
 # %%
 from helpers.baselines import bag_of_words, majority
@@ -798,3 +801,13 @@ solved("09")
 # - Fewer labels: `workbook run 09 -p labels 500`. Is it enough?
 # - With your own model: `workbook run 09 -p model my_folder`.
 # - Lesson 10 makes the frozen base smaller; lesson 11 puts adapters on it.
+#
+# ## References
+#
+# | work | year |
+# |---|---|
+# | Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models* | 2021 |
+# | Dettmers et al., *QLoRA: Efficient Finetuning of Quantized LLMs* | 2023 |
+# | Kalajdzievski, *A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA* | 2023 |
+# | Liu et al., *DoRA: Weight-Decomposed Low-Rank Adaptation* | 2024 |
+# | Hayou et al., *LoRA+: Efficient Low Rank Adaptation of Large Models* | 2024 |

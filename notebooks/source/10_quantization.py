@@ -16,7 +16,7 @@
 # A weight is stored in 32 bits. Most of them can go: a weight of 4 bits is one of 16 levels and nothing else. Where
 # should these levels lie, what do they cost in accuracy, and how small does the file really become?
 #
-# *50 minutes to read, two to run; two processor cores, no network.*
+# *About 50 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -64,9 +64,9 @@ path = Path(scratch_folder.name) / "model.safetensors"
 # %% [markdown]
 # ## 1. Range and levels
 #
-# Lay a ruler over the weights. **Symmetric** quantization puts zero in the middle and the largest weight, with or
-# without its sign, at the end. With $b$ bits there are $2^b$ codes; one stays unused, so that both sides are alike.
-# The **scale** is the distance of two levels.
+# Lay a ruler over the weights. **Symmetric** [quantization](../docs/glossary.md#quantization) puts zero in the middle
+# and the largest weight, with or without its sign, at the end. With $b$ bits there are $2^b$ codes; one stays unused,
+# so that both sides are alike. The **scale** is the distance of two levels.
 #
 # `blocks` cuts a tensor into rows that share a scale (for now: one row), and refuses what has no levels: empty
 # tensors, NaN, infinity.
@@ -94,7 +94,7 @@ print(f"largest error: {error.max() / scale.item():.2f} of a level")
 #
 # What if all numbers are positive, such as what comes out of a ReLU? Half of the codes would be wasted. **Affine**
 # quantization lays the ruler from the smallest number to the largest; the code of 0 is called the **zero point**.
-# Zero itself stays exact, because padding and pruned weights should stay zero.
+# Zero itself stays exact, because [padding](../docs/glossary.md#padding) and pruned weights should stay zero.
 
 
 # %%
@@ -196,14 +196,15 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # With one scale a single weight ruins all others: nearly every one of them becomes zero. In blocks it ruins its own
 # block. That is bought with scales: each takes 32 bits, shared by its block. Large language models do have such
-# outliers (Dettmers et al. 2022), which is why block-wise scales are the rule there.
+# [outliers](../docs/glossary.md#outlier) (Dettmers et al. 2022), which is why block-wise scales are the rule there.
 #
 # </details>
 #
 # ## 3. Levels where the weights are
 #
-# Equal distances suit numbers that are spread evenly. Weights are not: most lie near zero. **NF4** puts its 16 levels
-# at quantiles of the normal distribution, so that each level gets about as many weights as any other.
+# Equal distances suit numbers that are spread evenly. Weights are not: most lie near zero.
+# **[NF4](../docs/glossary.md#nf4)** puts its 16 levels at quantiles of the normal distribution, so that each level gets
+# about as many weights as any other.
 
 
 # %%
@@ -237,8 +238,8 @@ print("NF4:", " ".join(f"{level:.2f}" for level in nf4_code().tolist()))
 print("FP4:", " ".join(f"{level:.3g}" for level in fp4_code()[:8].tolist()), "and the same below zero")
 
 # %% [markdown]
-# With any code book the rest is the same: scale each block to -1 ... 1 and take the nearest level. The scale of a
-# block is now its largest size.
+# With any [code book](../docs/glossary.md#code-book) the rest is the same: scale each block to -1 ... 1 and take the
+# nearest level. The scale of a block is now its largest size.
 
 
 # %%
@@ -320,8 +321,9 @@ for kind in ("nf4", "fp4"):
 #
 # ## 4. The scales cost bits too
 #
-# 32 bits per 64 weights are half a bit per weight. **Double quantization** stores the scales themselves in 8 bits:
-# take off their mean, cut them into blocks of 256, and code each block with a book of 256 levels.
+# 32 bits per 64 weights are half a bit per weight. **[Double quantization](../docs/glossary.md#double-quantization)**
+# stores the scales themselves in 8 bits: take off their mean, cut them into blocks of 256, and code each block with a
+# book of 256 levels.
 
 # %%
 from helpers.quantize.code_books import SCALES_PER_BLOCK, dynamic_code, through_table
@@ -397,7 +399,7 @@ def bits_per_weight(bits, block_size, double):
 check("10.1", bits_per_weight)
 
 # %% [markdown]
-# The QLoRA paper gives 0.5 and 0.127 bits for the scales; so does your function.
+# The [QLoRA](../docs/glossary.md#qlora) paper gives 0.5 and 0.127 bits for the scales; so does your function.
 #
 # ## 5. Levels that are learned
 #
@@ -523,8 +525,8 @@ assert torch.equal(pack(nf4_codes, 4), theirs.flatten())
 # %% [markdown]
 # ### Exercise 10.2: four bits at a time
 #
-# For 4 bits, packing is one line of arithmetic. Write it: codes 0 to 15 in, an even number of them; bytes out, the
-# first code of each pair in the upper half.
+# For 4 bits, [packing](../docs/glossary.md#packing) is one line of arithmetic. Write it: codes 0 to 15 in, an even
+# number of them; bytes out, the first code of each pair in the upper half.
 
 
 # %% tags=["exercise"]
@@ -549,7 +551,7 @@ check("10.2", pack_pairs)
 #
 # Two models will tell. A **classifier**: the encoder with a head, fine-tuned on film reviews with the recipe of
 # lesson 02 (in bfloat16 where the processor has it, which is nearly twice as fast). And the **decoder** as it was
-# pretrained, judged by its perplexity on review texts.
+# pretrained, judged by its [perplexity](../docs/glossary.md#perplexity) on review texts.
 
 # %%
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
@@ -640,8 +642,8 @@ for title, network in (("classifier", classifier), ("decoder", decoder)):
 # %% [markdown]
 # ## 9. Weights that are not there
 #
-# **Magnitude pruning** sets the smallest weights to zero. A bit per weight says which stay, so the file shrinks; the
-# matrices keep their shape.
+# **Magnitude [pruning](../docs/glossary.md#pruning)** sets the smallest weights to zero. A bit per weight says which
+# stay, so the file shrinks; the matrices keep their shape.
 
 
 # %%
@@ -1006,3 +1008,11 @@ solved("10")
 # - Other blocks: `workbook run 10 -p block_size 16`. What do the scales cost, and what do they bring?
 # - With an encoder of your own: `workbook run 10 -p model my_encoder`.
 # - Lesson 11 asks whether a 4-bit model can still learn.
+#
+# ## References
+#
+# | work | year |
+# |---|---|
+# | Dettmers et al., *LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale* | 2022 |
+# | Dettmers et al., *QLoRA: Efficient Finetuning of Quantized LLMs* | 2023 |
+# | bitsandbytes, its tests, `test_functional.py` | repository |

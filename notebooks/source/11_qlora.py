@@ -13,10 +13,11 @@
 # %% [markdown]
 # # Can a 4-bit model still learn?
 #
-# A weight of 4 bits has sixteen possible values. No optimizer can move it by a thousandth. QLoRA does not try: it
-# freezes the rounded weights and trains a small adapter *through* them. What does that save, and what does it cost?
+# A weight of 4 bits has sixteen possible values. No optimizer can move it by a thousandth.
+# [QLoRA](../docs/glossary.md#qlora) does not try: it freezes the rounded weights and trains a small
+# [adapter](../docs/glossary.md#adapter) *through* them. What does that save, and what does it cost?
 #
-# *50 minutes to read, two to run; two processor cores, no network.*
+# *About 50 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -74,12 +75,12 @@ epoch_count = run.by_budget(quick=1, standard=epochs)
 # reach the layers below. If $W$ is frozen, only the second is left: the gradient of $y$, times $W$. That *reads* $W$
 # and never writes it. So $W$ may lie in 4 bits, and be unpacked for a moment when it is read.
 #
-# What learns is a LoRA branch beside it (lesson 08), in float32.
+# What learns is a [LoRA](../docs/glossary.md#lora) branch beside it (lesson 08), in float32.
 
 # %% [markdown]
-# Lesson 10 built the pieces: NF4 codes, a scale for each block of 64 weights, and those scales in 8 bits
-# (*double quantization*). Here they become a layer. `autograd.Function` lets us say what the backward pass does:
-# unpack once more, and keep nothing.
+# Lesson 10 built the pieces: [NF4](../docs/glossary.md#nf4) codes, a scale for each block of 64 weights, and those
+# scales in 8 bits (*[double quantization](../docs/glossary.md#double-quantization)*). Here they become a layer.
+# `autograd.Function` lets us say what the backward pass does: unpack once more, and keep nothing.
 
 # %%
 from helpers.quantize.code_books import double_dequantize, double_quantize, nf4_code, to_code_book
@@ -171,8 +172,8 @@ for title, product in (
 # <details><summary>What it means</summary>
 #
 # The plain product keeps the *unpacked* matrix for its gradient: 32 bits a weight in place of 4, for every layer at
-# the same time. All that quantization has saved would be lost in the first forward pass. Unpacking twice costs time
-# and saves exactly that. bitsandbytes does the same.
+# the same time. All that [quantization](../docs/glossary.md#quantization) has saved would be lost in the first forward
+# pass. Unpacking twice costs time and saves exactly that. bitsandbytes does the same.
 #
 # </details>
 
@@ -442,9 +443,9 @@ plots.show(figures.ledgers(bars), alt=figures.ledgers_in_words(bars))
 # %% [markdown]
 # ### What helps against activations
 #
-# **Checkpointing**: keep only the input of each block, and compute the rest again when the backward pass gets there.
-# It costs one more forward pass. The paper uses it, and `prepare_model_for_kbit_training` switches it on unless told
-# otherwise.
+# **[Checkpointing](../docs/glossary.md#checkpointing)**: keep only the input of each block, and compute the rest again
+# when the backward pass gets there. It costs one more forward pass. The paper uses it, and
+# `prepare_model_for_kbit_training` switches it on unless told otherwise.
 
 # %%
 seed_everything(seed)
@@ -462,8 +463,9 @@ assert abs(predicted[name].peak / measured[name].peak - 1) < 0.1
 # ### The same formulas for large models
 #
 # What was checked on a small model we now use where we cannot measure: LLaMA with 7 and 65 billion weights, in 16 bits
-# (2 bytes), one text of 512 tokens, adapters of rank 64 on every matrix, checkpointing. The paper's own figures, for 65
-# billion: more than 780 GB for full fine-tuning, less than 48 GB with QLoRA.
+# (2 bytes), one text of 512 tokens, adapters of [rank](../docs/glossary.md#rank) 64 on every matrix, checkpointing. The
+# paper's own figures, for 65 billion: more than 780 GB for [full fine-tuning](../docs/glossary.md#full-fine-tuning),
+# less than 48 GB with QLoRA.
 
 
 # %%
@@ -664,9 +666,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %% [markdown]
 # ## 5. A decoder, and what rounding costs it
 #
-# The same for a text predictor: the pocket decoder. Its perplexity on two kinds of held-out text, what it was
-# pretrained on and recipes, which it has never read (lesson 01): in float32, in 4 bits, and in 4 bits after a short
-# training of adapters on recipes, with `Trainer`.
+# The same for a text predictor: the pocket decoder. Its [perplexity](../docs/glossary.md#perplexity) on two kinds of
+# held-out text, what it was pretrained on and recipes, which it has never read (lesson 01): in float32, in 4 bits, and
+# in 4 bits after a short training of adapters on recipes, with `Trainer`.
 
 # %%
 from transformers import AutoModelForCausalLM
@@ -714,7 +716,8 @@ pd.DataFrame(perplexity).T.map("{:,.2f}".format)
 #
 # Rounding costs little on text that the decoder knows. (On recipes it knows next to nothing that could be lost.) The
 # adapters, a few percent of the numbers, learn the new domain through the rounded weights. What that does to the known
-# text is lesson 03's forgetting: neither 4 bits nor adapters protect against it.
+# text is lesson 03's [forgetting](../docs/glossary.md#catastrophic-forgetting): neither 4 bits nor adapters protect
+# against it.
 #
 # </details>
 
@@ -913,3 +916,9 @@ solved("11")
 # - A smaller adapter: `workbook run 11 -p rank 1`. Which part of the ledger moves?
 # - More labels: `workbook run 11 -p labels 4000`. Does the gap between the three close?
 # - Lesson 12 sets all claims of the course side by side.
+#
+# ## References
+#
+# | work | year |
+# |---|---|
+# | Dettmers et al., *QLoRA: Efficient Finetuning of Quantized LLMs* | 2023 |

@@ -1,0 +1,64 @@
+"""Everything that the site is made of, put into one folder that Sphinx reads."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nbformat
+
+from helpers.claims import results, spec
+from helpers.claims.verdict import verdict
+from helpers.lessons.lesson import NOTEBOOKS, Lesson, find
+from helpers.record import write_text
+from helpers.reference import FOLDER
+from helpers.runtime import UserError
+from helpers.site import api, measured, start
+from helpers.site.links import mended
+from helpers.site.notebook import shown
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+GLOSSARY = "glossary.md"
+
+
+def stage(folder: Path, notebooks: Path = NOTEBOOKS, reference: Path = FOLDER, docs: Path = DOCS) -> list[Lesson]:
+    """Fill `folder`, emptied first, with all pages of the site; return its lessons.
+
+    Raises:
+        UserError: no notebook is built, one is not whole, or results cannot be read.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    extra = folder / "extra"
+    extra.mkdir(parents=True)
+    lessons = [lesson for lesson in find(notebooks) if lesson.path.is_file()]
+    if not lessons:
+        raise UserError("There is no notebook to publish: `make notebooks` builds them.")
+    texts = sorted(docs.glob("*.md"))
+    reference_pages = api.pages()
+    pages = {f"notebooks/{lesson.path.name}" for lesson in lessons} | {f"docs/{text.name}" for text in texts}
+    pages |= {"index.md", "ledger.md", "leaderboard.md", "instructors.md", "api/index.md"}
+    pages |= {f"api/{name}.md" for name in reference_pages}
+    for lesson in lessons:
+        made = nbformat.writes(shown(lesson, extra, pages), version=4)
+        write_text(folder / "notebooks" / lesson.path.name, made)
+    for text in texts:
+        content = mended(text.read_text(encoding="utf-8"), f"docs/{text.name}", pages)
+        write_text(folder / "docs" / text.name, content)
+    for picture in [*docs.glob("*.png"), *docs.glob("*.svg")]:
+        shutil.copy(picture, folder / "docs" / picture.name)
+    for name, content in reference_pages.items():
+        write_text(folder / "api" / f"{name}.md", content)
+    write_text(folder / "api" / "index.md", api.contents(reference_pages))
+    _measured_pages(folder, lessons, reference, pages, [text.name for text in texts if text.name != GLOSSARY])
+    return lessons
+
+
+def _measured_pages(folder: Path, lessons: list[Lesson], reference: Path, pages: set[str], more: list[str]) -> None:
+    found, extra = results.load(reference), folder / "extra"
+    verdicts = [verdict(claim, found) for claim in spec.load().claims]
+    first = start.start_page(lessons, verdicts, measured.climb(found, extra), more)
+    write_text(folder / "index.md", mended(first, "index.md", pages))
+    write_text(folder / "ledger.md", measured.ledger_page(verdicts, found, extra, pages))
+    write_text(folder / "leaderboard.md", measured.leaderboard_page(found, extra, pages))
+    write_text(folder / "instructors.md", mended(start.instructors_page(more), "instructors.md", pages))
