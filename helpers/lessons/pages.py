@@ -81,12 +81,17 @@ def write_page(
             cell.outputs = joined(cell.outputs)
             for output in cell.outputs:
                 _without_widget(output)
+    body = LESSON_LINK.sub(lambda found: _link(found, lessons), body_of(content, figures))
+    top = '<p class="top"><a href="{}">{}</a></p>'.format(*home)
+    return write_text(notebook.with_suffix(".html"), page(_title(content), f"{top}<main>{body}</main>"))
+
+
+def body_of(content: nbformat.NotebookNode, figures: Path) -> str:
+    """The HTML of a notebook's cells; image links start from the folder `figures`."""
     exporter = PageExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     exporter.filters["highlight_code"] = exporter.environment.filters["highlight_code"]
     body, _ = exporter.from_notebook_node(content, resources={"metadata": {"path": str(figures)}})
-    body = LESSON_LINK.sub(lambda found: _link(found, lessons), body)
-    top = '<p class="top"><a href="{}">{}</a></p>'.format(*home)
-    return write_text(notebook.with_suffix(".html"), page(_title(content), f"{top}<main>{body}</main>"))
+    return body
 
 
 def _formula(body: str, display: str) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 import click
 from rich.console import Console
@@ -81,6 +83,8 @@ def _run(campaign, options: Options, interrupts: Interrupts, view: Callable, say
         with ExitStack() as stack:
             with interrupts.held():
                 client = stack.enter_context(_client(campaign, options))
+            # What the end needs is loaded while the runs are at work.
+            Thread(target=import_module, args=("helpers.sweeps.report",), daemon=True).start()
             campaign.execute(client, stack.enter_context(view()), patient=bool(options.slurm))
     except KeyboardInterrupt:
         say("\nStopped.")

@@ -22,6 +22,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import nbformat
 import psutil
 
 from helpers.redaction import redacted
@@ -34,9 +35,12 @@ END = b"end"
 def main() -> None:
     setup = json.loads(sys.argv[1])
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the worker's, which a notebook does not want
+    # jsonschema would build a grammar of international addresses: a second, for what no notebook's schema asks.
+    sys.modules.setdefault("rfc3987_syntax", None)
     # What every run needs, and then what this notebook needs.
     for module, name in [("helpers.sweeps.execution", ""), ("ipykernel.ipkernel", ""), *setup["imports"]]:
         load(module, name)
+    warm_up_pages()
     gc.collect()
     gc.freeze()  # what is loaded stays shared: collecting it in a copy would touch, and so copy, its memory
     wake = watch_children()
@@ -56,6 +60,14 @@ def load(module: str, name: str) -> None:
         made = importlib.import_module(module)
         if name and name != "*" and not hasattr(made, name):
             importlib.import_module(f"{module}.{name}")
+
+
+def warm_up_pages() -> None:
+    """Make a page of nothing much: its templates and highlighters are loaded once instead of in every run."""
+    from helpers.lessons.pages import body_of
+
+    new = nbformat.v4
+    body_of(new.new_notebook(cells=[new.new_markdown_cell("# $x$\n\n- *a*"), new.new_code_cell("x = 1")]), Path())
 
 
 def watch_children() -> int:
