@@ -9,7 +9,7 @@ ARGS ?=
 STEPS ?=
 REFERENCES ?= ladder pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora
 
-.PHONY: help run test test-fast test-faults lab doctor notebooks data models reference bench format lock setup clean
+.PHONY: help run test test-fast test-faults lab doctor notebooks editions data models reference bench format lock setup clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -37,6 +37,9 @@ doctor: setup  ## what this machine has, and what it lacks
 
 notebooks: setup  ## build the notebooks from notebooks/source       ARGS="02", ARGS=--check
 	@$(BIN)/python -m helpers.notebooks $(ARGS)
+
+editions: setup  ## write the learner's, the instructor's and nbgrader's notebooks      ARGS="02 --only learner"
+	@$(BIN)/python -m helpers.editions $(ARGS)
 
 data: setup  ## generate the micro-world anew
 	@$(BIN)/python -m helpers.microworld.build $(ARGS) && $(BIN)/python -m helpers.microworld.measure

@@ -5,63 +5,29 @@ python -m helpers.notebooks [NN ...] [--check | --prose] [--solutions FOLDER]
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
-import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.parameterize import parameterize_notebook
 
+from helpers.editions.cells import METADATA, from_source
+from helpers.editions.instructor import instructor
 from helpers.lessons.kernel import cores, environment
 from helpers.lessons.lesson import NOTEBOOKS, Lesson, find, select
 from helpers.lessons.outputs import joined
 from helpers.record import write_text
 from helpers.runtime import UserError
 
-SOLUTION = "solution"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_TEXT = "Something to move appears here when this cell runs in JupyterLab."
-METADATA = {
-    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-    "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
-}
 CELL_SECONDS = 900
-
-
-def from_source(source: Path, solutions: bool = False) -> NotebookNode:
-    """The notebook of a text twin, not executed: exercises blank, or with `solutions` filled in.
-
-    Raises:
-        UserError: the source is missing or cannot be read.
-    """
-    try:
-        notebook = jupytext.read(source, fmt="py:percent")
-    except FileNotFoundError:
-        raise UserError(f"{source.name} is missing from notebooks/source.") from None
-    kept = [cell for cell in notebook.cells if solutions or SOLUTION not in cell.metadata.get("tags", [])]
-    seen: dict[str, int] = {}
-    for cell in kept:
-        tags = cell.metadata.get("tags")
-        cell.metadata = NotebookNode({"tags": tags} if tags else {})
-        cell.id = _cell_id(cell.cell_type + cell.source, seen)
-    made = nbformat.v4.new_notebook(cells=kept, metadata=METADATA)
-    made.nbformat_minor = 5
-    nbformat.validate(made)
-    return made
-
-
-def _cell_id(content: str, seen: dict[str, int]) -> str:
-    """An identifier that depends on a cell's content alone, so that a rebuild changes only what was edited."""
-    digest = hashlib.sha256(content.encode()).hexdigest()[:10]
-    seen[digest] = seen.get(digest, 0) + 1
-    return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
@@ -138,7 +104,7 @@ def build(lesson: Lesson, folder: Path | None = None, parameters: dict[str, obje
     """
     target = (folder or lesson.path.parent) / lesson.path.name
     try:
-        notebook = from_source(lesson.source, solutions=folder is not None)
+        notebook = instructor(lesson.source) if folder else from_source(lesson.source)
         if parameters:
             notebook.metadata["papermill"] = {}  # what papermill expects to find in a notebook that it did not load
             for cell in notebook.cells:
@@ -170,7 +136,7 @@ def reword(lesson: Lesson) -> str:
 @click.argument("lessons", nargs=-1, metavar="[NN]...")
 @click.option("--check", is_flag=True, help="Only say which notebooks differ from their source.")
 @click.option("--prose", is_flag=True, help="Only the prose changed: keep the outputs, execute nothing.")
-@click.option("--solutions", type=click.Path(path_type=Path), help="Write the instructor's edition into this folder.")
+@click.option("--solutions", type=click.Path(path_type=Path), help="The instructor's edition, executed, goes here.")
 @click.option("--jobs", default=None, type=click.IntRange(1, 64), help="Notebooks side by side.  [default: cores]")
 def main(lessons: tuple[str, ...], check: bool, prose: bool, solutions: Path | None, jobs: int | None) -> None:
     """Build the notebooks of the lessons NN (all, if none is named) from notebooks/source."""

@@ -1,11 +1,12 @@
 """Feedback on exercises: `check` an answer, ask for a `hint`, count what is `solved`."""
 
 from helpers.checks.compare import NotAttempted, attempted, differs
-from helpers.checks.registry import Feedback, check, exercise, hint, solved, verdict
+from helpers.checks.registry import Feedback, assert_solved, check, exercise, hint, solved, verdict
 
 __all__ = [
     "Feedback",
     "NotAttempted",
+    "assert_solved",
     "attempted",
     "check",
     "differs",

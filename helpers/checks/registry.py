@@ -88,6 +88,13 @@ def check(name: str, answer: object) -> None:
     print(found.text)
 
 
+def assert_solved(name: str, answer: object) -> None:
+    """For graders: raise an `AssertionError` that says what is wrong, unless `answer` solves exercise `name`."""
+    found = verdict(name, answer)
+    if not found.passed:
+        raise AssertionError(found.text)
+
+
 def hint(name: str, level: int | None = None) -> None:
     """Print hint number `level` (1 is a nudge, the last is the answer), or the next one."""
     found = _find(name)
@@ -120,6 +127,12 @@ def _standing(name: str, before: dict[str, dict]) -> str:
     if name in before:
         return f"solved before ({progress.day(before[name]['when'])})"
     return f'tried, not yet right: hint("{name}") helps' if name in _tried else "open"
+
+
+def hints(name: str) -> tuple[str, ...]:
+    """All hints of an exercise, from the nudge to the answer; none when there is no such exercise."""
+    found = _find(name)
+    return found.hints if found else ()
 
 
 def names(lesson: str) -> list[str]:

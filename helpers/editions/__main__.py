@@ -1,0 +1,5 @@
+"""python -m helpers.editions"""
+
+from helpers.editions.command import main
+
+main(prog_name="python -m helpers.editions")
