@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -19,6 +20,18 @@ WHERE = [
     click.option("--yes", is_flag=True, help="Do not ask about a large number of runs."),
 ]
 INTO = click.option("--into", type=click.Path(path_type=Path), default=RUNS, help="Another folder than runs/sweeps/.")
+
+
+def _worst(statuses: Iterable[int]) -> int:
+    """The exit status of one sweep after the other: the worst, and none begins after one was interrupted."""
+    from helpers.lessons.command import INTERRUPTED
+
+    worst = 0
+    for status in statuses:
+        worst = max(worst, status)
+        if status == INTERRUPTED:
+            break
+    return worst
 
 
 def _where(command):
@@ -54,17 +67,18 @@ def run(file, workers, scheduler, slurm, timeout, retries, yes, dry_run, noteboo
     """Run the sweep that FILE describes; runs that are done already are kept."""
     from helpers.lessons import NOTEBOOKS
     from helpers.sweeps import command
-    from helpers.sweeps.plan import make_plan
+    from helpers.sweeps.plan import make_plans
 
-    plan = make_plan(file, (notebooks or NOTEBOOKS).resolve())
-    seconds = timeout or plan.sweep.minutes * 60
+    plans = make_plans(file, (notebooks or NOTEBOOKS).resolve())
+    seconds = timeout or plans[0].sweep.minutes * 60
     options = command.Options(workers, scheduler, slurm, seconds, 1 if retries is None else retries, yes)
     if scheduler and slurm:
         raise UserError("--scheduler and --slurm exclude each other: name one place to run.")
     if dry_run:
-        command.dry_run(plan, options)
+        for plan in plans:
+            command.dry_run(plan, options)
         return
-    sys.exit(command.carry_out(plan, into.resolve() / plan.name, options))
+    sys.exit(_worst(command.carry_out(plan, into.resolve() / plan.name, options) for plan in plans))
 
 
 @sweep.command()
@@ -75,13 +89,14 @@ def resume(name, workers, scheduler, slurm, timeout, retries, yes, into) -> None
     """Run what is not done of the sweep NAME, with the same notebook and helpers."""
     from helpers.sweeps import command
     from helpers.sweeps.looking import same_plan
-    from helpers.sweeps.saved import load
+    from helpers.sweeps.saved import load, members
 
-    saved = load(into.resolve(), name)
-    plan = same_plan(saved)
-    again = saved.retries if retries is None else retries
-    options = command.Options(workers, scheduler, slurm, timeout or saved.seconds, again, yes)
-    sys.exit(command.carry_out(plan, into.resolve() / saved.name, options))
+    def resumed(saved) -> int:
+        again = saved.retries if retries is None else retries
+        options = command.Options(workers, scheduler, slurm, timeout or saved.seconds, again, yes)
+        return command.carry_out(same_plan(saved), into.resolve() / saved.name, options)
+
+    sys.exit(_worst(resumed(load(into.resolve(), one)) for one in members(into.resolve(), name)))
 
 
 @sweep.command()
@@ -90,8 +105,9 @@ def resume(name, workers, scheduler, slurm, timeout, retries, yes, into) -> None
 def status(name, into) -> None:
     """How far the sweep NAME is."""
     from helpers.sweeps.looking import show_status
+    from helpers.sweeps.saved import members
 
-    sys.exit(show_status(into.resolve(), name))
+    sys.exit(max(show_status(into.resolve(), one) for one in members(into.resolve(), name)))
 
 
 @sweep.command()
@@ -101,8 +117,9 @@ def status(name, into) -> None:
 def results(name, sql, into) -> None:
     """Table, figure and page of the sweep NAME, as far as it is."""
     from helpers.sweeps.looking import show_results
+    from helpers.sweeps.saved import members
 
-    sys.exit(show_results(into.resolve(), name, sql))
+    sys.exit(max(show_results(into.resolve(), one, sql) for one in members(into.resolve(), name)))
 
 
 @sweep.command()

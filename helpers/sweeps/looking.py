@@ -14,7 +14,7 @@ from helpers.runtime import UserError
 from helpers.sweeps.identity import difference
 from helpers.sweeps.ledger import STATES, Ledger, State, is_damaged
 from helpers.sweeps.lock import owner
-from helpers.sweeps.plan import Plan, make_plan
+from helpers.sweeps.plan import Plan, make_plans
 from helpers.sweeps.saved import Saved, load
 from helpers.sweeps.view import counts, label, time_left
 
@@ -25,7 +25,10 @@ def same_plan(saved: Saved) -> Plan:
     Raises:
         UserError: its file, notebook, helpers or libraries are no longer those that it began with.
     """
-    plan = make_plan(Path(saved.file), Path(saved.notebooks))
+    plans = {plan.name: plan for plan in make_plans(Path(saved.file), Path(saved.notebooks))}
+    plan = plans.get(saved.name)
+    if plan is None:
+        raise UserError(f"{Path(saved.file).name} no longer names lesson {saved.notebook}.")
     changed = difference(saved.state, plan.state)
     if not changed and list(plan.runs) != list(saved.runs):
         changed = Path(saved.file).name

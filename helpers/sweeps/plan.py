@@ -46,19 +46,25 @@ def varied(sweep: Sweep) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def make_plan(file: Path, notebooks: Path) -> Plan:
-    """Read, check and expand a sweep.
+def make_plans(file: Path, notebooks: Path) -> list[Plan]:
+    """Read, check and expand a sweep: a plan for its lesson, or where it names several, one plan for each.
 
     Raises:
-        UserError: naming the first thing in the file or the notebook that is not as it should be.
+        UserError: naming the first thing in the file or a notebook that is not as it should be.
     """
     sweep = read(file)
-    lesson = _lesson(sweep.notebook, notebooks)
     _check_figure(sweep)
+    if isinstance(sweep.notebook, str):
+        return [_plan(file, sweep, _lesson(sweep.notebook, notebooks), file.stem)]
+    lessons = {lesson.number: lesson for lesson in (_lesson(name, notebooks) for name in sweep.notebook)}
+    return [_plan(file, sweep, lesson, f"{file.stem}-{number}") for number, lesson in lessons.items()]
+
+
+def _plan(file: Path, sweep: Sweep, lesson: Lesson, name: str) -> Plan:
     rows = list(_rows(sweep, declared(lesson), lesson.name))
     state = state_of(lesson)
     runs = {run_identity(state, parameters): parameters for parameters in rows}
-    return Plan(file.stem, file.resolve(), sweep, lesson, state, kernel_of(lesson), runs, len(rows) - len(runs))
+    return Plan(name, file.resolve(), sweep, lesson, state, kernel_of(lesson), runs, len(rows) - len(runs))
 
 
 def kernel_of(lesson: Lesson) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,13 +56,24 @@ def save(folder: Path, plan: Plan, seconds: float, retries: int) -> Saved:
     return saved
 
 
+def members(sweeps: Path, name: str) -> list[str]:
+    """The sweeps that a name stands for: itself, or of a sweep over several lessons the one of each."""
+    stem = _stem(name)
+    several = sorted(path.parent.name for path in sweeps.glob(f"{glob.escape(stem)}-[0-9][0-9]/{FILE}"))
+    return [name] if (sweeps / stem / FILE).is_file() or not several else several
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem if name.endswith((".yaml", ".yml")) else Path(name).name
+
+
 def load(sweeps: Path, name: str) -> Saved:
     """The plan of an earlier sweep, by its name or its file's.
 
     Raises:
         UserError: there is none of that name, or it cannot be read.
     """
-    name = Path(name).stem if name.endswith((".yaml", ".yml")) else Path(name).name
+    name = _stem(name)
     known = sorted(path.parent.name for path in sweeps.glob(f"*/{FILE}"))
     if name not in known:
         there = f" There are: {', '.join(known)}." if known else " Start one: workbook sweep run sweeps/NAME.yaml"

@@ -62,10 +62,10 @@ class Drawing(Strict):
 
 
 class Sweep(Strict):
-    """A sweep: a question, a lesson, what stays the same, what is varied, and over which seeds."""
+    """A sweep: a question, a lesson or several, what stays the same, what is varied, and over which seeds."""
 
     question: Annotated[str, Field(min_length=1)]
-    notebook: Annotated[str, Field(min_length=1)]
+    notebook: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
     fixed: dict[str, object] = {}
     grid: dict[str, list] | None = None
     cases: list[dict[str, object]] | None = None

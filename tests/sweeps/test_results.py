@@ -15,7 +15,7 @@ from helpers.sweeps import looking
 from helpers.sweeps.figure import draw, lines_of, quantity_of
 from helpers.sweeps.ledger import Ending, Ledger, write_ending
 from helpers.sweeps.looking import show_results
-from helpers.sweeps.plan import make_plan
+from helpers.sweeps.plan import make_plans
 from helpers.sweeps.results import ask, cells, compact, metric_names
 from helpers.sweeps.saved import load, save
 
@@ -31,7 +31,7 @@ def accuracy(rate: float, seed: int) -> float:
 def swept(lab):
     """A sweep whose runs are done, all but one that failed; no kernel was started for it."""
     lab.notebook()
-    plan = make_plan(lab.sweep(grid={"rate": list(RATES)}, seeds=list(SEEDS), figure=FIGURE), lab.notebooks)
+    [plan] = make_plans(lab.sweep(grid={"rate": list(RATES)}, seeds=list(SEEDS), figure=FIGURE), lab.notebooks)
     ledger = Ledger(lab.into / "tiny")
     for run, parameters in plan.runs.items():
         folder = ledger.new_attempt(run, parameters)
@@ -162,7 +162,7 @@ def test_a_figure_is_checked_before_any_run(lab):
         ({"x": "rate", "metrics": ["a_*", "b"]}, "figure: either all of its metrics end in _"),
     ):
         with pytest.raises(UserError, match=words.replace("*", "[*]")):
-            make_plan(lab.sweep(grid={"rate": [0.1]}, figure=figure), lab.notebooks)
+            make_plans(lab.sweep(grid={"rate": [0.1]}, figure=figure), lab.notebooks)
 
 
 def test_a_sweep_nobody_began_or_whose_plan_is_damaged(swept):

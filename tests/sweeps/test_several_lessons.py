@@ -1,0 +1,67 @@
+"""A sweep that names several lessons is a sweep for each of them, checked together and looked at together."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from helpers.cli import main
+from helpers.runtime import UserError
+from helpers.sweeps.cli import _worst
+from helpers.sweeps.plan import make_plans
+from helpers.sweeps.saved import members
+
+
+@pytest.fixture
+def file(lab):
+    for number in ("00", "01", "02"):
+        lab.notebook(name=f"{number}_tiny")
+    return lab.sweep("both", notebook=["00", "02"], seeds=[0, 1])
+
+
+def test_each_lesson_has_a_plan_of_its_own(lab, file):
+    plans = make_plans(file, lab.notebooks)
+    assert [(plan.name, plan.lesson.name, len(plan.runs)) for plan in plans] == [
+        ("both-00", "00_tiny", 2),
+        ("both-02", "02_tiny", 2),
+    ]
+
+
+def test_a_lesson_that_is_not_there_is_named_before_any_run(lab, file):
+    with pytest.raises(UserError, match="07"):
+        make_plans(lab.sweep("both", notebook=["00", "07"], seeds=[0]), lab.notebooks)
+
+
+def test_nothing_runs_after_an_interruption():
+    asked = []
+
+    def statuses():
+        for status in (0, 1, 130, 0):
+            asked.append(status)
+            yield status
+
+    assert _worst(statuses()) == 130
+    assert asked == [0, 1, 130]
+    assert _worst([0, 0]) == 0
+
+
+def test_a_name_stands_for_its_members(lab):
+    for name in ("both-00", "both-02", "both-extra", "one"):
+        (lab.into / name).mkdir(parents=True)
+        (lab.into / name / "sweep.json").write_text("{}")
+    assert members(lab.into, "both") == ["both-00", "both-02"]
+    assert members(lab.into, "sweeps/one.yaml") == ["sweeps/one.yaml"]
+    assert members(lab.into, "nothing") == ["nothing"]
+
+
+@pytest.mark.slow
+def test_they_run_one_after_the_other_and_are_looked_at_and_resumed_by_one_name(lab, file):
+    status, said = lab.run("run", file, "--workers", "2")
+    assert status == 0, said
+    assert sorted(path.parent.name for path in lab.into.glob("*/index.html")) == ["both-00", "both-02"]
+    for verb in ("status", "resume", "results"):
+        status, said = lab.run(verb, "both")
+        assert status == 0, said
+    assert len(lab.attempts()) == 4, "what is done is not run again"
+    result = CliRunner().invoke(main, ["sweep", "status", "bot", "--into", str(lab.into)])
+    assert result.exit_code == 1 and "both-00" in result.output
