@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
+from helpers.hub import track as hub
 from helpers.model_folder import check_model_folder
 from helpers.runtime import TRACKS, UserError, choose
 
@@ -13,39 +15,33 @@ MODELS = ("encoder", "decoder", "instruct")
 DATASETS = ("corpus", "topics", "reviews", "instructions", "preferences", "facts")
 ROLES = MODELS + DATASETS
 LABELLED = ("topics", "reviews")
+JUDGED = ("instructions", "preferences", "facts")  # the micro-world's own rows stay beside the hub's
+OWN_COLUMNS = {"corpus": ("text",), "preferences": ("prompt", "chosen", "rejected")}
 
 FOLDERS = {"encoder": "pocket-encoder", "decoder": "pocket-decoder", "instruct": "pocket-decoder-instruct"}
 POCKET_MODELS = {role: ROOT / "data" / "models" / FOLDERS[role] for role in MODELS}
 MICROWORLD = ROOT / "data" / "microworld"
-HUB = {
-    "encoder": "distilbert/distilbert-base-uncased",
-    "decoder": "HuggingFaceTB/SmolLM2-135M",
-    "instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
-    "topics": "fancyzhx/ag_news",
-    "reviews": "stanfordnlp/imdb",
-    "instructions": "timdettmers/openassistant-guanaco",
-    "preferences": "trl-lib/ultrafeedback_binarized",
-}
 
 
 def model_source(role: str, track: str, model: str = "") -> str:
-    """What `from_pretrained` takes: a checked folder, or on the hub track a name.
+    """What `from_pretrained` takes: a checked folder; on the hub track its files are fetched once.
 
     Args:
-        model: a folder of the learner's own, or "" for the track's model.
+        model: a folder of the learner's own, on the hub track also a name there, or "" for the track's model.
 
     Raises:
-        UserError: when the folder is missing, incomplete, only a pickle, or damaged.
+        UserError: when the folder is missing, incomplete, only a pickle, or damaged, or the hub refuses.
     """
     choose("role", role, MODELS)
     choose("track", track, TRACKS)
     if model:
         folder = local_path(model)
-        if track == "hub" and not folder.exists():
-            return model
+        if track == "hub" and not folder.exists() and hub.is_hub_name(model):
+            return str(hub.model_folder(role, model))
         return str(check_model_folder(folder))
-    if track == "hub":
-        return HUB[role]
+    fetched = hub.model_folder(role) if track == "hub" else None
+    if fetched:
+        return str(fetched)
     if not POCKET_MODELS[role].is_dir():
         raise UserError(f"The {role} is not in data/models; make it with: make models")
     return str(check_model_folder(POCKET_MODELS[role]))
@@ -61,7 +57,8 @@ def tokenizer(role: str, track: str, model: str = ""):
     """The tokenizer that belongs to the model of this role."""
     from transformers import AutoTokenizer
 
-    return _load(AutoTokenizer.from_pretrained, model_source(role, track, model))
+    found = _load(AutoTokenizer.from_pretrained, model_source(role, track, model))
+    return hub.complete(found) if track == "hub" and role != "encoder" else found
 
 
 def body(role: str, track: str, model: str = "", pretrained: bool = True):
@@ -104,28 +101,58 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0):
     """The dataset of this role as a `DatasetDict`.
 
     Args:
-        data: a file of the learner's own (CSV, JSON Lines, JSON, Parquet), or "". For `reviews`
-            and `topics` it needs text and label, and is split 80/10/10 by `seed`; for `corpus`
-            it needs text, and takes the place of the `newcomer` split.
+        data: a file or folder of the learner's own (CSV, JSON Lines, JSON, Parquet), on the hub track also a name
+            there, or "". For `reviews` and `topics` it needs text and label; for `corpus` text, and takes the place
+            of the `newcomer` split; for `preferences` prompt, chosen and rejected, and joins the micro-world's pairs.
 
     Raises:
         UserError: when there is no such role, file or column, or the hub cannot be reached.
     """
     choose("role", role, DATASETS)
     choose("track", track, TRACKS)
-    if data and role in LABELLED:
+    if not data:
+        return _microworld(role) if track == "pocket" else _from_hub(role, seed)
+    if role in LABELLED:
         from helpers.local_data import labelled
 
-        return labelled(local_path(data), seed)
-    if data and role != "corpus":
-        raise UserError(f"data: a file of your own can stand in for reviews, topics or corpus, not {role}.")
-    found = _microworld(role) if track == "pocket" else _from_hub(role, seed)
-    if data:
-        from helpers.local_data import rows_of
+        return labelled(own_data(data, track), seed)
+    if role not in OWN_COLUMNS:
+        known = ", ".join((*LABELLED, *OWN_COLUMNS))
+        raise UserError(f"data: a file of your own can stand in for {known}, not {role}.")
+    from helpers.local_data import rows_of
 
-        own = rows_of(local_path(data), ("text",))
-        found["newcomer"] = own.add_column("domain", ["yours"] * len(own))
+    own = rows_of(own_data(data, track), OWN_COLUMNS[role])
+    if role == "preferences":
+        from helpers.hub.rows import joined
+
+        return joined(own.map(lambda row: {"reason": "yours", "film": ""}), _microworld(role), seed)
+    found = _microworld(role) if track == "pocket" else _from_hub(role, seed)
+    found["newcomer"] = own.add_column("domain", ["yours"] * len(own))
     return found
+
+
+def bert(track: str) -> str:
+    """The `model` to take where a lesson opens BERT's own blocks: "" where the track's encoder is one."""
+    return hub.BERT.name if track == "hub" else ""
+
+
+def with_films(reviews):
+    """`reviews` if its rows say which film they are about, else the micro-world's, whose rows do."""
+    if "film" in reviews["train"].column_names:
+        return reviews
+    print("These reviews do not say which film they are about; the micro-world's, which do, take their place here.")
+    return _microworld("reviews")
+
+
+def own_data(data: str, track: str):
+    """What a lesson's `data` says, as `helpers.local_data` takes it: found from here, from the project, or fetched."""
+    from helpers.local_data import Request
+
+    request = Request.of(data)
+    path = local_path(str(request.path))
+    if track == "hub" and not path.exists() and hub.is_hub_name(str(request.path)):
+        path = hub.dataset_folder(str(request.path))
+    return replace(request, path=path)
 
 
 def _microworld(role: str):
@@ -145,24 +172,18 @@ def _cache_folder() -> str:
 
 
 def _from_hub(role: str, seed: int):
-    from datasets import load_dataset
-
-    if role not in HUB:
-        raise UserError(f'The hub track has no {role} yet; use track = "pocket" here.')
-    found = _load(load_dataset, HUB[role])
-    if "validation" not in found:
-        parts = found["train"].train_test_split(test_size=0.1, seed=seed)
-        found["train"], found["validation"] = parts["train"], parts["test"]
-    return found
+    return hub.dataset(role, seed, _microworld(role) if role in JUDGED else None)
 
 
 def _model(kind, role: str, track: str, model: str, pretrained: bool = True):
+    import torch
     from transformers import AutoConfig
 
     source = model_source(role, track, model)
     config = _load(AutoConfig.from_pretrained, source)
     # BERT's pooler would come with random weights that no lesson uses.
     options = {"add_pooling_layer": False} if _has_pooler(kind, config) else {}
+    options["dtype"] = torch.float32  # what a file holds is often bfloat16, too coarse for small steps
     if pretrained:
         return _load(kind.from_pretrained, source, **options)
     return kind.from_config(config, **options)
@@ -180,10 +201,5 @@ def _load(loader, source: str, **options):
         return loader(source, **options)
     except SafetensorError as error:
         raise UserError(f"model: the weights in {source} are damaged ({error}); copy them again.") from None
-    except (ConnectionError, OSError, ValueError) as error:
-        if Path(source).is_dir():
-            raise UserError(f"model: {source} cannot be loaded: {error}") from None
-        raise UserError(
-            f"{source} cannot be fetched from the hub (no network, or no such name); "
-            f'use track = "pocket", which needs none. It said: {str(error).splitlines()[0]}'
-        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"model: {source} cannot be loaded: {error}") from None

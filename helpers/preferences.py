@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -80,6 +81,11 @@ def check_preferences(rows: Iterable[Mapping], field: str = "preferences") -> No
             )
     if not count:
         raise UserError(f"{field}: there are no rows; at least one pair is needed.")
+
+
+def about_films(rows: Dataset) -> Dataset:
+    """The pairs that an exact judge can follow: those of the micro-world, which name a film."""
+    return rows if all(rows["film"]) else rows.filter(lambda row: bool(row["film"]))
 
 
 def preference_rows(tokenizer, rows: Iterable[Mapping], max_length: int = 256) -> list[Pair]:

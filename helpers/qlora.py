@@ -57,7 +57,9 @@ def load_four_bit(kind, source: str, device: str = "cpu", compute: torch.dtype =
 
     kind: an Auto class, such as `AutoModel`. source: a folder, or a name on the Hub.
     """
-    model = kind.from_pretrained(source, quantization_config=quantization(compute), device_map={"": device})
+    model = kind.from_pretrained(
+        source, quantization_config=quantization(compute), device_map={"": device}, dtype=torch.float32
+    )
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # BERT's pooler would come with random weights that no lesson uses
     return keep_packing(model)

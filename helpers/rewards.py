@@ -34,7 +34,7 @@ def new_reward_model(source: str, tokenizer) -> nn.Module:
     """The model in a folder, its next-token head replaced by one that gives a single number, 0 at the start."""
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1)
+    model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, dtype=torch.float32)
     # The head reads the last token that is not padding, so it has to know which one is.
     model.config.pad_token_id = tokenizer.pad_token_id
     nn.init.zeros_(model.score.weight)

@@ -1,0 +1,1 @@
+"""The hub track: which models and datasets it takes, how they are fetched, and how their rows get our columns."""
