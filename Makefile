@@ -7,7 +7,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 STEPS ?=
-REFERENCES ?= ladder pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora
+# Tests side by side, on one thread each; the tests of a file or a lesson stay together.
+SIDE ?= -n logical --maxprocesses 4 --dist loadgroup
+# Some lessons show wider tables: ladder pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora.
+REFERENCES ?=
 
 .PHONY: help run test test-fast test-faults lab doctor notebooks editions data models reference bench format lock setup clean
 
@@ -21,10 +24,10 @@ run: setup  ## run the lessons: notebooks, figures and pages under runs/
 	@$(BIN)/workbook run $(ARGS)
 
 test: setup  ## the whole suite
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE) $(ARGS)
 
 test-fast: setup  ## the part of the suite that needs no lesson to run
-	@$(BIN)/python -m pytest -m "not slow and not gpu and not network" $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE) -m "not slow and not gpu and not network" $(ARGS)
 
 test-faults: setup  ## sweeps whose workers, schedulers and commands are killed (ten minutes)
 	@$(BIN)/python -m pytest tests/sweeps -m faults $(ARGS)
@@ -47,8 +50,12 @@ data: setup  ## generate the micro-world anew
 models: setup  ## pretrain the pocket models anew (over an hour)
 	@$(BIN)/python -m helpers.pretraining $(ARGS)
 
-reference: setup  ## the reference results over several seeds (an hour)      REFERENCES="ladder" ARGS="--jobs 2"
+reference: setup  ## every lesson over five seeds, into data/reference (two hours)      REFERENCES="ladder": that lesson's wider table
+ifeq ($(REFERENCES),)
+	@$(BIN)/workbook sweep run sweeps/reference.yaml $(ARGS); $(BIN)/python -m helpers.claims.gather
+else
 	@for name in $(REFERENCES); do echo "$$name:" && $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
+endif
 
 bench: setup  ## seconds and memory of each lesson, and our steps beside the libraries'    STEPS="lora --rounds 5"
 	@$(BIN)/python benchmarks/lessons.py $(ARGS) && $(BIN)/python -m benchmarks.steps $(STEPS)

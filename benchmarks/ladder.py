@@ -1,7 +1,7 @@
 """The reference ladder: every rung of lesson 02 over several seeds, kept in data/reference/ladder.json.
 
-make reference                     five seeds on the test rows
-make reference ARGS="--tune"       the grid of learning rates, on validation rows only; prints, writes nothing
+make reference REFERENCES=ladder                   five seeds on the test rows
+make reference REFERENCES=ladder ARGS="--tune"     the grid of learning rates, on validation rows only; prints, writes nothing
 
 The recipe is `helpers.ladder`'s, the one that the lesson runs. Each seed draws its own training rows and random starts.
 """
@@ -116,7 +116,12 @@ def main(seeds: int, labels: int, epochs: int, jobs: int, tuning: bool, into: Pa
             measured = [measure(reviews, tokenizer, seed, labels, epochs) for seed in range(seeds)]
         settings = {"labels": labels, "epochs": epochs, "test_rows": len(reviews["test"])}
         path = save_reference(
-            "ladder", "make reference", settings, measured, into, threads=max(1, torch.get_num_threads() // jobs)
+            "ladder",
+            "make reference REFERENCES=ladder",
+            settings,
+            measured,
+            into,
+            threads=max(1, torch.get_num_threads() // jobs),
         )
         click.echo(f"written: {path.name}")
     except UserError as error:

@@ -20,6 +20,16 @@ from helpers.lessons.kernel import environment
 # A suite started in the background (`make test &`) ignores Ctrl-C, and so would every command it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (`pytest -n`), a file's tests stay together, since they share what they make; some say otherwise."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            folder = item.path.parent.name
+            # Sweeps start workers of their own: two files of them at once would wait for each other.
+            item.add_marker(pytest.mark.xdist_group("sweeps" if folder == "sweeps" else str(item.path)))
+
+
 PARAMETERS = (
     'track = "pocket"  # which models\nbudget = "quick"  # how much\nseed = 0  # of chance\nrate = 0.1  # a number'
 )
@@ -65,6 +75,6 @@ def run_nbval(notebook: Path, results: Path, cell_seconds: int = 300) -> subproc
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def nbval():
     return run_nbval

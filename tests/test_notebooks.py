@@ -7,14 +7,18 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
+from pathlib import Path
 
 import nbformat
 import pytest
 
 from helpers.checks.registry import names
+from helpers.claims import guard, results
 from helpers.lessons import NOTEBOOKS, Lesson, find
 from helpers.lessons.parameters import declared
 from helpers.notebooks import build, from_source, stale
+from helpers.record import FILE, read
 
 LESSONS = find()
 ABSOLUTE = re.compile(r"(?<![\w.:/<])/(?:home|root|work|tmp|Users|usr|opt|var|mnt|private)/|[A-Z]:\\\\")
@@ -24,6 +28,12 @@ ADDRESS = re.compile(r"\b0x[0-9a-f]{8,}")
 NOT_PROSE = re.compile(r"```.*?```|\$\$.*?\$\$|<details>.*?</details>|^\s*\|.*$|<[^>]+>", re.DOTALL | re.MULTILINE)
 
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+# What takes a lesson's whole time runs side by side with another lesson's.
+apart = pytest.mark.parametrize(
+    "lesson",
+    [pytest.param(lesson, marks=pytest.mark.xdist_group(lesson.number)) for lesson in LESSONS],
+    ids=lambda lesson: lesson.name,
+)
 
 
 def cells(lesson: Lesson, kind: str) -> list[str]:
@@ -53,7 +63,7 @@ def test_parameters_are_few_literals_each_with_a_comment(lesson):
     source = lesson.tagged("parameters")[0]["source"]
     table = declared(lesson)
     assert list(table)[:3] == ["track", "budget", "seed"]
-    assert len(table) <= 8
+    assert len(table) <= 9
     for statement in ast.parse(source).body:
         assert "#" in source.splitlines()[statement.lineno - 1], f"{ast.unparse(statement)} has no comment"
 
@@ -107,11 +117,50 @@ def test_committed_outputs_are_clean(lesson):
         assert output.get("name") != "stderr", output
 
 
+@pytest.fixture(scope="session")
+def fresh_run(nbval, tmp_path_factory):
+    """A lesson's whole committed notebook through nbval, once: the result, and the folder with what it recorded."""
+
+    @cache
+    def run(lesson: Lesson) -> tuple[subprocess.CompletedProcess, Path]:
+        folder = tmp_path_factory.mktemp(lesson.name)
+        return nbval(lesson.path, folder), folder
+
+    return run
+
+
 @pytest.mark.slow
-@each_lesson
-def test_nbval_finds_the_committed_outputs(lesson, nbval, tmp_path):
-    result = nbval(lesson.path, tmp_path)
+@apart
+def test_nbval_finds_the_committed_outputs(lesson, fresh_run):
+    result, _ = fresh_run(lesson)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
+
+
+def held_to_the_reference(lesson: Lesson, folder: Path) -> list[str]:
+    """What a run recorded that the reference does not expect; skips where there is no reference over enough seeds."""
+    reference = results.load().lessons.get(lesson.number)
+    if reference is None or not guard.guarded(reference):
+        pytest.skip(f"lesson {lesson.number} has no reference over {guard.FEWEST} seeds")
+    return guard.outside(read(folder / FILE)["metrics"], reference)
+
+
+@pytest.mark.slow
+@apart
+def test_a_fresh_run_is_where_the_reference_expects_one_more(lesson, fresh_run):
+    _, folder = fresh_run(lesson)
+    assert held_to_the_reference(lesson, folder) == []
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("01")
+def test_a_learning_rate_thirty_times_too_high_is_caught(tmp_path):
+    lesson = next(lesson for lesson in LESSONS if lesson.number == "01")
+    rate = 30 * declared(lesson)["learning_rate"]
+    command = [sys.executable, "-m", "helpers.cli", "run", "01", "-p", "learning_rate", str(rate)]
+    ended = subprocess.run([*command, "--into", str(tmp_path)], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout[-2000:]
+    found = held_to_the_reference(lesson, next(tmp_path.glob(f"*/{lesson.name}")))
+    assert any(sentence.startswith("perplexity_after") for sentence in found), found
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +174,7 @@ def quick_run(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("quick")
 @each_lesson
 def test_papermill_runs_the_lesson_quick_with_another_seed(lesson, quick_run):
     result, outcomes = quick_run
@@ -133,7 +183,7 @@ def test_papermill_runs_the_lesson_quick_with_another_seed(lesson, quick_run):
 
 
 @pytest.mark.slow
-@each_lesson
+@apart
 def test_the_instructors_edition_solves_every_exercise(lesson, tmp_path):
     assert build(lesson, folder=tmp_path, parameters={"budget": "quick"}) == ""
     said = (tmp_path / lesson.path.name).read_text()

@@ -1,8 +1,8 @@
 """What the lessons measured, from whichever file there is: one table for all lessons, or a reference for each.
 
 `data/reference/results.parquet` has a row for every number that a lesson recorded: lesson ("02"), seed, metric, value;
-its schema's metadata tell under `reference` (JSON) the command, date, machine, threads, versions, and each lesson's
-parameters. A lesson that it holds is read from it alone; the others from the JSON files of `make reference`.
+its schema's metadata tell under `reference` (JSON), for each lesson, the command, date, machine, threads, versions and
+parameters. A lesson that it holds is read from it alone; the others from the JSON files of `make reference REFERENCES=...`.
 """
 
 from __future__ import annotations
@@ -78,25 +78,38 @@ def read_table(path: Path) -> dict[str, Measured]:
     Raises:
         UserError: it is no such table.
     """
+    metrics: dict[str, dict[str, dict[int, float]]] = {}
+    rows, about = read_rows(path)
+    for lesson, seed, metric, value in rows:
+        metrics.setdefault(lesson, {}).setdefault(metric, {})[seed] = value
+    return {
+        lesson: Measured(found, _label(found, about[lesson]), about[lesson]["parameters"])
+        for lesson, found in metrics.items()
+    }
+
+
+def read_rows(path: Path) -> tuple[list[tuple[str, int, str, float]], dict[str, dict]]:
+    """The table as it is: rows (lesson, seed, metric, value), and of each lesson how it was made.
+
+    Raises:
+        UserError: it is no such table.
+    """
     from pyarrow import ArrowInvalid, parquet
 
     try:
         table = parquet.read_table(path)
         about = json.loads((table.schema.metadata or {})[b"reference"])
-        rows = table.select(list(COLUMNS)).to_pylist()
-    except (ArrowInvalid, KeyError, ValueError, OSError) as error:
+        rows = [tuple(row[name] for name in COLUMNS) for row in table.select(list(COLUMNS)).to_pylist()]
+        for lesson in {row[0] for row in rows}:
+            if not isinstance(about[lesson]["parameters"], dict):
+                raise ValueError(f"nothing is said of lesson {lesson}")
+    except (ArrowInvalid, KeyError, ValueError, TypeError, OSError) as error:
         raise UserError(f"{path.name} in data/reference cannot be read ({error}); make reference") from None
-    metrics: dict[str, dict[str, dict[int, float]]] = {}
-    for row in rows:
-        metrics.setdefault(row["lesson"], {}).setdefault(row["metric"], {})[row["seed"]] = row["value"]
-    settings = about.get("parameters", {})
-    return {
-        lesson: Measured(found, _label(found, about), settings.get(lesson, {})) for lesson, found in metrics.items()
-    }
+    return rows, about
 
 
-def write_table(path: Path, rows: Sequence[tuple[str, int, str, float]], about: Mapping[str, object]) -> Path:
-    """Write `results.parquet`; rows: (lesson, seed, metric, value), about: command, date, machine, threads, ..."""
+def write_table(path: Path, rows: Sequence[tuple[str, int, str, float]], about: Mapping[str, Mapping]) -> Path:
+    """Write `results.parquet`; rows: (lesson, seed, metric, value); about: lesson -> command, date, parameters, ..."""
     import pyarrow
     from pyarrow import parquet
 
@@ -104,8 +117,9 @@ def write_table(path: Path, rows: Sequence[tuple[str, int, str, float]], about: 
     types = (pyarrow.string(), pyarrow.int64(), pyarrow.string(), pyarrow.float64())
     arrays = [pyarrow.array(columns[name], kind) for name, kind in zip(COLUMNS, types, strict=True)]
     table = pyarrow.table(arrays, names=list(COLUMNS)).replace_schema_metadata({"reference": json.dumps(dict(about))})
-    parquet.write_table(table, path)
-    return path
+    temporary = path.with_name(f".{path.name}")
+    parquet.write_table(table, temporary)
+    return temporary.replace(path)
 
 
 def _label(metrics: Mapping[str, Mapping[int, float]], about: Mapping[str, object]) -> str:

@@ -14,8 +14,8 @@ from helpers.lessons.parameters import declared
 from helpers.reference import Reference
 from helpers.runtime import UserError
 
-ABOUT = {"command": "make reference", "date": "2026-01-01", "machine": "a toy", "threads": 1,
-         "parameters": {"02": {"labels": 2000, "epochs": 3}}}  # fmt: skip
+MADE = {"command": "make reference", "date": "2026-01-01", "machine": "a toy", "threads": 1}
+ABOUT = {"02": {**MADE, "parameters": {"labels": 2000, "epochs": 3}}, "10": {**MADE, "parameters": {}}}
 
 
 def reference(**metrics) -> Reference:
@@ -65,7 +65,7 @@ def test_the_table_comes_first_for_the_lessons_that_it_holds(tmp_path):
     assert found.lessons["02"].settings == {"labels": 2000, "epochs": 3}
 
 
-@pytest.mark.parametrize("fault", ["bytes", "no metadata"])
+@pytest.mark.parametrize("fault", ["bytes", "no metadata", "a lesson of which nothing is said"])
 def test_a_table_that_is_none_is_told(fault, tmp_path):
     import pyarrow
     from pyarrow import parquet
@@ -73,8 +73,10 @@ def test_a_table_that_is_none_is_told(fault, tmp_path):
     path = tmp_path / "results.parquet"
     if fault == "bytes":
         path.write_bytes(b"PAR1 but no more")
-    else:
+    elif fault == "no metadata":
         parquet.write_table(pyarrow.table({"lesson": ["02"]}), path)
+    else:
+        write_table(path, [("02", 0, "a", 1.0)], {"03": ABOUT["02"]})
     with pytest.raises(UserError, match=r"results.parquet in data/reference cannot be read .*make reference"):
         read_table(path)
 
