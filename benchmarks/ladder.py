@@ -1,7 +1,7 @@
 """The reference ladder: every rung of lesson 02 over several seeds, kept in data/reference/ladder.json.
 
 make reference REFERENCES=ladder                   five seeds on the test rows
-make reference REFERENCES=ladder ARGS="--tune"     the grid of learning rates, on validation rows only; prints, writes nothing
+make reference REFERENCES=ladder ARGS="--tune"     the grid of rates, on validation rows only; prints, writes nothing
 
 The recipe is `helpers.ladder`'s, the one that the lesson runs. Each seed draws its own training rows and random starts.
 """
