@@ -14,15 +14,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from helpers.block_paths import paths_of
 from helpers.models import blocks
 from helpers.runtime import UserError, check_number
 
-__all__ = ["BottleneckAdapter", "Paths", "Rescale", "add_bottlenecks", "add_ia3", "open_biases", "paths_of"]
+__all__ = ["BottleneckAdapter", "Rescale", "add_bottlenecks", "add_ia3", "open_biases"]
 
 
 class BottleneckAdapter(nn.Module):
@@ -58,37 +58,6 @@ class Rescale(nn.Module):
         return x * self.scale
 
 
-@dataclass(frozen=True)
-class Paths:
-    """Where a block keeps four of its linear layers."""
-
-    key: str
-    value: str
-    attention_output: str
-    feed_forward_output: str
-
-
-BERT = Paths("attention.self.key", "attention.self.value", "attention.output.dense", "output.dense")
-FAMILIES = {
-    "bert": BERT,
-    "roberta": BERT,
-    "distilbert": Paths("attention.k_lin", "attention.v_lin", "attention.out_lin", "ffn.lin2"),
-    "llama": Paths("self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.down_proj"),
-}
-
-
-def paths_of(body: nn.Module) -> Paths:
-    """Where this body's blocks keep their linear layers.
-
-    Raises:
-        UserError: for a family that is not known here.
-    """
-    family = body.config.model_type
-    if family not in FAMILIES:
-        raise UserError(f"It is not known here where a {family} model keeps its layers; known: {', '.join(FAMILIES)}.")
-    return FAMILIES[family]
-
-
 def open_biases(body: nn.Module) -> nn.Module:
     """Let every bias move, and nothing else (the biases of the normalisations count).
 
@@ -117,11 +86,14 @@ def add_bottlenecks(body: nn.Module, size: int) -> nn.Module:
 
 
 def add_ia3(body: nn.Module) -> nn.Module:
-    """Freeze the body and rescale each block's keys, its values, and what enters its last feed-forward layer."""
+    """Freeze the body and rescale each block's keys, its values, and what enters its last feed-forward layer.
+
+    Where one layer gives queries, keys and values (GPT-2), all three are rescaled, as in `peft`.
+    """
     paths = paths_of(body)
     body.requires_grad_(False)
     for block in blocks(body):
-        for path in (paths.key, paths.value):
+        for path in dict.fromkeys((paths.key, paths.value)):
             _wrap(block, path, lambda layer: nn.Sequential(layer, Rescale(layer.out_features)))
         _wrap(block, paths.feed_forward_output, lambda layer: nn.Sequential(Rescale(layer.in_features), layer))
     return body

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from helpers.runtime import UserError
+
 
 def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
     """Average the hidden states of the real tokens, leaving padding out.
@@ -60,15 +62,16 @@ class HeadClassifier(nn.Module):
 
 
 def blocks(body: nn.Module) -> nn.ModuleList:
-    """The stack of transformer blocks of a BERT, DistilBERT, Llama or GPT-2 family body."""
-    for path in ("encoder.layer", "transformer.layer", "layers", "h"):
-        try:
-            found = body.get_submodule(path)
-        except AttributeError:
-            continue
-        if isinstance(found, nn.ModuleList):
-            return found
-    raise TypeError(f"No stack of transformer blocks was found in {type(body).__name__}.")
+    """The stack of transformer blocks: the first list of modules of one kind that is as long as the config says.
+
+    Raises:
+        UserError: when there is none.
+    """
+    depth = getattr(getattr(body, "config", None), "num_hidden_layers", None)
+    for module in body.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth and len(set(map(type, module))) == 1:
+            return module
+    raise UserError(f"No stack of transformer blocks was found in {type(body).__name__}; choose another model.")
 
 
 def freeze_all_but(model: MeanPoolClassifier, trainable_blocks: int | None) -> MeanPoolClassifier:
@@ -76,6 +79,9 @@ def freeze_all_but(model: MeanPoolClassifier, trainable_blocks: int | None) -> M
 
     0 is "head only", 1 is "last block + head". A final normalisation that follows the last block
     (Llama's `norm`, GPT-2's `ln_f`) belongs to that block and is trained with it.
+
+    Raises:
+        UserError: when the body's blocks are not found.
     """
     model.requires_grad_(trainable_blocks is None)
     model.head.requires_grad_(True)
@@ -83,7 +89,7 @@ def freeze_all_but(model: MeanPoolClassifier, trainable_blocks: int | None) -> M
         stack = blocks(model.body)
         for block in stack[-trainable_blocks:]:
             block.requires_grad_(True)
-        for name in ("norm", "ln_f"):
+        for name in ("norm", "ln_f", "final_layernorm", "final_layer_norm", "final_norm"):
             if hasattr(model.body, name):
                 getattr(model.body, name).requires_grad_(True)
     return model

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from helpers import ladder
 from helpers.adapters import add_bottlenecks, add_ia3, open_biases
 from helpers.batches import length_batches
+from helpers.block_paths import attention_targets
 from helpers.lora import inject
 from helpers.models import MeanPoolClassifier, blocks
 from helpers.pretraining.loop import half_precision
@@ -30,7 +31,6 @@ MAX_TOKENS = 192  # the encoder has 256 places, and a prompt may take 64
 SIZE = 16  # of the adapters' bottleneck
 LENGTH = 8  # of the soft prompt and of the prefix
 RANK = 8
-LORA_TARGETS = ("query", "value")  # the pair that the LoRA paper settles on
 SIZES = (1, 8, 32)  # of the two sweeps: vectors of the soft prompt, rank of LoRA's update
 
 
@@ -86,7 +86,7 @@ def low_rank(rank: int) -> Method:
     """LoRA of the queries and the values; alpha is twice the rank, so that the scale is 2 at any rank."""
 
     def adapt(body: nn.Module) -> nn.Module:
-        inject(body, LORA_TARGETS, rank=rank, alpha=2 * rank)
+        inject(body, attention_targets(body), rank=rank, alpha=2 * rank)
         return body
 
     return Method("lora", "LoRA", "reparameterised", 4e-3, adapt)

@@ -7,6 +7,8 @@ prefix        | k k k k | keys of w   |      joined to the keys and the values o
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -16,7 +18,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from helpers.models import blocks
 from helpers.runtime import UserError, check_number
 
-__all__ = ["Prefix", "SoftPrompt", "add_prefix", "add_soft_prompt", "attention_with_prefix"]
+__all__ = [
+    "Prefix", "SoftPrompt", "add_prefix", "add_soft_prompt", "attention_with_prefix", "peft_knows_prefix", "prefixes",
+]  # fmt: skip
 
 ENCODERS = ("bert", "roberta", "distilbert")  # in a decoder the mask of later words would need care
 
@@ -82,7 +86,7 @@ def add_soft_prompt(body: nn.Module, length: int) -> SoftPrompt:
     Args:
         length: vectors of the prompt; prompt and words together must fit into the body's positions.
     """
-    places = body.config.max_position_embeddings
+    places = body.config.max_position_embeddings - first_place(body)
     check_number("length", length, 1, places - 1, integer=True)
 
     def refuse_what_is_too_long(_: nn.Module, __: tuple, given: dict[str, object]) -> None:
@@ -114,3 +118,24 @@ def add_prefix(body: nn.Module, length: int) -> nn.Module:
         attention.prefix = prefix.to(next(block.parameters()).device)
     body.set_attn_implementation("prefix")
     return body
+
+
+def prefixes(body: nn.Module) -> list[Prefix]:
+    """The prefix of every layer, from the first to the last."""
+    return [module for module in body.modules() if isinstance(module, Prefix)]
+
+
+def peft_knows_prefix(body: nn.Module) -> bool:
+    """Whether `peft` can give this model a prefix that counts places as ours does.
+
+    It needs a cache of keys and values, which DistilBERT has not, and places that begin at 0, unlike RoBERTa's.
+    """
+    return "past_key_values" in inspect.signature(type(body).forward).parameters and not first_place(body)
+
+
+def first_place(body: nn.Module) -> int:
+    """The position of the first word: 0, but in RoBERTa's family behind the padding's number."""
+    for name, module in body.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return module.padding_idx + 1
+    return 0

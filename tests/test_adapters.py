@@ -6,9 +6,19 @@ import pytest
 import torch
 from peft import IA3Config, LoraConfig, get_peft_model
 from torch import nn
-from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, LlamaConfig, LlamaModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    LlamaConfig,
+    LlamaModel,
+    MambaConfig,
+    MambaModel,
+)
 
-from helpers.adapters import BottleneckAdapter, Rescale, add_bottlenecks, add_ia3, open_biases, paths_of
+from helpers.adapters import BottleneckAdapter, Rescale, add_bottlenecks, add_ia3, open_biases
+from helpers.block_paths import paths_of
 from helpers.runtime import UserError
 
 SIZES = {"vocab_size": 40, "max_position_embeddings": 32}
@@ -113,11 +123,10 @@ def test_an_impossible_size_is_one_sentence_and_changes_nothing(size):
     assert moving(body) == moving(bert())
 
 
-def test_an_unknown_family_is_named_with_the_known_ones():
-    body = bert()
-    body.config.model_type = "mamba"
-    with pytest.raises(UserError, match="where a mamba model keeps its layers; known: bert, roberta, distilbert"):
-        paths_of(body)
+def test_a_block_without_attention_is_one_sentence():
+    config = MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, state_size=4)
+    with pytest.raises(UserError, match="^In a mamba model, query, key, value and feed-forward layers are not found"):
+        paths_of(MambaModel(config))
 
 
 def test_adding_twice_is_refused():

@@ -24,6 +24,7 @@ from helpers.models import (
     mean_pool,
     without_dropout,
 )
+from helpers.runtime import UserError
 
 
 def bert(dropout: float = 0.0) -> BertModel:
@@ -118,7 +119,7 @@ def test_frozen_parameters_get_no_gradient():
 
 
 def test_a_body_without_blocks_is_refused_in_words():
-    with pytest.raises(TypeError, match="No stack of transformer blocks"):
+    with pytest.raises(UserError, match="No stack of transformer blocks"):
         blocks(torch.nn.Linear(2, 2))
 
 
