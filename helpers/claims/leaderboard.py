@@ -66,6 +66,8 @@ def setting(lesson: str, results: Results) -> str:
     labels, passes = told.get("labels"), told.get("epochs")
     parts = [f"lesson {lesson}: {BOARDS[lesson][0]}"]
     parts += [f"{labels:,} labelled reviews"] if labels else []
+    if isinstance(passes, Mapping):  # each method has as many as it needs
+        passes = f"{min(passes.values())} to {max(passes.values())}"
     parts += [f"{passes} passes"] if passes else []
     return ", ".join(parts)
 

@@ -95,3 +95,12 @@ def test_links_lead_to_sections():
     place = Shown(lesson="02", section=5)
     assert page.link(place, find()).endswith("(02_full_vs_last_layer.ipynb#5.-The-climb)")
     assert page.link(place, []) == "02\N{NO-BREAK SPACE}§\N{NO-BREAK SPACE}5"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "words"),
+    [(4, "500 labelled reviews, 4 passes"), ({"lora": 6, "full": 3}, "3 to 6 passes"), (None, "reviews")],
+)
+def test_a_setting_is_told_in_words(epochs, words):
+    measured = Measured({}, "a toy", {"labels": 500, "epochs": epochs})
+    assert leaderboard.setting("08", Results({"08": measured})).endswith(words)
