@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils._http import default_client_factory
 
-from helpers.hub.problems import LONGEST_WAIT, TooLongToWait, in_words
+from helpers.hub.problems import LONGEST_WAIT, TooLongToWait, endpoint, in_words
 from helpers.record import write_json
 from helpers.runtime import UserError
 
@@ -70,7 +70,7 @@ def _kept(note: Path, revision: str | None) -> Path | None:
 
 def _download(name: str, kind: str, patterns: Sequence[str], revision: str | None) -> tuple[Path, dict[str, int]]:
     asked = {"repo_type": kind, "revision": revision, "files_metadata": True, "timeout": 20}
-    about = _patiently(lambda: HfApi().repo_info(name, **asked))
+    about = _patiently(lambda: HfApi(endpoint=endpoint()).repo_info(name, **asked))
     wanted = [file for file in about.siblings if _matches(file.rfilename, kind, patterns)]
     if kind == "model" and not any(file.rfilename.endswith(".safetensors") for file in wanted):
         raise UserError(
@@ -94,7 +94,8 @@ def _matches(path: str, kind: str, patterns: Sequence[str]) -> bool:
 def _checked(name: str, kind: str, commit: str, file) -> str:
     """Download one file; once more if its content is not what the hub states."""
     for again in (False, True):
-        path = hf_hub_download(name, file.rfilename, repo_type=kind, revision=commit, force_download=again)
+        asked = {"repo_type": kind, "revision": commit, "endpoint": endpoint()}
+        path = hf_hub_download(name, file.rfilename, **asked, force_download=again)
         if _is_what_was_stated(Path(path), file):
             return path
         Path(path).resolve().unlink(missing_ok=True)

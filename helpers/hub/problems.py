@@ -10,6 +10,7 @@ import os
 from urllib.parse import urlsplit
 
 import httpx2
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -35,11 +36,14 @@ class TooLongToWait(Exception):
         self.seconds = seconds
 
 
+def endpoint() -> str:
+    """The hub's address: HF_ENDPOINT, also where it was set after the library was loaded."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
+
+
 def host() -> str:
     """The hub's name, without a user or password that an address may hold."""
-    from huggingface_hub import constants
-
-    return urlsplit(constants.ENDPOINT).hostname or "the hub"
+    return urlsplit(endpoint()).hostname or "the hub"
 
 
 def in_words(error: BaseException, name: str) -> UserError:
@@ -87,8 +91,6 @@ def _busy(name: str, seconds: int | None) -> UserError:
 
 
 def _unwritten(error: OSError, name: str) -> UserError:
-    from huggingface_hub import constants
-
     place = error.filename or constants.HF_HUB_CACHE
     if error.errno == errno.ENOSPC:
         return UserError(f"The disk is full: make room in {constants.HF_HUB_CACHE}, or set HF_HOME, to fetch {name}.")

@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -68,7 +67,7 @@ class Hub:
     repositories: ("models" or "datasets", "owner/name") -> Repository. `requests` lists what was asked.
     """
 
-    def __init__(self, repositories: dict[tuple[str, str], Repository]) -> None:
+    def __init__(self, repositories: dict[tuple[str, str], Repository], port: int = 0) -> None:
         self.repositories = repositories
         self.store = {
             hashlib.sha256(content).hexdigest(): content
@@ -79,7 +78,7 @@ class Hub:
         self.requests: list[str] = []
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self.server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         self.storage = f"http://localhost:{self.server.server_port}"  # another host, as the real store is
@@ -124,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(f"{self.command} {path}")
         fault = self.hub.fault_for(f"{self.command} {path}")
         if fault and fault.kind == "slow":
-            time.sleep(fault.seconds)
+            threading.Event().wait(fault.seconds)  # tests replace `time.sleep`
         if fault and fault.kind == "status":
             return self._send(fault.status, b"refused", fault.headers)
         for pattern, answer in ((TREE, self._tree), (INFORMATION, self._information), (FILE, self._file)):
