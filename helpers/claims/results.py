@@ -2,7 +2,7 @@
 
 `data/reference/results.parquet` has a row for every number that a lesson recorded: lesson ("02"), seed, metric, value;
 its schema's metadata tell under `reference` (JSON), for each lesson, the command, date, machine, threads, versions and
-parameters. A lesson that it holds is read from it alone; the others from the JSON files of `make reference REFERENCES=...`.
+parameters. A lesson that it holds is read from it alone; the others from the JSON files of `make reference` with names.
 """
 
 from __future__ import annotations
