@@ -27,6 +27,24 @@
 # - read the brackets behind a score.
 
 # %% [markdown]
+# [![Open in Colab](../docs/open-in-colab.svg)](https://colab.research.google.com/github/OWNER/fine-tuning-workbook/blob/main/notebooks/00_start_here.ipynb)
+#
+# The next cell is for Colab, where it fetches the workbook and its libraries (minutes, once). Anywhere else it does
+# nothing.
+
+# %%
+import pathlib
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:
+    address = "https://github.com/OWNER/fine-tuning-workbook"
+    assert "OWNER" not in address, "Put the account that publishes your copy into the line above."
+    if not pathlib.Path("workbook").exists():
+        subprocess.run(["git", "clone", "--depth", "1", address, "workbook"], check=True)
+    subprocess.run([sys.executable, "workbook/tools/colab.py"], check=True)
+
+# %% [markdown]
 # Click into the next cell and press Shift+Enter: it runs, and the next one is chosen. Every lesson has one such cell
 # with its [parameters](../docs/glossary.md#parameter) at the top. Change a value, then run the cells below it again.
 
