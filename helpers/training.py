@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from tqdm import tqdm
 
 from helpers.cost import PeakMemory, Stopwatch
+from helpers.memory.room import Way, checkpoint, split, way_to_train
 from helpers.runtime import UserError
 
 __all__ = [
@@ -55,15 +56,17 @@ def train(
     """Train in place: forward, backward, clip, step, for every batch of every epoch.
 
     batches: dicts of tensors that `model(**batch)` takes, labels among them; it is iterated once per
-    epoch. Raises UserError, before the weights are touched, when a loss is not finite.
+    epoch. What does not fit the free memory at once is taken in parts, or with checkpointing. Raises UserError, before
+    the weights are touched, when a loss is not finite or not even one row fits.
     """
     model.train()
-    history = History()
+    history, way = History(), None
     with Stopwatch() as watch:
         for batch in _passes(batches, epochs, progress):
-            loss = model(**to_device(batch, model)).loss
-            history.losses.append(_finite(loss.item(), step=len(history.losses) + 1))
-            loss.backward()
+            batch = to_device(batch, model)
+            if way is None:
+                way = _prepared(model, batch)
+            history.losses.append(_backward(model, batch, way.parts, step=len(history.losses) + 1))
             nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
             optimizer.step()
             if scheduler is not None:
@@ -135,6 +138,32 @@ def _passes(batches: Iterable, epochs: int, progress: str) -> Iterator[dict[str,
             for batch in batches:
                 yield batch
                 bar.update()
+
+
+def _prepared(model: nn.Module, batch: dict[str, Tensor]) -> Way:
+    """How this model takes a step of this size in the memory that is free; says so where it is not the plain way."""
+    way = way_to_train(model, batch)
+    if way.checkpointed:
+        checkpoint(model)
+    if way != Way():
+        again = ", and computes its blocks twice" if way.checkpointed else ""
+        print(f"To fit the memory, each step takes its batch in {way.parts} part(s){again}.")
+    return way
+
+
+def _backward(model: nn.Module, batch: dict[str, Tensor], parts: int, step: int) -> float:
+    """Add the gradient of a batch, taken at once or in parts; return its mean loss."""
+    if parts == 1:
+        loss = model(**batch).loss
+        value = _finite(loss.item(), step)
+        loss.backward()
+        return value
+    value = 0.0
+    for part, share in split(batch, parts):
+        loss = model(**part).loss * share
+        value += _finite(loss.item(), step)
+        loss.backward()
+    return value
 
 
 def _finite(loss: float, step: int) -> float:

@@ -125,6 +125,8 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices itself; elsewhere it would be slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
+    if device.type != "cpu":
+        return False
     return torch.cpu.get_capabilities().get("avx512_bf16", False)
 
 
