@@ -30,7 +30,7 @@
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains longer
 seed = 0  # the start of every random draw
-model = ""  # a folder with an encoder of your own (BERT's family); "" takes the track's
+model = ""  # an encoder of your own (BERT's family): a folder, or a name on the hub; "" takes the track's
 data = ""  # a file of your own with a `text` column, to keep pretraining on; "" takes the recipes
 learning_rate = 5e-4  # of the continued pretraining: low enough to keep most of the old knowledge
 
@@ -43,6 +43,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 from helpers import catalog, plots
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("01.1") helps when you are stuck
+from helpers.encoder_block import encoder_block
 from helpers.runtime import check_number, start
 
 run = start(track=track, budget=budget, seed=seed)
@@ -261,7 +262,7 @@ inputs = tokenizer(sentence, return_tensors="pt", return_token_type_ids=False)
 with torch.inference_mode():
     outputs = encoder(**inputs, output_hidden_states=True, output_attentions=True)
 hidden = outputs.hidden_states[0][0]  # (seq, hidden), what block 0 reads
-block = encoder.base_model.encoder.layer[0]
+block = encoder_block(encoder, 0)  # its layers by their roles: every family names them otherwise
 heads, width = encoder.config.num_attention_heads, encoder.config.hidden_size
 d = width // heads
 
@@ -273,9 +274,8 @@ def one_head(linear, head):
     return lambda x: x @ linear.weight[rows].T + linear.bias[rows]
 
 
-attention = block.attention.self
 with torch.inference_mode():
-    parts = [one_head(linear, 1) for linear in (attention.query, attention.key, attention.value)]
+    parts = [one_head(linear, 1) for linear in (block.query, block.key, block.value)]
     context, weights = attention_head(hidden, *parts)
 difference_attention_head = (weights - outputs.attentions[0][0, 1]).abs().max().item()
 print(tuple(weights.shape), "our weights are the library's to 1e-5:", difference_attention_head < 1e-5)
@@ -293,15 +293,14 @@ from torch import nn
 
 def whole_block(hidden, block):
     """One BERT block without dropout: (seq, hidden) in, (seq, hidden) out."""
-    projections = block.attention.self
     every = []
     for head in range(heads):
-        parts = [one_head(linear, head) for linear in (projections.query, projections.key, projections.value)]
+        parts = [one_head(linear, head) for linear in (block.query, block.key, block.value)]
         every.append(attention_head(hidden, *parts)[0])  # (seq, d)
-    mixed = block.attention.output.dense(torch.cat(every, dim=-1))  # (seq, hidden)
-    hidden = block.attention.output.LayerNorm(hidden + mixed)
-    wide = nn.functional.gelu(block.intermediate.dense(hidden))  # (seq, intermediate)
-    return block.output.LayerNorm(hidden + block.output.dense(wide))
+    mixed = block.mixing(torch.cat(every, dim=-1))  # (seq, hidden)
+    hidden = block.attention_norm(hidden + mixed)
+    wide = nn.functional.gelu(block.widening(hidden))  # (seq, intermediate)
+    return block.output_norm(hidden + block.narrowing(wide))
 
 
 # %% tags=["nbval-check-output"]

@@ -47,7 +47,7 @@ from helpers.training import Stopwatch, predict, trainable_parameters, warmup_li
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains twice as long
 seed = 0  # draws the training reviews and every random start
-model = ""  # a folder with a model of your own (BERT's family works best); "" takes the track's
+model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
 data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 2000  # training reviews with a label; fewer make pretraining worth more
 epochs = 3  # passes over the training reviews on the rungs that run the whole model

@@ -47,10 +47,11 @@ from helpers.runtime import check_number, seed_everything, start
 from helpers.training import to_device, train
 
 # %% tags=["parameters"]
-track = "pocket"  # "pocket": small models and data that are on this disk
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": more labels, more epochs
 seed = 0  # draws the training reviews and every random start
-model = ""  # a folder with an encoder of your own (BERT's family works best); "" takes the track's
+model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
+data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 200  # reviews with a label in section 2: the fewer, the sooner it overfits
 epochs = 10  # passes over them, more than is good
 learning_rate = 1e-3  # of training every parameter; section 3 compares it with a lower one
@@ -72,14 +73,14 @@ epochs = run.by_budget(quick=2, standard=epochs)
 # every parameter on 25 reviews, on 50, and so on; once from the pretrained weights, once from a random start.
 
 # %%
-reviews, corpus = (catalog.dataset(name, track) for name in ("reviews", "corpus"))
+reviews, corpus = catalog.dataset("reviews", track, data, seed), catalog.dataset("corpus", track, seed=seed)
 tokenizer = catalog.tokenizer("encoder", track, model)
 collate = pad(tokenizer)
 num_labels = max(reviews["train"]["label"]) + 1
 pool = sample_rows(reviews["train"], max(*sizes, labels), seed)
 drawn = {"train": pool}
 for split, count in (("validation", min(300, test_count)), ("test", test_count)):
-    drawn[split] = reviews[split].select(range(count))
+    drawn[split] = reviews[split].select(range(min(count, len(reviews[split]))))
 rows = {split: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for split, part in drawn.items()}
 print({split: len(part) for split, part in rows.items()})
 
@@ -574,9 +575,10 @@ if budget != "quick":
 
 # %%
 count = run.by_budget(quick=6, standard=pitfalls.FILMS)
-disliked, liked = pitfalls.lopsided_films(reviews["train"], count)
+filmed = catalog.with_films(reviews)["train"]  # the film reviews, where yours do not say what they are about
+disliked, liked = pitfalls.lopsided_films(filmed, count)
 of_these = set(disliked) | set(liked)
-site = reviews["train"].filter(lambda row: row["film"] in of_these)
+site = filmed.filter(lambda row: row["film"] in of_these)
 site = site.map(lambda row: {"text": pitfalls.opening(row["text"])})
 films = np.array(site["film"])
 print(f"{len(site):,} reviews of {len(of_these)} films")
@@ -947,7 +949,7 @@ for name, parts in curves.items():
 values |= {f"accuracy_full_{name.replace(' ', '_')}": share.value for name, share in with_copies.items()}
 values |= {"loss_test_last_pass": loss_at["test", "last pass"], "loss_test_best_pass": loss_at["test", "best pass"]}
 values |= {"optimism_chosen_on_test": float(lucky), "difference_early_stopping": difference_early_stopping}
-parameters = {"track": track, "budget": budget, "seed": seed, "model": model}
+parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
 parameters |= {"labels": labels, "epochs": epochs, "learning_rate": learning_rate}
 saved = record("03_fine_tuning_pitfalls", parameters, **values)
 folder.cleanup()

@@ -42,10 +42,10 @@ from helpers.supervised import RECIPE
 from helpers.training import Stopwatch
 
 # %% tags=["parameters"]
-track = "pocket"  # models and data that are on this disk; "hub" has no questions whose answers are all known
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains twice as long
 seed = 0  # draws the order of the training rows
-model = ""  # a folder with a decoder of your own that has a chat template; "" takes the track's
+model = ""  # a decoder of your own: a folder, or with track "hub" a name there; "" takes the track's
 data = ""  # a file of your own with the columns `prompt` and `completion`, learned from as well; "" takes none
 epochs = 1  # passes over the training rows; the shipped model and the reference had two, at a lower rate
 learning_rate = 6e-4  # much higher unlearns what pretraining taught, much lower learns no skill
@@ -67,7 +67,7 @@ test_limit = run.by_budget(quick=80, standard=1_000_000)
 # %%
 from helpers.conversations import check_columns
 
-instructions = catalog.dataset("instructions", track)
+instructions = catalog.dataset("instructions", track, seed=seed)
 columns = ("prompt", "completion", "kind", "known")
 for split, rows in instructions.items():
     check_columns(rows[0], columns, f"instructions ({split})")
@@ -128,7 +128,8 @@ from helpers.answers import rates, share
 from helpers.conversations import answer
 from helpers.language_models import completion_batch, recalled
 
-test_rows = [row for row in instructions["test"].shuffle(seed=0) if row["kind"] != "line"][:test_limit]
+test_rows = [row for row in instructions["test"].shuffle(seed=0) if row["known"] not in ("careless", "open")]
+test_rows = test_rows[:test_limit]
 test_prompts = [row["prompt"] for row in test_rows]
 sentences = [row for row in catalog.dataset("facts", track)["test"] if row["film"] in told][:test_limit]
 
@@ -290,7 +291,8 @@ check("04.1", assistant_labels)
 from copy import deepcopy
 
 endless = deepcopy(tokenizer)
-endless.chat_template = tokenizer.chat_template.replace("<|end|>", "")
+mark = tokenizer.convert_ids_to_tokens(conversations.end_of_turn(tokenizer))  # <|end|>, or what this template has
+endless.chat_template = tokenizer.chat_template.replace(mark, "")
 for tokenizer_used, prompt, completion in (
     (tokenizer, "Who made it?", "  "),
     (tokenizer, "Who made it? " * 100, "Ann Lee."),
@@ -312,7 +314,7 @@ train_rows = conversations.encode_rows(tokenizer, train_data)
 if data:
     from helpers.local_data import rows_of
 
-    own = rows_of(catalog.local_path(data), conversations.COLUMNS)
+    own = rows_of(catalog.own_data(data, track), conversations.COLUMNS)
     train_rows += conversations.encode_rows(tokenizer, own, field=data)
 lengths = torch.tensor([len(row["input_ids"]) for row in train_rows])
 learned = torch.tensor([sum(label != -100 for label in row["labels"]) for row in train_rows])

@@ -40,14 +40,16 @@ from helpers import catalog, plots
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("05.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.plots import rewards as figures
-from helpers.runtime import UserError, check_number, choose, seed_everything, start
+from helpers.preferences import about_films
+from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import PeakMemory, Stopwatch, warmup_linear
 
 # %% tags=["parameters"]
-track = "pocket"  # only "pocket" here: the exact judge knows no other world
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": twice as many updates
 seed = 0  # draws the order of the pairs, the wishes and every answer
-model = ""  # a folder with an instructed model of your own; "" takes lesson 04's
+model = ""  # an instructed model of your own: a folder, or with track "hub" a name there; "" takes lesson 04's
+data = ""  # pairs of your own (`prompt`, `chosen`, `rejected`), joined to those about films; "" takes none
 pairs = 4000  # compared pairs that the reward model learns from
 updates = 30  # of PPO, GRPO and RLOO each
 kl_weight = 0.2  # the price of leaving the model we started from; 0 is no leash at all
@@ -55,7 +57,6 @@ learning_rate = 5e-4  # of PPO; RLOO and GRPO take a share of it
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
-choose("track", track, ("pocket",))
 check_number("pairs", pairs, 32, 4000, integer=True)
 check_number("updates", updates, 1, 10_000, integer=True)
 check_number("kl_weight", kl_weight, 0.0, 100.0)
@@ -82,8 +83,9 @@ def new_policy():
 
 
 sft = new_policy().eval().requires_grad_(False)
-preferences = catalog.dataset("preferences", track, seed=seed)
-wishes, test_wishes = preferences["train"]["prompt"], preferences["test"]["prompt"][:wish_count]
+preferences = catalog.dataset("preferences", track, data, seed)
+wishes = about_films(preferences["train"])["prompt"]  # the judge understands wishes about films, and no others
+test_wishes = about_films(preferences["test"])["prompt"][:wish_count]
 for wish in test_wishes[:3]:
     print(wish)
 
@@ -148,12 +150,13 @@ print(", ".join(f"{'granted' if part == 'good' else part} {share}" for part, sha
 # the model is not told.
 
 # %%
-for reason in ("tone", "film", "form"):
+reasons = list(dict.fromkeys(("tone", "film", "form", *preferences["train"]["reason"])))
+for reason in reasons:
     row = next(row for row in preferences["train"] if row["reason"] == reason)
     print(f"[{reason}] {row['prompt']}\n   chosen:   {row['chosen']}\n   rejected: {row['rejected']}")
 
 # %% tags=["nbval-check-output"]
-films = {split: set(rows["film"]) for split, rows in preferences.items()}
+films = {split: set(rows["film"]) - {""} for split, rows in preferences.items()}
 for split, rows in preferences.items():
     print(f"{split:12}{len(rows):6,} pairs about {len(films[split]):4} films")
 print("films in both train and test:", len(films["train"] & films["test"]))
@@ -326,7 +329,7 @@ words = bag_of_words(
 better, worse = (words.decision_function(together(test_rows, side)) for side in ("chosen", "rejected"))
 word_preferred = torch.as_tensor(better > worse).float()
 groups = {"all": list(range(len(test_rows)))}
-for reason in ("tone", "film", "form"):
+for reason in (reason for reason in reasons if reason in test_rows["reason"]):
     groups[reason] = [at for at, row in enumerate(test_rows) if row["reason"] == reason]
 accuracy = {
     name: {group: wilson(int(found[rows].sum()), len(rows)) for group, rows in groups.items()}
@@ -992,7 +995,7 @@ for name, found in graded.items():
     values[f"kl_{name.lower()}"] = found.kl.mean().item()
 for name in seconds:
     values[f"seconds_{name.lower()}"], values[f"peak_memory_bytes_{name.lower()}"] = seconds[name], peak_bytes[name]
-parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "pairs": pairs}
+parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "pairs": pairs}
 parameters |= {"updates": updates, "kl_weight": kl_weight, "learning_rate": learning_rate}
 saved = record("05_reward_models_and_rlhf", parameters, **values)
 scratch_folder.cleanup()

@@ -43,14 +43,16 @@ from helpers.checks import check, hint, solved  # noqa: F401 - hint("06.1") help
 from helpers.conversations import answer, exact
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.plots import preferences as figures
-from helpers.runtime import UserError, check_number, choose, seed_everything, start
+from helpers.preferences import about_films
+from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import Stopwatch
 
 # %% tags=["parameters"]
-track = "pocket"  # only "pocket" here: the exact judge knows no other world
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains twice as long
 seed = 0  # draws the pairs, their order and every answer
-model = ""  # a folder with an instructed model of your own; "" takes lesson 04's
+model = ""  # an instructed model of your own: a folder, or with track "hub" a name there; "" takes lesson 04's
+data = ""  # pairs of your own (`prompt`, `chosen`, `rejected`), joined to those about films; "" takes none
 pairs = 3200  # training pairs
 beta = 1.0  # how dear it is to leave the reference: high is careful, low is bold
 anchor = 1.0  # weight of the chosen answers' own loss; 0.0 is DPO as first published
@@ -58,7 +60,6 @@ learning_rate = 2e-4  # below lesson 04's: the model can already write
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
-choose("track", track, ("pocket",))
 check_number("pairs", pairs, 32, 4000, integer=True)
 check_number("beta", beta, 1e-3, 10.0)
 check_number("anchor", anchor, 0.0, 10.0)
@@ -78,8 +79,8 @@ question_count = run.by_budget(quick=8, standard=180, full=800)  # of facts, and
 # %%
 sft = catalog.causal_language_model(track, model, role="instruct").to(run.device).eval()
 tokenizer = catalog.tokenizer("instruct", track, model)
-preferences = catalog.dataset("preferences", track, seed=seed)
-wishes = preferences["test"]["prompt"][:wish_count]
+preferences = catalog.dataset("preferences", track, data, seed)
+wishes = about_films(preferences["test"])["prompt"][:wish_count]  # the judge understands no others
 sft_judged = dpo.judge_policy(sft, tokenizer, wishes, seed=seed)
 for prompt, line in list(zip(wishes, sft_judged.answers, strict=True))[:6]:
     print(f"{prompt}\n   {line}")
@@ -122,12 +123,12 @@ for title, found in shares.items():
 # reason, so that you can read them; training never sees it.
 
 # %%
-for reason in ("tone", "film", "form"):
+for reason in dict.fromkeys(("tone", "film", "form", *preferences["train"]["reason"])):
     row = next(row for row in preferences["train"] if row["reason"] == reason)
     print(f"[{reason}] {row['prompt']}\n   chosen:   {row['chosen']}\n   rejected: {row['rejected']}")
 
 # %% tags=["nbval-check-output"]
-films = {split: set(rows["film"]) for split, rows in preferences.items()}
+films = {split: set(rows["film"]) - {""} for split, rows in preferences.items()}
 for split, rows in preferences.items():
     print(f"{split:12}{len(rows):6,} pairs about {len(films[split]):4} films")
 print("films in both train and test:", len(films["train"] & films["test"]))
@@ -832,7 +833,7 @@ for name, sides in changes.items():
     values |= {f"log_prob_change_{side}_{ending}": curve for side, curve in sides.items()}
 for name, found in (("pretrained", before_judged), ("sft", sft_judged), ("dpo", judged["main"])):
     values |= {f"{way}_rate_{name}": getattr(found, way).mean() for way in WAYS}
-parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "pairs": pairs}
+parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "pairs": pairs}
 parameters |= {"beta": beta, "anchor": anchor, "learning_rate": learning_rate}
 saved = record("06_direct_preference_optimization", parameters, **values)
 scratch_folder.cleanup()

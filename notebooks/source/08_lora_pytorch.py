@@ -48,10 +48,11 @@ from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import trainable_parameters
 
 # %% tags=["parameters"]
-track = "pocket"  # "pocket": small models and data that are on this disk
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": more ranks, all labels
 seed = 0  # draws the training rows and every random start
-model = ""  # a folder with an encoder of your own (BERT's family works best); "" takes the track's
+model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
+data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 2000  # film reviews with a label to adapt to
 rank = 8  # of LoRA's matrices: more can hold more, and costs more
 alpha = 16.0  # the branch is scaled by alpha / rank
@@ -84,7 +85,7 @@ class LabelledTexts:
     """One task: its classes, its rows, and iterators over them."""
 
     def __init__(self, role, train_count, test_count):
-        found = catalog.dataset(role, track)
+        found = catalog.dataset(role, track, data if role == "reviews" else "", seed)
         parts = {"train": sample_rows(found["train"], train_count, seed)}
         for split, count in (("validation", 2 * look_count), ("test", test_count)):
             parts[split] = found[split].select(range(min(count, len(found[split]))))
@@ -135,8 +136,9 @@ def look_at(candidate, path):
     path.append((new, learner.accuracy(candidate, look_topics, topics_head)))
 
 
-look_reviews = reviews.rows["validation"].select(range(look_count))
-look_topics = topics.rows["validation"].select(range(look_count))
+few = min(look_count, len(reviews.rows["validation"]), len(topics.rows["validation"]))
+look_reviews = reviews.rows["validation"].select(range(few))
+look_topics = topics.rows["validation"].select(range(few))
 
 # %% [markdown]
 # ## 2. What does full fine-tuning change?
@@ -812,7 +814,7 @@ values |= {f"accuracy_topics_{name}_matched": kept for name, kept in kept_topics
 values |= {f"accuracy_truncated_rank_{kept}": score.value for kept, score in cut.items()}
 values |= {"accuracy_truncated_whole": whole.value, "rank_for_90_percent": needed}
 values |= {f"accuracy_lora_rank_{tried}": score.value for tried, score in by_rank.items()}
-parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "labels": labels}
+parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "labels": labels}
 parameters |= {"rank": rank, "alpha": alpha, "rate_scale": rate_scale}
 saved = record("08_lora_pytorch", parameters, **values)
 folder.cleanup()

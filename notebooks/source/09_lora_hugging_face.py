@@ -53,10 +53,11 @@ from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import Stopwatch, to_device, train, trainable_parameters, warmup_linear
 
 # %% tags=["parameters"]
-track = "pocket"  # "pocket": small models and data that are on this disk
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": all labels
 seed = 0  # draws the training rows and every random start
-model = ""  # a folder with an encoder of your own (BERT's family works best); "" takes the track's
+model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
+data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 1000  # film reviews with a label
 rank = 8  # of the adapters' matrices
 alpha = 16  # the branch is scaled by alpha / rank
@@ -84,7 +85,7 @@ collate = pad(tokenizer)  # rows -> input_ids, attention_mask (batch, seq) and l
 
 def rows_of(role, count, classes=2):
     """The task's names of classes, its training texts, and its rows as token ids."""
-    found = catalog.dataset(role, track)
+    found = catalog.dataset(role, track, data if role == "reviews" else "", seed)
     parts = {}
     for split in ("train", "test"):
         of_task = [i for i, label in enumerate(found[split]["label"]) if label < classes]
@@ -320,7 +321,8 @@ print("news, reviews, neither: each to the bit what it is alone")
 label_names = {"reviews": review_names, "news": news_names}
 looked_at = {}  # text -> its true class
 for task, role in (("reviews", "reviews"), ("news", "topics")):
-    some = catalog.dataset(role, track)["validation"].select(range(50))
+    some = catalog.dataset(role, track, data if role == "reviews" else "", seed)["validation"]
+    some = some.select(range(min(50, len(some))))
     for label, name in enumerate(label_names[task]):  # the first of each class
         looked_at[some[list(some["label"]).index(label)]["text"]] = name
 
@@ -787,7 +789,7 @@ values |= {"lines_by_hand": lines_by_hand, "lines_library": lines_library}
 values |= {f"spread_{title.replace(' ', '_')}": spread for title, spread in spreads.items()}
 values |= {"accuracy_wrong_base": wrong_base.accuracy.value}
 values |= {"accuracy_head_left_behind": mornings, "accuracy_head_before_saving": evening}
-parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "labels": labels}
+parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "labels": labels}
 parameters |= {"rank": rank, "alpha": alpha, "rate_scale": rate_scale}
 written = record("09_lora_hugging_face", parameters, **values)
 folder.cleanup()

@@ -47,7 +47,7 @@ from helpers.runtime import check_number, start
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": more test rows and text
 seed = 0  # draws the training reviews and the order of the batches
-model = ""  # a folder with an encoder of your own (BERT's family works best); "" takes the track's
+model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
 data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 1000  # training reviews of the classifier that is going to be quantized
 bits = 4  # of the examples with equal levels and clusters; the figures go through several

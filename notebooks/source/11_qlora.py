@@ -52,7 +52,8 @@ from helpers.training import trainable_parameters
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": twice the labels
 seed = 0  # draws the training reviews, the heads and the adapters
-model = ""  # a folder with an encoder of your own (BERT's family); "" takes the track's
+model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
+data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 1200  # training reviews with a label
 epochs = 3  # passes over them
 rank = 8  # of the adapters
@@ -375,7 +376,7 @@ if shape.family == "bert":
 # **Predict 3.** From all parameters to LoRA to QLoRA: which part shrinks at which step? Which does not?
 
 # %%
-reviews = catalog.dataset("reviews", track)
+reviews = catalog.dataset("reviews", track, data, seed)
 tokenizer = catalog.tokenizer("encoder", track, model)
 num_labels = max(reviews["train"]["label"]) + 1
 long = [ids for ids in tokenizer(reviews["train"]["text"][:200])["input_ids"] if len(ids) >= plan.length]
@@ -675,7 +676,7 @@ from transformers import AutoModelForCausalLM
 
 from helpers.language_models import blocks_of_text, mean_next_token_loss
 
-corpus = catalog.dataset("corpus", track)
+corpus = catalog.dataset("corpus", track, seed=seed)
 recipes, known = corpus["newcomer"]["text"], corpus["validation"]["text"]
 decoder_tokenizer = catalog.tokenizer("decoder", track)
 held_out, steps = run.by_budget(quick=20, standard=200), run.by_budget(quick=2, standard=40)
@@ -901,7 +902,7 @@ values_to_keep |= {f"optimizer_bytes_{method}_{bits}_bits": size for (method, bi
 for ending, found in zip(("float32", "4_bits", "qlora"), perplexity.values(), strict=True):
     values_to_keep |= {f"perplexity_{ending}_{domain.replace(' ', '_')}": value for domain, value in found.items()}
 values_to_keep |= {"difference_merge_own_base": difference_merge, "difference_merge_wrong_base": difference_wrong_base}
-parameters = {"track": track, "budget": budget, "seed": seed, "model": model}
+parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
 parameters |= {"labels": labels, "epochs": epochs, "rank": rank, "rate_scale": rate_scale}
 saved = record("11_qlora", parameters, **values_to_keep)
 print(f"saved: {saved.name}")
