@@ -22,6 +22,7 @@ SHAPES = ((6, 4), (5, 9), (8, 8))
         "largest sizes first.",
         "Keep `rank` columns of left, `rank` sizes and `rank` rows of right. The sizes have to go into one of the two "
         "factors, or half of each (their square root) into both.",
+        "left, sizes, right = torch.linalg.svd(change, full_matrices=False); "
         "return left[:, :rank] * sizes[:rank], right[:rank]",
     ],
 )

@@ -64,7 +64,12 @@ def test_solved(capsys):
     solved()
     verdict("99.1", lambda one, other: one + other)
     solved()
-    assert capsys.readouterr().out.splitlines() == ["0 of 1 exercises solved", "99.1  open", "1 of 1 exercises solved", "99.1  solved"]
+    assert capsys.readouterr().out.splitlines() == [
+        "0 of 1 exercises solved",
+        "99.1  open",
+        "1 of 1 exercises solved",
+        "99.1  solved",
+    ]
 
 
 def test_names_need_a_form_and_hints():
