@@ -42,6 +42,7 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "use_repository_button": False,
+    "navbar_persistent": [],  # one place to search is enough
     "show_navbar_depth": 1,
     "show_toc_level": 1,
     "home_page_in_toc": True,

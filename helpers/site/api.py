@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from helpers.site.templates import contents, filled
+
 HELPERS = Path(__file__).resolve().parents[1]
 SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$", re.MULTILINE)
 NAMES = {"Args": "Arguments", "Returns": "Returns", "Raises": "Raises", "Yields": "Yields"}
@@ -24,16 +26,10 @@ def pages(folder: Path = HELPERS) -> dict[str, str]:
     return {name: text for name, text in made.items() if text}
 
 
-def contents(made: dict[str, str]) -> str:
+def index(made: dict[str, str]) -> str:
     """The first page of the reference: every part with the one sentence that its sources begin with."""
-    lines = [f"| [{name}]({name}.md) | {_first_line(text)} |" for name, text in made.items()]
-    listed = "\n".join(["```{toctree}", ":hidden:", "", *made, "```"])
-    return (
-        "# The helpers\n\nLessons teach, `helpers` carries the plumbing. These are its public names, with what they take and "
-        "raise; the page is made from the sources.\n\n| part | what it is |\n|---|---|\n"
-        + "\n".join(lines)
-        + f"\n\n{listed}\n"
-    )
+    rows = "\n".join(f"| [{name}]({name}.md) | {_first_line(text)} |" for name, text in made.items())
+    return filled("helpers.md", rows=rows, contents=contents(made))
 
 
 def _page(name: str, paths: list[Path], folder: Path) -> str:

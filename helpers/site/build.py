@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helpers.lessons import NOTEBOOKS
 from helpers.runtime import UserError
 from helpers.site.stage import ROOT, stage
 
@@ -17,8 +18,8 @@ PARTS = {"sphinx": "Sphinx", "myst_nb": "myst-nb", "sphinx_book_theme": "sphinx-
 SHOWN = 2000
 
 
-def build(folder: Path = SITE, quiet: bool = True) -> Path:
-    """Build the site under `folder`; return its first page.
+def build(folder: Path = SITE, notebooks: Path = NOTEBOOKS) -> Path:
+    """Build the site of the lessons in `notebooks` under `folder`; return its first page.
 
     Raises:
         UserError: Sphinx is not installed, a page is not as it should be, or Sphinx warns.
@@ -27,20 +28,13 @@ def build(folder: Path = SITE, quiet: bool = True) -> Path:
     if missing:
         raise UserError(f"{', '.join(missing)} is not installed: pip install -e .[site]")
     folder = folder.resolve()
-    stage(folder / "source")
-    pages, kept = folder / "html", folder / "doctrees"
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-b", "html", "-c", os.fspath(SETTINGS)]
-    command += [
-        "-D",
-        f"html_extra_path={folder / 'source' / 'extra'}",
-        "-d",
-        os.fspath(kept),
-        *(["-q"] if quiet else []),
-        os.fspath(folder / "source"),
-        os.fspath(pages),
-    ]
-    ended = subprocess.run(command, capture_output=quiet, text=True)
+    stage(folder / "source", notebooks)
+    pages = folder / "html"
+    options = ["-W", "--keep-going", "-b", "html", "-q"]
+    folders = ["-c", SETTINGS, "-d", folder / "doctrees", "-D", f"html_extra_path={folder / 'source' / 'extra'}"]
+    command = [sys.executable, "-m", "sphinx", *options, *map(os.fspath, [*folders, folder / "source", pages])]
+    ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
-        said = (ended.stderr or "see above").replace(f"{folder / 'source'}{os.sep}", "")[:SHOWN].strip()
+        said = ended.stderr.replace(f"{folder / 'source'}{os.sep}", "")[:SHOWN].strip()
         raise UserError(f"Sphinx is not content with the site: {said}")
     return pages / "index.html"

@@ -36,4 +36,4 @@ def in_words(seconds: float | None) -> str:
     if seconds is None:
         return "not measured yet"
     minutes = seconds / 60
-    return f"{seconds:.0f} seconds" if minutes < 1 else re.sub(r"\\.0 ", " ", f"{minutes:.1f} minutes")
+    return f"{seconds:.0f} seconds" if minutes < 1 else re.sub(r"\.0 ", " ", f"{minutes:.1f} minutes")

@@ -49,7 +49,7 @@ def stage(folder: Path, notebooks: Path = NOTEBOOKS, reference: Path = FOLDER, d
         shutil.copy(picture, folder / "docs" / picture.name)
     for name, content in reference_pages.items():
         write_text(folder / "api" / f"{name}.md", content)
-    write_text(folder / "api" / "index.md", api.contents(reference_pages))
+    write_text(folder / "api" / "index.md", api.index(reference_pages))
     _measured_pages(folder, lessons, reference, pages, [text.name for text in texts if text.name != GLOSSARY])
     return lessons
 
