@@ -7,7 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers.hub import track as hub
+from helpers.hub.names import BERT
+from helpers.loading import load, load_model
 from helpers.model_folder import check_model_folder
+from helpers.own_tokenizer import ready
+from helpers.reach import exists
 from helpers.runtime import TRACKS, UserError, choose
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +40,7 @@ def model_source(role: str, track: str, model: str = "") -> str:
     choose("track", track, TRACKS)
     if model:
         folder = local_path(model)
-        if track == "hub" and not folder.exists() and hub.is_hub_name(model):
+        if track == "hub" and not exists(folder) and hub.is_hub_name(model):
             return str(hub.model_folder(role, model))
         return str(check_model_folder(folder))
     fetched = hub.model_folder(role) if track == "hub" else None
@@ -50,14 +54,15 @@ def model_source(role: str, track: str, model: str = "") -> str:
 def local_path(name: str) -> Path:
     """`name` as a path: from here if it exists, else from the project's folder."""
     path = Path(name).expanduser()
-    return path if path.is_absolute() or path.exists() else ROOT / path
+    return path if path.is_absolute() or exists(path) else ROOT / path
 
 
 def tokenizer(role: str, track: str, model: str = ""):
     """The tokenizer that belongs to the model of this role."""
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
-    found = _load(AutoTokenizer.from_pretrained, model_source(role, track, model))
+    source = model_source(role, track, model)
+    found = ready(load(AutoTokenizer.from_pretrained, source), load(AutoConfig.from_pretrained, source), source)
     return hub.complete(found) if track == "hub" and role != "encoder" else found
 
 
@@ -65,7 +70,9 @@ def body(role: str, track: str, model: str = "", pretrained: bool = True):
     """The transformer without a head: its output's first item is (batch, seq, hidden)."""
     from transformers import AutoModel
 
-    return _model(AutoModel, role, track, model, pretrained)
+    from helpers.linear_layers import plain_linear
+
+    return plain_linear(_model(AutoModel, role, track, model, pretrained))
 
 
 def masked_language_model(track: str, model: str = ""):
@@ -133,7 +140,7 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0):
 
 def bert(track: str) -> str:
     """The `model` to take where a lesson opens BERT's own blocks: "" where the track's encoder is one."""
-    return hub.BERT.name if track == "hub" else ""
+    return BERT.name if track == "hub" else ""
 
 
 def with_films(reviews):
@@ -176,30 +183,4 @@ def _from_hub(role: str, seed: int):
 
 
 def _model(kind, role: str, track: str, model: str, pretrained: bool = True):
-    import torch
-    from transformers import AutoConfig
-
-    source = model_source(role, track, model)
-    config = _load(AutoConfig.from_pretrained, source)
-    # BERT's pooler would come with random weights that no lesson uses.
-    options = {"add_pooling_layer": False} if _has_pooler(kind, config) else {}
-    options["dtype"] = torch.float32  # what a file holds is often bfloat16, too coarse for small steps
-    if pretrained:
-        return _load(kind.from_pretrained, source, **options)
-    return kind.from_config(config, **options)
-
-
-def _has_pooler(kind, config) -> bool:
-    return kind.__name__ == "AutoModel" and config.model_type in ("bert", "roberta")
-
-
-def _load(loader, source: str, **options):
-    """Call a library's loader; say in one sentence what stopped it."""
-    from safetensors import SafetensorError
-
-    try:
-        return loader(source, **options)
-    except SafetensorError as error:
-        raise UserError(f"model: the weights in {source} are damaged ({error}); copy them again.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"model: {source} cannot be loaded: {error}") from None
+    return load_model(kind, model_source(role, track, model), pretrained)
