@@ -12,7 +12,7 @@ SIDE ?= -n logical --maxprocesses 4 --dist loadgroup
 # Some lessons show wider tables: ladder pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora.
 REFERENCES ?=
 
-.PHONY: help run test test-fast test-faults lab doctor notebooks editions data models reference bench format lock setup clean
+.PHONY: help run test test-fast test-faults lab doctor notebooks editions data models reference site bench format lock setup clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -56,6 +56,9 @@ ifeq ($(REFERENCES),)
 else
 	@for name in $(REFERENCES); do echo "$$name:" && $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 endif
+
+site: setup  ## the web site, from the committed notebooks, under build/site
+	@$(BIN)/workbook site $(ARGS)
 
 bench: setup  ## seconds and memory of each lesson, and our steps beside the libraries'    STEPS="lora --rounds 5"
 	@$(BIN)/python benchmarks/lessons.py $(ARGS) && $(BIN)/python -m benchmarks.steps $(STEPS)

@@ -88,6 +88,16 @@ def run(lessons, budget, seed, jobs, pairs, notebooks, into, resume) -> None:
     sys.exit(carry_out(resumed_run(runs) if resume else prepare(runs, notebooks or NOTEBOOKS, lessons, given, jobs)))
 
 
+@main.command()
+@click.option("--into", type=click.Path(path_type=Path), help="Another folder than build/site.")
+def site(into) -> None:
+    """Make the web site of the lessons, the ledger and the leaderboard; nothing is executed, nothing downloaded."""
+    from helpers.site.build import SITE, build
+
+    click.echo("Making the site takes about a minute.")
+    click.echo(f"Open {build(into or SITE)} in a browser.")
+
+
 main.add_command(sweep)
 main.add_command(data)
 
