@@ -12,7 +12,7 @@ SIDE ?= -n logical --maxprocesses 4 --dist loadgroup
 # Some lessons show wider tables: ladder pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora.
 REFERENCES ?=
 
-.PHONY: help run test test-fast test-faults lab doctor notebooks editions data models reference site bench format lock setup clean
+.PHONY: help run test test-fast test-faults test-gpu lab doctor notebooks editions data models reference site bench format lock setup clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -31,6 +31,9 @@ test-fast: setup  ## the part of the suite that needs no lesson to run
 
 test-faults: setup  ## sweeps whose workers, schedulers and commands are killed (ten minutes)
 	@$(BIN)/python -m pytest tests/sweeps -m faults $(ARGS)
+
+test-gpu: setup  ## what needs a CUDA device: precision, 4 bits, paged optimizers, the memory ledger
+	@$(BIN)/python -m pytest tests/gpu -m gpu $(ARGS)
 
 lab: setup  ## JupyterLab at the first lesson
 	@$(BIN)/workbook lab $(ARGS)

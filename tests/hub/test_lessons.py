@@ -1,0 +1,56 @@
+"""Every lesson on the hub track, quick, through the real command, against a hub on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from helpers.hub.names import BERT, DATASETS, MODELS
+from helpers.lessons import find
+from tests.hub.repositories import repositories
+from tests.hub.server import Hub
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hub lessons")]
+LESSONS = find()
+# What is said where a section needs a truth that no hub data set has.
+SAID = {
+    "03": "do not say which film they are about",
+    "04": "rows from the hub",
+    "05": "rows from the hub",
+    "06": "rows from the hub",
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """All lessons, two at a time and one thread each; returns lesson -> its folder, and what the command said."""
+    folder = tmp_path_factory.mktemp("hub")
+    with Hub(repositories()) as hub:
+        settings = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
+        settings |= {"HF_ENDPOINT": hub.address, "HF_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "helpers.cli", "run", "-p", "track", "hub", "--budget", "quick"]
+        command += ["--jobs", "2", "--into", str(folder / "runs")]
+        ended = subprocess.run(command, env=settings, capture_output=True, text=True)
+        asked = set(hub.requests)
+    return {path.parent.name: path.parent for path in folder.glob("runs/*/*/outcome.json")}, ended, asked
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+def test_the_lesson_runs_on_the_hub_track(lesson, runs):
+    folders, ended, _ = runs
+    assert lesson.name in folders, ended.stdout[-2000:] + ended.stderr[-2000:]
+    outcome = json.loads((folders[lesson.name] / "outcome.json").read_text())
+    assert outcome["status"] == "done", outcome["error"][-3000:]
+    said = (folders[lesson.name] / lesson.path.name).read_text(encoding="utf-8")
+    assert SAID.get(lesson.number, "") in said
+
+
+def test_the_lessons_read_everything_that_the_catalogue_names(runs):
+    asked = " ".join(runs[2])
+    models = [model.name for choices in MODELS.values() for model in choices]
+    for name in [*models, BERT.name, *(about.name for about in DATASETS.values())]:
+        assert name in asked, f"no lesson reads {name}"
