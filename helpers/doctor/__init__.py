@@ -1,0 +1,34 @@
+"""`workbook doctor`: what this machine has, what it lacks, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from helpers.doctor.check import Check, show
+from helpers.doctor.files import damaged, disk, hashes
+from helpers.doctor.installed import kernel, packages, python
+from helpers.doctor.machine import graphics, hub, memory, processor
+
+__all__ = [
+    "Check",
+    "checks",
+    "damaged",
+    "disk",
+    "graphics",
+    "hashes",
+    "hub",
+    "kernel",
+    "memory",
+    "packages",
+    "processor",
+    "python",
+    "show",
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def checks() -> list[Check]:
+    """Everything that is looked at, in the order in which it is shown."""
+    installed = [python(), packages(ROOT / "requirements.lock"), kernel()]
+    return [*installed, *hashes(ROOT / "data"), disk(ROOT), memory(), processor(), graphics(), hub()]

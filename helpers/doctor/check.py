@@ -1,0 +1,34 @@
+"""What the doctor says about one thing, and how a list of that is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: fine, or with advice; `needed` when the workbook cannot do without it."""
+
+    name: str
+    found: str
+    fine: bool = True
+    advice: str = ""
+    needed: bool = True
+
+
+def show(found: list[Check]) -> bool:
+    """Print the checks with their advice; return whether all that is needed is there."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(soft_wrap=True)
+    for check in found:
+        colour, mark = ("green", "ok") if check.fine else ("red", "no") if check.needed else ("yellow", "so-so")
+        console.print(f"[{colour}]{mark:>5}[/]  {escape(f'{check.name}: {check.found}')}", highlight=False)
+        if not check.fine:
+            console.print(f"       {check.advice}", highlight=False, markup=False)
+    ready = all(check.fine for check in found if check.needed)
+    console.print(
+        "Everything that the lessons need is here." if ready else "Mend what is marked `no`, then look again."
+    )
+    return ready
