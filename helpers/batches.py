@@ -49,7 +49,11 @@ class TokenizedReviews(TorchDataset):
 
 
 def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = 256) -> Dataset:
-    """Add the column `input_ids`: `map` hands over a batch of rows, the tokenizer reads their text."""
+    """Add the column `input_ids`: `map` hands over a batch of rows, the tokenizer reads their text.
+
+    A text is cut at `max_length` tokens, or at what its model has places for.
+    """
+    max_length = min(max_length, getattr(tokenizer, "model_max_length", max_length))
 
     def tokenizer_function(examples: dict[str, list]) -> dict[str, list]:
         ids = tokenizer(examples["text"], truncation=True, max_length=max_length)["input_ids"]

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers.local_data.formats import FORMATS
-from helpers.local_data.request import Request, exists, unreachable
+from helpers.local_data.request import Request
 from helpers.local_data.splitting import PARTS
+from helpers.reach import exists, unreachable
 from helpers.runtime import UserError
 
 WORDS = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from helpers.reach import exists
 from helpers.runtime import UserError, nearest
 
 ROLES = ("text", "label", "prompt", "completion", "chosen", "rejected")
@@ -48,20 +49,6 @@ class Request:
             _encoding(given.get("encoding", "")),
             _skips(given.get("bad", "")),
         )
-
-
-def exists(path: Path) -> bool:
-    """Whether there is something at `path`; a UserError when a folder on the way may not be entered."""
-    try:
-        return path.exists()
-    except OSError as error:
-        raise unreachable(path, error) from None
-
-
-def unreachable(path: Path, error: OSError) -> UserError:
-    """The sentence for a path that the system does not let us read."""
-    reason = (error.strerror or type(error).__name__).lower()
-    return UserError(f"data: {path} cannot be read ({reason}); copy it to a folder of your own, or ask for the right.")
 
 
 def _pairs(options: str) -> list[tuple[str, str]]:

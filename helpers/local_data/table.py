@@ -11,7 +11,8 @@ from pathlib import Path
 
 from helpers.local_data.columns import KINDS, Choice, choose_columns, kind_of
 from helpers.local_data.formats import FORMATS, Record, open_format
-from helpers.local_data.request import Request, exists, unreachable
+from helpers.local_data.request import Request
+from helpers.reach import exists, unreachable
 from helpers.runtime import UserError
 
 Value = str | int | float | bool

@@ -1,0 +1,47 @@
+"""What a tokenizer of any origin has to have before a lesson can use it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from helpers.runtime import UserError
+
+__all__ = ["ready"]
+
+
+def ready(tokenizer: Any, config: Any, source: str) -> Any:
+    """The tokenizer, with a padding token and no longer texts than its model has places for; changed in place.
+
+    One without a padding token pads with its end token: the attention mask hides padding, whatever stands there.
+
+    Raises:
+        UserError: when it has no such token, or knows tokens that its model does not.
+    """
+    largest, known = max(tokenizer.get_vocab().values(), default=0), getattr(config, "vocab_size", None)
+    if known is not None and largest >= known:
+        raise UserError(
+            f"model: the tokenizer in {source} gives numbers up to {largest:,}, and its model knows {known:,} tokens; "
+            "they do not belong together: save both again with save_pretrained(folder)."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise UserError(
+            f"model: the tokenizer in {source} has neither a padding token nor an end token to pad with; set "
+            "tokenizer.pad_token to one of its tokens and save it with save_pretrained(folder)."
+        )
+    places = getattr(config, "max_position_embeddings", None)
+    if places and tokenizer.model_max_length > places:
+        tokenizer.model_max_length = places - _first_place(config)
+    return tokenizer
+
+
+def _first_place(config: Any) -> int:
+    """The position of a text's first word, from a model without numbers: RoBERTa's does not begin at 0."""
+    import torch
+    from transformers import AutoModel
+
+    from helpers.soft_prompts import first_place
+
+    with torch.device("meta"):
+        return first_place(AutoModel.from_config(config))

@@ -1,0 +1,27 @@
+"""Whether a path can be reached, said in one sentence when the system says no."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from helpers.runtime import UserError
+
+__all__ = ["exists", "unreachable"]
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at `path`.
+
+    Raises:
+        UserError: when a folder on the way may not be entered.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise unreachable(path, error) from None
+
+
+def unreachable(path: Path, error: OSError) -> UserError:
+    """The sentence for a path that the system does not let us read."""
+    reason = (error.strerror or type(error).__name__).lower()
+    return UserError(f"{path} cannot be read ({reason}); copy it to a folder of your own, or ask for the right to it.")
