@@ -8,6 +8,7 @@ import os
 import platform
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -80,7 +81,7 @@ def read(path: Path) -> dict:
         UserError: it is missing, cut short, or not what `record` writes.
     """
     try:
-        result = json.loads(Path(path).read_text())
+        result = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{Path(path).name} is missing: the run did not come to its record.") from None
     except (ValueError, OSError):
@@ -118,13 +119,14 @@ def write_text(path: Path, text: str) -> Path:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where a file stands in the folder's place
+            temporary.unlink(missing_ok=True)
         raise UserError(
             f"{path.name} could not be written ({error.strerror}): what was there before is untouched; "
             "make room and run again."

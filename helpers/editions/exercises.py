@@ -29,9 +29,11 @@ def asked(cells: Iterable[NotebookNode]) -> list[Asked]:
         UserError: a blank is not followed by its solution, or one of them does not end in the same check.
     """
     found, waiting = [], None
-    for cell in cells:
-        if waiting is not None and not has(cell, SOLUTION):
+    for cell in [*cells, None]:
+        if waiting is not None and (cell is None or not has(cell, SOLUTION)):
             raise UserError(f"The exercise {waiting[0]} has no cell with its solution right after it.")
+        if cell is None:
+            break
         if has(cell, EXERCISE):
             waiting = checked(cell)
             blank = cell
