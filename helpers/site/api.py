@@ -11,6 +11,7 @@ from helpers.site.templates import contents, filled
 
 HELPERS = Path(__file__).resolve().parents[1]
 SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$", re.MULTILINE)
+DRAWN = re.compile(r"^ {2,}\S|\S {3,}\S", re.MULTILINE)
 NAMES = {"Args": "Arguments", "Returns": "Returns", "Raises": "Raises", "Yields": "Yields"}
 Described = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -28,7 +29,7 @@ def pages(folder: Path = HELPERS) -> dict[str, str]:
 
 def index(made: dict[str, str]) -> str:
     """The first page of the reference: every part with the one sentence that its sources begin with."""
-    rows = "\n".join(f"| [{name}]({name}.md) | {_first_line(text)} |" for name, text in made.items())
+    rows = "\n".join(f"- [{name}]({name}.md): {_first_line(text)}" for name, text in made.items())
     return filled("helpers.md", rows=rows, contents=contents(made))
 
 
@@ -109,10 +110,16 @@ def _listed(body: str) -> str:
             items[-1] += f" {line.strip()}"
         elif line.strip():
             items.append(line.strip())
-    return "\n".join(f"- {_plain(item)}" for item in items)
+    return "\n".join(f"- {_escaped(item)}" for item in items)
 
 
 def _plain(text: str) -> str:
+    """Running text with Markdown's signs taken as they are; what is drawn or set in columns goes into a block."""
+    blocks = re.split(r"\n\s*\n", text.strip("\n"))
+    return "\n\n".join(f"```text\n{block}\n```" if DRAWN.search(block) else _escaped(block) for block in blocks)
+
+
+def _escaped(text: str) -> str:
     parts = re.split(r"(`[^`\n]+`)", text.strip())
     for index in range(0, len(parts), 2):
         parts[index] = re.sub(r"([*_$<>\[\]|\\#{}])", r"\\\1", parts[index])

@@ -77,4 +77,5 @@ def figure_element(png: bytes, alt: str, extra: Path, up: str = "../") -> str:
     width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))  # PNG's header
     said = html.escape(" ".join(alt.split()), quote=True)
     size = f'width="{width}" height="{height}"'
-    return f'<img class="measured" src="{up}{FIGURES}/{name}" alt="{said}" {size} loading="lazy">'
+    file = f"{up}{FIGURES}/{name}"  # the figure leads to itself, as large as it is
+    return f'<a href="{file}"><img class="measured" src="{file}" alt="{said}" {size} loading="lazy"></a>'

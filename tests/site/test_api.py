@@ -42,6 +42,12 @@ def test_signs_of_markdown_stay_signs(folder):
     assert r"A \* B, `x*y` and \$5." in api.pages(folder)["lora"]
 
 
+def test_a_drawing_in_characters_stays_a_drawing(folder):
+    (folder / "drawn.py").write_text('"""A branch.\\n\\n    x   (batch)\\n  __|__\\n |     |\\n\\nAnd words.\\n"""\n')
+    text = api.pages(folder)["drawn"]
+    assert "```text\n" in text and "  __|__\n |     |\n```" in text and text.rstrip().endswith("And words.")
+
+
 def test_every_part_of_helpers_has_a_page_and_the_index_names_it():
     made = api.pages()
     assert {"lora", "dpo", "runtime", "claims", "sweeps", "site"} <= set(made)
