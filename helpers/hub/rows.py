@@ -76,7 +76,8 @@ def joined(rows: Dataset, world: DatasetDict, seed: int) -> DatasetDict:
     sides = [name for name in texts if name != "prompt"]
     fitting = rows.filter(lambda row: all(row[name] for name in texts) and max(
         pieces(f"{row['prompt']} {row[side]}") for side in sides) <= PIECES)  # fmt: skip
-    print(f"{len(rows):,} rows from the hub, {len(fitting):,} short enough for a context of 256 tokens")
+    print(f"{len(rows):,} rows join the micro-world's, but for {len(rows) - len(fitting):,} that are too long.")
+    print("Nobody knows the one right answer to them, so what is judged exactly are the micro-world's rows alone.")
     if len(fitting) < 10:
         raise UserError(f"data: only {len(fitting)} of {len(rows)} rows are short enough; at least 10 are needed.")
     fitting, tenth = fitting.select_columns(columns).shuffle(seed=seed), len(fitting) // 10

@@ -14,6 +14,7 @@ from helpers.hub.names import MODELS, fitting
 from helpers.model_folder import check_model_folder
 from helpers.runtime import UserError
 
+TABLES = ("*.parquet", "*.jsonl", "*.csv")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # For a decoder without a template of its own; the tokens are those that SmolLM2 and Qwen have in their vocabularies.
 CHAT = (
@@ -51,8 +52,17 @@ def is_hub_name(name: str) -> bool:
 
 
 def dataset_folder(name: str) -> Path:
-    """A dataset of the learner's choice as a folder of table files."""
-    return fetch(name, "dataset", ("*.parquet", "*.jsonl", "*.csv"))
+    """A dataset of the learner's choice as a folder of table files.
+
+    Raises:
+        UserError: it cannot be fetched, or holds several sets in folders of their own.
+    """
+    fetched = fetch(name, "dataset", TABLES)
+    folders = sorted({path.parent for pattern in TABLES for path in fetched.rglob(pattern)})
+    if len(folders) > 1:
+        named = ", ".join(str(folder.relative_to(fetched)) for folder in folders[:5])
+        raise UserError(f"data: {name} holds several sets ({named}); download one of them and give its folder.")
+    return folders[0]
 
 
 def dataset(role: str, seed: int, world: DatasetDict | None) -> DatasetDict:

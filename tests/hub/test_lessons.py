@@ -19,9 +19,9 @@ LESSONS = find()
 # What is said where a section needs a truth that no hub data set has.
 SAID = {
     "03": "do not say which film they are about",
-    "04": "rows from the hub",
-    "05": "rows from the hub",
-    "06": "rows from the hub",
+    "04": "judged exactly are the micro-world's rows alone",
+    "05": "judged exactly are the micro-world's rows alone",
+    "06": "judged exactly are the micro-world's rows alone",
 }
 
 
