@@ -52,6 +52,8 @@ if "google.colab" in sys.modules:
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains longer
 seed = 0  # the start of every random draw: the same seed gives the same numbers
+model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
+data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 
 # %%
 from helpers import catalog, doctor, plots, progress, widgets
@@ -79,8 +81,8 @@ print("\nEverything that the lessons need is here." if ready else "\nMend what i
 # Now a model, from the disk into memory, asked to fill a blank:
 
 # %%
-encoder = catalog.masked_language_model(track)
-tokenizer = catalog.tokenizer("encoder", track)
+encoder = catalog.masked_language_model(track, model)
+tokenizer = catalog.tokenizer("encoder", track, model)
 sentence = "The film was ___ from the first scene to the last."
 guesses = widgets.top_words(encoder, tokenizer, sentence)
 said = ", ".join(f"{word} {share:.0%}" for word, share in guesses)
@@ -147,7 +149,13 @@ except UserError as problem:
 # %% [markdown]
 # The same parameters work in a terminal: `workbook run 02 --budget quick --seed 3 -p labels 500`. And your own
 # material works as well: a CSV, JSON Lines or Parquet file with the columns `text` and `label` as `data`, a folder
-# with a model as `model`.
+# with a model as `model`. What the lessons read now:
+
+# %%
+reviews = catalog.dataset("reviews", track, data, seed)
+for row in reviews["train"].select(range(2)):
+    print(f"{reviews['train'].features['label'].names[row['label']]:9}{row['text'][:90]} ...")
+print(f"{len(reviews['train']):,} texts to learn from, {len(reviews['test']):,} to be tested on")
 
 # %% [markdown]
 # ## 4. Predict, run, explain
@@ -254,7 +262,7 @@ from helpers.record import record
 half_width = (wilson(270, 300).high - wilson(270, 300).low) / 2
 saved = record(
     "00_start_here",
-    {"track": track, "budget": budget, "seed": seed},
+    {"track": track, "budget": budget, "seed": seed, "model": model, "data": data},
     checks_fine=sum(one.fine for one in looked_at),
     checks_all=len(looked_at),
     half_width_300_rows=half_width,
