@@ -10,7 +10,7 @@ from datasets import DatasetDict
 
 from helpers.hub import facts, rows
 from helpers.hub.fetch import fetch
-from helpers.hub.names import MODELS, fitting
+from helpers.hub.names import MODELS, fitting, revision_of
 from helpers.model_folder import check_model_folder
 from helpers.runtime import UserError
 
@@ -31,7 +31,7 @@ def model_folder(role: str, name: str = "") -> Path | None:
         UserError: it cannot be fetched, or holds no weights that are safe to open.
     """
     if name:
-        return check_model_folder(fetch(name, "model"))
+        return check_model_folder(fetch(name, "model", revision=revision_of(name)))
     chosen = fitting(role, free_memory())
     if chosen != MODELS[role][0]:
         taken = chosen.name if chosen else "the pocket model"

@@ -29,7 +29,7 @@ def main(out: Path, method: str, batch: int) -> None:
     assert len(rows) == ROWS
     seed_everything(SEED)
     classifier = qlora.classifier(method, "pocket", num_labels=2, rank=4)
-    qlora.fit(classifier, rows, pad(tokenizer), learning_rate=1e-3, epochs=2, seed=SEED)
+    qlora.fit(classifier, rows, pad(tokenizer), learning_rate=1e-3, epochs=1, seed=SEED)
     world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     backend = torch.distributed.get_backend() if world > 1 else "none"
     if world == 1 or torch.distributed.get_rank() == 0:

@@ -151,4 +151,7 @@ def repositories() -> dict[tuple[str, str], Repository]:
         "preferences": ultrafeedback(),
     }
     found |= {("datasets", DATASETS[role].name): content for role, content in datasets.items()}
-    return {name: Repository(content | {"README.md": b"# For tests\n"}) for name, content in found.items()}
+    every = [BERT, *DATASETS.values(), *(model for models in MODELS.values() for model in models)]
+    pinned = {about.name: about.revision for about in every}
+    readme = {"README.md": b"# For tests\n"}
+    return {(kind, name): Repository(content | readme, pinned[name]) for (kind, name), content in found.items()}

@@ -38,13 +38,16 @@ class Fault:
 
 @dataclass(frozen=True)
 class Repository:
-    """Files under one commit."""
+    """Files under one commit, which is `pinned`, or else follows from the content."""
 
     files: dict[str, bytes]
+    pinned: str | None = None
 
     @property
     def commit(self) -> str:
-        """40 hexadecimal digits that follow from the content."""
+        """40 hexadecimal digits."""
+        if self.pinned:
+            return self.pinned
         digest = hashlib.sha1()
         for path, content in sorted(self.files.items()):
             digest.update(path.encode() + hashlib.sha1(content).digest())
