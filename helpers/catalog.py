@@ -157,7 +157,9 @@ def own_data(data: str, track: str):
 
     request = Request.of(data)
     path = local_path(str(request.path))
-    if track == "hub" and not path.exists() and hub.is_hub_name(str(request.path)):
+    if not exists(path) and hub.is_hub_name(str(request.path)) and not path.suffix:
+        if track != "hub":
+            raise UserError(f'data: there is no file {request.path}; if it is a name on the hub, set track = "hub".')
         path = hub.dataset_folder(str(request.path))
     return replace(request, path=path)
 

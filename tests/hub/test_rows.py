@@ -86,7 +86,7 @@ def test_columns_that_are_not_what_they_were(served, monkeypatch):
 def test_a_dataset_of_ones_choice_by_its_name():
     found = catalog.dataset("reviews", "hub", data="some/reviews", seed=0)
     assert sum(rows.num_rows for rows in found.values()) == 40 and len(found["train"].features["label"].names) == 2
-    with pytest.raises(UserError, match="no file"):
+    with pytest.raises(UserError, match='set track = "hub"'):
         catalog.dataset("reviews", "pocket", data="some/reviews")
 
 
