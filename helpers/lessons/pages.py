@@ -18,6 +18,8 @@ from helpers.record import write_text
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LESSON_LINK = re.compile(r'<a href="(?:\./)?(\d\d_[a-z0-9_]+)\.ipynb(#[^"]*)?">(.*?)</a>', re.DOTALL)
+# A run's pages have no glossary beside them: the word stays, the link goes.
+GLOSSARY_LINK = re.compile(r'<a href="[^"]*docs/glossary\.md[^"]*">(.*?)</a>', re.DOTALL)
 
 
 class FormulaRenderer(IPythonRenderer):
@@ -81,7 +83,8 @@ def write_page(
             cell.outputs = joined(cell.outputs)
             for output in cell.outputs:
                 _without_widget(output)
-    body = LESSON_LINK.sub(lambda found: _link(found, lessons), body_of(content, figures))
+    body = GLOSSARY_LINK.sub(r"\1", body_of(content, figures))
+    body = LESSON_LINK.sub(lambda found: _link(found, lessons), body)
     top = '<p class="top"><a href="{}">{}</a></p>'.format(*home)
     return write_text(notebook.with_suffix(".html"), page(_title(content), f"{top}<main>{body}</main>"))
 

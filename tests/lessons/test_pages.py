@@ -39,6 +39,11 @@ def test_links_lead_to_pages_that_exist(page):
     assert '<a href="../01_next/01_next.html#part">next</a>, later' in text
 
 
+def test_a_word_that_the_glossary_has_stays_a_word(page):
+    text = page(markdown("# Is it?\n\nthe *[rank](../docs/glossary.md#rank)* of [it](01_next.ipynb)"))
+    assert "the <em>rank</em> of <a" in text and "glossary" not in text
+
+
 def test_a_folded_answer_stays_folded(page):
     text = page(markdown("<details><summary>Answer</summary>\n\nIt is *so*.\n\n</details>"))
     assert re.search(r"<details><summary>Answer</summary>.*It is <em>so</em>.*</details>", text, re.DOTALL)
