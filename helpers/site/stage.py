@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from helpers.site.notebook import shown
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 GLOSSARY = "glossary.md"
+# JupyterLab's anchors keep capitals; these lead to such headings there, and would be twice the same here.
+ANCHOR = re.compile(r'^<a id="[\w-]+"></a>\n+', re.MULTILINE)
 
 
 def stage(folder: Path, notebooks: Path = NOTEBOOKS, reference: Path = FOLDER, docs: Path = DOCS) -> list[Lesson]:
@@ -43,7 +46,7 @@ def stage(folder: Path, notebooks: Path = NOTEBOOKS, reference: Path = FOLDER, d
         made = nbformat.writes(shown(lesson, extra, pages), version=4)
         write_text(folder / "notebooks" / lesson.path.name, made)
     for text in texts:
-        content = mended(text.read_text(encoding="utf-8"), f"docs/{text.name}", pages)
+        content = mended(ANCHOR.sub("", text.read_text(encoding="utf-8")), f"docs/{text.name}", pages)
         write_text(folder / "docs" / text.name, content)
     for picture in [*docs.glob("*.png"), *docs.glob("*.svg")]:
         shutil.copy(picture, folder / "docs" / picture.name)

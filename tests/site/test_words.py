@@ -62,6 +62,13 @@ def test_links_to_the_glossary_lead_to_its_entries(lesson):
             assert anchor in there, f"the glossary has no entry {anchor}"
 
 
+def test_each_entry_is_found_on_github_in_jupyterlab_and_on_the_site():
+    text = glossary.PATH.read_text(encoding="utf-8")
+    for term in TERMS:
+        in_jupyterlab = term.name.replace(" ", "-")
+        assert in_jupyterlab == slug(term.name) or f'<a id="{slug(term.name)}"></a>\n\n### {term.name}\n' in text
+
+
 def test_the_glossary_says_each_term_in_a_sentence_or_two_and_lists_none_twice():
     text = glossary.PATH.read_text(encoding="utf-8")
     names = [term.name for term in TERMS]
