@@ -131,14 +131,29 @@ def _deterministic_torch(threads: int | None) -> str:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    # A few CUDA operations have no repeatable form: there a warning, not a stop.
-    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
+    device = _device()
+    # A few operations of GPUs have no repeatable form: there a warning, not a stop.
+    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
     # Filling new memory with NaN would find reads before writes; it costs TRL a sixth of its time.
     torch.utils.deterministic.fill_uninitialized_memory = False
     if threads is not None:
         torch.set_num_threads(threads)
     return device
+
+
+def _device() -> str:
+    """CUDA where it is, else the CPU; WORKBOOK_DEVICE asks for another.
+
+    Apple's "mps" is taken only when asked for: the lessons on four bits need a library that does not know it.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    wanted = os.environ.get("WORKBOOK_DEVICE", "") or ("cuda" if there["cuda"] else "cpu")
+    choose("WORKBOOK_DEVICE", wanted, there)
+    if not there[wanted]:
+        raise UserError(f'WORKBOOK_DEVICE is "{wanted}", but torch finds no such device here; unset it.')
+    return wanted
 
 
 def show_user_errors() -> None:

@@ -9,6 +9,7 @@ import numpy
 import pytest
 import torch
 
+from helpers import runtime
 from helpers.runtime import BUDGETS, UserError, check_number, choose, nearest, seed_everything, start
 
 
@@ -92,3 +93,21 @@ def test_importing_runtime_is_light():
     code = "import sys, helpers.runtime; print('torch' in sys.modules or 'transformers' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ.copy())
     assert said.stdout.strip() == "False", said.stderr
+
+
+@pytest.mark.parametrize(("asked", "cuda", "mps", "taken"), [
+    ("", False, True, "cpu"), ("", True, False, "cuda"), ("cpu", True, False, "cpu"), ("mps", False, True, "mps"),
+])  # fmt: skip
+def test_the_device_is_the_best_that_is_there_or_the_one_asked_for(monkeypatch, asked, cuda, mps, taken):
+    monkeypatch.setenv("WORKBOOK_DEVICE", asked)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: mps)
+    assert runtime._device() == taken
+
+
+def test_a_device_that_is_not_there(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for asked, words in (("cuda", "no such device"), ("gpu", "has to be one of")):
+        monkeypatch.setenv("WORKBOOK_DEVICE", asked)
+        with pytest.raises(UserError, match=words):
+            runtime._device()
