@@ -17,17 +17,18 @@ def hashes(data: Path) -> list[Check]:
     """Do the files of each folder with a list of hashes still have them?"""
     found = []
     for sums in sorted(data.rglob(SUMS)):
-        wrong = damaged(sums)
-        shown = f"{len(sums.read_text().split()) // 2} files whole" if not wrong else "damaged: " + ", ".join(wrong)
+        wrong, count = damaged(sums), len(sums.read_text(encoding="utf-8").splitlines())
+        shown = "damaged: " + ", ".join(wrong) if wrong else f"{count} files whole"
         folder = sums.parent.relative_to(data.parent)
-        found.append(Check(str(folder), shown, not wrong, f"Restore it with `git checkout {folder}`."))
+        advice = f"Restore it with `git checkout {folder.as_posix()}`."
+        found.append(Check(folder.as_posix(), shown, not wrong, advice))
     return found or [Check("data", "no data folder with hashes", False, "Restore it with `git checkout data`.")]
 
 
 def damaged(sums: Path) -> list[str]:
     """The files named in a SHA256SUMS that are missing or have another hash."""
     wrong = []
-    for line in sums.read_text().splitlines():
+    for line in sums.read_text(encoding="utf-8").splitlines():
         wanted, _, name = line.partition(" ")
         path = sums.parent / name.strip().lstrip("*")
         if wanted and (not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted):

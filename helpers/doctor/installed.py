@@ -24,7 +24,7 @@ def python(found: tuple[int, ...] = sys.version_info[:3]) -> Check:
 def packages(lock: Path) -> Check:
     """Are the installed versions those of the lock?"""
     try:
-        wanted = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)$", lock.read_text(), flags=re.MULTILINE))
+        wanted = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)$", lock.read_text(encoding="utf-8"), flags=re.MULTILINE))
     except OSError:
         advice = "Restore it with `git checkout requirements.lock`."
         return Check("packages", "requirements.lock is missing", False, advice)

@@ -29,7 +29,7 @@ def memory() -> Check:
 
 def _limit(file: Path) -> float:
     try:
-        return float(file.read_text())
+        return float(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return float("inf")
 

@@ -91,7 +91,8 @@ class Attempt:
             "pages": pages,
         }
         settings = environment(threads=threads, run_folder=self.folder, track=self.parameters.get("track", "pocket"))
-        # A session of its own, so that Ctrl-C reaches only the one who started it; the pipe ends it with its starter.
+        # A session of its own (on Windows, where that is ignored, a process group), so that Ctrl-C reaches only the one
+        # who started it; the pipe ends it with its starter.
         self.process = subprocess.Popen(
             [sys.executable, "-m", "helpers.lessons.execution", json.dumps(job)],
             env=settings,
@@ -100,6 +101,7 @@ class Attempt:
             stderr=log,
             text=True,
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         if self.stopped:
             self.stop()
@@ -131,7 +133,7 @@ class Attempt:
 def finished(folder: Path) -> Outcome | None:
     """The outcome of an earlier attempt in `folder`, if it was done and its metrics are still whole."""
     try:
-        outcome = Outcome(**json.loads((folder / OUTCOME).read_text()))
+        outcome = Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
         outcome.metrics = record.read(folder / record.FILE)["metrics"]
     except (OSError, ValueError, TypeError, UserError):
         return None
@@ -140,7 +142,7 @@ def finished(folder: Path) -> Outcome | None:
 
 def _death(status: int, log: Path) -> str:
     """Why a child ended that could not say so itself."""
-    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
     if status < 0:
         return f"The lesson's process was killed (signal {-status}); most often the memory was not enough."
     return f"The lesson's process ended with status {status}: {lines[-1] if lines else 'it left no message'}"

@@ -20,6 +20,7 @@ def environment(*, threads: int, run_folder: Path | None = None, track: str = "p
         "OPENBLAS_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",  # Windows would read and write files in another encoding
         "TQDM_DISABLE": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "JUPYTER_PATH": with_own_kernels(os.environ.get("JUPYTER_PATH", "")),

@@ -96,7 +96,7 @@ def resumed_run(runs: Path) -> Run:
     if not plans:
         raise UserError("There is no earlier run to resume: start one with `workbook run`.")
     try:
-        plan = json.loads(plans[-1].read_text())
+        plan = json.loads(plans[-1].read_text(encoding="utf-8"))
         lessons, parameters, jobs = plan["lessons"], plan["parameters"], plan["jobs"]
     except (ValueError, KeyError, TypeError):
         raise UserError(

@@ -36,7 +36,7 @@ def minutes_left(attempt: Attempt, seconds: float) -> str:
 def _reference() -> dict:
     """Lesson -> budget -> the share of all seconds that had passed when each cell began."""
     try:
-        return json.loads(REFERENCE.read_text())["shares"]
+        return json.loads(REFERENCE.read_text(encoding="utf-8"))["shares"]
     except (OSError, ValueError, KeyError):
         return {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import getpass
 import json
 import os
@@ -12,6 +11,11 @@ from pathlib import Path
 
 from helpers.runtime import UserError
 from helpers.sweeps.ledger import lives, whoami
+
+try:
+    import fcntl
+except ImportError:  # Windows, where `workbook sweep` says that sweeps need Linux or macOS
+    fcntl = None
 
 FILE = "lock.json"
 

@@ -57,7 +57,7 @@ def browser(chromium, tmp_path_factory):
 def folder(tmp_path_factory) -> Path:
     """A copy of the lessons, for the learner to change."""
     copy = tmp_path_factory.mktemp("workbook")
-    shutil.copytree(ROOT / "notebooks", copy / "notebooks", ignore=shutil.ignore_patterns("source", "drafts", ".*"))
+    shutil.copytree(ROOT / "notebooks", copy / "notebooks", ignore=shutil.ignore_patterns("source", ".*"))
     return copy
 
 

@@ -44,7 +44,7 @@ class Learner:
         self.page.wait_for_function(
             """() => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'
                 && ![...document.querySelectorAll('.jp-InputPrompt')].some(each => each.textContent.includes('*'))""",
-            timeout=3 * MINUTE,
+            timeout=10 * MINUTE,
         )
 
     def choose(self, *path: str) -> None:
