@@ -17,13 +17,14 @@ def ready(tokenizer: Any, config: Any, source: str) -> Any:
     Raises:
         UserError: when it has no such token, or knows tokens that its model does not.
     """
-    largest, known = max(tokenizer.get_vocab().values(), default=0), getattr(config, "vocab_size", None)
-    if known is not None and largest >= known:
+    known = getattr(config, "vocab_size", None)
+    strange = {token for token, number in tokenizer.get_vocab().items() if known is not None and number >= known}
+    if strange - {tokenizer.pad_token}:
         raise UserError(
-            f"model: the tokenizer in {source} gives numbers up to {largest:,}, and its model knows {known:,} tokens; "
-            "they do not belong together: save both again with save_pretrained(folder)."
+            f"model: the tokenizer in {source} has {len(strange):,} token(s) more than the {known:,} that its model "
+            "knows; they do not belong together: save both again with save_pretrained(folder)."
         )
-    if tokenizer.pad_token is None:
+    if tokenizer.pad_token is None or tokenizer.pad_token in strange:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
         raise UserError(

@@ -237,5 +237,5 @@ def test_no_token_to_pad_with_is_one_sentence(tmp_path):
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     AutoModel.from_config(BertConfig(**{**COMMON, "vocab_size": 5}, **SHAPE)).save_pretrained(tmp_path)
     save_tokenizer(tmp_path, pad_token="<pad>")
-    with pytest.raises(UserError, match=r"numbers up to 7, and its model knows 5 tokens; they do not belong together"):
+    with pytest.raises(UserError, match=r"has 3 token\(s\) more than the 5 that its model knows; they do not belong"):
         catalog.tokenizer("encoder", "pocket", str(tmp_path))

@@ -1,5 +1,7 @@
 """Model folders that are missing, incomplete, unsafe or damaged, each in one sentence."""
 
+from pathlib import Path
+
 import pytest
 
 from helpers.model_folder import SUMS, check_model_folder, sha256
@@ -69,3 +71,21 @@ def test_a_missing_listed_file(folder):
     (folder / "model-2.safetensors").write_bytes(b"more")
     (folder / "model.safetensors").unlink()
     assert "missing" in said(folder)
+
+
+def test_code_of_its_own_is_never_run(folder):
+    (folder / "config.json").write_text('{"model_type": "mine", "auto_map": {"AutoModel": "mine.Model"}}')
+    assert "trust_remote_code" in said(folder) and "never run here" in said(folder)
+    (folder / "config.json").write_text('{"model_type": "mine"}')
+    assert 'of the family "mine", which the installed transformers does not know' in said(folder)
+
+
+@pytest.mark.parametrize("method", ["stat", "read_text"])
+def test_a_folder_out_of_reach(folder, monkeypatch, method):
+    """The tests may run as a user to whom nothing is forbidden, so the system's answer is played."""
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, method, refuse)
+    assert "cannot be read (permission denied); copy it to a folder of your own" in said(folder)
