@@ -31,8 +31,10 @@ UNREACHABLE = ("(from versions: none)", "NewConnectionError", "ConnectTimeoutErr
 GENERATE = """
 import sys
 from nbgrader.apps import NbGraderAPI
+from traitlets.config import PyFileConfigLoader
+settings = PyFileConfigLoader("nbgrader_config.py").load_config()
 for name in sys.argv[1:]:
-    result = NbGraderAPI().generate_assignment(name)
+    result = NbGraderAPI(config=settings).generate_assignment(name)
     assert result["success"], (name, result)
 """
 
