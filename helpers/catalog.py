@@ -8,6 +8,8 @@ from pathlib import Path
 
 from helpers.hub import track as hub
 from helpers.hub.names import BERT
+from helpers.hub.names import DATASETS as HUB_DATASETS
+from helpers.hub.names import MODELS as HUB_MODELS
 from helpers.loading import load, load_model
 from helpers.model_folder import check_model_folder
 from helpers.own_tokenizer import ready
@@ -136,6 +138,15 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0):
     found = _microworld(role) if track == "pocket" else _from_hub(role, seed)
     found["newcomer"] = own.add_column("domain", ["yours"] * len(own))
     return found
+
+
+def about(role: str):
+    """What the hub track takes for a role, with licence and size: its `HubDataset`, or its `HubModel`s, best first.
+
+    Raises:
+        UserError: when nothing of the hub plays this role.
+    """
+    return {**HUB_MODELS, **HUB_DATASETS}[choose("role", role, (*HUB_MODELS, *HUB_DATASETS))]
 
 
 def bert(track: str) -> str:

@@ -17,6 +17,7 @@ from transformers import BitsAndBytesConfig
 from helpers import catalog
 from helpers.batches import Batch, Row, TokenizedReviews
 from helpers.cost import Stopwatch
+from helpers.memory.room import Way, checkpoint, way_to_train
 from helpers.models import MeanPoolClassifier
 from helpers.quantize.library import quiet_bitsandbytes
 from helpers.runtime import check_number, choose
@@ -125,13 +126,15 @@ def fit(
     """
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
+    way = _way(model, rows, collate)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
             seed=seed,
             use_cpu=next(model.parameters()).device.type == "cpu",
             num_train_epochs=epochs,
-            per_device_train_batch_size=BATCH_SIZE,
+            per_device_train_batch_size=BATCH_SIZE // way.parts,
+            gradient_accumulation_steps=way.parts,
             learning_rate=learning_rate,
             weight_decay=0.01,
             warmup_steps=math.ceil(0.1 * epochs * math.ceil(len(rows) / BATCH_SIZE)),
@@ -148,6 +151,15 @@ def fit(
         with Stopwatch() as watch:
             trainer.train()
     return watch.seconds
+
+
+def _way(model: nn.Module, rows: TokenizedReviews, collate: Callable[[list[Row]], Batch]) -> Way:
+    """How the batch of the longest rows fits the free memory; checkpointing is switched on where it has to be."""
+    longest = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))[:BATCH_SIZE]
+    way = way_to_train(model, collate([rows[row] for row in longest]))
+    if way.checkpointed:
+        checkpoint(model)
+    return way
 
 
 def _bar():

@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from helpers import catalog
+from helpers.hub import names
 from helpers.runtime import UserError
 
 WORDS = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "[MASK]", "the", "film", "was", "good", "bad"])}
@@ -71,7 +72,7 @@ def test_a_decoder_of_ones_own(tmp_path):
 
 
 def test_the_instructed_decoder_has_a_place_on_both_tracks():
-    assert catalog.model_source("instruct", "hub").endswith("-Instruct")
+    assert names.MODELS["instruct"][0].name.endswith("-Instruct")
     assert catalog.POCKET_MODELS["instruct"].name == "pocket-decoder-instruct"
 
 
@@ -100,10 +101,8 @@ def test_unknown_models(arguments, words):
 def test_unknown_datasets(tmp_path):
     with pytest.raises(UserError, match='Did you mean "reviews"'):
         catalog.dataset("review", "pocket")
-    with pytest.raises(UserError, match="not preferences"):
-        catalog.dataset("preferences", "pocket", data=str(tmp_path / "mine.csv"))
-    with pytest.raises(UserError, match="no facts yet"):
-        catalog.dataset("facts", "hub")
+    with pytest.raises(UserError, match="not instructions"):
+        catalog.dataset("instructions", "pocket", data=str(tmp_path / "mine.csv"))
 
 
 def test_missing_pocket_models_say_how_to_make_them(monkeypatch, tmp_path):
@@ -115,10 +114,10 @@ def test_missing_pocket_models_say_how_to_make_them(monkeypatch, tmp_path):
         catalog.dataset("reviews", "pocket")
 
 
-@pytest.mark.slow  # the libraries wait before they give up
-def test_the_hub_out_of_reach_is_one_sentence(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match="cannot be fetched from the hub") as problem:
+def test_the_hub_out_of_reach_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE forbids to fetch it") as problem:
         catalog.tokenizer("encoder", "hub")
     assert "\n" not in str(problem.value)
 

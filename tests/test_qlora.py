@@ -14,6 +14,7 @@ from helpers.batches import TokenizedReviews
 from helpers.four_bit import FourBitLinear
 from helpers.lora import LoRALinear
 from helpers.memory import saved_bytes
+from helpers.memory.room import Way
 from helpers.models import MeanPoolClassifier
 from helpers.runtime import UserError
 
@@ -138,3 +139,23 @@ def test_the_recipe_trains_what_it_should_and_no_more(method):
     else:
         assert all("lora_" in name or name.startswith("head.") for name in moved)
         assert any("layer.0" in name and "lora_B" in name for name in moved)  # the gradient came all the way down
+
+
+def test_where_memory_is_short_the_trainer_takes_parts(monkeypatch):
+    taken = {}
+
+    class Stop(Exception):
+        pass
+
+    def stop(**options):
+        taken.update(options)
+        raise Stop
+
+    monkeypatch.setattr(qlora, "way_to_train", lambda *_: Way(4))
+    monkeypatch.setattr("transformers.TrainingArguments", stop)
+    rows = TokenizedReviews([[1, 2, 3]] * 5, [0, 1, 0, 1, 0])
+    model = nn.Linear(2, 2)
+    with pytest.raises(Stop):
+        qlora.fit(model, rows, lambda rows: {}, learning_rate=1e-3)
+    assert taken["per_device_train_batch_size"] * taken["gradient_accumulation_steps"] == qlora.BATCH_SIZE
+    assert taken["gradient_accumulation_steps"] == 4

@@ -146,6 +146,9 @@ def test_what_the_catalogue_says_of_each():
         assert models and all(model.licence and model.megabytes and model.millions for model in models)
         assert all(model.revision is None or len(model.revision) == 40 for model in models)
     assert all(about.licence and about.rows and about.columns and about.megabytes for about in DATASETS.values())
+    assert catalog.about("encoder") == MODELS["encoder"] and catalog.about("topics").name == "fancyzhx/ag_news"
+    with pytest.raises(UserError, match='Did you mean "reviews"'):
+        catalog.about("review")
 
 
 def test_the_length_of_a_text_is_not_underestimated():
