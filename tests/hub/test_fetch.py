@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
+from helpers import catalog
 from helpers.hub import fetch as fetching
 from helpers.hub.fetch import NOTE, fetch
 from helpers.runtime import UserError
@@ -172,3 +176,14 @@ def test_a_disk_that_takes_no_more(hub, monkeypatch, number, words):
 
     monkeypatch.setattr(fetching, "hf_hub_download", refuse)
     assert words in fails()
+
+
+@pytest.mark.slow
+def test_a_bar_shows_how_far_a_download_is(hub, tmp_path):
+    settings = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "TQDM_DISABLE")}
+    settings |= {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path)}
+    settings["TQDM_POSITION"] = "-1"  # a bar without a terminal too
+    code = "from helpers.hub.fetch import fetch; print(fetch('some/model', 'model'))"
+    ended = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, cwd=catalog.ROOT)
+    assert ended.returncode == 0, ended.stderr
+    assert WEIGHTS in ended.stderr and "100%" in ended.stderr
