@@ -29,6 +29,7 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 html_math_renderer = "mathml"
 html_theme = "sphinx_book_theme"
 html_static_path = [os.fspath(Path(__file__).with_name("static"))]
+templates_path = [os.fspath(Path(__file__).with_name("templates"))]
 html_css_files = ["workbook.css"]
 html_favicon = os.fspath(Path(__file__).with_name("static") / "mark.svg")
 html_copy_source = False
@@ -44,6 +45,7 @@ html_theme_options = {
     "use_repository_button": False,
     "navbar_persistent": [],  # one place to search is enough
     "show_navbar_depth": 1,
+    "max_navbar_depth": 1,  # the helpers' pages are listed on theirs
     "show_toc_level": 1,
     "home_page_in_toc": True,
     "toc_title": "On this page",

@@ -29,8 +29,9 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Path:
-    """The folder of the built site's pages."""
-    return build(tmp_path_factory.mktemp("site")).parent
+    """The folder of the built site's pages; WORKBOOK_SITE names one that is built already."""
+    built = os.environ.get("WORKBOOK_SITE")
+    return Path(built) if built else build(tmp_path_factory.mktemp("site")).parent
 
 
 @contextmanager
