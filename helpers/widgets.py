@@ -20,7 +20,7 @@ from helpers.plots.style import png
 def picture(figure, alt: str) -> str:
     """The figure as an `<img>` with its alternative text."""
     data = base64.b64encode(png(figure)).decode()
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{html.escape(alt)}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 
 def fill_the_blank(model: nn.Module, tokenizer, sentence: str, count: int = 5) -> widgets.VBox:

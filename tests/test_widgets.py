@@ -1,4 +1,6 @@
-"""Widgets: moving a control changes the picture, and wrong input is answered in words."""
+"""Widgets: moving a control changes the picture, wrong input is answered in words, and each has a static twin."""
+
+import ast
 
 import pytest
 import torch
@@ -6,6 +8,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from helpers import widgets
+from helpers.lessons import find
+from helpers.notebooks import from_source
 
 WORDS = ["[PAD]", "[UNK]", "[MASK]", "the", "film", "was", "good", "bad"]
 
@@ -63,3 +67,58 @@ def test_certainty():
 def test_attention_is_cut_to_what_can_be_read(model_and_tokenizer):
     tokens, attentions = widgets.attention_of(*model_and_tokenizer, "the film " * 40, longest=8)
     assert len(tokens) == 8 and attentions[0].shape == (1, 2, 8, 8)
+
+
+# A widget of `helpers.widgets`, and the plotting function whose figure it shows.
+TWINS = {
+    "fill_the_blank": "top_words_figure",
+    "attention_browser": "attention_map",
+    "certainty": "interval_against_rows",
+}
+CONTROLS = {"IntSlider", "FloatSlider", "SelectionSlider", "ToggleButtons", "Textarea", "Text", "Dropdown"}
+
+
+def called(code: str) -> set[str]:
+    """The names of what a cell calls, also as an argument of another call."""
+    found = [node.func for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    return {each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in found}
+
+
+def without_twin(cells: list[str]) -> list[str]:
+    """The widgets' cells whose drawing function no cell up to there calls for the page itself."""
+    missing = []
+    for place, code in enumerate(cells):
+        redraws = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)]
+        drawn = {TWINS[name] for name in called(code) & set(TWINS)}
+        if called(code) & CONTROLS:
+            inside = set().union(*(called(ast.unparse(each)) for each in redraws if each.name == "redraw"))
+            drawn |= inside - {"picture", "strip", "redraw"}
+        for name in drawn:
+            shown = [other for other in cells[: place + 1] if name in called_at_top(other)]
+            missing += [] if shown else [f"{name} in {code[:60]}"]
+    return missing
+
+
+def called_at_top(code: str) -> set[str]:
+    """What a cell calls as it runs, not inside the functions that it defines."""
+    body = [node for node in ast.parse(code).body if not isinstance(node, ast.FunctionDef)]
+    return called(ast.unparse(ast.Module(body, [])))
+
+
+@pytest.mark.parametrize("lesson", find(), ids=lambda lesson: lesson.number)
+def test_every_widget_has_a_static_twin(lesson):
+    cells = [cell.source for cell in from_source(lesson.source).cells if cell.cell_type == "code"]
+    assert without_twin(cells) == []
+
+
+def test_a_widget_without_a_twin_is_noticed():
+    widget = "slider = IntSlider()\n\n\ndef redraw(_change=None):\n    page.value = picture(*maps(slider.value))"
+    assert without_twin(["def maps(n):\n    return n", widget]) == [f"maps in {widget[:60]}"]
+    assert without_twin(["plots.show(maps(3))", widget]) == []
+    assert without_twin(["widgets.certainty(0.9)"]) and not without_twin(
+        ["f = plots.interval_against_rows(0.9)", "widgets.certainty(0.9)"]
+    )
+
+
+def test_a_picture_fits_a_narrow_window():
+    assert "max-width: 100%" in widgets.certainty().children[-1].value
