@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from helpers.runtime import UserError
+from helpers.truncation import tell_truncated
 
 Row = dict[str, Any]
 Batch = dict[str, Tensor]
@@ -51,7 +52,7 @@ class TokenizedReviews(TorchDataset):
 def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = 256) -> Dataset:
     """Add the column `input_ids`: `map` hands over a batch of rows, the tokenizer reads their text.
 
-    A text is cut at `max_length` tokens, or at what its model has places for.
+    A text is cut at `max_length` tokens, or at what its model has places for; how many were is printed.
     """
     max_length = min(max_length, getattr(tokenizer, "model_max_length", max_length))
 
@@ -59,7 +60,7 @@ def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = 256) -> Dataset
         ids = tokenizer(examples["text"], truncation=True, max_length=max_length)["input_ids"]
         return {"input_ids": ids}
 
-    return dataset.map(tokenizer_function, batched=True)
+    return tell_truncated(dataset.map(tokenizer_function, batched=True), tokenizer, max_length)
 
 
 def pad(tokenizer: Any) -> Callable[[list[Row]], Batch]:
@@ -73,7 +74,7 @@ def pad(tokenizer: Any) -> Callable[[list[Row]], Batch]:
         raise UserError("This tokenizer has no padding token; set tokenizer.pad_token first.")
 
     def collate(rows: list[Row]) -> Batch:
-        ids = [torch.as_tensor(row["input_ids"]) for row in rows]
+        ids = [torch.as_tensor(row["input_ids"], dtype=torch.long) for row in rows]
         ones = [torch.ones_like(row) for row in ids]
         return {
             "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad_id),  # (batch, seq)

@@ -122,15 +122,15 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0):
     if not data:
         return _microworld(role) if track == "pocket" else _from_hub(role, seed)
     if role in LABELLED:
-        from helpers.local_data import labelled
+        from helpers.local_data import labelled, told
 
-        return labelled(own_data(data, track), seed)
+        return told(labelled(own_data(data, track), seed))
     if role not in OWN_COLUMNS:
         known = ", ".join((*LABELLED, *OWN_COLUMNS))
         raise UserError(f"data: a file of your own can stand in for {known}, not {role}.")
-    from helpers.local_data import rows_of
+    from helpers.local_data import rows_of, told
 
-    own = rows_of(own_data(data, track), OWN_COLUMNS[role])
+    own = told(rows_of(own_data(data, track), OWN_COLUMNS[role]))
     if role == "preferences":
         from helpers.hub.rows import joined
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Truncation", "truncated"]
+from datasets import Dataset
+
+__all__ = ["Truncation", "tell_truncated", "truncated"]
 
 
 @dataclass(frozen=True)
@@ -42,5 +44,13 @@ def truncated(
         ValueError: when texts and tokens are not of the same rows.
     """
     full = [text for text, ids in zip(texts, input_ids, strict=True) if len(ids) >= max_length]
-    whole = tokenizer(full, verbose=False)["input_ids"] if full else []
+    whole = tokenizer(full)["input_ids"] if full else []
     return Truncation(len(input_ids), sum(len(ids) > max_length for ids in whole), max_length)
+
+
+def tell_truncated(dataset: Dataset, tokenizer: Any, max_length: int = 256) -> Dataset:
+    """Print how many texts of a tokenized dataset (`text`, `input_ids`) lost their end, if any did; returns it."""
+    found = truncated(dataset["text"], dataset["input_ids"], tokenizer, max_length)
+    if found.cut:
+        print(found)
+    return dataset

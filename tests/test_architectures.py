@@ -31,10 +31,15 @@ from helpers.models import blocks, freeze_all_but
 from helpers.runtime import UserError
 from helpers.training import train
 
+END = "<|endoftext|>"
 WORDS = {word: place for place, word in enumerate(["<pad>", "<end>", "[UNK]", "the", "film", "was", "good", "bad"])}
-COMMON = {"vocab_size": len(WORDS), "max_position_embeddings": 32}
+# One token a byte: what a Qwen tokenizer can be rebuilt from, and every other one too.
+BYTES = {
+    mark: place for place, mark in enumerate([END, "<pad>", "[UNK]", *sorted(pre_tokenizers.ByteLevel.alphabet())])
+}
+COMMON = {"vocab_size": len(BYTES), "max_position_embeddings": 32}
 SHAPE = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-DECODER = {**COMMON, **SHAPE, "num_key_value_heads": 1, "pad_token_id": None, "bos_token_id": 1, "eos_token_id": 1}
+DECODER = {**COMMON, **SHAPE, "num_key_value_heads": 1, "pad_token_id": None, "bos_token_id": 0, "eos_token_id": 0}
 ENCODERS = {
     "distilbert": DistilBertConfig(**COMMON, dim=16, hidden_dim=32, n_layers=2, n_heads=2),
     "bert": BertConfig(**COMMON, **SHAPE),
@@ -43,14 +48,14 @@ ENCODERS = {
 }
 DECODERS = {
     "gpt2": GPT2Config(
-        vocab_size=len(WORDS),
+        vocab_size=len(BYTES),
         n_positions=32,
         n_embd=16,
         n_inner=32,
         n_layer=2,
         n_head=2,
-        bos_token_id=1,
-        eos_token_id=1,
+        bos_token_id=0,
+        eos_token_id=0,
     ),
     "llama": LlamaConfig(**DECODER),
     "qwen2": Qwen2Config(**DECODER),
@@ -87,7 +92,9 @@ def folder(family, tmp_path_factory):
     torch.manual_seed(0)
     kind = AutoModelForMaskedLM if family in ENCODERS else AutoModelForCausalLM
     kind.from_config(FAMILIES[family]).save_pretrained(found)
-    save_tokenizer(found, eos_token="<end>")
+    made = Tokenizer(models.BPE(BYTES, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END).save_pretrained(found)
     return str(found)
 
 
@@ -118,7 +125,7 @@ def logits(model, batch):
 
 
 def test_padding_changes_no_answer(classifier, batch):
-    alone = {"input_ids": batch["input_ids"][2:, :1], "attention_mask": batch["attention_mask"][2:, :1]}
+    alone = {"input_ids": batch["input_ids"][2:, :3], "attention_mask": batch["attention_mask"][2:, :3]}
     together = logits(classifier, {name: batch[name] for name in alone})
     torch.testing.assert_close(logits(classifier, alone), together[2:], rtol=0, atol=1e-5)
 
@@ -200,13 +207,13 @@ def test_a_model_is_what_its_config_says(family, folder):
     with pytest.raises(UserError, match="^model: .* this needs (a decoder|one|an encoder)"):
         wrong("pocket", folder)
     right = catalog.masked_language_model if family in ENCODERS else catalog.causal_language_model
-    assert right("pocket", folder).config.vocab_size == len(WORDS)
+    assert right("pocket", folder).config.vocab_size == len(BYTES)
 
 
 def test_gpt2s_layers_are_turned_and_say_the_same(tmp_path):
     torch.manual_seed(0)
     model = GPT2Model(DECODERS["gpt2"]).eval()
-    ids = torch.tensor([[3, 4, 5]])
+    ids = torch.tensor([[13, 14, 15]])
     with torch.inference_mode():
         before = model(input_ids=ids).last_hidden_state
         after = plain_linear(model)(input_ids=ids).last_hidden_state

@@ -16,6 +16,7 @@ from helpers.local_data.table import Table, usable
 from helpers.runtime import UserError
 
 LABELLED = ("text", "label")
+_told: set[str] = set()
 
 
 def labelled(path: Path | str | Request, seed: int) -> DatasetDict:
@@ -59,6 +60,14 @@ def rows_of(path: Path | str | Request, columns: Sequence[str]) -> Dataset:
 def notes(dataset: Dataset | DatasetDict) -> str:
     """What was made of a learner's file, in one sentence: columns, rows, classes, parts, and what was left out."""
     return (dataset["train"] if isinstance(dataset, DatasetDict) else dataset).info.description
+
+
+def told(dataset: Dataset | DatasetDict) -> Dataset | DatasetDict:
+    """Print the notes, once in a process (a lesson may ask for the same data in several cells); returns the dataset."""
+    if notes(dataset) not in _told:
+        _told.add(notes(dataset))
+        print(notes(dataset))
+    return dataset
 
 
 def check_classes(names: Mapping[str, Sequence[str]], files: Mapping[str, str]) -> list[str]:

@@ -42,6 +42,7 @@ from helpers.intervals import paired_bootstrap, wilson
 from helpers.plots import ladder as figures
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import Stopwatch, predict, trainable_parameters, warmup_linear
+from helpers.truncation import tell_truncated
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -154,14 +155,17 @@ for row in missed[:3]:
 
 # %%
 tokenizer = catalog.tokenizer("encoder", track, model)
+max_length = min(256, tokenizer.model_max_length)  # tokens; a model has places for so many and no more
 
 
 def tokenizer_function(examples):
-    return {"input_ids": tokenizer(examples["text"], truncation=True, max_length=256)["input_ids"]}
+    return {"input_ids": tokenizer(examples["text"], truncation=True, max_length=max_length)["input_ids"]}
 
 
 tokenized = {"train": train_reviews, "test": test_reviews}
 tokenized = {split: rows.map(tokenizer_function, batched=True) for split, rows in tokenized.items()}
+for rows in tokenized.values():
+    tell_truncated(rows, tokenizer, max_length)  # says how many texts lost their end, if any did
 first = tokenized["train"][0]
 print(first["text"][:60], "...")
 print(first["input_ids"][:12], "...")

@@ -39,6 +39,7 @@ from torch import nn
 from helpers import catalog, ladder, pitfalls, plots
 from helpers import peft_methods as recipe
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
+from helpers.block_paths import attention_targets, paths_of
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("07.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.models import MeanPoolClassifier, blocks
@@ -48,10 +49,11 @@ from helpers.runtime import check_number, seed_everything, start
 from helpers.training import train, trainable_parameters
 
 # %% tags=["parameters"]
-track = "pocket"  # "pocket": small models and data that are on this disk
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": more labels, more passes
 seed = 0  # draws the training reviews and every random start
-model = ""  # a folder with an encoder of your own (BERT's family); "" takes the track's
+model = ""  # an encoder of BERT's family of your own: a folder, or with track "hub" a name there; "" takes one
+data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 500  # training reviews with a label
 epochs = 4  # passes over them
 length = 8  # vectors of the soft prompt, and of the prefix in every layer
@@ -59,6 +61,7 @@ rank = 8  # of LoRA's update
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
+encoder = model or catalog.bert(track)  # this lesson opens BERT's blocks, and no other family's
 check_number("labels", labels, 32, 8000, integer=True)
 check_number("epochs", epochs, 1, 100, integer=True)
 check_number("length", length, 1, 64, integer=True)  # with 192 tokens of text it fills the model's 256 places
@@ -97,9 +100,10 @@ epoch_count = run.by_budget(quick=1, standard=epochs)
 # %%
 from helpers.baselines import bag_of_words, majority
 
-reviews = catalog.dataset("reviews", track)
-tokenizer = catalog.tokenizer("encoder", track, model)
+reviews = catalog.dataset("reviews", track, data, seed)
+tokenizer = catalog.tokenizer("encoder", track, encoder)
 collate = pad(tokenizer)
+test_count = min(test_count, len(reviews["test"]))
 drawn = {"train": sample_rows(reviews["train"], train_count, seed), "test": reviews["test"].select(range(test_count))}
 rows = {
     split: TokenizedReviews.from_dataset(tokenize(part, tokenizer, max_length=recipe.MAX_TOKENS))
@@ -125,7 +129,7 @@ text = {name: batch[name].to(run.device) for name in ("input_ids", "attention_ma
 
 
 def new_body():
-    return catalog.body("encoder", track, model).to(run.device).eval()
+    return catalog.body("encoder", track, encoder).to(run.device).eval()
 
 
 def same(one, other):
@@ -184,9 +188,11 @@ def moving_names(body):
     return found
 
 
-last = f"encoder.layer.{len(blocks(new_body())) - 1}"
-biases = LoraConfig(target_modules=["query"], bias="all")
-block = LoraConfig(target_modules=["query"], exclude_modules=rf"{last}\..*", modules_to_save=[last])
+plain = new_body()
+places = paths_of(plain)  # where a block of this model keeps its layers: "attention.self.query" and so on
+last = next(path for path, module in plain.named_modules() if module is blocks(plain)[-1])
+biases = LoraConfig(target_modules=[places.query], bias="all")
+block = LoraConfig(target_modules=[places.query], exclude_modules=rf"{last}\..*", modules_to_save=[last])
 for title, config, select in (("biases", biases, open_biases), ("block", block, last_block)):
     agree = moving_names(get_peft_model(new_body(), config)) == moving_names(select(new_body()))
     print(f"the same {title}:", agree)
@@ -220,7 +226,7 @@ class BottleneckAdapter(nn.Module):
 from helpers.adapters import add_bottlenecks
 
 adapted = add_bottlenecks(new_body(), recipe.SIZE)
-print(blocks(adapted)[0].output.dense)
+print(blocks(adapted)[0].get_submodule(places.feed_forward_output))
 with torch.inference_mode():
     print("hidden states before the first step:", same(adapted(**text).last_hidden_state, hidden_before))
     assert torch.equal(adapted(**text).last_hidden_state, hidden_before)
@@ -272,8 +278,8 @@ from peft import IA3Config
 
 from helpers.adapters import add_ia3
 
-inner = r".*layer\.\d+\.output\.dense"
-config = IA3Config(target_modules=rf"{inner}|.*\.(key|value)", feedforward_modules=inner)
+inner = rf".*\.\d+\.{places.feed_forward_output}"
+config = IA3Config(target_modules=rf"{inner}|.*\.({places.key}|{places.value})", feedforward_modules=inner)
 bodies = {"by hand": add_ia3(new_body()), "peft": get_peft_model(new_body(), config).eval()}
 factors = {who: [p for p in body.parameters() if p.requires_grad] for who, body in bodies.items()}
 with torch.no_grad():
@@ -401,23 +407,25 @@ def attention_with_prefix(module, query, key, value, attention_mask, scaling=Non
 # %% tags=["nbval-check-output"]
 from peft import PrefixTuningConfig
 
-from helpers.soft_prompts import add_prefix
+from helpers.soft_prompts import add_prefix, peft_knows_prefix, prefixes
 
 ours = add_prefix(new_body(), length).eval()
-theirs = get_peft_model(
-    new_body(), PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=length)
-).eval()
-depth, heads = ours.config.num_hidden_layers, ours.config.num_attention_heads
-learned = theirs.prompt_encoder["default"].embedding.weight.view(length, depth, 2, heads, -1)
-places = torch.arange(length, length + text["input_ids"].shape[1]).expand(len(text["input_ids"]), -1)
-with torch.inference_mode():
-    for layer, (keys, values) in zip(blocks(ours), learned.permute(1, 2, 3, 0, 4), strict=True):
-        layer.attention.self.prefix.keys.copy_(keys)  # (heads, length, head)
-        layer.attention.self.prefix.values.copy_(values)
-    by_hand = ours(**text, position_ids=places.to(run.device)).last_hidden_state
-    difference_prefix_peft = (by_hand - theirs(**text).last_hidden_state).abs().max().item()
-print("largest difference within 0.000001:", difference_prefix_peft <= 1e-6)
-assert difference_prefix_peft <= 1e-6
+if peft_knows_prefix(ours):
+    config = PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=length)
+    theirs = get_peft_model(new_body(), config).eval()
+    depth, heads = ours.config.num_hidden_layers, ours.config.num_attention_heads
+    learned = theirs.prompt_encoder["default"].embedding.weight.view(length, depth, 2, heads, -1)
+    moved = torch.arange(length, length + text["input_ids"].shape[1]).expand(len(text["input_ids"]), -1)
+    with torch.inference_mode():
+        for prefix, (keys, values) in zip(prefixes(ours), learned.permute(1, 2, 3, 0, 4), strict=True):
+            prefix.keys.copy_(keys)  # (heads, length, head)
+            prefix.values.copy_(values)
+        by_hand = ours(**text, position_ids=moved.to(run.device)).last_hidden_state
+        difference_prefix_peft = (by_hand - theirs(**text).last_hidden_state).abs().max().item()
+    print("largest difference within 0.000001:", difference_prefix_peft <= 1e-6)
+    assert difference_prefix_peft <= 1e-6
+else:
+    print(f"not for a {ours.config.model_type} model: it has no cache that peft could use in this way")
 
 # %% [markdown]
 # Unlike an adapter, a prompt or a prefix cannot start as the identity: the softmax shares its attention among all
@@ -432,8 +440,9 @@ assert difference_prefix_peft <= 1e-6
 from helpers.lora import inject, lora_layers
 
 ours = new_body()
-inject(ours, recipe.LORA_TARGETS, rank=rank, alpha=2 * rank)
-theirs = get_peft_model(new_body(), LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(recipe.LORA_TARGETS)))
+targets = attention_targets(ours)  # ("query", "value") in the pocket encoder
+inject(ours, targets, rank=rank, alpha=2 * rank)
+theirs = get_peft_model(new_body(), LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(targets)))
 pairs = {path: theirs.base_model.model.get_submodule(path) for path in lora_layers(ours)}
 with torch.inference_mode():
     print("before the first step:", same(ours(**text).last_hidden_state, hidden_before))
@@ -473,7 +482,7 @@ def file_of(name):
 
 def fine_tune(*names):
     for name in names:
-        language_model = catalog.masked_language_model(track, model)
+        language_model = catalog.masked_language_model(track, encoder)
         settings = {"epochs": epoch_count, "seed": seed, "num_labels": num_labels}
         fitted[name], found = recipe.fine_tune(of[name], language_model, task, **settings)
         outcomes[name] = found
@@ -495,7 +504,7 @@ fine_tune("prefix", "lora", "full")
 
 # %% tags=["nbval-check-output"]
 for name in of:
-    fresh = recipe.pair(catalog.masked_language_model(track, model).to(run.device), of[name].adapt, num_labels)
+    fresh = recipe.pair(catalog.masked_language_model(track, encoder).to(run.device), of[name].adapt, num_labels)
     recipe.load_trained(fresh.classifier, file_of(name))
     with torch.inference_mode():
         one, other = (both.classifier.eval()(**text).logits for both in (fitted[name], fresh))
@@ -549,13 +558,13 @@ for name in of:
 # **Predict 2.** Which methods forget least? And for which can the change be taken out without a trace?
 
 # %%
-corpus = catalog.dataset("corpus", track)
+corpus = catalog.dataset("corpus", track, seed=seed)
 per_domain = run.by_budget(quick=2, standard=24, full=100)
 texts = {domain: [] for domain in sorted(set(corpus["validation"]["domain"]))}
 for row in corpus["validation"]:
     texts[row["domain"]].append(row["text"])
 domains = {domain: pitfalls.masked_batches(tokenizer, own[:per_domain], seed) for domain, own in texts.items()}
-pretrained = catalog.masked_language_model(track, model).to(run.device)
+pretrained = catalog.masked_language_model(track, encoder).to(run.device)
 before = pitfalls.domain_losses(pretrained, domains)
 after = {titles[name]: pitfalls.domain_losses(both.language_model, domains) for name, both in fitted.items()}
 rise = {name: sum(after[titles[name]][domain] - before[domain] for domain in before) / len(before) for name in fitted}
@@ -624,7 +633,7 @@ for name, of_size in (("soft_prompt", recipe.soft_prompt), ("lora", recipe.low_r
     for size in sorted({*sizes, *swept[name]}):
         if size not in swept[name]:  # else it stands in the table already
             settings = {"epochs": epoch_count, "seed": seed, "num_labels": num_labels}
-            language_model = catalog.masked_language_model(track, model)
+            language_model = catalog.masked_language_model(track, encoder)
             _, swept[name][size] = recipe.fine_tune(of_size(size), language_model, task, **settings)
         found = swept[name][size]
         print(f"{titles[name]:12}{size:3}  {found.accuracy:.3f}  {found.parameters:7,} trained  {found.seconds:5.1f} s")
@@ -751,11 +760,12 @@ class FaultyAdapter(nn.Module):
 def with_adapters(adapter):
     """A language model with an adapter of this class behind each attention and each feed-forward layer."""
     seed_everything(seed)
-    language_model = catalog.masked_language_model(track, model).to(run.device)
+    language_model = catalog.masked_language_model(track, encoder).to(run.device)
     for block in blocks(language_model.base_model):
-        for place in (block.attention.output, block.output):
-            made = adapter(place.dense.out_features, recipe.SIZE)
-            place.dense = nn.Sequential(place.dense, made).to(run.device)
+        for path in (places.attention_output, places.feed_forward_output):
+            layer = block.get_submodule(path)
+            made = adapter(layer.out_features, recipe.SIZE)
+            block.set_submodule(path, nn.Sequential(layer, made).to(run.device))
     return language_model
 
 
@@ -836,9 +846,11 @@ for name, parts in swept.items():
     values[f"sizes_{name}"] = sorted(parts)
     values[f"accuracy_{name}_by_size"] = [parts[size].accuracy.value for size in sorted(parts)]
 values |= {"difference_ia3_peft": difference_ia3, "difference_soft_prompt_peft": difference_soft_prompt_peft}
-values |= {"difference_prefix_peft": difference_prefix_peft, "difference_lora_peft": difference_lora_peft}
+values |= {"difference_lora_peft": difference_lora_peft}
+if peft_knows_prefix(new_body()):
+    values["difference_prefix_peft"] = difference_prefix_peft
 values |= {f"loss_at_start_{kind.replace('Adapter', '').lower()}": loss for kind, loss in loss_at_start.items()}
-settings = {"track": track, "budget": budget, "seed": seed, "model": model}
+settings = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
 settings |= {"labels": labels, "epochs": epochs, "length": length, "rank": rank}
 saved = record("07_peft_methods", settings, **values)
 folder.cleanup()
