@@ -102,6 +102,12 @@ def test_at_a_notebook_the_folder_is_the_users(shown_by):
     assert place.is_relative_to(Path.home()) and "fine-tuning-workbook" in str(place)
 
 
+def test_jupyters_server_says_that_a_person_looks():
+    server = pytest.importorskip("jupyter_server.services.sessions.sessionmanager")
+    given = server.SessionManager.get_kernel_env(server.SessionManager, "02.ipynb")
+    assert set(progress.SHOWN_BY) & set(given)
+
+
 @posix
 def test_two_learners_who_share_everything_do_not_share_their_progress(place, monkeypatch):
     check("00.1", right)
