@@ -69,7 +69,7 @@ def server(folder, tmp_path_factory):
     wrong.mkdir(parents=True)
     (wrong / "kernel.json").write_text(WRONG_KERNEL)
     environment = lab.settings() | {name: str(home / name) for name in OWN_FOLDERS}
-    environment |= {"OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "0"}
+    environment |= {"OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "0", "WORKBOOK_PROGRESS": str(home / "progress")}
     options = ["--no-browser", "--allow-root", "--ServerApp.port=0", f"--IdentityProvider.token={TOKEN}"]
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     log = SCREENSHOTS / "jupyterlab.log"
@@ -82,7 +82,7 @@ def server(folder, tmp_path_factory):
         process.wait(timeout=30)
 
 
-def _address(log: Path, process: subprocess.Popen, seconds: float = 60) -> str:
+def _address(log: Path, process: subprocess.Popen, seconds: float = 300) -> str:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         if found := re.search(r"http://127\.0\.0\.1:\d+/lab[^?\s]*", log.read_text()):

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
-MINUTE = 60_000  # milliseconds
+PATIENCE = 600_000  # milliseconds: a machine at other work is slow, and only a fault waits so long
 ERRORS = {
     "a dialogue": ".jp-Dialog",
     "an error message": ".Toastify__toast--error",
@@ -30,13 +30,14 @@ class Learner:
         self.root = f"{urlsplit(address).scheme}://{urlsplit(address).netloc}"
         self.faults: list[str] = []
         self.requests: list[str] = []
+        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
 
     def open(self, notebook: str) -> None:
         """Open a notebook of the folder, and wait until its kernel is ready."""
         self.page.goto(f"{self.root}/lab/tree/notebooks/{notebook}?{self.token}&reset")
-        self.page.locator(".jp-NotebookPanel .jp-MarkdownOutput h1").first.wait_for(timeout=MINUTE)
+        self.page.locator(".jp-NotebookPanel .jp-MarkdownOutput h1").first.wait_for()
         self.wait_until_idle()
 
     def wait_until_idle(self) -> None:
@@ -44,7 +45,6 @@ class Learner:
         self.page.wait_for_function(
             """() => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'
                 && ![...document.querySelectorAll('.jp-InputPrompt')].some(each => each.textContent.includes('*'))""",
-            timeout=10 * MINUTE,
         )
 
     def choose(self, *path: str) -> None:
@@ -66,7 +66,7 @@ class Learner:
 
     def _see_the_end(self) -> None:
         waiting = self.page.locator(".jp-InputPrompt", has_text="*").first
-        waiting.wait_for(timeout=MINUTE)
+        waiting.wait_for()
         self.wait_until_idle()
 
     def cell(self, text: str) -> Locator:
