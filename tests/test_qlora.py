@@ -8,6 +8,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from transformers import BertConfig, BertModel
 
 from helpers import qlora
 from helpers.batches import TokenizedReviews
@@ -141,21 +142,24 @@ def test_the_recipe_trains_what_it_should_and_no_more(method):
         assert any("layer.0" in name and "lora_B" in name for name in moved)  # the gradient came all the way down
 
 
-def test_where_memory_is_short_the_trainer_takes_parts(monkeypatch):
-    taken = {}
+@pytest.mark.slow
+def test_where_memory_is_short_the_trainer_takes_parts_and_learns_the_same(monkeypatch):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = BertConfig(vocab_size=30, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **sizes)
+    rows = TokenizedReviews([[row % 29 + 1, 5, 6] for row in range(2 * qlora.BATCH_SIZE)], [0, 1] * qlora.BATCH_SIZE)
+    widths, learned = [], {}
 
-    class Stop(Exception):
-        pass
+    def collate(some):
+        widths.append(len(some))
+        ids = torch.tensor([row["input_ids"] for row in some])
+        labels = torch.tensor([row["labels"] for row in some])
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
 
-    def stop(**options):
-        taken.update(options)
-        raise Stop
-
-    monkeypatch.setattr(qlora, "way_to_train", lambda *_: Way(4))
-    monkeypatch.setattr("transformers.TrainingArguments", stop)
-    rows = TokenizedReviews([[1, 2, 3]] * 5, [0, 1, 0, 1, 0])
-    model = nn.Linear(2, 2)
-    with pytest.raises(Stop):
-        qlora.fit(model, rows, lambda rows: {}, learning_rate=1e-3)
-    assert taken["per_device_train_batch_size"] * taken["gradient_accumulation_steps"] == qlora.BATCH_SIZE
-    assert taken["gradient_accumulation_steps"] == 4
+    for way in (Way(), Way(4, checkpointed=True)):
+        monkeypatch.setattr(qlora, "way_to_train", lambda *_, way=way: way)
+        torch.manual_seed(0)
+        model = MeanPoolClassifier(BertModel(config, add_pooling_layer=False))
+        qlora.fit(model, rows, collate, learning_rate=1e-2, epochs=1)
+        learned[way] = model.head.weight.detach().clone()
+    assert {qlora.BATCH_SIZE, qlora.BATCH_SIZE // 4} == set(widths)
+    torch.testing.assert_close(learned[Way()], learned[Way(4, checkpointed=True)], atol=1e-4, rtol=1e-3)

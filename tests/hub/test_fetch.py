@@ -186,4 +186,4 @@ def test_a_bar_shows_how_far_a_download_is(hub, tmp_path):
     code = "from helpers.hub.fetch import fetch; print(fetch('some/model', 'model'))"
     ended = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, cwd=catalog.ROOT)
     assert ended.returncode == 0, ended.stderr
-    assert WEIGHTS in ended.stderr and "100%" in ended.stderr
+    assert "config.json" in ended.stderr and "100%" in ended.stderr
