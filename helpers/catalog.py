@@ -150,7 +150,7 @@ def about(role: str):
 
 
 def bert(track: str) -> str:
-    """The `model` to take where a lesson opens BERT's own blocks: "" where the track's encoder is one."""
+    """The `model` to take where only BERT itself will do: "" where the track's encoder is one."""
     return BERT.name if track == "hub" else ""
 
 

@@ -58,7 +58,7 @@ MODELS = {
         ),
     ),
 }
-# Where a lesson opens BERT's own blocks.
+# For lesson 07: `peft` gives DistilBERT neither prompts nor prefixes.
 BERT = HubModel("google-bert/bert-base-uncased", "Apache-2.0", 110, 440, "86b5e0934494bd15c9632b12f734a8a67f723594")
 PARQUET = ("*train*.parquet", "*test*.parquet", "README.md")
 DATASETS = {

@@ -61,7 +61,7 @@ rank = 8  # of LoRA's update
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
-encoder = model or catalog.bert(track)  # this lesson opens BERT's blocks, and no other family's
+encoder = model or catalog.bert(track)  # `peft` has no prompts and prefixes for DistilBERT, the hub track's encoder
 check_number("labels", labels, 32, 8000, integer=True)
 check_number("epochs", epochs, 1, 100, integer=True)
 check_number("length", length, 1, 64, integer=True)  # with 192 tokens of text it fills the model's 256 places
