@@ -57,21 +57,17 @@ def record(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     validate(result)
-    if folder is not None:
-        return write_json(folder / FILE, result)
-    written = write_json(_run_folder(notebook) / FILE, result)
-    _keep_progress(notebook, parameters.get("budget"))
-    return written
+    return write_json(folder / FILE, result) if folder else _write_current(notebook, result)
 
 
-def _run_folder(notebook: str) -> Path:
-    return Path(os.environ.get("WORKBOOK_RUN_DIR") or ROOT / "runs" / "interactive" / notebook)
-
-
-def _keep_progress(notebook: str, budget: object) -> None:
+def _write_current(notebook: str, result: dict) -> Path:
+    """Write the record of the current run, and note in the learner's progress that the lesson came to its end."""
     from helpers import progress  # it writes its files with this module's help
 
-    progress.keep_run(notebook, budget)
+    folder = Path(os.environ.get("WORKBOOK_RUN_DIR") or ROOT / "runs" / "interactive" / notebook)
+    written = write_json(folder / FILE, result)
+    progress.keep_run(notebook, result["parameters"].get("budget"))
+    return written
 
 
 def read(path: Path) -> dict:
