@@ -11,7 +11,7 @@ from torch import nn
 from helpers.models import blocks
 from helpers.runtime import UserError
 
-__all__ = ["Paths", "attention_targets", "paths_of"]
+__all__ = ["Paths", "attention_targets", "feed_forward_paths", "paths_of"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def paths_of(body: nn.Module) -> Paths:
     """
     block = blocks(body)[0]
     layers = dict(_layers(block))
-    attention = [path for path in layers if "attn" in path.lower() or "attention" in path.lower()]
+    attention = [path for path in layers if _attends(path)]
     # Only a layer that leads back to the hidden size can be the last of its part.
     others = [path for path in layers if path not in attention and _width(layers[path]) in (None, _hidden(body))]
     if len(attention) < 2 or not others:
@@ -46,6 +46,21 @@ def paths_of(body: nn.Module) -> Paths:
     if None in found:
         raise _unknown(body)
     return Paths(*found, attention_output=output, feed_forward_output=others[-1])
+
+
+def feed_forward_paths(body: nn.Module) -> tuple[list[str], str]:
+    """The layers that lead to a block's inner neurons (two where they are gated, as in Llama), and the one back.
+
+    Raises:
+        UserError: as `paths_of`.
+    """
+    outward, layers = paths_of(body).feed_forward_output, dict(_layers(blocks(body)[0]))
+    neurons = getattr(layers[outward], "in_features", None)
+    inward = [path for path, layer in layers.items() if path != outward and not _attends(path)]
+    inward = [path for path in inward if _width(layers[path]) == neurons]
+    if neurons is None or not inward:
+        raise _unknown(body)
+    return inward, outward
 
 
 def attention_targets(body: nn.Module) -> tuple[str, ...]:
@@ -71,6 +86,10 @@ def _named(paths: list[str], role: str) -> str | None:
     """The one path whose last name holds the role or its first letter as a word: query, q_proj, q_lin, wq."""
     fits = [path for path in paths if {role, role[0], f"w{role[0]}"} & set(re.split(r"_|\.", path.rpartition(".")[2]))]
     return fits[0] if len(fits) == 1 else None
+
+
+def _attends(path: str) -> bool:
+    return "attn" in path.lower() or "attention" in path.lower()
 
 
 def _width(layer: nn.Module) -> int | None:

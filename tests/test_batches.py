@@ -26,7 +26,7 @@ class ToyTokenizer:
 
     pad_token_id = 0
 
-    def __call__(self, texts, truncation, max_length):
+    def __call__(self, texts, truncation=False, max_length=None):
         return {"input_ids": [[ord(letter) for letter in text][:max_length] for text in texts]}
 
 

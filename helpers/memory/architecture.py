@@ -36,12 +36,12 @@ class Architecture:
 
     @classmethod
     def of(cls, config: object) -> Architecture:
-        """From a `transformers` config of the BERT, DistilBERT or Llama family.
+        """From a `transformers` config of the BERT, RoBERTa, DistilBERT or Llama family.
 
         Raises:
             UserError: when there is no formula for this family.
         """
-        families = {"bert": "bert", "distilbert": "bert", "llama": "llama"}
+        families = {"bert": "bert", "roberta": "bert", "distilbert": "bert", "llama": "llama"}
         kind = config.model_type
         if kind not in families:
             raise UserError(f'The ledger has no formulas for "{kind}"; it has them for {", ".join(families)}.')

@@ -6,16 +6,16 @@ convnets", for the structured kind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from helpers.block_paths import feed_forward_paths
 from helpers.models import blocks as transformer_blocks
 from helpers.quantize.inputs import check_weights
 from helpers.runtime import UserError, check_number
-
-FEED_FORWARD = (("intermediate.dense", "output.dense"), ("ffn.lin1", "ffn.lin2"))  # BERT, DistilBERT
 
 
 def magnitude_mask(weights: Tensor, sparsity: float) -> Tensor:
@@ -39,39 +39,39 @@ def hold_at_zero(model: nn.Module, masks: Mapping[str, Tensor]) -> list:
     return [parameters[name].register_hook(lambda gradient, mask=mask: gradient * mask) for name, mask in masks.items()]
 
 
-def neuron_sizes(inner: nn.Linear, outer: nn.Linear) -> Tensor:
-    """How much each inner neuron can say: the length of its weights in, times that of its weights out. (neurons,)"""
-    return inner.weight.detach().norm(dim=1) * outer.weight.detach().norm(dim=0)
+def neuron_sizes(inward: Sequence[nn.Linear], outward: nn.Linear) -> Tensor:
+    """How much each inner neuron can say: the lengths of its weights in, times that of its weights out. (neurons,)"""
+    lengths = [layer.weight.detach().norm(dim=1) for layer in inward]
+    return math.prod(lengths) * outward.weight.detach().norm(dim=0)
 
 
-def keep_neurons(inner: nn.Linear, outer: nn.Linear, kept: Tensor) -> tuple[nn.Linear, nn.Linear]:
-    """Two smaller layers that hold only the neurons `kept` (their numbers): rows of one, columns of the other."""
-    smaller = nn.Linear(inner.in_features, len(kept)), nn.Linear(len(kept), outer.out_features)
+def keep_neurons(inward: Sequence[nn.Linear], outward: nn.Linear, kept: Tensor) -> list[nn.Linear]:
+    """Smaller layers that hold only the neurons `kept` (their numbers): rows of those in, columns of the one out."""
+    smaller = [nn.Linear(layer.in_features, len(kept), bias=layer.bias is not None) for layer in inward]
+    smaller.append(nn.Linear(len(kept), outward.out_features, bias=outward.bias is not None))
     with torch.no_grad():
-        smaller[0].weight.copy_(inner.weight[kept])
-        smaller[0].bias.copy_(inner.bias[kept])
-        smaller[1].weight.copy_(outer.weight[:, kept])
-        smaller[1].bias.copy_(outer.bias)
+        for layer, made in zip(inward, smaller, strict=False):
+            made.weight.copy_(layer.weight[kept])
+            if made.bias is not None:
+                made.bias.copy_(layer.bias[kept])
+        smaller[-1].weight.copy_(outward.weight[:, kept])
+        if outward.bias is not None:
+            smaller[-1].bias.copy_(outward.bias)
     return smaller
 
 
 def prune_neurons(body: nn.Module, share: float) -> nn.Module:
-    """Take the share `share` of inner neurons with the smallest size out of every block, in place."""
+    """Take the share `share` of inner neurons with the smallest size out of every block, in place.
+
+    Raises:
+        UserError: for an impossible share, or blocks whose feed-forward layers are not found.
+    """
     check_number("share", share, 0.0, 0.99)
+    inward, outward = feed_forward_paths(body)
     for block in transformer_blocks(body):
-        inner, outer = feed_forward(block)
-        sizes = neuron_sizes(block.get_submodule(inner), block.get_submodule(outer))
+        before, after = [block.get_submodule(path) for path in inward], block.get_submodule(outward)
+        sizes = neuron_sizes(before, after)
         kept = sizes.argsort(descending=True)[: len(sizes) - round(share * len(sizes))].sort().values
-        layers = keep_neurons(block.get_submodule(inner), block.get_submodule(outer), kept)
-        for path, layer in zip((inner, outer), layers, strict=True):
+        for path, layer in zip((*inward, outward), keep_neurons(before, after, kept), strict=True):
             block.set_submodule(path, layer.to(kept.device))
     return body
-
-
-def feed_forward(block: nn.Module) -> tuple[str, str]:
-    """The paths of a transformer block's two feed-forward layers."""
-    modules = dict(block.named_modules())
-    for pair in FEED_FORWARD:
-        if all(path in modules for path in pair):
-            return pair
-    raise UserError(f"No feed-forward layers of BERT or DistilBERT were found in {type(block).__name__}.")

@@ -21,6 +21,13 @@ def bert(**changes):
     return BertConfig(vocab_size=100, max_position_embeddings=48, **(sizes | changes))
 
 
+def roberta():
+    from transformers import RobertaConfig
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return RobertaConfig(vocab_size=100, max_position_embeddings=50, type_vocab_size=1, **sizes)
+
+
 def llama(**changes):
     from transformers import LlamaConfig
 
@@ -36,14 +43,20 @@ def distilbert():
 
 @pytest.mark.parametrize(
     "config",
-    [bert(), distilbert(), llama(tie_word_embeddings=True), llama(tie_word_embeddings=False, num_key_value_heads=2)],
-    ids=["bert", "distilbert", "llama, tied", "llama, shared keys"],
+    [
+        bert(),
+        roberta(),
+        distilbert(),
+        llama(tie_word_embeddings=True),
+        llama(tie_word_embeddings=False, num_key_value_heads=2),
+    ],
+    ids=["bert", "roberta", "distilbert", "llama, tied", "llama, shared keys"],
 )
 def test_parameters_are_those_of_the_real_model(config):
     from transformers import AutoModel, AutoModelForCausalLM
 
     kind = AutoModelForCausalLM if config.model_type == "llama" else AutoModel
-    options = {"add_pooling_layer": False} if config.model_type == "bert" else {}
+    options = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta") else {}
     model = kind.from_config(config, **options)
     shape = Architecture.of(config)
     assert shape.parameters == sum(p.numel() for p in model.parameters())

@@ -46,7 +46,7 @@ def test_neurons_that_say_nothing_can_go():
     inner, outer = nn.Linear(6, 10), nn.Linear(10, 6)
     with torch.no_grad():
         outer.weight[:, 4:] = 0
-    smaller = keep_neurons(inner, outer, torch.arange(4))
+    smaller = keep_neurons([inner], outer, torch.arange(4))
     given = torch.randn(3, 6)
     assert torch.allclose(smaller[1](smaller[0](given).relu()), outer(inner(given).relu()), atol=1e-6)
 
