@@ -93,10 +93,11 @@ def test_rows_and_labels_must_be_as_many():
         TokenizedReviews([[1], [2]], [0])
 
 
-def test_tokenize_adds_a_column_and_cuts_long_texts():
+def test_tokenize_adds_a_column_and_cuts_long_texts(capsys):
     dataset = Dataset.from_dict({"text": ["abcdef", "ab"], "label": [1, 0]})
     found = tokenize(dataset, ToyTokenizer(), max_length=4)
     assert [len(ids) for ids in found["input_ids"]] == [4, 2]
+    assert capsys.readouterr().out == "1 of 2 texts (50.0 %) is longer than 4 tokens; what comes after is not read.\n"
     reviews = TokenizedReviews.from_dataset(found)
     assert reviews.lengths == [4, 2] and reviews[1] == {"input_ids": [97, 98], "labels": 0}
     assert reviews.select([1]).labels == [0]

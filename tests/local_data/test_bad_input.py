@@ -207,7 +207,7 @@ def test_what_comes_after_the_question_mark(tmp_path):
     assert len(texts_of(f"{path}?text=Body of it&label=Stars")) == 60
     assert len(texts_of(f"{path}?text=Body%20of%20it&label=Stars")) == 60
     assert 'Did you mean "Stars"' in said(f"{path}?text=Body of it&label=Star")
-    assert 'not "lable". Did you mean "label"?' in refused(Request.of, "a.csv?lable=b")
+    assert 'not "labels". Did you mean "label"?' in refused(Request.of, "a.csv?labels=b")
     for wrong, word in (("?", "understood"), ("?text=", "no value"), ("?bad=ok", "skip"), ("?encoding=x", "latin-1")):
         assert word in refused(Request.of, f"a.csv{wrong}")
 
