@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,19 +33,26 @@ PROSE = ["README.md", "CONTRIBUTING.md", "docs", "data/README.md", "data/referen
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
 
 
+@cache
 def prose(lesson: Lesson) -> list[str]:
     """The Markdown cells of the lesson's source."""
     return [cell.source for cell in from_source(lesson.source).cells if cell.cell_type == "markdown"]
 
 
+@cache
+def first_uses(lesson: Lesson) -> dict[str, glossary.Use]:
+    """Where the lesson first uses each term."""
+    return glossary.first_uses(prose(lesson), TERMS)
+
+
 def first_lesson(term: glossary.Term) -> Lesson | None:
     """The first lesson of the course that uses a term."""
-    return next((one for one in LESSONS if term.name in glossary.first_uses(prose(one), TERMS)), None)
+    return next((one for one in LESSONS if term.name in first_uses(one)), None)
 
 
 @each_lesson
 def test_every_term_is_linked_where_the_lesson_first_uses_it(lesson):
-    uses = glossary.first_uses(prose(lesson), TERMS)
+    uses = first_uses(lesson)
     missing = [
         name
         for name, use in uses.items()
