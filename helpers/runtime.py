@@ -14,6 +14,10 @@ from dataclasses import dataclass
 
 TRACKS = ("pocket", "hub")
 BUDGETS = ("quick", "standard", "full")
+HUB_RATES = (
+    "Hub track: the learning rates here were chosen for the small pocket models. For results with a published model "
+    "begin with a twentieth: learning_rate or rate_scale at the top, as in docs/hub.md."
+)
 
 
 class UserError(Exception):
@@ -102,6 +106,8 @@ def start(*, track: str, budget: str, seed: int, threads: int | None = None) -> 
     quiet_libraries(offline=track == "pocket")
     device = _deterministic_torch(threads)
     seed_everything(seed)
+    if track == "hub":
+        print(HUB_RATES)
     import torch
 
     return Runtime(track, budget, seed, device, torch.get_num_threads())

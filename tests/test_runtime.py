@@ -111,3 +111,10 @@ def test_a_device_that_is_not_there(monkeypatch):
         monkeypatch.setenv("WORKBOOK_DEVICE", asked)
         with pytest.raises(UserError, match=words):
             runtime._device()
+
+
+def test_the_hub_track_says_what_its_rates_are(capsys):
+    start(track="pocket", budget="quick", seed=0)
+    assert not capsys.readouterr().out
+    start(track="hub", budget="quick", seed=0)
+    assert "begin with a twentieth" in capsys.readouterr().out
