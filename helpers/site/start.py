@@ -51,6 +51,7 @@ def _contents(lessons: Sequence[Lesson], more: Sequence[str]) -> str:
     parts = {
         "The lessons": [f"{lesson.number} {lesson.title} <notebooks/{lesson.name}>" for lesson in lessons],
         "What held": ["The ledger <ledger>", "The leaderboard <leaderboard>"],
-        "To look up": ["Glossary <docs/glossary>", "For instructors <instructors>", *guides, "The helpers <api/index>"],
+        "Guides": ["For instructors <instructors>", *guides],
+        "To look up": ["Glossary <docs/glossary>", "The helpers <api/index>"],
     }
     return "\n\n".join(contents(pages, caption) for caption, pages in parts.items())
