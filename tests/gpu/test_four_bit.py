@@ -67,6 +67,14 @@ def test_eight_bit_and_paged_optimizers_learn(device, name, method):
     assert found[-1] == pytest.approx(plain[-1], abs=0.15)
 
 
+def test_a_paged_optimizer_keeps_large_states_where_they_can_move(device):
+    weight = nn.Parameter(torch.randn(1024, 1024, device=device))
+    optimizer = bnb.optim.PagedAdamW8bit([weight], lr=1e-3)
+    weight.square().mean().backward()
+    optimizer.step()
+    assert getattr(optimizer.state[weight]["state1"], "is_paged", False)
+
+
 def test_a_model_in_four_bits_lies_on_the_gpu(device):
     from transformers import AutoModelForCausalLM
 
