@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from helpers.local_data.columns import KINDS
+from helpers.local_data.datasets import not_read
 from helpers.local_data.lengths import Lengths, lengths_of
 from helpers.local_data.parts import named_parts, parts_of
 from helpers.local_data.report import TEXTS, Report, report_on
@@ -31,6 +32,7 @@ def checked(files: Sequence[str], model: str = "", limit: int = 256) -> tuple[Re
     kind = next(name for name, roles in KINDS.items() if roles == tuple(train.choice.columns))
     tables = {part: train if part == "train" else read(one, KINDS[kind]) for part, one in parts.items()}
     report = report_on(tables, kind, skip_bad=all(request.skip_bad for request in parts.values()))
+    report.notes += [said.strip() for said in [not_read(parts["train"])] if said]
     tokenizer = catalog.tokenizer("encoder", "pocket", model)
     lengths = {
         part: {role: lengths_of(table.rows[role], tokenizer, limit) for role in table.rows if role in TEXTS}

@@ -34,12 +34,13 @@ def labelled(path: Path | str | Request, seed: int) -> DatasetDict:
             a part holds a class that train lacks.
     """
     request = Request.of(path)
-    tables = {part: usable(one, LABELLED) for part, one in parts_of(request).items()}
+    parts = parts_of(request)
+    tables = {part: usable(one, LABELLED) for part, one in parts.items()}
     names = class_names(tables)
     classes = check_classes(names, {part: table.path.name for part, table in tables.items()})
     texts = {part: [str(text) for text in table.rows["text"]] for part, table in tables.items()}
     found = _rows(texts, names, classes, seed, tables["train"].path.name)
-    said = _description(tables, found, classes)
+    said = _description(tables, found, classes) + not_read(parts["train"])
     numbers = {name: number for number, name in enumerate(classes)}
     features, made = Features({"text": Value("string"), "label": ClassLabel(names=classes)}), {}
     for part in PARTS:
@@ -51,9 +52,12 @@ def labelled(path: Path | str | Request, seed: int) -> DatasetDict:
 
 def rows_of(path: Path | str | Request, columns: Sequence[str]) -> Dataset:
     """A file's `columns`, as text, in the file's order; of a folder with several parts, those of train."""
-    table = usable(parts_of(Request.of(path))["train"], columns)
+    request = parts_of(Request.of(path))["train"]
+    table = usable(request, columns)
     found = Dataset.from_dict({role: [str(value) for value in table.rows[role]] for role in columns})
-    found.info.description = f"{table.path.name}: {table.choice}; {len(found):,} rows{_left_out([table])}."
+    found.info.description = (
+        f"{table.path.name}: {table.choice}; {len(found):,} rows{_left_out([table])}.{not_read(request)}"
+    )
     return found
 
 
@@ -131,6 +135,11 @@ def _description(tables: Mapping[str, Table], rows: Mapping[str, tuple[list, lis
         f"{files}: {tables['train'].choice}; {total:,} rows, {len(classes):,} classes ({shown}); {sizes}"
         f"{_left_out(tables.values())}."
     )
+
+
+def not_read(request: Request) -> str:
+    """' Not read: extra.csv.' for the files of a folder that name no part, or ''."""
+    return f" Not read: {', '.join(request.aside)}." if request.aside else ""
 
 
 def _left_out(tables) -> str:

@@ -21,12 +21,15 @@ class Request:
     columns: role ("text", "label", "prompt"...) -> the column that plays it, where it was said.
     encoding: of a text file; "" takes UTF-8, or UTF-16 where the file begins with its mark.
     skip_bad: leave out rows that cannot be used, and count them, in place of refusing the file.
+    pieces: more files whose rows follow. aside: names of files in the same folder that are not read.
     """
 
     path: Path
     columns: dict[str, str] = field(default_factory=dict)
     encoding: str = ""
     skip_bad: bool = False
+    pieces: tuple[Path, ...] = ()
+    aside: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: Request | str | Path) -> Request:

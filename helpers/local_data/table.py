@@ -6,7 +6,7 @@ import datetime
 import decimal
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from helpers.local_data.columns import KINDS, Choice, choose_columns, kind_of
@@ -46,6 +46,16 @@ class Table:
         """The places of the rows that cannot be used."""
         return sorted({*self.unreadable, *(place for places in self.blank.values() for place in places)})
 
+    def append(self, other: Table) -> None:
+        """Let the rows of another piece of the same file follow; places count on."""
+        start = self.total
+        self.places += [start + place for place in other.places]
+        for role, values in other.rows.items():
+            self.rows[role] += values
+        for role, places in other.blank.items():
+            self.blank.setdefault(role, []).extend(start + place for place in places)
+        self.unreadable |= {start + place: problem for place, problem in other.unreadable.items()}
+
     def problems(self) -> list[str]:
         """One phrase for each way of being unusable: how many rows, and where the first one is."""
         found = [
@@ -59,7 +69,19 @@ class Table:
 
 
 def read(request: Request, roles: Sequence[str] = ()) -> Table:
-    """The file of this request, for these roles (none: those of the first kind that its columns fit).
+    """The file of this request and its pieces, for these roles (none: those of the first kind that its columns fit).
+
+    Raises:
+        UserError: as `read_one`.
+    """
+    table = read_one(request, roles)
+    for piece in request.pieces:
+        table.append(read_one(replace(request, path=piece), tuple(table.rows)))
+    return table
+
+
+def read_one(request: Request, roles: Sequence[str] = ()) -> Table:
+    """One file, for these roles.
 
     Raises:
         UserError: when there is no such file, it is empty, unreadable as a whole, or lacks a column.

@@ -51,6 +51,7 @@ def test_repeated_rows_stay_on_one_side(tmp_path):
     [
         ([], "holds no file"),
         (["a.csv", "train.csv"], "not clear what a.csv is for"),
+        (["a.csv", "b.csv"], "not clear what a.csv is for"),
         (["test.csv", "dev.csv"], "none of the files is for training"),
         (["train.csv", "train-2.csv"], "would both be for train"),
     ],
@@ -60,3 +61,26 @@ def test_names_that_leave_a_doubt(tmp_path, names, words):
         write(tmp_path / name, 10)
     with pytest.raises(UserError, match=words):
         labelled(tmp_path, 0)
+
+
+def test_a_folder_as_the_hub_has_it(tmp_path):
+    """Parts in folders, a part in pieces, and a file for neither, which is said and not read."""
+    (tmp_path / "data").mkdir()
+    for number in range(2):
+        write(tmp_path / "data" / f"train-0000{number}-of-00002.csv", 20, start=20 * number)
+    write(tmp_path / "data" / "test-00000-of-00001.csv", 10, start=40)
+    write(tmp_path / "data" / "unsupervised-00000-of-00001.csv", 10)
+    found = labelled(tmp_path, 0)
+    assert {part: len(rows) for part, rows in found.items()} == {"train": 36, "validation": 4, "test": 10}
+    texts = {text for rows in found.values() for text in rows["text"]}
+    assert texts == {f"text number {row}" for row in range(50)}
+    assert notes(found).endswith("Not read: unsupervised-00000-of-00001.csv.")
+
+
+def test_unusable_rows_of_every_piece_are_counted(tmp_path):
+    write(tmp_path / "train-0-of-2.csv", 20)
+    write(tmp_path / "test.csv", 4)
+    (tmp_path / "train-1-of-2.csv").write_text("review,sentiment\n,1\nlast,0\na,b,c\n")
+    with pytest.raises(UserError, match="1 of 23 rows has no text .* 1 cannot be read"):
+        labelled(tmp_path, 0)
+    assert sum(map(len, labelled(f"{tmp_path}?bad=skip", 0).values())) == 21 + 4
