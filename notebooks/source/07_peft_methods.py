@@ -371,7 +371,8 @@ from peft import PromptTuningConfig
 from helpers.models import mean_pool
 
 ours = SoftPrompt(new_body(), length).eval()
-config = PromptTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=length)
+sizes = {"token_dim": ours.config.hidden_size, "num_attention_heads": ours.config.num_attention_heads}
+config = PromptTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=length, **sizes)
 theirs = get_peft_model(new_body(), config).eval()
 head = MeanPoolClassifier(ours, num_labels).to(run.device).head
 with torch.inference_mode():

@@ -42,7 +42,7 @@ from helpers import adaptation, catalog, ladder, lora, lora_files, lora_variants
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("09.1") helps when you are stuck
 from helpers.intervals import mean_t, paired_bootstrap
-from helpers.models import blocks
+from helpers.models import blocks, without_dropout
 from helpers.plots import lora as rank_figures
 from helpers.plots import variants as figures
 from helpers.plots.ladder import ladder as ladder_figure
@@ -207,10 +207,10 @@ check("09.1", adapter_bytes)
 # %%
 few = reviews["train"].select(range(min(16 * run.by_budget(quick=2, standard=10), len(reviews["train"]))))
 settings = {"learning_rate": rates["lora"], "epochs": 1, "seed": seed, "bfloat16": False, "sampling": "sequential"}
-ours = copy.deepcopy(base)
+ours, theirs = (without_dropout(copy.deepcopy(base)) for _ in range(2))  # two runs would drop different numbers
 lora.inject(ours, targets, rank=rank, alpha=alpha, trained=("head",))
 config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=["head"])
-theirs = get_peft_model(copy.deepcopy(base), config)
+theirs = get_peft_model(theirs, config)
 for path, layer in lora.lora_layers(ours).items():
     theirs.base_model.model.get_submodule(path).lora_A["default"].weight.data.copy_(layer.lora_A)
 
