@@ -5,7 +5,8 @@ import json
 import pandas
 import pytest
 
-from helpers.local_data import labelled, rows_of
+from helpers import catalog
+from helpers.local_data import labelled, notes, rows_of
 from helpers.runtime import UserError
 
 ROWS = [{"text": f"Review number {row}, it was fine.", "label": "good" if row % 3 else "bad"} for row in range(60)]
@@ -113,3 +114,14 @@ def test_unreadable_file(tmp_path, ending):
 def test_rows_of_keeps_text_in_order(tmp_path):
     rows = rows_of(write(tmp_path / "mine.csv", ROWS), ("text",))
     assert rows.column_names == ["text"] and rows["text"][1] == ROWS[1]["text"]
+
+
+def test_a_lesson_says_once_what_it_read(tmp_path, capsys):
+    rows = [{"Body": row["text"], "Stars": row["label"]} for row in ROWS]
+    data = f"{write(tmp_path / 'told.csv', rows)}?text=Body"
+    for _ in range(2):
+        found = catalog.dataset("reviews", "pocket", data, seed=0)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and said == notes(found) + "\n"
+    assert 'text from "Body", label from "Stars" (guessed); 60 rows, 2 classes (bad 20, good 40)' in said
+    assert "48 for train, 6 for validation, 6 for test" in said
