@@ -13,7 +13,7 @@ __all__ = ["load", "load_model"]
 
 
 def load(loader: Callable[..., Any], source: str, **options: Any) -> Any:
-    """Call a library's `from_pretrained`.
+    """Call the `from_pretrained` of an Auto class; code that a folder brings is never run.
 
     Raises:
         UserError: naming the folder and what the library said first.
@@ -21,10 +21,15 @@ def load(loader: Callable[..., Any], source: str, **options: Any) -> Any:
     from safetensors import SafetensorError
 
     try:
-        return loader(source, **options)
+        return loader(source, trust_remote_code=False, **options)
     except SafetensorError as error:
         raise UserError(f"model: the weights in {source} are damaged ({error}); copy them again.") from None
     except (OSError, ValueError) as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"model: {source} brings code of its own (trust_remote_code), which is never run here; choose a model "
+                "and tokenizer of a family that transformers knows."
+            ) from None
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"model: {source} cannot be loaded: {said[0]}") from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -254,6 +256,16 @@ def test_no_token_to_pad_with_is_one_sentence(tmp_path):
     save_tokenizer(tmp_path)
     with pytest.raises(UserError, match=r"^model: the tokenizer in .* neither a padding token nor an end token"):
         catalog.tokenizer("encoder", "pocket", str(tmp_path))
+
+
+def test_a_tokenizers_own_code_is_never_run(tmp_path):
+    AutoModel.from_config(ENCODERS["bert"]).save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, pad_token="<pad>")
+    path = tmp_path / "tokenizer_config.json"
+    own = {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["mine.Mine", None]}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    (tmp_path / "mine.py").write_text("raise SystemExit('this code was run')")
+    assert catalog.tokenizer("encoder", "pocket", str(tmp_path)).pad_token == "<pad>"
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):
