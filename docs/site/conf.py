@@ -50,7 +50,8 @@ html_theme_options = {
     "home_page_in_toc": True,
     "toc_title": "On this page",
     "logo": {"text": project, "image_light": "_static/mark.svg", "image_dark": "_static/mark.svg", "alt_text": ""},
-    "extra_footer": "<p>Every figure on these pages was computed by the cell above it.</p>",
+    "extra_footer": "<p>Every figure here was computed: by the cell above it, or from the reference results.</p>",
+    "footer_content_items": ["extra-footer.html"],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }

@@ -12,7 +12,6 @@ from helpers.claims import results, spec
 from helpers.claims.verdict import verdict
 from helpers.lessons.lesson import NOTEBOOKS, Lesson, find
 from helpers.record import write_text
-from helpers.reference import FOLDER
 from helpers.runtime import UserError
 from helpers.site import api, measured, start
 from helpers.site.links import mended
@@ -21,44 +20,46 @@ from helpers.site.notebook import shown
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 GLOSSARY = "glossary.md"
+MADE = ("index.md", "ledger.md", "leaderboard.md", "instructors.md", "api/index.md")
 # JupyterLab's anchors keep capitals; these lead to such headings there, and would be twice the same here.
 ANCHOR = re.compile(r'^<a id="[\w-]+"></a>\n+', re.MULTILINE)
 
 
-def stage(folder: Path, notebooks: Path = NOTEBOOKS, reference: Path = FOLDER, docs: Path = DOCS) -> list[Lesson]:
+def stage(folder: Path, notebooks: Path = NOTEBOOKS) -> list[Lesson]:
     """Fill `folder`, emptied first, with all pages of the site; return its lessons.
 
     Raises:
         UserError: no notebook is built, one is not whole, or results cannot be read.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    extra = folder / "extra"
-    extra.mkdir(parents=True)
     lessons = [lesson for lesson in find(notebooks) if lesson.path.is_file()]
     if not lessons:
         raise UserError("There is no notebook to publish: `make notebooks` builds them.")
-    texts = sorted(docs.glob("*.md"))
-    reference_pages = api.pages()
-    pages = {f"notebooks/{lesson.path.name}" for lesson in lessons} | {f"docs/{text.name}" for text in texts}
-    pages |= {"index.md", "ledger.md", "leaderboard.md", "instructors.md", "api/index.md"}
-    pages |= {f"api/{name}.md" for name in reference_pages}
+    shutil.rmtree(folder, ignore_errors=True)
+    extra = folder / "extra"
+    extra.mkdir(parents=True)
+    texts, described = sorted(DOCS.glob("*.md")), api.pages()
+    pages = {*MADE, *(f"api/{name}.md" for name in described), *(f"docs/{text.name}" for text in texts)}
+    pages |= {f"notebooks/{lesson.path.name}" for lesson in lessons}
     for lesson in lessons:
         made = nbformat.writes(shown(lesson, extra, pages), version=4)
         write_text(folder / "notebooks" / lesson.path.name, made)
-    for text in texts:
-        content = mended(ANCHOR.sub("", text.read_text(encoding="utf-8")), f"docs/{text.name}", pages)
-        write_text(folder / "docs" / text.name, content)
-    for picture in [*docs.glob("*.png"), *docs.glob("*.svg")]:
-        shutil.copy(picture, folder / "docs" / picture.name)
-    for name, content in reference_pages.items():
+    for name, content in {**described, "index": api.index(described)}.items():
         write_text(folder / "api" / f"{name}.md", content)
-    write_text(folder / "api" / "index.md", api.index(reference_pages))
-    _measured_pages(folder, lessons, reference, pages, [text.name for text in texts if text.name != GLOSSARY])
+    _texts(folder / "docs", texts, pages)
+    _measured_pages(folder, lessons, pages, [text.name for text in texts if text.name != GLOSSARY])
     return lessons
 
 
-def _measured_pages(folder: Path, lessons: list[Lesson], reference: Path, pages: set[str], more: list[str]) -> None:
-    found, extra = results.load(reference), folder / "extra"
+def _texts(folder: Path, texts: list[Path], pages: set[str]) -> None:
+    for text in texts:
+        content = mended(ANCHOR.sub("", text.read_text(encoding="utf-8")), f"docs/{text.name}", pages)
+        write_text(folder / text.name, content)
+    for picture in [*DOCS.glob("*.png"), *DOCS.glob("*.svg")]:
+        shutil.copy(picture, folder / picture.name)
+
+
+def _measured_pages(folder: Path, lessons: list[Lesson], pages: set[str], more: list[str]) -> None:
+    found, extra = results.load(), folder / "extra"
     verdicts = [verdict(claim, found) for claim in spec.load().claims]
     first = start.start_page(lessons, verdicts, measured.climb(found, extra), more)
     write_text(folder / "index.md", mended(first, "index.md", pages))

@@ -34,6 +34,14 @@ def test_without_notebooks_it_says_how_to_build_them(tmp_path):
         stage(tmp_path / "site", notebooks=tmp_path)
 
 
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "thesis.md").write_text("mine")
+    with pytest.raises(UserError, match="holds something else"):
+        build(tmp_path)
+    assert (tmp_path / "source" / "thesis.md").read_text() == "mine"
+
+
 def test_lessons_are_taken_as_they_are_found(course, tmp_path):
     for name in ("00_first", "12_course_conclusion"):
         executed(course, name)
