@@ -79,7 +79,10 @@ def server(folder, tmp_path_factory):
         yield _address(log, process)
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _address(log: Path, process: subprocess.Popen, seconds: float = 300) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,10 +13,20 @@ from PIL import Image
 from playwright.sync_api import Locator, Page
 
 PATIENCE = 600_000  # milliseconds: a machine at other work is slow, and only a fault waits so long
+# What the page says: a star stands before a cell that waits, and the bar below names the kernel's state.
+STAR = "[...document.querySelectorAll('.jp-InputPrompt')].some(each => each.textContent.includes('*'))"
+READY = "/\\| Idle/.test(document.querySelector('#jp-main-statusbar')?.textContent ?? '')"
+IDLE = f"() => {READY} && !{STAR}"
+SHOWN = f"cells => {READY} && document.querySelectorAll('.jp-Notebook .jp-Cell').length >= cells"
+WATCH = f"""() => {{
+    window.sawACellWait = false;
+    const look = () => {{ window.sawACellWait ||= {STAR}; }};
+    new MutationObserver(look).observe(document.body, {{subtree: true, childList: true, characterData: true}});
+}}"""
 ERRORS = {
     "a dialogue": ".jp-Dialog",
     "an error message": ".Toastify__toast--error",
-    "a cell that raised": '[data-mime-type="application/vnd.jupyter.error"]',
+    "a cell that raised": ".jp-RenderedText:has-text('Traceback (most recent call last)')",
     "a widget that is not shown": ".jupyter-widgets-error, .lm-Widget:text-is('Error displaying widget')",
     "a formula that cannot be read": "mjx-merror",
 }
@@ -35,17 +46,14 @@ class Learner:
         page.on("request", lambda request: self.requests.append(request.url))
 
     def open(self, notebook: str) -> None:
-        """Open a notebook of the folder, and wait until its kernel is ready."""
+        """Open a notebook of the folder, and wait until all of it is shown and its kernel is ready."""
+        cells = json.loads((self.folder / "notebooks" / notebook).read_text(encoding="utf-8"))["cells"]
         self.page.goto(f"{self.root}/lab/tree/notebooks/{notebook}?{self.token}&reset")
-        self.page.locator(".jp-NotebookPanel .jp-MarkdownOutput h1").first.wait_for()
-        self.wait_until_idle()
+        self.page.wait_for_function(SHOWN, arg=len(cells))
 
     def wait_until_idle(self) -> None:
         """Wait until no cell is waiting and the kernel has nothing to do."""
-        self.page.wait_for_function(
-            """() => document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'
-                && ![...document.querySelectorAll('.jp-InputPrompt')].some(each => each.textContent.includes('*'))""",
-        )
+        self.page.wait_for_function(IDLE)
 
     def choose(self, *path: str) -> None:
         """Choose from the menus: `choose("Run", "Run All Cells")`."""
@@ -55,18 +63,19 @@ class Learner:
 
     def run_all(self) -> None:
         """Run > Run All Cells, to its end."""
+        self.page.evaluate(WATCH)
         self.choose("Run", "Run All Cells")
         self._see_the_end()
 
     def restart_and_run_all(self) -> None:
         """Kernel > Restart Kernel and Run All Cells, confirmed, to its end."""
+        self.page.evaluate(WATCH)
         self.choose("Kernel", "Restart Kernel and Run All Cells")
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
         self._see_the_end()
 
     def _see_the_end(self) -> None:
-        waiting = self.page.locator(".jp-InputPrompt", has_text="*").first
-        waiting.wait_for()
+        self.page.wait_for_function("() => window.sawACellWait")
         self.wait_until_idle()
 
     def cell(self, text: str) -> Locator:

@@ -14,13 +14,17 @@ from helpers.notebooks import METADATA
 from tests.browser.learner import changed
 
 ROOT = Path(__file__).resolve().parents[2]
+UNREADABLE = "# Planted\n\n$$\\begin{nothing}x\\end{nothing}$$"
 RAISING = 'raise ValueError("planted")'
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("browser")
 def test_planted_troubles_are_seen(learner, folder):
-    cells = [nbformat.v4.new_markdown_cell("# Planted\n\n$$\\frac{1$$"), nbformat.v4.new_code_cell(RAISING)]
+    cells = [
+        nbformat.v4.new_markdown_cell("# Planted\n\n$$\\begin{nothing}x\\end{nothing}$$"),
+        nbformat.v4.new_code_cell(RAISING),
+    ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=METADATA), folder / "notebooks" / "planted.ipynb")
     learner.open("planted.ipynb")
     learner.page.locator("mjx-container").wait_for()
