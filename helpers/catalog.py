@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers.hub import track as hub
-from helpers.hub.names import BERT
 from helpers.hub.names import DATASETS as HUB_DATASETS
 from helpers.hub.names import MODELS as HUB_MODELS
 from helpers.loading import load, load_model
@@ -147,11 +146,6 @@ def about(role: str):
         UserError: when nothing of the hub plays this role.
     """
     return {**HUB_MODELS, **HUB_DATASETS}[choose("role", role, (*HUB_MODELS, *HUB_DATASETS))]
-
-
-def bert(track: str) -> str:
-    """The `model` to take where only BERT itself will do: "" where the track's encoder is one."""
-    return BERT.name if track == "hub" else ""
 
 
 def with_films(reviews):

@@ -58,8 +58,6 @@ MODELS = {
         ),
     ),
 }
-# For lesson 07: `peft` gives DistilBERT neither prompts nor prefixes.
-BERT = HubModel("google-bert/bert-base-uncased", "Apache-2.0", 110, 440, "86b5e0934494bd15c9632b12f734a8a67f723594")
 PARQUET = ("*train*.parquet", "*test*.parquet", "README.md")
 DATASETS = {
     "reviews": HubDataset(
@@ -85,8 +83,7 @@ DATASETS = {
 
 def revision_of(name: str) -> str | None:
     """The commit that is known of a model by this name."""
-    known = [BERT, *(model for models in MODELS.values() for model in models)]
-    return next((model.revision for model in known if model.name == name), None)
+    return next((model.revision for models in MODELS.values() for model in models if model.name == name), None)
 
 
 def fitting(role: str, free_bytes: int) -> HubModel | None:

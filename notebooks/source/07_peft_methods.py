@@ -42,6 +42,7 @@ from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, 
 from helpers.block_paths import attention_targets, paths_of
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("07.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
+from helpers.memory import Architecture
 from helpers.models import MeanPoolClassifier, blocks
 from helpers.plots import peft_methods as figures
 from helpers.plots.pitfalls import forgetting, forgetting_in_words
@@ -52,7 +53,7 @@ from helpers.training import train, trainable_parameters
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": more labels, more passes
 seed = 0  # draws the training reviews and every random start
-model = ""  # an encoder of BERT's family of your own: a folder, or with track "hub" a name there; "" takes one
+model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
 data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 500  # training reviews with a label
 epochs = 4  # passes over them
@@ -61,7 +62,6 @@ rank = 8  # of LoRA's update
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
-encoder = model or catalog.bert(track)  # `peft` has no prompts and prefixes for DistilBERT, the hub track's encoder
 check_number("labels", labels, 32, 8000, integer=True)
 check_number("epochs", epochs, 1, 100, integer=True)
 check_number("length", length, 1, 64, integer=True)  # with 192 tokens of text it fills the model's 256 places
@@ -101,7 +101,7 @@ epoch_count = run.by_budget(quick=1, standard=epochs)
 from helpers.baselines import bag_of_words, majority
 
 reviews = catalog.dataset("reviews", track, data, seed)
-tokenizer = catalog.tokenizer("encoder", track, encoder)
+tokenizer = catalog.tokenizer("encoder", track, model)
 collate = pad(tokenizer)
 test_count = min(test_count, len(reviews["test"]))
 drawn = {"train": sample_rows(reviews["train"], train_count, seed), "test": reviews["test"].select(range(test_count))}
@@ -129,7 +129,7 @@ text = {name: batch[name].to(run.device) for name in ("input_ids", "attention_ma
 
 
 def new_body():
-    return catalog.body("encoder", track, encoder).to(run.device).eval()
+    return catalog.body("encoder", track, model).to(run.device).eval()
 
 
 def same(one, other):
@@ -411,10 +411,10 @@ from peft import PrefixTuningConfig
 from helpers.soft_prompts import add_prefix, peft_knows_prefix, prefixes
 
 ours = add_prefix(new_body(), length).eval()
+depth, heads = ours.config.num_hidden_layers, ours.config.num_attention_heads
 if peft_knows_prefix(ours):
     config = PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=length)
     theirs = get_peft_model(new_body(), config).eval()
-    depth, heads = ours.config.num_hidden_layers, ours.config.num_attention_heads
     learned = theirs.prompt_encoder["default"].embedding.weight.view(length, depth, 2, heads, -1)
     moved = torch.arange(length, length + text["input_ids"].shape[1]).expand(len(text["input_ids"]), -1)
     with torch.inference_mode():
@@ -483,7 +483,7 @@ def file_of(name):
 
 def fine_tune(*names):
     for name in names:
-        language_model = catalog.masked_language_model(track, encoder)
+        language_model = catalog.masked_language_model(track, model)
         settings = {"epochs": epoch_count, "seed": seed, "num_labels": num_labels}
         fitted[name], found = recipe.fine_tune(of[name], language_model, task, **settings)
         outcomes[name] = found
@@ -505,7 +505,7 @@ fine_tune("prefix", "lora", "full")
 
 # %% tags=["nbval-check-output"]
 for name in of:
-    fresh = recipe.pair(catalog.masked_language_model(track, encoder).to(run.device), of[name].adapt, num_labels)
+    fresh = recipe.pair(catalog.masked_language_model(track, model).to(run.device), of[name].adapt, num_labels)
     recipe.load_trained(fresh.classifier, file_of(name))
     with torch.inference_mode():
         one, other = (both.classifier.eval()(**text).logits for both in (fitted[name], fresh))
@@ -565,7 +565,7 @@ texts = {domain: [] for domain in sorted(set(corpus["validation"]["domain"]))}
 for row in corpus["validation"]:
     texts[row["domain"]].append(row["text"])
 domains = {domain: pitfalls.masked_batches(tokenizer, own[:per_domain], seed) for domain, own in texts.items()}
-pretrained = catalog.masked_language_model(track, encoder).to(run.device)
+pretrained = catalog.masked_language_model(track, model).to(run.device)
 before = pitfalls.domain_losses(pretrained, domains)
 after = {titles[name]: pitfalls.domain_losses(both.language_model, domains) for name, both in fitted.items()}
 rise = {name: sum(after[titles[name]][domain] - before[domain] for domain in before) / len(before) for name in fitted}
@@ -634,7 +634,7 @@ for name, of_size in (("soft_prompt", recipe.soft_prompt), ("lora", recipe.low_r
     for size in sorted({*sizes, *swept[name]}):
         if size not in swept[name]:  # else it stands in the table already
             settings = {"epochs": epoch_count, "seed": seed, "num_labels": num_labels}
-            language_model = catalog.masked_language_model(track, encoder)
+            language_model = catalog.masked_language_model(track, model)
             _, swept[name][size] = recipe.fine_tune(of_size(size), language_model, task, **settings)
         found = swept[name][size]
         print(f"{titles[name]:12}{size:3}  {found.accuracy:.3f}  {found.parameters:7,} trained  {found.seconds:5.1f} s")
@@ -670,7 +670,7 @@ plots.show(figures.sweeps(series, called, there, lines), alt=figures.sweeps_in_w
 
 
 # %%
-def counts(hidden, depth, inner, vocabulary, places):
+def counts(hidden, depth, inner, vocabulary, places):  # places: positions and types of sentence
     """Method -> numbers trained in the body (without the head), for a model like BERT."""
     block = 4 * (hidden * hidden + hidden) + hidden * inner + inner + inner * hidden + hidden + 4 * hidden
     return {
@@ -681,14 +681,13 @@ def counts(hidden, depth, inner, vocabulary, places):
         "soft prompt": length * hidden,
         "prefix": depth * 2 * length * hidden,
         "LoRA": depth * 2 * 2 * rank * hidden,
-        "everything": (vocabulary + places + 2 + 2) * hidden + depth * block,
+        "everything": (vocabulary + places + 2) * hidden + depth * block,
     }
 
 
-sizes_of = new_body().config
-here = counts(
-    hidden_size, depth, sizes_of.intermediate_size, sizes_of.vocab_size, sizes_of.max_position_embeddings
-)  # fmt: skip
+shape = Architecture.of(new_body().config)  # its sizes, whatever the family calls them
+sizes_of = (shape.hidden, shape.layers, shape.inner, shape.vocabulary, shape.positions)
+here = counts(*sizes_of)
 in_head = outcomes["head_only"].parameters
 for name in of:
     if name != "head_only":
@@ -700,10 +699,10 @@ from ipywidgets import HTML, SelectionSlider, VBox
 from helpers.widgets import picture
 
 models = {
-    "pocket": (hidden_size, depth, sizes_of.intermediate_size, sizes_of.vocab_size, sizes_of.max_position_embeddings),
-    "BERT-base": (768, 12, 3072, 30522, 512),
-    "BERT-large": (1024, 24, 4096, 30522, 512),
-    "7B": (4096, 32, 16384, 32000, 2048),  # a Llama of that size differs a little in its blocks
+    "this one": sizes_of,
+    "BERT-base": (768, 12, 3072, 30522, 514),
+    "BERT-large": (1024, 24, 4096, 30522, 514),
+    "7B": (4096, 32, 16384, 32000, 2050),  # a Llama of that size differs a little in its blocks
 }
 
 
@@ -717,7 +716,7 @@ figure, said = shares("7B")
 plots.show(figure, alt=said)
 
 # %%
-slider = SelectionSlider(options=list(models), value="pocket", description="model", continuous_update=False)
+slider = SelectionSlider(options=list(models), value="this one", description="model", continuous_update=False)
 page = HTML()
 
 
@@ -761,7 +760,7 @@ class FaultyAdapter(nn.Module):
 def with_adapters(adapter):
     """A language model with an adapter of this class behind each attention and each feed-forward layer."""
     seed_everything(seed)
-    language_model = catalog.masked_language_model(track, encoder).to(run.device)
+    language_model = catalog.masked_language_model(track, model).to(run.device)
     for block in blocks(language_model.base_model):
         for path in (places.attention_output, places.feed_forward_output):
             layer = block.get_submodule(path)

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from helpers import catalog
-from helpers.hub.names import BERT, DATASETS, MODELS
+from helpers.hub.names import DATASETS, MODELS
 from tests.hub.server import Repository
 
 # BERT's names -> DistilBERT's: the same mathematics, but for the types of sentence, which are added to the positions.
@@ -142,8 +142,6 @@ def repositories() -> dict[tuple[str, str], Repository]:
     encoder = saved(distilbert(), AutoTokenizer.from_pretrained(catalog.POCKET_MODELS["encoder"]))
     files = {"encoder": encoder, "decoder": smollm("decoder"), "instruct": smollm("instruct")}
     found = {("models", model.name): files[role] for role, models in MODELS.items() for model in models}
-    pocket = catalog.POCKET_MODELS["encoder"].iterdir()
-    found["models", BERT.name] = {path.name: path.read_bytes() for path in pocket if path.name != "SHA256SUMS"}
     datasets = {
         "reviews": labelled("reviews", {"train": 600, "test": 400}),
         "topics": labelled("topics", {"train": 400, "test": 200}),
@@ -151,7 +149,7 @@ def repositories() -> dict[tuple[str, str], Repository]:
         "preferences": ultrafeedback(),
     }
     found |= {("datasets", DATASETS[role].name): content for role, content in datasets.items()}
-    every = [BERT, *DATASETS.values(), *(model for models in MODELS.values() for model in models)]
+    every = [*DATASETS.values(), *(model for models in MODELS.values() for model in models)]
     pinned = {about.name: about.revision for about in every}
     readme = {"README.md": b"# For tests\n"}
     return {(kind, name): Repository(content | readme, pinned[name]) for (kind, name), content in found.items()}
