@@ -74,11 +74,10 @@ def test_domains_and_facts():
 
 
 def test_columns_that_are_not_what_they_were(served, monkeypatch):
-    name = ("datasets", DATASETS["reviews"].name)
+    about = DATASETS["reviews"]
     rows = [{"text": "Fine.", "sentiment": 1}] * 20
-    changed = Repository({f"plain_text/{split}-0.parquet": parquet(rows) for split in ("train", "test")})
-    monkeypatch.setitem(served.repositories, name, changed)
-    monkeypatch.setattr(served, "store", served.store)
+    files = {f"plain_text/{split}-0.parquet": parquet(rows) for split in ("train", "test")}
+    monkeypatch.setitem(served.repositories, ("datasets", about.name), Repository(files, about.revision))
     with pytest.raises(UserError, match="has no column label any more, only text, sentiment"):
         catalog.dataset("reviews", "hub")
 
