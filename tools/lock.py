@@ -36,9 +36,10 @@ dependencies:
 
 
 def resolve() -> dict[str, str]:
-    """Name -> version of all that pip would install for this project with its site and tests, and of pip itself."""
+    """Name -> version of all that pip would install for this project, its site and its tests, and of pip itself."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    report = subprocess.run([*command, f"{ROOT}[site,test]", *INSTALLERS], check=True, stdout=subprocess.PIPE, text=True)
+    wanted = [f"{ROOT}[site,test]", *INSTALLERS]
+    report = subprocess.run([*command, *wanted], check=True, stdout=subprocess.PIPE, text=True)
     found = {}
     for item in json.loads(report.stdout)["install"]:
         name = re.sub(r"[-_.]+", "-", item["metadata"]["name"]).lower()

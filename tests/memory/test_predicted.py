@@ -129,5 +129,5 @@ def test_bad_input_is_one_sentence(make, said):
 def test_a_family_without_formulas_is_said():
     from transformers import GPT2Config
 
-    with pytest.raises(UserError, match='no formulas for "gpt2"; it has them for bert, distilbert, llama'):
+    with pytest.raises(UserError, match='no formulas for "gpt2"; it has them for bert, roberta, distilbert, llama'):
         Architecture.of(GPT2Config())
