@@ -7,8 +7,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 STEPS ?=
-# Tests side by side, on one thread each; the tests of a file or a lesson stay together.
-SIDE ?= -n logical --maxprocesses 4 --dist loadgroup
+# Tests side by side, on one thread each; tests/side_by_side.py says which stay together.
+SIDE ?= -n logical --maxprocesses 4
 # Some lessons show wider tables: ladder pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora.
 REFERENCES ?=
 

@@ -16,18 +16,22 @@ import nbformat
 import pytest
 
 from helpers.lessons.kernel import environment
+from tests.side_by_side import group_of
 
 # A suite started in the background (`make test &`) ignores Ctrl-C, and so would every command it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (`pytest -n`), a file's tests stay together, since they share what they make; some say otherwise."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            folder = item.path.parent.name
-            # Sweeps start workers of their own: two files of them at once would wait for each other.
-            item.add_marker(pytest.mark.xdist_group("sweeps" if folder == "sweeps" else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Side by side (`pytest -n`), tests that share what they make stay together (xdist's own groups miss pytest 9)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Together(config, log)
 
 
 PARAMETERS = (

@@ -17,7 +17,7 @@ from helpers.checks.registry import names
 from helpers.claims import guard, results
 from helpers.lessons import NOTEBOOKS, Lesson, find
 from helpers.lessons.parameters import declared
-from helpers.notebooks import build, from_source, stale
+from helpers.notebooks import from_source, stale
 from helpers.record import FILE, read
 
 LESSONS = find()
@@ -28,12 +28,6 @@ ADDRESS = re.compile(r"\b0x[0-9a-f]{8,}")
 NOT_PROSE = re.compile(r"```.*?```|\$\$.*?\$\$|<details>.*?</details>|^\s*\|.*$|<[^>]+>", re.DOTALL | re.MULTILINE)
 
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
-# What takes a lesson's whole time runs side by side with another lesson's.
-apart = pytest.mark.parametrize(
-    "lesson",
-    [pytest.param(lesson, marks=pytest.mark.xdist_group(lesson.number)) for lesson in LESSONS],
-    ids=lambda lesson: lesson.name,
-)
 
 
 def cells(lesson: Lesson, kind: str) -> list[str]:
@@ -130,7 +124,7 @@ def fresh_run(nbval, tmp_path_factory):
 
 
 @pytest.mark.slow
-@apart
+@each_lesson
 def test_nbval_finds_the_committed_outputs(lesson, fresh_run):
     result, _ = fresh_run(lesson)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
@@ -145,14 +139,13 @@ def held_to_the_reference(lesson: Lesson, folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@apart
+@each_lesson
 def test_a_fresh_run_is_where_the_reference_expects_one_more(lesson, fresh_run):
     _, folder = fresh_run(lesson)
     assert held_to_the_reference(lesson, folder) == []
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("01")
 def test_a_learning_rate_thirty_times_too_high_is_caught(tmp_path):
     lesson = next(lesson for lesson in LESSONS if lesson.number == "01")
     rate = 30 * declared(lesson)["learning_rate"]
@@ -165,30 +158,38 @@ def test_a_learning_rate_thirty_times_too_high_is_caught(tmp_path):
 
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory):
-    """All lessons through the real command, quick and with another seed; returns lesson -> outcome."""
-    into = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "helpers.cli", "run", "--budget", "quick", "--seed", "1", "--into", str(into)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    outcomes = {path.parent.name: json.loads(path.read_text()) for path in into.glob("*/*/outcome.json")}
-    return result, outcomes
+    """All lessons, exercises solved, through the real command, quick and with another seed.
+
+    Returns what the command said, and lesson -> (outcome, executed notebook).
+    """
+    folder = tmp_path_factory.mktemp("quick")
+    (folder / "notebooks").mkdir()
+    for lesson in LESSONS:
+        nbformat.write(from_source(lesson.source, solutions=True), folder / "notebooks" / lesson.path.name)
+    command = [sys.executable, "-m", "helpers.cli", "run", "--budget", "quick", "--seed", "1"]
+    command += ["--notebooks", str(folder / "notebooks"), "--into", str(folder / "runs")]
+    said = subprocess.run(command, capture_output=True, text=True)
+    made = {path.parent.name: path for path in folder.glob("runs/*/*/outcome.json")}
+    return said, {
+        name: (json.loads(path.read_text()), (path.parent / f"{name}.ipynb").read_text()) for name, path in made.items()
+    }
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("quick")
 @each_lesson
 def test_papermill_runs_the_lesson_quick_with_another_seed(lesson, quick_run):
-    result, outcomes = quick_run
-    outcome = outcomes.get(lesson.name, {"status": "missing", "error": result.stdout + result.stderr})
+    said, runs = quick_run
+    assert lesson.name in runs, said.stdout + said.stderr
+    outcome, _ = runs[lesson.name]
     assert outcome["status"] == "done", f"cell {outcome.get('cell')}: {outcome['error']}"
 
 
 @pytest.mark.slow
-@apart
-def test_the_instructors_edition_solves_every_exercise(lesson, tmp_path):
-    assert build(lesson, folder=tmp_path, parameters={"budget": "quick"}) == ""
-    said = (tmp_path / lesson.path.name).read_text()
+@each_lesson
+def test_its_solutions_solve_every_exercise(lesson, quick_run):
+    _, executed = quick_run[1][lesson.name]
     for name in names(lesson.number):
-        assert f"{name}: right!" in said, f"the solution of exercise {name} does not pass its check"
+        assert f"{name}: right!" in executed, f"the solution of exercise {name} does not pass its check"
 
 
 def test_the_readme_links_exactly_the_lessons_that_exist():

@@ -19,7 +19,6 @@ RAISING = 'raise ValueError("planted")'
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("browser")
 def test_planted_troubles_are_seen(learner, folder):
     cells = [
         nbformat.v4.new_markdown_cell("# Planted\n\n$$\\begin{nothing}x\\end{nothing}$$"),

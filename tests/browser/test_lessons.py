@@ -9,7 +9,7 @@ from papermill.parameterize import parameterize_notebook
 from helpers.lessons import find
 from helpers.notebooks import from_source
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.slow
 
 LESSONS = {lesson.number: lesson for lesson in find()}
 BUILT = [lesson for lesson in LESSONS.values() if lesson.path.is_file()]

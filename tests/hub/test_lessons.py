@@ -14,7 +14,7 @@ from helpers.lessons import find
 from tests.hub.repositories import repositories
 from tests.hub.server import Hub
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hub lessons")]
+pytestmark = pytest.mark.slow
 LESSONS = find()
 # What is said where a section needs a truth that no hub data set has.
 SAID = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 CACHE = HERE.parents[1] / "build" / "axe"
 RULES = CACHE / "node_modules" / "axe-core" / "axe.min.js"

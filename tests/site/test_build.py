@@ -58,7 +58,6 @@ def test_the_command_is_there():
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize(
     ("text", "said"),
     [("# A\n\n$a^b^c$", r"the formula 'a\^b\^c' cannot be read"), ("# A\n\n[far](#no-such-part)", "no-such-part")],

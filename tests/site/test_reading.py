@@ -11,7 +11,7 @@ import pytest
 from helpers.lessons import find
 from tests.site.conftest import served
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.slow
 BUILT = [lesson for lesson in find() if lesson.path.is_file()]
 OTHERS = ("index", "ledger", "leaderboard", "instructors", "docs/glossary", "docs/sweeps", "api/index", "api/lora")
 PAGES = [*OTHERS, *(f"notebooks/{lesson.name}" for lesson in BUILT)]
