@@ -16,30 +16,20 @@ import pytest
 
 from helpers.lessons import lab
 from tests.browser.learner import Learner
+from tests.chromium import QUIET, program
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(os.environ.get("WORKBOOK_SCREENSHOTS") or ROOT / "runs" / "browser")
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-MISSING = "There is no Chromium for the browser tests: `apt install chromium` gets it, or WORKBOOK_CHROMIUM names one."
-ALONE = ("background-networking", "component-update", "sync", "default-apps", "extensions", "quic", "gpu")
-QUIET = ["--no-sandbox", "--no-first-run", "--force-color-profile=srgb", *(f"--disable-{what}" for what in ALONE)]
 TOKEN = "workbook-test"
 OWN_FOLDERS = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTERLAB_SETTINGS_DIR")
 OWN_FOLDERS += ("JUPYTERLAB_WORKSPACES_DIR", "HOME")
 WRONG_KERNEL = '{"argv": ["/no/such/python", "-f", "{connection_file}"], "display_name": "Wrong", "language": "python"}'
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    found = os.environ.get("WORKBOOK_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if not found:
-        pytest.skip(MISSING)
-    return found
-
-
-@pytest.fixture(scope="session")
-def browser(chromium, tmp_path_factory):
-    """One window for all tests, with a profile of its own."""
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """One window for a module's tests, with a profile of its own; its loop must not outlive them."""
+    chromium = program()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -13,11 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers.site.build import build
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-MISSING = "There is no Chromium for the browser tests: `apt install chromium` gets it, or WORKBOOK_CHROMIUM names one."
-ALONE = ("background-networking", "component-update", "sync", "quic", "gpu")
-QUIET = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in ALONE)]
+from tests.chromium import QUIET, program
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -53,18 +48,10 @@ def address(site):
         yield found
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """The browser's program; a skip that says how to get it where there is none."""
-    found = os.environ.get("WORKBOOK_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if not found:
-        pytest.skip(MISSING)
-    return found
-
-
-@pytest.fixture(scope="session")
-def browser(chromium):
-    """One browser for all tests."""
+@pytest.fixture(scope="module")
+def browser():
+    """One browser for a module's tests; its loop must not outlive them, or no other test could run one."""
+    chromium = program()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
