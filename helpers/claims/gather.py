@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from helpers import record
+from helpers.claims.guard import FEWEST
 from helpers.claims.results import TABLE, read_rows, write_table
 from helpers.reference import FOLDER, machine
 from helpers.runtime import UserError
@@ -23,7 +24,6 @@ from helpers.sweeps.looking import states_of
 from helpers.sweeps.saved import load, members
 
 SWEEP = "reference"
-FEWEST = 5
 
 
 @dataclass(frozen=True)

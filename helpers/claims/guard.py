@@ -13,7 +13,7 @@ from helpers.claims.own import expected
 from helpers.claims.results import Measured
 from helpers.intervals import Interval
 
-FEWEST = 5
+FEWEST = 5  # seeds that make a reference
 BY_LUCK = 0.01
 MACHINE = ("seconds", "peak_memory")  # another machine has others
 # Another processor sums in another order, and a row at the edge of two classes may change sides.
