@@ -130,6 +130,26 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def write_parquet(path: Path, table: object) -> Path:
+    """Like `write_json`, for a `pyarrow.Table`.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    from pyarrow import parquet
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        parquet.write_table(table, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path.name} could not be written ({error.strerror or error}).") from error
+    return path
+
+
 def _plain(value: object) -> object:
     """A NumPy or torch value, a tuple or a path as what JSON knows."""
     if hasattr(value, "tolist"):

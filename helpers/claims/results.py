@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from helpers.record import write_parquet
 from helpers.reference import FOLDER, Reference, load_reference
 from helpers.runtime import UserError
 
@@ -111,15 +112,12 @@ def read_rows(path: Path) -> tuple[list[tuple[str, int, str, float]], dict[str, 
 def write_table(path: Path, rows: Sequence[tuple[str, int, str, float]], about: Mapping[str, Mapping]) -> Path:
     """Write `results.parquet`; rows: (lesson, seed, metric, value); about: lesson -> command, date, parameters, ..."""
     import pyarrow
-    from pyarrow import parquet
 
     columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
     types = (pyarrow.string(), pyarrow.int64(), pyarrow.string(), pyarrow.float64())
     arrays = [pyarrow.array(columns[name], kind) for name, kind in zip(COLUMNS, types, strict=True)]
     table = pyarrow.table(arrays, names=list(COLUMNS)).replace_schema_metadata({"reference": json.dumps(dict(about))})
-    temporary = path.with_name(f".{path.name}")
-    parquet.write_table(table, temporary)
-    return temporary.replace(path)
+    return write_parquet(path, table)
 
 
 def _label(metrics: Mapping[str, Mapping[int, float]], about: Mapping[str, object]) -> str:

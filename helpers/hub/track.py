@@ -79,7 +79,7 @@ def dataset(role: str, seed: int, world: DatasetDict | None) -> DatasetDict:
 
 
 def complete(tokenizer):
-    """Give a decoder's tokenizer what lessons need and it may lack: a padding token, a chat template.
+    """Give a decoder's tokenizer the chat template that lessons need and it may lack.
 
     Raises:
         UserError: its vocabulary has no token to end a turn with.
@@ -91,6 +91,4 @@ def complete(tokenizer):
             )
         tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
         tokenizer.chat_template = CHAT
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow
 from pyarrow import parquet
 
 from helpers.intervals import Interval, mean_t
+from helpers.record import write_parquet
 from helpers.runtime import UserError
 from helpers.sweeps.ledger import Ledger, State
 
@@ -41,17 +41,7 @@ def compact(ledger: Ledger, runs: dict[str, dict], states: dict[str, State]) -> 
         raise UserError(f"No run of {ledger.folder.name} is done yet.")
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: _column([row.get(name) for row in rows]) for name in names}
-    path = ledger.folder / PARQUET
-    temporary = path.with_name(f".{PARQUET}.{os.getpid()}")
-    try:
-        parquet.write_table(pyarrow.table(columns), temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{PARQUET} could not be written ({error.strerror or error}).") from error
-    return path
+    return write_parquet(ledger.folder / PARQUET, pyarrow.table(columns))
 
 
 def _row(run: str, parameters: dict, state: State) -> dict[str, object]:
