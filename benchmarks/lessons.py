@@ -2,6 +2,8 @@
 
     make bench                      all lessons, quick and standard
     make bench ARGS="02 --budget quick"    that lesson anew; the others keep their rows
+    python benchmarks/lessons.py --budget standard --into runs/measured
+                                    what the lessons made stays there, for `python -m benchmarks.steps whole_course`
 
 The live view of `workbook run` takes its minutes left from what this writes.
 """
@@ -15,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import date
 from itertools import accumulate
 from pathlib import Path
@@ -22,7 +25,7 @@ from pathlib import Path
 import click
 import nbformat
 import psutil
-from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from helpers.lessons import find, select
@@ -69,10 +72,10 @@ def shares(notebook: Path) -> list[float]:
     return [round((passed - own) / total, 3) for passed, own in zip(accumulate(seconds), seconds, strict=True)]
 
 
-def measure(lesson, budget: str, threads: int) -> dict:
-    """Run one lesson alone; return its row."""
-    with tempfile.TemporaryDirectory() as folder:
-        attempt = Attempt(lesson, {"budget": budget}, Path(folder) / lesson.name)
+def measure(lesson, budget: str, threads: int, into: Path | None = None) -> dict:
+    """Run one lesson alone; return its row. into: a folder that what it makes is kept in."""
+    with nullcontext(into) if into else tempfile.TemporaryDirectory() as folder:
+        attempt = Attempt(lesson, {"budget": budget}, Path(folder).resolve() / lesson.name)
         began = time.perf_counter()
         peak = peak_memory(lambda: attempt.run(threads, [lesson.name]))
         seconds = time.perf_counter() - began
@@ -87,16 +90,24 @@ def measure(lesson, budget: str, threads: int) -> dict:
 @click.argument("lessons", nargs=-1, metavar="[NN]...")
 @click.option("--budget", "budgets", multiple=True, type=click.Choice(BUDGETS), default=("quick", "standard"))
 @click.option("--threads", type=click.IntRange(1), default=cores, help="Threads for the lesson.  [default: every core]")
-def main(lessons: tuple[str, ...], budgets: tuple[str, ...], threads: int) -> None:
+@click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Keep what the lessons make here.")
+def main(lessons: tuple[str, ...], budgets: tuple[str, ...], threads: int, into: Path | None) -> None:
     """Measure the lessons NN (all, if none is named), one after the other."""
     chosen = select(lessons, find())
-    rows = [measure(lesson, budget, threads) for lesson in chosen for budget in budgets]
     table = Table("lesson", "budget", "seconds", "peak memory")
-    for row in rows:
-        memory = f"{row['peak_memory_bytes'] / 1e9:.2f} GB"
-        table.add_row(row["lesson"], row["budget"], f"{row['seconds']:.0f}", memory)
-    Console().print(table)
-    write_json(REFERENCE, reference(rows, json.loads(REFERENCE.read_text()) if REFERENCE.is_file() else {}))
+    with Live(table, auto_refresh=False) as live:
+        for lesson in chosen:
+            for budget in budgets:
+                row = measure(lesson, budget, threads, into)
+                keep(row)
+                memory = f"{row['peak_memory_bytes'] / 1e9:.2f} GB"
+                table.add_row(row["lesson"], row["budget"], f"{row['seconds']:.0f}", memory)
+                live.refresh()
+
+
+def keep(row: dict) -> None:
+    """Write a row at once: a quarter of an hour of measuring is not lost when the next lesson fails."""
+    write_json(REFERENCE, reference([row], json.loads(REFERENCE.read_text()) if REFERENCE.is_file() else {}))
 
 
 def reference(rows: list[dict], before: dict) -> dict:

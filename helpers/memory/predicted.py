@@ -7,7 +7,7 @@ pass needs from the forward pass. Source of the parts: Dettmers et al. 2023, "QL
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from helpers.memory.architecture import Architecture
 from helpers.runtime import check_number, choose
@@ -120,24 +120,34 @@ def weight_bytes(shape: Architecture, plan: Plan) -> int:
 def block_floats(shape: Architecture, plan: Plan) -> int:
     """What one block keeps of one token for the backward pass, in numbers."""
     full = plan.method == "full"
-    attention = 4 * shape.hidden + shape.heads  # queries, keys, values, their mix; one sum per head
+    attention = 2 * (shape.queries + shape.keys) + shape.heads  # queries, keys, values, their mix; one sum per head
+    if shape.head_norms:  # what went in and one root for each head; twice as much where the scales are trained
+        heads = shape.heads * (shape.queries + shape.keys) // shape.queries
+        attention += (2 if full else 1) * (shape.queries + shape.keys) + heads
+    if shape.attention_dropout:  # no fused kernel on a CPU then: the shares, what is dropped, what is left
+        attention += (3 * plan.length - 1) * shape.heads
     inputs = 2 * shape.hidden  # of the matrices behind the two normalisations: a gradient of W or A needs them
     thin = 0 if full else plan.rank * len(shape.matrices)  # the input of B
-    if shape.family == "bert":
-        return attention + inputs + thin + 2 * shape.hidden + 4 + 2 * shape.inner  # around the GELU
-    norms = (4 if full else 2) * shape.hidden + 2  # twice as much where the norms' own scales are trained
-    return attention + inputs + thin + norms + 4 * shape.inner  # gate, its SiLU, up, their product
+    dropped = 2 * shape.hidden * shape.dropout  # what is dropped of each half's sum
+    if shape.family == "llama":
+        norms = (4 if full else 2) * shape.hidden + 2  # twice as much where the norms' own scales are trained
+        inner = (shape.activation + 2) * shape.inner  # the gate's activation, up, their product
+    else:
+        norms, inner = 2 * shape.hidden + 4, shape.activation * shape.inner
+    return attention + inputs + thin + dropped + norms + inner
 
 
 def end_floats(shape: Architecture, plan: Plan) -> int:
     """What is kept of one token outside the blocks: around the embeddings, the last norm, the scores."""
     full = plan.method == "full"
-    if shape.family == "bert":
-        # Frozen embeddings need nothing, unless checkpointing makes the library ask for their gradient.
-        return 1 + (shape.hidden + 2 if full or plan.checkpointed else 0)
+    scores = 1 if plan.classes else shape.vocabulary  # or the mask of the mean over the tokens
+    # Frozen embeddings need nothing, unless checkpointing makes the library ask for their gradient.
+    embedded = full or plan.checkpointed
+    dropped = shape.hidden * shape.dropout * embedded
+    if shape.family != "llama":  # a last norm needs its input, but then the first one does not
+        return scores + dropped + (shape.hidden + 2) * embedded
     # With frozen norms the last one needs its input, and the first one, which belongs to a block, does not.
-    last_norm = 3 * shape.hidden + 1 if full else (shape.hidden + 1) * plan.checkpointed
-    return last_norm + (0 if plan.classes else shape.vocabulary)
+    return scores + (3 * shape.hidden + 1 if full else (shape.hidden + 1) * plan.checkpointed)
 
 
 def workspace(shape: Architecture, plan: Plan, width: int) -> int:
@@ -155,6 +165,7 @@ def predict(shape: Architecture, plan: Plan) -> Ledger:
     Activations are those held when the backward pass begins. The peak is there, or in a block that is computed again,
     or in the optimizer's step (gradients, and temporaries of the largest tensor).
     """
+    shape = replace(shape, tied=shape.tied or plan.classes > 0)  # a new head takes the output matrix's place
     sizes = trained_sizes(shape, plan)
     block, end = (plan.tokens * count(shape, plan) for count in (block_floats, end_floats))
     scores = 0 if plan.classes else shape.vocabulary

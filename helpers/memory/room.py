@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 import torch
@@ -92,9 +92,12 @@ def _checkpointing(model: nn.Module) -> nn.Module | None:
 
 def _shape(model: nn.Module) -> Architecture | None:
     try:
-        return Architecture.of(model.config)
+        shape = Architecture.of(model.config)
     except (AttributeError, UserError):
         return None
+    if next(model.parameters()).device.type == "cuda":
+        return replace(shape, attention_dropout=False)  # its kernels draw anew in the backward pass, and keep nothing
+    return shape
 
 
 def _plan(model: nn.Module, rows: int, length: int, checkpointed: bool) -> Plan:

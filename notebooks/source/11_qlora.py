@@ -43,6 +43,8 @@ from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, 
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("11.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.lora import LoRALinear
+from helpers.memory import Architecture
+from helpers.models import without_dropout
 from helpers.plots import memory as figures
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import predict as answers
@@ -125,6 +127,7 @@ class FourBitLinear(nn.Module):
 
 # %%
 float_body = catalog.body("encoder", track, model).eval()
+architecture = Architecture.of(float_body.config)  # section 3 has no formulas for some families: they are told so now
 base = next(m for m in float_body.modules() if isinstance(m, nn.Linear) and m.in_features < m.out_features)
 ours = FourBitLinear(base)
 off = (ours.weight() - base.weight).abs().mean() / base.weight.abs().mean()
@@ -348,11 +351,11 @@ check("11.1", bits_per_weight)
 # The first three are arithmetic. For the fourth we count what one block of the encoder keeps of one token.
 
 # %%
-from helpers.memory import Architecture, Plan, measure, predict
+from helpers.memory import Plan, measure, predict
 
-shape = Architecture.of(float_body.config)
+shape = replace(architecture, dropout=False, attention_dropout=False)  # they would keep more
 plan = Plan("full", batch=run.by_budget(quick=4, standard=16), length=64, rank=rank, classes=2)
-if shape.family == "bert":
+if shape.family == "bert" and shape.activation == 2:
     hidden, inner = shape.hidden, shape.inner
     one_block = {
         "queries, keys, values, their mix": 4 * hidden + shape.heads,
@@ -387,7 +390,7 @@ batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": zer
 
 def both_ledgers(method, optimizer_kind=torch.optim.AdamW, bits=32):
     seed_everything(seed)
-    classifier = qlora.classifier(method, track, model, num_labels=2, rank=rank)  # on the CPU, everywhere
+    classifier = without_dropout(qlora.classifier(method, track, model, num_labels=2, rank=rank))  # on the CPU
     optimizer = optimizer_kind([p for p in classifier.parameters() if p.requires_grad], lr=1e-4)
     wanted = predict(shape, replace(plan, method=method, optimizer_bits=bits))
     return wanted, measure(classifier, batch, optimizer)
@@ -450,7 +453,7 @@ plots.show(figures.ledgers(bars), alt=figures.ledgers_in_words(bars))
 
 # %%
 seed_everything(seed)
-classifier = qlora.classifier("qlora", track, model, num_labels=2, rank=rank)
+classifier = without_dropout(qlora.classifier("qlora", track, model, num_labels=2, rank=rank))
 classifier.body.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
 optimizer = torch.optim.AdamW([p for p in classifier.parameters() if p.requires_grad], lr=1e-4)
 name = "qlora, checkpointed"

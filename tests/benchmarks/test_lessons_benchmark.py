@@ -33,11 +33,13 @@ def test_peak_memory_sees_what_a_child_held():
 @pytest.mark.slow
 def test_a_lesson_is_measured_at_each_budget(course, monkeypatch, tmp_path):
     course.add("00_tiny", "held = bytearray(50_000_000)")
+    course.add("01_broken", "1 / 0")
     monkeypatch.setattr(benchmark, "find", lambda: find(course.folder))
     monkeypatch.setattr(benchmark, "REFERENCE", tmp_path / "lessons.json")
-    result = CliRunner().invoke(benchmark.main, ["00"])
-    assert result.exit_code == 0, result.output
-    assert result.output.count("00_tiny") == 2 and "GB" in result.output
+    result = CliRunner().invoke(benchmark.main, ["--into", str(tmp_path / "made")])
+    assert result.exit_code == 1 and "01_broken at quick: ZeroDivisionError" in result.output
+    assert result.output.count("00_tiny") == 2 and "GB" in result.output  # what was measured before is shown and kept
+    assert json.loads((tmp_path / "made" / "00_tiny" / "outcome.json").read_text())["status"] == "done"
     kept = json.loads((tmp_path / "lessons.json").read_text())
     assert [row["budget"] for row in kept["lessons"]] == ["quick", "standard"] and set(kept["shares"]) == {"00_tiny"}
 

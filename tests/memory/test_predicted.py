@@ -41,6 +41,20 @@ def distilbert():
     return DistilBertConfig(vocab_size=100, max_position_embeddings=48, dim=32, hidden_dim=64, n_layers=2, n_heads=4)
 
 
+def gpt2():
+    from transformers import GPT2Config
+
+    return GPT2Config(vocab_size=100, n_positions=48, n_embd=32, n_layer=2, n_head=4)
+
+
+def qwen(kind: str, **changes):
+    from transformers import Qwen2Config, Qwen3Config
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "vocab_size": 100, "tie_word_embeddings": True}
+    return {"qwen2": Qwen2Config, "qwen3": Qwen3Config}[kind](**sizes, **changes)
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -49,13 +63,17 @@ def distilbert():
         distilbert(),
         llama(tie_word_embeddings=True),
         llama(tie_word_embeddings=False, num_key_value_heads=2),
+        llama(attention_bias=True, mlp_bias=True),
+        gpt2(),
+        qwen("qwen2"),
+        qwen("qwen3", head_dim=16),
     ],
-    ids=["bert", "roberta", "distilbert", "llama, tied", "llama, shared keys"],
+    ids=lambda config: config.model_type,
 )
 def test_parameters_are_those_of_the_real_model(config):
     from transformers import AutoModel, AutoModelForCausalLM
 
-    kind = AutoModelForCausalLM if config.model_type == "llama" else AutoModel
+    kind = AutoModel if "bert" in config.model_type else AutoModelForCausalLM
     options = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta") else {}
     model = kind.from_config(config, **options)
     shape = Architecture.of(config)
@@ -127,7 +145,9 @@ def test_bad_input_is_one_sentence(make, said):
 
 
 def test_a_family_without_formulas_is_said():
-    from transformers import GPT2Config
+    from transformers import OPTConfig
 
-    with pytest.raises(UserError, match='no formulas for "gpt2"; it has them for bert, roberta, distilbert, llama'):
-        Architecture.of(GPT2Config())
+    with pytest.raises(UserError, match='no formulas for "opt"; it has them for bert, roberta, distilbert, gpt2, llama'):
+        Architecture.of(OPTConfig())
+    with pytest.raises(UserError, match='no formula for the activation function "gelu_fast"'):
+        Architecture.of(bert(hidden_act="gelu_fast"))
