@@ -38,7 +38,8 @@ class Architecture:
     positions: rows of embeddings beside the vocabulary's (positions, token types).
     activation: tensors of the inner width that the activation function keeps.
     head_norms: whether queries and keys are normalised, head by head (Qwen 3).
-    dropout, attention_dropout: whether they drop anything in training.
+    dropout: how many sums of a block lose something in training; 0 where nothing is dropped, of embeddings neither.
+    attention_dropout: whether shares of attention are dropped.
     """
 
     family: str
@@ -54,7 +55,7 @@ class Architecture:
     tied: bool = True  # the output matrix of a language model is its embedding matrix
     activation: int = 2
     head_norms: bool = False
-    dropout: bool = False
+    dropout: int = 0
     attention_dropout: bool = False
 
     @classmethod
@@ -71,6 +72,7 @@ class Architecture:
         if function not in KEPT_BY:
             raise UserError(f'The ledger has no formula for the activation function "{function}".')
         family, hidden, heads = FAMILIES[kind], config.hidden_size, config.num_attention_heads
+        halves = 1 if kind == "distilbert" else 2  # DistilBERT does not drop what attention adds
         width = getattr(config, "head_dim", None) or hidden // heads
         shape = cls(
             family=family,
@@ -86,7 +88,7 @@ class Architecture:
             tied=family == "bert" or config.tie_word_embeddings,
             activation=KEPT_BY[function],
             head_norms=kind == "qwen3",
-            dropout=_first(config, "hidden_dropout_prob", "dropout", "resid_pdrop") > 0,
+            dropout=halves if _first(config, "hidden_dropout_prob", "dropout", "resid_pdrop") > 0 else 0,
             attention_dropout=_first(config, "attention_probs_dropout_prob", "attn_pdrop", "attention_dropout") > 0,
         )
         return replace(shape, vectors=shape._norms(width) + shape._biases(config))

@@ -121,14 +121,16 @@ def block_floats(shape: Architecture, plan: Plan) -> int:
     """What one block keeps of one token for the backward pass, in numbers."""
     full = plan.method == "full"
     attention = 2 * (shape.queries + shape.keys) + shape.heads  # queries, keys, values, their mix; one sum per head
+    if shape.attention_dropout:  # no fused kernel on a CPU then: the shares, what is dropped of them, what is left
+        attention += (3 * plan.length - 1) * shape.heads
+    elif shape.family == "gpt2":  # queries hold the tensor of all three; the library's cache copies the other two
+        attention += 2 * shape.keys
     if shape.head_norms:  # what went in and one root for each head; twice as much where the scales are trained
         heads = shape.heads * (shape.queries + shape.keys) // shape.queries
         attention += (2 if full else 1) * (shape.queries + shape.keys) + heads
-    if shape.attention_dropout:  # no fused kernel on a CPU then: the shares, what is dropped, what is left
-        attention += (3 * plan.length - 1) * shape.heads
     inputs = 2 * shape.hidden  # of the matrices behind the two normalisations: a gradient of W or A needs them
     thin = 0 if full else plan.rank * len(shape.matrices)  # the input of B
-    dropped = 2 * shape.hidden * shape.dropout  # what is dropped of each half's sum
+    dropped = shape.dropout * shape.hidden
     if shape.family == "llama":
         norms = (4 if full else 2) * shape.hidden + 2  # twice as much where the norms' own scales are trained
         inner = (shape.activation + 2) * shape.inner  # the gate's activation, up, their product
@@ -140,14 +142,15 @@ def block_floats(shape: Architecture, plan: Plan) -> int:
 def end_floats(shape: Architecture, plan: Plan) -> int:
     """What is kept of one token outside the blocks: around the embeddings, the last norm, the scores."""
     full = plan.method == "full"
-    scores = 1 if plan.classes else shape.vocabulary  # or the mask of the mean over the tokens
+    # The scores and what they are made of; a new head needs only the mask of the mean over the tokens.
+    scores = 1 if plan.classes else shape.vocabulary + full * shape.hidden
     # Frozen embeddings need nothing, unless checkpointing makes the library ask for their gradient.
     embedded = full or plan.checkpointed
-    dropped = shape.hidden * shape.dropout * embedded
-    if shape.family != "llama":  # a last norm needs its input, but then the first one does not
-        return scores + dropped + (shape.hidden + 2) * embedded
-    # With frozen norms the last one needs its input, and the first one, which belongs to a block, does not.
-    return scores + (3 * shape.hidden + 1 if full else (shape.hidden + 1) * plan.checkpointed)
+    if shape.family == "llama":
+        # With frozen norms the last one needs its input, and the first one, which belongs to a block, does not.
+        return scores + (2 * shape.hidden + 1 if full else (shape.hidden + 1) * plan.checkpointed)
+    dropped = shape.hidden * (shape.dropout > 0)
+    return scores + (shape.hidden + 2 + dropped) * embedded
 
 
 def workspace(shape: Architecture, plan: Plan, width: int) -> int:

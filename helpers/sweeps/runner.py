@@ -28,6 +28,9 @@ class Runner:
 
     def __init__(self, setup: dict):
         settings = environment(threads=setup["threads"], track=setup["track"])
+        # Dask tells its workers to give freed memory back at once. Training frees and takes the same tensors at every
+        # step, and would spend a third of its time on that.
+        settings.pop("MALLOC_TRIM_THRESHOLD_", None)
         # Figures go into the notebook; asking for a GPU must not open it before the copy is made.
         settings |= {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         self.process = subprocess.Popen(

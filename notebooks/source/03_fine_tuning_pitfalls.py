@@ -16,7 +16,7 @@
 # Fine-tuning rarely fails with an error message. It fails with a number that looks fine. Here we make it go wrong in
 # four ways on purpose, find the measurement that gives each one away, and mend it.
 #
-# *About 50 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
+# *About 50 minutes to read (an estimate), two and a half to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**

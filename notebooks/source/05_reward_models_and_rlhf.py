@@ -17,7 +17,7 @@
 # feedback* ([RLHF](../docs/glossary.md#rlhf)) turns such comparisons into a score, and then trains the model to score
 # well. Here an exact judge watches, so that we see when a better score is a better answer, and when it is not.
 #
-# *About 50 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
+# *About 50 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**

@@ -17,7 +17,7 @@
 # biases, to put small layers between the frozen ones, to learn a few vectors that the model reads before the text.
 # Here is a map of them, with one working member of each kind, and one table.
 #
-# *About 45 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
+# *About 45 minutes to read (an estimate), two and a half to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**

@@ -353,7 +353,7 @@ check("11.1", bits_per_weight)
 # %%
 from helpers.memory import Plan, measure, predict
 
-shape = replace(architecture, dropout=False, attention_dropout=False)  # they would keep more
+shape = replace(architecture, dropout=0, attention_dropout=False)  # they would keep more
 plan = Plan("full", batch=run.by_budget(quick=4, standard=16), length=64, rank=rank, classes=2)
 if shape.family == "bert" and shape.activation == 2:
     hidden, inner = shape.hidden, shape.inner

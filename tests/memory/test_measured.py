@@ -97,16 +97,16 @@ def both(method: str, family: str, predicts: bool, folder, bits: int = 32):
     return predict(Architecture.of(config_of(family)), plan), found
 
 
-def hold_to_a_tenth(wanted, found):
+def hold(wanted, found, within):
     for part, size in {**wanted.parts, "peak": wanted.peak}.items():
-        assert size == pytest.approx(getattr(found, part), rel=0.1), part
+        assert size == pytest.approx(getattr(found, part), rel=within), part
 
 
 @pytest.mark.parametrize(("family", "predicts"), [("bert", False), ("llama", True)])
 @pytest.mark.parametrize("bits", [32, 8])
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 def test_every_part_is_predicted_within_a_tenth(method, bits, family, predicts, tmp_path):
-    hold_to_a_tenth(*both(method, family, predicts, tmp_path, bits))
+    hold(*both(method, family, predicts, tmp_path, bits), within=0.1)  # what lesson 11 promises
 
 
 @pytest.mark.parametrize(
@@ -120,4 +120,4 @@ def test_every_part_is_predicted_within_a_tenth(method, bits, family, predicts, 
 )
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 def test_so_it_is_for_every_family(method, family, predicts, tmp_path):
-    hold_to_a_tenth(*both(method, family, predicts, tmp_path))
+    hold(*both(method, family, predicts, tmp_path), within=0.05)
