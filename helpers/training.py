@@ -22,6 +22,7 @@ __all__ = [
     "PeakMemory",
     "Stopwatch",
     "accuracy",
+    "decay_groups",
     "predict",
     "to_device",
     "train",
@@ -74,6 +75,13 @@ def train(
             optimizer.zero_grad()
     history.seconds = watch.seconds
     return history
+
+
+def decay_groups(model: nn.Module, weight_decay: float = 0.01) -> list[dict]:
+    """AdamW's groups as `Trainer` makes them: weight decay for matrices, none for biases and normalisations."""
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() == 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
 @torch.inference_mode()

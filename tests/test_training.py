@@ -8,8 +8,9 @@ import time
 import pytest
 import torch
 from torch import nn
-from transformers import get_linear_schedule_with_warmup
+from transformers import Trainer, TrainingArguments, get_linear_schedule_with_warmup
 
+from helpers import catalog
 from helpers.batches import TokenizedReviews, length_batches, pad
 from helpers.models import HeadClassifier, MeanPoolClassifier, freeze_all_but
 from helpers.runtime import UserError
@@ -18,6 +19,7 @@ from helpers.training import (
     PeakMemory,
     Stopwatch,
     accuracy,
+    decay_groups,
     predict,
     train,
     trainable_parameters,
@@ -116,6 +118,17 @@ def test_the_schedule_is_the_librarys():
     ours = rates(lambda optimizer: warmup_linear(optimizer, 37, 0.1))
     assert ours == rates(lambda optimizer: get_linear_schedule_with_warmup(optimizer, 4, 37))
     assert max(ours) == 0.3
+
+
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_weight_decay_pulls_what_trainer_lets_it_pull(role, tmp_path):
+    model = catalog.body(role, "pocket")
+    trainer = Trainer(model, TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none"))
+    theirs = {id(model.get_parameter(name)) for name in trainer.get_decay_parameter_names(model)}
+    pulled, spared = decay_groups(model, 0.1)
+    assert {id(parameter) for parameter in pulled["params"]} == theirs
+    assert len(pulled["params"]) + len(spared["params"]) == len(list(model.parameters()))
+    assert (pulled["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
 
 
 def test_predictions_come_in_the_order_of_the_rows():

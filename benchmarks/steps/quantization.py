@@ -14,9 +14,9 @@ TOY_SHAPES = {"a toy matrix": (8, 64)}
 AT_MOST = Target("at most", 2.0)
 NAMES = ("NF4 quantize", "NF4 dequantize")
 LEFT = (
-    "Dequantizing: three quarters of our time is the look-up, one 64-bit number for each pair of codes, and then torch "
-    "reads and writes the matrix once more for the scales. bitsandbytes does both in one pass of compiled code. A look-up "
-    "code by code took longer; below that only code of one's own in C++ would help, which this course does not compile."
+    "Dequantizing: three quarters of our time is the look-up, one 64-bit number for each pair of codes; then torch"
+    " goes over the matrix once more for the scales. bitsandbytes does both in one pass of compiled code. Looking up"
+    " code by code took longer; below that only C++ would help, which this course does not compile."
 )
 
 

@@ -18,15 +18,15 @@ from benchmarks.steps.harness import Row, Target, by_turns, same_way
 from helpers import catalog
 from helpers.batches import TokenizedReviews, pad, tokenize
 from helpers.pretraining.loop import has_bfloat16
-from helpers.training import train, warmup_linear
+from helpers.training import decay_groups, train, warmup_linear
 
 BATCH_SIZE, RATE = 16, 5e-4
 STEPS, TOY_STEPS = 20, 2
 WITHIN = 0.05  # of the way gone
 LEFT = (
     "Both sides spend nearly all of a step in the same products and the same optimizer. What the plain loop saves is "
-    "Trainer's bookkeeping between them, a few milliseconds of a step: the less, in proportion, the longer the products "
-    "take. In float32 they take longest."
+    "Trainer's bookkeeping between them, a few milliseconds of a step: the less, in proportion, the longer the "
+    "products take. In float32 they take longest."
 )
 
 
@@ -73,7 +73,7 @@ class Bench:
         """Seconds of the plain loop."""
         model = copy.deepcopy(self.start)
         batches = DataLoader(self.rows, batch_size=BATCH_SIZE, collate_fn=self.collate)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
+        optimizer = torch.optim.AdamW(decay_groups(model), lr=RATE)
         with torch.autocast("cpu", torch.bfloat16, enabled=half, cache_enabled=False):
             history = train(model, batches, optimizer, warmup_linear(optimizer, self.steps, warmup=0.0))
         self.ends["ours"] = model.head.weight.detach()

@@ -129,10 +129,8 @@ class Architecture:
     def other_sizes(self) -> list[int]:
         """The numbers in every tensor that is no such matrix: embeddings, normalisations, biases."""
         embeddings = [self.vocabulary * self.hidden] * (1 if self.tied else 2)
-        if self.family == "llama":
-            outside = [self.hidden]  # the last norm
-        else:  # a scale and a shift, behind the embeddings or the last block
-            outside = [self.positions * self.hidden, self.hidden, self.hidden]
+        # Outside the blocks: the last norm, or positions and the norm (scale and shift) of embeddings or last block.
+        outside = [self.hidden] if self.family == "llama" else [self.positions * self.hidden, self.hidden, self.hidden]
         return [*embeddings, *outside, *self.vectors * self.layers]
 
     @property

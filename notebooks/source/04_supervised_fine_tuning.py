@@ -39,7 +39,7 @@ from helpers import catalog, plots
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("04.1") helps when you are stuck
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.supervised import RECIPE
-from helpers.training import Stopwatch
+from helpers.training import Stopwatch, decay_groups
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -648,8 +648,8 @@ size = RECIPE.batch_size
 first_rows = [encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(steps * size))]
 by_hand = catalog.causal_language_model(track, model).to(run.device)
 batches = [collate(first_rows[start : start + size]) for start in range(0, len(first_rows), size)]
-gentle = learning_rate / 4  # Adam's first steps blow rounding up to the size of the learning rate
-optimizer = torch.optim.AdamW(by_hand.parameters(), lr=gentle, weight_decay=RECIPE.weight_decay)
+# `Trainer`, and SFTTrainer with it, spares biases and normalisations from weight decay (lesson 02).
+optimizer = torch.optim.AdamW(decay_groups(by_hand, RECIPE.weight_decay), lr=learning_rate)
 schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
 with Stopwatch() as watch:
     losses_by_hand = train_by_hand(by_hand, batches, optimizer, schedule)
@@ -668,7 +668,7 @@ arguments = SFTConfig(
     output_dir=scratch_folder.name, seed=seed, use_cpu=run.device == "cpu",
     bf16=False, activation_checkpointing=False, max_length=256,
     num_train_epochs=1, per_device_train_batch_size=size,
-    learning_rate=gentle, weight_decay=RECIPE.weight_decay, warmup_steps=0,
+    learning_rate=learning_rate, weight_decay=RECIPE.weight_decay, warmup_steps=0,
     optim="adamw_torch", train_sampling_strategy="sequential",
     save_strategy="no", report_to="none", logging_steps=1, disable_tqdm=True,
 )  # fmt: skip
@@ -698,9 +698,10 @@ losses_trainer = [entry["loss"] for entry in trainer.state.log_history if "loss"
 difference_sft_loss = abs(losses_by_hand[0] - losses_trainer[0])
 difference_sft_trajectory = max(abs(a - b) for a, b in zip(losses_by_hand, losses_trainer, strict=True))
 print("the same labels:", same_labels)
-print("the first loss, difference below 0.000001:", difference_sft_loss < 1e-6)
-print("all losses, largest difference below 0.0001:", difference_sft_trajectory < 1e-4)
-assert same_labels and difference_sft_loss < 1e-6 and difference_sft_trajectory < 1e-4
+print("the first loss, difference below 0.00001:", difference_sft_loss < 1e-5)
+bound = 1e-5 if run.device == "cpu" else 1e-3  # one takes a mean, the other divides a sum; a GPU rounds more freely
+print(f"all losses, largest difference below {bound:.5f}:", difference_sft_trajectory < bound)
+assert same_labels and difference_sft_loss < bound and difference_sft_trajectory < bound
 
 # %%
 ours = sum(len(inspect.getsource(part).splitlines()) for part in (messages, render, encode, train_by_hand))

@@ -147,7 +147,9 @@ def test_bad_input_is_one_sentence(make, said):
 def test_a_family_without_formulas_is_said():
     from transformers import OPTConfig
 
-    with pytest.raises(UserError, match='no formulas for "opt"; it has them for bert, roberta, distilbert, gpt2, llama'):
+    with pytest.raises(
+        UserError, match='no formulas for "opt"; it has them for bert, roberta, distilbert, gpt2, llama'
+    ):
         Architecture.of(OPTConfig())
     with pytest.raises(UserError, match='no formula for the activation function "gelu_fast"'):
         Architecture.of(bert(hidden_act="gelu_fast"))

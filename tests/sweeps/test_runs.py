@@ -18,6 +18,8 @@ BEHAVIOUR = """
 import os, subprocess, sys, time
 from pathlib import Path
 folder = Path({folder!r})
+if mode == "good":
+    (folder / "allocator").write_text(" ".join(name for name in os.environ if name.startswith("MALLOC")))
 if mode == "raises":
     print("before the fall")
     raise ValueError("<b>no good</b>")
@@ -117,6 +119,10 @@ def test_the_exit_status_and_the_counts_tell_that_not_all_is_done(ended):
     assert status == 1
     # good, dies once, floods, tells, the value that carries code, the value that is a token
     assert [part for part in said.split() if part.isdigit()][:5] == ["0", "0", "6", "9", "2"]
+
+
+def test_a_run_keeps_freed_memory_which_dask_forbids_its_workers(ended):
+    assert (ended.folder / "allocator").read_text() == ""
 
 
 def test_case_3_a_value_that_carries_code_is_text(ended):
