@@ -581,6 +581,9 @@ check("02.2", rows_needed)
 # `Trainer` holds the loop, the batches, the optimizer, the schedule, the clipping and the logging. Is it the same
 # training? We give both the same first steps: the same start, the same rows in the same order, and no
 # [dropout](../docs/glossary.md#dropout), which would draw other random numbers.
+#
+# One thing that `Trainer` does without being asked is easy to miss: [weight decay](../docs/glossary.md#weight-decay)
+# pulls on matrices alone. Biases and normalisations are left as they are. An optimizer says so with two groups.
 
 # %%
 steps, batch_size, rate = run.by_budget(quick=3, standard=20), 16, ladder.RUNGS["full"].learning_rate
@@ -598,11 +601,6 @@ def trained_by_hand(groups):
     batches = DataLoader(first_rows, batch_size=batch_size, collate_fn=collate)  # in order
     optimizer = torch.optim.AdamW(groups(by_hand), lr=rate)
     return by_hand, train_by_hand(by_hand, batches, optimizer, warmup_linear(optimizer, len(batches)))
-
-
-# %% [markdown]
-# One thing that `Trainer` does without being asked is easy to miss: [weight decay](../docs/glossary.md#weight-decay)
-# pulls on matrices alone. Biases and normalisations are left as they are. An optimizer says so with two groups.
 
 
 # %%
@@ -635,6 +633,8 @@ arguments = TrainingArguments(
 
 # %% [markdown]
 # `Trainer` wants the evaluation function as `compute_metrics`: scores and labels in, a dictionary of figures out.
+#
+# **Predict 4.** Twenty steps with one group for all, decay on biases too: how far from `Trainer`'s losses?
 
 
 # %%
@@ -653,9 +653,6 @@ trainer = Trainer(
 trainer.remove_callback(PrinterCallback)
 trainer.train()
 losses_trainer = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-
-# %% [markdown]
-# **Predict 4.** Twenty steps with one group for all, decay on biases too: how far from `Trainer`'s losses?
 
 
 # %% tags=["nbval-check-output"]
@@ -681,8 +678,7 @@ print(f"one group for everything:  {largest_difference(losses_one_group):.1g}")
 # training. When two ways ought to be equal, "nearly" is a finding: look for its cause before you widen the bound.
 #
 # </details>
-
-# %% [markdown]
+#
 # The losses are equal, so the weights took the same path. The evaluation agrees as well: the library's on
 # `Trainer`'s model, ours on the model trained by hand. (After so few steps the score itself is of no interest.)
 
@@ -697,8 +693,7 @@ assert abs(theirs - ours) <= 1.01 / len(some_rows)  # rounding may turn one tie
 # %% [markdown]
 # What you gain is everything around the loop: [checkpoints](../docs/glossary.md#checkpoint), resuming, several devices,
 # mixed precision, logging. What you lose is sight of the six lines, and with them of faults like the next one.
-
-# %% [markdown]
+#
 # ## 9. Find the bug
 #
 # Here the learning rate is to fall in a straight line from its start to zero. The code runs, the loss falls, no
