@@ -35,6 +35,7 @@ class Campaign:
     retries: int
     slots: int = 1
     fixed_threads: int = 0
+    starters: str = ""
     hosts: dict[str, int] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
     earlier: dict[str, set[Path]] = field(default_factory=dict)
@@ -119,6 +120,7 @@ class Campaign:
             str(self.stop_file),
             self.fixed_threads,
             {} if self.fixed_threads else self.hosts,
+            self.starters,
         )
 
     def _take(self, future) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -26,7 +27,11 @@ from helpers.sweeps.ledger import Ledger
 from helpers.sweeps.lock import locked
 from helpers.sweeps.plan import Plan
 from helpers.sweeps.saved import save
+from helpers.sweeps.starting import setup_of, starter_ahead
 from helpers.sweeps.view import counts, label
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 MANY = 200
 
@@ -82,7 +87,7 @@ def _run(campaign, options: Options, interrupts: Interrupts, view: Callable, say
     try:
         with ExitStack() as stack:
             with interrupts.held():
-                client = stack.enter_context(_client(campaign, options))
+                client = _client(campaign, options, stack)
             # What the end needs is loaded while the runs are at work.
             Thread(target=import_module, args=("helpers.sweeps.report",), daemon=True).start()
             campaign.execute(client, stack.enter_context(view()), patient=bool(options.slurm))
@@ -95,17 +100,20 @@ def _run(campaign, options: Options, interrupts: Interrupts, view: Callable, say
     return 0
 
 
-def _client(campaign, options: Options) -> AbstractContextManager:
-    left = sum(state.status != "done" for state in campaign.states.values())
-    workers = min(options.workers or fitting_jobs(), left)
+def _client(campaign, options: Options, stack: ExitStack) -> Client:
+    """Whoever gives the runs to workers, and what it needs; all of it ends with `stack`."""
+    left = [campaign.plan.runs[run] for run, state in campaign.states.items() if state.status != "done"]
+    workers = min(options.workers or fitting_jobs(), len(left))
     campaign.slots = workers
     if options.scheduler:
-        return cluster.external(options.scheduler)
+        return stack.enter_context(cluster.external(options.scheduler))
     if options.slurm:
         campaign.fixed_threads = max(1, int(cluster.slurm_settings(options.slurm).get("cores", 1)))
-        return cluster.slurm(options.slurm, workers)
+        return stack.enter_context(cluster.slurm(options.slurm, workers))
     campaign.fixed_threads = max(1, cores() // workers)
-    return cluster.local(workers)
+    setup = setup_of(campaign.plan.lesson, left[0].get("track", "pocket"), campaign.fixed_threads)
+    campaign.starters = stack.enter_context(starter_ahead(setup))
+    return stack.enter_context(cluster.local(workers))
 
 
 def _announce(campaign, say: Callable) -> None:

@@ -1,21 +1,18 @@
-"""A worker's hold on its starters: one run at a time each, ended on time, never left behind."""
+"""A worker's hold on its lanes: one run at a time each, ended on time, never left behind."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import select
-import shutil
-import subprocess
-import sys
+import socket
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from helpers.lessons.kernel import environment
-from helpers.sweeps.starter import END, end
+from helpers.sweeps.lane import END, end
+from helpers.sweeps.starting import Starter, connect
 
 BEAT = 0.5
 
@@ -24,25 +21,21 @@ _idle_lock = threading.Lock()
 
 
 class Runner:
-    """One starter process and the pipes to it."""
+    """One lane, and the socket to it; where the starter at hand does not answer, the lane of a starter of its own.
 
-    def __init__(self, setup: dict):
-        settings = environment(threads=setup["threads"], track=setup["track"])
-        # Dask tells its workers to give freed memory back at once. Training frees and takes the same tensors at every
-        # step, and would spend a third of its time on that.
-        settings.pop("MALLOC_TRIM_THRESHOLD_", None)
-        # Figures go into the notebook; asking for a GPU must not open it before the copy is made.
-        settings |= {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.sweeps.starter", json.dumps(setup)],
-            env=settings,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            bufsize=0,  # what a buffer had already taken would be invisible to `select`
-        )
-        self.ready = False
+    Args:
+        starters: a folder with the sockets of starters, "" when there is none.
+    """
+
+    def __init__(self, setup: dict, starters: str = ""):
+        self.own: Starter | None = None
+        try:
+            self.socket = connect(starters, setup)
+        except OSError:
+            self.own = Starter(setup)
+            self.socket = connect(self.own.folder, setup)
+        self.words = self.socket.makefile("rb", buffering=0)  # what a buffer had taken, `select` would not see
+        self.ready = self.closed = False
 
     def run(self, job: dict, seconds: float, stopped: Callable[[], bool]) -> tuple[str, int]:
         """Run a job; return ("ended", status), ("timeout", 0), ("stopped", 0) or ("lost", 0).
@@ -54,12 +47,11 @@ class Runner:
         try:
             if not self.ready:
                 self.ready = "ready" in self._next(stopped, time.monotonic() + 600)
-            self.process.stdin.write((json.dumps(job) + "\n").encode())
-            self.process.stdin.flush()
+            self.socket.sendall((json.dumps(job) + "\n").encode())
             deadline = time.monotonic() + seconds
             pid = self._next(stopped, deadline)["pid"]
             return "ended", self._next(stopped, deadline)["status"]
-        except (BrokenPipeError, EOFError):
+        except (ConnectionError, EOFError):
             self.close()
             if pid:
                 end(pid, job["folder"])
@@ -69,21 +61,24 @@ class Runner:
             return ("timeout" if isinstance(reason, TimeoutError) else "stopped"), 0
 
     def close(self) -> None:
-        """End the starter and, through its closed input, everything below it."""
+        """End the lane, by closing what it listens to, and everything below it."""
+        self.closed = True
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.socket.shutdown(socket.SHUT_WR)
+            self.socket.settimeout(10)
+            while self.ready and self.socket.recv(4096):  # nothing more comes when it has ended
+                continue
+        self.words.close()
+        self.socket.close()
+        if self.own:
+            self.own.close()
 
     def _next(self, stopped: Callable[[], bool], deadline: float) -> dict:
-        """The starter's next word."""
+        """The lane's next word."""
         while True:
-            ready, _, _ = select.select([self.process.stdout], [], [], BEAT)
+            ready, _, _ = select.select([self.socket], [], [], BEAT)
             if ready:
-                line = self.process.stdout.readline()
+                line = self.words.readline()
                 if not line:
                     raise EOFError
                 return json.loads(line)
@@ -93,21 +88,19 @@ class Runner:
                 raise TimeoutError
 
     def _end_run(self) -> None:
-        if not self.ready:  # it still imports, and would not listen
-            self.process.kill()
-            self.process.wait()
+        if not self.ready:  # its starter still imports: a lane that is closed before it begins does nothing
+            self.close()
             return
         try:
-            self.process.stdin.write(END + b"\n")
-            self.process.stdin.flush()
+            self.socket.sendall(END + b"\n")
             while "status" not in self._next(lambda: False, time.monotonic() + 20):
                 continue
         except (OSError, EOFError, TimeoutError):
             self.close()
 
 
-@contextlib.contextmanager
-def runner(setup: dict):
+@contextmanager
+def runner(setup: dict, starters: str = "") -> Iterator[Runner]:
     """A runner for this setup: an idle one, or a new one; kept for the next run afterwards."""
     key = json.dumps(setup, sort_keys=True)
     with _idle_lock:
@@ -117,16 +110,10 @@ def runner(setup: dict):
         one = _idle.setdefault(key, []).pop() if _idle.get(key) else None
     for other in spare:
         other.close()  # a starter of another notebook would only hold memory
-    one = one or Runner(setup)
+    one = one or Runner(setup, starters)
     try:
         yield one
     finally:
-        if one.process.poll() is None:
+        if not one.closed:
             with _idle_lock:
                 _idle.setdefault(key, []).append(one)
-
-
-def warm_imports_are_safe() -> bool:
-    """Copying a process with libraries loaded is safe on Linux without a GPU; elsewhere each kernel imports anew."""
-    gpu = shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists() or Path("/dev/kfd").exists()
-    return sys.platform.startswith("linux") and not gpu and not os.environ.get("WORKBOOK_COLD_KERNELS")

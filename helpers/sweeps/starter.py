@@ -1,10 +1,10 @@
-"""A process that has the libraries loaded and starts each run as a copy of itself: imports are paid once, not per run.
+"""A process that has the libraries loaded and makes lanes, copies of itself: imports are paid once, not per run.
 
-    python -m helpers.sweeps.starter SETUP      SETUP is JSON: imports [[module, name]...]
+    python -m helpers.sweeps.starter LISTENER SETUP      LISTENER is an inherited socket's number,
+                                                         SETUP is JSON: imports [[module, name]...]
 
-A line of JSON on standard input is a job; on standard output come its process's number, and its status when it
-ended. Anything more on standard input while a job runs ends the job. When standard input closes, because whoever
-started this process died, everything ends. A run never changes this process, so that runs cannot touch each other.
+Whoever connects to the socket gets a lane, `helpers.sweeps.lane`, which does one run after the other. When standard
+input closes, because whoever started this process died, it ends; lanes end with those that they work for.
 """
 
 from __future__ import annotations
@@ -17,23 +17,19 @@ import os
 import select
 import shutil
 import signal
+import socket
 import sys
-import tempfile
-import threading
 from pathlib import Path
 
 import nbformat
-import psutil
 
-from helpers.redaction import redacted
-from helpers.sweeps.kernel import ForkedKernel, die_with_parent
-
-LOG, LOG_CAP = "log.txt", 1_000_000
-END = b"end"
+from helpers.sweeps import lane
+from helpers.sweeps.kernel import be_called
 
 
 def main() -> None:
-    setup = json.loads(sys.argv[1])
+    listener, setup = socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2])
+    be_called("sweep-starter")
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the worker's, which a notebook does not want
     # jsonschema would build a grammar of international addresses: a second, for what no notebook's schema asks.
     sys.modules.setdefault("rfc3987_syntax", None)
@@ -43,15 +39,28 @@ def main() -> None:
     warm_up_pages()
     gc.collect()
     gc.freeze()  # what is loaded stays shared: collecting it in a copy would touch, and so copy, its memory
-    wake = watch_children()
-    say(ready=True)
-    pending = b""
-    while data := os.read(0, 65536):
-        pending += data
-        while b"\n" in pending:
-            line, _, pending = pending.partition(b"\n")
-            if line != END:  # such an order comes too late when the run ended by itself in that moment
-                run(json.loads(line), setup["warm"], wake)
+    wake = lane.watch_children()
+    while True:
+        ready, _, _ = select.select([0, listener, wake], [], [])
+        if 0 in ready:
+            shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)
+            return
+        if wake in ready:
+            os.read(wake, 4096)
+            forget_ended()
+        if listener in ready:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                lane.serve(connection, setup["warm"])
+            connection.close()
+
+
+def forget_ended() -> None:
+    """Lanes that ended need not be remembered by the system."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
 
 
 def load(module: str, name: str) -> None:
@@ -68,109 +77,6 @@ def warm_up_pages() -> None:
 
     new = nbformat.v4
     body_of(new.new_notebook(cells=[new.new_markdown_cell("# $x$\n\n- *a*"), new.new_code_cell("x = 1")]), Path())
-
-
-def watch_children() -> int:
-    """A pipe that becomes readable when a child ends."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    return reading
-
-
-def say(**event: object) -> None:
-    os.write(1, (json.dumps(event) + "\n").encode())
-
-
-def run(job: dict, warm: bool, wake: int) -> None:
-    """Start one run, tell of it, and wait for its end or the order to end it."""
-    scratch = tempfile.mkdtemp(prefix="sweep-")
-    pid = os.fork()
-    if pid == 0:
-        become_run(job, warm, scratch)
-    say(pid=pid)
-    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        ready, _, _ = select.select([0, wake], [], [])
-        if wake in ready:
-            os.read(wake, 4096)
-        if 0 in ready:
-            gone = not os.read(0, 4096)
-            end(pid, job["folder"])
-            if gone:
-                shutil.rmtree(scratch, ignore_errors=True)
-                os._exit(130)
-    # Before the process's number is given back: until then nobody else can have it.
-    end(pid, job["folder"])
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    shutil.rmtree(scratch, ignore_errors=True)
-    say(status=status)
-
-
-def end(pid: int, folder: str) -> None:
-    """Kill a run, all that it started, and whatever of that went into a session of its own."""
-    with contextlib.suppress(psutil.Error):
-        for child in psutil.Process(pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                child.kill()
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get("WORKBOOK_RUN_DIR") == folder:
-                process.kill()
-
-
-def become_run(job: dict, warm: bool, scratch: str) -> None:
-    """In the copy: leave the starter's group and pipes, prepare the kernel, then run."""
-    status = 1
-    try:
-        os.setsid()
-        die_with_parent()
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        reading, writing = os.pipe()
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for target, source in ((0, nothing), (1, writing), (2, writing)):
-            os.dup2(source, target)
-        os.close(writing)
-        os.environ.update(WORKBOOK_RUN_DIR=job["folder"], TMPDIR=scratch, JUPYTER_RUNTIME_DIR=scratch)
-        tempfile.tempdir = None
-        fresh_chance()
-        forked = ForkedKernel() if warm and job["forked"] else None
-        log = threading.Thread(target=keep_log, args=(reading, Path(job["folder"]) / LOG), daemon=True)
-        log.start()
-        from helpers.sweeps.execution import execute
-
-        status = execute(job, forked)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(nothing, 1), os.dup2(nothing, 2)
-        log.join(timeout=2)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
-def fresh_chance() -> None:
-    """Give this copy a random state of its own; Python's `random` does that by itself."""
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed()
-
-
-def keep_log(source: int, path: Path) -> None:
-    """Write what a run's processes print, redacted line by line, up to a cap."""
-    written = 0
-    with os.fdopen(source, errors="replace") as lines, contextlib.suppress(OSError), path.open("w") as log:
-        while line := lines.readline(100_000):
-            if written <= LOG_CAP:
-                text = redacted(line) if written + len(line) <= LOG_CAP else "\n[The log was capped here.]\n"
-                log.write(text)
-                log.flush()
-            written += len(line)
 
 
 if __name__ == "__main__":

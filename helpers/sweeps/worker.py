@@ -11,9 +11,10 @@ from helpers.lessons import Lesson
 from helpers.lessons.execution import UNFINISHED
 from helpers.lessons.kernel import cores
 from helpers.runtime import UserError
-from helpers.sweeps.identity import difference, imports, state_of
+from helpers.sweeps.identity import difference, state_of
 from helpers.sweeps.ledger import ALIVE, Ending, Ledger, at_work, ending_of, write_ending
-from helpers.sweeps.runner import runner, warm_imports_are_safe
+from helpers.sweeps.runner import runner
+from helpers.sweeps.starting import setup_of
 from helpers.sweeps.trouble import is_download
 from helpers.sweeps.verdict import judge
 
@@ -35,6 +36,7 @@ class Task:
     stop: str
     threads: int = 0
     slots: dict[str, int] = field(default_factory=dict)
+    starters: str = ""  # where starters of this machine listen
 
     @property
     def is_over(self) -> bool:
@@ -111,7 +113,7 @@ def _run(folder: Path, task: Task) -> Ending:
             (folder / ALIVE).touch()
         return task.is_over
 
-    with runner(_setup(task)) as one:
+    with runner(_setup(task), task.starters) as one:
         how, status = one.run(_job(task, folder), task.seconds, stopped)
     if how == "stopped":
         return Ending("stopped", 0.0)
@@ -125,14 +127,8 @@ def _run(folder: Path, task: Task) -> Ending:
 
 
 def _setup(task: Task) -> dict:
-    track = task.parameters.get("track", "pocket")
-    lesson, warm = Lesson(Path(task.notebook)), warm_imports_are_safe()
-    return {
-        "threads": task.threads or _threads(task.slots),
-        "track": track,
-        "warm": warm,
-        "imports": imports(lesson) if warm else [],
-    }
+    threads = task.threads or _threads(task.slots)
+    return setup_of(Lesson(Path(task.notebook)), task.parameters.get("track", "pocket"), threads)
 
 
 def _threads(slots: dict[str, int]) -> int:

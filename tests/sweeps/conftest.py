@@ -28,9 +28,10 @@ class Lab:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.notebooks, self.into = folder / "notebooks", folder / "sweeps"
+        self.notebooks, self.into, self.scratch = folder / "notebooks", folder / "sweeps", folder / "t"
         self.before: list[str] = []  # a command that starts the command, such as nice
         self.notebooks.mkdir()
+        self.scratch.mkdir()
 
     def notebook(self, *cells: str, name: str = "00_tiny", record: bool = True, kernel: str = "python3") -> Path:
         """Write a notebook: a parameters cell, the cells given, a record."""
@@ -49,10 +50,11 @@ class Lab:
         return path
 
     def start(self, verb: str, *arguments: object, **options: object) -> subprocess.Popen:
-        """Start `workbook sweep`."""
+        """Start `workbook sweep`; its processes are known by their folder for temporary files."""
         folders = ["--into", self.into] + (["--notebooks", self.notebooks] if verb == "run" else [])
         command = [*self.before, sys.executable, "-m", "helpers.cli", "sweep", verb, *arguments, *folders]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        options["env"] = {**options.get("env", os.environ), "TMPDIR": str(self.scratch)}
         return subprocess.Popen([str(part) for part in command], **{**pipes, **options})
 
     def run(self, verb: str, *arguments: object, **options: object) -> tuple[int, str]:
@@ -111,6 +113,22 @@ def processes_below(pid: int, words: str = "") -> list[psutil.Process]:
     return found
 
 
+def parts_of(lab: Lab) -> dict[str, list[psutil.Process]]:
+    """The processes of a sweep by what they are; those that outlived their parents are among them."""
+    found: dict[str, list[psutil.Process]] = {part: [] for part in ("worker", "starter", "lane", "run", "kernel")}
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TMPDIR") != str(lab.scratch):
+                continue
+            if "multiprocessing.spawn" in " ".join(process.cmdline()):
+                found["worker"].append(process)
+            elif (name := process.name()).startswith("sweep-"):
+                found[name.removeprefix("sweep-")].append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
 def strays(folder: Path) -> list[psutil.Process]:
     """Processes that were started for a run below `folder`."""
     found = []
@@ -132,6 +150,11 @@ def until():
 @pytest.fixture
 def below():
     return processes_below
+
+
+@pytest.fixture
+def parts():
+    return parts_of
 
 
 @pytest.fixture

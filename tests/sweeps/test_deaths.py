@@ -23,7 +23,6 @@ for _ in range(round(rate * 10)):
     (Path({folder!r}) / "beats" / f"{{seed}}-{{time.time_ns()}}").touch()
     time.sleep(0.1)
 """
-STARTER = "helpers.sweeps.starter"
 
 
 @pytest.fixture
@@ -52,19 +51,14 @@ def done(lab) -> list:
     ]
 
 
-def workers_of(process, below) -> list[psutil.Process]:
-    """Dask's workers: the parents of starters that are no copies of a starter themselves."""
-    copies = below(process.pid, STARTER)
-    parents = {copy.ppid() for copy in copies} - {copy.pid for copy in copies}
-    return [psutil.Process(pid) for pid in parents]
-
-
-def test_case_11_a_killed_worker_is_replaced_and_its_run_begins_anew(work, until, below, left_over):
+def test_case_11_a_killed_worker_is_replaced_and_its_run_begins_anew(work, until, parts, left_over):
     file = work.sweep(fixed={"rate": 3.0}, seeds=[0])
     process = work.start("run", file, "--workers", "1")
     seeds_at_work(work, until)
-    old = below(process.pid, STARTER)
-    workers_of(process, below)[0].kill()
+    found = parts(work)
+    old = [*found["lane"], *found["run"], *found["kernel"]]
+    assert len(old) == 3
+    found["worker"][0].kill()
     assert not psutil.wait_procs(old, timeout=60)[1]
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
@@ -74,11 +68,10 @@ def test_case_11_a_killed_worker_is_replaced_and_its_run_begins_anew(work, until
     assert not left_over(work.folder) and not beating(work)
 
 
-def test_case_11_a_killed_starter_is_a_crash_and_tried_again(work, until, below, left_over):
+def test_case_11_a_killed_lane_is_a_crash_and_tried_again(work, until, parts, left_over):
     process = work.start("run", work.sweep(fixed={"rate": 2.0}, seeds=[0]), "--workers", "1")
     seeds_at_work(work, until)
-    starter = next(one for one in below(process.pid, STARTER) if STARTER not in " ".join(one.parent().cmdline()))
-    starter.kill()
+    parts(work)["lane"][0].kill()
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert [json.loads((path / "outcome.json").read_text())["status"] for path in work.attempts()] == [
@@ -86,6 +79,30 @@ def test_case_11_a_killed_starter_is_a_crash_and_tried_again(work, until, below,
         "done",
     ]
     assert not left_over(work.folder)
+
+
+def test_case_11_a_killed_starter_costs_no_run_and_is_replaced_when_needed(work, until, parts, left_over):
+    process = work.start("run", work.sweep(fixed={"rate": 2.0}, seeds=[0, 1]), "--workers", "1")
+    seeds_at_work(work, until)
+    found = parts(work)
+    found["starter"][0].kill()
+    until(lambda: done(work))  # its lane went on
+    found["lane"][0].kill()
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert len(done(work)) == 2 and len(work.attempts(seed=0)) == 1
+    assert not psutil.wait_procs([one for some in parts(work).values() for one in some], timeout=60)[1]
+    assert not left_over(work.folder)
+
+
+def test_all_workers_of_a_machine_share_one_starter(work, until, parts):
+    process = work.start("run", work.sweep(fixed={"rate": 3.0}, seeds=[0, 1]), "--workers", "2")
+    until(lambda: len(parts(work)["kernel"]) == 2)
+    found = {part: len(processes) for part, processes in parts(work).items()}
+    assert found == {"worker": 2, "starter": 1, "lane": 2, "run": 2, "kernel": 2}
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert not list(work.scratch.glob("sweep-*"))
 
 
 def test_case_12_a_killed_client_leaves_a_ledger_that_can_be_resumed(work, until, below, left_over):

@@ -1,4 +1,4 @@
-"""Sixty runs on four workers while workers, starters, runs and kernels are killed: in the end each is done once."""
+"""Sixty runs on four workers while processes of every kind are killed: in the end each run is done once."""
 
 from __future__ import annotations
 
@@ -15,39 +15,23 @@ import pytest
 pytestmark = pytest.mark.slow
 
 RUNS, WORKERS = 60, 4
-KILLS = ("worker", "starter", "run", "kernel") * 3
-STARTER = "helpers.sweeps.starter"
+KILLS = (*("worker", "lane", "run", "kernel") * 3, "starter")  # the one that all workers share
 WORK = """
 import random, time
-time.sleep(random.uniform(0.3, 1.0))
+time.sleep(random.uniform(1.0, 2.0))
 """
 
 
-def kinds(pid: int, below) -> dict[str, list[psutil.Process]]:
-    """The processes of a sweep by what they are: workers, their starters, runs, and the runs' kernels."""
-    copies = {process.pid: process for process in below(pid, STARTER)}
-    found: dict[str, list[psutil.Process]] = {"worker": [], "starter": [], "run": [], "kernel": []}
-    for process in copies.values():
-        try:
-            depth = len([parent for parent in process.parents() if parent.pid in copies])
-            found[("starter", "run", "kernel")[min(depth, 2)]].append(process)
-            if depth == 0:
-                found["worker"].append(process.parent())
-        except psutil.Error:
-            continue
-    return found
-
-
-def victims(process, kind: str, below) -> list[psutil.Process]:
+def victims(process, lab, part: str, parts) -> list[psutil.Process]:
     """The processes of this kind, as soon as there is one; none when the command ends before."""
     while process.poll() is None:
-        if found := kinds(process.pid, below)[kind]:
+        if found := parts(lab)[part]:
             return found
         time.sleep(0.01)
     return []
 
 
-def test_a_soak(lab, below, left_over, capsys):
+def test_a_soak(lab, parts, left_over, capsys):
     chance, killed, commands, family = random.Random(5), Counter(), 0, []
     to_kill = chance.sample(KILLS, len(KILLS))
     lab.notebook(WORK)
@@ -56,8 +40,8 @@ def test_a_soak(lab, below, left_over, capsys):
         commands += 1
         while process.poll() is None:
             time.sleep(chance.uniform(0.5, 2.0))
-            family += below(process.pid) if process.poll() is None else []
-            if to_kill and (found := victims(process, to_kill[-1], below)):
+            family += [one for some in parts(lab).values() for one in some]
+            if to_kill and (found := victims(process, lab, to_kill[-1], parts)):
                 with suppress(psutil.NoSuchProcess):  # it may have ended by itself: then the next one
                     chance.choice(found).kill()
                     killed[to_kill.pop()] += 1
