@@ -64,7 +64,7 @@ site: setup  ## the web site, from the committed notebooks, under build/site
 	@$(BIN)/workbook site $(ARGS)
 
 bench: setup  ## seconds and memory of each lesson, and our steps beside the libraries'    STEPS="lora --rounds 5"
-	@$(BIN)/python benchmarks/lessons.py $(ARGS) && $(BIN)/python -m benchmarks.steps $(STEPS)
+	@$(BIN)/python benchmarks/lessons.py $(ARGS) && $(BIN)/python -m benchmarks.steps $(STEPS) && $(BIN)/python -m benchmarks.sweep
 
 format: setup  ## ruff, as the pre-commit hook runs it
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -107,25 +107,25 @@ def main(lessons: tuple[str, ...], budgets: tuple[str, ...], threads: int, into:
 
 def keep(row: dict) -> None:
     """Write a row at once: a quarter of an hour of measuring is not lost when the next lesson fails."""
-    write_json(REFERENCE, reference([row], json.loads(REFERENCE.read_text()) if REFERENCE.is_file() else {}))
+    write_json(REFERENCE, reference(row, json.loads(REFERENCE.read_text()) if REFERENCE.is_file() else {}))
 
 
-def reference(rows: list[dict], before: dict) -> dict:
+def reference(row: dict, before: dict) -> dict:
     """What is kept: the table, with machine and dates, and the shares that the live view reads.
 
-    before: what was kept until now; its rows stay where nothing was measured anew.
+    before: what was kept until now; its other rows stay.
     """
+    lesson, budget = row["lesson"], row["budget"]
     found: dict[str, dict] = {name: dict(shares) for name, shares in before.get("shares", {}).items()}
-    for row in rows:
-        found.setdefault(row["lesson"], {})[row["budget"]] = row["shares"]
+    found.setdefault(lesson, {})[budget] = row["shares"]
     machine = {
         "system": platform.system(),
         "processor": platform.machine(),
         "cores": cores(),
         "load": os.getloadavg()[0],
     }
-    new = [{name: value for name, value in row.items() if name != "shares"} for row in rows]
-    kept = {(row["lesson"], row["budget"]): row for row in [*before.get("lessons", []), *new]}
+    kept = {(each["lesson"], each["budget"]): each for each in before.get("lessons", [])}
+    kept[lesson, budget] = {name: value for name, value in row.items() if name != "shares"}
     return {"machine": machine, "lessons": [kept[key] for key in sorted(kept)], "shares": found}
 
 

@@ -1,10 +1,12 @@
 """The same short runs through papermill in a shell loop and through `workbook sweep run`, on the same cores.
 
-    python benchmarks/sweep.py                      twelve runs of lesson 02 at budget quick: about six minutes
-    python benchmarks/sweep.py --runs 4 --lesson 00
+    python -m benchmarks.sweep                                  twelve short runs that train: nine minutes
+    python -m benchmarks.sweep --lesson 02 --budget quick       twelve rehearsals of ten seconds each
+    python -m benchmarks.sweep --runs 4 --lesson 00 --into /tmp
 
-The loop has all cores for one run after the other, the sweep one core for each of several runs side by side.
-Nothing else should be at work on the machine meanwhile.
+The loop has all cores for one run after the other, the sweep one core for each of several runs side by side. Ending
+and beginning take the same few seconds whatever the runs do, so the shorter they are, the more these weigh.
+Nothing else should be at work on the machine meanwhile. Writes its section of benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ import click
 import nbformat
 import yaml
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.steps import report
+from benchmarks.steps.harness import Row, Spread, Target
 from helpers.lessons import NOTEBOOKS, find, select
 from helpers.lessons.kernel import cores, environment
 from helpers.sweeps.results import PARQUET, ask
 
-RATIO, OUTSIDE = 1.7, 0.10
+RATIO, OUTSIDE = Target("at least", 1.7), Target("at most", 0.10)
 ENDED = 'select "seconds_kernel", "seconds_cells" from runs'
 
 
@@ -97,34 +100,38 @@ def _timed(command: list[str], settings: dict[str, str], folder: Path) -> float:
     return seconds
 
 
-def table(before: Measured, now: Measured) -> Table:
-    """Both ways side by side."""
-    made = Table("", "papermill loop", "workbook sweep")
-    made.add_row("wall time", *(f"{way.seconds:.1f} s" for way in (before, now)))
-    made.add_row("runs per minute", *(f"{way.per_minute:.2f}" for way in (before, now)))
-    made.add_row("in the cells, per run", *(f"{sum(way.cells) / len(way.cells):.1f} s" for way in (before, now)))
-    made.add_row("beside the cells, per run", *(f"{way.overhead:.1f} s" for way in (before, now)))
-    made.add_row("outside kernels", *(f"{way.outside:.1%}" for way in (before, now)))
-    return made
+def rows(before: Measured, now: Measured) -> list[Row]:
+    """Both figures as lines of the page; each is one measurement."""
+    runs = [f"{way.seconds:.1f} s, {way.per_minute:.2f} runs a minute" for way in (now, before)]
+    lanes = [f"{way.outside:.1%} of {way.lanes} lane(s)" for way in (now, before)]
+    cells = [f"{sum(way.cells) / len(way.cells):.1f} s" for way in (now, before)]
+    beside = [f"{way.overhead:.1f} s" for way in (now, before)]
+    note = f"per run {' and '.join(cells)} in its cells, {' and '.join(beside)} of a lane beside them"
+    return [
+        Row("throughput", *runs, Spread.of([now.per_minute / before.per_minute]), RATIO, note),
+        Row("outside kernels", *lanes, Spread.of([now.outside]), OUTSIDE, "a share of the workers' time, no ratio"),
+    ]
 
 
 @click.command()
-@click.option("--lesson", default="02", show_default=True, help="The lesson that is run.")
-@click.option("--budget", default="quick", show_default=True, help="Its budget.")
+@click.option("--lesson", default="01", show_default=True, help="The lesson that is run.")
+@click.option("--budget", default="standard", show_default=True, help="Its budget.")
 @click.option("--runs", type=click.IntRange(1, 1000), default=12, show_default=True, help="How many, each a seed.")
 @click.option("--workers", type=click.IntRange(1), default=cores, help="Runs side by side.  [default: every core]")
 @click.option("--notebooks", type=click.Path(path_type=Path), default=NOTEBOOKS, help="Another folder of lessons.")
-def main(lesson: str, budget: str, runs: int, workers: int, notebooks: Path) -> None:
+@click.option("--into", type=click.Path(path_type=Path), default=report.FOLDER, help="The folder for RESULTS.md.")
+def main(lesson: str, budget: str, runs: int, workers: int, notebooks: Path, into: Path) -> None:
     """Measure how many runs a minute a sweep does, against papermill in a loop of the shell."""
-    notebook = select([lesson], find(notebooks.resolve()))[0].path
-    click.echo(f"{runs} runs of {notebook.stem}, budget {budget}, {cores()} cores, load {os.getloadavg()[0]:.1f}")
+    chosen = select([lesson], find(notebooks.resolve()))[0]
+    about = report.circumstances(cores(), rounds=1)
+    click.echo(f"{runs} runs of {chosen.name}, budget {budget}, {cores()} cores, load {about['load']}")
     with tempfile.TemporaryDirectory() as name:
-        before = loop(notebook, budget, runs, Path(name) / "loop")
-        now = sweep(notebook, budget, runs, min(workers, runs), Path(name) / "sweep")
-    Console().print(table(before, now))
-    ratio = now.per_minute / before.per_minute
-    click.echo(f"throughput: {ratio:.2f} times the loop's (wanted: at least {RATIO})")
-    click.echo(f"outside kernels: {now.outside:.1%} of the workers' time (wanted: at most {OUTSIDE:.0%})")
+        before = loop(chosen.path, budget, runs, Path(name) / "loop")
+        now = sweep(chosen.path, budget, runs, min(workers, runs), Path(name) / "sweep")
+    found = rows(before, now)
+    Console().print(report.terminal(found))
+    title = f"Sweep beside a shell loop of papermill: {runs} runs of lesson {chosen.number}, budget {budget}"
+    report.write({f"sweep_{chosen.number}_{budget}": report.section(title, found, "", about)}, into=into)
 
 
 if __name__ == "__main__":

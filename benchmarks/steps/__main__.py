@@ -18,20 +18,10 @@ from rich.console import Console
 
 from benchmarks.steps import report
 from benchmarks.steps.harness import ROUNDS
+from benchmarks.steps.report import TITLES
 from helpers.lessons.kernel import cores
 from helpers.qlora import drop_two_notices
 from helpers.runtime import UserError, choose, start
-
-TITLES = {
-    "training_step": "Training step",
-    "lora": "LoRA",
-    "other_methods": "Soft prompt, IA3, adapter",
-    "quantization": "NF4",
-    "dpo": "DPO",
-    "pretraining": "Pretraining",
-    "memory": "Memory",
-    "whole_course": "Whole course",
-}
 
 
 def compare(name: str, rounds: int, toy: bool, threads: int, run_folder: Path | None) -> dict:
@@ -65,7 +55,7 @@ def main(names: tuple[str, ...], rounds: int, threads: int, run_folder: Path | N
         start(track="pocket", budget="standard", seed=0, threads=threads)
         click.echo(f"{threads} thread(s) of {cores()} cores, load {os.getloadavg()[0]:.1f}, {rounds} rounds")
         for name in chosen:
-            path = report.write({name: compare(name, rounds, toy, threads, run_folder)}, list(TITLES), into)
+            path = report.write({name: compare(name, rounds, toy, threads, run_folder)}, into)
         click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None

@@ -25,8 +25,19 @@ Ratios, ours divided by what stands beside it, each measured in one run: both si
 ours is the faster one; for pretraining the figure is the share of the machine's peak, for memory measured divided by
 predicted. A target is met or missed by the median. Nothing here is a test.
 
-Made by `python -m benchmarks.steps`; seconds of whole lessons: `make bench`, in `data/reference/lessons.json`.
+Made by `python -m benchmarks.steps` and `python -m benchmarks.sweep`; seconds of whole lessons: `make bench`, in
+`data/reference/lessons.json`.
 """
+TITLES = {
+    "training_step": "Training step",
+    "lora": "LoRA",
+    "other_methods": "Soft prompt, IA3, adapter",
+    "quantization": "NF4",
+    "dpo": "DPO",
+    "pretraining": "Pretraining",
+    "memory": "Memory",
+    "whole_course": "Whole course",
+}
 
 
 def circumstances(threads: int, rounds: int) -> dict:
@@ -62,12 +73,13 @@ def section(title: str, rows: Sequence[Row], left: str, about: Mapping) -> dict:
     return {"title": title, "rows": kept, "left": left, "about": dict(about)}
 
 
-def write(sections: Mapping[str, dict], order: Sequence[str], into: Path = FOLDER) -> Path:
+def write(sections: Mapping[str, dict], into: Path = FOLDER) -> Path:
     """Add what was measured to the figures that are kept, and write the page anew from all of them."""
     path = into / FIGURES
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     kept = before | dict(sections)
-    kept = {name: kept[name] for name in order if name in kept}
+    places = {name: place for place, name in enumerate(TITLES)}
+    kept = dict(sorted(kept.items(), key=lambda one: (places.get(one[0], len(places)), one[0])))
     write_json(path, kept)
     return write_text(into / PAGE, OPENING + "".join(map(page, kept.values())))
 

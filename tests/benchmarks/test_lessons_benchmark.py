@@ -48,7 +48,7 @@ def test_a_lesson_measured_anew_leaves_the_others_alone():
     def row(lesson: str, seconds: float) -> dict:
         return {"lesson": lesson, "budget": "quick", "seconds": seconds, "shares": [0.0, seconds]}
 
-    before = benchmark.reference([row("00_one", 1.0), row("01_two", 2.0)], {})
-    after = benchmark.reference([row("01_two", 3.0)], before)
+    before = benchmark.reference(row("01_two", 2.0), benchmark.reference(row("00_one", 1.0), {}))
+    after = benchmark.reference(row("01_two", 3.0), before)
     assert [kept["seconds"] for kept in after["lessons"]] == [1.0, 3.0]
     assert after["shares"] == {"00_one": {"quick": [0.0, 1.0]}, "01_two": {"quick": [0.0, 3.0]}}

@@ -1,4 +1,4 @@
-"""benchmarks/sweep.py: its figures are what the clock and the notebooks say."""
+"""benchmarks.sweep: its figures are what the clock and the notebooks say."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ def test_a_run_that_fails_is_told(course, monkeypatch):
 
 
 @pytest.mark.slow
-def test_both_ways_are_measured(course):
+def test_both_ways_are_measured_and_kept(course, tmp_path):
     course.add("00_tiny", "import time; time.sleep(0.5)")
-    result = CliRunner().invoke(benchmark.main, ["--lesson", "00", "--runs", "2", "--notebooks", str(course.folder)])
+    options = ["--lesson", "00", "--budget", "quick", "--runs", "2", "--notebooks", str(course.folder)]
+    result = CliRunner().invoke(benchmark.main, [*options, "--into", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "2 runs of 00_tiny, budget quick" in result.output
-    assert "times the loop's" in result.output and "outside kernels" in result.output
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert "2 runs of lesson 00, budget quick" in page and "| throughput |" in page and "| outside kernels |" in page
