@@ -109,7 +109,7 @@ def _forgetting(lesson: str, method: str, results: Results) -> str:
     if rises:
         return f"{_told(mean_t(rises), '+.2f')} nats"
     pairs = results.runs(lesson, ["accuracy_topics_before", f"accuracy_topics_{method}"])
-    points = [100 * (after - before) for before, after in pairs]
+    points = [100 * (before - after) for before, after in pairs]
     return f"{_told(mean_t(points), '+.0f')} points on topics" if points else ""
 
 

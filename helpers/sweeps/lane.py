@@ -23,6 +23,7 @@ import psutil
 
 from helpers.redaction import redacted
 from helpers.sweeps.kernel import ForkedKernel, be_called, die_with_parent
+from helpers.sweeps.scratch import scratch_folder
 
 LOG, LOG_CAP = "log.txt", 1_000_000
 END = b"end"
@@ -74,12 +75,12 @@ def heard() -> bytes:
 
 def run(job: dict, warm: bool, wake: int) -> None:
     """Start one run, tell of it, and wait for its end or the order to end it."""
-    scratch = tempfile.mkdtemp(prefix="sweep-")
+    scratch = scratch_folder("sweep-")
     pid = os.fork()
     if pid == 0:
         become_run(job, warm, scratch)
     say(pid=pid)
-    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    while not has_ended(pid):
         ready, _, _ = select.select([0, wake], [], [])
         if wake in ready:
             os.read(wake, 4096)
@@ -94,6 +95,13 @@ def run(job: dict, warm: bool, wake: int) -> None:
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     shutil.rmtree(scratch, ignore_errors=True)
     say(status=status)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a child has ended; its number stays its own until it is waited for."""
+    if hasattr(os, "waitid"):
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # macOS, before Python 3.13
 
 
 def end(pid: int, folder: str) -> None:

@@ -15,6 +15,7 @@ from helpers.sweeps.lane import END, end
 from helpers.sweeps.starting import Starter, connect
 
 BEAT = 0.5
+LOADING = 600.0  # seconds that a starter may take for its imports
 
 _idle: dict[str, list[Runner]] = {}
 _idle_lock = threading.Lock()
@@ -28,14 +29,12 @@ class Runner:
     """
 
     def __init__(self, setup: dict, starters: str = ""):
-        self.own: Starter | None = None
-        try:
-            self.socket = connect(starters, setup)
-        except OSError:
-            self.own = Starter(setup)
-            self.socket = connect(self.own.folder, setup)
-        self.words = self.socket.makefile("rb", buffering=0)  # what a buffer had taken, `select` would not see
+        self.setup, self.own = setup, None
         self.ready = self.closed = False
+        try:
+            self._hold(connect(starters, setup))
+        except OSError:
+            self._begin_own()
 
     def run(self, job: dict, seconds: float, stopped: Callable[[], bool]) -> tuple[str, int]:
         """Run a job; return ("ended", status), ("timeout", 0), ("stopped", 0) or ("lost", 0).
@@ -45,8 +44,7 @@ class Runner:
         """
         pid = None
         try:
-            if not self.ready:
-                self.ready = "ready" in self._next(stopped, time.monotonic() + 600)
+            self._wait_for_lane(stopped)
             self.socket.sendall((json.dumps(job) + "\n").encode())
             deadline = time.monotonic() + seconds
             pid = self._next(stopped, deadline)["pid"]
@@ -68,10 +66,35 @@ class Runner:
             self.socket.settimeout(10)
             while self.ready and self.socket.recv(4096):  # nothing more comes when it has ended
                 continue
-        self.words.close()
-        self.socket.close()
+        self._let_go()
         if self.own:
             self.own.close()
+
+    def _hold(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.words = connection.makefile("rb", buffering=0)  # what a buffer had taken, `select` would not see
+
+    def _begin_own(self) -> None:
+        self.own = Starter(self.setup)
+        self._hold(connect(self.own.folder, self.setup))
+
+    def _wait_for_lane(self, stopped: Callable[[], bool]) -> None:
+        """Wait until a lane answers; a shared starter that dies or hangs before is replaced by one of our own."""
+        if self.ready:
+            return
+        try:
+            self._next(stopped, time.monotonic() + LOADING)
+        except (ConnectionError, EOFError, TimeoutError):
+            if self.own:
+                raise
+            self._let_go()
+            self._begin_own()
+            self._next(stopped, time.monotonic() + LOADING)
+        self.ready = True
+
+    def _let_go(self) -> None:
+        self.words.close()
+        self.socket.close()
 
     def _next(self, stopped: Callable[[], bool], deadline: float) -> dict:
         """The lane's next word."""

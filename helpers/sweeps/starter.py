@@ -19,6 +19,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -49,11 +50,18 @@ def main() -> None:
             os.read(wake, 4096)
             forget_ended()
         if listener in ready:
-            connection, _ = listener.accept()
+            give_lane(listener, setup["warm"])
+
+
+def give_lane(listener: socket.socket, warm: bool) -> None:
+    """Make a lane for whoever connects; one that cannot be made now is missed by its worker alone."""
+    try:
+        with listener.accept()[0] as connection:
             if os.fork() == 0:
                 listener.close()
-                lane.serve(connection, setup["warm"])
-            connection.close()
+                lane.serve(connection, warm)
+    except OSError:  # no more processes or files are allowed
+        time.sleep(0.5)
 
 
 def forget_ended() -> None:

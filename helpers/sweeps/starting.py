@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,7 @@ from pathlib import Path
 from helpers.lessons import Lesson
 from helpers.lessons.kernel import environment
 from helpers.sweeps.identity import imports
-
-LONG = 70  # the whole path of a socket may have about a hundred characters
+from helpers.sweeps.scratch import scratch_folder
 
 
 def setup_of(lesson: Lesson, track: str, threads: int) -> dict:
@@ -41,21 +39,24 @@ class Starter:
         settings.pop("MALLOC_TRIM_THRESHOLD_", None)
         # Figures go into the notebook; asking for a GPU must not open it before the copy is made.
         settings |= {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        usual = tempfile.gettempdir()
-        self.folder = tempfile.mkdtemp(prefix="sweep-starter-", dir=usual if len(usual) < LONG else "/tmp")
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(_address(self.folder, setup)))
-            listener.listen()
-            number = listener.fileno()
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "helpers.sweeps.starter", str(number), json.dumps(setup)],
-                env=settings,
-                pass_fds=[number],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        self.folder = scratch_folder("sweep-starter-")
+        try:
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(_address(self.folder, setup)))
+                listener.listen(1024)  # all workers of a large machine may wait while the libraries are loaded
+                number = listener.fileno()
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "helpers.sweeps.starter", str(number), json.dumps(setup)],
+                    env=settings,
+                    pass_fds=[number],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def close(self) -> None:
         """End it; its lanes end when those that they work for have closed them."""
@@ -96,6 +97,8 @@ def connect(folder: str, setup: dict) -> socket.socket:
     Raises:
         OSError: there is none in this folder, or it has ended.
     """
+    if not folder:  # a name without a folder would be looked for wherever this process happens to work
+        raise FileNotFoundError("no starter")
     made = socket.socket(socket.AF_UNIX)
     try:
         made.connect(str(_address(folder, setup)))

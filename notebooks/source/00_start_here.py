@@ -76,7 +76,8 @@ ready = all(one.fine for one in looked_at if one.needed)
 print("\nEverything that the lessons need is here." if ready else "\nMend what is marked no, then run this cell again.")
 
 # %% [markdown]
-# The same list comes from `workbook doctor` in a terminal. Nothing here needs a GPU or an account.
+# The same list comes from `workbook doctor` in a terminal, once `source .venv/bin/activate` (on Windows
+# `.venv\Scripts\activate`) has been typed there, in the project's folder. Nothing here needs a GPU or an account.
 #
 # Now a model, from the disk into memory, asked to fill a blank:
 
@@ -89,8 +90,8 @@ said = ", ".join(f"{word} {share:.0%}" for word, share in guesses)
 plots.show(plots.top_words_figure(guesses, sentence), alt=f"Bars: the likeliest words for the blank are {said}.")
 
 # %% [markdown]
-# If you see five bars, everything works. The model has read a small invented world of films, and only that: ask it
-# about cinema, not about physics.
+# If you see five bars, everything works. The model has read of a small invented world, its films and its news, and of
+# nothing else: ask it about cinema, not about physics.
 
 # %% [markdown]
 # ## 2. The course
@@ -125,13 +126,13 @@ progress.table()
 #
 # | `track` | models and data | needs |
 # |---|---|---|
-# | `"pocket"` | two small transformers and an invented world of films, all in this folder | two cores |
+# | `"pocket"` | three small transformers and an invented world of films, all in this folder | two cores |
 # | `"hub"` | published models and data sets from the Hugging Face Hub | a network once, better a GPU |
 #
 # | `budget` | for |
 # |---|---|
 # | `"quick"` | seeing that a lesson runs; its numbers mean nothing |
-# | `"standard"` | real results, at most two minutes a lesson |
+# | `"standard"` | real results, a few minutes a lesson at most: the README's table has them |
 # | `"full"` | longer training |
 
 # %% [markdown]
@@ -237,8 +238,8 @@ assert better.low < other.high
 #
 # They hold the [95 % interval](../docs/glossary.md#confidence-interval): the true accuracies that would make such a
 # count unsurprising. Each of the two intervals holds the other's value, so these hundred reviews cannot tell the models
-# apart. Ten times as many rows make the brackets about three times as narrow. Every accuracy in this workbook comes
-# with its brackets.
+# apart. Ten times as many rows make the brackets about three times as narrow. Accuracies that are to be compared come
+# with their brackets.
 #
 # </details>
 

@@ -245,8 +245,9 @@ plots.show(figures.accuracy_by_rank(drawn, lines), alt=figures.accuracy_by_rank_
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# The energy is spread: training moves every weight a little, and much of that is of no use to the answer. Accuracy
-# asks only for what is, and that lies in few directions. This is the bet behind LoRA. Mind the dashed and dotted lines:
+# A few directions hold most of the energy, far more than they would of random numbers; the rest is spread thinly over
+# many, since training moves every weight a little, and much of that is of no use to the answer. Accuracy asks only for
+# what is. This is the bet behind LoRA. Mind the dashed and dotted lines:
 # embeddings, biases, normalisations and head stayed as trained, and one of the lines says how far they get alone.
 #
 # </details>
@@ -609,8 +610,8 @@ for tried in sweep:
 
 # %% [markdown]
 # Every rank costs a training, and one run is one draw. The **reference** is *not* from this run: a command in this
-# repository did the same for several seeds. Its intervals are Student's, over seeds. This run is drawn beside it; with
-# `budget = "full"` it trains every rank itself.
+# repository did the same for several seeds. Its intervals are Student's, over seeds (lesson 12 computes one by hand).
+# This run is drawn beside it; with `budget = "full"` it trains every rank itself.
 
 # %%
 from helpers.reference import load_reference

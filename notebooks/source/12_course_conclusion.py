@@ -59,8 +59,8 @@ print(f"{len(ledger.sentences)} sentences, of which {asserting} assert something
 
 # %% [markdown]
 # A sentence with three assertions gives three claims; a title gives none. The list is
-# `data/reference/claims.yaml`. A test of this repository proves that no sentence was left out, and that every number a
-# claim needs is one that some lesson records.
+# `data/reference/claims.yaml`. A test compares it with the course's text, where that is at hand (it is not part of this
+# repository), and another proves that every number a claim needs is one that some lesson records.
 #
 # ## 1. From a sentence to a rule
 #
@@ -108,7 +108,9 @@ print("is the difference above 0?", by_hand)
 # <details><summary>What to look at</summary>
 #
 # The two sides share their seed: the same reviews, in the same order. So we take the difference first. What makes a
-# seed hard for both is gone, and what remains is the effect. The interval is narrow, and far from 0.
+# seed hard for both is gone, and what remains is the effect. Two widths to compare the interval with: a point of
+# accuracy is 0.01, and the difference itself is many times as large as the interval is wide, which is why it is so far
+# from 0.
 #
 # </details>
 
@@ -140,9 +142,10 @@ print("above 0?", verdicts["saves-labels"].trials[0].answer)
 # %% [markdown]
 # <details><summary>What the last line means</summary>
 #
-# Where the interval reaches below 0, the answer is *open*: these seeds cannot tell. That is not "no". It is not "yes"
-# either, however good the mean looks, and even if every single difference is positive. From a few runs the spread
-# itself is hardly known, and Student's factor pays for that: see the next table.
+# *Yes* only where the whole interval is above 0. Where it reaches below, the answer is *open*: these seeds cannot tell.
+# That is not "no". It is not "yes" either, however good the mean looks, and even if every single difference is
+# positive, as it can be with three seeds. From a few runs the spread itself is hardly known, and Student's factor pays
+# for that: see the next table.
 #
 # </details>
 
@@ -156,7 +159,8 @@ pd.DataFrame(
 
 # %% [markdown]
 # From two seeds to five the interval shrinks sevenfold; from five to thirty only threefold more. That is why five is a
-# good habit, and why a single run shows nothing about the method: it has no interval at all.
+# good habit, and why a single run shows nothing about the method. The brackets that a lesson puts behind the score of
+# one run speak of its test rows; over seeds it has no interval at all.
 #
 # ### Exercise 12.1: three answers
 #
@@ -208,8 +212,10 @@ check("12.2", paired)
 # %% [markdown]
 # ## 3. The ledger
 #
-# - **✓ holds**: every trial passed. **◐ holds with a condition**: some did, and the condition says which.
-# - **✗ not at this scale**: none did. The reason says why, and when it would.
+# - **✓ holds**: every trial passed. **◐ holds with a condition**: some did, or the sentence says more than its
+#   trials can show; the condition says what.
+# - **✗ not at this scale**: none passed, because they failed or because these seeds cannot tell. The reason says
+#   which of the two, why, and when it would.
 # - **– not measured yet**: no reference figures for it so far. **· a definition**: nothing to measure, and why.
 #
 # Behind each figure stands ✓, ✗ or ? (the seeds cannot tell), then what it needed. *Theirs* are other people's
@@ -222,8 +228,9 @@ print(mine.words)
 
 # %% [markdown]
 # Where `data/reference/results.parquet` exists, one sweep over all lessons with five seeds, it is the reference for the
-# lessons in it. For the others it is the file that the lesson itself shows, which holds fewer figures. A claim that
-# needs another one says *not measured yet*.
+# lessons in it. For the others it is the file that the lesson itself shows, which holds fewer figures. The two were
+# made by separate trainings, so a method's figure here can differ a little from the one in its lesson. A claim that
+# needs a figure that neither holds says *not measured yet*.
 #
 # **Predict 3.** Of all claims, how many hold without a condition? Write a number down, then read on.
 
@@ -314,8 +321,8 @@ display(Markdown(leaderboard.page(reference, mine.results)))
 
 # %% [markdown]
 # *Forgotten* is what training cost on the old task: in lesson 07 the rise of the language model's loss with the change
-# in place (0 nats: nothing is lost), in lesson 08 points of accuracy on the topics. *Trained numbers* count the head
-# too.
+# in place, in lesson 08 the points of accuracy lost on the topics. In both 0 is nothing lost, and more is worse.
+# *Trained numbers* count the head too.
 #
 # **Predict 5.** Which method gives most accuracy for its numbers?
 
@@ -466,7 +473,9 @@ solved("12")
 # %% [markdown]
 # ## Next
 #
-# - Turn a red tile: `workbook run 07 -p labels 2000`, or a larger model as `model`. Does the verdict change?
-# - Give a claim its missing seeds: `make reference`.
+# - Set a run of yours beside the ledger: `workbook run 07 --seed 5`, then this lesson again; section 3 shows it.
+# - Would a red tile turn with other values? `workbook run 07 -p labels 2000`, and read that run's own table: with other
+#   parameters than the reference's it is not set beside it.
+# - Five seeds leave a claim open? Name more of them in `sweeps/reference.yaml`, then `make reference`.
 # - Write a claim of your own into `data/reference/claims.yaml`, with its rule, *before* you measure it.
-# - The hub track has the course's own models and data: `workbook run 02 --track hub`.
+# - The hub track has the course's own models and data: `workbook run 02 -p track hub`.

@@ -48,7 +48,7 @@ def test_cells_and_reasons():
     found = {(row.lesson, row.method): row for part in leaderboard.rows(toy()).values() for row in part}
     assert leaderboard.cells(found["02", "full"])[1:5] == ["1,000", "", "", "12 s (10 to 14)"]
     assert leaderboard.cells(found["07", "lora"])[2::3] == ["5 kB", "+1.10 [-0.17, +2.37] nats"]
-    assert leaderboard.cells(found["08", "lora"])[5] == "-40 [-40, -40] points on topics"
+    assert leaderboard.cells(found["08", "lora"])[5] == "+40 [+40, +40] points on topics"
     assert found["11", "qlora"].reason == 'not measured yet: make reference REFERENCES="qlora"'
     assert found["07", "adapter"].reason == "lesson 07's results do not hold it"
     assert ("08", "full") not in found, "measured elsewhere: no empty row"

@@ -95,6 +95,20 @@ def test_case_11_a_killed_starter_costs_no_run_and_is_replaced_when_needed(work,
     assert not left_over(work.folder)
 
 
+def test_case_11_a_starter_killed_while_it_loads_costs_no_run_either(work, until, parts, left_over):
+    process = work.start("run", work.sweep(fixed={"rate": 0.5}, seeds=[0]), "--workers", "1", "--retries", "0")
+    starter = until(lambda: parts(work)["starter"])[0]
+    starter.suspend()
+    until(work.attempts)  # its worker waits for a lane
+    time.sleep(1)
+    assert not parts(work)["lane"]
+    starter.kill()
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert len(work.attempts()) == len(done(work)) == 1
+    assert not left_over(work.folder)
+
+
 def test_all_workers_of_a_machine_share_one_starter(work, until, parts):
     process = work.start("run", work.sweep(fixed={"rate": 3.0}, seeds=[0, 1]), "--workers", "2")
     until(lambda: len(parts(work)["kernel"]) == 2)
