@@ -20,7 +20,7 @@ from helpers.cost import Stopwatch
 from helpers.memory.room import Way, checkpoint, way_to_train
 from helpers.models import MeanPoolClassifier
 from helpers.quantize.library import quiet_bitsandbytes
-from helpers.runtime import check_number, choose
+from helpers.runtime import UserError, check_number, choose
 
 METHODS = ("full", "lora", "qlora")
 TITLES = {"full": "all parameters", "lora": "LoRA", "qlora": "QLoRA"}
@@ -31,6 +31,7 @@ EPOCHS = 3
 BATCH_SIZE = 16
 RANK = 8
 ALPHA = 16
+BLOCK = 64  # weights that share a scale
 
 
 def drop_two_notices() -> None:
@@ -76,6 +77,24 @@ def keep_packing(model: nn.Module) -> nn.Module:
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return model
+
+
+def check_rows(body: nn.Module, device: str = "cpu") -> None:
+    """Refuse what bitsandbytes cannot unpack.
+
+    On a CPU it (0.50.2) takes every row of a matrix for blocks of its own, while packing counts on from row to row: of
+    rows that are no multiple of a block long, the weights come back wrong, without a word.
+
+    Raises:
+        UserError: when a linear layer has such rows.
+    """
+    lengths = {layer.in_features for layer in body.modules() if isinstance(layer, nn.Linear)}
+    odd = sorted(length for length in lengths if length % BLOCK)
+    if odd and device == "cpu":
+        raise UserError(
+            f"model: its matrices have rows of {odd[0]} numbers. On a CPU bitsandbytes unpacks 4 bits rightly only "
+            f"where a row is a multiple of {BLOCK} long: take another model, or a computer with a GPU."
+        )
 
 
 def adapted(body: nn.Module, rank: int = RANK, alpha: float = ALPHA):

@@ -163,3 +163,21 @@ def test_where_memory_is_short_the_trainer_takes_parts_and_learns_the_same(monke
         learned[way] = model.head.weight.detach().clone()
     assert {qlora.BATCH_SIZE, qlora.BATCH_SIZE // 4} == set(widths)
     torch.testing.assert_close(learned[Way()], learned[Way(4, checkpointed=True)], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("width", "right"), [(64, True), (128, True), (96, False), (32, False)])
+def test_rows_that_the_library_unpacks_wrongly_are_refused(width, right):
+    """When the library's half of this fails, bitsandbytes has been mended: then `check_rows` can go."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    layer = nn.Linear(width, 128)
+    nn.init.normal_(layer.weight)  # blocks of nearly equal scales would hide the mistake
+    unpacked = dequantize_4bit(*quantize_4bit(layer.weight.data, blocksize=64, quant_type="nf4"))
+    error = (unpacked - layer.weight).abs().mean() / layer.weight.abs().mean()
+    assert (error < 0.12) == right
+    if right:
+        qlora.check_rows(Tiny(layer))
+    else:
+        with pytest.raises(UserError, match=f"rows of {width} numbers.*multiple of 64"):
+            qlora.check_rows(Tiny(layer))
+    qlora.check_rows(Tiny(layer), "cuda")

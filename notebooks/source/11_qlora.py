@@ -127,6 +127,7 @@ class FourBitLinear(nn.Module):
 
 # %%
 float_body = catalog.body("encoder", track, model).eval()
+qlora.check_rows(float_body, run.device)
 architecture = Architecture.of(float_body.config)  # section 3 has no formulas for some families: they are told so now
 base = next(m for m in float_body.modules() if isinstance(m, nn.Linear) and m.in_features < m.out_features)
 ours = FourBitLinear(base)
