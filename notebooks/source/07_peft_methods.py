@@ -777,7 +777,7 @@ loss_pretrained = sum(before.values()) / len(before)
 print(f"masked-word loss of the pretrained model   {loss_pretrained:.3f}")
 for name, loss in loss_at_start.items():
     print(f"before the first step, with {name:18}{loss:.3f}")
-assert loss_at_start["BottleneckAdapter"] == loss_pretrained < loss_at_start["FaultyAdapter"]
+assert loss_at_start["BottleneckAdapter"] == loss_pretrained != loss_at_start["FaultyAdapter"]
 
 # %% [markdown]
 # ### Exercise 07.3: mend it
