@@ -212,11 +212,9 @@ check("12.2", paired)
 # %% [markdown]
 # ## 3. The ledger
 #
-# - **✓ holds**: every trial passed. **◐ holds with a condition**: some did, or the sentence says more than its
-#   trials can show; the condition says what.
-# - **✗ not at this scale**: none passed, because they failed or because these seeds cannot tell. The reason says
-#   which of the two, why, and when it would.
-# - **– not measured yet**: no reference figures for it so far. **· a definition**: nothing to measure, and why.
+# - **✓ holds**: every trial passed. **◐ holds with a condition**: some did, or the sentence says more than they show.
+# - **✗ not at this scale**: none passed: they failed, or these seeds cannot tell. The reason says which.
+# - **– not measured yet**: no reference figures so far. **· a definition**: nothing to measure.
 #
 # Behind each figure stands ✓, ✗ or ? (the seeds cannot tell), then what it needed. *Theirs* are other people's
 # figures. 02 § 5 is lesson 02, section 5.
@@ -473,9 +471,8 @@ solved("12")
 # %% [markdown]
 # ## Next
 #
-# - Set a run of yours beside the ledger: `workbook run 07 --seed 5`, then this lesson again; section 3 shows it.
-# - Would a red tile turn with other values? `workbook run 07 -p labels 2000`, and read that run's own table: with other
-#   parameters than the reference's it is not set beside it.
-# - Five seeds leave a claim open? Name more of them in `sweeps/reference.yaml`, then `make reference`.
+# - Set a run beside the ledger: `workbook run 07 --seed 5`, then this lesson again.
+# - Other values, such as `workbook run 07 -p labels 2000`, are read in the run's own tables: not set beside it.
+# - Five seeds leave it open? Add some in `sweeps/reference.yaml`, then `make reference`.
 # - Write a claim of your own into `data/reference/claims.yaml`, with its rule, *before* you measure it.
 # - The hub track has the course's own models and data: `workbook run 02 -p track hub`.
