@@ -59,8 +59,8 @@ print(f"{len(ledger.sentences)} sentences, of which {asserting} assert something
 
 # %% [markdown]
 # A sentence with three assertions gives three claims; a title gives none. The list is
-# `data/reference/claims.yaml`. A test compares it with the course's text, where that is at hand; another proves that some
-# lesson records every number that a claim needs.
+# `data/reference/claims.yaml`. A test compares it with the course's text, where that is at hand; another proves that
+# some lesson records every number that a claim needs.
 #
 # ## 1. From a sentence to a rule
 #
