@@ -111,7 +111,7 @@ def _client(campaign, options: Options, stack: ExitStack) -> Client:
         campaign.fixed_threads = max(1, int(cluster.slurm_settings(options.slurm).get("cores", 1)))
         return stack.enter_context(cluster.slurm(options.slurm, workers))
     campaign.fixed_threads = max(1, cores() // workers)
-    setup = setup_of(campaign.plan.lesson, left[0].get("track", "pocket"), campaign.fixed_threads)
+    setup = setup_of(campaign.plan.lesson, left[0], campaign.fixed_threads)
     campaign.starters = stack.enter_context(starter_ahead(setup))
     return stack.enter_context(cluster.local(workers))
 

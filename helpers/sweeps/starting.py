@@ -20,10 +20,15 @@ from helpers.sweeps.identity import imports
 from helpers.sweeps.scratch import scratch_folder
 
 
-def setup_of(lesson: Lesson, track: str, threads: int) -> dict:
-    """What a starter has to know: runs with the same setup can share one."""
+def setup_of(lesson: Lesson, parameters: dict[str, object], threads: int) -> dict:
+    """What a starter has to know for a run with these parameters: runs with the same setup can share one."""
     warm = warm_imports_are_safe()
-    return {"threads": threads, "track": track, "warm": warm, "imports": imports(lesson) if warm else []}
+    return {
+        "threads": threads,
+        "track": parameters.get("track", "pocket"),
+        "warm": warm,
+        "imports": imports(lesson) if warm else [],
+    }
 
 
 class Starter:

@@ -128,7 +128,7 @@ def _run(folder: Path, task: Task) -> Ending:
 
 def _setup(task: Task) -> dict:
     threads = task.threads or _threads(task.slots)
-    return setup_of(Lesson(Path(task.notebook)), task.parameters.get("track", "pocket"), threads)
+    return setup_of(Lesson(Path(task.notebook)), task.parameters, threads)
 
 
 def _threads(slots: dict[str, int]) -> int:
