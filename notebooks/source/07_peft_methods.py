@@ -778,6 +778,7 @@ print(f"masked-word loss of the pretrained model   {loss_pretrained:.3f}")
 for name, loss in loss_at_start.items():
     print(f"before the first step, with {name:18}{loss:.3f}")
 assert loss_at_start["BottleneckAdapter"] == loss_pretrained != loss_at_start["FaultyAdapter"]
+assert model or loss_pretrained < loss_at_start["FaultyAdapter"]  # one of your own that knows nothing may gain
 
 # %% [markdown]
 # ### Exercise 07.3: mend it
