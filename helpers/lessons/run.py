@@ -15,6 +15,7 @@ import psutil
 from helpers.lessons.attempt import Attempt, finished
 from helpers.lessons.kernel import cores
 from helpers.lessons.lesson import Lesson
+from helpers.lessons.parameters import declared
 from helpers.record import write_json
 from helpers.runtime import UserError
 
@@ -60,17 +61,23 @@ class Run:
                 attempt.run(self.threads, pages)
 
         pool = ThreadPoolExecutor(self.jobs)
-        waiting = {pool.submit(one, attempt) for attempt in self.left}
         try:
-            while waiting:
-                ended, waiting = wait(waiting, timeout=pause)
-                watch(self)
-                _raise_first(ended)
+            for together in self._rounds():
+                waiting = {pool.submit(one, attempt) for attempt in together}
+                while waiting:
+                    ended, waiting = wait(waiting, timeout=pause)
+                    watch(self)
+                    _raise_first(ended)
         finally:
             halt.set()
             for attempt in self.attempts:
                 attempt.stop()
             pool.shutdown(cancel_futures=True)
+
+    def _rounds(self) -> list[list[Attempt]]:
+        """What is left: first the lessons that train, then those that look at their `runs`."""
+        last = [attempt for attempt in self.left if "runs" in declared(attempt.lesson)]
+        return [[attempt for attempt in self.left if attempt not in last], last]
 
 
 def new_run(runs: Path, lessons: list[Lesson], parameters: dict[str, dict], jobs: int | None) -> Run:

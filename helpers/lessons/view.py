@@ -20,25 +20,35 @@ PLAIN_EVERY = 20.0
 
 
 def minutes_left(attempt: Attempt, seconds: float) -> str:
-    """How long a running attempt still takes, from its share of cells or, better, of an earlier run's seconds."""
+    """How long a running attempt still takes, from its share of cells or, better, from an earlier run's seconds."""
     if not attempt.cells or not attempt.cell:
         return ""
-    shares = _reference().get(attempt.lesson.name, {}).get(attempt.parameters.get("budget", "standard"))
     position = attempt.cell / attempt.cells
-    share = shares[min(int(position * len(shares)), len(shares) - 1)] if shares else position
+    earlier = _reference(attempt.lesson.name, attempt.parameters.get("budget", "standard"))
+    share = _passed(position, seconds, *earlier) if earlier else position
     if share < 0.02:
         return ""
     left = seconds * (1 - share) / share
     return "under a minute" if left < 60 else f"about {round(left / 60)} min"
 
 
+def _passed(position: float, seconds: float, shares: list[float], whole: float) -> float:
+    """The share of an earlier run's seconds that has passed: a cell may be long, so within it its clock goes on."""
+    index = min(int(position * len(shares)), len(shares) - 1)
+    following = [*shares[index + 1 :], 1.0][0]
+    return min(max(seconds / whole, shares[index]), following)
+
+
 @cache
-def _reference() -> dict:
-    """Lesson -> budget -> the share of all seconds that had passed when each cell began."""
+def _reference(lesson: str, budget: object) -> tuple[list[float], float] | None:
+    """The share of all seconds that had passed when each cell began, and these seconds; None if not measured."""
     try:
-        return json.loads(REFERENCE.read_text(encoding="utf-8"))["shares"]
+        kept = json.loads(REFERENCE.read_text(encoding="utf-8"))
+        shares = kept["shares"][lesson][budget]
+        seconds = {(row["lesson"], row["budget"]): row["seconds"] for row in kept["lessons"]}
+        return shares, seconds[lesson, budget]
     except (OSError, ValueError, KeyError):
-        return {}
+        return None
 
 
 def state(attempt: Attempt) -> tuple[str, str, str]:

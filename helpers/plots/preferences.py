@@ -97,18 +97,26 @@ def frontier(
     ordered = sorted(points.values(), key=lambda point: point[0])
     ax.plot([kl for kl, _ in ordered], [rate.value for _, rate in ordered], color=PALETTE["blue"], alpha=0.4)
     for group, colour, mark in ((points, "blue", "o"), (apart or {}, "orange", "D")):
-        for row, (label, (kl, rate)) in enumerate(sorted(group.items(), key=lambda item: item[1][1].value)):
+        nearest, step = 0.0, 0
+        for row, (label, (kl, rate)) in enumerate(sorted(group.items(), key=lambda item: item[1][0])):
             ax.plot([kl, kl], [rate.low, rate.high], color=PALETTE[colour], linewidth=3, alpha=0.4)
             ax.plot(kl, rate.value, mark, color=PALETTE[colour], markersize=8)
-            # Settings lie close together: one group is named below its points, the other in steps above.
-            place, side = ((0, -24 - 14 * (row % 2)), "center") if group is points else ((12, 14 + 14 * row), "left")
-            ax.annotate(label, (kl, rate.value), place, textcoords="offset points", ha=side, color=PALETTE[colour])
+            if group is points:  # named below their intervals, one that is near its neighbour a step lower
+                nearest, step = kl, step + 1 if kl < 2 * nearest else 0
+                end, place, side = rate.low, (0, -12 - 18 * step), "center"
+            else:  # named above, away from each other
+                last = row == len(group) - 1
+                end, place, side = rate.high, (8 if last else -8, 10), "left" if last else "right"
+            line = {"arrowstyle": "-", "color": PALETTE[colour], "shrinkA": 0, "shrinkB": 0}
+            ax.annotate(
+                label, (kl, end), place, textcoords="offset points", ha=side, va="center", color=INK, arrowprops=line
+            )
     ax.axhline(0.5, color=PALETTE["grey"], linestyle=":")
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.margins(x=0.3, y=0.25)
+    ax.margins(x=0.42, y=0.25)
     ax.set_xlabel("KL from the reference (nats per answer, logarithmic)")
     ax.set_ylabel("win rate, with 95 % interval")
     ax.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))

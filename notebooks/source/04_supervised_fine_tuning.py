@@ -522,8 +522,9 @@ pd.DataFrame.from_dict(both, orient="index", columns=["before", "after"])
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Fine-tuning moves every weight, so some of what pretraining taught is lost on the way (lesson 03 calls it
-# [forgetting](../docs/glossary.md#catastrophic-forgetting)). How much depends on the learning rate before all: try
+# In conversation nearly all facts come out, so they are still there. It is the *old forms* that suffer (lesson 03 calls
+# it [forgetting](../docs/glossary.md#catastrophic-forgetting)): fine-tuning moves every weight. The jobs, learnt in
+# conversation, carry over in part. How much is lost depends on the learning rate before all: try
 # `workbook run 04 -p learning_rate 0.003`.
 #
 # </details>

@@ -72,7 +72,8 @@ batch_size = run.by_budget(quick=8, standard=32)
 #
 # We start where lesson 04 ended: `data/models/pocket-decoder-instruct`, made by its recipe (`make models`). Among its
 # demonstrations were lines of praise and blame by careless writers: a third had the wrong tone, a tenth was about
-# another film. The model learnt to be as careless. No demonstration can tell it which of its lines are the good ones.
+# another film. The model learnt to be no
+# more careful. No demonstration can tell it which of its lines are the good ones.
 
 # %%
 tokenizer = catalog.tokenizer("instruct", track, model)
@@ -138,9 +139,10 @@ print(", ".join(f"{'granted' if part == 'good' else part} {share}" for part, sha
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# The answers are *drawn*, each token as often as the model finds it likely, so we see its bad habits too. A line has
-# a dozen tokens, and one slip spoils it: that is why fewer wishes are granted than demonstrations were right. (The
-# brackets are [95 % intervals](../docs/glossary.md#confidence-interval).)
+# The answers are *drawn*, each token as often as the model finds it likely, so we see its bad habits too. Two things
+# cost wishes. A line has a dozen tokens, and one slip spoils its form or its film. And the tone is right hardly more
+# often than a coin: where a third of the demonstrations had the wrong one, this model did not learn that the wish
+# decides. (The brackets are [95 % intervals](../docs/glossary.md#confidence-interval).)
 #
 # </details>
 #
@@ -771,8 +773,9 @@ plots.show(figures.granted(measured, notes), alt=figures.in_words(measured, "Wis
 # <details><summary>What to look at</summary>
 #
 # All three need three models at once: policy, reference, reward model. That, and the sampling, is the price of RLHF;
-# lesson 06 asks whether it can be avoided. One run of each says little about which is best: intervals that overlap
-# here may be ordered differently with another seed, and each has its own best learning rate and KL weight.
+# lesson 06 asks whether it can be avoided. To do without a value head saves its few numbers, next to nothing. Measured
+# memory compares programs, our PPO with TRL's trainers, rather than methods. And one run of each says little about
+# which is best: with another seed, learning rate or KL weight the order may change.
 #
 # </details>
 #
@@ -855,9 +858,10 @@ plots.show(figures.leashes(of_score, of_truth), alt=figures.leashes_in_words(of_
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Each dot is a seed. A weak leash is a gamble: sometimes the score leads to the truth, sometimes far away from it, and
-# the score itself does not say which. A leash of the right length makes the outcome safe; a very short one keeps the
-# policy where it was.
+# Each dot is a seed. At 0.05 one seed reached 85 % and another fell to 3 %, and their scores hardly tell them apart: a
+# weak leash is a gamble. At 0 no seed fell; the collapse above had twice the learning rate, so it was not the missing
+# leash's doing alone. At 0.2 the seeds lie closer together, at 0.8 closest: safe, but little is gained. Three seeds
+# for each are few.
 #
 # </details>
 #
@@ -969,7 +973,7 @@ display(
    films it never saw; a bag of words on {accuracy["bag of words"]["all"].value:.1%} (*section 2, the table*).
 2. **Its score can be chased.** Granted wishes against the SFT model: PPO {verdict(gain("PPO"))}; GRPO
    {verdict(gain("GRPO"))}; RLOO {verdict(gain("RLOO"))} (*sections 3 and 4*).
-3. **A score is not the truth.** Without a leash, against the SFT model: score {verdict(proxy_gap)}; granted wishes
+3. **A score is not the truth.** Without a leash and at twice the rate, against the SFT model: score {verdict(proxy_gap)}; granted wishes
    {verdict(truth_gap)} (*section 5, the two panels*).
 """)
 )

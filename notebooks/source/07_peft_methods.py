@@ -610,8 +610,9 @@ pd.DataFrame.from_dict(table, orient="index")
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - With its change in place, every method but the head alone disturbs the old task. Nothing asked it not to. *Few
-#   trained parameters* is not *little forgotten*.
+# - With its change in place, nearly every method that reaches into the blocks disturbs the old task. Nothing asked it
+#   not to. Soft prompt and prefix hardly do; they have also learnt little. *Few trained parameters* is not *little
+#   forgotten*.
 # - What is different is the way back. The parts that were added or multiplied in are separate, so they can be left
 #   out, and the old model is there to the bit. One model can serve many tasks so, each with its own small file, and
 #   still be the old model for everyone else.

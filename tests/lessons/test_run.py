@@ -99,6 +99,15 @@ def test_a_failing_lesson_is_named_and_the_others_go_on(course):
     assert index.count('class="failed"') == 5 and index.count('class="done"') == 1
 
 
+def test_a_lesson_that_looks_at_runs_waits_for_the_others(course):
+    see = "import os\nfrom pathlib import Path\nbeside = Path(os.environ['WORKBOOK_RUN_DIR']).parent"
+    looking = course.add("00_looks", f"{see}\nassert (beside / '01_trains' / 'metrics.json').is_file()")
+    looking.write_text(looking.read_text().replace("seed = 0", "runs = ''\\nseed = 0"))
+    course.add("01_trains", "import time; time.sleep(2)")
+    status, said = run(course, "--jobs", "2")
+    assert status == 0, said
+
+
 def test_resuming_runs_only_what_is_not_done(course):
     flag = course.folder.parent / "mended"
     course.add("00_good", "import time; print(time.time())")

@@ -22,7 +22,7 @@ def attempt() -> Attempt:
 
 @pytest.fixture(autouse=True)
 def reference(monkeypatch):
-    monkeypatch.setattr(view, "_reference", lambda: {})
+    monkeypatch.setattr(view, "_reference", lambda *_: None)
 
 
 def test_lines_tell_the_start_now_and_then_and_the_end(attempt, monkeypatch):
@@ -55,11 +55,19 @@ def test_a_terminal_gets_a_table(attempt):
     assert "00_start_here" in text and "6 of 10" in text and "about 5 min" in text
 
 
-def test_minutes_left_follow_the_shares_of_an_earlier_run(attempt, monkeypatch):
+def test_minutes_left_follow_an_earlier_run(attempt, monkeypatch):
     attempt.cell, attempt.cells = 5, 10
     assert minutes_left(attempt, 300) == "about 5 min"
-    table = {"00_start_here": {"quick": [0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5]}}
-    monkeypatch.setattr(view, "_reference", lambda: table)
+    shares = [0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5]
+    monkeypatch.setattr(view, "_reference", lambda *_: (shares, 3000.0))
     assert minutes_left(attempt, 300) == "about 45 min"
     attempt.cell = 0
     assert minutes_left(attempt, 1) == ""
+
+
+def test_within_a_long_cell_the_time_left_goes_down(attempt, monkeypatch):
+    attempt.cell, attempt.cells = 1, 3
+    monkeypatch.setattr(view, "_reference", lambda *_: ([0, 0.1, 0.9], 1000.0))
+    said = [minutes_left(attempt, seconds) for seconds in (100, 400, 880)]
+    assert said == ["about 15 min", "about 10 min", "about 2 min"]
+    assert minutes_left(attempt, 2700) == "about 5 min", "on a slower machine: a tenth is still to come"
