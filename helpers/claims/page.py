@@ -17,7 +17,7 @@ SIGNS = {
     "holds with a condition": "◐ holds with a condition",
     "not at this scale": "✗ not at this scale",
     "not measured yet": "– not measured yet",
-    "a definition": "· a definition",
+    "not measurable": "· not measurable",
 }
 HEADING = re.compile(r"^## (\d+)\. (.+)$", re.MULTILINE)
 

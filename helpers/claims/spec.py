@@ -69,20 +69,20 @@ class Claim(Strict):
     group: Text
     claim: Text
     covers: Annotated[list[Place], Field(min_length=1)]
-    kind: Literal["measured", "definition"]
+    kind: Literal["measured", "unmeasured"]
     shown: Annotated[list[Shown], Field(min_length=1)]
     trials: tuple[Trial, ...] = ()
     at_best: Literal["holds", "holds with a condition"] = "holds"
     condition: str = ""
-    reason: str = ""  # measured: why it would not hold here; definition: why nothing is measured
+    reason: str = ""  # measured: why it would not hold here; unmeasured: why nothing can be
     published: tuple[Published, ...] = ()
 
     @model_validator(mode="after")
     def whole(self) -> Claim:
         if not self.reason:
             raise ValueError(f"{self.id} needs a reason")
-        if self.kind == "definition" and (self.trials or self.condition):
-            raise ValueError(f"{self.id} is a definition, so it has neither trials nor a condition")
+        if self.kind == "unmeasured" and (self.trials or self.condition):
+            raise ValueError(f"{self.id} is not measured, so it has neither trials nor a condition")
         if self.kind == "measured" and not (self.trials and self.condition):
             raise ValueError(f"{self.id} is measured, so it needs trials and a condition")
         return self

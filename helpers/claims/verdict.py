@@ -12,7 +12,7 @@ from helpers.claims.rules import Rule
 from helpers.claims.spec import Claim, Trial
 from helpers.intervals import Interval, mean_t
 
-Word = Literal["holds", "holds with a condition", "not at this scale", "not measured yet", "a definition"]
+Word = Literal["holds", "holds with a condition", "not at this scale", "not measured yet", "not measurable"]
 WORDS: tuple[Word, ...] = get_args(Word)
 
 
@@ -63,7 +63,7 @@ class Verdict:
         """The condition or the reason that goes with the word, and what is still missing."""
         parts = ["These seeds cannot tell."] if self.undecided else []
         parts += [self.claim.condition] if self.word == "holds with a condition" else []
-        parts += [self.claim.reason] if self.word in ("not at this scale", "a definition") else []
+        parts += [self.claim.reason] if self.word in ("not at this scale", "not measurable") else []
         if 0 < self.missing < len(self.trials):
             parts.append(f"So far {len(self.trials) - self.missing} of {len(self.trials)} trials have figures.")
         return " ".join(parts)
@@ -77,8 +77,8 @@ def verdict(claim: Claim, results: Results) -> Verdict:
     count, and with none at all there is no verdict. A claim whose sentence says more than its trials can show is
     marked in the ledger (`at_best`): its best verdict is the one with a condition.
     """
-    if claim.kind == "definition":
-        return Verdict(claim, "a definition", ())
+    if claim.kind == "unmeasured":
+        return Verdict(claim, "not measurable", ())
     tried = tuple(Tried(trial, tuple(_figure(rule, trial, results) for rule in trial.rules)) for trial in claim.trials)
     return Verdict(claim, _word(claim, [one.answer for one in tried if one.answer != "missing"]), tried)
 

@@ -20,5 +20,7 @@ def interval_against_rows(score: float, rows: Sequence[int] = ROWS, marked: int 
         colour = PALETTE["orange"] if count == marked else PALETTE["blue"]
         plot.vlines(count, interval.low, interval.high, color=colour, linewidth=4)
         plot.plot(count, interval.value, "o", color=INK, markersize=4)
+        if count == marked:
+            plot.annotate(f"{count} rows", (count, interval.low), (0, -14), textcoords="offset points", ha="center")
     plot.set(xscale="log", xlabel="test rows (logarithmic)", ylabel="accuracy, 95 % interval", ylim=(0, 1))
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 
@@ -21,7 +22,7 @@ LOOKS = {
     "holds with a condition": (PALETTE["sky"], "black", "◐"),
     "not at this scale": (PALETTE["red"], "white", "✗"),
     "not measured yet": ("white", INK, "–"),
-    "a definition": ("#E6E6E6", INK, "·"),
+    "not measurable": ("#E6E6E6", INK, "·"),
 }
 PER_LINE = 5
 FAMILIES = {
@@ -121,18 +122,29 @@ def _panel(panel: Axes, part: Shares, own: Shares) -> None:
         ((row.cost["trainable_parameters"][0] / whole, row, share) for row, share in part if row.method not in LINES),
         key=lambda one: one[0],
     )
-    for order, (place, row, share) in enumerate(drawn):
+    taken = [_spot(place, share.value) for place, _, share in drawn]
+    for place, row, share in drawn:
         colour, mark = FAMILIES[row.family]
         panel.plot([place] * 2, [share.low, share.high], color=PALETTE[colour], linewidth=1.8, alpha=0.7)
         panel.plot(place, share.value, mark, color=PALETTE[colour], markersize=8)
-        # Neighbours' names stand above and below in turn, so that they do not run into each other.
-        end, offset, side = (share.low, -5, "top") if order % 2 else (share.high, 4, "bottom")
+        # A name stands above its interval, or below where it would be too near to a mark or another name.
+        sides = ((share.high, 4, "bottom"), (share.low, -5, "top"))
+        spots = [_spot(place, end + offset / 100) for end, offset, _ in sides]
+        room = [min(math.dist(spot, other) for other in taken) for spot in spots]
+        best = 0 if room[0] > 36 else room.index(max(room))
+        end, offset, side = sides[best]
+        taken.append(spots[best])
         panel.annotate(row.title.split(",")[0], (place, end), (0, offset), textcoords="offset points",
                        ha="center", va=side, fontsize=9, color=INK)  # fmt: skip
     for row, share in own:
         if row.method not in LINES:
             place = row.cost["trainable_parameters"][0] / whole
             panel.plot(place, share.value, "o", markersize=13, markerfacecolor="none", color=INK)
+
+
+def _spot(place: float, height: float) -> tuple[float, float]:
+    """A point of a panel in rough pixels: a decade is about as long as a third of its height."""
+    return 100 * math.log10(place), 300 * height
 
 
 def _whole(part: Shares) -> float:

@@ -15,6 +15,7 @@ from helpers.plots.style import INK, PALETTE, axes
 
 COLOURS = ("blue", "orange", "green", "purple", "red", "sky", "grey")
 MARKERS = "osD^vPX<>p"
+NEAR = 45.0  # pixels
 
 
 @dataclass(frozen=True)
@@ -78,37 +79,47 @@ def against_bytes(
     """One panel per quantity, one line per technique over the bytes of the files (logarithmic).
 
     panels: quantity -> technique -> its points. whole: quantity -> the model as it was, drawn as a dotted line.
-    limits: quantity -> the lowest and highest value shown; a point beyond them is drawn hollow, on the edge.
+    limits: quantity -> the lowest and highest value shown; a line to a point beyond them leaves the panel.
     """
     figure, plots = axes(9.0, 1.2 + 3.7 * len(panels), rows=len(panels))
     styles = {name: index for families in panels.values() for index, name in enumerate(families)}
     for plot, (quantity, families) in zip([plots] if len(panels) == 1 else plots, panels.items(), strict=True):
         low, high = limits[quantity]
         for family, points in families.items():
-            _draw_family(plot, points, styles[family], low, high, family)
+            _draw_family(plot, points, styles[family], family)
         start = whole[quantity]
         plot.axhline(start.value, color=INK, linestyle=":", linewidth=1)
         plot.plot(start.bytes / 1e6, start.value, "k*", markersize=11, label="float32")
         plot.set(xscale="log", xlabel="file (MB)", ylabel=quantity, ylim=(low, high))
         for which in (plot.xaxis.set_major_formatter, plot.xaxis.set_minor_formatter):
             which(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else ""))
+        _name_points(plot, [point for points in families.values() for point in points if low <= point.value <= high])
     handles = dict(zip(*reversed((plots if len(panels) == 1 else plots[0]).get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
-def _draw_family(plot: Axes, points: Sequence[Point], index: int, low: float, high: float, label: str) -> None:
+def _draw_family(plot: Axes, points: Sequence[Point], index: int, label: str) -> None:
     ordered = sorted(points, key=lambda point: point.bytes)
-    sizes = [point.bytes / 1e6 for point in ordered]
-    values = [min(max(point.value, low), high) for point in ordered]
-    inside = [low <= point.value <= high for point in ordered]
-    colour = PALETTE[COLOURS[index % len(COLOURS)]]
-    look = {"color": colour, "linewidth": 1.2, "linestyle": "-" if index < len(COLOURS) else "--"}
-    plot.plot(sizes, values, marker=MARKERS[index % len(MARKERS)], markersize=5, label=label, **look, clip_on=False)
-    for size, value, point, shown in zip(sizes, values, ordered, inside, strict=True):
-        if not shown:
-            plot.plot(size, value, "o", color="white", markeredgecolor=colour, markersize=7, clip_on=False, zorder=3)
-        plot.annotate(point.label, (size, value), (4, 4), textcoords="offset points", fontsize=7, color=colour)
+    look = {"color": PALETTE[COLOURS[index % len(COLOURS)]], "linestyle": "-" if index < len(COLOURS) else "--"}
+    sizes, values = [point.bytes / 1e6 for point in ordered], [point.value for point in ordered]
+    plot.plot(sizes, values, marker=MARKERS[index % len(MARKERS)], markersize=6, linewidth=1.2, label=label, **look)
+
+
+def _name_points(plot: Axes, points: Sequence[Point]) -> None:
+    """Write each point's label beside it, but once for points with the same label that lie close together."""
+    named: list[tuple[str, float, float]] = []
+    for point in points:
+        x, y = plot.transData.transform((point.bytes / 1e6, point.value))
+        if any(
+            abs(x - other_x) < NEAR and abs(y - other_y) < NEAR
+            for label, other_x, other_y in named
+            if label == point.label
+        ):
+            continue
+        named.append((point.label, x, y))
+        place = (point.bytes / 1e6, point.value)
+        plot.annotate(point.label, place, (5, 5), textcoords="offset points", fontsize=9, color=INK)
 
 
 def against_bytes_in_words(panels: Mapping[str, Mapping[str, Sequence[Point]]], whole: Mapping[str, Point]) -> str:

@@ -283,8 +283,8 @@ assert difference_attention_head < 1e-5
 
 # %% [markdown]
 # A *block* is all heads together, then a small network for each token on its own. Both parts add their result to what
-# came in (a *residual*), and a layer norm keeps the size of the numbers in check. That is all there is; a model is
-# these blocks in a row.
+# came in (a *residual*), and a layer norm keeps the size of the numbers in check. That is all there is to a block. A
+# model is a vector for each token and place, blocks in a row, and a layer that turns vectors into scores.
 
 
 # %%
@@ -329,8 +329,8 @@ plots.show(
 # <details><summary>What to look for</summary>
 #
 # A bright line beside the diagonal: a head that looks at the neighbour. A bright column: one token that everybody
-# looks at, often punctuation or a special token, a place to look when there is nothing to find. An even grey: a head
-# that averages. Attention shows where information *may* flow, not why the model decides as it does.
+# looks at, often punctuation or a special token, a place to look when there is nothing to find. An even dark blue: a
+# head that averages. Attention shows where information *may* flow, not why the model decides as it does.
 #
 # </details>
 
@@ -672,8 +672,8 @@ assert after["newcomer"] < before["newcomer"]
 # The new texts became far more predictable after a few dozen steps, with no label anywhere. (A first figure above the
 # size of the vocabulary is worse than guessing evenly: sure, and wrong.) Nothing protected the old ones: no step was
 # taken for them, and all weights are shared, so as a rule they get worse. How much depends on the [learning
-# rate](../docs/glossary.md#learning-rate) and on the number of steps: try ten times either way at the top of this
-# notebook. Lesson 03 calls this *[forgetting](../docs/glossary.md#catastrophic-forgetting)* and mends it.
+# rate](../docs/glossary.md#learning-rate), which you can change at the top of this notebook, and on the number of
+# steps. Lesson 03 calls this *[forgetting](../docs/glossary.md#catastrophic-forgetting)* and mends it.
 #
 # </details>
 #

@@ -133,9 +133,9 @@ for outcome in outcomes.values():
 # <details><summary>What to look at</summary>
 #
 # The square brackets hold the [95 % interval](../docs/glossary.md#confidence-interval): with so many test reviews,
-# accuracies that far apart could come from the same true one. The bag of words is well above the majority class, so
-# single words carry much of the answer. They do not carry all of it. The next cell shows validation reviews that it
-# gets wrong, and words that speak against their label.
+# accuracies within one pair of brackets could come from the same true one. The bag of words is well above the majority
+# class, so single words carry much of the answer. They do not carry all of it. The next cell shows validation reviews
+# that it gets wrong, and words that speak against their label.
 #
 # </details>
 
@@ -344,9 +344,9 @@ print({name: round(value, 3) for name, value in found.items()})
 # %% [markdown]
 # ## 5. The climb
 #
-# Four ways to train, one recipe: the same reviews, batches, optimizer and schedule. Only the learning rate differs,
-# since each rung got its best from the same list, on validation reviews. `ladder.climb` freezes, trains with the loop
-# above (plus a progress bar), and predicts the test reviews.
+# Four ways to train: the same reviews, optimizer and schedule, and for each the learning rate that did best on
+# validation reviews. The head alone gets more passes in larger batches, since a pass over cached features costs next to
+# nothing. `ladder.climb` freezes, trains with the loop above (plus a progress bar), and predicts the test reviews.
 
 # %%
 task = ladder.Task(
@@ -434,10 +434,12 @@ print(f"training all parameters took {faster:.1f} times as long as training the 
 # <details><summary>What it means</summary>
 #
 # - *All against head only* is the course's claim: the price of freezing the body, and the time it saves.
-# - *All against random start* is what pretraining is worth. Nothing else differs.
+# - *All against random start* is what pretraining is worth; each start has its own best learning rate.
 # - The *head alone* can only read off what pretraining happened to put on a line. Language modelling never asked
 #   "did the writer like it?", so part of the answer is there, but folded up.
 # - One more *block* can unfold some of it.
+# - *Memory* is what the process grew by, and differs from run to run. The head's is that of its one pass of the frozen
+#   body, in larger batches than the others take.
 #
 # </details>
 
@@ -476,7 +478,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # ## 6. Where is the difference?
 #
 # One accuracy hides where a model fails. Our reviews say which turns of phrase they hold: *negated* ("not a thing was
-# grating"), *contrast* ("beautiful; all told, bad"), *hearsay* (somebody else's opinion) and so on.
+# grating"), *contrast* ("beautiful; all told, bad"), *hearsay* (somebody else's opinion), *disagree* (such an opinion
+# rejected), *waved_aside* (granted, but it does not count), *elsewhere* (another film), *mixed* (one opinion goes the
+# other way). *Plain* is what is said outright; nearly every review has some.
 #
 # **Predict 3.** On which kinds will the fine-tuned model gain most over the bag of words, and on which least?
 
@@ -505,8 +509,9 @@ plots.show(figures.by_slice(series, counts), alt=figures.by_slice_in_words(serie
 # <details><summary>What to look at</summary>
 #
 # A bag of words counts *charming* as praise wherever it stands: in "far from charming", in what an aunt said, in a
-# remark about another film. Where the words alone decide, it does well; where their order decides, a model that reads
-# order gains most. A review may hold several kinds at once, so the kinds are not independent of one another.
+# remark about another film. A model that reads order gains most where order turns the meaning round: negations,
+# counterfactuals, opinions rejected. *Mixed* stays hard for both. A review may hold several kinds at once, and most
+# gaps between kinds are small beside their intervals.
 #
 # </details>
 

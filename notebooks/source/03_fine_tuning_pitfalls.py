@@ -142,8 +142,9 @@ print(f"pretrained reaches that mean with {min(enough):,} labels" if enough else
 #
 # Pretraining does not only raise the curve, it moves it to the left: the same accuracy for a fraction of the labels.
 # With few labels the random start stays near the dotted line, since it has to learn from them what words are before it
-# can learn what a good film is. The pretrained curve is steep at first and then flattens, so the *next* hundred labels
-# are worth less and less. The bands also show how much luck there is in a small draw.
+# can learn what a good film is. The pretrained curve starts there too, climbs, and flattens; each step to the right
+# doubles the labels, so the *next* hundred are worth less and less. A band is widest where one draw of reviews takes
+# off and another does not yet (and a band of three seeds is a rough one).
 #
 # </details>
 #
@@ -348,7 +349,7 @@ assert difference_early_stopping < 1e-4 and same_weights
 #
 # Given the validation losses of all passes and a patience: after which pass does training stop, and which pass is
 # kept? Count from 1. With `[0.6, 0.5, 0.55, 0.52, 0.4]` and patience 2 it stops after pass 4 and keeps pass 2. (It
-# never learns of the 0.4.)
+# never learns of the 0.4. If nothing stops it, it stops after the last pass. As good as the best is not better.)
 
 
 # %% tags=["exercise"]
@@ -552,11 +553,11 @@ if budget != "quick":
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# Every remedy keeps memory, and pays with accuracy or with time. A lower rate and freezing move less, so they learn
-# less too. Replay pays with a second pass forward and backward at each step, and the two losses compete. Averaging is
-# the surprise: no further step is trained, and between the old and the new weights lies a place that is fair at both.
-# Where half of the way costs too much accuracy, go back less. Nothing of this shows in the accuracy of the plain model.
-# That is the point: *measure what you do not train on.*
+# Every remedy keeps memory. A lower rate (a quarter) and freezing (at twice the rate) move less, so they learn less
+# too. Replay pays with time, for other texts at each step, and the two losses compete. Averaging is the surprise: no
+# further step is trained, and between the old and the new weights lies a place that is fair at both. Where half of the
+# way costs too much accuracy, go back less. Nothing of this shows in the accuracy of the plain model. That is the
+# point: *measure what you do not train on.*
 #
 # </details>
 
@@ -844,9 +845,10 @@ VBox([slider, page])
 #
 # <details><summary>What to look at</summary>
 #
-# Every score is ability plus luck. The best of forty has more of both, and only the ability comes along to new rows.
-# The gap shrinks with more rows to choose on and grows with the number of variants. Choose on *validation* rows, then
-# measure the one winner on test rows, once: the blue line is what that gives.
+# Every score is ability plus luck. Forty variants of nearly the same ability: the winner is picked for its luck, and
+# luck stays behind. On new rows it is not far from an average variant. The gap shrinks with more rows to choose on and
+# grows with the number of variants. Choose on *validation* rows, then measure the one winner on test rows, once: the
+# blue line is what that gives.
 #
 # </details>
 
@@ -922,9 +924,9 @@ display(
    2, the rings*).
 3. **Fine-tuning forgets**: {rise["plain"]:+.2f} nats on the old task; averaging the weights leaves
    {rise["average"]:+.2f} (*section 3, the table*).
-4. **Leaks flatter**: shared films {gap_words:+.3f} for the bag of words, {gap_by_film:+.3f} for the encoder; copies
-   {with_copies["copies"].value - with_copies["new rows"].value:+.3f}; choosing on {few_rows} test rows {lucky:+.3f}
-   (*section 4*).
+4. **Leaks flatter**: shared films {gap_words:+.3f} for the bag of words, {gap_by_film:+.3f} for the encoder; a
+   test set half of copies {with_copies["careless test set"].value - with_copies["new rows"].value:+.3f}; choosing on
+   {few_rows} test rows {lucky:+.3f} (*section 4*).
 """)
 )
 

@@ -72,8 +72,8 @@ batch_size = run.by_budget(quick=8, standard=32)
 #
 # We start where lesson 04 ended: `data/models/pocket-decoder-instruct`, made by its recipe (`make models`). Among its
 # demonstrations were lines of praise and blame by careless writers: a third had the wrong tone, a tenth was about
-# another film. The model learnt to be no
-# more careful. No demonstration can tell it which of its lines are the good ones.
+# another film. The model learnt to be no more careful. No demonstration can tell it which of its lines are the good
+# ones.
 
 # %%
 tokenizer = catalog.tokenizer("instruct", track, model)
@@ -973,8 +973,8 @@ display(
    films it never saw; a bag of words on {accuracy["bag of words"]["all"].value:.1%} (*section 2, the table*).
 2. **Its score can be chased.** Granted wishes against the SFT model: PPO {verdict(gain("PPO"))}; GRPO
    {verdict(gain("GRPO"))}; RLOO {verdict(gain("RLOO"))} (*sections 3 and 4*).
-3. **A score is not the truth.** Without a leash and at twice the rate, against the SFT model: score {verdict(proxy_gap)}; granted wishes
-   {verdict(truth_gap)} (*section 5, the two panels*).
+3. **A score is not the truth.** Without a leash and at twice the rate, against the SFT model: score
+   {verdict(proxy_gap)}; granted wishes {verdict(truth_gap)} (*section 5, the two panels*).
 """)
 )
 

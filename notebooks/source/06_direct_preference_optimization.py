@@ -720,8 +720,9 @@ plots.show(figures.frontier(across, rivals), alt=figures.frontier_in_words(acros
 #   reward model tells it about each; where the reward model is wrong, PPO finds that out first (lesson 05).
 # - *What nobody asked for.* Pairs and wishes were about lines alone. What became of facts and skills is in the last
 #   two columns: DPO kept nearly all of them. Nothing in PPO's reward pays for them.
-# - *Dials.* DPO has beta, the anchor's weight and the learning rate. PPO has also the KL weight, the clip, the value head, the number of updates, and more
-#   that we did not touch. With other settings either may come out better: one table is no law.
+# - *Dials.* DPO has beta, the anchor's weight and the learning rate. PPO has also the KL weight, the clip, the value
+#   head, the number of updates, and more that we did not touch. With other settings either may come out better: one
+#   table is no law.
 #
 # </details>
 

@@ -651,8 +651,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #   difference of two points can hide in it. A bar of this run alone that misses zero is no proof either: look at how
 #   far the reference's seeds lie apart.
 # - *Attention only* trains less than half of the numbers. Its gap is what the feed-forward matrices are worth here.
-# - Each relative moves the best *learning rate*. At twice their own, rsLoRA and LoRA+ fell behind in our grid, or
-#   learned nothing at all. Compare two names at one rate, and you compare how well the rate suits them.
+# - The best *learning rate* is not the same for all. *DoRA* and *attention only* took twice LoRA's; at twice their own,
+#   rsLoRA and LoRA+ fell behind in our grid, or learned nothing at all. Compare two names at one rate, and you compare
+#   how well the rate suits them.
 # - *DoRA* adds one number per row of each matrix, and computes the length of every row anew at each step: look at the
 #   seconds.
 #
@@ -691,9 +692,9 @@ plots.show(rank_figures.sizes_by_rank(moved, what), alt=rank_figures.sizes_by_ra
 # %% [markdown]
 # ## 4. Find the bug
 #
-# A colleague's adapter scored well. They saved it, loaded it the next morning, and its answers were nonsense; the
-# morning after, they were another nonsense. No error, no warning. We rebuild it, with the trained weights from above in
-# place of another training, and load it on ten mornings.
+# A colleague's adapter scored well. They saved it and loaded it the next morning. Some mornings its answers were
+# nonsense, on others they were fine. No error, no warning. We rebuild it, with the trained weights from above in place
+# of another training, and load it on ten mornings.
 
 # %%
 config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets)

@@ -203,8 +203,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # ## 3. Levels where the weights are
 #
 # Equal distances suit numbers that are spread evenly. Weights are not: most lie near zero.
-# **[NF4](../docs/glossary.md#nf4)** puts its 16 levels at quantiles of the normal distribution, so that each level gets
-# about as many weights as any other.
+# **[NF4](../docs/glossary.md#nf4)** puts its 16 levels at quantiles of the normal distribution: they stand close
+# together where weights are many.
 
 
 # %%
@@ -314,7 +314,7 @@ for kind in ("nf4", "fp4"):
 # <details><summary>What to look at</summary>
 #
 # NF4 wins on the distribution that it was made for. FP4 loses even to equal levels: between 0.005 and 0.17 it has no
-# level at all, and that is where most numbers are. Larger blocks have larger largest numbers, so all errors grow. But
+# level at all, and a third of all numbers lie there. Larger blocks have larger largest numbers, so all errors grow. But
 # a mean error is not yet a model's quality: section 10 measures that.
 #
 # </details>
@@ -745,7 +745,7 @@ plots.show(figure, alt=figures.against_sparsity_in_words(curves, accuracy.value)
 #
 # ## 10. All techniques, by their bytes
 #
-# **Predict 5.** At about 4 bits per weight, which technique keeps most? At 2 bits? Will accuracy or perplexity fall
+# **Predict 5.** At about 4 bits per weight, which technique keeps most? At 2 bits? Will accuracy or perplexity suffer
 # first?
 
 # %%
@@ -798,7 +798,8 @@ figure = figures.against_bytes(panels, whole, limits)
 plots.show(figure, alt=figures.against_bytes_in_words(panels, whole))
 
 # %% [markdown]
-# Numbers at the points are bits, or the share that was pruned; hollow points lie beyond the panel.
+# Numbers at the points are bits, or the share that was pruned. Points that coincide have one number. A line that leaves
+# the panel goes on to a far worse point.
 #
 # The same as numbers, for four bits. The third column asks whether the accuracy is different from float32's at all:
 # both answered the same reviews, so the paired bootstrap of lesson 02 can tell.
@@ -820,12 +821,12 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # <details><summary>What to look at</summary>
 #
 # - **8 bits** lose nothing, whatever the scale belongs to.
-# - **4 bits** lose little with a scale per channel or block. One scale for a whole matrix is too coarse: the
-#   perplexity shows it clearly.
+# - **4 bits** lose a point of accuracy or a few with a scale per channel or block. One scale for a whole matrix is too
+#   coarse: the perplexity shows it clearly.
 # - **2 bits** leave three symmetric levels, and rounding sends nearly all weights to the middle one. Levels where the
 #   weights are (k-means) keep the classifier alive.
-# - **Perplexity falls first.** Every prediction of the decoder counts a little; an accuracy only asks on which side
-#   of a border an answer lies, and most answers are far from it.
+# - **Which suffers first?** There is no one order. At 4 bits some accuracies lose points while perplexity hardly rises;
+#   at 3 bits k-means keeps its accuracy while perplexity rises. They are two models, asked different things.
 # - **NF4 against equal levels and FP4**: by perplexity NF4 is ahead of both, as in the paper, but the gaps are small,
 #   and an affine scale does better for a few more bytes. The accuracy of one classifier need not follow: all its
 #   answers are shifted by one and the same rounding, and the intervals speak about other reviews, not about other

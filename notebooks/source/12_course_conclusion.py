@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Was it all true?
 #
-# A course ends with a list of what you now know, and a list is only words. Here every sentence of it gets a number and
-# a rule: how large does the number have to be before we believe the sentence?
+# A course ends with a list of what you now know, and a list is only words. Here every sentence that can be measured
+# gets a number and a rule: how large does the number have to be before we believe the sentence?
 #
 # *About 35 minutes to read (an estimate), ten seconds to run (measured on two processor cores); no network.*
 
@@ -213,8 +213,8 @@ check("12.2", paired)
 # ## 3. The ledger
 #
 # - **✓ holds**: every trial passed. **◐ holds with a condition**: some did, or the sentence says more than they show.
-# - **✗ not at this scale**: none passed: they failed, or these seeds cannot tell. The reason says which.
-# - **– not measured yet**: no reference figures so far. **· a definition**: nothing to measure.
+# - **✗ not at this scale**: none passed: they failed, or these seeds cannot tell.
+# - **– not measured yet**: no figures so far. **· not measurable**: a definition, a name, about people.
 #
 # Behind each figure stands ✓, ✗ or ? (the seeds cannot tell), then what it needed. *Theirs* are other people's
 # figures. 02 § 5 is lesson 02, section 5.
@@ -288,7 +288,8 @@ show("Fewer bits")
 # %% [markdown]
 # ## 4. What did not hold
 #
-# A list of successes would be an advertisement. These are the claims that did not hold here, and why.
+# A list of successes would be an advertisement. These claims were not shown here: some failed, of others these seeds
+# cannot tell.
 
 # %%
 for found in verdicts.values():
@@ -307,9 +308,9 @@ print(page.evidence(list(verdicts.values()), "peft-additive"))
 # %% [markdown]
 # ## 5. The leaderboard
 #
-# All methods of the course. But lesson 02 had 2,000 labels, lesson 07 had 500, and lesson 08 started from a model that
-# knew another task. A row of one table says **nothing** against a row of another, so each setting has its own table,
-# best accuracy first.
+# The classifiers of the course. But lesson 02 had 2,000 labels, lesson 07 had 500, and lesson 08 started from a model
+# that knew another task. A row of one table says **nothing** against a row of another, so each setting has its own
+# table, best accuracy first.
 #
 # Memory and time are the middle of all runs, with their range. Where a range is wide, the machine had other work
 # meanwhile.
@@ -434,8 +435,9 @@ counts = {word: sum(found.word == word for found in everything) for word in WORD
 # <details><summary>What we would tell a friend</summary>
 #
 # Most of it is true, and the interesting part is the blue: true *if*. If there are labels enough. If the part you add
-# sits inside the blocks. If you also do what keeps the old knowledge. The red is small, and none of it is a mistake of
-# the course: it is what a model of a million parameters cannot show, or too few seeds cannot tell.
+# sits inside the blocks. If you also do what keeps the old knowledge. The red is small: what a model of a million
+# parameters cannot show, what these seeds cannot tell, and one sentence that we would not write. `SFTTrainer` saves its
+# writer's time, not the machine's.
 #
 # </details>
 
@@ -448,7 +450,7 @@ display(
     Markdown(f"""
 1. **{counts["holds"]} of {len(tried)} measured claims hold**, {counts["holds with a condition"]} with a condition,
    {counts["not at this scale"]} not at this scale; {counts["not measured yet"]} wait for figures and
-   {counts["a definition"]} are definitions (*section 7, the figure*).
+   {counts["not measurable"]} cannot be measured (*section 7, the figure*).
 2. **A verdict is an interval on one side of a threshold**: by hand and by the helpers the same, to
    {difference_verdict:.0e} (*section 1, the assertion*).
 3. **A ranking needs one setting**: {len(shares)} of the {len(leaderboard.BOARDS)} settings have both ends of the scale
@@ -459,9 +461,7 @@ display(
 # %%
 from helpers.record import record
 
-values = {
-    f"claims_{word.replace(' ', '_').replace('a_definition', 'defined')}": count for word, count in counts.items()
-}
+values = {f"claims_{word.replace(' ', '_')}": count for word, count in counts.items()}
 values |= {"claims_all": len(everything), "difference_verdict": difference_verdict}
 parameters = {"track": track, "budget": budget, "seed": seed, "claim": claim, "runs": runs}
 saved = record("12_course_conclusion", parameters, claims=list(verdicts), **values)

@@ -121,7 +121,7 @@ RULE = ("claims", 0, "trials", 0, "rules", 0)
         (changed("claims", 0, "covers", value=["1.2"]), f"warm covers sentence 1.2, {NOT_LISTED}"),
         (changed("claims", 0, "covers", value=["0.1"]), f"warm covers sentence 0.1, {NOT_LISTED}"),
         (changed("claims", 0, "condition", drop=True), "warm is measured, so it needs trials and a condition"),
-        (changed("claims", 0, "kind", value="definition"), "warm is a definition, so it has neither trials"),
+        (changed("claims", 0, "kind", value="unmeasured"), "warm is not measured, so it has neither trials"),
         (changed(*RULE, "kind", value="abov"), "rules.0: input tag 'abov'"),
         (changed(*RULE, "metric", value="Acc uracy"), "metric: string should match pattern"),
         (changed(*RULE, "threshold", value=float("nan")), "threshold: input should be a finite number"),
@@ -152,6 +152,6 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path / "nothing.yaml")
 
 
-def test_a_definition_needs_no_figures():
+def test_what_no_run_can_measure_needs_no_figures():
     plain = {name: value for name, value in CONTENT["claims"][0].items() if name not in ("trials", "condition")}
-    assert Claim.model_validate(plain | {"kind": "definition"}).trials == ()
+    assert Claim.model_validate(plain | {"kind": "unmeasured"}).trials == ()

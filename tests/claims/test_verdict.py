@@ -74,9 +74,9 @@ def test_at_best_lowers_a_verdict_and_never_raises_one():
     assert word(careful, a=LOW, b=LOW) == "not at this scale"
 
 
-def test_a_definition_is_not_judged():
-    one = claim(kind="definition", condition="")
-    assert word(one, a=LOW) == "a definition"
+def test_what_no_run_can_measure_is_not_judged():
+    one = claim(kind="unmeasured", condition="")
+    assert word(one, a=LOW) == "not measurable"
     assert verdict(one, results()).text == "it is cold"
 
 

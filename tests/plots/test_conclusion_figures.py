@@ -28,8 +28,10 @@ def test_every_claim_has_its_tile():
         assert any(text.endswith("".join(found.claim.short.split())) for text in texts), found.claim.short
     assert len(figure.axes[0].patches) == len(verdicts)
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    count = sum(one.kind == "definition" for one in load().claims)
-    assert [word for word in words if "holds" in word] == [] and any(f"a definition: {count}" in word for word in words)
+    count = sum(one.kind == "unmeasured" for one in load().claims)
+    assert [word for word in words if "holds" in word] == [] and any(
+        f"not measurable: {count}" in word for word in words
+    )
     assert png(figure).startswith(b"\x89PNG")
     said = conclusion.tiles_in_words(verdicts)
     assert all(found.claim.short in said for found in verdicts)

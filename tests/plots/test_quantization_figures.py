@@ -44,15 +44,14 @@ def test_weights_and_errors_are_two_histograms():
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_every_file_is_a_point_and_those_off_the_scale_are_hollow_on_its_edge():
+def test_every_file_is_a_point_and_labels_that_coincide_are_written_once():
     figure = figures.against_bytes(PANELS, WHOLE, LIMITS)
     for word in ("equal", "pruned", "float32", "accuracy", "perplexity", "file (MB)", "8", "4"):
         assert word in texts(figure)
-    hollow = [
-        [line.get_xydata()[0].tolist() for line in axes.lines if line.get_markerfacecolor() == "white"]
-        for axes in figure.axes
-    ]
-    assert hollow == [[[1.0, 0.7]], [[2.0, 6.0]]]
+    apart, together = [Point(1e6, 0.8, "4"), Point(3e6, 0.9, "4")], [Point(1e6, 0.8, "4"), Point(1.01e6, 0.8, "4")]
+    for points, count in ((apart, 2), (together, 1)):
+        one = figures.against_bytes({"accuracy": {"equal": points}}, WHOLE, LIMITS)
+        assert [text.get_text() for text in one.axes[0].texts] == ["4"] * count
     assert png(figures.against_bytes({"accuracy": PANELS["accuracy"]}, WHOLE, LIMITS)).startswith(b"\x89PNG")
 
 
