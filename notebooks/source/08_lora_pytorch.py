@@ -17,7 +17,7 @@
 # change is simple: that two thin matrices can hold it. We look at a real change first, then build LoRA by hand, and
 # adapt a model with it.
 #
-# *About 45 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
+# *About 45 minutes to read (an estimate), two and a half to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
