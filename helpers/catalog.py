@@ -12,7 +12,7 @@ from helpers.hub.names import MODELS as HUB_MODELS
 from helpers.loading import load, load_model
 from helpers.model_folder import check_model_folder
 from helpers.own_tokenizer import ready
-from helpers.reach import exists
+from helpers.reach import exists, expanded
 from helpers.runtime import TRACKS, UserError, choose
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def model_source(role: str, track: str, model: str = "") -> str:
 
 def local_path(name: str) -> Path:
     """`name` as a path: from here if it exists, else from the project's folder."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     return path if path.is_absolute() or exists(path) else ROOT / path
 
 
@@ -159,13 +159,14 @@ def with_films(reviews):
 def own_data(data: str, track: str):
     """What a lesson's `data` says, as `helpers.local_data` takes it: found from here, from the project, or fetched."""
     from helpers.local_data import Request
+    from helpers.local_data.formats import FORMATS
 
     request = Request.of(data)
-    path = local_path(str(request.path))
-    if not exists(path) and hub.is_hub_name(str(request.path)) and not path.suffix:
+    name, path = request.path.as_posix(), local_path(str(request.path))
+    if not exists(path) and hub.is_hub_name(name) and path.suffix.lower() not in FORMATS:
         if track != "hub":
             raise UserError(f'data: there is no file {request.path}; if it is a name on the hub, set track = "hub".')
-        path = hub.dataset_folder(str(request.path))
+        path = hub.dataset_folder(name)
     return replace(request, path=path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from helpers.runtime import UserError
 
-__all__ = ["exists", "unreachable"]
+__all__ = ["exists", "expanded", "unreachable"]
 
 
 def exists(path: Path) -> bool:
@@ -19,6 +19,14 @@ def exists(path: Path) -> bool:
         return path.exists()
     except OSError as error:
         raise unreachable(path, error) from None
+
+
+def expanded(name: str | Path) -> Path:
+    """`name` with a leading ~ replaced by the home folder; as it is where nobody is called so, as in ~$reviews.csv."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def unreachable(path: Path, error: OSError) -> UserError:

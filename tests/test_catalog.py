@@ -1,5 +1,7 @@
 """Names to models and datasets: the committed ones, a learner's own, and what is refused."""
 
+from pathlib import PureWindowsPath
+
 import pytest
 import torch
 from datasets import Dataset
@@ -7,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from helpers import catalog
-from helpers.hub import names
+from helpers.hub import names, track
 from helpers.runtime import UserError
 
 WORDS = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "[MASK]", "the", "film", "was", "good", "bad"])}
@@ -151,3 +153,21 @@ def test_data_made_anew_is_read_anew(tmp_path, monkeypatch):
         Dataset.from_dict({"text": [text], "label": [0]}).to_parquet(world / "reviews" / "train.parquet")
         (world / "SHA256SUMS").write_text(f"{text}\n")
         assert catalog.dataset("reviews", "pocket")["train"][0]["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("name", "whether"),
+    [("stanfordnlp/imdb", True), ("owner/name-v2.5", True), ("a/b", True)]
+    + [(name, False) for name in ("../my-model", "models/", "a/b/c", "a/b--c", "a/..b", "./model", "no-owner")],
+)
+def test_what_may_be_a_name_on_the_hub(name, whether):
+    assert track.is_hub_name(name) is whether
+
+
+def test_a_hub_name_is_one_on_every_system(monkeypatch):
+    with pytest.raises(UserError, match='set track = "hub"'):
+        catalog.own_data("owner/name-v2.5", "pocket")
+    monkeypatch.setattr("helpers.local_data.request.expanded", PureWindowsPath)
+    monkeypatch.setattr("helpers.local_data.request.exists", lambda _: False)
+    with pytest.raises(UserError, match='set track = "hub"'):
+        catalog.own_data("stanfordnlp/imdb", "pocket")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +26,7 @@ from helpers.record import write_json
 from helpers.runtime import UserError
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "README.md")
-NOTE = "workbook.json"
+NOTE = "workbook-{}.json"
 TRIES = 4
 PASSING = (408, 429, 500, 502, 503, 504)  # answers that another try may change
 Result = TypeVar("Result")
@@ -42,14 +42,16 @@ def fetch(name: str, kind: str, patterns: Sequence[str] = MODEL_FILES, revision:
     Raises:
         UserError: one sentence with the next step, after a few tries.
     """
-    note = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind) / NOTE
+    wanted = hashlib.sha256("\n".join(patterns).encode()).hexdigest()[:8]  # a copy of other files is another copy
+    note = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind) / NOTE.format(wanted)
     kept = _kept(note, revision)
     if kept is not None:
         return kept
     try:
         with _bounded_waits():
             folder, sizes = _download(name, kind, patterns, revision)
-        write_json(note, {"folder": str(folder), "commit": folder.name, "sizes": sizes})
+        with suppress(UserError):  # a shared cache may be read-only: then the copy is checked again next time
+            write_json(note, {"folder": str(folder), "commit": folder.name, "sizes": sizes})
     except UserError:
         raise
     except (OSError, TooLongToWait, httpx2.HTTPError, HfHubHTTPError, ValueError) as error:
@@ -127,7 +129,10 @@ def _patiently(ask: Callable[[], Result]) -> Result:
             if attempt == TRIES or (answer is not None and answer.status_code not in PASSING):
                 raise
             stated = answer.headers.get("Retry-After", "") if answer is not None else ""
-            time.sleep(int(stated) if stated.isdigit() else 0.5 * 2**attempt)
+            seconds = int(stated) if stated.isdigit() else 0.5 * 2**attempt
+            if seconds > LONGEST_WAIT:
+                raise TooLongToWait(seconds) from None
+            time.sleep(seconds)
     raise AssertionError("the last try returns or raises")
 
 

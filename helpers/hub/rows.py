@@ -7,7 +7,8 @@ open question. They keep their `film`; rows from the hub have none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets, load_dataset
@@ -122,7 +123,7 @@ def loaded(about: HubDataset) -> DatasetDict:
     Raises:
         UserError: it cannot be fetched, or its columns are others than known here.
     """
-    found = from_folder(fetch(about.name, "dataset", about.files, about.revision))
+    found = from_folder(fetch(about.name, "dataset", about.files, about.revision), about.files)
     missing = [name for name in about.columns if name not in found["train"].column_names]
     if missing:
         raise UserError(
@@ -132,10 +133,17 @@ def loaded(about: HubDataset) -> DatasetDict:
     return found
 
 
-def from_folder(folder: Path) -> DatasetDict:
-    """All Parquet or JSON Lines files of a folder; a file's name says its split, else it is for training."""
+def from_folder(folder: Path, patterns: Sequence[str] = ("*",)) -> DatasetDict:
+    """A folder's Parquet or JSON Lines files that match; a file's name says its split, else it is for training.
+
+    The folder may hold more than was fetched for us: the cache is shared with whoever else loaded this dataset.
+    """
     for kind, pattern in (("parquet", "*.parquet"), ("json", "*.jsonl")):
-        paths = sorted(folder.rglob(pattern))
+        paths = sorted(
+            path
+            for path in folder.rglob(pattern)
+            if any(fnmatch(path.relative_to(folder).as_posix(), wanted) for wanted in patterns)
+        )
         if paths:
             tests = [str(path) for path in paths if "test" in path.name]
             files = {"train": [str(path) for path in paths if "test" not in path.name], "test": tests}

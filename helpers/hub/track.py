@@ -15,7 +15,7 @@ from helpers.model_folder import check_model_folder
 from helpers.runtime import UserError
 
 TABLES = ("*.parquet", "*.jsonl", "*.csv")
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_NAME = re.compile(r"(?!.*(--|\.\.))\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
 # For a decoder without a template of its own; the tokens are those that SmolLM2 and Qwen have in their vocabularies.
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] + '\n' }}{% if message['role'] == 'assistant' %}"

@@ -16,10 +16,11 @@ from helpers.lessons.attempt import Attempt, finished
 from helpers.lessons.kernel import cores
 from helpers.lessons.lesson import Lesson
 from helpers.lessons.parameters import declared
+from helpers.processes import lives, whoami
 from helpers.record import write_json
 from helpers.runtime import UserError
 
-PLAN = "run.json"
+PLAN, OWNER = "run.json", "owner.json"
 BYTES_A_LESSON = 2e9
 
 
@@ -60,6 +61,7 @@ class Run:
             if not halt.is_set():
                 attempt.run(self.threads, pages)
 
+        write_json(self.folder / OWNER, whoami())
         pool = ThreadPoolExecutor(self.jobs)
         try:
             for together in self._rounds():
@@ -73,6 +75,7 @@ class Run:
             for attempt in self.attempts:
                 attempt.stop()
             pool.shutdown(cancel_futures=True)
+            (self.folder / OWNER).unlink(missing_ok=True)
 
     def _rounds(self) -> list[list[Attempt]]:
         """What is left: first the lessons that train, then those that look at their `runs`."""
@@ -97,7 +100,7 @@ def resumed_run(runs: Path) -> Run:
     """The latest run, with the lessons that are done already marked so.
 
     Raises:
-        UserError: there is none, or its plan cannot be read.
+        UserError: there is none, it is still at work, or its plan cannot be read.
     """
     plans = sorted(runs.glob(f"*/{PLAN}"))
     if not plans:
@@ -110,10 +113,24 @@ def resumed_run(runs: Path) -> Run:
             f"The plan of the run {plans[-1].parent.name} is damaged: start anew with `workbook run`."
         ) from None
     folder = plans[-1].parent
+    _refuse_at_work(folder)
     run = Run(folder, _attempts(folder, [Lesson(Path(path)) for path in lessons], parameters), jobs)
     for attempt in run.attempts:
         attempt.outcome = finished(attempt.folder)
     return run
+
+
+def _refuse_at_work(folder: Path) -> None:
+    """Two commands in one folder would write over each other."""
+    try:
+        who = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        at_work = lives(who)
+    except (OSError, ValueError, AttributeError):
+        return
+    if at_work:
+        raise UserError(
+            f"The run {folder.name} is still at work (process {who['pid']}): let it end, or stop it with Ctrl-C there."
+        )
 
 
 def fitting_jobs() -> int:

@@ -20,7 +20,8 @@ def check_text(path: Path, encoding: str = "") -> str:
     """
     with path.open("rb") as file:
         start = file.read(4)
-    encoding = encoding or next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8")
+    marked = next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8")
+    encoding = marked if encoding in ("", "utf-8") and marked != "utf-16" else encoding or marked
     decoder = codecs.getincrementaldecoder(encoding)()
     line, length = 1, 0
     with path.open("rb") as file:
@@ -57,4 +58,8 @@ def _decode(decoder: codecs.IncrementalDecoder, chunk: bytes, path: Path, encodi
             f"data: {path.name}, line {at} is not {encoding.removesuffix('-sig').upper()} (byte "
             f"0x{error.object[error.start]:02x}); save the file as UTF-8, or say what it is: "
             f'data="{path.name}?encoding={other}".'
+        ) from None
+    except UnicodeError as error:  # such as UTF-16 without its mark
+        raise UserError(
+            f"data: {path.name} is not {encoding.upper()} ({error}); leave the encoding out, or say the right one."
         ) from None

@@ -33,7 +33,7 @@ def parts_of(request: Request) -> dict[str, Request]:
     if not exists(request.path) or not request.path.is_dir():
         return {"train": request}
     try:
-        files = sorted(path for path in request.path.rglob("[!.]*") if path.suffix.lower() in FORMATS)
+        files = sorted(path for path in request.path.rglob("*") if _is_data(path, request.path))
     except OSError as error:
         raise unreachable(request.path, error) from None
     if not files:
@@ -61,13 +61,25 @@ def named_parts(requests: Sequence[Request], folder: Path | None = None) -> dict
             raise _unclear(request.path)
         first = found.setdefault(part, request)
         if first is not request:
-            if not (PIECE.search(first.path.stem) and PIECE.search(request.path.stem)):
+            if not _pieces_of_one(first.path, request.path):
                 names = f"{first.path.name} and {request.path.name}"
                 raise UserError(f"data: {names} would both be for {part}; join them into one file.")
             found[part] = replace(first, pieces=(*first.pieces, request.path))
     if "train" not in found:
         raise UserError("data: none of the files is for training; call one train.csv (or .jsonl, .json, .parquet).")
     return {part: found[part] for part in PARTS if part in found}
+
+
+def _is_data(path: Path, folder: Path) -> bool:
+    """Whether this is a table; not one that a program keeps beside it, such as .ipynb_checkpoints/."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in FORMATS and not hidden and path.is_file()
+
+
+def _pieces_of_one(one: Path, other: Path) -> bool:
+    """Whether both are numbered pieces of the same file, as train-00000-of-00002 and train-00001-of-00002."""
+    whole = [path.with_name(PIECE.sub("", path.stem)) for path in (one, other) if PIECE.search(path.stem)]
+    return len(whole) == 2 and whole[0] == whole[1]
 
 
 def _part(path: Path) -> str | None:

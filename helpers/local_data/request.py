@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from helpers.reach import exists
+from helpers.reach import exists, expanded
 from helpers.runtime import UserError, nearest
 
 ROLES = ("text", "label", "prompt", "completion", "chosen", "rejected")
@@ -43,11 +43,11 @@ class Request:
         if isinstance(data, cls):
             return data
         name, mark, options = str(data).rpartition("?")
-        if not mark or exists(Path(str(data)).expanduser()):
-            return cls(Path(data).expanduser())
+        if not mark or exists(expanded(data)):
+            return cls(expanded(data))
         given = dict(_pairs(options))
         return cls(
-            Path(name).expanduser(),
+            expanded(name),
             {role: given[role] for role in ROLES if role in given},
             _encoding(given.get("encoding", "")),
             _skips(given.get("bad", "")),
@@ -68,7 +68,10 @@ def _pairs(options: str) -> list[tuple[str, str]]:
 
 def _encoding(name: str) -> str:
     try:
-        return codecs.lookup(name).name if name else ""
+        found = codecs.lookup(name) if name else None
+        if found is not None and not found._is_text_encoding:  # such as rot13 or zip, which `open` refuses too
+            raise LookupError
+        return found.name if found else ""
     except LookupError:
         raise UserError(f'data: there is no encoding "{name}"; try utf-8, latin-1, cp1252 or utf-16.') from None
 

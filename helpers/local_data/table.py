@@ -97,6 +97,12 @@ def read_one(request: Request, roles: Sequence[str] = ()) -> Table:
         source = open_format(path, request.encoding)
         if not source.columns and not any(record.problem for record in source.records([])):
             raise _empty(path, roles)
+        if not source.columns:
+            first = next(record for record in source.records([]) if record.problem)
+            raise UserError(
+                f"data: {path.name}, {source.unit} {first.place}: {first.problem}; mend it (a list of rows in brackets "
+                "belongs into a .json file, one object in each line into a .jsonl file)."
+            )
         roles = roles or KINDS[kind_of(source.columns, request.columns, path.name)]
         return _filled(source, path, choose_columns(source.columns, roles, request.columns, path.name))
     except OSError as error:

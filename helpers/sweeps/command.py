@@ -158,9 +158,12 @@ def report(campaign, say: Callable) -> int:
             say(f"{state.status.upper()}{where}: {label(campaign.plan.runs[run], campaign.plan.varied)}: {why}")
     if any(state.status == "done" for state in campaign.states.values()):
         saved = load(folder.parent, folder.name)
-        page, table = write_report(
-            folder, saved, campaign.states, compact(campaign.ledger, saved.runs, campaign.states)
-        )
+        try:
+            rows = compact(campaign.ledger, saved.runs, campaign.states)
+            page, table = write_report(folder, saved, campaign.states, rows)
+        except UserError as error:  # such as a figure of what nobody recorded; a sweep over more lessons goes on
+            say(str(error))
+            return 1
         Console().print(table)
         say(f"Look at {shown(page)}")
     if campaign.complete:

@@ -8,11 +8,12 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from helpers.catalog import ROOT
+from helpers.catalog import ROOT, local_path
 from helpers.lessons import Lesson
 from helpers.record import versions
 
 OWN = "helpers"
+FILES = ("data", "model")  # parameters that may name a file or folder of one's own
 
 
 def state_of(lesson: Lesson) -> dict[str, str]:
@@ -31,8 +32,26 @@ def state_of(lesson: Lesson) -> dict[str, str]:
 
 
 def run_identity(state: dict[str, str], parameters: dict[str, object]) -> str:
-    """Twelve hexadecimal digits that belong to this code with these parameters."""
-    return _hash([state, parameters])[:12]
+    """Twelve hexadecimal digits that belong to this code, these parameters and the files that they name."""
+    named = {name: _content(value) for name in FILES if isinstance(value := parameters.get(name), str) and value}
+    return _hash([state, parameters, *([named] if any(named.values()) else [])])[:12]
+
+
+def _content(name: str) -> str:
+    """A hash of the file or folder that a value names; "" if it is none of this machine's."""
+    path = local_path(name.rpartition("?")[0] or name)
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return _digest(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)) if files else ""
+
+
+@lru_cache(maxsize=32)
+def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
+    """A hash of the files' bytes, read once as long as their sizes and times stay."""
+    sums = []
+    for name, *_ in files:
+        with Path(name).open("rb") as file:
+            sums.append([Path(name).name, hashlib.file_digest(file, "sha256").hexdigest()])
+    return _hash(sums)
 
 
 def difference(then: dict[str, str], now: dict[str, str]) -> str:
@@ -41,8 +60,8 @@ def difference(then: dict[str, str], now: dict[str, str]) -> str:
 
 
 def files(lesson: Lesson) -> list[Path]:
-    """The modules of this project that the notebook imports, and that these import."""
-    return sorted(_walk(lesson)[0])
+    """The modules of this project that the notebook imports, that these import, and metrics, loaded by their path."""
+    return sorted(_walk(lesson)[0] | set((ROOT / OWN / "metrics").rglob("*.py")))
 
 
 def imports(lesson: Lesson) -> list[tuple[str, str]]:

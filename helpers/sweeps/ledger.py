@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import socket
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import psutil
-
 from helpers import record
 from helpers.lessons.attempt import OUTCOME, Outcome
+from helpers.processes import lives, whoami
 from helpers.redaction import redacted
 from helpers.runtime import UserError
 
@@ -130,21 +127,6 @@ def write_ending(folder: Path, ending: Ending) -> Ending:
 def sha256(folder: Path) -> str:
     """The hash of an attempt's record."""
     return hashlib.sha256((folder / record.FILE).read_bytes()).hexdigest()
-
-
-def whoami() -> dict[str, object]:
-    """This process, so that anyone on this host can tell later whether it still lives."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
-
-
-def lives(who: dict) -> bool | None:
-    """Whether that process lives; None for one of another host, of which nothing is known here."""
-    if who.get("host") != socket.gethostname():
-        return None
-    try:
-        return abs(psutil.Process(who["pid"]).create_time() - who["born"]) < 1
-    except (psutil.Error, KeyError, TypeError):
-        return False
 
 
 def at_work(folder: Path) -> bool:

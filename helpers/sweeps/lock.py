@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from helpers.processes import lives, whoami
 from helpers.runtime import UserError
-from helpers.sweeps.ledger import lives, whoami
 
 try:
     import fcntl

@@ -10,12 +10,13 @@ from rich.table import Table
 
 from helpers.lessons.command import shown
 from helpers.record import write_text
+from helpers.redaction import redacted
 from helpers.runtime import UserError
 from helpers.sweeps.identity import difference
 from helpers.sweeps.ledger import STATES, Ledger, State, is_damaged
 from helpers.sweeps.lock import owner
 from helpers.sweeps.plan import Plan, make_plans
-from helpers.sweeps.saved import Saved, load
+from helpers.sweeps.saved import Saved, load, members
 from helpers.sweeps.view import counts, label, time_left
 
 
@@ -31,7 +32,8 @@ def same_plan(saved: Saved) -> Plan:
         raise UserError(f"{Path(saved.file).name} no longer names lesson {saved.notebook}.")
     changed = difference(saved.state, plan.state)
     if not changed and list(plan.runs) != list(saved.runs):
-        changed = Path(saved.file).name
+        same = redacted(list(plan.runs.values())) == list(saved.runs.values())
+        changed = "a file that `data` or `model` names" if same else Path(saved.file).name
     if changed:
         raise UserError(
             f"{changed} changed since {saved.name} was started, so its runs and new ones would not belong together: "
@@ -92,14 +94,15 @@ def show_results(sweeps: Path, name: str, question: str | None) -> int:
 
 
 def cancel_sweep(sweeps: Path, name: str) -> None:
-    """Tell the command that runs a sweep, and its workers, to end.
+    """Tell the command that runs a sweep, or one of the sweeps that a name stands for, and its workers, to end.
 
     Raises:
         UserError: nobody runs it.
     """
-    saved = load(sweeps, name)
-    who = owner(sweeps / saved.name)
-    if not who:
-        raise UserError(f"Nobody runs {saved.name} now.")
-    write_text(sweeps / saved.name / f"stop-{who['nonce']}", "")
-    Console().print(f"{saved.name} is being ended; what is done stays.")
+    names = [load(sweeps, one).name for one in members(sweeps, name)]
+    owners = {one: who for one in names if (who := owner(sweeps / one))}
+    if not owners:
+        raise UserError(f"Nobody runs {name} now.")
+    for one, who in owners.items():
+        write_text(sweeps / one / f"stop-{who['nonce']}", "")
+        Console().print(f"{one} is being ended; what is done stays.")

@@ -36,7 +36,8 @@ def compact(ledger: Ledger, runs: dict[str, dict], states: dict[str, State]) -> 
     Raises:
         UserError: no run is done, or the disk cannot be written.
     """
-    rows = [_row(run, runs[run], state) for run, state in states.items() if state.status == "done"]
+    every = {name: None for parameters in runs.values() for name in parameters}  # also those of runs yet to be done
+    rows = [_row(run, every | runs[run], state) for run, state in states.items() if state.status == "done"]
     if not rows:
         raise UserError(f"No run of {ledger.folder.name} is done yet.")
     names = list(dict.fromkeys(name for row in rows for name in row))

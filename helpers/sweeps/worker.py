@@ -76,11 +76,10 @@ def _carry_out(task: Task) -> Ending:
             return Ending("halt", 0.0, error=f"{changed} changed since this sweep was planned: start it again.")
         ending = _attempt(ledger, task)
         crashes += ending.status == "crashed"
-        downloads += ending.status == "failed" and is_download(ending.error)
-        again = (ending.status == "crashed" and crashes <= task.retries) or (
-            ending.status == "failed" and 0 < downloads < TRIES_OF_A_DOWNLOAD
-        )
-        if not again:
+        cut = ending.status == "failed" and is_download(ending.error)
+        downloads += cut
+        crashed_again = ending.status == "crashed" and crashes <= task.retries
+        if not (crashed_again or (cut and downloads < TRIES_OF_A_DOWNLOAD)):
             return ending
         time.sleep(downloads)
     return Ending("stopped", 0.0)

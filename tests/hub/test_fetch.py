@@ -28,7 +28,7 @@ def fails(name: str = "some/model") -> str:
         fetch(name, "model")
     said = str(problem.value)
     assert "\n" not in said and len(said) < 400, said
-    assert not list(Path(constants.HF_HUB_CACHE).rglob(NOTE))
+    assert not list(Path(constants.HF_HUB_CACHE).rglob(NOTE.format("*")))
     return said
 
 
@@ -49,6 +49,21 @@ def test_a_copy_is_used_without_a_question(hub):
     assert succeeds() == first and len(hub.requests) == asked
     commit = TINY["models", "some/model"].commit
     assert fetch("some/model", "model", revision=commit) == first and len(hub.requests) == asked
+
+
+def test_a_copy_of_other_files_is_another_copy(hub):
+    succeeds()
+    asked = len(hub.requests)
+    assert not (fetch("some/model", "model", ("*.md", "*.safetensors")) / "absent").exists()
+    assert len(hub.requests) > asked
+
+
+def test_a_cache_that_takes_no_note_is_used_all_the_same(hub, monkeypatch):
+    def read_only(*_):
+        raise UserError("workbook.json could not be written (Permission denied).")
+
+    monkeypatch.setattr(fetching, "write_json", read_only)
+    succeeds()
 
 
 def test_a_dataset_brings_its_tables_alone(hub):
@@ -83,9 +98,12 @@ def test_too_many_requests_are_waited_for_as_long_as_the_hub_says(hub, naps):
     assert 7 in naps and max(naps) <= 8
 
 
-@pytest.mark.parametrize("where", ["/api/models", "HEAD /some/model", "GET /store"])
-def test_too_long_a_wait_is_not_made(hub, naps, where):
-    hub.fail("status", where, times=ALWAYS, status=429, headers={"Retry-After": "3600"})
+@pytest.mark.parametrize(
+    ("where", "status"),
+    [("/api/models", 429), ("/api/models", 503), ("HEAD /some/model", 429), ("GET /store", 429)],
+)
+def test_too_long_a_wait_is_not_made(hub, naps, where, status):
+    hub.fail("status", where, times=ALWAYS, status=status, headers={"Retry-After": "3600"})
     assert "3600 seconds" in fails()
     assert sum(naps) < 60
     hub.faults.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from helpers import catalog
 from helpers.conversations import encode, end_of_turn
 from helpers.hub import track as hub_track
 from helpers.hub.names import DATASETS, MODELS, fitting
-from helpers.hub.rows import joined, pieces
+from helpers.hub.rows import from_folder, joined, pieces
 from helpers.runtime import UserError
 from tests.hub.repositories import parquet, repositories
 from tests.hub.server import Hub, Repository
@@ -154,3 +156,11 @@ def test_the_length_of_a_text_is_not_underestimated():
     tokenizer = catalog.tokenizer("decoder", "pocket")
     for text in catalog.dataset("reviews", "pocket")["test"]["text"][:50]:
         assert len(tokenizer(text)["input_ids"]) <= pieces(text) + 2
+
+
+def test_what_else_lies_in_the_shared_cache_is_not_read(tmp_path):
+    for name in ("train-00000-of-00001", "test-00000-of-00001", "unsupervised-00000-of-00001"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": name, "label": -1}) + "\n")
+    found = from_folder(tmp_path, ("train-*.jsonl", "test-*.jsonl"))
+    assert found["train"]["text"] == ["train-00000-of-00001"] and len(found["test"]) == 1
+    assert len(from_folder(tmp_path)["train"]) == 2

@@ -136,6 +136,20 @@ def test_ctrl_c_keeps_results_ends_children_and_says_how_to_go_on(course):
     assert below and not psutil.wait_procs(below, timeout=10)[1]
 
 
+def test_a_run_that_is_still_at_work_is_not_resumed(course):
+    course.add("00_long", "import time; time.sleep(600)")
+    process = start(course)
+    try:
+        until(lambda: list(course.folder.parent.glob("runs/*/00_long/unfinished.ipynb")))
+        status, said = run(course, "--resume")
+        assert status != 0 and "is still at work" in said, said
+        assert process.poll() is None and (folder(course) / "00_long" / "unfinished.ipynb").is_file()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert not (folder(course) / "owner.json").exists()
+
+
 def test_children_die_with_a_killed_parent(course):
     course.add("00_long", "import time; time.sleep(600)")
     process = start(course)

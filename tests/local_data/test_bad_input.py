@@ -219,3 +219,26 @@ def test_prompts_and_pairs(tmp_path):
     assert found[0] == {"prompt": "Hi?", "chosen": "Hello.", "rejected": "No."}
     assert 'prompt from "Instruction" (guessed)' in notes(found)
     assert "no column completion" in refused(rows_of, path, ("prompt", "completion"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "words"),
+    [
+        ("plain.csv", csv().encode(), "?encoding=utf-16", "is not UTF-16"),
+        ("plain.csv", csv().encode(), "?encoding=rot13", 'there is no encoding "rot13"'),
+        ("list.jsonl", json.dumps([{"text": "a", "label": 1}], indent=1).encode(), "", "line 1: not valid JSON"),
+        ("~$open.csv", None, "", "there is no file"),
+        ("~nobody-of-that-name/open.csv", None, "", "there is no file"),
+    ],
+)
+def test_files_that_are_something_else(tmp_path, monkeypatch, name, content, options, words):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        Path(name).write_bytes(content)
+    assert words in said(f"{name}{options}")
+
+
+def test_an_encoding_that_was_said_may_have_a_mark(tmp_path):
+    path = tmp_path / "marked.csv"
+    path.write_text(csv(), encoding="utf-8-sig")
+    assert labelled(f"{path}?encoding=utf-8", 0)["train"].column_names[0] == "text"

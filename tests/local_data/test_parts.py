@@ -84,3 +84,20 @@ def test_unusable_rows_of_every_piece_are_counted(tmp_path):
     with pytest.raises(UserError, match="1 of 23 rows has no text .* 1 cannot be read"):
         labelled(tmp_path, 0)
     assert sum(map(len, labelled(f"{tmp_path}?bad=skip", 0).values())) == 21 + 4
+
+
+def test_what_a_program_keeps_beside_the_files_is_no_data(tmp_path):
+    write(tmp_path / "reviews.csv", 40)
+    for hidden in (".ipynb_checkpoints", ".cache"):
+        (tmp_path / hidden).mkdir()
+        write(tmp_path / hidden / "reviews-checkpoint.csv", 5)
+    (tmp_path / "a folder.csv").mkdir()
+    assert sum(sizes(tmp_path).values()) == 40
+
+
+def test_pieces_of_different_sets_are_not_one_file(tmp_path):
+    for language in ("de", "en"):
+        (tmp_path / language).mkdir()
+        write(tmp_path / language / "train-00000-of-00001.csv", 20)
+    with pytest.raises(UserError, match="would both be for train"):
+        labelled(tmp_path, 0)

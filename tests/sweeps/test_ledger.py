@@ -14,10 +14,11 @@ import nbformat
 import psutil
 import pytest
 
-from helpers.lessons import Lesson
+from helpers.lessons import Lesson, find
+from helpers.processes import whoami
 from helpers.runtime import UserError
-from helpers.sweeps import identity
-from helpers.sweeps.ledger import whoami
+from helpers.sweeps import identity, worker
+from helpers.sweeps.ledger import Ending
 from helpers.sweeps.lock import FILE, locked, owner
 
 slow = pytest.mark.slow
@@ -194,3 +195,35 @@ def test_every_parameter_belongs_to_a_run(lab):
     names = {identity.run_identity(state, values) for values in ({}, {"seed": 0}, {"seed": 1}, {"rate": 0.0})}
     assert len(names) == 4
     assert identity.run_identity(state, {"a": 1, "b": 2}) == identity.run_identity(state, {"b": 2, "a": 1})
+
+
+def test_a_file_of_ones_own_belongs_to_the_run_by_its_content(tmp_path):
+    state, file, folder = {"notebook": "a"}, tmp_path / "mine.csv", tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    file.write_text("text,label\n")
+    parameters = {"data": f"{file}?text=Body", "model": str(folder)}
+    first = identity.run_identity(state, parameters)
+    assert identity.run_identity(state, parameters) == first
+    file.write_text("text,label\nmended,1\n")
+    second = identity.run_identity(state, parameters)
+    (folder / "config.json").write_text('{"other": 1}')
+    assert len({first, second, identity.run_identity(state, parameters)}) == 3
+    assert identity.run_identity(state, {"data": "owner/name"}) == identity._hash([state, {"data": "owner/name"}])[:12]
+
+
+def test_metrics_that_are_loaded_by_their_path_count_as_helpers():
+    [lesson] = [one for one in find() if one.number == "02"]
+    assert any("metrics" in path.parts and path.name != "__init__.py" for path in identity.files(lesson))
+
+
+@pytest.mark.parametrize("then", ["NameError: no", "The download failed."])
+def test_only_downloads_are_tried_again_after_one_that_failed(tmp_path, monkeypatch, then):
+    endings = [Ending("failed", 1.0, error="The download failed.")] + [Ending("failed", 1.0, error=then)] * 9
+    monkeypatch.setattr(worker, "_attempt", lambda *_: endings.pop(0))
+    monkeypatch.setattr(worker, "is_download", lambda error: "download" in error)
+    monkeypatch.setattr(worker.time, "sleep", lambda _: None)
+    monkeypatch.setattr(worker, "state_of", lambda _: {})
+    task = worker.Task("r", str(tmp_path), "n.ipynb", "python3", {}, {}, 60.0, 1, str(tmp_path / "stop"))
+    assert worker.carry_out(task)["error"] == then
+    assert len(endings) == (8 if then.startswith("Name") else 10 - worker.TRIES_OF_A_DOWNLOAD)

@@ -171,3 +171,16 @@ def test_a_sweep_nobody_began_or_whose_plan_is_damaged(swept):
     (swept.folder / "sweep.json").write_text('{"name"')
     with pytest.raises(UserError, match="damaged.*no run is lost"):
         load(swept.folder.parent, "tiny")
+
+
+def test_half_a_sweep_has_its_table_before_every_case_was_tried(lab):
+    lab.notebook()
+    [plan] = make_plans(lab.sweep(cases=[{"seed": 1}, {"rate": 0.3}]), lab.notebooks)
+    ledger = Ledger(lab.into / "tiny")
+    saved = save(ledger.folder, plan, 60.0, 1)
+    run, parameters = next(iter(plan.runs.items()))
+    folder = ledger.new_attempt(run, parameters)
+    record("00_tiny", parameters, folder=folder, accuracy_full=0.5)
+    write_ending(folder, Ending("done", 1.0))
+    path = compact(ledger, saved.runs, looking.states_of(ledger.folder, saved))
+    assert [cell.values for cell in cells(path, ["rate"], ["accuracy_full"])] == [(None,)]

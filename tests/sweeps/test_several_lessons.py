@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
 
 from helpers.cli import main
 from helpers.runtime import UserError
 from helpers.sweeps.cli import _worst
+from helpers.sweeps.lock import locked
+from helpers.sweeps.looking import cancel_sweep
 from helpers.sweeps.plan import make_plans
-from helpers.sweeps.saved import members
+from helpers.sweeps.saved import members, save
 
 
 @pytest.fixture
@@ -65,3 +69,16 @@ def test_they_run_one_after_the_other_and_are_looked_at_and_resumed_by_one_name(
     assert len(lab.attempts()) == 4, "what is done is not run again"
     result = CliRunner().invoke(main, ["sweep", "status", "bot", "--into", str(lab.into)])
     assert result.exit_code == 1 and "both-00" in result.output
+
+
+def test_the_name_of_all_cancels_the_one_that_runs(lab, capsys):
+    for name in ("both-00", "both-01"):
+        lab.notebook()
+        [plan] = make_plans(lab.sweep(seeds=[0]), lab.notebooks)
+        save(lab.into / name, replace(plan, name=name), 60.0, 1)
+    with pytest.raises(UserError, match="Nobody runs both now"):
+        cancel_sweep(lab.into, "both")
+    with locked(lab.into / "both-01", "abcd"):
+        cancel_sweep(lab.into, "both")
+        assert (lab.into / "both-01" / "stop-abcd").exists() and not list((lab.into / "both-00").glob("stop-*"))
+    assert "both-01 is being ended" in capsys.readouterr().out
