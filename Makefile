@@ -1,4 +1,4 @@
-# Every target sets up .venv by itself when requirements.lock asks for it.
+# All targets but help, lock and clean set up .venv when requirements.lock or pyproject.toml changed.
 #   make run    run all lessons, with a page for each        make run ARGS="02 --budget quick -p seed 1"
 #   make test   the whole test suite
 # WORKBOOK_TORCH=cpu takes torch's build for CPUs (PyTorch's own index); PYTHON=... another Python to start from.

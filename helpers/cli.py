@@ -74,8 +74,8 @@ def run(lessons, budget, seed, jobs, pairs, notebooks, into, resume) -> None:
     \b
     workbook run                          every lesson, as the course gives it
     workbook run 02 --seed 1              one lesson with another seed
-    workbook run --budget quick           does everything work? (seconds)
-    workbook run 02 -p track pocket       any parameter of the lesson's first cell
+    workbook run --budget quick           does everything work? (some minutes)
+    workbook run 02 -p track pocket       any name in the lesson's parameters cell
     """
     from helpers.lessons import NOTEBOOKS
     from helpers.lessons.command import carry_out, prepare

@@ -49,7 +49,7 @@ def graphics() -> Check:
     if torch.cuda.is_available():
         return Check("GPU", torch.cuda.get_device_name())
     if torch.backends.mps.is_available():
-        return Check("GPU", "Apple's, which the lessons do not use; none is needed")
+        return Check("GPU", "Apple's, used only with WORKBOOK_DEVICE=mps; none is needed")
     return Check("GPU", "none, and none is needed")
 
 

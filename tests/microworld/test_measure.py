@@ -24,3 +24,4 @@ def test_repetitive_text_is_told_apart():
 
 def test_pages_are_up_to_date():
     assert (measure.DATA / "microworld" / "README.md").read_text() == measure.card()
+    assert (measure.DATA / "README.md").read_text() == measure.data_page()
