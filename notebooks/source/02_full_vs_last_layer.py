@@ -378,7 +378,7 @@ climb("last_block")
 
 # %% [markdown]
 # Then every parameter, twice: from the pretrained weights, and from a random start. The second has the same
-# architecture and the same recipe. What it lacks is what pretraining taught.
+# architecture, and its own best rate. What it lacks is what pretraining taught.
 
 # %%
 climb("full")
