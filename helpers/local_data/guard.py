@@ -21,7 +21,8 @@ def check_text(path: Path, encoding: str = "") -> str:
     with path.open("rb") as file:
         start = file.read(4)
     marked = next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8")
-    encoding = marked if encoding in ("", "utf-8") and marked != "utf-16" else encoding or marked
+    if not encoding or (encoding, marked) == ("utf-8", "utf-8-sig"):
+        encoding = marked
     decoder = codecs.getincrementaldecoder(encoding)()
     line, length = 1, 0
     with path.open("rb") as file:

@@ -95,10 +95,10 @@ def read_one(request: Request, roles: Sequence[str] = ()) -> Table:
         if not path.stat().st_size:
             raise _empty(path, roles)
         source = open_format(path, request.encoding)
-        if not source.columns and not any(record.problem for record in source.records([])):
-            raise _empty(path, roles)
         if not source.columns:
-            first = next(record for record in source.records([]) if record.problem)
+            first = next((record for record in source.records([]) if record.problem), None)
+            if first is None:
+                raise _empty(path, roles)
             raise UserError(
                 f"data: {path.name}, {source.unit} {first.place}: {first.problem}; mend it (a list of rows in brackets "
                 "belongs into a .json file, one object in each line into a .jsonl file)."

@@ -36,7 +36,7 @@ def compact(ledger: Ledger, runs: dict[str, dict], states: dict[str, State]) -> 
     Raises:
         UserError: no run is done, or the disk cannot be written.
     """
-    every = {name: None for parameters in runs.values() for name in parameters}  # also those of runs yet to be done
+    every = dict.fromkeys(name for parameters in runs.values() for name in parameters)  # also of runs yet to be done
     rows = [_row(run, every | runs[run], state) for run, state in states.items() if state.status == "done"]
     if not rows:
         raise UserError(f"No run of {ledger.folder.name} is done yet.")

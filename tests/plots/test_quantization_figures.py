@@ -48,6 +48,8 @@ def test_every_file_is_a_point_and_labels_that_coincide_are_written_once():
     figure = figures.against_bytes(PANELS, WHOLE, LIMITS)
     for word in ("equal", "pruned", "float32", "accuracy", "perplexity", "file (MB)", "8", "4"):
         assert word in texts(figure)
+    assert [axes.get_ylim() for axes in figure.axes] == [LIMITS["accuracy"], LIMITS["perplexity"]]
+    assert all("4" not in [text.get_text() for text in axes.texts] for axes in figure.axes), "those lie off the scale"
     apart, together = [Point(1e6, 0.8, "4"), Point(3e6, 0.9, "4")], [Point(1e6, 0.8, "4"), Point(1.01e6, 0.8, "4")]
     for points, count in ((apart, 2), (together, 1)):
         one = figures.against_bytes({"accuracy": {"equal": points}}, WHOLE, LIMITS)
