@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from helpers.claims.spec import Claim, Ledger, Published, Shown
-from helpers.claims.verdict import Figure, Verdict
+from helpers.claims.verdict import Verdict
+from helpers.intervals import Interval, mean_t
 from helpers.lessons import find
 from helpers.lessons.lesson import Lesson
 from helpers.runtime import UserError, nearest
@@ -53,10 +54,17 @@ def evidence(verdicts: Sequence[Verdict], name: str) -> str:
     for tried in one.trials:
         lines.append(f"  lesson {tried.trial.lesson}, {tried.trial.setting}:")
         for figure in tried.figures:
-            measured = "no figures yet" if figure.interval is None else f"{figure.interval:.3g}, {figure.seeds} seeds"
+            measured = _measured(figure.interval, figure.seeds)
             lines.append(f"    {figure.rule.words}:  {measured}  {MARKS[figure.answer]}")
+    if near := one.claim.closest:
+        lines.append(f"  closest to it, lesson {near.lesson}, {near.words}:")
+        lines.append(f"    {near.metric}:  {_measured(_closest(one), len(one.closest))}")
     lines += [f"  theirs: {published(one_of)}" for one_of in one.claim.published]
     return "\n".join(lines)
+
+
+def _measured(interval: Interval | None, seeds: int) -> str:
+    return "no figures yet" if interval is None else f"{interval:.3g}, {seeds} seeds"
 
 
 def link(place: Shown, lessons: Sequence[Lesson]) -> str:
@@ -93,22 +101,31 @@ def _claim(claim: Claim) -> str:
 def _figures(found: Verdict) -> str:
     lines = []
     for tried in found.trials:
-        said = ", ".join(f"{_value(figure)} {MARKS[figure.answer]} ({figure.rule.needs})" for figure in tried.figures)
-        lines.append(f"{tried.trial.setting}: {said}")
-    return "<br>".join(lines) or "nothing to measure"
+        said = (f"{_value(figure.interval)} {MARKS[figure.answer]} ({figure.rule.needs})" for figure in tried.figures)
+        lines.append(f"{tried.trial.setting}: {', '.join(said)}")
+    if found.claim.closest:
+        lines.append(f"closest to it, {found.claim.closest.words}: {_value(_closest(found))}")
+    return "<br>".join(lines)
 
 
-def _value(figure: Figure) -> str:
-    if figure.interval is None:
+def _closest(found: Verdict) -> Interval | None:
+    return mean_t(found.closest) if found.closest else None
+
+
+def _value(interval: Interval | None) -> str:
+    if interval is None:
         return "no figures yet"
-    value, rest = f"{figure.interval:.3g}".split(" ", 1)
+    value, rest = f"{interval:.3g}".split(" ", 1)
     return f"**{value}** {rest}"
 
 
 def _own(found: Verdict | None) -> str:
     known = _known(found) if found else []
-    return "<br>".join(f"{one.interval.value:.3g} ({one.seeds} run{'s' * (one.seeds > 1)})" for one in known)
+    return "<br>".join(f"{interval.value:.3g} ({seeds} run{'s' * (seeds > 1)})" for interval, seeds in known)
 
 
-def _known(found: Verdict) -> list[Figure]:
-    return [figure for tried in found.trials for figure in tried.figures if figure.interval is not None]
+def _known(found: Verdict) -> list[tuple[Interval, int]]:
+    """What was measured, and with how many seeds."""
+    figures = [(figure.interval, figure.seeds) for tried in found.trials for figure in tried.figures]
+    figures += [(_closest(found), len(found.closest))]
+    return [(interval, seeds) for interval, seeds in figures if interval is not None]

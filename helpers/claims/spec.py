@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from helpers.catalog import ROOT
 from helpers.claims.comparisons import DifferenceAbove, DifferenceWithin, RatioAbove, RatioBelow, ShareAbove
-from helpers.claims.rules import Above, AtMost, Near, Strict
+from helpers.claims.rules import Above, AtMost, Metric, Near, Strict
 from helpers.runtime import UserError, nearest
 
 PATH = ROOT / "data" / "reference" / "claims.yaml"
@@ -53,6 +53,14 @@ class Trial(Strict):
     rules: Annotated[list[AnyRule], Field(min_length=1)]
 
 
+class Closest(Strict):
+    """A number of a lesson that comes closest to a claim which no run can measure; it decides nothing."""
+
+    lesson: Number
+    metric: Metric
+    words: Text
+
+
 class Published(Strict):
     """What others measured, with its source; a repository has no year of its own."""
 
@@ -72,6 +80,7 @@ class Claim(Strict):
     kind: Literal["measured", "unmeasured"]
     shown: Annotated[list[Shown], Field(min_length=1)]
     trials: tuple[Trial, ...] = ()
+    closest: Closest | None = None
     at_best: Literal["holds", "holds with a condition"] = "holds"
     condition: str = ""
     reason: str = ""  # measured: why it would not hold here; unmeasured: why nothing can be
@@ -81,10 +90,10 @@ class Claim(Strict):
     def whole(self) -> Claim:
         if not self.reason:
             raise ValueError(f"{self.id} needs a reason")
-        if self.kind == "unmeasured" and (self.trials or self.condition):
-            raise ValueError(f"{self.id} is not measured, so it has neither trials nor a condition")
-        if self.kind == "measured" and not (self.trials and self.condition):
-            raise ValueError(f"{self.id} is measured, so it needs trials and a condition")
+        if self.kind == "unmeasured" and (self.trials or self.condition or not self.closest):
+            raise ValueError(f"{self.id} is not measured: it needs a closest, and has neither trials nor a condition")
+        if self.kind == "measured" and (self.closest or not (self.trials and self.condition)):
+            raise ValueError(f"{self.id} is measured: it needs trials and a condition, and has no closest")
         return self
 
 

@@ -47,6 +47,7 @@ class Verdict:
     claim: Claim
     word: Word
     trials: tuple[Tried, ...]
+    closest: tuple[float, ...] = ()  # of a claim that no run can measure: what comes closest, a value per seed
 
     @property
     def missing(self) -> int:
@@ -78,7 +79,7 @@ def verdict(claim: Claim, results: Results) -> Verdict:
     marked in the ledger (`at_best`): its best verdict is the one with a condition.
     """
     if claim.kind == "unmeasured":
-        return Verdict(claim, "not measurable", ())
+        return Verdict(claim, "not measurable", (), tuple(results.values(claim.closest.lesson, claim.closest.metric)))
     tried = tuple(Tried(trial, tuple(_figure(rule, trial, results) for rule in trial.rules)) for trial in claim.trials)
     return Verdict(claim, _word(claim, [one.answer for one in tried if one.answer != "missing"]), tried)
 

@@ -24,7 +24,7 @@ MEANING = {
     "holds with a condition": "some did, and the condition says which",
     "not at this scale": "none did, and the reason says why, and when it would",
     "not measured yet": "the reference has no figures for it so far",
-    "not measurable": "a definition, a name, or about people: it says which",
+    "not measurable": "a definition, a name, or about people; the number beside it comes close and decides nothing",
 }
 CLAIMS = "## {}\n\n:::{{container}} claims\n{}\n:::"
 SHARES = """:::{container} picture

@@ -214,7 +214,8 @@ check("12.2", paired)
 #
 # - **✓ holds**: every trial passed. **◐ holds with a condition**: some did, or the sentence says more than they show.
 # - **✗ not at this scale**: none passed: they failed, or these seeds cannot tell.
-# - **– not measured yet**: no figures so far. **· not measurable**: a definition, a name, about people.
+# - **– not measured yet**: no figures so far. **· not measurable**: a definition, a name, about people; a number that
+#   comes close stands beside it and decides nothing.
 #
 # Behind each figure stands ✓, ✗ or ? (the seeds cannot tell), then what it needed. *Theirs* are other people's
 # figures. 02 § 5 is lesson 02, section 5.

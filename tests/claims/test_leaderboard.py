@@ -80,6 +80,8 @@ def test_the_page_of_the_ledger():
     assert "your own runs" not in text
     mine = {one.id: verdict(one, toy()) for one in claims}
     assert "your own runs" in page.table(found, mine)
+    assert text.count("closest to it, ") == sum(one.kind == "unmeasured" for one in claims) > 0
+    assert "no figures yet" not in text
     assert set(page.groups(load_ledger())) == {one.group for one in claims}
 
 
@@ -87,6 +89,7 @@ def test_evidence_names_formula_figure_and_source():
     found = [verdict(one, load()) for one in load_ledger().claims]
     said = page.evidence(found, "last-layer-worse")
     assert "accuracy_full - accuracy_head_only > 0" in said and "5 seeds" in said and "theirs: " in said
+    assert "closest to it, lesson 08, a change cut" in page.evidence(found, "rank")
     with pytest.raises(UserError, match='no claim "last-layer-wors".*"last-layer-worse"'):
         page.evidence(found, "last-layer-wors")
 

@@ -53,16 +53,21 @@ def said(content, tmp_path) -> str:
     return str(caught.value)
 
 
+def metrics_of(claim: Claim) -> list[tuple[str, str]]:
+    """(lesson, metric) of all that a claim rests on, or of what comes closest to it."""
+    near = [(claim.closest.lesson, claim.closest.metric)] if claim.closest else []
+    rules = [(trial.lesson, rule) for trial in claim.trials for rule in trial.rules]
+    return near + [(lesson, metric) for lesson, rule in rules for metric in rule.metrics]
+
+
 def unknown_metrics(ledger: Ledger) -> list[str]:
     """claim: metric (lesson) for every metric that its lesson does not record."""
     known = {number: recorded(path) for number, path in SOURCES.items() if number != "12"}
     return [
-        f"{claim.id}: {metric} (lesson {trial.lesson})"
+        f"{claim.id}: {metric} (lesson {lesson})"
         for claim in ledger.claims
-        for trial in claim.trials
-        for rule in trial.rules
-        for metric in rule.metrics
-        if metric not in known[trial.lesson]
+        for lesson, metric in metrics_of(claim)
+        if metric not in known[lesson]
     ]
 
 
@@ -79,8 +84,10 @@ def test_every_sentence_that_asserts_is_covered_and_every_place_exists():
     assert len({claim.id for claim in ledger.claims}) == len(ledger.claims) >= 40
 
 
-def test_every_metric_is_one_that_a_lesson_records():
-    assert unknown_metrics(load()) == []
+def test_every_claim_names_a_metric_that_a_lesson_records():
+    ledger = load()
+    assert [claim.id for claim in ledger.claims if not metrics_of(claim)] == []
+    assert unknown_metrics(ledger) == []
 
 
 @pytest.mark.parametrize("wrong", ["accuracy_ful", "accuracy_lora", "exact_answer_rate_sft"])
@@ -89,6 +96,13 @@ def test_a_planted_wrong_metric_is_caught(wrong):
     claim = next(one for one in content["claims"] if one["id"] == "last-layer-worse")
     claim["trials"][0]["rules"][0]["metric"] = wrong  # lesson 02 has no LoRA, and asks no questions
     assert unknown_metrics(Ledger.model_validate(content)) == [f"last-layer-worse: {wrong} (lesson 02)"]
+
+
+def test_a_planted_wrong_closest_metric_is_caught():
+    content = yaml.safe_load(PATH.read_text(encoding="utf-8"))
+    claim = next(one for one in content["claims"] if one["id"] == "rank")
+    claim["closest"]["metric"] = "accuracy_cut_to_rank_1"
+    assert unknown_metrics(Ledger.model_validate(content)) == ["rank: accuracy_cut_to_rank_1 (lesson 08)"]
 
 
 def test_every_claim_points_to_a_section_that_is_there():
@@ -120,8 +134,8 @@ RULE = ("claims", 0, "trials", 0, "rules", 0)
         (changed("claims", 0, "short", value="x" * 60), "claims.warm.short: string should have at most 34 characters"),
         (changed("claims", 0, "covers", value=["1.2"]), f"warm covers sentence 1.2, {NOT_LISTED}"),
         (changed("claims", 0, "covers", value=["0.1"]), f"warm covers sentence 0.1, {NOT_LISTED}"),
-        (changed("claims", 0, "condition", drop=True), "warm is measured, so it needs trials and a condition"),
-        (changed("claims", 0, "kind", value="unmeasured"), "warm is not measured, so it has neither trials"),
+        (changed("claims", 0, "condition", drop=True), "warm is measured: it needs trials and a condition"),
+        (changed("claims", 0, "kind", value="unmeasured"), "warm is not measured: it needs a closest"),
         (changed(*RULE, "kind", value="abov"), "rules.0: input tag 'abov'"),
         (changed(*RULE, "metric", value="Acc uracy"), "metric: string should match pattern"),
         (changed(*RULE, "threshold", value=float("nan")), "threshold: input should be a finite number"),
@@ -152,6 +166,11 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path / "nothing.yaml")
 
 
-def test_what_no_run_can_measure_needs_no_figures():
+def test_what_no_run_can_measure_needs_a_number_that_comes_close_and_no_trials():
     plain = {name: value for name, value in CONTENT["claims"][0].items() if name not in ("trials", "condition")}
-    assert Claim.model_validate(plain | {"kind": "unmeasured"}).trials == ()
+    near = {"lesson": "02", "metric": "accuracy", "words": "the nearest"}
+    assert Claim.model_validate(plain | {"kind": "unmeasured", "closest": near}).trials == ()
+    with pytest.raises(ValueError, match="warm is not measured: it needs a closest"):
+        Claim.model_validate(plain | {"kind": "unmeasured"})
+    with pytest.raises(ValueError, match="warm is measured: it needs trials and a condition, and has no closest"):
+        Claim.model_validate(CONTENT["claims"][0] | {"closest": near})

@@ -75,9 +75,12 @@ def test_at_best_lowers_a_verdict_and_never_raises_one():
 
 
 def test_what_no_run_can_measure_is_not_judged():
-    one = claim(kind="unmeasured", condition="")
-    assert word(one, a=LOW) == "not measurable"
-    assert verdict(one, results()).text == "it is cold"
+    near = {"lesson": "02", "metric": "a", "words": "the nearest thermometer"}
+    one = claim(kind="unmeasured", condition="", closest=near)
+    for values in (HIGH, LOW):
+        assert word(one, a=values) == "not measurable", "what comes closest decides nothing"
+        assert verdict(one, results(a=values)).closest == values
+    assert verdict(one, results()).text == "it is cold" and verdict(one, results()).closest == ()
 
 
 def test_the_condition_or_the_reason_goes_with_the_word():
