@@ -54,7 +54,7 @@ def _check_text(name: str, value: str) -> None:
         raise UserError(f'{name} is "{value}", a pickle, which can run code when it is opened; use safetensors.')
     path = local_path(value)
     if not Path(value).is_absolute() and path.exists() and not path.resolve().is_relative_to(ROOT):
-        raise UserError(f'{name} is "{value}", a link that leads out of the project.')
+        raise UserError(f'{name} is "{value}", which lies outside the project: give its whole path, {path.resolve()}.')
     if name == "model" and path.is_dir():
         check_model_folder(path)
         if "auto_map" in json.loads((path / "config.json").read_text(encoding="utf-8")):

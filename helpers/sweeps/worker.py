@@ -11,7 +11,7 @@ from helpers.lessons import Lesson
 from helpers.lessons.execution import UNFINISHED
 from helpers.lessons.kernel import cores
 from helpers.runtime import UserError
-from helpers.sweeps.identity import difference, state_of
+from helpers.sweeps.identity import FILES, difference, run_identity, state_of
 from helpers.sweeps.ledger import ALIVE, Ending, Ledger, at_work, ending_of, write_ending
 from helpers.sweeps.runner import runner
 from helpers.sweeps.starting import setup_of
@@ -71,7 +71,7 @@ def _carry_out(task: Task) -> Ending:
         return state.ending
     crashes = downloads = 0
     while not task.is_over:
-        changed = difference(task.state, state_of(Lesson(Path(task.notebook))))
+        changed = _changed(task)
         if changed:
             return Ending("halt", 0.0, error=f"{changed} changed since this sweep was planned: start it again.")
         ending = _attempt(ledger, task)
@@ -83,6 +83,14 @@ def _carry_out(task: Task) -> Ending:
             return ending
         time.sleep(downloads)
     return Ending("stopped", 0.0)
+
+
+def _changed(task: Task) -> str:
+    """What is not as it was when the sweep was planned, in words; "" when all is."""
+    changed = difference(task.state, state_of(Lesson(Path(task.notebook))))
+    if not changed and run_identity(task.state, task.parameters) != task.run:
+        return f"a file that {' or '.join(name for name in FILES if task.parameters.get(name))} names"
+    return changed
 
 
 def _wait_for_others(ledger: Ledger, task: Task) -> None:
@@ -119,7 +127,7 @@ def _run(folder: Path, task: Task) -> Ending:
     _keep_unfinished(folder, Path(task.notebook).name)
     ending = judge(folder, how, status, task.seconds)
     ending.seconds = round(time.monotonic() - began, 3)
-    changed = difference(task.state, state_of(Lesson(Path(task.notebook))))
+    changed = _changed(task)
     if changed:
         return Ending("halt", 0.0, error=f"{changed} changed while a run was at work: that run does not count.")
     return ending

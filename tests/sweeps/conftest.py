@@ -20,7 +20,7 @@ from helpers.record import record
 record("lesson", {"seed": seed}, accuracy_full=0.5 + seed / 100, seconds_full=1.0)
 """
 PARAMETERS = {"track": "pocket", "budget": "quick", "seed": 0, "rate": 0.1, "labels": 100, "mode": "good", "sizes": [1]}
-PARAMETERS["model"] = ""
+PARAMETERS |= {"model": "", "data": ""}
 
 
 class Lab:

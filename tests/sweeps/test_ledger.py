@@ -169,6 +169,19 @@ def test_case_16_a_notebook_that_changes_during_the_sweep(lab, until):
     assert not list(lab.into.rglob("outcome.json"))
 
 
+@slow
+def test_case_16_a_file_of_ones_own_that_changes_during_the_sweep(lab, until, tmp_path):
+    mine = tmp_path / "mine.csv"
+    mine.write_text("text,label\n")
+    lab.notebook("import time; time.sleep(3)")
+    process = lab.start("run", lab.sweep(fixed={"data": str(mine)}, seeds=[0, 1]), "--workers", "1")
+    until(lambda: lab.attempts())
+    mine.write_text("text,label\nmended,1\n")
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 1 and "a file that data names changed while a run was at work" in said
+    assert not list(lab.into.rglob("outcome.json"))
+
+
 def test_case_16_what_belongs_to_a_run(lab, tmp_path, monkeypatch):
     shutil.copytree(identity.ROOT / "helpers", tmp_path / "project" / "helpers")
     monkeypatch.setattr(identity, "ROOT", tmp_path / "project")
@@ -224,6 +237,6 @@ def test_only_downloads_are_tried_again_after_one_that_failed(tmp_path, monkeypa
     monkeypatch.setattr(worker, "is_download", lambda error: "download" in error)
     monkeypatch.setattr(worker.time, "sleep", lambda _: None)
     monkeypatch.setattr(worker, "state_of", lambda _: {})
-    task = worker.Task("r", str(tmp_path), "n.ipynb", "python3", {}, {}, 60.0, 1, str(tmp_path / "stop"))
+    task = worker.Task(identity.run_identity({}, {}), str(tmp_path), "n.ipynb", "python3", {}, {}, 60.0, 1, str(tmp_path / "stop"))
     assert worker.carry_out(task)["error"] == then
     assert len(endings) == (8 if then.startswith("Name") else 10 - worker.TRIES_OF_A_DOWNLOAD)

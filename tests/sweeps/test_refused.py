@@ -163,7 +163,7 @@ def test_case_20_a_value_that_is_a_link_out_of_the_project(said, tmp_path, monke
     for module in ("helpers.catalog", "helpers.sweeps.values"):
         monkeypatch.setattr(f"{module}.ROOT", project)
     text = said(grid={"mode": ["inside"]})
-    assert 'grid.mode[0]: mode is "inside", a link that leads out of the project' in text
+    assert 'grid.mode[0]: mode is "inside", which lies outside the project: give its whole path, /' in text
 
 
 @pytest.mark.parametrize(
