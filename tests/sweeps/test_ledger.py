@@ -237,6 +237,7 @@ def test_only_downloads_are_tried_again_after_one_that_failed(tmp_path, monkeypa
     monkeypatch.setattr(worker, "is_download", lambda error: "download" in error)
     monkeypatch.setattr(worker.time, "sleep", lambda _: None)
     monkeypatch.setattr(worker, "state_of", lambda _: {})
-    task = worker.Task(identity.run_identity({}, {}), str(tmp_path), "n.ipynb", "python3", {}, {}, 60.0, 1, str(tmp_path / "stop"))
+    run, folder, stop = identity.run_identity({}, {}), str(tmp_path), str(tmp_path / "stop")
+    task = worker.Task(run, folder, "n.ipynb", "python3", {}, {}, 60.0, 1, stop)
     assert worker.carry_out(task)["error"] == then
     assert len(endings) == (8 if then.startswith("Name") else 10 - worker.TRIES_OF_A_DOWNLOAD)
