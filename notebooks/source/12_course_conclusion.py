@@ -214,11 +214,11 @@ check("12.2", paired)
 #
 # - **✓ holds**: every trial passed. **◐ holds with a condition**: some did, or the sentence says more than they show.
 # - **✗ not at this scale**: none passed: they failed, or these seeds cannot tell.
-# - **– not measured yet**: no figures so far. **· not measurable**: a definition, a name, about people; a number that
-#   comes close stands beside it and decides nothing.
+# - **– not measured yet**: no figures so far. **· not measurable**: a definition, a name, about people; *closest to it*
+#   decides nothing.
 #
-# Behind each figure stands ✓, ✗ or ? (the seeds cannot tell), then what it needed. *Theirs* are other people's
-# figures. 02 § 5 is lesson 02, section 5.
+# After a figure: ✓, ✗ or ? (the seeds cannot tell) and what it needed. *Theirs*: other people's figures. 02 § 5:
+# lesson 02, section 5.
 
 # %%
 lines = [f"| {number} | {found.label} |" for number, found in sorted(reference.lessons.items())]
