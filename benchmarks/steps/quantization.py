@@ -14,7 +14,7 @@ TOY_SHAPES = {"a toy matrix": (8, 64)}
 AT_MOST = Target("at most", 2.0)
 NAMES = ("NF4 quantize", "NF4 dequantize")
 LEFT = (
-    "Dequantizing: three quarters of our time is the look-up, one 64-bit number for each pair of codes; then torch"
+    "Dequantizing: of the parts the look-up takes longest, one 64-bit number for each pair of codes; then torch"
     " goes over the matrix once more for the scales. bitsandbytes does both in one pass of compiled code. Looking up"
     " code by code took longer; below that only C++ would help, which this course does not compile."
 )
