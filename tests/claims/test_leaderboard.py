@@ -89,7 +89,7 @@ def test_evidence_names_formula_figure_and_source():
     found = [verdict(one, load()) for one in load_ledger().claims]
     said = page.evidence(found, "last-layer-worse")
     assert "accuracy_full - accuracy_head_only > 0" in said and "5 seeds" in said and "theirs: " in said
-    assert "closest to it, lesson 08, a change cut" in page.evidence(found, "rank")
+    assert "closest to it, lesson 08, accuracy when a change is cut" in page.evidence(found, "rank")
     with pytest.raises(UserError, match='no claim "last-layer-wors".*"last-layer-worse"'):
         page.evidence(found, "last-layer-wors")
 
