@@ -53,7 +53,7 @@ data: setup  ## generate the micro-world anew
 models: setup  ## pretrain the pocket models anew (over an hour)
 	@$(BIN)/python -m helpers.pretraining $(ARGS)
 
-reference: setup  ## every lesson over five seeds, into data/reference (two hours)      REFERENCES="ladder": that lesson's wider table
+reference: setup  ## every lesson over five seeds, into data/reference (over two hours)      REFERENCES="ladder": that lesson's wider table
 ifeq ($(REFERENCES),)
 	@$(BIN)/workbook sweep run sweeps/reference.yaml $(ARGS); $(BIN)/python -m helpers.claims.gather
 else
