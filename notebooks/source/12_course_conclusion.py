@@ -289,8 +289,8 @@ show("Fewer bits")
 # %% [markdown]
 # ## 4. What did not hold
 #
-# A list of successes would be an advertisement. These claims were not shown here: some failed, of others these seeds
-# cannot tell.
+# A list of successes would be an advertisement. These claims were not shown here. Where these seeds cannot tell, the
+# line says so; the others failed, if there are any.
 
 # %%
 for found in verdicts.values():
