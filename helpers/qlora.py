@@ -5,6 +5,7 @@ Source: Dettmers et al. 2023, "QLoRA: Efficient finetuning of quantized LLMs".
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 import warnings
@@ -79,21 +80,43 @@ def keep_packing(model: nn.Module) -> nn.Module:
     return model
 
 
-def check_rows(body: nn.Module, device: str = "cpu") -> None:
-    """Refuse what bitsandbytes cannot unpack.
+@functools.cache
+def unpacks_rightly(columns: int) -> bool:
+    """Whether bitsandbytes returns NF4 rows of `columns` weights unchanged on this machine's CPU.
 
-    On a CPU it (0.50.2) takes every row of a matrix for blocks of its own, while packing counts on from row to row: of
-    rows that are no multiple of a block long, the weights come back wrong, without a word.
+    bitsandbytes chooses its code by the processor's instructions when it runs. Its AVX-512 code (0.50.2) finds the
+    scale of a weight by `row * (columns // 64)`. Packing counts blocks across rows, so the two disagree where a row is
+    not a multiple of 64 weights long. Its other code agrees with the packing for every length.
+
+    The test is a round trip that has no rounding error: each block holds one value, which is its own scale.
+    """
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    values = torch.arange(1.0, columns + 1).repeat_interleave(BLOCK).reshape(BLOCK, columns)  # `columns` blocks
+    return torch.equal(dequantize_4bit(*quantize_4bit(values, blocksize=BLOCK, quant_type="nf4")), values)
+
+
+def check_rows(body: nn.Module, device: str = "cpu", round_trip: Callable[[int], bool] = unpacks_rightly) -> None:
+    """Refuse a model that bitsandbytes would unpack wrongly, and silently, on this machine's CPU.
+
+    Args:
+        body: the model before quantization.
+        device: where it will run; only "cpu" is checked.
+        round_trip: whether rows of that many weights come back unchanged.
 
     Raises:
-        UserError: when a linear layer has such rows.
+        UserError: when a linear layer has rows that do not come back.
     """
-    lengths = {layer.in_features for layer in body.modules() if isinstance(layer, nn.Linear)}
-    odd = sorted(length for length in lengths if length % BLOCK)
-    if odd and device == "cpu":
+    if device != "cpu":
+        return
+    lengths = sorted({layer.in_features for layer in body.modules() if isinstance(layer, nn.Linear)})
+    wrong = [length for length in lengths if not round_trip(length)]
+    if wrong:
         raise UserError(
-            f"model: its matrices have rows of {odd[0]} numbers. On a CPU bitsandbytes unpacks 4 bits rightly only "
-            f"where a row is a multiple of {BLOCK} long: take another model, or a computer with a GPU."
+            f"model: some of its matrices have rows of {wrong[0]} weights. With this processor's instructions "
+            f"({torch.backends.cpu.get_cpu_capability()}), bitsandbytes unpacks 4-bit rows of that length wrongly. "
+            f"Take a model whose layers are a multiple of {BLOCK} wide, or run the lesson on a GPU or on a processor "
+            "without AVX-512."
         )
 
 

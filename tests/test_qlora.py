@@ -165,19 +165,74 @@ def test_where_memory_is_short_the_trainer_takes_parts_and_learns_the_same(monke
     torch.testing.assert_close(learned[Way()], learned[Way(4, checkpointed=True)], atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize(("width", "right"), [(64, True), (128, True), (96, False), (32, False)])
-def test_rows_that_the_library_unpacks_wrongly_are_refused(width, right):
-    """When the library's half of this fails, bitsandbytes has been mended: then `check_rows` can go."""
+WIDTHS = [32, 64, 80, 96, 128, 312]  # 312: what TinyBERT has; no multiple of 16, so no AVX-512 code takes it
+
+
+def scales_counted_by_row(columns: int) -> bool:
+    """The round trip of `qlora.unpacks_rightly` as bitsandbytes' AVX-512 code does it (0.50.2)."""
+    scales = torch.arange(1.0, columns + 1)
+    row, column = torch.arange(qlora.BLOCK)[:, None], torch.arange(columns)[None, :]
+    packed = scales[(row * columns + column) // qlora.BLOCK]
+    if columns % 16:
+        return True  # it leaves such rows to the plain code
+    return torch.equal(scales[row * (columns // qlora.BLOCK) + column // qlora.BLOCK], packed)
+
+
+def test_the_round_trip_shows_what_avx512_code_gets_wrong():
+    assert [width for width in WIDTHS if not scales_counted_by_row(width)] == [32, 80, 96]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_rows_are_refused_only_where_they_come_back_wrong(width):
+    body = Tiny(nn.Linear(width, 128))
+    qlora.check_rows(body, round_trip=lambda columns: True)
+    with pytest.raises(UserError, match=rf"rows of {width} weights. With this processor's .*multiple of 64 wide"):
+        qlora.check_rows(body, round_trip=lambda columns: False)
+    qlora.check_rows(body, "cuda", round_trip=lambda columns: False)
+
+
+def test_the_first_wrong_width_is_named():
+    body = nn.Sequential(nn.Linear(128, 96), nn.Linear(96, 32), nn.Linear(32, 64))
+    with pytest.raises(UserError, match="rows of 32 weights"):
+        qlora.check_rows(body, round_trip=scales_counted_by_row)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_verdict_is_what_the_library_does_on_this_processor(width):
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-    layer = nn.Linear(width, 128)
-    nn.init.normal_(layer.weight)  # blocks of nearly equal scales would hide the mistake
-    unpacked = dequantize_4bit(*quantize_4bit(layer.weight.data, blocksize=64, quant_type="nf4"))
-    error = (unpacked - layer.weight).abs().mean() / layer.weight.abs().mean()
-    assert (error < 0.12) == right
-    if right:
-        qlora.check_rows(Tiny(layer))
-    else:
-        with pytest.raises(UserError, match=f"rows of {width} numbers.*multiple of 64"):
-            qlora.check_rows(Tiny(layer))
-    qlora.check_rows(Tiny(layer), "cuda")
+    torch.manual_seed(0)
+    weight = torch.randn(128, width)
+    unpacked = dequantize_4bit(*quantize_4bit(weight, blocksize=64, quant_type="nf4"))
+    error = (unpacked - weight).abs().mean() / weight.abs().mean()
+    assert qlora.unpacks_rightly(width) == (error < 0.12)  # .09 is NF4's own error; wrong scales give .20 or more
+
+
+def test_each_width_is_asked_once(monkeypatch):
+    from bitsandbytes import functional
+
+    asked, quantize = [], functional.quantize_4bit
+    monkeypatch.setattr(functional, "quantize_4bit", lambda *a, **k: asked.append(1) or quantize(*a, **k))
+    qlora.unpacks_rightly.cache_clear()
+    for _ in range(3):
+        qlora.check_rows(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 128), nn.Linear(128, 64)))
+    assert len(asked) == 2
+
+
+def test_where_avx512_is_absent_every_width_comes_back():
+    from bitsandbytes.cextension import lib
+
+    if lib.has_avx512f_cpu():
+        pytest.skip("this processor has AVX-512: its plain code is never taken")
+    assert all(qlora.unpacks_rightly(width) for width in WIDTHS)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_librarys_own_generic_code_gets_every_width_right(width, monkeypatch):
+    """Another path that every processor has: bitsandbytes takes it for 2,048 weights to a scale with AVX-512."""
+    from bitsandbytes.backends.cpu import ops
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    monkeypatch.setattr(ops, "_has_avx512", True)
+    blocks = torch.arange(1.0, width + 1).repeat_interleave(2048).reshape(2048, width)
+    assert torch.equal(dequantize_4bit(*quantize_4bit(blocks, blocksize=2048, quant_type="nf4")), blocks)

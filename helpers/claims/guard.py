@@ -15,7 +15,8 @@ from helpers.intervals import Interval
 
 FEWEST = 5  # seeds that make a reference
 BY_LUCK = 0.01
-MACHINE = ("seconds", "peak_memory", "checks_")  # another machine has others
+# Another machine has others: times, ratios of times (int8 products depend on the processor's instructions), memory.
+MACHINE = ("seconds", "speedup_", "slowdown_", "peak_memory", "checks_")
 # Another processor sums in another order, and a row at the edge of two classes may change sides.
 ROUNDING, RELATIVE = 1e-4, 2e-3
 
