@@ -20,10 +20,9 @@ def test_ruff_has_nothing_to_say(command):
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_modules_are_short_and_say_what_they_are_for(module):
+def test_modules_say_what_they_are_for(module):
     text = module.read_text(encoding="utf-8")
     tree = ast.parse(text)
-    assert len(text.splitlines()) <= 200
     assert ast.get_docstring(tree) or not tree.body
     assert not any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree))
 
