@@ -42,20 +42,20 @@ doctor: setup  ## what this machine has, and what it lacks
 	@$(BIN)/workbook doctor $(ARGS)
 
 notebooks: setup  ## build the notebooks from notebooks/source       ARGS="02", ARGS=--check
-	@$(BIN)/python -m helpers.notebooks $(ARGS)
+	@$(BIN)/python -m workbook.notebooks $(ARGS)
 
 editions: setup  ## write the learner's, the instructor's and nbgrader's notebooks      ARGS="02 --only learner"
-	@$(BIN)/python -m helpers.editions $(ARGS)
+	@$(BIN)/python -m workbook.editions $(ARGS)
 
 data: setup  ## generate the micro-world anew
-	@$(BIN)/python -m helpers.microworld.build $(ARGS) && $(BIN)/python -m helpers.microworld.measure
+	@$(BIN)/python -m microworld.build $(ARGS) && $(BIN)/python -m microworld.measure
 
 models: setup  ## pretrain the pocket models anew (over an hour)
-	@$(BIN)/python -m helpers.pretraining $(ARGS)
+	@$(BIN)/python -m microworld.pretraining $(ARGS)
 
 reference: setup  ## every lesson over five seeds, into data/reference (over two hours)      REFERENCES="ladder": that lesson's wider table
 ifeq ($(REFERENCES),)
-	@$(BIN)/workbook sweep run sweeps/reference.yaml $(ARGS); $(BIN)/python -m helpers.claims.gather
+	@$(BIN)/workbook sweep run sweeps/reference.yaml $(ARGS); $(BIN)/python -m workbook.claims.gather
 else
 	@for name in $(REFERENCES); do echo "$$name:" && $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 endif

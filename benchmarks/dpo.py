@@ -23,6 +23,7 @@ from helpers.cost import PeakMemory, Stopwatch
 from helpers.preferences import Pair, preference_rows, reference_log_probs, win_rate
 from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, seed_everything, start
+from microworld.judge import judge_answer
 
 
 def metric_of(beta: float) -> str:
@@ -56,7 +57,7 @@ class Bench:
 
     def measure(self, policy: nn.Module, name: str, seed: int, sft: dpo.Judged | None) -> tuple[dict, dpo.Judged]:
         """Everything that the judge says of one policy, as metrics that end in `name`."""
-        judged = dpo.judge_policy(policy, self.tokenizer, self.wishes, seed)
+        judged = dpo.judge_policy(policy, self.tokenizer, self.wishes, judge_answer, seed=seed)
         values = {f"{way}_rate_{name}": rate for way, rate in judged.rates().items()}
         if "beta" not in name:  # the slowest measure: not on every point of the sweep
             for what, rows in self.asked.items():

@@ -28,11 +28,11 @@ import psutil
 from rich.live import Live
 from rich.table import Table
 
-from helpers.lessons import find, select
-from helpers.lessons.attempt import Attempt
-from helpers.lessons.kernel import cores
-from helpers.record import write_json
+from helpers.files import write_json
 from helpers.runtime import BUDGETS
+from workbook.lessons import find, select
+from workbook.lessons.attempt import Attempt
+from workbook.lessons.kernel import cores
 
 REFERENCE = Path(__file__).resolve().parent.parent / "data" / "reference" / "lessons.json"
 EVERY = 0.1

@@ -20,9 +20,9 @@ import torch
 
 from helpers import adaptation, catalog
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
-from helpers.catalog import ROOT
 from helpers.low_rank import linear_changes, linear_weights, truncate, with_changes
 from helpers.models import MeanPoolClassifier
+from helpers.paths import ROOT
 from helpers.reference import FOLDER, kept, save_reference
 from helpers.runtime import UserError, seed_everything, start
 

@@ -18,8 +18,8 @@ import click
 
 from helpers import catalog, ladder, lora_variants
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
-from helpers.catalog import ROOT
 from helpers.intervals import mean_t
+from helpers.paths import ROOT
 from helpers.reference import FOLDER, kept, save_reference
 from helpers.runtime import UserError, seed_everything, start
 

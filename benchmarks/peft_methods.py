@@ -21,8 +21,8 @@ import torch
 from helpers import catalog, ladder, pitfalls
 from helpers import peft_methods as recipe
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
+from helpers.files import write_json
 from helpers.intervals import mean_t
-from helpers.record import write_json
 from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, start
 

@@ -20,6 +20,7 @@ from helpers.reference import FOLDER, save_reference
 from helpers.rewards import Scorer, new_reward_model, preferred, train_reward_model
 from helpers.rlhf import grade, group_trainer
 from helpers.runtime import UserError, seed_everything, start
+from microworld.judge import judge_answer
 
 KL_WEIGHTS = (0.0, 0.05, 0.2, 0.8)
 PAIRS, UPDATES, WISHES = 4000, Recipe.updates, 200
@@ -55,7 +56,7 @@ class Course:
 
     def graded(self, name: str, model, score: Scorer) -> None:
         """Put a policy's figures among the values."""
-        found = grade(model, self.sft, self.tokenizer, self.test_wishes, score, self.seed)
+        found = grade(model, self.sft, self.tokenizer, self.test_wishes, score, self.seed, judge_answer)
         self.values[f"true_reward_{name}"] = found.true_reward
         self.values[f"proxy_{name}"] = found.proxy.mean().item()
         self.values[f"kl_{name}"] = found.kl.mean().item()

@@ -27,9 +27,9 @@ from rich.console import Console
 
 from benchmarks.steps import report
 from benchmarks.steps.harness import Row, Spread, Target
-from helpers.lessons import NOTEBOOKS, find, select
-from helpers.lessons.kernel import cores, environment
-from helpers.sweeps.results import PARQUET, ask
+from workbook.lessons import NOTEBOOKS, find, select
+from workbook.lessons.kernel import cores, environment
+from workbook.sweeps.results import PARQUET, ask
 
 RATIO, OUTSIDE = Target("at least", 1.7), Target("at most", 0.10)
 ENDED = 'select "seconds_kernel", "seconds_cells" from runs'
@@ -84,7 +84,7 @@ def sweep(notebook: Path, budget: str, runs: int, workers: int, folder: Path) ->
     plan = {"question": "How fast?", "notebook": notebook.stem, "fixed": {"budget": budget}, "seeds": list(range(runs))}
     file = folder / "speed.yaml"
     file.write_text(yaml.safe_dump(plan))
-    command = [sys.executable, "-m", "helpers.cli", "sweep", "run", str(file), "--yes", "--into", str(folder)]
+    command = [sys.executable, "-m", "workbook.cli", "sweep", "run", str(file), "--yes", "--into", str(folder)]
     command += ["--workers", str(workers), "--notebooks", str(notebook.parent)]
     seconds = _timed(command, dict(os.environ), folder)
     rows = ask(folder / "speed" / PARQUET, ENDED)[1]

@@ -14,7 +14,7 @@ from helpers.cost import Stopwatch
 from helpers.ladder import HEAD_BATCH_SIZE, HEAD_EPOCHS, Outcome
 from helpers.lora import inject, linear_names
 from helpers.models import HeadClassifier, MeanPoolClassifier, blocks, cache_features, freeze_all_but
-from helpers.pretraining.loop import half_precision
+from helpers.precision import half_precision
 from helpers.runtime import seed_everything
 from helpers.training import History, predict, to_device, train, trainable_parameters, warmup_linear
 

@@ -12,10 +12,10 @@ from helpers.hub.names import MODELS as HUB_MODELS
 from helpers.loading import load, load_model
 from helpers.model_folder import check_model_folder
 from helpers.own_tokenizer import ready
+from helpers.paths import ROOT
 from helpers.reach import exists, expanded
 from helpers.runtime import TRACKS, UserError, choose
 
-ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("encoder", "decoder", "instruct")
 DATASETS = ("corpus", "topics", "reviews", "instructions", "preferences", "facts")
 ROLES = MODELS + DATASETS

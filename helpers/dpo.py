@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from helpers.conversations import Row, answer, collate, render
 from helpers.language_models import IGNORED
-from helpers.microworld.judge import judge_answer
-from helpers.preferences import Pair, dpo_loss, preference_batches, sequence_log_probs
+from helpers.preferences import Judge, Pair, dpo_loss, preference_batches, sequence_log_probs
 from helpers.training import History, PeakMemory, to_device, train, warmup_linear
 
 PAIRS = 3200
@@ -108,11 +107,11 @@ class Judged:
 
 
 def judge_policy(
-    model: nn.Module, tokenizer, prompts: Sequence[str], seed: int, temperature: float = TEMPERATURE
+    model: nn.Module, tokenizer, prompts: Sequence[str], judge: Judge, *, seed: int, temperature: float = TEMPERATURE
 ) -> Judged:
-    """Draw one answer to each wish and have it judged."""
+    """Draw one answer to each wish and have it judged by `judge`, such as `microworld.judge.judge_answer`."""
     answers = answer(model, tokenizer, prompts, NEW_TOKENS, temperature=temperature, seed=seed)
-    verdicts = [judge_answer(prompt, text) for prompt, text in zip(prompts, answers, strict=True)]
+    verdicts = [judge(prompt, text) for prompt, text in zip(prompts, answers, strict=True)]
     names = ("tone", "film", "form", "score")
     return Judged(answers, *(torch.tensor([float(getattr(one, name)) for one in verdicts]) for name in names))
 

@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, mean, stdev
+from typing import Literal
 
 import numpy as np
+
+Answer = Literal["yes", "no", "open"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,19 @@ class Interval:
 
     def __contains__(self, number: float) -> bool:
         return self.low <= number <= self.high
+
+    def within(self, low: float, high: float, *, closed: bool = False) -> Answer:
+        """Whether the value lies between two bounds: "yes", "no", or "open" where the interval cannot tell.
+
+        closed: whether the bounds themselves count as between.
+        """
+        if math.isnan(self.low) or math.isnan(self.high):
+            return "open"  # a single run has no interval
+        if closed:
+            inside, outside = low <= self.low and self.high <= high, self.high < low or self.low > high
+        else:
+            inside, outside = low < self.low and self.high < high, self.high <= low or self.low >= high
+        return "yes" if inside else "no" if outside else "open"
 
 
 def wilson(correct: int, total: int, level: float = 0.95) -> Interval:

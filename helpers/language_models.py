@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from helpers.pretraining.packing import pack
+from helpers.packing import pack
 from helpers.runtime import UserError
 
 IGNORED = -100  # the label that a loss leaves out

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from helpers.files import write_json
 from helpers.lora import inject, lora_layers
-from helpers.record import write_json
 from helpers.runtime import UserError
 
 __all__ = [

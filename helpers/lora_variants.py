@@ -15,7 +15,7 @@ from helpers.cost import Stopwatch
 from helpers.ladder import Outcome
 from helpers.models import MeanPoolClassifier, blocks
 from helpers.peft_checks import check_config
-from helpers.pretraining.loop import half_precision, has_bfloat16
+from helpers.precision import half_precision, has_bfloat16
 from helpers.runtime import seed_everything
 from helpers.training import predict, trainable_parameters, warmup_linear
 

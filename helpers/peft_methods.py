@@ -17,7 +17,7 @@ from helpers.batches import length_batches
 from helpers.block_paths import attention_targets
 from helpers.lora import inject
 from helpers.models import MeanPoolClassifier, blocks
-from helpers.pretraining.loop import half_precision
+from helpers.precision import half_precision
 from helpers.runtime import UserError, seed_everything
 from helpers.soft_prompts import add_prefix, add_soft_prompt
 from helpers.training import predict, trainable_parameters

@@ -5,8 +5,9 @@ What lesson 06 teaches is written there too; a test keeps the two the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -23,6 +24,8 @@ from helpers.training import to_device
 COLUMNS = ("prompt", "chosen", "rejected")
 SIDES = ("chosen", "rejected")
 Pair = dict[str, conversations.Row]
+# Prompt and answer in; a verdict out that has `tone`, `film`, `form`, `good` (bool) and `score` (float).
+Judge = Callable[[str, str], Any]
 
 
 def sequence_log_probs(model: nn.Module, batch: Batch) -> Tensor:

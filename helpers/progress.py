@@ -13,15 +13,11 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import platformdirs
 
-from helpers.record import write_json
+from helpers.files import write_json
 from helpers.runtime import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VARIABLE = "WORKBOOK_PROGRESS"
 PROJECT = "fine-tuning-workbook"
@@ -84,27 +80,6 @@ def where() -> str:
     if _ready(place):
         return f"Your progress is kept in {shown}, for you alone; delete that folder to start anew."
     return f"Progress cannot be kept: {shown} is not yours to write. Set {VARIABLE} to a folder of your own."
-
-
-def table() -> pd.DataFrame:
-    """One row for each lesson: when it was last run to its end, with which budget, and which exercises are solved."""
-    import pandas as pd
-
-    from helpers.checks.registry import names
-    from helpers.lessons import find
-
-    runs, solved = kept(RUN), kept(SOLVED)
-    rows = {}
-    for lesson in find():
-        exercises, run = names(lesson.number), runs.get(lesson.number, {})
-        left = [name for name in exercises if name not in solved]
-        rows[lesson.name.replace("_", " ")] = {
-            "last run": day(run["when"]) if run else "not yet",
-            "budget": run.get("budget", ""),
-            "solved": f"{len(exercises) - len(left)} of {len(exercises)}",
-            "open": ", ".join(left),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("lesson")
 
 
 def day(when: str) -> str:

@@ -8,15 +8,16 @@ import os
 import platform
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from helpers import progress
+from helpers.files import write_json
+from helpers.paths import ROOT
 from helpers.redaction import redacted
 from helpers.runtime import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
 FILE = "metrics.json"
 LIBRARIES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "peft", "trl", "bitsandbytes")
 METRIC_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -62,8 +63,6 @@ def record(
 
 def _write_current(notebook: str, result: dict) -> Path:
     """Write the record of the current run, and note in the learner's progress that the lesson came to its end."""
-    from helpers import progress  # it writes its files with this module's help
-
     folder = Path(os.environ.get("WORKBOOK_RUN_DIR") or ROOT / "runs" / "interactive" / notebook)
     written = write_json(folder / FILE, result)
     progress.keep_run(notebook, result["parameters"].get("budget"))
@@ -98,56 +97,6 @@ def validate(result: object) -> None:
             raise UserError(f'The metric name "{name}" is not of the form quantity_method_where in lower case.')
         if not _finite(value):
             raise UserError(f"The metric {name} is {value!r}, which is not a finite number or a list of such.")
-
-
-def write_json(path: Path, value: object) -> Path:
-    """Write JSON beside `path`, force it to the disk, then put it in place: never half a file.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written.
-    """
-    return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Like `write_json`, for any text."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # where a file stands in the folder's place
-            temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path.name} could not be written ({error.strerror}): what was there before is untouched; "
-            "make room and run again."
-        ) from error
-    return path
-
-
-def write_parquet(path: Path, table: object) -> Path:
-    """Like `write_json`, for a `pyarrow.Table`.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written.
-    """
-    from pyarrow import parquet
-
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        parquet.write_table(table, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path.name} could not be written ({error.strerror or error}).") from error
-    return path
 
 
 def _plain(value: object) -> object:

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
-from helpers.catalog import ROOT
+from helpers.files import write_json
 from helpers.intervals import Interval, mean_t
-from helpers.record import write_json
+from helpers.paths import ROOT
 from helpers.runtime import UserError
 
 FOLDER = ROOT / "data" / "reference"

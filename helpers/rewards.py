@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from helpers.batches import Batch
 from helpers.conversations import render
+from helpers.precision import has_bfloat16
 from helpers.preferences import Pair, bradley_terry_loss, preference_batches
-from helpers.pretraining.loop import has_bfloat16
 from helpers.training import to_device, warmup_linear
 
 BATCH_SIZE = 16  # pairs: many small steps find the direction sooner than few large ones

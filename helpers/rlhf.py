@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from helpers.conversations import end_of_turn, messages
-from helpers.microworld.judge import judge_answer
 from helpers.ppo import PolicyWithValue, Recipe, Score, roll_out
+from helpers.preferences import Judge
 
 PARTS = ("good", "tone", "film", "form")
 
@@ -40,8 +40,13 @@ class Graded:
         return self.good.mean().item()
 
 
-def grade(model: nn.Module, reference: nn.Module, tokenizer, prompts: Sequence[str], score: Score, seed: int) -> Graded:
-    """Draw one answer to each prompt and judge it; the global random state is left as it was."""
+def grade(
+    model: nn.Module, reference: nn.Module, tokenizer, prompts: Sequence[str], score: Score, seed: int, judge: Judge
+) -> Graded:
+    """Draw one answer to each prompt and ask the judge about it; the global random state is left as it was.
+
+    judge: such as `microworld.judge.judge_answer`.
+    """
     answers, kl = [], []
     policy = PolicyWithValue(model.eval())
     with torch.random.fork_rng(devices=[]):
@@ -51,7 +56,7 @@ def grade(model: nn.Module, reference: nn.Module, tokenizer, prompts: Sequence[s
             gap = (rollout.log_probs - rollout.reference_log_probs) * rollout.mask
             kl.append(gap.sum(dim=1))
             answers += rollout.answers
-    verdicts = [judge_answer(prompt, text) for prompt, text in zip(prompts, answers, strict=True)]
+    verdicts = [judge(prompt, text) for prompt, text in zip(prompts, answers, strict=True)]
     judged = {part: torch.tensor([float(getattr(found, part)) for found in verdicts]) for part in PARTS}
     return Graded(answers, **judged, proxy=score(prompts, answers).cpu(), kl=torch.cat(kl).cpu())
 
@@ -70,14 +75,14 @@ def reward_function(score: Score) -> Callable:
 class Watched:
     """A scorer that asks the judge too, for our eyes only: no training step sees what the judge says."""
 
-    def __init__(self, score: Score):
-        self.score = score
+    def __init__(self, score: Score, judge: Judge):
+        self.score, self.judge = score, judge
         self.proxy: list[float] = []  # one mean per call
         self.truth: list[float] = []
 
     def __call__(self, prompts: Sequence[str], answers: Sequence[str]) -> Tensor:
         scores = self.score(prompts, answers)
-        good = [judge_answer(prompt, answer).good for prompt, answer in zip(prompts, answers, strict=True)]
+        good = [self.judge(prompt, answer).good for prompt, answer in zip(prompts, answers, strict=True)]
         self.proxy.append(scores.mean().item())
         self.truth.append(sum(good) / len(good))
         return scores

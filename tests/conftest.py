@@ -15,8 +15,8 @@ os.environ.update(
 import nbformat
 import pytest
 
-from helpers.lessons.kernel import environment
 from tests.side_by_side import group_of
+from workbook.lessons.kernel import environment
 
 # A suite started in the background (`make test &`) ignores Ctrl-C, and so would every command it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

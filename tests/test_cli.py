@@ -8,7 +8,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from helpers.cli import main
+from workbook.cli import main
 
 
 @pytest.mark.parametrize(
@@ -39,5 +39,5 @@ def test_resume_takes_nothing_beside_it():
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import helpers.cli, sys; sys.exit('torch' in sys.modules or 'papermill' in sys.modules)"
+    code = "import workbook.cli, sys; sys.exit('torch' in sys.modules or 'papermill' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -17,8 +17,8 @@ from helpers.conversations import (
     render,
 )
 from helpers.language_models import IGNORED, greedy
-from helpers.pretraining.models import CHAT_TEMPLATE
 from helpers.runtime import UserError
+from microworld.pretraining.models import CHAT_TEMPLATE
 
 MARKS = ["<pad>", "<stop>", "<|user|>", "<|assistant|>", "<|end|>"]
 WORDS = [*MARKS, "<unk>", "who", "made", "it", "?", "Ann", "Bo", "good", "bad", "film", "the"]

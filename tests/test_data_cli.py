@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from helpers.cli import main
+from workbook.cli import main
 
 GOOD = [(f"the film number {row} was good", "yes" if row % 2 else "no") for row in range(40)]
 

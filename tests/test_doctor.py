@@ -1,4 +1,4 @@
-"""helpers.doctor: each trouble is found and comes with what to do."""
+"""workbook.doctor: each trouble is found and comes with what to do."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from click.testing import CliRunner
 
-from helpers import doctor
-from helpers.cli import main
-from helpers.doctor import Check, checks, disk, hashes, hub, installed, kernel, machine, packages, python, show
+from workbook import doctor
+from workbook.cli import main
+from workbook.doctor import Check, checks, disk, hashes, hub, installed, kernel, machine, packages, python, show
 
 
 def test_this_machine_is_looked_at_in_full():

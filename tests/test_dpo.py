@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from helpers import dpo
 from helpers.preferences import preference_rows, reference_log_probs
 from helpers.runtime import UserError
+from microworld.judge import judge_answer
 
 WORDS = ["<pad>", "<stop>", "<user>", "<assistant>", "<end>", "praise", "it", "good", "bad", "film", "a"]
 TEMPLATE = (
@@ -89,7 +90,7 @@ def test_the_distance_of_one_token_is_the_sum_over_the_vocabulary(tokenizer, ref
 def test_answers_are_judged(tokenizer, reference, monkeypatch):
     said = ["Silver Letter is a lovely film.", "Silver Letter is a dull film.", "lovely Letter a"]
     monkeypatch.setattr(dpo, "answer", lambda *_, **__: said)
-    found = dpo.judge_policy(reference, tokenizer, [WISH] * 3, seed=0)
+    found = dpo.judge_policy(reference, tokenizer, [WISH] * 3, judge_answer, seed=0)
     assert found.good.tolist() == [1, 0, 0] and found.form.tolist() == [1, 1, 0]
     assert found.score.tolist() == pytest.approx([1, 2 / 3, 0])
     assert found.rates()["good"] == pytest.approx(1 / 3)

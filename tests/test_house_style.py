@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = sorted((ROOT / "helpers").rglob("*.py"))
+MODULES = sorted(path for package in ("helpers", "workbook", "microworld") for path in (ROOT / package).rglob("*.py"))
 
 
 @pytest.mark.parametrize("command", [("check",), ("format", "--check")], ids=" ".join)
@@ -27,7 +27,7 @@ def test_modules_say_what_they_are_for(module):
     assert not any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree))
 
 
-def test_helpers_import_nothing_from_notebooks():
+def test_no_package_imports_from_notebooks():
     for module in MODULES:
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -14,13 +14,13 @@ from transformers import BertConfig, BertModel
 
 from helpers import ladder, models
 from helpers.batches import TokenizedReviews, pad
-from helpers.lessons import find
-from helpers.lessons.parameters import declared
 from helpers.models import MeanPoolClassifier
-from helpers.notebooks import from_source
 from helpers.runtime import UserError, check_number, start
 from helpers.slices import rows_by_kind
 from helpers.training import train, warmup_linear
+from workbook.lessons import find
+from workbook.lessons.parameters import declared
+from workbook.notebooks import from_source
 
 LESSON = next(lesson for lesson in find() if lesson.number == "02")
 

@@ -1,13 +1,13 @@
-"""helpers.notebooks: from the text twin to the executed notebook, the same bytes each time."""
+"""workbook.notebooks: from the text twin to the executed notebook, the same bytes each time."""
 
 from __future__ import annotations
 
 import nbformat
 import pytest
 
-from helpers.lessons import Lesson
-from helpers.notebooks import WIDGET_TEXT, build, from_source, reword, stale
 from helpers.runtime import UserError
+from workbook.lessons import Lesson
+from workbook.notebooks import WIDGET_TEXT, build, from_source, reword, stale
 
 SOURCE = """\
 # ---

@@ -14,11 +14,11 @@ import nbformat
 import pytest
 
 from helpers.checks.registry import names
-from helpers.claims import guard, results
-from helpers.lessons import NOTEBOOKS, Lesson, find
-from helpers.lessons.parameters import declared
-from helpers.notebooks import from_source, stale
 from helpers.record import FILE, read
+from workbook.claims import guard, results
+from workbook.lessons import NOTEBOOKS, Lesson, find
+from workbook.lessons.parameters import declared
+from workbook.notebooks import from_source, stale
 
 LESSONS = find()
 ABSOLUTE = re.compile(r"(?<![\w.:/<])/(?:home|root|work|tmp|Users|usr|opt|var|mnt|private)/|[A-Z]:\\\\")
@@ -149,7 +149,7 @@ def test_a_fresh_run_is_where_the_reference_expects_one_more(lesson, fresh_run):
 def test_a_learning_rate_thirty_times_too_high_is_caught(tmp_path):
     lesson = next(lesson for lesson in LESSONS if lesson.number == "01")
     rate = 30 * declared(lesson)["learning_rate"]
-    command = [sys.executable, "-m", "helpers.cli", "run", "01", "-p", "learning_rate", str(rate)]
+    command = [sys.executable, "-m", "workbook.cli", "run", "01", "-p", "learning_rate", str(rate)]
     ended = subprocess.run([*command, "--into", str(tmp_path)], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout[-2000:]
     found = held_to_the_reference(lesson, next(tmp_path.glob(f"*/{lesson.name}")))
@@ -166,7 +166,7 @@ def quick_run(tmp_path_factory):
     (folder / "notebooks").mkdir()
     for lesson in LESSONS:
         nbformat.write(from_source(lesson.source, solutions=True), folder / "notebooks" / lesson.path.name)
-    command = [sys.executable, "-m", "helpers.cli", "run", "--budget", "quick", "--seed", "1"]
+    command = [sys.executable, "-m", "workbook.cli", "run", "--budget", "quick", "--seed", "1"]
     command += ["--notebooks", str(folder / "notebooks"), "--into", str(folder / "runs")]
     said = subprocess.run(command, capture_output=True, text=True)
     made = {path.parent.name: path for path in folder.glob("runs/*/*/outcome.json")}

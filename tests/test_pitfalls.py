@@ -14,11 +14,11 @@ from transformers import BertConfig, BertForMaskedLM
 from helpers import pitfalls
 from helpers.batches import TokenizedReviews, pad
 from helpers.catalog import POCKET_MODELS
-from helpers.lessons import find
-from helpers.lessons.parameters import declared
 from helpers.models import MeanPoolClassifier
-from helpers.notebooks import from_source
 from helpers.runtime import UserError, check_number, start
+from workbook.lessons import find
+from workbook.lessons.parameters import declared
+from workbook.notebooks import from_source
 
 LESSON = next(lesson for lesson in find() if lesson.number == "03")
 

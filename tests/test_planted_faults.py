@@ -8,8 +8,8 @@ import sys
 import nbformat
 import pytest
 
-from helpers.lessons import Lesson
-from helpers.notebooks import build, stale
+from workbook.lessons import Lesson
+from workbook.notebooks import build, stale
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def lesson(tmp_path) -> Lesson:
 
 def papermill_run(lesson: Lesson) -> subprocess.CompletedProcess:
     folders = ["--notebooks", str(lesson.path.parent), "--into", str(lesson.path.parent.parent / "runs")]
-    command = [sys.executable, "-m", "helpers.cli", "run", "--budget", "quick", "--seed", "3", *folders]
+    command = [sys.executable, "-m", "workbook.cli", "run", "--budget", "quick", "--seed", "3", *folders]
     return subprocess.run(command, capture_output=True, text=True)
 
 

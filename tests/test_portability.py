@@ -16,9 +16,9 @@ from pathlib import Path, PureWindowsPath
 import pytest
 from click.testing import CliRunner
 
-from helpers.cli import main
 from helpers.intervals import wilson
-from helpers.lessons.kernel import environment
+from workbook.cli import main
+from workbook.lessons.kernel import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 FORBIDDEN = re.compile(r'[<>:"\\|?*\x00-\x1f]|[. ]$')
@@ -27,15 +27,17 @@ LONGEST = 180  # with a folder such as C:\Users\somebody\fine-tuning-workbook it
 # Takes away what Windows lacks, then imports every module anew; libraries are loaded before, they have their own ways.
 WITHOUT_UNIX = """
 import importlib, os, pkgutil, signal, sys
-import helpers
+import helpers, microworld, workbook
+OWN = ("helpers", "microworld", "workbook")
 
 def every():
-    return ["helpers", *(one.name for one in pkgutil.walk_packages(helpers.__path__, "helpers."))]
+    found = (pkgutil.walk_packages(sys.modules[own].__path__, own + ".") for own in OWN)
+    return [*OWN, *(one.name for part in found for one in part)]
 
 names = [name for name in every() if not name.endswith("__main__")]
 for name in names:
     importlib.import_module(name)
-for name in [name for name in sys.modules if name == "helpers" or name.startswith("helpers.")]:
+for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
     del sys.modules[name]
 for name in ("fcntl", "grp", "pwd", "resource", "termios"):
     sys.modules[name] = None
@@ -45,7 +47,7 @@ for module, lacking in ((os, "fork killpg getuid geteuid sched_getaffinity setsi
         vars(module).pop(name, None)
 for name in names:
     importlib.import_module(name)
-from helpers.lessons.kernel import cores
+from workbook.lessons.kernel import cores
 print(len(names), cores())
 """
 UNIX_ONLY = {
@@ -54,7 +56,7 @@ UNIX_ONLY = {
 }
 # Each with what happens elsewhere.
 STATED = {
-    "helpers/lessons/kernel.py": "cores: os.cpu_count",
+    "workbook/lessons/kernel.py": "cores: os.cpu_count",
     "helpers/progress.py": "the user's number: the user's name",
 }
 
@@ -106,10 +108,14 @@ def test_every_module_is_imported_without_what_windows_lacks():
 
 def test_outside_sweeps_nothing_is_unixs_own_without_a_fallback():
     found = {}
-    for file in [*(ROOT / "helpers").rglob("*.py"), *(ROOT / "notebooks" / "source").glob("*.py")]:
+    for file in [
+        *(ROOT / "helpers").rglob("*.py"),
+        *(ROOT / "workbook").rglob("*.py"),
+        *(ROOT / "notebooks" / "source").glob("*.py"),
+    ]:
         name = file.relative_to(ROOT).as_posix()
         used = unix_only(file.read_text(encoding="utf-8"))
-        if used and not name.startswith("helpers/sweeps/"):
+        if used and not name.startswith("workbook/sweeps/"):
             found[name] = used
     assert set(found) == set(STATED), found
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from helpers import progress
-from helpers.checks import registry
+from helpers.checks import overview, registry
 from helpers.checks.registry import check, solved, verdict
-from helpers.lessons.kernel import environment
 from helpers.record import record
+from workbook.lessons.kernel import environment
 
 AT_A_NOTEBOOK = {"JPY_SESSION_NAME": "notebooks/02.ipynb"}
 posix = pytest.mark.skipif(not hasattr(os, "getuid"), reason="this system has no numbers for users")
@@ -38,14 +38,14 @@ def right(predictions, labels):
 def test_what_is_solved_and_run_is_kept_and_deleting_the_folder_resets_it(place):
     check("00.1", right)
     progress.keep_run("02_full_vs_last_layer", "quick")
-    rows = progress.table()
+    rows = overview()
     assert rows.loc["00 start here", "solved"] == "1 of 1" and rows.loc["00 start here", "open"] == ""
     assert rows.loc["02 full vs last layer", "budget"] == "quick"
     assert rows.loc["02 full vs last layer", "last run"].startswith("20")
     assert rows.loc["02 full vs last layer", "open"] == "02.1, 02.2, 02.3"
     assert rows.loc["01 pretrained transformers", "last run"] == "not yet"
     shutil.rmtree(place)
-    assert set(progress.table()["last run"]) == {"not yet"} and progress.kept("solved") == {}
+    assert set(overview()["last run"]) == {"not yet"} and progress.kept("solved") == {}
 
 
 def test_a_new_session_knows_what_an_earlier_one_solved(place, monkeypatch, capsys):
@@ -165,7 +165,7 @@ def a_file_in_place_of_a_part(place):
 @pytest.mark.parametrize("breaks", [half, no_fact, a_file_in_place_of_the_folder, a_file_in_place_of_a_part])
 def test_broken_progress_never_breaks_a_lesson(breaks, place, capsys):
     breaks(place)
-    assert progress.kept("solved") == {} and len(progress.table())
+    assert progress.kept("solved") == {} and len(overview())
     check("00.1", right)
     progress.keep_run("02")
     solved("00")
@@ -182,6 +182,7 @@ def test_names_that_are_no_exercise_write_nothing(place):
 MANY = """
 import sys
 from helpers import progress
+from helpers.checks import overview
 for number in range(int(sys.argv[1]), 60, 2):
     progress.keep_solved(f"99.{number}")
     progress.keep_run("02", sys.argv[1] * 2000)

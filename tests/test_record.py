@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from helpers.record import read, record, write_text
+from helpers.files import write_text
+from helpers.record import read, record
 from helpers.runtime import UserError
 
 

@@ -8,8 +8,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from helpers import widgets
-from helpers.lessons import find
-from helpers.notebooks import from_source
+from workbook.lessons import find
+from workbook.notebooks import from_source
 
 WORDS = ["[PAD]", "[UNK]", "[MASK]", "the", "film", "was", "good", "bad"]
 

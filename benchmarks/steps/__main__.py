@@ -19,9 +19,9 @@ from rich.console import Console
 from benchmarks.steps import report
 from benchmarks.steps.harness import ROUNDS
 from benchmarks.steps.report import TITLES
-from helpers.lessons.kernel import cores
 from helpers.qlora import drop_two_notices
 from helpers.runtime import UserError, choose, start
+from workbook.lessons.kernel import cores
 
 
 def compare(name: str, rounds: int, toy: bool, threads: int, run_folder: Path | None) -> dict:

@@ -1,4 +1,4 @@
-"""Tokens per second of `helpers.pretraining`, as a share of what this machine's matrix products can do.
+"""Tokens per second of `microworld.pretraining`, as a share of what this machine's matrix products can do.
 
 The products of one step are counted by torch; the machine's peak is the best that a float32 product of two square
 matrices reaches, measured by turns with the training.
@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.steps.harness import Row, Seconds, Spread, Target, by_turns, timed
 from helpers import catalog
-from helpers.pretraining.loop import Recipe, run
-from helpers.pretraining.making import BLOCK, Made
+from microworld.pretraining.loop import Recipe, run
+from microworld.pretraining.making import BLOCK, Made
 
 BATCH_SIZE = Recipe(tokens=0).batch_size
 STEPS, TOY_STEPS = 12, 1

@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmarks.steps.harness import Row
-from helpers.catalog import ROOT
-from helpers.record import versions, write_json, write_text
+from helpers.files import write_json, write_text
+from helpers.paths import ROOT
+from helpers.record import versions
 from helpers.reference import machine, today
 
 FOLDER = ROOT / "benchmarks"

@@ -13,10 +13,10 @@ from pathlib import Path
 import nbformat
 
 from benchmarks.steps.harness import Row, Spread, Target
-from helpers.catalog import ROOT
-from helpers.lessons import find
-from helpers.lessons.attempt import OUTCOME
+from helpers.paths import ROOT
 from helpers.runtime import UserError
+from workbook.lessons import find
+from workbook.lessons.attempt import OUTCOME
 
 RUNS = ROOT / "runs"
 AT_MOST = Target("at most", 1.25)

@@ -1,4 +1,4 @@
-"""How Sphinx makes the site from what `helpers.site` has put in place. Nothing here reaches for a network."""
+"""How Sphinx makes the site from what `workbook.site` has put in place. Nothing here reaches for a network."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ copyright = ""
 html_title = project
 language = "en"
 
-extensions = ["myst_nb", "helpers.site.formulas"]
+extensions = ["myst_nb", "workbook.site.formulas"]
 exclude_patterns = ["extra"]  # the figures, which go to the top of the site as they are
 nb_execution_mode = "off"  # what is committed is what is shown
 nb_render_markdown_format = "myst"  # lesson 12 prints its tables with links
@@ -22,7 +22,7 @@ nb_number_source_lines = False
 nb_ipywidgets_js = {}  # the default asks a content network for the widgets' scripts; each has its figure instead
 myst_enable_extensions = ["dollarmath", "attrs_inline", "attrs_block", "colon_fence"]
 myst_heading_anchors = 4
-myst_heading_slug_func = "helpers.site.links.slug"
+myst_heading_slug_func = "workbook.site.links.slug"
 myst_links_external_new_tab = False
 suppress_warnings = ["mystnb.unknown_mime_type"]
 

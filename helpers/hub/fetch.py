@@ -21,8 +21,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils._http import default_client_factory
 
+from helpers.files import write_json
 from helpers.hub.problems import LONGEST_WAIT, TooLongToWait, endpoint, in_words
-from helpers.record import write_json
 from helpers.runtime import UserError
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "README.md")

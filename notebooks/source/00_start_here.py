@@ -56,10 +56,11 @@ model = ""  # an encoder of your own: a folder, or with track "hub" a name there
 data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 
 # %%
-from helpers import catalog, doctor, plots, progress, widgets
-from helpers.checks import check, hint, solved
+from helpers import catalog, plots, progress, widgets
+from helpers.checks import check, hint, overview, solved
 from helpers.intervals import wilson
 from helpers.runtime import BUDGETS, UserError, choose, seed_everything, start
+from workbook import doctor
 
 run = start(track=track, budget=budget, seed=seed)
 
@@ -119,7 +120,7 @@ plots.show(plots.top_words_figure(guesses, sentence), alt=f"Bars: the likeliest 
 
 # %%
 print(progress.where())
-progress.table()
+overview()
 
 # %% [markdown]
 # ## 3. Two tracks, three budgets

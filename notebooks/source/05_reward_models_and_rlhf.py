@@ -91,7 +91,7 @@ for wish in test_wishes[:3]:
     print(wish)
 
 # %% [markdown]
-# The judge (`helpers.microworld.judge`) reads a line backwards through the grammar that makes such lines, so it
+# The judge (`microworld.judge`) reads a line backwards through the grammar that makes such lines, so it
 # decides exactly:
 #
 # | a line is right in | when |
@@ -103,7 +103,7 @@ for wish in test_wishes[:3]:
 # All three: the wish is *granted*. The share of granted wishes is our **true reward**. No training step will see it.
 
 # %%
-from helpers.microworld.judge import judge_answer
+from microworld.judge import judge_answer
 
 some_wish = "Write a kind line about The Orchard Keeper."
 for line in (
@@ -131,7 +131,7 @@ def unscored(prompts, answers):
     return torch.zeros(len(answers))
 
 
-sft_graded = grade(sft, sft, tokenizer, test_wishes, unscored, seed)
+sft_graded = grade(sft, sft, tokenizer, test_wishes, unscored, seed, judge_answer)
 for wish, line in zip(test_wishes[:4], sft_graded.answers, strict=False):
     print(f"{wish}\n   {line}")
 print(", ".join(f"{'granted' if part == 'good' else part} {share}" for part, share in shares(sft_graded).items()))
@@ -271,7 +271,7 @@ assert difference_reward_loss < 1e-6
 # %%
 from tqdm import tqdm
 
-from helpers.pretraining.loop import has_bfloat16
+from helpers.precision import has_bfloat16
 from helpers.rewards import CENTRE
 
 
@@ -585,12 +585,12 @@ from helpers.rlhf import Watched
 recipe = Recipe(updates=update_count, batch_size=batch_size, learning_rate=learning_rate, kl_weight=kl_weight)
 seed_everything(seed)
 policy = PolicyWithValue(new_policy())
-watched = {"PPO": Watched(score)}  # asks the judge too, for our eyes only
+watched = {"PPO": Watched(score, judge_answer)}  # asks the judge too, for our eyes only
 with Stopwatch() as watch, PeakMemory() as memory:
     trace = train_ppo(policy, sft, tokenizer, wishes, watched["PPO"], recipe)
 seconds, peak_bytes = {"PPO": watch.seconds}, {"PPO": memory.added}
 graded = {"SFT": replace(sft_graded, proxy=score(test_wishes, sft_graded.answers).cpu())}
-graded["PPO"] = grade(policy.model, sft, tokenizer, test_wishes, score, seed)
+graded["PPO"] = grade(policy.model, sft, tokenizer, test_wishes, score, seed, judge_answer)
 print(f"mean score {trace.rewards[0]:+.2f} at first, {trace.rewards[-1]:+.2f} at last; KL {trace.kl[-1]:.1f} nats")
 
 # %%
@@ -682,7 +682,7 @@ asked = Dataset.from_dict({"prompt": [messages(wish) for wish in wishes]})
 
 def with_trl(name, trainer_class, config_class, rate, leash):
     seed_everything(seed)
-    policy, watched[name] = new_policy(), Watched(score)
+    policy, watched[name] = new_policy(), Watched(score, judge_answer)
     policy.generation_config.eos_token_id = end_of_turn(tokenizer)  # where TRL looks for the end of an answer
     settings = group_settings(update_count, batch_size, seed)
     settings |= {"learning_rate": rate * learning_rate, "beta": leash * kl_weight}
@@ -694,7 +694,7 @@ def with_trl(name, trainer_class, config_class, rate, leash):
     with Stopwatch() as watch, PeakMemory() as memory:
         trainer.train()
     seconds[name], peak_bytes[name] = watch.seconds, memory.added
-    graded[name] = grade(policy, sft, tokenizer, test_wishes, score, seed)
+    graded[name] = grade(policy, sft, tokenizer, test_wishes, score, seed, judge_answer)
     return trainer
 
 
@@ -789,10 +789,10 @@ plots.show(figures.granted(measured, notes), alt=figures.in_words(measured, "Wis
 
 # %%
 seed_everything(seed)
-loose, watched["no leash"] = PolicyWithValue(new_policy()), Watched(score)
+loose, watched["no leash"] = PolicyWithValue(new_policy()), Watched(score, judge_answer)
 loose_recipe = replace(recipe, kl_weight=0.0, updates=weak_updates, learning_rate=2 * learning_rate)
 train_ppo(loose, sft, tokenizer, wishes, watched["no leash"], loose_recipe)
-weak_graded = grade(loose.model, sft, tokenizer, test_wishes, score, seed)
+weak_graded = grade(loose.model, sft, tokenizer, test_wishes, score, seed, judge_answer)
 for wish, line in zip(test_wishes[:6], weak_graded.answers, strict=False):
     print(f"{wish}\n   {line}")
 
@@ -875,7 +875,7 @@ plots.show(figures.leashes(of_score, of_truth), alt=figures.leashes_in_words(of_
 from helpers.widgets import picture
 
 some = [wish for wish in test_wishes[: run.by_budget(quick=2, standard=24)] for _ in range(8)]
-drawn = grade(sft, sft, tokenizer, some, score, seed + 1)
+drawn = grade(sft, sft, tokenizer, some, score, seed + 1, judge_answer)
 proxy, truth = drawn.proxy.view(-1, 8), drawn.good.view(-1, 8)  # (wishes, 8)
 
 

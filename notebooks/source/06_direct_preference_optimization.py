@@ -46,6 +46,7 @@ from helpers.plots import preferences as figures
 from helpers.preferences import about_films
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import Stopwatch
+from microworld.judge import judge_answer
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -81,13 +82,13 @@ sft = catalog.causal_language_model(track, model, role="instruct").to(run.device
 tokenizer = catalog.tokenizer("instruct", track, model)
 preferences = catalog.dataset("preferences", track, data, seed)
 wishes = about_films(preferences["test"])["prompt"][:wish_count]  # the judge understands no others
-sft_judged = dpo.judge_policy(sft, tokenizer, wishes, seed=seed)
+sft_judged = dpo.judge_policy(sft, tokenizer, wishes, judge_answer, seed=seed)
 for prompt, line in list(zip(wishes, sft_judged.answers, strict=True))[:6]:
     print(f"{prompt}\n   {line}")
 
 # %% [markdown]
 # The answers are *drawn*, token by token, at temperature 0.6 for every model: at 1.0 slips of the pen would drown the
-# habits that we want to see. `helpers.microworld.judge` knows the grammar that every line comes from, and so decides
+# habits that we want to see. `microworld.judge` knows the grammar that every line comes from, and so decides
 # exactly:
 #
 # | the answer is right in its | when |
@@ -104,7 +105,7 @@ for prompt, line in list(zip(wishes, sft_judged.answers, strict=True))[:6]:
 
 # %%
 pretrained = catalog.causal_language_model(track).to(run.device).eval()
-before_judged = dpo.judge_policy(pretrained, tokenizer, wishes, seed=seed)
+before_judged = dpo.judge_policy(pretrained, tokenizer, wishes, judge_answer, seed=seed)
 WAYS = ("good", "tone", "film", "form")
 
 
@@ -542,7 +543,7 @@ def measured_win_rate(judged):
     return paired_bootstrap(wins, torch.zeros_like(wins), seed=seed)
 
 
-judged = {"main": dpo.judge_policy(policies["main"], tokenizer, wishes, seed=seed + 1)}
+judged = {"main": dpo.judge_policy(policies["main"], tokenizer, wishes, judge_answer, seed=seed + 1)}
 win_rate_dpo = measured_win_rate(judged["main"])
 assert abs(win_rate_dpo.value - win_rate(judged["main"].good, sft_judged.good)) < 1e-9  # helpers' definition
 print(f"win rate of DPO against SFT: {win_rate_dpo}")
@@ -621,7 +622,7 @@ for value in dpo.BETAS[1:]:  # section 6 trained the first
 kl = {}
 for name, policy in policies.items():
     if name not in judged:
-        judged[name] = dpo.judge_policy(policy, tokenizer, wishes, seed=seed + 1)
+        judged[name] = dpo.judge_policy(policy, tokenizer, wishes, judge_answer, seed=seed + 1)
     kl[name] = dpo.kl_per_answer(policy, sft, tokenizer, wishes, judged[name].answers).mean().item()
 
 # %%

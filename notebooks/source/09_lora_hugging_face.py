@@ -47,7 +47,7 @@ from helpers.plots import lora as rank_figures
 from helpers.plots import variants as figures
 from helpers.plots.ladder import ladder as ladder_figure
 from helpers.plots.ladder import ladder_in_words
-from helpers.pretraining.loop import has_bfloat16
+from helpers.precision import has_bfloat16
 from helpers.qlora import drop_two_notices
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import Stopwatch, to_device, train, trainable_parameters, warmup_linear

@@ -555,7 +555,7 @@ check("10.2", pack_pairs)
 
 # %%
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
-from helpers.pretraining.loop import has_bfloat16
+from helpers.precision import has_bfloat16
 from helpers.runtime import seed_everything
 from helpers.training import predict
 

@@ -637,7 +637,6 @@ for one, other in (("lora", "full"), ("qlora", "lora")):
 # saw the same reviews.
 
 # %%
-from helpers.claims.comparisons import DifferenceWithin
 from helpers.intervals import mean_t
 from helpers.reference import load_reference
 
@@ -650,8 +649,7 @@ for method in qlora.METHODS:
 by_seed = zip(reference.metrics["accuracy_qlora"], reference.metrics["accuracy_lora"], strict=True)
 reference_gap = mean_t([one - other for one, other in by_seed])
 print("Reference:", reference.label)
-within = DifferenceWithin(kind="difference_within", metric="accuracy_qlora", than="accuracy_lora", by=0.01)
-answer = within.answer(reference_gap)  # lesson 12's rule; "open": these seeds cannot tell
+answer = reference_gap.within(-0.01, 0.01)  # lesson 12's rule; "open": these seeds cannot tell
 print(f"QLoRA against LoRA, reference: {reference_gap:+.3f}; within one point: {answer}")
 columns = ["reference accuracy [95 %]", "this run", "this run's seconds", "peak of a step (MB)"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)

@@ -34,11 +34,10 @@ from IPython.display import Markdown, display
 
 from helpers import plots
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("12.1") helps when you are stuck
-from helpers.claims import leaderboard, own, page, results, spec
-from helpers.claims.verdict import WORDS, verdict
 from helpers.intervals import mean_t
-from helpers.plots import conclusion as figures
 from helpers.runtime import start
+from workbook.claims import figures, leaderboard, own, page, results, spec
+from workbook.claims.verdict import WORDS, verdict
 
 # %% tags=["parameters"]
 track = "pocket"  # the reference was measured on this track; "hub" changes nothing here

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import lessons as benchmark
-from helpers.lessons import find
+from workbook.lessons import find
 
 
 def test_shares_are_of_the_seconds_before_each_cell(tmp_path):

@@ -106,7 +106,9 @@ def test_a_comparison_runs_on_toy_sizes(module):
 @needs_models
 @pytest.mark.slow
 def test_the_share_of_the_peak_runs_on_toy_sizes(monkeypatch):
-    monkeypatch.setattr("helpers.pretraining.loop.compiled", lambda function: function)  # the compiler takes a minute
+    monkeypatch.setattr(
+        "microworld.pretraining.loop.compiled", lambda function: function
+    )  # the compiler takes a minute
     rows = pretraining.measure(rounds=1, toy=True)
     assert [row.note.split(",")[0] for row in rows] == ["pocket decoder", "pocket encoder"]
     assert all(row.ratio.low > 0 for row in rows)

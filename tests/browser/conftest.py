@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers.lessons import lab
 from tests.browser.learner import Learner
 from tests.chromium import QUIET, program
+from workbook.lessons import lab
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(os.environ.get("WORKBOOK_SCREENSHOTS") or ROOT / "runs" / "browser")

@@ -10,8 +10,8 @@ import nbformat
 import numpy as np
 import pytest
 
-from helpers.notebooks import METADATA
 from tests.browser.learner import changed
+from workbook.notebooks import METADATA
 
 ROOT = Path(__file__).resolve().parents[2]
 UNREADABLE = "# Planted\n\n$$\\begin{nothing}x\\end{nothing}$$"

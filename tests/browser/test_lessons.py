@@ -6,8 +6,8 @@ import nbformat
 import pytest
 from papermill.parameterize import parameterize_notebook
 
-from helpers.lessons import find
-from helpers.notebooks import from_source
+from workbook.lessons import find
+from workbook.notebooks import from_source
 
 pytestmark = pytest.mark.slow
 

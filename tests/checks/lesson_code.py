@@ -6,9 +6,9 @@ import ast
 from functools import cache
 from pathlib import Path
 
-from helpers.editions.cells import hidden, read
-from helpers.editions.exercises import Asked, asked
-from helpers.lessons import NOTEBOOKS
+from workbook.editions.cells import hidden, read
+from workbook.editions.exercises import Asked, asked
+from workbook.lessons import NOTEBOOKS
 
 # What a lesson computes on the way to an exercise, and the exercise uses.
 GIVEN = {"targets": ["query", "value"]}

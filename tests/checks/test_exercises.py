@@ -11,8 +11,8 @@ from textwrap import indent
 import pytest
 
 from helpers.checks.registry import hints, names, verdict
-from helpers.editions.cells import read
 from tests.checks.lesson_code import answer, asked_in, sources
+from workbook.editions.cells import read
 
 HERE = Path(__file__).resolve().parent
 CHECKS = HERE.parents[1] / "helpers" / "checks"

@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from helpers import record
-from helpers.claims.gather import gather, gathered, main
-from helpers.claims.results import read_rows, read_table, write_table
 from helpers.runtime import UserError
-from helpers.sweeps.ledger import Ending, Ledger, write_ending
+from workbook.claims.gather import gather, gathered, main
+from workbook.claims.results import read_rows, read_table, write_table
+from workbook.sweeps.ledger import Ending, Ledger, write_ending
 
 
 def swept(sweeps, lesson: str, seeds, done=None, **parameters):

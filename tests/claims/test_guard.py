@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from helpers.claims.guard import guarded, outside, ranges
-from helpers.claims.results import Measured
+from workbook.claims.guard import guarded, outside, ranges
+from workbook.claims.results import Measured
 
 SEEDS = range(5)
 REFERENCE = Measured(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.claims import leaderboard, page
-from helpers.claims.results import Measured, Results, load
-from helpers.claims.spec import Shown
-from helpers.claims.spec import load as load_ledger
-from helpers.claims.verdict import verdict
-from helpers.lessons import find
 from helpers.runtime import UserError
+from workbook.claims import leaderboard, page
+from workbook.claims.results import Measured, Results, load
+from workbook.claims.spec import Shown
+from workbook.claims.spec import load as load_ledger
+from workbook.claims.verdict import verdict
+from workbook.lessons import find
 
 NONE = Results({})
 

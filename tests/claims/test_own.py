@@ -7,18 +7,19 @@ import math
 
 import pytest
 
-from helpers import record
-from helpers.claims import own
-from helpers.lessons import find, select
-from helpers.lessons.parameters import declared
+from helpers.paths import ROOT
+from helpers.record import record
 from helpers.runtime import UserError
+from workbook.claims import own
+from workbook.lessons import find, select
+from workbook.lessons.parameters import declared
 
 LESSON = "02_full_vs_last_layer"
 
 
 def run(folder, stamp, value=0.9, lesson=LESSON, **parameters):
     defaults = declared(select(["02"], find())[0])
-    record.record(lesson, {**defaults, **parameters}, folder=folder / stamp / lesson, accuracy_full=value, curve=[1.0])
+    record(lesson, {**defaults, **parameters}, folder=folder / stamp / lesson, accuracy_full=value, curve=[1.0])
 
 
 def test_without_runs(tmp_path):
@@ -58,7 +59,7 @@ def test_what_cannot_be_compared_is_counted(tmp_path):
 
 def test_where_runs_lie(monkeypatch, tmp_path):
     monkeypatch.delenv("WORKBOOK_RUN_DIR", raising=False)
-    assert own.folder_of_runs() == record.ROOT / "runs"
+    assert own.folder_of_runs() == ROOT / "runs"
     monkeypatch.setenv("WORKBOOK_RUN_DIR", str(tmp_path / "2026-01-01_120000" / "12_course_conclusion"))
     assert own.folder_of_runs() == tmp_path
     assert own.folder_of_runs(str(tmp_path)) == tmp_path

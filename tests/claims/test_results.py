@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import pytest
 
-from helpers.claims.recorded import recorded
-from helpers.claims.results import FILES, LESSON_KL_WEIGHT, RENAMED, Results, load, read_table, write_table
-from helpers.lessons import NOTEBOOKS, find, select
-from helpers.lessons.parameters import declared
 from helpers.reference import Reference
 from helpers.runtime import UserError
+from workbook.claims.recorded import recorded
+from workbook.claims.results import FILES, LESSON_KL_WEIGHT, RENAMED, Results, load, read_table, write_table
+from workbook.lessons import NOTEBOOKS, find, select
+from workbook.lessons.parameters import declared
 
 MADE = {"command": "make reference", "date": "2026-01-01", "machine": "a toy", "threads": 1}
 ABOUT = {"02": {**MADE, "parameters": {"labels": 2000, "epochs": 3}}, "10": {**MADE, "parameters": {}}}

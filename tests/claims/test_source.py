@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.claims.source import fingerprint, plain, sentences
-from helpers.claims.spec import load
+from workbook.claims.source import fingerprint, plain, sentences
+from workbook.claims.spec import load
 
 VARIABLE = "COURSE_CONCLUSION"  # a path to the text, which is not part of this repository
 TOY = """A Title

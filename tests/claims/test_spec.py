@@ -7,11 +7,11 @@ import copy
 import pytest
 import yaml
 
-from helpers.claims.page import headings
-from helpers.claims.recorded import recorded
-from helpers.claims.spec import PATH, Claim, Ledger, load
-from helpers.lessons import NOTEBOOKS, Lesson, find
 from helpers.runtime import UserError
+from workbook.claims.page import headings
+from workbook.claims.recorded import recorded
+from workbook.claims.spec import PATH, Claim, Ledger, load
+from workbook.lessons import NOTEBOOKS, Lesson, find
 
 SOURCES = {path.name[:2]: path for path in sorted(NOTEBOOKS.glob("*/[0-9][0-9]_*.py"))}
 CONTENT = {

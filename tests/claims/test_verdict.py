@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from helpers.claims.results import Measured, Results
-from helpers.claims.spec import AnyRule, Claim
-from helpers.claims.verdict import verdict
 from helpers.intervals import Interval, mean_t
+from workbook.claims.results import Measured, Results
+from workbook.claims.spec import AnyRule, Claim
+from workbook.claims.verdict import verdict
 
 RULE = TypeAdapter(AnyRule)
 HIGH, LOW, MIXED = (0.95, 0.96, 0.94), (0.60, 0.61, 0.62), (0.2, 0.99, 0.6)

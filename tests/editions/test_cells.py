@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from helpers.editions.cells import from_source, read
-from helpers.editions.exercises import asked
-from helpers.editions.instructor import instructor, note
-from helpers.editions.nbgrader import assignment
 from helpers.runtime import UserError
+from workbook.editions.cells import from_source, read
+from workbook.editions.exercises import asked
+from workbook.editions.instructor import instructor, note
+from workbook.editions.nbgrader import assignment
 
 HEAD = """\
 # %% [markdown]

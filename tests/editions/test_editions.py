@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from helpers.checks.registry import names
-from helpers.editions.cells import has, hidden, read
-from helpers.editions.command import EDITIONS, main
-from helpers.editions.exercises import asked
-from helpers.editions.nbgrader import BEGIN, END
-from helpers.lessons import Lesson, find
-from helpers.notebooks import from_source
+from workbook.editions.cells import has, hidden, read
+from workbook.editions.command import EDITIONS, main
+from workbook.editions.exercises import asked
+from workbook.editions.nbgrader import BEGIN, END
+from workbook.lessons import Lesson, find
+from workbook.notebooks import from_source
 
 LESSONS = find()
 KEYS = {"grade_id", "schema_version", "grade", "solution", "locked", "task"}

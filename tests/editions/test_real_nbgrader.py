@@ -16,11 +16,11 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
-from helpers.editions.cells import read
-from helpers.editions.command import main
-from helpers.editions.exercises import asked
-from helpers.lessons import find
-from helpers.lessons.kernel import environment
+from workbook.editions.cells import read
+from workbook.editions.command import main
+from workbook.editions.exercises import asked
+from workbook.lessons import find
+from workbook.lessons.kernel import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PINS = Path(__file__).with_name("nbgrader.txt")

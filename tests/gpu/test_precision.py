@@ -7,7 +7,7 @@ import torch
 
 from helpers import catalog
 from helpers.memory.room import Way, free_bytes, way_to_train
-from helpers.pretraining.loop import half_precision, has_bfloat16
+from helpers.precision import half_precision, has_bfloat16
 from helpers.runtime import seed_everything, start
 from helpers.training import train
 

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from helpers.hub.names import DATASETS, MODELS
-from helpers.lessons import find
 from tests.hub.repositories import repositories
 from tests.hub.server import Hub
+from workbook.lessons import find
 
 pytestmark = pytest.mark.slow
 LESSONS = find()
@@ -32,7 +32,7 @@ def runs(tmp_path_factory):
     with Hub(repositories()) as hub:
         settings = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
         settings |= {"HF_ENDPOINT": hub.address, "HF_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "helpers.cli", "run", "-p", "track", "hub", "--budget", "quick"]
+        command = [sys.executable, "-m", "workbook.cli", "run", "-p", "track", "hub", "--budget", "quick"]
         command += ["--jobs", "2", "--into", str(folder / "runs")]
         ended = subprocess.run(command, env=settings, capture_output=True, text=True)
         asked = set(hub.requests)

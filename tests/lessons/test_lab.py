@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from helpers.cli import main
-from helpers.lessons import kernel, lab
+from workbook.cli import main
+from workbook.lessons import kernel, lab
 
 
 def test_it_opens_at_the_first_lesson(course):

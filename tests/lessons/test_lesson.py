@@ -1,11 +1,11 @@
-"""helpers.lessons.lesson: what is there, and what was asked for."""
+"""workbook.lessons.lesson: what is there, and what was asked for."""
 
 from __future__ import annotations
 
 import pytest
 
-from helpers.lessons import find, select
 from helpers.runtime import UserError
+from workbook.lessons import find, select
 
 
 @pytest.fixture

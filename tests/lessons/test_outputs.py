@@ -1,10 +1,10 @@
-"""helpers.lessons.outputs: pieces of one stream become one output."""
+"""workbook.lessons.outputs: pieces of one stream become one output."""
 
 from __future__ import annotations
 
 from nbformat.v4 import new_output
 
-from helpers.lessons.outputs import joined
+from workbook.lessons.outputs import joined
 
 
 def stream(text: str, name: str = "stdout"):

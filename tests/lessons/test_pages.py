@@ -1,4 +1,4 @@
-"""helpers.lessons.pages: everything that a page shows is inside it."""
+"""workbook.lessons.pages: everything that a page shows is inside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import nbformat
 import pytest
 
-from helpers.lessons.pages import write_page
+from workbook.lessons.pages import write_page
 
 
 @pytest.fixture

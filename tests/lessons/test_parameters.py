@@ -1,13 +1,13 @@
-"""helpers.lessons.parameters: every value is checked before anything runs."""
+"""workbook.lessons.parameters: every value is checked before anything runs."""
 
 from __future__ import annotations
 
 import nbformat
 import pytest
 
-from helpers.lessons import find
-from helpers.lessons.parameters import declared, parse, resolve
 from helpers.runtime import UserError
+from workbook.lessons import find
+from workbook.lessons.parameters import declared, parse, resolve
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
-"""helpers.lessons.report: figures as a person reads them, and an index of everything."""
+"""workbook.lessons.report: figures as a person reads them, and an index of everything."""
 
 from __future__ import annotations
 
 import pytest
 
-from helpers.lessons import Lesson
-from helpers.lessons.attempt import Attempt, Outcome
-from helpers.lessons.report import closing, figure, index, main_figures
-from helpers.lessons.run import Run
+from workbook.lessons import Lesson
+from workbook.lessons.attempt import Attempt, Outcome
+from workbook.lessons.report import closing, figure, index, main_figures
+from workbook.lessons.run import Run
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.lessons.kernel import cores, environment
+from workbook.lessons.kernel import cores, environment
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ def start(course, *arguments: str, **options) -> subprocess.Popen:
     if "--resume" in arguments:
         folders = folders[2:]
     return subprocess.Popen(
-        [sys.executable, "-m", "helpers.cli", "run", *arguments, *folders],
+        [sys.executable, "-m", "workbook.cli", "run", *arguments, *folders],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,4 +1,4 @@
-"""helpers.lessons.view: what a run looks like while it runs, with and without a terminal."""
+"""workbook.lessons.view: what a run looks like while it runs, with and without a terminal."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from helpers.lessons import Lesson, view
-from helpers.lessons.attempt import Attempt, Outcome
-from helpers.lessons.run import Run
-from helpers.lessons.view import LineView, TableView, minutes_left
+from workbook.lessons import Lesson, view
+from workbook.lessons.attempt import Attempt, Outcome
+from workbook.lessons.run import Run
+from workbook.lessons.view import LineView, TableView, minutes_left
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
-from helpers.microworld import build
+from microworld import build
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "microworld"
 SUMS = dict(reversed(line.split()) for line in (DATA / "SHA256SUMS").read_text().splitlines())

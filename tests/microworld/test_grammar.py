@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from helpers.microworld.grammar import Speaker, Words, load, parse, polish
+from microworld.grammar import Speaker, Words, load, parse, polish
 
 RULES = {
     "adj+": Words("adj+", ["good"]),

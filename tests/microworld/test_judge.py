@@ -8,11 +8,11 @@ import random
 import pytest
 
 from helpers import catalog
-from helpers.microworld.instructions import ask_line
-from helpers.microworld.judge import Verdict, judge, judge_answer, wish
-from helpers.microworld.reviews import speaker
-from helpers.microworld.world import World
 from helpers.runtime import UserError
+from microworld.instructions import ask_line
+from microworld.judge import Verdict, judge, judge_answer, wish
+from microworld.reviews import speaker
+from microworld.world import World
 
 GRANTED = Verdict(tone=True, film=True, form=True)
 FAILS = {"tone": Verdict(tone=False, film=True, form=True), "film": Verdict(tone=True, film=False, form=True)}

@@ -1,6 +1,6 @@
 """The text is as rich as the data page says."""
 
-from helpers.microworld import measure
+from microworld import measure
 
 
 def test_reviews_meet_the_targets_for_variety():

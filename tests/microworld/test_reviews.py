@@ -3,10 +3,10 @@
 import random
 from dataclasses import replace
 
-from helpers.microworld.build import REVIEW_STYLE
-from helpers.microworld.films import make_films
-from helpers.microworld.grammar import load
-from helpers.microworld.reviews import Reviewer, Style
+from microworld.build import REVIEW_STYLE
+from microworld.films import make_films
+from microworld.grammar import load
+from microworld.reviews import Reviewer, Style
 
 FILMS = make_films(20, seed=5)
 PLAIN = Style(counted=(1,), own=(0, 0, 1), aside=(1,), against=0, mixed=0, verdict=0)

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from helpers.conversations import answer, end_of_turn
 from helpers.model_folder import check_model_folder
-from helpers.pretraining.instruct import BASE, folded, instruct
 from helpers.supervised import Recipe
+from microworld.pretraining.instruct import BASE, folded, instruct
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_the_card_says_what_was_measured(made):
     assert figures["recipe"]["rows"] == 74 and figures["recipe"]["steps"] == 5
     assert set(figures["exact_answer_rate"]) == {"known", "kind"}
     card = (made / "README.md").read_text()
-    for words in ("74, 1, 16 (5 steps)", "| told |", "helpers.pretraining.instruct"):
+    for words in ("74, 1, 16 (5 steps)", "| told |", "microworld.pretraining.instruct"):
         assert words in card
 
 
@@ -51,6 +51,6 @@ def test_the_curve_keeps_every_loss():
 
 
 def test_an_unknown_model_is_refused_by_name():
-    command = [sys.executable, "-m", "helpers.pretraining", "instruckt"]
+    command = [sys.executable, "-m", "microworld.pretraining", "instruckt"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2 and "there are encoder, decoder, instruct" in result.stderr

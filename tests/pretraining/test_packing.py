@@ -2,7 +2,7 @@
 
 import torch
 
-from helpers.pretraining.packing import mask_blocks, pack
+from helpers.packing import mask_blocks, pack
 
 
 def test_blocks_begin_with_a_document_and_have_one_length():

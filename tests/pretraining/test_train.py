@@ -10,8 +10,8 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from helpers.pretraining import models, probes, train
-from helpers.pretraining.loop import Recipe, _warmup_cosine, next_token_loss, run
+from microworld.pretraining import models, probes, train
+from microworld.pretraining.loop import Recipe, _warmup_cosine, next_token_loss, run
 
 FOLDERS = {kind: train.MODELS / f"pocket-{kind}" for kind in ("encoder", "decoder")}
 TEXTS = [
@@ -69,7 +69,7 @@ def test_probe_counts_only_answers_that_are_right_to_the_letter():
 
 
 def test_loop_learns_a_toy_text_and_logs(monkeypatch):
-    monkeypatch.setattr("helpers.pretraining.loop.compiled", lambda function: function)
+    monkeypatch.setattr("microworld.pretraining.loop.compiled", lambda function: function)
     torch.manual_seed(0)
     tokenizer = models.decoder_tokenizer(TEXTS)
     model = models.decoder(tokenizer, hidden=64, layers=1)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.site.build import build
 from tests.chromium import QUIET, program
+from workbook.site.build import build
 
 
 class Quiet(SimpleHTTPRequestHandler):

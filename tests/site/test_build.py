@@ -1,4 +1,4 @@
-"""helpers.site.build: the whole way, and what it refuses."""
+"""workbook.site.build: the whole way, and what it refuses."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import nbformat
 import pytest
 from click.testing import CliRunner
 
-from helpers.cli import main
 from helpers.runtime import UserError
-from helpers.site import build as building
-from helpers.site.build import build
-from helpers.site.stage import stage
+from workbook.cli import main
+from workbook.site import build as building
+from workbook.site.build import build
+from workbook.site.stage import stage
 
 
 def executed(course, name: str, *cells: str) -> None:
@@ -63,7 +63,7 @@ def test_the_command_is_there():
     [("# A\n\n$a^b^c$", r"the formula 'a\^b\^c' cannot be read"), ("# A\n\n[far](#no-such-part)", "no-such-part")],
 )
 def test_a_warning_is_an_error(course, tmp_path, monkeypatch, text, said):
-    monkeypatch.setattr("helpers.site.api.pages", lambda: {"lora": "# helpers.lora\n\nBranches."})
+    monkeypatch.setattr("workbook.site.api.pages", lambda: {"lora": "# helpers.lora\n\nBranches."})
     executed(course, "00_first", text)
     with pytest.raises(UserError, match=said):
         build(tmp_path / "site", notebooks=course.folder)

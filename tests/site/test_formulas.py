@@ -1,10 +1,10 @@
-"""helpers.site.formulas: MathML with what was typed as its label."""
+"""workbook.site.formulas: MathML with what was typed as its label."""
 
 from __future__ import annotations
 
 import pytest
 
-from helpers.site.formulas import formula
+from workbook.site.formulas import formula
 
 
 def test_a_formula_is_mathml_with_a_label():

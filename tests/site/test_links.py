@@ -1,10 +1,10 @@
-"""helpers.site.links: one link for GitHub, JupyterLab and the site."""
+"""workbook.site.links: one link for GitHub, JupyterLab and the site."""
 
 from __future__ import annotations
 
 import pytest
 
-from helpers.site.links import mended, slug
+from workbook.site.links import mended, slug
 
 PAGES = {"notebooks/01_one.ipynb", "notebooks/02_two.ipynb", "docs/glossary.md", "ledger.md"}
 

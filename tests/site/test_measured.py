@@ -1,4 +1,4 @@
-"""helpers.site.measured, minutes and start: what was measured, as pages."""
+"""workbook.site.measured, minutes and start: what was measured, as pages."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from helpers.claims import results, spec
-from helpers.claims.results import Measured, Results
-from helpers.claims.verdict import verdict
-from helpers.lessons import find
-from helpers.site import measured, minutes, start
+from workbook.claims import results, spec
+from workbook.claims.results import Measured, Results
+from workbook.claims.verdict import verdict
+from workbook.lessons import find
+from workbook.site import measured, minutes, start
 
 PAGES = {f"notebooks/{lesson.path.name}" for lesson in find()}
 

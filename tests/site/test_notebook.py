@@ -1,4 +1,4 @@
-"""helpers.site.notebook: a committed notebook as the site shows it."""
+"""workbook.site.notebook: a committed notebook as the site shows it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import re
 import nbformat
 import pytest
 
-from helpers.lessons import Lesson
-from helpers.notebooks import WIDGET_TEXT
 from helpers.plots.style import axes, png
 from helpers.runtime import UserError
-from helpers.site.notebook import shown
+from workbook.lessons import Lesson
+from workbook.notebooks import WIDGET_TEXT
+from workbook.site.notebook import shown
 
 v4 = nbformat.v4
 

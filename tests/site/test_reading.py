@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from helpers.lessons import find
 from tests.site.conftest import served
+from workbook.lessons import find
 
 pytestmark = pytest.mark.slow
 BUILT = [lesson for lesson in find() if lesson.path.is_file()]

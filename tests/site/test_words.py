@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers.lessons import NOTEBOOKS, Lesson
-from helpers.notebooks import from_source
-from helpers.site import glossary, minutes
-from helpers.site.links import slug
+from workbook.lessons import NOTEBOOKS, Lesson
+from workbook.notebooks import from_source
+from workbook.site import glossary, minutes
+from workbook.site.links import slug
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = [Lesson(NOTEBOOKS / f"{path.stem}.ipynb") for path in sorted((NOTEBOOKS / "source").glob("*.py"))]

@@ -52,7 +52,7 @@ class Lab:
     def start(self, verb: str, *arguments: object, **options: object) -> subprocess.Popen:
         """Start `workbook sweep`; its processes are known by their folder for temporary files."""
         folders = ["--into", self.into] + (["--notebooks", self.notebooks] if verb == "run" else [])
-        command = [*self.before, sys.executable, "-m", "helpers.cli", "sweep", verb, *arguments, *folders]
+        command = [*self.before, sys.executable, "-m", "workbook.cli", "sweep", verb, *arguments, *folders]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         options["env"] = {**options.get("env", os.environ), "TMPDIR": str(self.scratch)}
         return subprocess.Popen([str(part) for part in command], **{**pipes, **options})

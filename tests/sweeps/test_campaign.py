@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers.sweeps import campaign as module
-from helpers.sweeps.campaign import Campaign
-from helpers.sweeps.ledger import State
+from workbook.sweeps import campaign as module
+from workbook.sweeps.campaign import Campaign
+from workbook.sweeps.ledger import State
 
 
 class Promise:

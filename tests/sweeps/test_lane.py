@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers.sweeps.lane import has_ended
-from helpers.sweeps.scratch import LONG, scratch_folder
-from helpers.sweeps.starting import connect
+from workbook.sweeps.lane import has_ended
+from workbook.sweeps.scratch import LONG, scratch_folder
+from workbook.sweeps.starting import connect
 
 
 def test_a_folder_for_sockets_has_a_short_path(tmp_path, monkeypatch):

@@ -14,12 +14,12 @@ import nbformat
 import psutil
 import pytest
 
-from helpers.lessons import Lesson, find
 from helpers.processes import whoami
 from helpers.runtime import UserError
-from helpers.sweeps import identity, worker
-from helpers.sweeps.ledger import Ending
-from helpers.sweeps.lock import FILE, locked, owner
+from workbook.lessons import Lesson, find
+from workbook.sweeps import identity, worker
+from workbook.sweeps.ledger import Ending
+from workbook.sweeps.lock import FILE, locked, owner
 
 slow = pytest.mark.slow
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from helpers.cli import main
-from helpers.sweeps import command
+from workbook.cli import main
+from workbook.sweeps import command
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_case_20_a_value_that_is_a_link_out_of_the_project(said, tmp_path, monke
     project.mkdir()
     (tmp_path / "secret").write_text("x")
     (project / "inside").symlink_to(tmp_path / "secret")
-    for module in ("helpers.catalog", "helpers.sweeps.values"):
+    for module in ("helpers.catalog", "workbook.sweeps.values"):
         monkeypatch.setattr(f"{module}.ROOT", project)
     text = said(grid={"mode": ["inside"]})
     assert 'grid.mode[0]: mode is "inside", which lies outside the project: give its whole path, /' in text
@@ -200,7 +200,7 @@ def test_a_missing_sweep_names_the_nearest(lab):
 
 
 def test_a_sample_is_the_same_for_the_same_seed(lab):
-    from helpers.sweeps.plan import make_plans
+    from workbook.sweeps.plan import make_plans
 
     lab.notebook()
     values = {"rate": {"low": 0.001, "high": 1, "scale": "log"}, "labels": {"low": 1, "high": 50}, "mode": ["a", "b"]}
@@ -236,8 +236,8 @@ def test_a_misspelt_slurm_setting(lab):
 
 
 def test_the_sweeps_that_are_shipped_fit_their_lessons():
-    from helpers.lessons import NOTEBOOKS
-    from helpers.sweeps.plan import make_plans
+    from workbook.lessons import NOTEBOOKS
+    from workbook.sweeps.plan import make_plans
 
     files = sorted((Path(command.__file__).resolve().parents[2] / "sweeps").glob("*.yaml"))
     assert files

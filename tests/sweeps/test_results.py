@@ -11,13 +11,13 @@ from scipy import stats
 
 from helpers.record import record
 from helpers.runtime import UserError
-from helpers.sweeps import looking
-from helpers.sweeps.figure import draw, lines_of, quantity_of
-from helpers.sweeps.ledger import Ending, Ledger, write_ending
-from helpers.sweeps.looking import show_results
-from helpers.sweeps.plan import make_plans
-from helpers.sweeps.results import ask, cells, compact, metric_names
-from helpers.sweeps.saved import load, save
+from workbook.sweeps import looking
+from workbook.sweeps.figure import draw, lines_of, quantity_of
+from workbook.sweeps.ledger import Ending, Ledger, write_ending
+from workbook.sweeps.looking import show_results
+from workbook.sweeps.plan import make_plans
+from workbook.sweeps.results import ask, cells, compact, metric_names
+from workbook.sweeps.saved import load, save
 
 RATES, SEEDS = (0.1, 0.2), (0, 1, 2)
 FIGURE = {"x": "rate", "metrics": ["accuracy_full", "accuracy_lora"]}

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from helpers.cli import main
 from helpers.runtime import UserError
-from helpers.sweeps.cli import _worst
-from helpers.sweeps.lock import locked
-from helpers.sweeps.looking import cancel_sweep
-from helpers.sweeps.plan import make_plans
-from helpers.sweeps.saved import members, save
+from workbook.cli import main
+from workbook.sweeps.cli import _worst
+from workbook.sweeps.lock import locked
+from workbook.sweeps.looking import cancel_sweep
+from workbook.sweeps.plan import make_plans
+from workbook.sweeps.saved import members, save
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers.lessons import NOTEBOOKS
+from workbook.lessons import NOTEBOOKS
 
 # The reference has no figure: the lessons' own runs, which other tests look at, are all that it is.
 SWEEPS = [file for file in sorted((NOTEBOOKS.parent / "sweeps").glob("*.yaml")) if file.stem != "reference"]

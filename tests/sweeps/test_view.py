@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from helpers.sweeps.ledger import Ending, State
-from helpers.sweeps.view import SweepLines, SweepTable, counts, duration, time_left, view
+from workbook.sweeps.ledger import Ending, State
+from workbook.sweeps.view import SweepLines, SweepTable, counts, duration, time_left, view
 
 
 def state(status: str, seconds: float = 10.0) -> State:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.lessons import find
-from helpers.notebooks import from_source
+from workbook.lessons import find
+from workbook.notebooks import from_source
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("colab", ROOT / "tools" / "colab.py")

@@ -1,5 +1,0 @@
-"""The lessons as things to find, check, run side by side and show."""
-
-from helpers.lessons.lesson import NOTEBOOKS, Lesson, find, select
-
-__all__ = ["NOTEBOOKS", "Lesson", "find", "select"]

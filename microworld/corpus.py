@@ -1,0 +1,61 @@
+"""What the models are pretrained on: the corpus in five named domains, and for the decoder a library of more films."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from microworld.blurbs import blurb
+from microworld.news import item, recipe
+from microworld.pages import page, reading, talk
+from microworld.reviews import Reviewer, Style, speaker
+from microworld.world import World, generator
+
+CORPUS_STYLE = Style(
+    counted=(8, 1, 1, 0.5, 0.5, 0.5),
+    own=(0.05, 0.25, 0.4, 0.3),
+    aside=(0.5, 0.35, 0.15),
+    against=0.6,
+    mixed=0.25,
+    verdict=0.25,
+)
+CORPUS_ROWS = {"reviews": 60_000, "blurbs": 60_000, "films": 60_000, "talk": 20_000, "news": 40_000}
+LIBRARY_ROWS = {"pages": 24_000, "questions": 24_000, "readings": 36_000}
+
+Splits = dict[str, list[dict]]
+
+
+def corpus(world: World) -> Splits:
+    """Pretraining text in five named domains, and a sixth that pretraining never sees."""
+    rng = generator("corpus")
+    voice, critic = speaker(rng), Reviewer(CORPUS_STYLE, rng, world.told)
+    write: dict[str, Callable[[], str]] = {
+        "reviews": lambda: critic.write(voice.pick(world.told)).text,
+        "blurbs": lambda: blurb(voice, voice.pick(world.told)),
+        "films": lambda: page(voice, voice.pick(world.told)),
+        "talk": lambda: talk(voice, voice.pick(world.talked)),
+        "news": lambda: item(voice, int(rng.random() * 4)),
+    }
+    held_out = dict.fromkeys(CORPUS_ROWS, 200)
+    splits = {
+        name: [{"text": write[domain](), "domain": domain} for domain, count in sizes.items() for _ in range(count)]
+        for name, sizes in (("train", CORPUS_ROWS), ("validation", held_out))
+    }
+    splits["newcomer"] = [{"text": recipe(voice), "domain": "recipes"} for _ in range(2_000)]
+    return splits
+
+
+def library(world: World) -> Splits:
+    """Many more films, for the decoder alone: pages, questions about most of the films, and readings.
+
+    Facts of few films are learned by heart, page by page; only many make a model answer questions about films that
+    nobody asked about. Readings are of films named nowhere else, so their words can only be copied from the text.
+    """
+    voice = speaker(generator("library"))
+    asked = world.shelved[: len(world.shelved) * 3 // 4]
+    write: dict[str, Callable[[], str]] = {
+        "pages": lambda: page(voice, voice.pick(world.shelved)),
+        "questions": lambda: talk(voice, voice.pick(asked)),
+        "readings": lambda: reading(voice, voice.pick(world.passing)),
+    }
+    rows = [{"text": write[domain](), "domain": domain} for domain, count in LIBRARY_ROWS.items() for _ in range(count)]
+    return {"train": rows}

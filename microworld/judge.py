@@ -1,0 +1,178 @@
+"""An exact judge of wishes for a line: has it the tone, is it about the film, can the grammar make it?
+
+The judge reads a line backwards: the rule `@reply` becomes a regular expression with a group for each word of praise
+or blame and for each fact. So nothing is counted or guessed, and broken text cannot win.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+
+from helpers.runtime import UserError
+from microworld.films import Film, title_case
+from microworld.grammar import Words, polish
+from microworld.reviews import speaker
+from microworld.world import World
+
+PEOPLE = ("director", "lead")
+FACTS = {
+    **dict.fromkeys(PEOPLE, ("first", " ", "last")),
+    "place": ("town",),
+    "genre": ("genre",),
+    "studio": ("studio",),
+}
+POLARITIES = {1: "plus", -1: "minus"}
+SPACE = r"(?: |(?<= )|(?=[.,]))"  # `polish` drops the space that an empty option leaves over
+_AN = re.compile(r"\b([Aa])n(?= )")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a line grants a wish: the wished tone, the film's own title and facts, text that the grammar can make."""
+
+    tone: bool
+    film: bool
+    form: bool
+
+    @property
+    def good(self) -> bool:
+        """It grants the wish: all three."""
+        return self.tone and self.film and self.form
+
+    @property
+    def score(self) -> float:
+        """0 for broken text, else a third for each of the three: broken text never wins."""
+        return (1 + self.tone + self.film) / 3 if self.form else 0.0
+
+
+def judge(film: Film | str, tone: int, text: str) -> Verdict:
+    """Judge a line about `film` (or its title) that was to have this tone, +1 for praise or -1 for blame.
+
+    Of a film known by its title alone, and that the world does not know, only the title is checked.
+    """
+    title = film if isinstance(film, str) else film.title
+    known = _told().get(film) if isinstance(film, str) else film
+    found = _match(_reply(), text)
+    if not found or polish(_bare(text)) != text or not _is_title(_named(found, "title")):
+        return Verdict(tone=_tones(text) == {tone}, film=title in text, form=False)
+    facts = {fact: _named(found, fact) for fact in FACTS}
+    true = known is None or all(facts[fact] <= {_bare(getattr(known, fact))} for fact in FACTS)
+    return Verdict(
+        tone=bool(_named(found, POLARITIES[tone])) and not _named(found, POLARITIES[-tone]),
+        film=_named(found, "title") == {_bare(title)} and true,
+        form=True,
+    )
+
+
+def wish(prompt: str) -> tuple[str, int]:
+    """The film's title and the tone (+1 or -1) that a prompt wishes for.
+
+    Raises:
+        UserError: the prompt is not a wish that the grammar can make.
+    """
+    found = _match(_wish(), prompt.strip())
+    if not found or not _is_title(_named(found, "title")):
+        raise UserError(f'prompt: "{prompt}" is not a wish for a line; write it like "Write a kind line about TITLE."')
+    (title,) = _named(found, "title")
+    return polish(title), 1 if _named(found, "plus") else -1
+
+
+def judge_answer(prompt: str, answer: str) -> Verdict:
+    """Judge an answer to a wish."""
+    return judge(*wish(prompt), answer)
+
+
+class _Pattern:
+    """Writes the regular expression of a rule; its groups are `title_1`, `plus_2`, `director_3` and so on."""
+
+    def __init__(self, rules: dict):
+        self.rules, self.numbers = rules, count(1)
+
+    def rule(self, name: str) -> str:
+        if name.endswith("="):  # praise or blame: one group for each, so that the match says which it was
+            base = name[:-1]
+            return f"(?:{self.group('plus', self.rule(base + '+'))}|{self.group('minus', self.rule(base + '-'))})"
+        if name == "title":
+            return self.group("title", f"(?i:{self.lines('title')})")
+        if name in FACTS:
+            parts = (part if part == " " else self.lines(part) for part in FACTS[name])
+            return self.group(name, "".join(parts))
+        return self.lines(name)
+
+    def lines(self, name: str) -> str:
+        rule = self.rules[name]
+        if isinstance(rule, Words):
+            return _either(re.escape(_bare(word)) for word in sorted(rule.words, key=len, reverse=True))
+        return _either(self.node(line) for line in rule)
+
+    def node(self, node) -> str:
+        if isinstance(node, str):
+            return re.escape(_bare(node)).replace(r"\ ", SPACE)
+        kind, *parts = node
+        if kind == "rule":
+            return self.rule(parts[0])
+        inner = [self.node(part) for part in parts]
+        return "".join(inner) if kind == "seq" else _either(inner) + ("?" if kind == "maybe" else "")
+
+    def group(self, name: str, pattern: str) -> str:
+        return f"(?P<{name}_{next(self.numbers)}>{pattern})"
+
+
+def _either(patterns) -> str:
+    return "(?:" + "|".join(patterns) + ")"
+
+
+def _compile(name: str) -> re.Pattern:
+    writer = _Pattern(speaker(random.Random(0)).rules)
+    return re.compile(_either(writer.node(line) for line in writer.rules[name]))
+
+
+def _match(pattern: re.Pattern, text: str) -> re.Match | None:
+    """The whole text against a rule, whose lines begin with a small letter where no title comes first."""
+    bare = _bare(text)
+    return pattern.fullmatch(bare) or pattern.fullmatch(bare[:1].lower() + bare[1:])
+
+
+@cache
+def _reply() -> re.Pattern:
+    return _compile("reply")
+
+
+@cache
+def _wish() -> re.Pattern:
+    return _compile("wish")
+
+
+@cache
+def _told() -> dict[str, Film]:
+    return {film.title: film for film in World().told}
+
+
+@cache
+def _opinion_words() -> dict[int, re.Pattern]:
+    rules = speaker(random.Random(0)).rules
+    words = {sign: [*rules["adj" + mark].words, *rules["noun" + mark].words] for sign, mark in ((1, "+"), (-1, "-"))}
+    return {sign: re.compile(rf"\b{_either(map(re.escape, found))}\b") for sign, found in words.items()}
+
+
+def _tones(text: str) -> set[int]:
+    """The polarities of the words of praise and blame in a broken text."""
+    return {sign for sign, pattern in _opinion_words().items() if pattern.search(text)}
+
+
+def _named(found: re.Match, name: str) -> set[str]:
+    """Every text that a group of this name caught."""
+    return {text for group, text in found.groupdict().items() if text and group.rpartition("_")[0] == name}
+
+
+def _is_title(titles: set[str]) -> bool:
+    return all(title == title_case(title.lower()) for title in titles)
+
+
+def _bare(text: str) -> str:
+    """The text with every "an" as "a", as the rules write it."""
+    return _AN.sub(r"\1", text)

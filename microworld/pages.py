@@ -1,0 +1,67 @@
+"""What the corpus tells of its films: pages of facts, and talk that asks for them."""
+
+from __future__ import annotations
+
+from microworld.films import Film
+from microworld.grammar import Speaker
+
+FACTS = ("director", "year", "lead", "place", "studio", "composer")
+# How a fact is asked for by a text to complete; each line also stands in the corpus, followed by its answer.
+CLOZES = {
+    "director": ("The director of {title} is", "{title} was directed by"),
+    "year": ("{title} was released in", "{title} came out in"),
+    "lead": ("The star of {title} is", "The lead in {title} is played by"),
+    "place": ("{title} is set in", "The story of {title} takes place in"),
+    "studio": ("{title} was made by", "The studio behind {title} is"),
+    "composer": ("The music for {title} was written by", "The composer of {title} is"),
+}
+
+
+def page(voice: Speaker, film: Film) -> str:
+    """A paragraph on one film: two to six of its facts, each in one of many wordings."""
+    voice.slots = film.slots()
+    kinds = [*FACTS, "genre"]
+    count = 2 + int(voice.rng.random() * 5)
+    sentences = [f"{film.title}."] if voice.chance(0.4) else []
+    for _ in range(count):
+        kind = kinds.pop(int(voice.rng.random() * len(kinds)))
+        sentences.append(voice.say("tell_" + kind))
+    return " ".join(sentences)
+
+
+def reading(voice: Speaker, film: Film) -> str:
+    """Some facts of a film, then questions for one or two of them: what was just read answers."""
+    voice.slots = film.slots()
+    kinds = list(FACTS)
+    told = [kinds.pop(int(voice.rng.random() * len(kinds))) for _ in range(2 + int(voice.rng.random() * 3))]
+    lines = [voice.say("tell_" + kind) for kind in told]
+    for _ in range(1 + int(voice.rng.random() * 2)):
+        lines.append(_asked(voice, told.pop(int(voice.rng.random() * len(told)))))
+    return " ".join(lines)
+
+
+def talk(voice: Speaker, film: Film) -> str:
+    """One to three questions about one film, with their answers."""
+    voice.slots = film.slots()
+    kinds = list(FACTS)
+    lines = []
+    for _ in range(1 + int(voice.rng.random() * 3)):
+        kind = kinds.pop(int(voice.rng.random() * len(kinds)))
+        lines.append(_asked(voice, kind))
+    if voice.chance(0.3):
+        lines.append(f"Q: {voice.say('thanks')}")
+    return " ".join(lines)
+
+
+def _asked(voice: Speaker, kind: str) -> str:
+    return f"Q: {voice.say('ask_' + kind)} A: {voice.say('answer', answer=voice.slots[kind])}"
+
+
+def clozes(film: Film) -> list[dict[str, str]]:
+    """The film's facts as texts to complete: prompt, answer, film, kind."""
+    slots = film.slots()
+    return [
+        {"prompt": prompt.format(title=film.title), "answer": slots[kind], "film": film.title, "kind": kind}
+        for kind, prompts in CLOZES.items()
+        for prompt in prompts
+    ]

@@ -1,0 +1,98 @@
+"""Make the model of lessons 05 and 06 by lesson 04's recipe: `python -m microworld.pretraining.instruct`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from helpers.answers import rates
+from helpers.conversations import answer, encode_rows, end_of_turn
+from helpers.supervised import RECIPE, Recipe, fine_tune
+from helpers.training import History
+from microworld.pretraining.instruct_card import write_card
+from microworld.pretraining.making import rows
+from microworld.pretraining.train import MODELS, write_sums
+
+BASE = MODELS / "pocket-decoder"
+OUT = MODELS / "pocket-decoder-instruct"
+FOLD = 20  # steps that one point of the loss curve stands for
+
+
+def instruct(base: Path, out: Path, recipe: Recipe = RECIPE, seed: int = 0, share: float = 1.0) -> None:
+    """Fine-tune the decoder in `base` on the training instructions and write the whole model folder `out`.
+
+    share: the share of the rows to train on and to be measured on; 1.0 but for a trial.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(seed)
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base).to(device)
+    train, test = (_part(split, share) for split in ("train", "test"))
+    history = fine_tune(model, encode_rows(tokenizer, train), tokenizer.pad_token_id, recipe, seed=seed)
+    # `generate` and pipelines then stop where a turn ends, without being told.
+    model.generation_config.eos_token_id = [end_of_turn(tokenizer), tokenizer.eos_token_id]
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    found = figures(history, recipe, seed, len(train)) | {"device": device, "parameters": model.num_parameters()}
+    found["exact_answer_rate"] = measured(model, tokenizer, test)
+    made = {"figures": found, "losses": folded(history.losses)}
+    (out / "fine_tuning.json").write_text(json.dumps(made, indent=1) + "\n")
+    write_card(out)
+    write_sums(out)
+
+
+def measured(model: nn.Module, tokenizer, test: list[dict]) -> dict[str, dict[str, float]]:
+    """The exact-answer rate by what is known, and by kind: column -> value -> rate."""
+    answers = answer(model, tokenizer, [row["prompt"] for row in test])
+    return {
+        column: {name: round(rate.value, 4) for name, rate in rates(test, answers, column).items()}
+        for column in ("known", "kind")
+    }
+
+
+def figures(history: History, recipe: Recipe, seed: int, count: int) -> dict:
+    """What the model card reports of the run and of the machine."""
+    return {
+        "recipe": asdict(recipe) | {"seed": seed, "rows": count, "steps": len(history.losses)},
+        "seconds_training": round(history.seconds),
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "date": date.today().isoformat(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "datasets")},
+    }
+
+
+def folded(losses: Sequence[float], fold: int = FOLD) -> list[list[float]]:
+    """The loss curve in fewer points: [step, mean loss of the steps since the last point]."""
+    parts = [losses[start : start + fold] for start in range(0, len(losses), fold)]
+    return [[min((place + 1) * fold, len(losses)), round(sum(part) / len(part), 4)] for place, part in enumerate(parts)]
+
+
+def _part(split: str, share: float) -> list[dict]:
+    whole = rows("instructions", split).shuffle(seed=0)
+    return whole.select(range(max(1, round(share * len(whole))))).to_list()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fine-tune the pocket decoder on the micro-world's instructions.")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=1.0, help="share of the rows to train on (default: all)")
+    parser.add_argument("--epochs", type=int, default=RECIPE.epochs)
+    parser.add_argument("--base", type=Path, default=BASE, help="the pretrained decoder's folder")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder to write")
+    asked = parser.parse_args()
+    instruct(asked.base, asked.out, replace(RECIPE, epochs=asked.epochs), asked.seed, asked.share)
+
+
+if __name__ == "__main__":
+    main()

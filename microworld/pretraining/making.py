@@ -1,0 +1,89 @@
+"""A pocket model in the making: started or taken up again, its objective, and how it is probed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from helpers.packing import pack
+from helpers.paths import ROOT
+from microworld.pretraining import models, probes
+from microworld.pretraining.loop import Loss, Recipe, masked_loss, next_token_loss
+
+WORLD = ROOT / "data" / "microworld"
+BLOCK = 128
+
+
+def rows(config: str, split: str) -> Dataset:
+    """One split of the micro-world."""
+    return Dataset.from_parquet(str(WORLD / config / f"{split}.parquet"))
+
+
+@dataclass
+class Made:
+    """A model in the making: what it is and how it is probed."""
+
+    kind: str
+    tokenizer: PreTrainedTokenizerFast
+    model: PreTrainedModel
+
+    @classmethod
+    def start(cls, kind: str, texts: list[str], seed: int, device: str) -> Made:
+        """Random weights, and a tokenizer trained on the texts."""
+        torch.manual_seed(seed)
+        tokenizer = getattr(models, f"{kind}_tokenizer")(texts)
+        return cls(kind, tokenizer, getattr(models, kind)(tokenizer).to(device))
+
+    @classmethod
+    def resume(cls, kind: str, folder: Path, device: str) -> Made:
+        """The model that an earlier stage left in `folder`."""
+        loader = AutoModelForMaskedLM if kind == "encoder" else AutoModelForCausalLM
+        return cls(kind, AutoTokenizer.from_pretrained(folder), loader.from_pretrained(folder).to(device))
+
+    def loss(self, recipe: Recipe) -> Loss:
+        """The objective: blocks in, mean loss out."""
+        if self.kind == "decoder":
+            return next_token_loss(self.model)
+        return masked_loss(self.model, self.tokenizer, recipe, torch.Generator().manual_seed(recipe.seed))
+
+    def blocks(self, texts: list[str], seed: int = 0) -> torch.Tensor:
+        """The texts as packed blocks, (blocks, BLOCK)."""
+        ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        start = self.tokenizer.cls_token_id if self.kind == "encoder" else self.tokenizer.bos_token_id
+        end = self.tokenizer.sep_token_id if self.kind == "encoder" else self.tokenizer.eos_token_id
+        return pack(ids, BLOCK, start, end, seed)
+
+    @torch.inference_mode()
+    def loss_by_domain(self, corpus: Dataset) -> dict[str, float]:
+        """Mean loss on each domain of held-out text."""
+        self.model.eval()
+        texts: dict[str, list[str]] = {}
+        for row in corpus:
+            texts.setdefault(row["domain"], []).append(row["text"])
+        loss, losses = self.loss(Recipe(tokens=0)), {}
+        for domain, some in texts.items():
+            parts = [loss(part.to(self.model.device)) for part in self.blocks(some).split(16)]
+            losses[domain] = round(float(torch.stack(parts).mean()), 4)
+        return losses
+
+    def probe(self) -> dict[str, float]:
+        """What the model knows now, on validation rows only."""
+        train, held_out = rows("reviews", "train")[:600], rows("reviews", "validation")[:400]
+        found = {
+            "linear_probe": probes.linear_probe(self.model, self.tokenizer, train, held_out),
+            "polarity_cloze": probes.polarity_cloze(self.model, self.tokenizer, held_out),
+        }
+        if self.kind == "decoder":
+            facts = rows("facts", "test").shuffle(seed=0)[:150]
+            found["facts_recalled"] = probes.facts_recalled(self.model, self.tokenizer, facts)
+        return {name: round(value, 4) for name, value in found.items()}

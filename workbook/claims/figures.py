@@ -1,0 +1,163 @@
+"""The figures of lesson 12: every claim as a tile, and how far each method goes for how many numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Patch
+from matplotlib.ticker import PercentFormatter
+
+from helpers.intervals import Interval
+from helpers.plots.style import INK, PALETTE, axes
+from workbook.claims.leaderboard import Row
+from workbook.claims.verdict import WORDS, Verdict
+
+# Word -> fill, colour of the letters, sign: told apart by sign as well as by colour.
+LOOKS = {
+    "holds": (PALETTE["green"], "white", "✓"),
+    "holds with a condition": (PALETTE["sky"], "black", "◐"),
+    "not at this scale": (PALETTE["red"], "white", "✗"),
+    "not measured yet": ("white", INK, "–"),
+    "not measurable": ("#E6E6E6", INK, "·"),
+}
+PER_LINE = 5
+FAMILIES = {
+    "baseline": ("grey", "^"), "selective": ("blue", "o"),
+    "additive": ("orange", "s"), "reparameterised": ("green", "D"),
+}  # fmt: skip
+LINES = ("head_only", "full", "bag_of_words")  # drawn as lines: two of them are the ends of the scale
+Shares = Sequence[tuple[Row, Interval]]
+
+
+def tiles(verdicts: Sequence[Verdict], title: str = "") -> Figure:
+    """One tile for each claim, grouped, its colour and sign telling the verdict."""
+    lines = _lines(verdicts)
+    figure, plot = axes(11.0, 0.62 * len(lines) + 1.3)
+    for row, (group, part) in enumerate(lines):
+        plot.text(-0.06, row + 0.5, fill(group, 14), ha="right", va="center", color=INK, fontsize=10, weight="bold")
+        for column, found in enumerate(part):
+            colour, letters, sign = LOOKS[found.word]
+            box = FancyBboxPatch(
+                (column + 0.04, row + 0.09), 0.92, 0.82, boxstyle="round,pad=0,rounding_size=0.06",
+                facecolor=colour, edgecolor=PALETTE["grey"] if colour == "white" else colour, mutation_aspect=0.35,
+            )  # fmt: skip
+            plot.add_patch(box)
+            told = fill(f"{sign} {found.claim.short}".replace(" %", "\N{NO-BREAK SPACE}%"), 20)
+            plot.text(column + 0.5, row + 0.5, told, ha="center", va="center", color=letters, fontsize=9)
+    plot.set(xlim=(-0.95, PER_LINE), ylim=(len(lines), 0))
+    plot.axis("off")
+    plot.set_title(title, loc="left", color=INK, fontsize=13, weight="bold")
+    figure.legend(handles=_keys(verdicts), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    return figure
+
+
+def _keys(verdicts: Sequence[Verdict]) -> list[Patch]:
+    counts = {word: sum(found.word == word for found in verdicts) for word in WORDS}
+    return [
+        Patch(facecolor=LOOKS[word][0], edgecolor=PALETTE["grey"], label=f"{LOOKS[word][2]} {word}: {count}")
+        for word, count in counts.items()
+        if count
+    ]
+
+
+def _lines(verdicts: Sequence[Verdict]) -> list[tuple[str, Sequence[Verdict]]]:
+    """(group, its next few verdicts): a group too long for one line goes on in the next, without its name."""
+    parts: dict[str, list[Verdict]] = {}
+    for found in verdicts:
+        parts.setdefault(found.claim.group, []).append(found)
+    return [
+        (group if start == 0 else "", part[start : start + PER_LINE])
+        for group, part in parts.items()
+        for start in range(0, len(part), PER_LINE)
+    ]
+
+
+def tiles_in_words(verdicts: Sequence[Verdict]) -> str:
+    """The same figure for whoever cannot see it."""
+    said = []
+    for word in WORDS:
+        names = [found.claim.short for found in verdicts if found.word == word]
+        if names:
+            said.append(f"{word} ({len(names)}): {'; '.join(names)}")
+    return f"{len(verdicts)} claims by verdict. " + ". ".join(said) + "."
+
+
+def share_for_numbers(points: Mapping[str, Shares], own: Mapping[str, Shares] | None = None) -> Figure:
+    """How far each method goes from the head alone to all parameters, against the share of the model that it trains.
+
+    points: setting -> (row, share of the way), one panel each, since every setting has its own 0 and 1; its rows must
+    hold the method "full". The baseline of words is a line. own: the same of the learner's own runs, drawn hollow.
+    """
+    figure, made = axes(4.9 * len(points), 4.7, columns=len(points))
+    panels = [made] if len(points) == 1 else list(made)
+    for panel, (setting, part) in zip(panels, points.items(), strict=True):
+        _panel(panel, part, (own or {}).get(setting, ()))
+        panel.set_title(fill(setting, 44), fontsize=9.5, color=INK)
+        panel.set(xscale="log", xlabel="share of the model that is trained (logarithmic)")
+    low, high = min(panel.get_ylim()[0] for panel in panels), max(panel.get_ylim()[1] for panel in panels) + 0.08
+    for panel in panels:
+        panel.set(xlim=(2e-4, 6), ylim=(low, high), xticks=[1e-3, 1e-2, 1e-1, 1])
+        panel.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
+    panels[0].set_ylabel("share of the way, 95 % interval over seeds")
+    for family, (colour, mark) in FAMILIES.items():
+        panels[0].plot([], [], mark, color=PALETTE[colour], label=family)
+    if any((own or {}).values()):
+        panels[0].plot([], [], "o", markersize=13, markerfacecolor="none", color=INK, label="your own runs")
+    figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+    return figure
+
+
+def _panel(panel: Axes, part: Shares, own: Shares) -> None:
+    whole = _whole(part)
+    heights = {"head_only": "the head alone", "full": "all parameters", "bag_of_words": "bag of words"}
+    for told, height in ((heights[row.method], share.value) for row, share in part if row.method in heights):
+        panel.axhline(height, color=PALETTE["grey"], linestyle=":", zorder=0)
+        panel.annotate(told, (1, height), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+                       ha="right", color=PALETTE["grey"], fontsize=8.5)  # fmt: skip
+    drawn = sorted(
+        ((row.cost["trainable_parameters"][0] / whole, row, share) for row, share in part if row.method not in LINES),
+        key=lambda one: one[0],
+    )
+    taken = [_spot(place, share.value) for place, _, share in drawn]
+    for place, row, share in drawn:
+        colour, mark = FAMILIES[row.family]
+        panel.plot([place] * 2, [share.low, share.high], color=PALETTE[colour], linewidth=1.8, alpha=0.7)
+        panel.plot(place, share.value, mark, color=PALETTE[colour], markersize=8)
+        # A name stands above its interval, or below where it would be too near to a mark or another name.
+        sides = ((share.high, 4, "bottom"), (share.low, -5, "top"))
+        spots = [_spot(place, end + offset / 100) for end, offset, _ in sides]
+        room = [min(math.dist(spot, other) for other in taken) for spot in spots]
+        best = 0 if room[0] > 36 else room.index(max(room))
+        end, offset, side = sides[best]
+        taken.append(spots[best])
+        panel.annotate(row.title.split(",")[0], (place, end), (0, offset), textcoords="offset points",
+                       ha="center", va=side, fontsize=9, color=INK)  # fmt: skip
+    for row, share in own:
+        if row.method not in LINES:
+            place = row.cost["trainable_parameters"][0] / whole
+            panel.plot(place, share.value, "o", markersize=13, markerfacecolor="none", color=INK)
+
+
+def _spot(place: float, height: float) -> tuple[float, float]:
+    """A point of a panel in rough pixels: a decade is about as long as a third of its height."""
+    return 100 * math.log10(place), 300 * height
+
+
+def _whole(part: Shares) -> float:
+    """How many numbers the setting's model has: as many as its row of all parameters trains."""
+    return next(row.cost["trainable_parameters"][0] for row, _ in part if row.method == "full")
+
+
+def share_in_words(points: Mapping[str, Shares]) -> str:
+    """The same figure for whoever cannot see it."""
+    said = []
+    for setting, part in points.items():
+        whole = _whole(part)
+        told = (f"{row.title} {share.value:.0%} with {row.cost['trainable_parameters'][0] / whole:.2%} trained"
+                for row, share in part)  # fmt: skip
+        said.append(f"{setting}: " + ", ".join(told))
+    return "Share of the way from the head alone to all parameters. " + ". ".join(said) + "."

@@ -1,0 +1,103 @@
+"""From the sweep over all lessons to the reference: every number that its runs recorded, in one table.
+
+python -m workbook.claims.gather [--sweeps FOLDER] [--into FILE]
+
+A lesson whose runs are not all done, or are fewer than five, is left as it was, and that is said: `workbook sweep
+resume reference` goes on there. Nothing is typed by hand: what a run recorded is what the table holds.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from helpers import record
+from helpers.reference import FOLDER, machine
+from helpers.runtime import UserError
+from workbook.claims.guard import FEWEST
+from workbook.claims.results import TABLE, read_rows, write_table
+from workbook.sweeps.cli import RUNS
+from workbook.sweeps.looking import states_of
+from workbook.sweeps.saved import load, members
+
+SWEEP = "reference"
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """One lesson's runs: rows (lesson, seed, metric, value), and how they were made."""
+
+    rows: list[tuple[str, int, str, float]]
+    about: dict[str, object]
+
+
+def gathered(sweeps: Path, name: str) -> Gathered:
+    """What the runs of one sweep recorded.
+
+    Raises:
+        UserError: not all of its runs are done, they are too few, or they were not made alike.
+    """
+    saved = load(sweeps, name)
+    states = states_of(sweeps / saved.name, saved)
+    done = [state.folder for state in states.values() if state.status == "done"]
+    if len(done) < max(FEWEST, len(states)):
+        raise UserError(f"{len(done)} of {max(FEWEST, len(states))} runs are done; workbook sweep resume {name}")
+    runs = [record.read(folder / record.FILE) for folder in done]
+    made = [
+        {"versions": run["versions"], "threads": run["threads"], "parameters": _without_seed(run["parameters"])}
+        for run in runs
+    ]
+    if any(one != made[0] for one in made):
+        raise UserError("its runs had other versions, threads or parameters, so they are not draws of one thing")
+    rows = [
+        (saved.notebook[:2], int(run["parameters"]["seed"]), metric, float(value))
+        for run in runs
+        for metric, value in run["metrics"].items()
+        if isinstance(value, int | float)
+    ]
+    finished = max(run["finished"] for run in runs)
+    return Gathered(rows, {"command": "make reference", "date": finished[:10], "machine": machine(), **made[0]})
+
+
+def _without_seed(parameters: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in parameters.items() if name != "seed"}
+
+
+def gather(sweeps: Path, into: Path) -> list[str]:
+    """Write the table from all of the reference's sweeps; return a line for each lesson.
+
+    Lessons that are not taken keep the rows that the table had.
+    """
+    rows, about = read_rows(into) if into.is_file() else ([], {})
+    lines = []
+    for name in members(sweeps, SWEEP):
+        lesson = name[-2:]
+        try:
+            found = gathered(sweeps, name)
+        except UserError as error:
+            lines.append(f"{lesson}: not taken: {error}")
+            continue
+        rows = [row for row in rows if row[0] != lesson] + found.rows
+        about[lesson] = found.about
+        lines.append(f"{lesson}: {len({row[1] for row in found.rows})} seeds, {len(found.rows)} numbers")
+    if rows:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        write_table(into, sorted(rows), about)
+    return lines
+
+
+@click.command()
+@click.option("--sweeps", type=click.Path(path_type=Path), default=RUNS, help="Another folder than runs/sweeps/.")
+@click.option("--into", type=click.Path(path_type=Path), default=FOLDER / TABLE, help="Another table.")
+def main(sweeps: Path, into: Path) -> None:
+    """Put what the reference's runs recorded into data/reference/results.parquet."""
+    lines = gather(sweeps.resolve(), into)
+    click.echo("\n".join(lines))
+    sys.exit(1 if any("not taken" in line for line in lines) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""One leaderboard over all methods, kept apart by setting: only rows measured alike are ranked together.
+
+A setting is a lesson's: from which model, with how many labelled reviews, for how long. Inside it all methods had the
+same rows, steps and judge.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from helpers.intervals import Interval, mean_t
+from workbook.claims.results import FILES, Results
+
+METHODS = {
+    "bag_of_words": "bag of words", "scratch": "random start, all parameters", "head_only": "head only",
+    "last_block": "last block", "full": "all parameters", "bitfit": "BitFit", "adapter": "adapter",
+    "soft_prompt": "soft prompt", "prefix": "prefix", "ia3": "IA3", "lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA",
+    "qlora": "QLoRA",
+}  # fmt: skip
+FAMILIES = {
+    "bag_of_words": "baseline", "scratch": "baseline", "head_only": "selective", "last_block": "selective",
+    "full": "all", "bitfit": "selective", "adapter": "additive", "soft_prompt": "additive", "prefix": "additive",
+    "ia3": "additive",
+}  # fmt: skip
+# Lesson -> what its methods start from, and its methods.
+BOARDS = {
+    "02": ("the pretrained encoder", ("bag_of_words", "scratch", "head_only", "last_block", "full")),
+    "07": ("the pretrained encoder", ("head_only", "bitfit", "last_block", "adapter", "ia3", "soft_prompt", "prefix",
+                                      "lora", "full")),
+    "08": ("an encoder that has learned topics", ("bag_of_words", "head_only", "lora", "full")),
+    "09": ("the pretrained encoder", ("head_only", "lora", "rslora", "dora")),
+    "11": ("the pretrained encoder", ("full", "lora", "qlora")),
+}  # fmt: skip
+HEADS = ("method", "accuracy [95 %]", "trained numbers", "file", "memory", "training time", "forgotten")
+COST = ("trainable_parameters", "checkpoint_bytes", "peak_memory_bytes", "seconds")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in one setting; what the setting's results do not hold is None."""
+
+    method: str
+    lesson: str
+    accuracy: Interval | None
+    seeds: int
+    cost: Mapping[str, list[float]]
+    forgetting: str = ""
+    reason: str = ""
+
+    @property
+    def title(self) -> str:
+        return METHODS[self.method]
+
+    @property
+    def family(self) -> str:
+        """How the method goes about it: a baseline, or lesson 07's families."""
+        return FAMILIES.get(self.method, "reparameterised")
+
+
+def setting(lesson: str, results: Results) -> str:
+    """What all rows of a lesson have in common, in words; the numbers are its results' own."""
+    told = results.lessons[lesson].settings if lesson in results.lessons else {}
+    labels, passes = told.get("labels"), told.get("epochs")
+    parts = [f"lesson {lesson}: {BOARDS[lesson][0]}"]
+    parts += [f"{labels:,} labelled reviews"] if labels else []
+    if isinstance(passes, Mapping):  # each method has as many as it needs
+        passes = f"{min(passes.values())} to {max(passes.values())}"
+    parts += [f"{passes} passes"] if passes else []
+    return ", ".join(parts)
+
+
+def rows(results: Results) -> dict[str, list[Row]]:
+    """Lesson -> its rows, best accuracy first; methods without figures stand last and say why.
+
+    A method that is measured in another lesson leaves no empty row behind.
+    """
+    found = {lesson: [_row(lesson, method, results) for method in methods] for lesson, (_, methods) in BOARDS.items()}
+    known = {row.method for part in found.values() for row in part if row.accuracy}
+    homes = {method: lesson for lesson, (_, methods) in reversed(BOARDS.items()) for method in methods}
+    return {
+        lesson: sorted(
+            (row for row in part if row.accuracy or (row.method not in known and homes[row.method] == lesson)),
+            key=lambda row: -row.accuracy.value if row.accuracy else 1.0,
+        )
+        for lesson, part in found.items()
+    }
+
+
+def _row(lesson: str, method: str, results: Results) -> Row:
+    scores = results.values(lesson, f"accuracy_{method}")
+    if not scores:
+        return Row(method, lesson, None, 0, {}, reason=_why(lesson, results))
+    cost = {what: results.values(lesson, f"{what}_{method}") for what in COST}
+    return Row(method, lesson, mean_t(scores), len(scores), cost, _forgetting(lesson, method, results))
+
+
+def _why(lesson: str, results: Results) -> str:
+    if lesson in results.lessons:
+        return f"lesson {lesson}'s results do not hold it"
+    return f'not measured yet: make reference REFERENCES="{FILES[lesson]}"'
+
+
+def _forgetting(lesson: str, method: str, results: Results) -> str:
+    """How much of the old task is lost: nats of the masked-word loss, or points of accuracy on the topics."""
+    rises = results.values(lesson, f"loss_rise_{method}")
+    if rises:
+        return f"{_told(mean_t(rises), '+.2f')} nats"
+    pairs = results.runs(lesson, ["accuracy_topics_before", f"accuracy_topics_{method}"])
+    points = [100 * (before - after) for before, after in pairs]
+    return f"{_told(mean_t(points), '+.0f')} points on topics" if points else ""
+
+
+def _told(interval: Interval, spec: str) -> str:
+    """The interval, or for a single run, which has none, its value."""
+    return f"{interval.value:{spec}}" if math.isnan(interval.low) else f"{interval:{spec}}"
+
+
+def cells(row: Row) -> list[str]:
+    """Accuracy, trained parameters, file, memory, seconds and forgetting as a person reads them; '' is not known."""
+    if row.accuracy is None:
+        return [""] * 6
+    counts, sizes, peaks, seconds = (row.cost[what] for what in COST)
+    # Memory and seconds depend on what else the machine did: the middle run, and the range of all.
+    return [
+        _told(row.accuracy, ".3f"),
+        f"{counts[0]:,.0f}" if counts else "",
+        f"{sizes[0] / 1e3:,.0f} kB" if sizes else "",
+        _middle([value / 1e6 for value in peaks], " MB"),
+        _middle(seconds, " s"),
+        row.forgetting,
+    ]
+
+
+def _middle(values: Sequence[float], unit: str) -> str:
+    """The median with the smallest and largest, two digits each."""
+    if not values:
+        return ""
+    low, middle, high = (f"{value:.2g}" if value < 10 else f"{value:.0f}" for value in
+                         (min(values), median(values), max(values)))  # fmt: skip
+    return f"{middle}{unit}" + (f" ({low} to {high})" if len(values) > 1 else "")
+
+
+def share_of_way(row: Row, results: Results) -> Interval | None:
+    """How far a method goes from the head alone (0) to all parameters (1) of its own setting, seed by seed."""
+    names = [f"accuracy_{name}" for name in (row.method, "head_only", "full")]
+    runs = results.runs(row.lesson, names)
+    return mean_t([(own - floor) / (ceiling - floor) for own, floor, ceiling in runs]) if runs else None
+
+
+def page(results: Results, own: Results) -> str:
+    """The whole leaderboard in Markdown: a table for each setting, the learner's own rows in italics under it."""
+    mine = {lesson: [row for row in part if row.accuracy] for lesson, part in rows(own).items()}
+    parts = []
+    for lesson, part in rows(results).items():
+        heading = setting(lesson, results)
+        lines = [_line([row.title, *_shown(row)]) for row in part]
+        lines += [_line([f"*{text}*" for text in (f"{row.title}, yours", *_shown(row))]) for row in mine[lesson]]
+        heads = [_line(HEADS), _line(["---"] * len(HEADS))] if lines else []
+        parts += [f"**{heading[0].upper()}{heading[1:]}**", "", *heads, *lines, "", _note(lesson, part, results), ""]
+    return "\n".join(parts)
+
+
+def _shown(row: Row) -> list[str]:
+    """A row's cells with a dash where nothing is known; a row without any figure says why in the first."""
+    return [text or "–" for text in cells(row)] if row.accuracy else [row.reason, *["–"] * (len(HEADS) - 2)]
+
+
+def _note(lesson: str, part: Sequence[Row], results: Results) -> str:
+    """Why a whole table, or a column that no row of it fills, is empty."""
+    known = [cells(row) for row in part if row.accuracy]
+    if not known:
+        return f"{_why(lesson, results)[0].upper()}{_why(lesson, results)[1:]}."
+    empty = [head for head, column in zip(HEADS[1:], zip(*known, strict=True), strict=True) if not any(column)]
+    return f"Not kept in these results: {', '.join(empty)}." if empty else ""
+
+
+def _line(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(texts) + " |"
+
+
+def shares(results: Results, named: Results | None = None) -> dict[str, list[tuple[Row, Interval]]]:
+    """Setting -> (row, share of the way) of all methods whose share is known, for the figure.
+
+    named: whose settings give the names; None takes the results' own. The learner's runs take the reference's.
+    """
+    found = {}
+    for lesson, part in rows(results).items():
+        known = [(row, share_of_way(row, results)) for row in part if row.cost.get("trainable_parameters")]
+        kept = [(row, share) for row, share in known if share is not None]
+        if kept:
+            found[setting(lesson, named or results)] = kept
+    return found

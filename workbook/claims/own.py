@@ -1,0 +1,108 @@
+"""The learner's own runs: every `metrics.json` that `workbook run` and JupyterLab left, newest first.
+
+Only runs that can be set beside the reference count: on the pocket track, with the lesson's own parameters but for the
+seed. The others are counted, so that nobody wonders where a run went.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from helpers import record
+from helpers.intervals import Interval
+from helpers.paths import ROOT
+from helpers.runtime import UserError
+from workbook.claims.results import Measured, Results
+from workbook.lessons import find
+from workbook.lessons.parameters import declared
+
+
+@dataclass(frozen=True)
+class OwnRuns:
+    """The runs that count, and how many do not, by the reason."""
+
+    results: Results
+    left_out: Mapping[str, int]
+
+    @property
+    def words(self) -> str:
+        """One line for the learner."""
+        if not self.results.lessons and not self.left_out:
+            return "No runs of your own yet: the figures below are the reference's alone."
+        lessons = ", ".join(sorted(self.results.lessons)) or "none"
+        apart = "; ".join(f"{count} {why}" for why, count in self.left_out.items())
+        return f"Your own runs that can be compared: lessons {lessons}." + (f" Left out: {apart}." if apart else "")
+
+
+def folder_of_runs(given: str = "") -> Path | None:
+    """Where this learner's runs lie; None for a run that is kept elsewhere, such as a build of the notebooks.
+
+    `workbook run` gives each lesson the folder RUNS/TIME/LESSON; in JupyterLab it is the project's `runs`.
+
+    Raises:
+        UserError: a folder is given and is not there.
+    """
+    if given:
+        if not Path(given).expanduser().is_dir():
+            raise UserError(f'runs is "{given}", but there is no such folder; "" takes the usual one.')
+        return Path(given).expanduser()
+    current = os.environ.get("WORKBOOK_RUN_DIR")
+    if not current:
+        return ROOT / "runs"
+    folder = Path(current)
+    return folder.parent.parent if folder.name.startswith("12_") else None
+
+
+def load(folder: Path | None) -> OwnRuns:
+    """The runs in FOLDER/*/LESSON/metrics.json; of two with the same seed the newer one counts."""
+    defaults = {lesson.name: declared(lesson) for lesson in find() if lesson.path.is_file()}
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    left: Counter[str] = Counter()
+    read = []
+    for path in sorted(folder.glob(f"*/*/{record.FILE}")) if folder else []:
+        try:
+            read.append(record.read(path))
+        except UserError:
+            left["unreadable"] += 1
+    for run in sorted(read, key=lambda one: one["finished"]):
+        why = _unlike(run["parameters"], defaults.get(run["notebook"]))
+        if why:
+            left[why] += 1
+            continue
+        kept = found.setdefault(run["notebook"][:2], {})
+        for metric, value in run["metrics"].items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                kept.setdefault(metric, {})[int(run["parameters"].get("seed", 0))] = float(value)
+    lessons = {lesson: Measured(metrics, "your own runs") for lesson, metrics in found.items()}
+    return OwnRuns(Results(lessons), dict(left))
+
+
+def _unlike(parameters: Mapping[str, object], defaults: Mapping[str, object] | None) -> str:
+    """Why a run cannot be set beside the reference; '' where it can."""
+    if defaults is None:
+        return "of lessons that are not here"
+    if parameters.get("budget") == "quick":
+        return 'with the budget "quick"'
+    changed = {name for name, value in parameters.items() if name != "seed" and defaults.get(name, value) != value}
+    return "with other parameters" if changed else ""
+
+
+def expected(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Where one more run is expected, after those with these values: the prediction interval of normal numbers.
+
+    It is wider than the interval of the mean, since a single run has its own luck besides (Hahn and Meeker,
+    "Statistical Intervals", 1991). A single value gives no interval (nan).
+    """
+    centre = mean(values)
+    if len(values) < 2:
+        return Interval(centre, math.nan, math.nan)
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(len(values) - 1, (1 + level) / 2)) * stdev(values) * math.sqrt(1 + 1 / len(values))
+    return Interval(centre, centre - half, centre + half)

@@ -1,0 +1,44 @@
+"""Are the data and the models whole, and is there room for results?"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from workbook.doctor.check import Check
+
+SUMS = "SHA256SUMS"
+GIGABYTE = 1e9
+
+
+def hashes(data: Path) -> list[Check]:
+    """Do the files of each folder with a list of hashes still have them?"""
+    found = []
+    for sums in sorted(data.rglob(SUMS)):
+        wrong, count = damaged(sums), len(sums.read_text(encoding="utf-8").splitlines())
+        shown = "damaged: " + ", ".join(wrong) if wrong else f"{count} files whole"
+        folder = sums.parent.relative_to(data.parent)
+        advice = f"Restore it with `git checkout {folder.as_posix()}`."
+        found.append(Check(folder.as_posix(), shown, not wrong, advice))
+    return found or [Check("data", "no data folder with hashes", False, "Restore it with `git checkout data`.")]
+
+
+def damaged(sums: Path) -> list[str]:
+    """The files named in a SHA256SUMS that are missing or have another hash."""
+    wrong = []
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        wanted, _, name = line.partition(" ")
+        path = sums.parent / name.strip().lstrip("*")
+        if wanted and (not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted):
+            wrong.append(path.name)
+    return wrong
+
+
+def disk(folder: Path) -> Check:
+    """Is there room for runs, and may they be written?"""
+    free = shutil.disk_usage(folder).free / GIGABYTE
+    if not os.access(folder, os.W_OK):
+        return Check("free disk", f"{folder.name} may not be written", False, "Copy it to a folder of your own.")
+    return Check("free disk", f"{free:.1f} GB", free > 1, "Runs want 1 GB: make room, or remove old folders of runs/.")

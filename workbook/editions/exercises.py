@@ -1,0 +1,58 @@
+"""The exercises as they stand in a lesson: which cell is the blank, which the solution, and what is checked."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nbformat import NotebookNode
+
+from helpers.runtime import UserError
+from workbook.editions.cells import EXERCISE, SOLUTION, has
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One exercise in its lesson: `check(name, answer)` stands in both cells."""
+
+    name: str
+    answer: str
+    blank: NotebookNode
+    solution: NotebookNode
+
+
+def asked(cells: Iterable[NotebookNode]) -> list[Asked]:
+    """The exercises among a source's cells, in their order.
+
+    Raises:
+        UserError: a blank is not followed by its solution, or one of them does not end in the same check.
+    """
+    found, waiting = [], None
+    for cell in [*cells, None]:
+        if waiting is not None and (cell is None or not has(cell, SOLUTION)):
+            raise UserError(f"The exercise {waiting[0]} has no cell with its solution right after it.")
+        if cell is None:
+            break
+        if has(cell, EXERCISE):
+            waiting = checked(cell)
+            blank = cell
+        elif has(cell, SOLUTION):
+            if waiting != checked(cell):
+                raise UserError(f"The solution of {checked(cell)[0]} does not follow its exercise, or checks another.")
+            found.append(Asked(*waiting, blank, cell))
+            waiting = None
+    return found
+
+
+def checked(cell: NotebookNode) -> tuple[str, str]:
+    """The exercise that a cell checks, and the variable that holds the answer.
+
+    Raises:
+        UserError: the cell has no `check("NN.n", answer)` of its own.
+    """
+    for statement in ast.parse(cell.source).body:
+        match statement:
+            case ast.Expr(ast.Call(ast.Name("check"), [ast.Constant(str() as name), ast.Name(answer)], [])):
+                return name, answer
+    raise UserError(f'A cell with an exercise or solution has no check("NN.n", answer): {cell.source[:60]!r}.')

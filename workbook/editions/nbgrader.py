@@ -1,0 +1,99 @@
+"""A lesson as nbgrader's source notebook: one cell with blank and solution, one locked cell that gives the points.
+
+nbgrader takes out what stands between the two marks, and gives an exercise its points when its test cell raises
+nothing (nbgrader's documentation, "Creating and grading assignments", 2024).
+"""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from papermill.parameterize import parameterize_notebook
+
+from helpers.runtime import UserError
+from workbook.editions.cells import EXERCISE, hidden, made, read
+from workbook.editions.exercises import Asked, asked
+
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+SCHEMA = 3
+
+
+def assignment(source: Path, points: float = 1, budget: str | None = None) -> NotebookNode:
+    """The source notebook of one lesson, not executed.
+
+    Args:
+        points: what each exercise is worth.
+        budget: another budget than the lesson's own, in a locked cell below its parameters.
+
+    Raises:
+        UserError: the source is missing, or an exercise and its solution do not fit together.
+    """
+    cells = read(source)
+    exercises = {id(one.blank): one for one in asked(cells)}
+    kept = []
+    for cell in cells:
+        one = exercises.get(id(cell))
+        if one:
+            kept += [answer_cell(one), points_cell(one, points)]
+        elif not hidden(cell):
+            kept.append(cell)
+    notebook = made(kept)
+    return made(_with_budget(notebook, budget).cells) if budget else notebook
+
+
+def answer_cell(one: Asked) -> NotebookNode:
+    """The cell that a student edits: the exercise's, with the solution between nbgrader's marks.
+
+    Raises:
+        UserError: the blank has no line with `...` that the solution replaces.
+    """
+    hints = [line for line in one.blank.source.splitlines() if line.startswith("# hint(")]
+    blank = [line for line in one.blank.source.splitlines() if line not in hints]
+    solution = one.solution.source.splitlines()
+    first = _same(blank, solution)
+    last = _same(blank[first:][::-1], solution[first:][::-1])
+    dots, answer = blank[first : len(blank) - last], solution[first : len(solution) - last]
+    if not answer or not any("..." in line for line in dots):
+        raise UserError(f"The exercise {one.name} has no line with dots that its solution replaces.")
+    indent = dots[0][: len(dots[0]) - len(dots[0].lstrip())]
+    answer = [indent + BEGIN, *answer, indent + END]
+    # What a solution returns makes the blank's `return ...` after it idle; a value has to come after its dots.
+    middle = [*answer, *dots] if dots[0].lstrip().startswith("return") else [*dots, *answer]
+    lines = [*blank[:first], *middle, *blank[len(blank) - last :], *hints]
+    return _cell(lines, f"answer-{_slug(one)}", tags=[EXERCISE], solution=True)
+
+
+def points_cell(one: Asked, points: float) -> NotebookNode:
+    """The locked cell that calls this workbook's check and raises unless the answer is right."""
+    lines = ["from helpers.checks import assert_solved", "", f'assert_solved("{one.name}", {one.answer})']
+    # With this tag "run all" goes on behind an exercise that is still open.
+    return _cell(lines, f"test-{_slug(one)}", tags=["raises-exception"], grade=True, locked=True, points=points)
+
+
+def _cell(lines: list[str], grade_id: str, *, tags: list[str], **given) -> NotebookNode:
+    flags = {"grade": False, "solution": False, "locked": False, "task": False, **given}
+    metadata = {"tags": tags, "nbgrader": {"grade_id": grade_id, "schema_version": SCHEMA, **flags}}
+    return nbformat.v4.new_code_cell("\n".join(lines), metadata=metadata)
+
+
+def _with_budget(notebook: NotebookNode, budget: str) -> NotebookNode:
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])
+    notebook.metadata["papermill"] = {}  # what papermill expects to find in a notebook that it did not load
+    notebook = parameterize_notebook(notebook, {"budget": budget}, comment="For grading")
+    for place, cell in enumerate(notebook.cells):
+        if "injected-parameters" in cell.metadata.tags:
+            notebook.cells[place] = _cell(cell.source.splitlines(), "budget", tags=cell.metadata.tags, locked=True)
+    return notebook
+
+
+def _same(one: list[str], other: list[str]) -> int:
+    """How many lines at the start are the same."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _slug(one: Asked) -> str:
+    return one.name.replace(".", "-")

@@ -1,0 +1,120 @@
+"""Executed notebooks as web pages that ask nothing of the network: styles, figures and formulas are inside."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+import nbformat
+from latex2mathml.converter import convert as mathml
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters import Highlight2HTML, clean_html
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+from helpers.files import write_text
+from workbook.lessons.layout import page
+from workbook.lessons.outputs import joined
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+LESSON_LINK = re.compile(r'<a href="(?:\./)?(\d\d_[a-z0-9_]+)\.ipynb(#[^"]*)?">(.*?)</a>', re.DOTALL)
+# A run's pages have no glossary beside them: the word stays, the link goes.
+GLOSSARY_LINK = re.compile(r'<a href="[^"]*docs/glossary\.md[^"]*">(.*?)</a>', re.DOTALL)
+
+
+class FormulaRenderer(IPythonRenderer):
+    """Markdown whose formulas become MathML, which browsers draw without a script."""
+
+    def block_math(self, body: str) -> str:
+        return _formula(body, "block")
+
+    def inline_math(self, body: str) -> str:
+        return _formula(body, "inline")
+
+    def _html_embed_images(self, html: str) -> str:
+        # Going through a parser would close a <details> that goes on in the next paragraph.
+        return super()._html_embed_images(html) if "<img" in html else html
+
+
+class Highlighted(str):
+    """Code that Pygments has coloured and escaped."""
+
+    __slots__ = ()
+
+
+class PageExporter(HTMLExporter):
+    """nbconvert's plain body of a notebook, with formulas as MathML."""
+
+    def default_filters(self):
+        """nbconvert's filters, but what Pygments made is not parsed again to be escaped: a third of a page's time."""
+        yield from super().default_filters()
+        colour = Highlight2HTML(pygments_lexer="ipython3", parent=self)
+        yield "highlight_code", lambda *args, **options: Highlighted(colour(*args, **options))
+        yield "clean_html", lambda element: element if isinstance(element, Highlighted) else clean_html(element)
+
+    def markdown2html(self, context, source):
+        path = context.get("resources", {}).get("metadata", {}).get("path", "")
+        attachments = context.get("cell", {}).get("attachments", {})
+        renderer = FormulaRenderer(
+            escape=False, attachments=attachments, embed_images=True, path=path, exclude_anchor_links=True
+        )
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+    markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg
+
+
+def write_page(
+    notebook: Path,
+    figures: Path,
+    lessons: list[str],
+    home: tuple[str, str] = ("../index.html", "All lessons of this run"),
+) -> Path:
+    """Render an executed notebook beside itself.
+
+    Args:
+        figures: the folder that the lesson's own image links start from.
+        lessons: names of the lessons whose pages stand next to this one; links to others become plain text.
+        home: where the link at the top leads, and what it says.
+    """
+    content = nbformat.read(notebook, as_version=4)
+    content.metadata.pop("widgets", None)
+    for cell in content.cells:
+        if "outputs" in cell:
+            cell.outputs = joined(cell.outputs)
+            for output in cell.outputs:
+                _without_widget(output)
+    body = GLOSSARY_LINK.sub(r"\1", body_of(content, figures))
+    body = LESSON_LINK.sub(lambda found: _link(found, lessons), body)
+    top = '<p class="top"><a href="{}">{}</a></p>'.format(*home)
+    return write_text(notebook.with_suffix(".html"), page(_title(content), f"{top}<main>{body}</main>"))
+
+
+def body_of(content: nbformat.NotebookNode, figures: Path) -> str:
+    """The HTML of a notebook's cells; image links start from the folder `figures`."""
+    exporter = PageExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter.filters["highlight_code"] = exporter.environment.filters["highlight_code"]
+    body, _ = exporter.from_notebook_node(content, resources={"metadata": {"path": str(figures)}})
+    return body
+
+
+def _formula(body: str, display: str) -> str:
+    try:
+        return mathml(body.strip(), display=display)
+    except Exception:  # a formula beyond the converter is shown as it was typed
+        return f"<code>{html.escape(body)}</code>"
+
+
+def _without_widget(output: dict) -> None:
+    if WIDGET in output.get("data", {}):
+        note = "<p class='widget'>Something to move is here: open the lesson with <code>make lab</code>.</p>"
+        output["data"] = {"text/html": note}
+
+
+def _link(found: re.Match, lessons: list[str]) -> str:
+    name, anchor, text = found.groups()
+    return f'<a href="../{name}/{name}.html{anchor or ""}">{text}</a>' if name in lessons else text
+
+
+def _title(content: nbformat.NotebookNode) -> str:
+    first = content.cells[0].source.splitlines() if content.cells else []
+    return first[0].lstrip("# ").strip() if first else "Lesson"

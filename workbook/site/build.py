@@ -1,0 +1,53 @@
+"""From the committed notebooks to a folder of web pages; a warning of Sphinx's is an error."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from helpers.runtime import UserError
+from workbook.lessons import NOTEBOOKS
+from workbook.site.stage import ROOT, stage
+
+SITE = ROOT / "build" / "site"
+SETTINGS = ROOT / "docs" / "site"
+PARTS = {"sphinx": "Sphinx", "myst_nb": "myst-nb", "sphinx_book_theme": "sphinx-book-theme"}
+MARK = ".workbook-site"
+SHOWN = 2000
+
+
+def build(folder: Path = SITE, notebooks: Path = NOTEBOOKS) -> Path:
+    """Build the site of the lessons in `notebooks` under `folder`; return its first page.
+
+    Raises:
+        UserError: Sphinx is not installed, the folder holds something else, a page is not as it should be, or Sphinx
+            warns.
+    """
+    missing = [name for module, name in PARTS.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise UserError(f"{', '.join(missing)} is not installed: pip install -e .[site]")
+    folder = _own(folder.resolve())
+    stage(folder / "source", notebooks)
+    pages = folder / "html"
+    options = ["-W", "--keep-going", "-b", "html", "-q"]
+    folders = ["-c", SETTINGS, "-d", folder / "doctrees", "-D", f"html_extra_path={folder / 'source' / 'extra'}"]
+    command = [sys.executable, "-m", "sphinx", *options, *map(os.fspath, [*folders, folder / "source", pages])]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode:
+        said = ended.stderr.replace(f"{folder / 'source'}{os.sep}", "")[:SHOWN].strip()
+        raise UserError(f"Sphinx is not content with the site: {said}")
+    return pages / "index.html"
+
+
+def _own(folder: Path) -> Path:
+    """The folder, marked as the site's: what lies in it is written anew each time, so it must not be somebody's."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise UserError(f"{folder} holds something else: name a folder that is empty or not there yet.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+    shutil.rmtree(folder / "html", ignore_errors=True)
+    return folder

@@ -1,0 +1,68 @@
+"""Everything that the site is made of, put into one folder that Sphinx reads."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+
+from helpers.files import write_text
+from helpers.paths import ROOT
+from helpers.runtime import UserError
+from workbook.claims import results, spec
+from workbook.claims.verdict import verdict
+from workbook.lessons.lesson import NOTEBOOKS, Lesson, find
+from workbook.site import api, measured, start
+from workbook.site.links import mended
+from workbook.site.notebook import shown
+
+DOCS = ROOT / "docs"
+GLOSSARY = "glossary.md"
+MADE = ("index.md", "ledger.md", "leaderboard.md", "instructors.md", "api/index.md")
+# JupyterLab's anchors keep capitals; these lead to such headings there, and would be twice the same here.
+ANCHOR = re.compile(r'^<a id="[\w-]+"></a>\n+', re.MULTILINE)
+
+
+def stage(folder: Path, notebooks: Path = NOTEBOOKS) -> list[Lesson]:
+    """Fill `folder`, emptied first, with all pages of the site; return its lessons.
+
+    Raises:
+        UserError: no notebook is built, one is not whole, or results cannot be read.
+    """
+    lessons = [lesson for lesson in find(notebooks) if lesson.path.is_file()]
+    if not lessons:
+        raise UserError("There is no notebook to publish: `make notebooks` builds them.")
+    shutil.rmtree(folder, ignore_errors=True)
+    extra = folder / "extra"
+    extra.mkdir(parents=True)
+    texts, described = sorted(DOCS.glob("*.md")), api.pages()
+    pages = {*MADE, *(f"api/{name}.md" for name in described), *(f"docs/{text.name}" for text in texts)}
+    pages |= {f"notebooks/{lesson.path.name}" for lesson in lessons}
+    for lesson in lessons:
+        made = nbformat.writes(shown(lesson, extra, pages), version=4)
+        write_text(folder / "notebooks" / lesson.path.name, made)
+    for name, content in {**described, "index": api.index(described)}.items():
+        write_text(folder / "api" / f"{name}.md", content)
+    _texts(folder / "docs", texts, pages)
+    _measured_pages(folder, lessons, pages, [text.name for text in texts if text.name != GLOSSARY])
+    return lessons
+
+
+def _texts(folder: Path, texts: list[Path], pages: set[str]) -> None:
+    for text in texts:
+        content = mended(ANCHOR.sub("", text.read_text(encoding="utf-8")), f"docs/{text.name}", pages)
+        write_text(folder / text.name, content)
+    for picture in [*DOCS.glob("*.png"), *DOCS.glob("*.svg")]:
+        shutil.copy(picture, folder / picture.name)
+
+
+def _measured_pages(folder: Path, lessons: list[Lesson], pages: set[str], more: list[str]) -> None:
+    found, extra = results.load(), folder / "extra"
+    verdicts = [verdict(claim, found) for claim in spec.load().claims]
+    first = start.start_page(lessons, verdicts, measured.climb(found, extra), more)
+    write_text(folder / "index.md", mended(first, "index.md", pages))
+    write_text(folder / "ledger.md", measured.ledger_page(verdicts, found, extra, pages))
+    write_text(folder / "leaderboard.md", measured.leaderboard_page(found, extra, pages))
+    write_text(folder / "instructors.md", mended(start.instructors_page(more), "instructors.md", pages))

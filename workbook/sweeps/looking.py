@@ -1,0 +1,108 @@
+"""Commands that look at a sweep, or end it, from beside it: status, results, cancel, and what to resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from helpers.files import write_text
+from helpers.redaction import redacted
+from helpers.runtime import UserError
+from workbook.lessons.command import shown
+from workbook.sweeps.identity import difference
+from workbook.sweeps.ledger import STATES, Ledger, State, is_damaged
+from workbook.sweeps.lock import owner
+from workbook.sweeps.plan import Plan, make_plans
+from workbook.sweeps.saved import Saved, load, members
+from workbook.sweeps.view import counts, label, time_left
+
+
+def same_plan(saved: Saved) -> Plan:
+    """The plan of a sweep that is to be resumed.
+
+    Raises:
+        UserError: its file, notebook, helpers or libraries are no longer those that it began with.
+    """
+    plans = {plan.name: plan for plan in make_plans(Path(saved.file), Path(saved.notebooks))}
+    plan = plans.get(saved.name)
+    if plan is None:
+        raise UserError(f"{Path(saved.file).name} no longer names lesson {saved.notebook}.")
+    changed = difference(saved.state, plan.state)
+    if not changed and list(plan.runs) != list(saved.runs):
+        same = redacted(list(plan.runs.values())) == list(saved.runs.values())
+        changed = "a file that `data` or `model` names" if same else Path(saved.file).name
+    if changed:
+        raise UserError(
+            f"{changed} changed since {saved.name} was started, so its runs and new ones would not belong together: "
+            f"`workbook sweep run {shown(Path(saved.file))}` starts the new version; the old runs stay apart."
+        )
+    return plan
+
+
+def states_of(folder: Path, saved: Saved) -> dict[str, State]:
+    """Where every run of a sweep stands."""
+    ledger = Ledger(folder)
+    return {run: ledger.state(run) for run in saved.runs}
+
+
+def show_status(sweeps: Path, name: str) -> int:
+    """Print counts, who runs it, and what failed; return 0 only when every run is done."""
+    saved, console = load(sweeps, name), Console(soft_wrap=True)
+    folder = sweeps / saved.name
+    states = states_of(folder, saved)
+    number, who = counts(states), owner(folder)
+    table = Table(*STATES, "left", box=SIMPLE)
+    table.add_row(*map(str, number.values()), time_left(states, max(1, number["running"])) if who else "")
+    console.print(table)
+    by = f"Run by {who.get('user')} on {who.get('host')} (process {who.get('pid')})." if who else "Nobody runs it now."
+    console.print(by, markup=False, highlight=False)
+    for run, state in states.items():
+        what = label(saved.runs[run], saved.varied)
+        if state.status in ("failed", "crashed"):
+            console.print(f"{state.status}: {what}: {state.ending.error}", markup=False, highlight=False)
+        for attempt in Ledger(folder).attempts(run):
+            if is_damaged(attempt):
+                text = f"damaged: {what}: {attempt.name} is no longer whole and will be run again."
+                console.print(text, markup=False, highlight=False)
+    return 0 if number["done"] == len(states) else 1
+
+
+def show_results(sweeps: Path, name: str, question: str | None) -> int:
+    """Print the table of cells, or DuckDB's answer; write figure and page."""
+    from workbook.sweeps.report import write_report
+    from workbook.sweeps.results import ask, compact
+
+    saved, console = load(sweeps, name), Console()
+    folder = sweeps / saved.name
+    states = states_of(folder, saved)
+    path = compact(Ledger(folder), saved.runs, states)
+    if question:
+        names, rows = ask(path, question)
+        table = Table(*names, box=SIMPLE)
+        for row in rows:
+            table.add_row(*map(str, row))
+        console.print(table)
+        return 0
+    page, table = write_report(folder, saved, states, path)
+    console.print(table)
+    number = counts(states)
+    console.print(f"{number['done']} of {len(states)} runs are done. Look at {shown(page)}", soft_wrap=True)
+    return 0 if number["done"] == len(states) else 1
+
+
+def cancel_sweep(sweeps: Path, name: str) -> None:
+    """Tell the command that runs a sweep, or one of the sweeps that a name stands for, and its workers, to end.
+
+    Raises:
+        UserError: nobody runs it.
+    """
+    names = [load(sweeps, one).name for one in members(sweeps, name)]
+    owners = {one: who for one in names if (who := owner(sweeps / one))}
+    if not owners:
+        raise UserError(f"Nobody runs {name} now.")
+    for one, who in owners.items():
+        write_text(sweeps / one / f"stop-{who['nonce']}", "")
+        Console().print(f"{one} is being ended; what is done stays.")

@@ -1,0 +1,84 @@
+"""What a sweep's folder remembers of its plan, so that it can be looked at and resumed."""
+
+from __future__ import annotations
+
+import glob
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from helpers.files import write_json
+from helpers.redaction import redacted
+from helpers.runtime import UserError, nearest
+from workbook.sweeps.plan import Plan
+
+FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A plan as it was written when the sweep was last run; secrets are left out of its parameters."""
+
+    name: str
+    question: str
+    file: str
+    notebooks: str
+    notebook: str
+    varied: list[str]
+    figure: dict
+    state: dict[str, str]
+    seconds: float
+    retries: int
+    runs: dict[str, dict[str, object]]
+
+
+def save(folder: Path, plan: Plan, seconds: float, retries: int) -> Saved:
+    """Write the plan into the sweep's folder.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+    figure = plan.sweep.figure.model_dump() if plan.sweep.figure else {}
+    saved = Saved(
+        plan.name,
+        redacted(plan.sweep.question),
+        str(plan.file),
+        str(plan.lesson.path.parent),
+        plan.lesson.name,
+        plan.varied,
+        figure,
+        plan.state,
+        seconds,
+        retries,
+        redacted(plan.runs),
+    )
+    write_json(folder / FILE, asdict(saved))
+    return saved
+
+
+def members(sweeps: Path, name: str) -> list[str]:
+    """The sweeps that a name stands for: itself, or of a sweep over several lessons the one of each."""
+    stem = _stem(name)
+    several = sorted(path.parent.name for path in sweeps.glob(f"{glob.escape(stem)}-[0-9][0-9]/{FILE}"))
+    return [name] if (sweeps / stem / FILE).is_file() or not several else several
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem if name.endswith((".yaml", ".yml")) else Path(name).name
+
+
+def load(sweeps: Path, name: str) -> Saved:
+    """The plan of an earlier sweep, by its name or its file's.
+
+    Raises:
+        UserError: there is none of that name, or it cannot be read.
+    """
+    name = _stem(name)
+    known = sorted(path.parent.name for path in sweeps.glob(f"*/{FILE}"))
+    if name not in known:
+        there = f" There are: {', '.join(known)}." if known else " Start one: workbook sweep run sweeps/NAME.yaml"
+        raise UserError(f'There is no sweep "{name}" here.{nearest(name, known)}{there}')
+    try:
+        return Saved(**json.loads((sweeps / name / FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{name}/{FILE} is damaged: `workbook sweep run` writes it anew; no run is lost.") from None
