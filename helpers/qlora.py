@@ -71,7 +71,7 @@ def load_four_bit(kind, source: str, device: str = "cpu", compute: torch.dtype =
 def keep_packing(model: nn.Module) -> nn.Module:
     """Forbid 4-bit layers to repack themselves when they first evaluate.
 
-    On CPUs that multiply bfloat16, bitsandbytes lays the weights out for inference at that moment: products are then
+    On CPUs with AVX512_BF16, bitsandbytes lays the weights out for inference at that moment: products are then
     rounded to bfloat16, and a model that goes back to training gets no gradient through the layer, or an error.
     """
     for module in model.modules():

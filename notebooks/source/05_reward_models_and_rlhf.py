@@ -265,8 +265,8 @@ assert difference_reward_loss < 1e-6
 # One thing is added. Since only differences count, each wish may keep a zero of its own: all its answers at +8, those
 # to another wish at -3. [PPO](../docs/glossary.md#proximal-policy-optimization) will compare answers to *different*
 # wishes. So we also ask, gently, that the two scores of a pair lie evenly about 0 (in TRL:
-# `center_rewards_coefficient`). The loop is lesson 02's; where the processor multiplies bfloat16 numbers itself,
-# `autocast` lets it, to save time.
+# `center_rewards_coefficient`). The loop is lesson 02's. On a GPU, or a CPU with AVX512_BF16 instructions,
+# `autocast` computes products in bfloat16, to save time.
 
 # %%
 from tqdm import tqdm

@@ -465,8 +465,8 @@ assert difference_lora_peft <= 1e-6
 # ## 6. One recipe for all
 #
 # Nine ways, one recipe: the same reviews, batches, steps and schedule. Only the learning rate differs: each method has
-# its own, the best of several on validation reviews. Where the processor multiplies in bfloat16, it does (half the
-# time, no visible loss for a classifier).
+# its own, the best of several on validation reviews. A GPU, or a CPU with AVX512_BF16 instructions, multiplies in
+# bfloat16 (half the time, no visible loss for a classifier); a CPU with AVX2 alone stays in float32.
 #
 # **Predict 1.** Which three come closest to training everything? Which one stays near the head alone?
 

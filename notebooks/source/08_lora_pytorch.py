@@ -110,8 +110,8 @@ for name, task in (("topics", topics), ("reviews", reviews)):
 
 # %% [markdown]
 # First every parameter learns the topics. The loop, the optimizer and the schedule are lesson 02's, in
-# `helpers.adaptation`. Matrix products run in bfloat16 where the processor has it, which takes about half of the time;
-# wherever we compare to the bit, they run in float32.
+# `helpers.adaptation`. On a GPU, or a CPU with AVX512_BF16 instructions, matrix products run in bfloat16, which
+# takes about half of the time. On other CPUs, and wherever we compare to the bit, they run in float32.
 
 # %%
 learner = adaptation.Learner(collate, epochs=run.by_budget(quick=1, standard=adaptation.FIRST_EPOCHS), seed=seed)

@@ -550,7 +550,7 @@ check("10.2", pack_pairs)
 # ## 8. What does a model lose?
 #
 # Two models will tell. A **classifier**: the encoder with a head, fine-tuned on film reviews with the recipe of
-# lesson 02 (in bfloat16 where the processor has it, which is nearly twice as fast). And the **decoder** as it was
+# lesson 02 (on a GPU, or a CPU with AVX512_BF16, in bfloat16: nearly twice as fast). And the **decoder** as it was
 # pretrained, judged by its [perplexity](../docs/glossary.md#perplexity) on review texts.
 
 # %%
@@ -866,9 +866,12 @@ print("relative error under 2 %:", relative < 0.02)
 assert torch.equal(sums, bnb.int8_linear_matmul(left, right)) and relative < 0.02
 
 # %% [markdown]
-# Fast int8 products need instructions of the processor, so for timing we take PyTorch's dynamic quantization, which
-# uses them. Two sizes: the pocket encoder, and two blocks as wide as BERT-base. The second has random weights, which
-# is fine here: time does not depend on them.
+# How fast an int8 product is depends on the processor's instructions: AVX512_VNNI adds four products in one step,
+# AVX2 needs three steps for it. So for timing we take PyTorch's dynamic quantization, which uses what is there. Two
+# sizes: the pocket encoder, and two blocks as wide as BERT-base. The second has random weights, which is fine here:
+# time does not depend on them.
+#
+# The table is about the processor of *this* run; another kind gives other ratios.
 #
 # **Predict 6.** Where will int8 be faster, and by how much?
 

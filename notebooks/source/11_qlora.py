@@ -124,6 +124,9 @@ class FourBitLinear(nn.Module):
 # %% [markdown]
 # (`helpers.four_bit` holds the same two.) We take a real layer: the first of the encoder that leads from `hidden` to
 # `inner`. How far is the unpacked weight from the original?
+#
+# First `check_rows` asks bitsandbytes for a round trip with rows of this model's lengths. Its AVX-512 code unpacks some
+# lengths wrongly, its AVX2 code none, so a model can be refused on one CPU and run on another.
 
 # %%
 float_body = catalog.body("encoder", track, model).eval()
@@ -204,8 +207,8 @@ unpacked = bnb.functional.dequantize_4bit(theirs.weight.data, theirs.weight.quan
 print("weights that differ:", int((unpacked != ours.weight()).sum()), "of", base.weight.numel())
 
 # %% [markdown]
-# `keep_packing` switches off a surprise. On processors that multiply bfloat16, a 4-bit layer repacks itself when it
-# first *evaluates*. Results are then rounded to bfloat16, and when training goes on, the gradient stops at the layer
+# `keep_packing` switches off a surprise. On CPUs with AVX512_BF16, a 4-bit layer repacks itself when it first
+# *evaluates*. Results are then rounded to bfloat16, and when training goes on, the gradient stops at the layer
 # (without a word where it has no bias). One evaluation between two epochs is enough.
 #
 # Now the LoRA branch on both, with the same A and B:
