@@ -108,11 +108,8 @@ def test_every_module_is_imported_without_what_windows_lacks():
 
 def test_outside_sweeps_nothing_is_unixs_own_without_a_fallback():
     found = {}
-    for file in [
-        *(ROOT / "helpers").rglob("*.py"),
-        *(ROOT / "workbook").rglob("*.py"),
-        *(ROOT / "notebooks" / "source").glob("*.py"),
-    ]:
+    folders = ("helpers", "workbook", "microworld", "notebooks/source")
+    for file in [file for folder in folders for file in (ROOT / folder).rglob("*.py")]:
         name = file.relative_to(ROOT).as_posix()
         used = unix_only(file.read_text(encoding="utf-8"))
         if used and not name.startswith("workbook/sweeps/"):
