@@ -3,8 +3,8 @@
 python -m benchmarks.dpo                        three seeds, wishes of the test films
 python -m benchmarks.dpo --judged validation    the same on validation films, to choose settings; prints, writes nothing
 
-Each seed draws its own pairs, order and answers. The recipes are the lesson's: `helpers.dpo`, `helpers.rewards` and
-`helpers.ppo`.
+Each seed draws its own pairs, order and answers. The recipes are the lesson's: `helpers.dpo`, `helpers.reward_model`
+and `helpers.ppo`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from pathlib import Path
 import click
 from torch import Tensor, nn
 
-from helpers import catalog, dpo, ppo, rewards
+from helpers import catalog, dpo, ppo, reward_model
 from helpers.batches import sample_rows
-from helpers.conversations import answer, exact
 from helpers.cost import PeakMemory, Stopwatch
-from helpers.preferences import Pair, preference_rows, reference_log_probs, win_rate
+from helpers.dpo import reference_log_probs, win_rate
+from helpers.lessons.lesson_05.experiment import JudgedAnswers
+from helpers.lessons.lesson_06.experiment import TEMPERATURE, judge_policy, kl_per_answer
 from helpers.reference import FOLDER, save_reference
+from helpers.reward_model import Pair, preference_rows
 from helpers.runtime import UserError, seed_everything, start
+from helpers.sft import answer, exact_match
 from microworld.judge import judge_answer
 
 
@@ -31,7 +34,7 @@ def metric_of(beta: float) -> str:
     return f"dpo_beta_{beta:g}".replace(".", "_")
 
 
-CONTROLS = {"dpo_plain": (dpo.BETAS[0], 0.0), "chosen_only": (1e-6, dpo.ANCHOR)}  # name: (beta, anchor)
+CONTROLS = {"dpo_plain": (dpo.BETAS[0], 0.0), "chosen_only": (1e-6, dpo.SFT_WEIGHT)}  # name: (beta, sft_weight)
 
 KEPT = {"facts": "told", "skills": "skill"}  # what must not get lost: questions that no pair asks, all of them
 
@@ -55,17 +58,17 @@ class Bench:
             reference = reference_log_probs(self.sft, pairs, self.tokenizer.pad_token_id)
         return sorted(set(rows["prompt"])), pairs, reference, watch.seconds
 
-    def measure(self, policy: nn.Module, name: str, seed: int, sft: dpo.Judged | None) -> tuple[dict, dpo.Judged]:
+    def measure(self, policy: nn.Module, name: str, seed: int, sft: JudgedAnswers | None) -> tuple[dict, JudgedAnswers]:
         """Everything that the judge says of one policy, as metrics that end in `name`."""
-        judged = dpo.judge_policy(policy, self.tokenizer, self.wishes, judge_answer, seed=seed)
+        judged = judge_policy(policy, self.tokenizer, self.wishes, judge_answer, seed=seed)
         values = {f"{way}_rate_{name}": rate for way, rate in judged.rates().items()}
         if "beta" not in name:  # the slowest measure: not on every point of the sweep
             for what, rows in self.asked.items():
                 answers = answer(policy, self.tokenizer, [row["prompt"] for row in rows])
-                right = exact(answers, [row["completion"] for row in rows])
+                right = exact_match(answers, [row["completion"] for row in rows])
                 values[f"exact_answer_rate_{what}_{name}"] = right.mean().item()
         if sft is not None:
-            apart = dpo.kl_per_answer(policy, self.sft, self.tokenizer, self.wishes, judged.answers)
+            apart = kl_per_answer(policy, self.sft, self.tokenizer, self.wishes, judged.answers)
             values |= {f"win_rate_{name}": win_rate(judged.good, sft.good), f"kl_{name}": apart.mean().item()}
         click.echo(f"seed {seed % 1000}  " + "  ".join(f"{key} {value:.3f}" for key, value in values.items()))
         return values, judged
@@ -76,32 +79,32 @@ def measure_seed(bench: Bench, seed: int, count: int, updates: int, betas: Seque
     prompts, pairs, reference, seconds = bench.pairs(count, seed)
     values, sft = bench.measure(bench.sft, "sft", seed, None)
     few = max(32, count // 4)  # as in the lesson: without an anchor, and on a quarter of the pairs, beta shows
-    runs = {"dpo": (dpo.BETA, dpo.ANCHOR, count)}
+    runs = {"dpo": (dpo.BETA, dpo.SFT_WEIGHT, count)}
     if betas:
         runs |= {name: (*setting, count) for name, setting in CONTROLS.items()}
         runs |= {metric_of(beta): (beta, 0.0, few) for beta in betas}
-    for name, (beta, anchor, rows) in runs.items():
+    for name, (beta, sft_weight, rows) in runs.items():
         policy = copy.deepcopy(bench.sft)
         seed_everything(seed)
         data = pairs[:rows], reference[:rows], bench.tokenizer.pad_token_id
-        trained = dpo.train_dpo(policy, *data, beta=beta, anchor=anchor, seed=seed)
+        trained = dpo.train_dpo(policy, *data, beta=beta, sft_weight=sft_weight, seed=seed)
         values |= bench.measure(policy, name, seed + 1000, sft)[0]
         if name == "dpo":
             values |= {"seconds_dpo": seconds + trained.seconds, "peak_memory_bytes_dpo": trained.peak_bytes}
     return values | rlhf(bench, seed, prompts, pairs, sft, updates)
 
 
-def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: dpo.Judged, updates: int) -> dict[str, float]:
+def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: JudgedAnswers, updates: int) -> dict[str, float]:
     """A reward model from the same pairs, then PPO against it and what the judge says."""
     seed_everything(seed)
     with PeakMemory() as memory, Stopwatch() as watch:
-        reward_model = rewards.new_reward_model(catalog.model_source("instruct", "pocket"), bench.tokenizer)
-        rewards.train_reward_model(reward_model, pairs, bench.tokenizer.pad_token_id, epochs=2, seed=seed)
-        score = rewards.Scorer(reward_model.requires_grad_(False), bench.tokenizer)
+        scorer = reward_model.new_reward_model(catalog.model_source("instruct", "pocket"), bench.tokenizer)
+        reward_model.train_reward_model(scorer, pairs, bench.tokenizer.pad_token_id, epochs=2, seed=seed)
+        score = reward_model.Scorer(scorer.requires_grad_(False), bench.tokenizer)
         some = prompts[:256]
         score.set_scale(some, answer(bench.sft, bench.tokenizer, some, temperature=1.0, seed=seed))
         learner = ppo.PolicyWithValue(copy.deepcopy(bench.sft))
-        recipe = ppo.Recipe(updates=updates)
+        recipe = ppo.PPORecipe(updates=updates)
         ppo.train_ppo(learner, bench.sft, bench.tokenizer, prompts, score, recipe)
     found, _ = bench.measure(learner.model.eval(), "rlhf", seed + 1000, sft)
     return found | {"seconds_rlhf": watch.seconds, "peak_memory_bytes_rlhf": memory.added}
@@ -111,7 +114,7 @@ def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: dpo.Judge
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--pairs", default=dpo.PAIRS, type=click.IntRange(32), show_default=True)
 @click.option("--wishes", default=300, type=click.IntRange(2), show_default=True)
-@click.option("--updates", default=ppo.Recipe.updates, type=click.IntRange(1), show_default=True)
+@click.option("--updates", default=ppo.PPORecipe.updates, type=click.IntRange(1), show_default=True)
 @click.option(
     "--sweep/--no-sweep", default=True, show_default=True, help="All betas and controls, or DPO and RLHF alone."
 )
@@ -129,10 +132,10 @@ def main(seeds: int, pairs: int, wishes: int, updates: int, sweep: bool, judged:
         settings = {
             "pairs": pairs,
             "beta": dpo.BETA,
-            "anchor": dpo.ANCHOR,
+            "anchor": dpo.SFT_WEIGHT,
             "wishes": len(bench.wishes),
             "updates": updates,
-            "temperature": dpo.TEMPERATURE,
+            "temperature": TEMPERATURE,
         }
         path = save_reference("dpo", command, settings, measured, into)
         click.echo(f"written: {path.name}")

@@ -3,7 +3,7 @@
 .venv/bin/python benchmarks/instructions.py               five seeds on the test rows
 .venv/bin/python benchmarks/instructions.py --tune        learning rates, on validation rows; prints, writes nothing
 
-The recipe is `helpers.supervised`'s, the one that lesson 04 runs. A seed draws the order of the rows.
+The recipe is `helpers.sft`'s, the one that lesson 04 runs. A seed draws the order of the rows.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import click
 import torch
 
 from helpers import catalog
-from helpers.answers import SKILLS, made_up
-from helpers.conversations import answer, encode_rows, exact
 from helpers.intervals import mean_t
+from helpers.lessons.lesson_04.experiment import made_up
 from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, seed_everything, start
-from helpers.supervised import RECIPE, Recipe, fine_tune
+from helpers.sft import RECIPE, SFTRecipe, answer, encode_rows, exact_match, fine_tune
+from microworld.instructions import SKILLS
 
 GRID = (2e-4, 3e-4, 4e-4, 6e-4, 1e-3)
 ARMS = ("sft", "everything", "without_space")
@@ -41,7 +41,7 @@ def judged(instructions, split: str, limit: int) -> list[dict]:
 
 def shares(rows: list[dict], answers: list[str]) -> dict[str, float]:
     """Exact-answer rates: told facts as a whole, each skill, skills as a whole; and made-up answers."""
-    right = exact(answers, [row["completion"] for row in rows])
+    right = exact_match(answers, [row["completion"] for row in rows])
     invented = made_up(rows, answers)
 
     def mean(values: torch.Tensor, wanted: Callable[[dict], bool]) -> float:
@@ -55,7 +55,7 @@ def shares(rows: list[dict], answers: list[str]) -> dict[str, float]:
     return found
 
 
-def measure(instructions, arm: str, seed: int, recipe: Recipe, split: str, limit: int) -> dict[str, float]:
+def measure(instructions, arm: str, seed: int, recipe: SFTRecipe, split: str, limit: int) -> dict[str, float]:
     """Fine-tune once from the pocket decoder, and judge its answers. An arm "base" is not trained."""
     seed_everything(seed)
     tokenizer, model = catalog.tokenizer("decoder", "pocket"), catalog.causal_language_model("pocket")

@@ -3,7 +3,8 @@
 python -m benchmarks.lora                three seeds on the test rows, written to data/reference/lora.json
 python -m benchmarks.lora --tune         one grid of rates and epochs, on validation rows; prints, writes no result
 
-The recipe is `helpers.adaptation`'s, the one that the lesson runs. Each seed draws its own rows and random starts.
+The recipe is the lesson's own, in `helpers.lessons.lesson_08.experiment`.
+Each seed draws its own rows and random starts.
 Every training is kept in `runs/reference` under its settings when it is done; interrupted, the command goes on there.
 """
 
@@ -18,9 +19,10 @@ from pathlib import Path
 import click
 import torch
 
-from helpers import adaptation, catalog
+from helpers import catalog
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
-from helpers.low_rank import linear_changes, linear_weights, truncate, with_changes
+from helpers.lessons.lesson_08 import experiment
+from helpers.lessons.lesson_08.experiment import linear_changes, linear_weights, truncate, with_changes
 from helpers.models import MeanPoolClassifier
 from helpers.paths import ROOT
 from helpers.reference import FOLDER, kept, save_reference
@@ -35,27 +37,27 @@ LOOKS = 250  # validation rows of each task, looked at eight times on the way
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: what it depends on beside the seed and the constants of `helpers.adaptation`."""
+    """One training: what it depends on beside the seed and the constants of `helpers.lessons.lesson_08.experiment`."""
 
     method: str
     learning_rate: float
     epochs: int
     labels: int
-    rank: int = adaptation.RANK
+    rank: int = experiment.RANK
 
     def settings(self, seed: int) -> dict[str, object]:
         """Everything that the figures depend on."""
-        first = (adaptation.FIRST_LABELS, adaptation.FIRST_EPOCHS, adaptation.FIRST_RATE)
-        fixed = {"alpha": adaptation.ALPHA, "batch_size": adaptation.BATCH_SIZE, "looks": LOOKS, "first": first}
-        return {"seed": seed, **asdict(self), **fixed, "cut": adaptation.RANKS}
+        first = (experiment.FIRST_LABELS, experiment.FIRST_EPOCHS, experiment.FIRST_RATE)
+        fixed = {"alpha": experiment.ALPHA, "batch_size": experiment.BATCH_SIZE, "looks": LOOKS, "first": first}
+        return {"seed": seed, **asdict(self), **fixed, "cut": experiment.RANKS}
 
 
 def chosen(piece: str, labels: int, epochs: int | None) -> Trial:
     """The trial behind a name such as "full" or "lora_rank_4"; epochs: None takes the method's own."""
     method, _, ending = piece.removesuffix("_longer").partition("_rank_")
     like = "full" if method == "blocks" else method  # one difference at a time
-    passes = epochs or adaptation.EPOCHS["lora" if piece.endswith("_longer") else like]
-    return Trial(method, adaptation.RATES[like], passes, labels, int(ending or adaptation.RANK))
+    passes = epochs or experiment.EPOCHS["lora" if piece.endswith("_longer") else like]
+    return Trial(method, experiment.RATES[like], passes, labels, int(ending or experiment.RANK))
 
 
 @dataclass
@@ -67,24 +69,24 @@ class Bench:
 
     def __post_init__(self) -> None:
         tokenizer = catalog.tokenizer("encoder", "pocket")
-        counts = {"topics": adaptation.FIRST_LABELS, "reviews": self.labels}
+        counts = {"topics": experiment.FIRST_LABELS, "reviews": self.labels}
         self.rows = {name: _rows(name, count, self.seed, tokenizer) for name, count in counts.items()}
-        self.learner = adaptation.Learner(pad(tokenizer), adaptation.FIRST_EPOCHS, self.seed)
+        self.learner = experiment.Learner(pad(tokenizer), experiment.FIRST_EPOCHS, self.seed)
 
     @cached_property
     def start(self) -> tuple[MeanPoolClassifier, torch.nn.Module]:
         """The model that knows topics with a new head for reviews, and its topics head."""
         torch.manual_seed(self.seed)
         model = catalog.classifier("pocket", num_labels=4)
-        self.learner.epochs = adaptation.FIRST_EPOCHS
-        self.learner.fit(model, self.rows["topics"]["train"], adaptation.FIRST_RATE, progress="topics")
-        return model, adaptation.new_head(model, 2, self.seed)
+        self.learner.epochs = experiment.FIRST_EPOCHS
+        self.learner.fit(model, self.rows["topics"]["train"], experiment.FIRST_RATE, progress="topics")
+        return model, experiment.new_head(model, 2, self.seed)
 
     def trained(self, trial: Trial, look: Callable | None = None):
         """The model, and its history; `look` is called with the model on the way."""
         before, rows = copy.deepcopy(self.start[0]), self.rows["reviews"]["train"]
         seed_everything(self.seed)  # LoRA's start must not hang on what was trained before
-        model, self.learner.epochs = adaptation.prepare(before, trial.method, rank=trial.rank), trial.epochs
+        model, self.learner.epochs = experiment.prepare(before, trial.method, rank=trial.rank), trial.epochs
         if trial.method == "head_only":
             return model, self.learner.fit_head(model, rows, trial.learning_rate)
         watching = {"look": lambda: look(model), "times": 8} if look else {}
@@ -123,7 +125,7 @@ def truncated(bench: Bench, model: MeanPoolClassifier) -> dict[str, float]:
     """Accuracy on the validation reviews with every matrix's change cut to a rank."""
     before, judged = linear_weights(bench.start[0].body), bench.rows["reviews"]["validation"]
     changes, values = linear_changes(before, model.body), {}
-    for rank in (0, *adaptation.RANKS):
+    for rank in (0, *experiment.RANKS):
         cut = copy.deepcopy(model)
         with_changes(cut.body, before, {path: truncate(change, rank) for path, change in changes.items()})
         values[f"accuracy_truncated_rank_{rank}"] = bench.learner.accuracy(cut, judged)
@@ -134,7 +136,7 @@ def matched(values: dict[str, object]) -> dict[str, float]:
     """What LoRA and full fine-tuning still knew of the topics when they first were equally good at reviews."""
     paths = {name: [tuple(pair) for pair in values.pop(f"path_{name}")] for name in ("full", "lora")}
     level = min(max(new for new, _ in path) for path in paths.values())
-    found = {f"accuracy_topics_{name}_matched": adaptation.at_matched_accuracy(path, level)
+    found = {f"accuracy_topics_{name}_matched": experiment.at_matched_accuracy(path, level)
              for name, path in paths.items()}  # fmt: skip
     return values | found | {"accuracy_matched": level}
 
@@ -142,7 +144,7 @@ def matched(values: dict[str, object]) -> dict[str, float]:
 def measure_all(seeds: int, labels: int, epochs: int | None, parts: Path) -> list[dict[str, float]]:
     """Every piece of every seed."""
     found = []
-    names = (*PIECES, *(f"lora_rank_{rank}" for rank in adaptation.TRAINED_RANKS))
+    names = (*PIECES, *(f"lora_rank_{rank}" for rank in experiment.TRAINED_RANKS))
     for bench in (Bench(seed, labels) for seed in range(seeds)):
         values: dict[str, object] = {}
         for name in names:
@@ -158,7 +160,7 @@ def measure_all(seeds: int, labels: int, epochs: int | None, parts: Path) -> lis
 def tune(seeds: int, labels: int, parts: Path) -> None:
     """Print every method's validation accuracy, a mean over the seeds, for every rate and number of epochs."""
     benches = [Bench(seed, labels) for seed in range(seeds)]
-    trials = [Trial("head_only", rate, adaptation.EPOCHS["head_only"], labels) for rate in HEAD_RATES]
+    trials = [Trial("head_only", rate, experiment.EPOCHS["head_only"], labels) for rate in HEAD_RATES]
     trials += [Trial(name, rate, passes, labels) for passes in EPOCHS for name in ("lora", "full") for rate in RATES]
     for trial in trials:
         scores = [kept(parts, "lora", trial.settings(bench.seed) | {"judged": "validation"},
@@ -176,7 +178,7 @@ def validation(bench: Bench, trial: Trial) -> dict[str, float]:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
-@click.option("--labels", default=adaptation.LABELS, type=click.IntRange(2), show_default=True)
+@click.option("--labels", default=experiment.LABELS, type=click.IntRange(2), show_default=True)
 @click.option("--epochs", default=None, type=click.IntRange(1), help="For a trial run; default: each method's own.")
 @click.option("--tune", "tuning", is_flag=True, help="Try rates and epochs on validation rows; write no result.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for lora.json.")
@@ -188,8 +190,8 @@ def main(seeds: int, labels: int, epochs: int | None, tuning: bool, into: Path, 
         if tuning:
             return tune(seeds, labels, parts)
         measured = measure_all(seeds, labels, epochs, parts)
-        settings = {"labels": labels, "epochs": epochs or adaptation.EPOCHS, "rank": adaptation.RANK}
-        settings |= {"alpha": adaptation.ALPHA, "learning_rates": adaptation.RATES}
+        settings = {"labels": labels, "epochs": epochs or experiment.EPOCHS, "rank": experiment.RANK}
+        settings |= {"alpha": experiment.ALPHA, "learning_rates": experiment.RATES}
         path = save_reference("lora", 'make reference REFERENCES="lora"', settings, measured, into)
         click.echo(f"written: {path.name}")
     except UserError as error:

@@ -3,7 +3,8 @@
 python -m benchmarks.lora_variants            three seeds on the test rows
 python -m benchmarks.lora_variants --tune     a grid of learning rates, on validation rows only; prints, writes nothing
 
-The recipe is `helpers.lora_variants`', the one that the lesson runs. Each seed draws its own rows and random starts.
+The recipe is the lesson's own, in `helpers.lessons.lesson_09.experiment`.
+Each seed draws its own rows and random starts.
 Every piece (a seed, a variant and all its settings) is kept in `runs/reference` when it is done; interrupted, the
 command goes on there.
 """
@@ -16,9 +17,11 @@ from pathlib import Path
 
 import click
 
-from helpers import catalog, ladder, lora_variants
+from helpers import catalog
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
 from helpers.intervals import mean_t
+from helpers.lessons.lesson_02.experiment import STRATEGIES, Task, fit_and_evaluate
+from helpers.lessons.lesson_09 import experiment
 from helpers.paths import ROOT
 from helpers.reference import FOLDER, kept, save_reference
 from helpers.runtime import UserError, seed_everything, start
@@ -38,10 +41,10 @@ def rows_of(seed: int, labels: int, judged: str) -> tuple[dict[str, TokenizedRev
 
 def settings_of(name: str, rate: float | None, **others: object) -> dict[str, object]:
     """All that decides a piece's result: a piece that was kept is used again only for exactly these."""
-    fixed = {"rank": lora_variants.RANK, "alpha": lora_variants.ALPHA, "batch_size": lora_variants.BATCH_SIZE}
+    fixed = {"rank": experiment.RANK, "alpha": experiment.ALPHA, "batch_size": experiment.BATCH_SIZE}
     if name == CONTROL:
-        return {"variant": asdict(ladder.RUNGS[CONTROL]), **others}
-    variant = asdict(lora_variants.VARIANTS[name])
+        return {"variant": asdict(STRATEGIES[CONTROL]), **others}
+    variant = asdict(experiment.VARIANTS[name])
     return {"variant": variant | {"learning_rate": rate or variant["learning_rate"]}, **fixed, **others}
 
 
@@ -53,11 +56,11 @@ def trained(name: str, rate: float | None, *, seed: int, labels: int, epochs: in
     rows, collate = rows_of(seed, labels, judged)
     seed_everything(seed)
     if name == CONTROL:
-        task = ladder.Task(lambda _: catalog.classifier("pocket"), rows["train"], rows["test"], collate)
-        found = ladder.climb(ladder.RUNGS[CONTROL], task, epochs=epochs, seed=seed)
+        task = Task(lambda _: catalog.classifier("pocket"), rows["train"], rows["test"], collate)
+        found = fit_and_evaluate(STRATEGIES[CONTROL], task, epochs=epochs, seed=seed)
     else:
-        variant, options = lora_variants.VARIANTS[name], {"epochs": epochs, "seed": seed, "learning_rate": rate}
-        found = lora_variants.fine_tune(variant, catalog.classifier("pocket"), rows, collate, **options)[1]
+        variant, options = experiment.VARIANTS[name], {"epochs": epochs, "seed": seed, "learning_rate": rate}
+        found = experiment.fine_tune(variant, catalog.classifier("pocket"), rows, collate, **options)[1]
     return {metric: value for metric, value in found.metrics(name).items() if metric.startswith(KEPT)}
 
 
@@ -76,7 +79,7 @@ def measure(parts: Path, seeds: int, labels: int, epochs: int) -> list[dict[str,
     found = []
     for seed in range(seeds):
         others = {"seed": seed, "labels": labels, "epochs": epochs, "judged": "test"}
-        pieces = [piece(parts, name, **others) for name in (CONTROL, *lora_variants.VARIANTS)]
+        pieces = [piece(parts, name, **others) for name in (CONTROL, *experiment.VARIANTS)]
         found.append({metric: value for metrics in pieces for metric, value in metrics.items()})
     return found
 
@@ -95,10 +98,10 @@ def tune(parts: Path, names: Iterable[str], seeds: int, labels: int, epochs: int
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
-@click.option("--labels", default=lora_variants.LABELS, type=click.IntRange(2), show_default=True)
-@click.option("--epochs", default=lora_variants.EPOCHS, type=click.IntRange(1), show_default=True)
+@click.option("--labels", default=experiment.LABELS, type=click.IntRange(2), show_default=True)
+@click.option("--epochs", default=experiment.EPOCHS, type=click.IntRange(1), show_default=True)
 @click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
-@click.option("--only", multiple=True, type=click.Choice(list(lora_variants.VARIANTS)), help="With --tune; repeatable.")
+@click.option("--only", multiple=True, type=click.Choice(list(experiment.VARIANTS)), help="With --tune; repeatable.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for lora_variants.json.")
 @click.option("--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Finished pieces.")
 def main(seeds: int, labels: int, epochs: int, tuning: bool, only: tuple[str, ...], into: Path, parts: Path) -> None:
@@ -106,10 +109,10 @@ def main(seeds: int, labels: int, epochs: int, tuning: bool, only: tuple[str, ..
     try:
         start(track="pocket", budget="standard", seed=0)
         if tuning:
-            return tune(parts, only or tuple(lora_variants.VARIANTS), seeds, labels, epochs)
+            return tune(parts, only or tuple(experiment.VARIANTS), seeds, labels, epochs)
         measured = measure(parts, seeds, labels, epochs)
-        settings = {"labels": labels, "epochs": epochs, "rank": lora_variants.RANK, "alpha": lora_variants.ALPHA}
-        settings["rates"] = {name: variant.learning_rate for name, variant in lora_variants.VARIANTS.items()}
+        settings = {"labels": labels, "epochs": epochs, "rank": experiment.RANK, "alpha": experiment.ALPHA}
+        settings["rates"] = {name: variant.learning_rate for name, variant in experiment.VARIANTS.items()}
         path = save_reference("lora_variants", "python -m benchmarks.lora_variants", settings, measured, into)
         click.echo(f"written: {path.name}")
     except UserError as error:

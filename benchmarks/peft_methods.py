@@ -4,7 +4,8 @@ python -m benchmarks.peft_methods                  three seeds on the test rows
 python -m benchmarks.peft_methods --keep FOLDER    the same; what is finished is kept there, for the next try
 python -m benchmarks.peft_methods --tune           the grid of learning rates, on validation rows; writes nothing
 
-The recipe is `helpers.peft_methods`', the one that the lesson runs. Each seed draws its own training rows and starts.
+The recipe is the lesson's own, in `helpers.lessons.lesson_07.experiment`.
+Each seed draws its own training rows and starts.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from pathlib import Path
 import click
 import torch
 
-from helpers import catalog, ladder, pitfalls
-from helpers import peft_methods as recipe
+from helpers import catalog
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
+from helpers.evaluation import Outcome
 from helpers.files import write_json
 from helpers.intervals import mean_t
+from helpers.lessons.lesson_02.experiment import Task
+from helpers.lessons.lesson_03.experiment import domain_batches, domain_losses
+from helpers.lessons.lesson_07 import experiment
 from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, start
 
@@ -38,13 +42,13 @@ class Bench:
         reviews, self.tokenizer = catalog.dataset("reviews", "pocket"), catalog.tokenizer("encoder", "pocket")
         drawn = [sample_rows(reviews["train"], labels, seed), reviews[judged]]
         drawn[1] = drawn[1].select(range(min(judged_rows, len(drawn[1]))))
-        rows = [TokenizedReviews.from_dataset(tokenize(part, self.tokenizer, recipe.MAX_TOKENS)) for part in drawn]
+        rows = [TokenizedReviews.from_dataset(tokenize(part, self.tokenizer, experiment.MAX_TOKENS)) for part in drawn]
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.task = ladder.Task(None, rows[0], rows[1], pad(self.tokenizer), device)
+        self.task = Task(None, rows[0], rows[1], pad(self.tokenizer), device)
 
-    def fine_tune(self, method: recipe.Method, epochs: int) -> tuple[recipe.Pair, ladder.Outcome]:
+    def fine_tune(self, method: experiment.Method, epochs: int) -> tuple[experiment.Pair, Outcome]:
         language_model = catalog.masked_language_model("pocket")
-        both, found = recipe.fine_tune(method, language_model, self.task, epochs=epochs, seed=self.seed)
+        both, found = experiment.fine_tune(method, language_model, self.task, epochs=epochs, seed=self.seed)
         said = f"seed {self.seed}  {found.title:20}{method.learning_rate:8.0e}  {found.parameters:9,} trained  "
         click.echo(f"{said}{found.accuracy:.3f}  {found.seconds:5.1f} s")
         return both, found
@@ -55,11 +59,11 @@ class Forgetting:
 
     def __init__(self, bench: Bench) -> None:
         corpus = catalog.dataset("corpus", "pocket")["validation"]
-        self.domains = pitfalls.domain_batches(bench.tokenizer, corpus, TEXTS, bench.seed)
+        self.domains = domain_batches(bench.tokenizer, corpus, TEXTS, bench.seed)
         self.before = self.losses(catalog.masked_language_model("pocket").to(bench.task.device))
 
     def losses(self, language_model) -> dict[str, float]:
-        return pitfalls.domain_losses(language_model, self.domains)
+        return domain_losses(language_model, self.domains)
 
     def rise(self, language_model) -> float:
         """The mean over the domains."""
@@ -69,9 +73,9 @@ class Forgetting:
 
 def by_method(bench: Bench, forgetting: Forgetting, name: str, epochs: int) -> dict[str, float]:
     """Accuracy, cost, size of the file, and the mean rise of the masked-word loss."""
-    both, found = bench.fine_tune(recipe.methods()[name], epochs)
+    both, found = bench.fine_tune(experiment.methods()[name], epochs)
     with tempfile.TemporaryDirectory() as folder:
-        size = recipe.save_trained(both.classifier, Path(folder) / "trained.safetensors")
+        size = experiment.save_trained(both.classifier, Path(folder) / "trained.safetensors")
     rise = forgetting.rise(both.language_model)
     return found.metrics(name) | {f"checkpoint_bytes_{name}": size, f"loss_rise_{name}": rise}
 
@@ -80,12 +84,12 @@ def pieces(seed: int, labels: int, epochs: int, test_rows: int, done: dict) -> I
     """Every fine-tuning of one seed that is not done yet, with its metrics on the test rows."""
     bench = Bench(seed, labels, "test", test_rows)
     forgetting = Forgetting(bench)
-    for name in recipe.methods():
+    for name in experiment.methods():
         if name not in done:
             yield name, by_method(bench, forgetting, name, epochs)
-    usual = {"soft_prompt": recipe.LENGTH, "lora": recipe.RANK}  # those stand in the table already
-    for name, of_size in (("soft_prompt", recipe.soft_prompt), ("lora", recipe.low_rank)):
-        for size in recipe.SIZES:
+    usual = {"soft_prompt": experiment.LENGTH, "lora": experiment.RANK}  # those stand in the table already
+    for name, of_size in (("soft_prompt", experiment.soft_prompt), ("lora", experiment.low_rank)):
+        for size in experiment.SIZES:
             if size != usual[name] and f"{name}_{size}" not in done:
                 score = bench.fine_tune(of_size(size), epochs)[1].accuracy.value
                 yield f"{name}_{size}", {f"accuracy_{name}_{size}": score}
@@ -102,7 +106,7 @@ def measure(seed: int, settings: dict[str, int], keep: Path | None) -> dict[str,
             keep.mkdir(parents=True, exist_ok=True)
             write_json(path, {"settings": settings, "pieces": done})
     found = {name: value for metrics in done.values() for name, value in metrics.items()}
-    for name, size in (("soft_prompt", recipe.LENGTH), ("lora", recipe.RANK)):
+    for name, size in (("soft_prompt", experiment.LENGTH), ("lora", experiment.RANK)):
         found[f"accuracy_{name}_{size}"] = found[f"accuracy_{name}"]
     return found
 
@@ -112,15 +116,15 @@ def tune(seeds: int, labels: int, epochs: int, names: Iterable[str]) -> None:
     benches = [Bench(seed, labels, "validation", 500) for seed in range(seeds)]
     for name in names:
         for rate in GRID:
-            method = replace(recipe.methods()[name], learning_rate=rate)
+            method = replace(experiment.methods()[name], learning_rate=rate)
             scores = [bench.fine_tune(method, epochs)[1].accuracy.value for bench in benches]
             click.echo(f"{method.title:20}{rate:8.0e}  {mean_t(scores).value:.3f}")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
-@click.option("--labels", default=recipe.LABELS, type=click.IntRange(2), show_default=True)
-@click.option("--epochs", default=recipe.EPOCHS, type=click.IntRange(1), show_default=True)
+@click.option("--labels", default=experiment.LABELS, type=click.IntRange(2), show_default=True)
+@click.option("--epochs", default=experiment.EPOCHS, type=click.IntRange(1), show_default=True)
 @click.option("--test-rows", default=1000, type=click.IntRange(10), show_default=True)
 @click.option("--keep", type=click.Path(path_type=Path), help="A folder for what is finished.")
 @click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
@@ -133,10 +137,10 @@ def main(
     try:
         start(track="pocket", budget="standard", seed=0)
         if tuning:
-            return tune(seeds, labels, epochs, only.split(",") if only else recipe.methods())
+            return tune(seeds, labels, epochs, only.split(",") if only else experiment.methods())
         settings = {"labels": labels, "epochs": epochs, "test_rows": test_rows}
         found = [measure(seed, settings, keep) for seed in range(seeds)]
-        settings |= {"length": recipe.LENGTH, "rank": recipe.RANK, "sizes": list(recipe.SIZES)}
+        settings |= {"length": experiment.LENGTH, "rank": experiment.RANK, "sizes": list(experiment.SIZES)}
         path = save_reference("peft_methods", "python -m benchmarks.peft_methods", settings, found, into)
         click.echo(f"written: {path.name}")
     except UserError as error:

@@ -3,7 +3,8 @@
 python benchmarks/pitfalls.py                   three seeds on the test rows (some twenty minutes of one core)
 python benchmarks/pitfalls.py --seeds 5 --jobs 2
 
-The recipes are `helpers.pitfalls`', those that the lesson runs. Each seed draws its own reviews and random starts.
+The recipes are the lesson's own, in `helpers.lessons.lesson_03.experiment`.
+Each seed draws its own reviews and random starts.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import click
 import numpy as np
 import torch
 
-from helpers import catalog, pitfalls
+from helpers import catalog
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
+from helpers.evaluation import correct_and_loss
+from helpers.lessons.lesson_03 import experiment
 from helpers.models import MeanPoolClassifier, freeze_all_but
 from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, seed_everything, start
+from helpers.training import BATCH_SIZE, train_on_text
 
-SIZES = (*pitfalls.SIZES, 800, 1600)
+SIZES = (*experiment.SIZES, 800, 1600)
 LABELS, PASSES, TEXTS = 400, 3, 100
 DEALS = 1  # ways to deal the films out to two sides; each seed gives their mean
 TEST_ROWS = 1000
@@ -45,11 +49,10 @@ class Bench:
         return TokenizedReviews.from_dataset(tokenize(rows, self.tokenizer))
 
     def accuracy(self, classifier, rows: TokenizedReviews) -> float:
-        return pitfalls.answers(classifier, rows, self.collate)[0].mean().item()
+        return correct_and_loss(classifier, rows, self.collate)[0].mean().item()
 
-    def learn(self, classifier, rows: TokenizedReviews, epochs: int, learning_rate: float = pitfalls.RATE) -> None:
-        settings = {"epochs": epochs, "learning_rate": learning_rate, "seed": self.seed}
-        pitfalls.learn(classifier, rows, self.collate, **settings)
+    def learn(self, classifier, rows: TokenizedReviews, epochs: int, learning_rate: float = experiment.RATE) -> None:
+        train_on_text(classifier, rows, self.collate, learning_rate, epochs=epochs, seed=self.seed)
 
 
 def by_labels(bench: Bench) -> dict[str, float]:
@@ -59,7 +62,7 @@ def by_labels(bench: Bench) -> dict[str, float]:
         for size in bench.sizes:
             seed_everything(bench.seed)
             classifier = catalog.classifier("pocket", pretrained=pretrained)
-            bench.learn(classifier, bench.train.select(range(size)), pitfalls.passes_for(size))
+            bench.learn(classifier, bench.train.select(range(size)), experiment.epochs_for(size))
             found[f"accuracy_{name}_{size}_labels"] = bench.accuracy(classifier, bench.test)
             click.echo(f"seed {bench.seed}  {name}, {size} labels: {found[f'accuracy_{name}_{size}_labels']:.3f}")
     return found
@@ -68,10 +71,10 @@ def by_labels(bench: Bench) -> dict[str, float]:
 def forgetting(bench: Bench) -> dict[str, float]:
     """Accuracy, and the mean rise of the masked-word loss, for plain fine-tuning and each remedy."""
     corpus = catalog.dataset("corpus", "pocket")
-    domains = pitfalls.domain_batches(bench.tokenizer, corpus["validation"], TEXTS, bench.seed)
-    before = pitfalls.domain_losses(catalog.masked_language_model("pocket"), domains)
+    domains = experiment.domain_batches(bench.tokenizer, corpus["validation"], TEXTS, bench.seed)
+    before = experiment.domain_losses(catalog.masked_language_model("pocket"), domains)
     rows = bench.train.select(range(min(LABELS, len(bench.train))))
-    steps = PASSES * -(-len(rows) // pitfalls.BATCH_SIZE)
+    steps = PASSES * -(-len(rows) // BATCH_SIZE)
     old = list(corpus["train"].shuffle(seed=bench.seed).select(range(8 * steps))["text"])
     found = {}
     for name in ("plain", "lower_rate", "last_block_only", "replay", "average"):
@@ -83,9 +86,9 @@ def forgetting(bench: Bench) -> dict[str, float]:
             head = {key: value.clone() for key, value in classifier.head.state_dict().items()}
         if name == "average":
             language_model, classifier = _pair(bench.seed)
-            language_model.load_state_dict(pitfalls.average_weights(plain, language_model.state_dict()))
+            language_model.load_state_dict(experiment.average_weights(plain, language_model.state_dict()))
             classifier.head.load_state_dict(head)
-        after = pitfalls.domain_losses(language_model, domains)
+        after = experiment.domain_losses(language_model, domains)
         found[f"accuracy_forgetting_{name}"] = bench.accuracy(classifier, bench.test)
         found[f"loss_rise_forgetting_{name}"] = float(np.mean([after[domain] - before[domain] for domain in before]))
         click.echo(f"seed {bench.seed}  {name}: {found[f'accuracy_forgetting_{name}']:.3f}, "
@@ -101,30 +104,30 @@ def _pair(seed: int):
 
 def _fine_tune(bench: Bench, name: str, language_model, classifier, rows: TokenizedReviews, old: list[str]) -> None:
     if name == "last_block_only":
-        bench.learn(freeze_all_but(classifier, 1), rows, PASSES, 2 * pitfalls.RATE)
+        bench.learn(freeze_all_but(classifier, 1), rows, PASSES, 2 * experiment.RATE)
     elif name == "replay":
-        batches = pitfalls.masked_batches(bench.tokenizer, old, bench.seed, batch_size=8)
-        bench.learn(pitfalls.WithReplay(classifier, language_model, batches), rows, PASSES)
+        batches = experiment.masked_batches(bench.tokenizer, old, bench.seed, batch_size=8)
+        bench.learn(experiment.WithReplay(classifier, language_model, batches), rows, PASSES)
     else:
-        bench.learn(classifier, rows, PASSES, pitfalls.RATE / (4 if name == "lower_rate" else 1))
+        bench.learn(classifier, rows, PASSES, experiment.RATE / (4 if name == "lower_rate" else 1))
 
 
 def films(bench: Bench, count: int) -> dict[str, float]:
     """The encoder's accuracy on the same test rows, by the model that saw their films and by the one that did not."""
-    groups = pitfalls.lopsided_films(bench.reviews["train"], count)
+    groups = experiment.lopsided_films(bench.reviews["train"], count)
     of_these = {film for group in groups for film in group}
     site = bench.reviews["train"].filter(lambda row: row["film"] in of_these)
-    site = site.map(lambda row: {"text": pitfalls.opening(row["text"])})
+    site = site.map(lambda row: {"text": experiment.opening(row["text"])})
     rows = bench.tokenized(site)
     right: dict[str, list[torch.Tensor]] = {"random_split": [], "film_split": []}
     for deal in range(DEALS):
-        halves = pitfalls.two_halves(site["film"], groups, bench.seed + 1000 * deal)
+        halves = experiment.two_halves(site["film"], groups, bench.seed + 1000 * deal)
         for own, (learned, _) in enumerate(halves):
             seed_everything(bench.seed)
             classifier = catalog.classifier("pocket")
-            bench.learn(classifier, rows.select(learned.tolist()), pitfalls.FILM_PASSES)
+            bench.learn(classifier, rows.select(learned.tolist()), experiment.FILM_EPOCHS)
             for side, (_, tested) in enumerate(halves):
-                answered, _ = pitfalls.answers(classifier, rows.select(tested.tolist()), bench.collate)
+                answered, _ = correct_and_loss(classifier, rows.select(tested.tolist()), bench.collate)
                 right["random_split" if side == own else "film_split"].append(answered)
     found = {f"accuracy_full_{name}": torch.cat(parts).mean().item() for name, parts in right.items()}
     click.echo(f"seed {bench.seed}  {found}")
@@ -142,7 +145,7 @@ def measure_seed(seed: int, sizes: tuple[int, ...], test_rows: int, film_count: 
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--sizes", default=",".join(map(str, SIZES)), show_default=True, help="Numbers of labels, with commas.")
 @click.option("--test-rows", default=TEST_ROWS, type=click.IntRange(10), show_default=True)
-@click.option("--films", "film_count", default=pitfalls.FILMS, type=click.IntRange(2), show_default=True)
+@click.option("--films", "film_count", default=experiment.FILMS, type=click.IntRange(2), show_default=True)
 @click.option("--jobs", default=1, type=click.IntRange(1), show_default=True, help="Seeds measured side by side.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for pitfalls.json.")
 def main(seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, into: Path) -> None:

@@ -14,11 +14,12 @@ import click
 import torch
 
 from helpers import catalog, qlora
-from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
+from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
+from helpers.evaluation import accuracy, predict_rows
 from helpers.intervals import mean_t
 from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, seed_everything, start
-from helpers.training import accuracy, predict, trainable_parameters
+from helpers.training import trainable_parameters
 
 GRIDS = {"full": (5e-4, 1e-3, 2e-3), "lora": (1e-3, 2e-3, 3e-3, 5e-3), "qlora": (1e-3, 2e-3, 3e-3, 5e-3)}
 
@@ -33,7 +34,7 @@ def measure(method: str, rate: float, seed: int, rows: dict[str, TokenizedReview
     classifier = qlora.classifier(method, "pocket", device=device)
     collate = pad(tokenizer)
     seconds = qlora.fit(classifier, rows["train"], collate, learning_rate=rate, epochs=epochs, seed=seed)
-    found = accuracy(*predict(classifier, length_batches(rows["judged"], collate, 64, shuffle=False)))
+    found = accuracy(*predict_rows(classifier, rows["judged"], collate))
     click.echo(f"seed {seed}  {qlora.TITLES[method]:16}{rate:8.1e}  {found:.4f}  {seconds:6.1f} s")
     trained = trainable_parameters(classifier)
     return {f"accuracy_{method}": found, f"trainable_parameters_{method}": trained}

@@ -1,4 +1,4 @@
-"""The reference for lesson 05: reward model, PPO, GRPO, RLOO, and leashes of several lengths, over several seeds.
+"""The reference for lesson 05: reward model, PPO, GRPO, RLOO, and KL penalties of several weights, over several seeds.
 
 python -m benchmarks.rlhf            three seeds into data/reference/rlhf.json
 
@@ -8,22 +8,50 @@ on wishes about films that no training used.
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from datasets import Dataset
+from torch import nn
+from transformers import PrinterCallback
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from helpers import catalog
-from helpers.conversations import answer
-from helpers.ppo import PolicyWithValue, Recipe, train_ppo
-from helpers.preferences import preference_rows
+from helpers.lessons.lesson_05.experiment import grade, group_settings, reward_function
+from helpers.ppo import PolicyWithValue, PPORecipe, Score, train_ppo
 from helpers.reference import FOLDER, save_reference
-from helpers.rewards import Scorer, new_reward_model, preferred, train_reward_model
-from helpers.rlhf import grade, group_trainer
+from helpers.reward_model import Scorer, new_reward_model, preference_rows, preferred, train_reward_model
 from helpers.runtime import UserError, seed_everything, start
+from helpers.sft import answer, end_of_turn, messages
 from microworld.judge import judge_answer
 
 KL_WEIGHTS = (0.0, 0.05, 0.2, 0.8)
-PAIRS, UPDATES, WISHES = 4000, Recipe.updates, 200
+PAIRS, UPDATES, WISHES = 4000, PPORecipe.updates, 200
+
+
+# Shares of PPO's learning rate and of its KL weight, chosen on the validation films.
+SHARES = {"grpo": (0.3, 0.5), "rloo": (0.6, 1.0)}
+
+
+def group_trainer(
+    kind: str, model: nn.Module, tokenizer, prompts: Sequence[str], score: Score, ppo: PPORecipe, seed: int
+):
+    """TRL's trainer for "grpo" or "rloo", ready to `train()`, with PPO's number of updates and answers."""
+    trainer_class, config = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}[kind]
+    folder = tempfile.mkdtemp(prefix=kind)
+    model.generation_config.eos_token_id = end_of_turn(tokenizer)  # where TRL looks for the end of an answer
+    rows = Dataset.from_dict({"prompt": [messages(prompt) for prompt in prompts]})
+    rate, kl_share = SHARES[kind]
+    settings = group_settings(ppo.updates, ppo.batch_size, seed)
+    settings |= {"learning_rate": rate * ppo.learning_rate, "beta": kl_share * ppo.kl_coef}
+    arguments = config(output_dir=folder, use_cpu=model.device.type == "cpu", **settings)
+    trainer = trainer_class(
+        model, reward_function(score), args=arguments, train_dataset=rows, processing_class=tokenizer
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 class Course:
@@ -62,16 +90,16 @@ class Course:
         self.values[f"kl_{name}"] = found.kl.mean().item()
         click.echo(f"seed {self.seed}  {name:10} granted {found.true_reward:.2f}  KL {self.values[f'kl_{name}']:.1f}")
 
-    def ppo(self, name: str, score: Scorer, kl_weight: float) -> None:
+    def ppo(self, name: str, score: Scorer, kl_coef: float) -> None:
         seed_everything(self.seed)
         policy = PolicyWithValue(self.policy())
-        recipe = Recipe(updates=self.updates, kl_weight=kl_weight)
+        recipe = PPORecipe(updates=self.updates, kl_coef=kl_coef)
         train_ppo(policy, self.sft, self.tokenizer, self.prompts, score, recipe)
         self.graded(name, policy.model, score)
 
-    def group(self, kind: str, score: Scorer, kl_weight: float) -> None:
+    def group(self, kind: str, score: Scorer, kl_coef: float) -> None:
         seed_everything(self.seed)
-        policy, recipe = self.policy(), Recipe(updates=self.updates, kl_weight=kl_weight)
+        policy, recipe = self.policy(), PPORecipe(updates=self.updates, kl_coef=kl_coef)
         group_trainer(kind, policy, self.tokenizer, self.prompts, score, recipe, self.seed).train()
         self.graded(kind, policy, score)
 
@@ -84,7 +112,7 @@ def measure(seed: int, pairs: int, updates: int, wishes: int) -> dict[str, float
     for number, weight in enumerate(KL_WEIGHTS):
         course.ppo(f"sweep_{number}", score, weight)
     for kind in ("grpo", "rloo"):
-        course.group(kind, score, Recipe.kl_weight)
+        course.group(kind, score, PPORecipe.kl_coef)
     return course.values
 
 
@@ -100,7 +128,7 @@ def main(seeds: int, pairs: int, updates: int, wishes: int, into: Path) -> None:
         start(track="pocket", budget="standard", seed=0)
         measured = [measure(seed, pairs, updates, wishes) for seed in range(seeds)]
         settings = {"pairs": pairs, "updates": updates, "wishes": wishes}
-        settings |= {"kl_weights": list(KL_WEIGHTS), "learning_rate": Recipe.learning_rate}
+        settings |= {"kl_weights": list(KL_WEIGHTS), "learning_rate": PPORecipe.learning_rate}
         path = save_reference("rlhf", "python -m benchmarks.rlhf", settings, measured, into)
         click.echo(f"written: {path.name}")
     except UserError as error:

@@ -18,11 +18,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from helpers.block_paths import paths_of
-from helpers.models import blocks
+from helpers.linear_layers import block_paths, replace_module
+from helpers.models import blocks, config_of
 from helpers.runtime import UserError, check_number
-
-__all__ = ["BottleneckAdapter", "Rescale", "add_bottlenecks", "add_ia3", "open_biases"]
 
 
 class BottleneckAdapter(nn.Module):
@@ -76,8 +74,8 @@ def add_bottlenecks(body: nn.Module, size: int) -> nn.Module:
     Args:
         size: numbers between `down` and `up`, from 1 to the hidden size.
     """
-    check_number("size", size, 1, body.config.hidden_size, integer=True)
-    paths = paths_of(body)
+    check_number("size", size, 1, config_of(body).hidden_size, integer=True)
+    paths = block_paths(body)
     body.requires_grad_(False)
     for block in blocks(body):
         for path in (paths.attention_output, paths.feed_forward_output):
@@ -90,7 +88,7 @@ def add_ia3(body: nn.Module) -> nn.Module:
 
     Where one layer gives queries, keys and values (GPT-2), all three are rescaled, as in `peft`.
     """
-    paths = paths_of(body)
+    paths = block_paths(body)
     body.requires_grad_(False)
     for block in blocks(body):
         for path in dict.fromkeys((paths.key, paths.value)):
@@ -101,8 +99,7 @@ def add_ia3(body: nn.Module) -> nn.Module:
 
 def _wrap(block: nn.Module, path: str, wrapped: Callable[[nn.Linear], nn.Module]) -> None:
     """Put `wrapped(layer)` in the place of the layer at `path`, on its device."""
-    parent, _, name = path.rpartition(".")
     layer = block.get_submodule(path)
     if not isinstance(layer, nn.Linear):
         raise UserError(f'"{path}" is a {type(layer).__name__} and no linear layer: something was added here before.')
-    setattr(block.get_submodule(parent), name, wrapped(layer).to(layer.weight.device))
+    replace_module(block, path, wrapped(layer).to(layer.weight.device))

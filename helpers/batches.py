@@ -17,6 +17,7 @@ from helpers.truncation import tell_truncated
 
 Row = dict[str, Any]
 Batch = dict[str, Tensor]
+Collate = Callable[[list[Row]], Batch]
 
 
 class TokenizedReviews(TorchDataset):
@@ -63,7 +64,7 @@ def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = 256) -> Dataset
     return tell_truncated(dataset.map(tokenizer_function, batched=True), tokenizer, max_length)
 
 
-def pad(tokenizer: Any) -> Callable[[list[Row]], Batch]:
+def pad(tokenizer: Any) -> Collate:
     """A collator: rows of different lengths in, one rectangle of tensors out.
 
     The returned function gives input_ids and attention_mask (batch, seq), where seq is the longest
@@ -85,7 +86,7 @@ def pad(tokenizer: Any) -> Callable[[list[Row]], Batch]:
     return collate
 
 
-class LengthSampler(Sampler[list[int]]):
+class LengthGroupedSampler(Sampler[list[int]]):
     """Batches of row numbers whose lengths are close, so that little padding is computed.
 
     With `shuffle`, rows are shuffled, cut into pools of `pool` batches, sorted by length inside each
@@ -136,19 +137,27 @@ class LengthSampler(Sampler[list[int]]):
         return [by_length[start : start + size] for start in range(0, count, size)]
 
 
-def length_batches(
-    rows: TokenizedReviews,
-    collate: Callable[[list[Row]], Batch],
-    batch_size: int = 32,
-    *,
-    shuffle: bool = True,
-    seed: int = 0,
+def grouped_batches(
+    rows: Any, lengths: Sequence[int], collate: Callable, batch_size: int, *, shuffle: bool, seed: int
 ) -> DataLoader:
-    """A `DataLoader` of padded batches of similar length; see `LengthSampler` for the order."""
-    sampler = LengthSampler(rows.lengths, batch_size, shuffle=shuffle, seed=seed)
+    """A `DataLoader` of batches of similar length; see `LengthGroupedSampler` for the order.
+
+    Args:
+        rows: anything with a length and an index.
+        lengths: of each row, in tokens.
+        collate: a list of rows in, a `Batch` out.
+    """
+    sampler = LengthGroupedSampler(lengths, batch_size, shuffle=shuffle, seed=seed)
     # A generator of its own, so that loading batches never moves the global random state (dropout).
     generator = torch.Generator().manual_seed(seed)
     return DataLoader(rows, batch_sampler=sampler, collate_fn=collate, generator=generator)
+
+
+def length_batches(
+    rows: TokenizedReviews, collate: Collate, batch_size: int = 32, *, shuffle: bool = True, seed: int = 0
+) -> DataLoader:
+    """`grouped_batches` of tokenized reviews."""
+    return grouped_batches(rows, rows.lengths, collate, batch_size, shuffle=shuffle, seed=seed)
 
 
 class FeatureBatches:
@@ -177,22 +186,3 @@ def sample_rows(dataset: Dataset, count: int, seed: int, name: str = "labels") -
     if not 2 <= count <= len(dataset):
         raise UserError(f"{name} is {count}; choose a number from 2 to {len(dataset)}.")
     return dataset.shuffle(seed=seed).select(range(count))
-
-
-def split_by_group(dataset: Dataset, column: str, share: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Split so that no value of `column` (a film, say) is on both sides.
-
-    About `share` of the groups, at least one, go to the second part. Raises UserError when the
-    column is missing or holds a single group.
-    """
-    if column not in dataset.column_names:
-        raise UserError(f'There is no column "{column}"; there are {dataset.column_names}.')
-    values = dataset[column]
-    groups = sorted(set(values))
-    if len(groups) < 2:
-        raise UserError(f'Column "{column}" holds {len(groups)} group; a split needs at least 2.')
-    places = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed)).tolist()
-    held = {groups[i] for i in places[: min(max(1, round(share * len(groups))), len(groups) - 1)]}
-    first = [row for row, value in enumerate(values) if value not in held]
-    second = [row for row, value in enumerate(values) if value in held]
-    return dataset.select(first), dataset.select(second)

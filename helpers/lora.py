@@ -18,17 +18,13 @@ Source: Hu et al. 2021, "LoRA: Low-rank adaptation of large language models".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from helpers.runtime import UserError, check_number, nearest
-
-__all__ = [
-    "LoRALinear", "check_rank", "eject", "inject", "linear_names", "lora_layers", "lora_parameters", "matching",
-    "merge", "submodule", "unmerge",
-]  # fmt: skip
+from helpers.linear_layers import linear_layers, matching, replace_module, submodule
+from helpers.runtime import UserError, check_number
 
 
 class LoRALinear(nn.Module):
@@ -53,7 +49,7 @@ class LoRALinear(nn.Module):
         self.lora_A = nn.Parameter(torch.empty(rank, base.in_features))
         self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # what nn.Linear starts with
-        self.original = None  # the weight as it was before a merge
+        self.original = None  # type: Tensor | None  # the weight as it was before a merge
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., in). Returns (..., out)."""
@@ -95,10 +91,11 @@ def inject(
     check_rank(model, paths, rank)
     learning = [submodule(model, name) for name in trained]
     model.requires_grad_(False)
+    layers = linear_layers(model)
     for path in paths:
-        base = model.get_submodule(path)
+        base = layers[path]
         layer = LoRALinear(base, rank, alpha, dropout).to(base.weight.device).train(base.training)
-        _replace(model, path, layer)
+        replace_module(model, path, layer)
     for module in learning:
         module.requires_grad_(True)
     return paths
@@ -107,7 +104,7 @@ def inject(
 def eject(model: nn.Module) -> nn.Module:
     """Take every LoRA layer out again; what was merged stays in the weights, what was not is dropped."""
     for path, layer in lora_layers(model).items():
-        _replace(model, path, layer.base)
+        replace_module(model, path, layer.base)
     return model
 
 
@@ -142,47 +139,9 @@ def lora_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Param
     return [layer.lora_A for layer in layers], [layer.lora_B for layer in layers]
 
 
-def linear_names(model: nn.Module) -> list[str]:
-    """The last parts of all linear layers' paths: what `targets` may name."""
-    return sorted({path.rpartition(".")[2] for path in _linear_paths(model)})
-
-
-def _linear_paths(model: nn.Module) -> list[str]:
-    return [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
-
-
 def check_rank(model: nn.Module, paths: Sequence[str], rank: int) -> None:
     """A UserError for a rank that one of these linear layers is too small for."""
+    layers = linear_layers(model)
     for path in paths:
-        layer = model.get_submodule(path)
-        check_number("rank", rank, 1, min(layer.in_features, layer.out_features), integer=True)
-
-
-def matching(model: nn.Module, targets: Iterable[str]) -> list[str]:
-    """The paths of the linear layers that the names fit, `peft`'s rule; a UserError for a name that fits none."""
-    targets, paths = [targets] if isinstance(targets, str) else list(targets), _linear_paths(model)
-    if not targets:
-        raise UserError(f"targets is empty; there are: {', '.join(linear_names(model))}.")
-    found: set[str] = set()
-    for target in targets:
-        fits = {path for path in paths if path == target or path.endswith(f".{target}")}
-        if not fits:
-            names = linear_names(model)
-            said = f'No linear layer is called "{target}"; there are: {", ".join(names)}.'
-            raise UserError(said + nearest(target, names))
-        found |= fits
-    return [path for path in paths if path in found]
-
-
-def submodule(model: nn.Module, name: str) -> nn.Module:
-    """The module of this name; a UserError that says which there are."""
-    try:
-        return model.get_submodule(name)
-    except AttributeError:
-        names = [path for path, _ in model.named_children()]
-        raise UserError(f'There is no module "{name}"; there are: {", ".join(names)}.{nearest(name, names)}') from None
-
-
-def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, module)
+        smaller_side = min(layers[path].in_features, layers[path].out_features)
+        check_number("rank", rank, 1, smaller_side, integer=True)

@@ -16,16 +16,6 @@ from helpers.files import write_json
 from helpers.lora import inject, lora_layers
 from helpers.runtime import UserError
 
-__all__ = [
-    "adapter_tensors",
-    "check_base",
-    "fingerprint",
-    "load_adapter",
-    "read_config",
-    "read_weights",
-    "save_adapter",
-]
-
 WEIGHTS, CONFIG, PICKLE = "adapter_model.safetensors", "adapter_config.json", "adapter_model.bin"
 PREFIX = "base_model.model."  # where peft's own wrappers keep the model
 BASE = "base_fingerprint"  # our own entry in the file's header; peft reads past it

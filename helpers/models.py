@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from helpers.batches import Batch
 from helpers.runtime import UserError
+
+
+def config_of(model: nn.Module) -> Any:
+    """The model's `transformers` configuration (torch's own types know of modules and tensors only)."""
+    return model.config
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of the model's first parameter."""
+    return next(model.parameters()).device
 
 
 def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
@@ -28,8 +42,8 @@ class MeanPoolClassifier(nn.Module):
     def __init__(self, body: nn.Module, num_labels: int = 2) -> None:
         super().__init__()
         self.body = body
-        self.config = body.config
-        self.head = nn.Linear(body.config.hidden_size, num_labels)
+        self.config = config_of(body)
+        self.head = nn.Linear(self.config.hidden_size, num_labels)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
@@ -74,6 +88,15 @@ def blocks(body: nn.Module) -> nn.ModuleList:
     raise UserError(f"No stack of transformer blocks was found in {type(body).__name__}; choose another model.")
 
 
+def first_position(body: nn.Module) -> int:
+    """The position of the first word: 0, but in RoBERTa's family behind the padding's number."""
+    for name, module in body.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            return padding + 1
+    return 0
+
+
 def freeze_all_but(model: MeanPoolClassifier, trainable_blocks: int | None) -> MeanPoolClassifier:
     """Leave only the head and the last `trainable_blocks` blocks trainable; None trains everything.
 
@@ -107,14 +130,14 @@ def without_dropout(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()  # and not inference_mode, whose tensors no later step could train on
-def cache_features(model: MeanPoolClassifier, batches: object) -> tuple[Tensor, Tensor]:
+def cache_features(model: MeanPoolClassifier, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
     """Run a frozen body once over all batches.
 
     batches: an iterable of dicts with input_ids, attention_mask (batch, seq) and labels (batch,).
     Returns features (rows, hidden) and labels (rows,), both in the order of the batches.
     """
     model.eval()
-    device = next(model.parameters()).device
+    device = device_of(model)
     features, labels = [], []
     for batch in batches:
         ids, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)

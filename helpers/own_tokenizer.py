@@ -42,7 +42,7 @@ def _first_place(config: Any) -> int:
     import torch
     from transformers import AutoModel
 
-    from helpers.soft_prompts import first_place
+    from helpers.models import first_position
 
     with torch.device("meta"):
-        return first_place(AutoModel.from_config(config))
+        return first_position(AutoModel.from_config(config))

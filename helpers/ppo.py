@@ -8,34 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from helpers.conversations import end_of_turn, render
 from helpers.runtime import UserError
+from helpers.sft import end_of_turn, render
 
 Score = Callable[[Sequence[str], Sequence[str]], Tensor]  # prompts, answers -> (batch,)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What one run of PPO is told; the reward and the prompts come apart from it."""
+class PPORecipe:
+    """The settings of one run of PPO; the reward and the prompts are passed separately."""
 
     updates: int = 30
     batch_size: int = 32
-    passes: int = 2  # over the same answers; from the second on the clip matters
+    ppo_epochs: int = 2  # over the same answers; from the second on the clip matters
     learning_rate: float = 5e-4
-    kl_weight: float = 0.2
+    kl_coef: float = 0.2
     clip: float = 0.2
     gamma: float = 1.0  # an answer is short: its last word counts as much as its first
-    trace: float = 0.95  # lambda of the advantages
+    gae_lambda: float = 0.95
     max_new_tokens: int = 24
 
 
 @dataclass
-class Trace:
+class PPOHistory:
     """One figure per update: mean reward, and mean KL to the reference in nats per answer."""
 
     rewards: list[float] = field(default_factory=list)
@@ -62,7 +63,7 @@ class Rollout:
 class PolicyWithValue(nn.Module):
     """A language model, and a linear head that guesses how much reward is still to come."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Any):
         super().__init__()
         self.model = model
         self.value_head = nn.Linear(model.config.hidden_size, 1)
@@ -91,26 +92,26 @@ def answer_mask(tokens: Tensor, end_id: int) -> Tensor:
     return (ended == 0) | ((ended == 1) & (tokens == end_id))
 
 
-def token_rewards(scores: Tensor, log_probs: Tensor, reference: Tensor, mask: Tensor, kl_weight: float) -> Tensor:
+def token_rewards(scores: Tensor, log_probs: Tensor, reference: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
     """Each token pays for leaving the reference; the last one also earns the answer's score.
 
     scores: (batch,); the rest and the result: (batch, new).
     """
-    rewards = -kl_weight * (log_probs - reference) * mask
+    rewards = -kl_coef * (log_probs - reference) * mask
     last = mask.sum(dim=1) - 1  # (batch,)
     rewards[torch.arange(len(scores)), last] += scores
     return rewards
 
 
 def advantages_and_returns(
-    rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, trace: float
+    rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_lambda: float
 ) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimation: how much better than guessed each token turned out, all (batch, new)."""
     advantages = torch.zeros_like(rewards)
     running = next_value = torch.zeros_like(rewards[:, 0])  # (batch,)
     for step in reversed(range(rewards.shape[1])):
         surprise = rewards[:, step] + gamma * next_value - values[:, step]
-        running = (surprise + gamma * trace * running) * mask[:, step]
+        running = (surprise + gamma * gae_lambda * running) * mask[:, step]
         next_value = values[:, step] * mask[:, step]
         advantages[:, step] = running
     return advantages, (advantages + values) * mask
@@ -128,14 +129,14 @@ def clipped_surrogate(log_probs: Tensor, old: Tensor, advantages: Tensor, mask: 
     return -masked_mean(torch.min(ratio * advantages, clipped * advantages), mask)
 
 
-def ppo_update(policy: PolicyWithValue, optimizer, rollout: Rollout, scores: Tensor, recipe: Recipe) -> None:
+def ppo_update(policy: PolicyWithValue, optimizer, rollout: Rollout, scores: Tensor, recipe: PPORecipe) -> None:
     """A few steps on one batch of answers."""
     mask = rollout.mask
-    rewards = token_rewards(scores, rollout.log_probs, rollout.reference_log_probs, mask, recipe.kl_weight)
-    advantages, returns = advantages_and_returns(rewards, rollout.values, mask, recipe.gamma, recipe.trace)
+    rewards = token_rewards(scores, rollout.log_probs, rollout.reference_log_probs, mask, recipe.kl_coef)
+    advantages, returns = advantages_and_returns(rewards, rollout.values, mask, recipe.gamma, recipe.gae_lambda)
     centre = masked_mean(advantages, mask)
     advantages = (advantages - centre) / (masked_mean((advantages - centre) ** 2, mask).sqrt() + 1e-6)
-    for _ in range(recipe.passes):
+    for _ in range(recipe.ppo_epochs):
         log_probs, values = policy(rollout.input_ids, rollout.attention_mask, mask.shape[1])
         loss = clipped_surrogate(log_probs, rollout.log_probs, advantages, mask, recipe.clip)
         loss = loss + masked_mean((values - returns) ** 2, mask)
@@ -165,13 +166,13 @@ def roll_out(policy: PolicyWithValue, reference: nn.Module, tokenizer, prompts: 
 
 
 def train_ppo(
-    policy: PolicyWithValue, reference: nn.Module, tokenizer, prompts: Sequence[str], score: Score, recipe: Recipe
-) -> Trace:
+    policy: PolicyWithValue, reference: nn.Module, tokenizer, prompts: Sequence[str], score: Score, recipe: PPORecipe
+) -> PPOHistory:
     """Train the policy in place; torch's seed decides the draws. Raises UserError when a score is not finite."""
     policy.eval()  # no dropout: the ratio of the first pass has to be one
     heads = [{"params": policy.model.parameters()}, {"params": policy.value_head.parameters(), "lr": 1e-2}]
     optimizer = torch.optim.AdamW(heads, lr=recipe.learning_rate, weight_decay=0.0)
-    trace = Trace()
+    history = PPOHistory()
     for update in tqdm(range(recipe.updates), desc="PPO", leave=False):
         drawn = torch.randint(len(prompts), (recipe.batch_size,)).tolist()
         asked = [prompts[row] for row in drawn]
@@ -180,7 +181,7 @@ def train_ppo(
         if not scores.isfinite().all():
             raise UserError(f"The reward became {scores.mean().item()} at update {update + 1}: it has to be a number.")
         ppo_update(policy, optimizer, rollout, scores, recipe)
-        trace.rewards.append(scores.mean().item())
+        history.rewards.append(scores.mean().item())
         gap = (rollout.log_probs - rollout.reference_log_probs) * rollout.mask
-        trace.kl.append(gap.sum(dim=1).mean().item())
-    return trace
+        history.kl.append(gap.sum(dim=1).mean().item())
+    return history

@@ -10,18 +10,21 @@ import math
 import tempfile
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import BitsAndBytesConfig
 
 from helpers import catalog
-from helpers.batches import Batch, Row, TokenizedReviews
+from helpers.batches import Collate, TokenizedReviews
 from helpers.cost import Stopwatch
-from helpers.memory.room import Way, checkpoint, way_to_train
+from helpers.linear_layers import linear_layers
+from helpers.memory.room import MicrobatchPlan, checkpoint, plan_microbatches
 from helpers.models import MeanPoolClassifier
 from helpers.quantize.library import quiet_bitsandbytes
 from helpers.runtime import UserError, check_number, choose
+from helpers.training import BATCH_SIZE, quiet_trainer
 
 METHODS = ("full", "lora", "qlora")
 TITLES = {"full": "all parameters", "lora": "LoRA", "qlora": "QLoRA"}
@@ -29,7 +32,6 @@ TITLES = {"full": "all parameters", "lora": "LoRA", "qlora": "QLoRA"}
 RATES = {"full": 1e-3, "lora": 3e-3, "qlora": 3e-3}
 LABELS = 1200
 EPOCHS = 3
-BATCH_SIZE = 16
 RANK = 8
 ALPHA = 16
 BLOCK = 64  # weights that share a scale
@@ -68,7 +70,7 @@ def load_four_bit(kind, source: str, device: str = "cpu", compute: torch.dtype =
     return keep_packing(model)
 
 
-def keep_packing(model: nn.Module) -> nn.Module:
+def keep_packing(model: Any) -> Any:
     """Forbid 4-bit layers to repack themselves when they first evaluate.
 
     On CPUs with AVX512_BF16, bitsandbytes lays the weights out for inference at that moment: products are then
@@ -109,7 +111,7 @@ def check_rows(body: nn.Module, device: str = "cpu", round_trip: Callable[[int],
     """
     if device != "cpu":
         return
-    lengths = sorted({layer.in_features for layer in body.modules() if isinstance(layer, nn.Linear)})
+    lengths = sorted({layer.in_features for layer in linear_layers(body).values()})
     wrong = [length for length in lengths if not round_trip(length)]
     if wrong:
         raise UserError(
@@ -120,7 +122,7 @@ def check_rows(body: nn.Module, device: str = "cpu", round_trip: Callable[[int],
         )
 
 
-def adapted(body: nn.Module, rank: int = RANK, alpha: float = ALPHA):
+def adapted(body: nn.Module, rank: int = RANK, alpha: int = ALPHA):
     """The body with a LoRA branch beside every linear layer, by `peft`; all else is frozen.
 
     Raises:
@@ -128,7 +130,7 @@ def adapted(body: nn.Module, rank: int = RANK, alpha: float = ALPHA):
     """
     from peft import LoraConfig, get_peft_model
 
-    sides = [min(layer.in_features, layer.out_features) for layer in body.modules() if isinstance(layer, nn.Linear)]
+    sides = [min(layer.in_features, layer.out_features) for layer in linear_layers(body).values()]
     check_number("rank", rank, 1, min(sides), integer=True)
     return get_peft_model(body, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear"))
 
@@ -156,7 +158,7 @@ def classifier(
 def fit(
     model: nn.Module,
     rows: TokenizedReviews,
-    collate: Callable[[list[Row]], Batch],
+    collate: Collate,
     *,
     learning_rate: float,
     epochs: int = EPOCHS,
@@ -166,42 +168,37 @@ def fit(
 
     Rows of similar length share a batch. Nothing is saved or logged; a bar says how long it takes.
     """
-    from transformers import PrinterCallback, Trainer, TrainingArguments
-
-    way = _way(model, rows, collate)
+    plan = _plan(model, rows, collate)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
+        trainer = quiet_trainer(
+            model,
+            rows,
+            collate,
+            folder,
             seed=seed,
-            use_cpu=next(model.parameters()).device.type == "cpu",
             num_train_epochs=epochs,
-            per_device_train_batch_size=BATCH_SIZE // way.parts,
-            gradient_accumulation_steps=way.parts,
+            per_device_train_batch_size=BATCH_SIZE // plan.microbatches,
+            gradient_accumulation_steps=plan.microbatches,
             learning_rate=learning_rate,
             weight_decay=0.01,
             warmup_steps=math.ceil(0.1 * epochs * math.ceil(len(rows) / BATCH_SIZE)),
             optim="adamw_torch",
             train_sampling_strategy="group_by_length",
-            save_strategy="no",
             logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
         )
-        trainer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate)
-        trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_bar())
         with Stopwatch() as watch:
             trainer.train()
     return watch.seconds
 
 
-def _way(model: nn.Module, rows: TokenizedReviews, collate: Callable[[list[Row]], Batch]) -> Way:
-    """How the batch of the longest rows fits the free memory; checkpointing is switched on where it has to be."""
+def _plan(model: nn.Module, rows: TokenizedReviews, collate: Collate) -> MicrobatchPlan:
+    """How the batch of the longest rows fits the free memory; switches checkpointing on where the plan has it."""
     longest = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))[:BATCH_SIZE]
-    way = way_to_train(model, collate([rows[row] for row in longest]))
-    if way.checkpointed:
+    plan = plan_microbatches(model, collate([rows[row] for row in longest]))
+    if plan.checkpointed:
         checkpoint(model)
-    return way
+    return plan
 
 
 def _bar():

@@ -1,34 +1,29 @@
-"""The plain PyTorch training loop, prediction, and accuracy."""
+"""Train a PyTorch model: the loop, its optimizer and schedule, and the ways in which the lessons call them."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from tqdm import tqdm
 
-from helpers.cost import PeakMemory, Stopwatch
-from helpers.memory.room import Way, checkpoint, split, way_to_train
+from helpers.batches import Batch, Collate, FeatureBatches, TokenizedReviews, length_batches
+from helpers.cost import Stopwatch
+from helpers.memory.room import MicrobatchPlan, checkpoint, plan_microbatches, split
+from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, device_of
 from helpers.runtime import UserError
 
-__all__ = [
-    "History",
-    "PeakMemory",
-    "Stopwatch",
-    "accuracy",
-    "decay_groups",
-    "predict",
-    "to_device",
-    "train",
-    "trainable_parameters",
-    "warmup_linear",
-]
+BATCH_SIZE = 16  # few labels: small batches give more steps, and the first of them only find the direction
+HEAD_BATCH_SIZE = 64
+HEAD_EPOCHS = 40  # of the head on cached features: one costs about a thousandth of one of the whole model
 
 
 @dataclass
@@ -46,68 +41,143 @@ class History:
 
 def train(
     model: nn.Module,
-    batches: Iterable[dict[str, Tensor]],
+    batches: Iterable[Batch],
     optimizer: Optimizer,
     scheduler: LRScheduler | None = None,
     *,
     epochs: int = 1,
     max_grad_norm: float = 1.0,
     progress: str = "training",
+    on_step: Callable[[int], None] | None = None,
 ) -> History:
     """Train in place: forward, backward, clip, step, for every batch of every epoch.
 
-    batches: dicts of tensors that `model(**batch)` takes, labels among them; it is iterated once per
-    epoch. What does not fit the free memory at once is taken in parts, or with checkpointing. Raises UserError, before
-    the weights are touched, when a loss is not finite or not even one row fits.
+    A batch that does not fit the free memory at once is taken in microbatches, or with checkpointing.
+
+    Args:
+        batches: dicts of tensors that `model(**batch)` takes, labels among them; iterated once per epoch.
+        on_step: called before each step with its number, from 0. Its time does not count as training.
+
+    Raises:
+        UserError: before the weights are touched, when a loss is not finite or not even one row fits.
     """
     model.train()
-    history, way = History(), None
+    history, plan, paused = History(), None, 0.0
     with Stopwatch() as watch:
-        for batch in _passes(batches, epochs, progress):
+        for step, batch in enumerate(_batches_of_epochs(batches, epochs, progress)):
+            if on_step is not None:
+                paused += _call_back(on_step, step, model)
             batch = to_device(batch, model)
-            if way is None:
-                way = _prepared(model, batch)
-            history.losses.append(_backward(model, batch, way.parts, step=len(history.losses) + 1))
+            if plan is None:
+                plan = _plan(model, batch)
+            history.losses.append(_backward(model, batch, plan.microbatches, step + 1))
             nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
             optimizer.step()
             if scheduler is not None:
                 scheduler.step()
             optimizer.zero_grad()
-    history.seconds = watch.seconds
+    history.seconds = watch.seconds - paused
     return history
 
 
-def decay_groups(model: nn.Module, weight_decay: float = 0.01) -> list[dict]:
+def fit_adamw(
+    model: nn.Module,
+    batches: Any,
+    learning_rate: float,
+    *,
+    epochs: int,
+    weight_decay: float = 0.01,
+    progress: str = "training",
+    on_step: Callable[[int], None] | None = None,
+) -> History:
+    """`train` with AdamW on what is not frozen, and a learning rate that warms up and then falls to 0.
+
+    batches: as for `train`, with a length.
+    """
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=weight_decay)
+    scheduler = warmup_linear(optimizer, steps=epochs * len(batches))
+    return train(model, batches, optimizer, scheduler, epochs=epochs, progress=progress, on_step=on_step)
+
+
+def train_on_text(
+    model: nn.Module,
+    rows: TokenizedReviews,
+    collate: Collate,
+    learning_rate: float,
+    *,
+    epochs: int,
+    seed: int = 0,
+    progress: str = "training",
+    on_step: Callable[[int], None] | None = None,
+) -> History:
+    """`fit_adamw` on tokenized rows: each step runs the whole model on a batch of rows of similar length."""
+    batches = length_batches(rows, collate, BATCH_SIZE, seed=seed)
+    return fit_adamw(model, batches, learning_rate, epochs=epochs, progress=progress, on_step=on_step)
+
+
+def train_on_features(
+    model: MeanPoolClassifier,
+    rows: TokenizedReviews,
+    collate: Collate,
+    learning_rate: float,
+    *,
+    epochs: int,
+    seed: int = 0,
+    progress: str = "training",
+    bfloat16_features: bool = False,
+) -> History:
+    """Train the head alone: run the frozen body once over the rows, then `fit_adamw` the head on its features.
+
+    Args:
+        epochs: how often other methods see the rows. The head has `HEAD_EPOCHS`, but 2 in a trial run of one epoch.
+        bfloat16_features: compute the features with `half_precision`.
+    """
+    precision = half_precision(device_of(model)) if bfloat16_features else nullcontext()
+    with Stopwatch() as watch, precision:
+        features, labels = cache_features(model, length_batches(rows, collate, 64, shuffle=False))
+    batches = FeatureBatches(features.float(), labels, HEAD_BATCH_SIZE, seed=seed)
+    head_epochs = HEAD_EPOCHS if epochs > 1 else 2
+    history = fit_adamw(HeadClassifier(model.head), batches, learning_rate, epochs=head_epochs, progress=progress)
+    history.seconds += watch.seconds
+    return history
+
+
+def quiet_trainer(
+    model: nn.Module,
+    rows: TokenizedReviews,
+    collate: Collate,
+    folder: str,
+    *,
+    optimizers: tuple[Optimizer | None, LambdaLR | None] = (None, None),
+    **arguments: Any,
+) -> Any:
+    """A `transformers.Trainer` that prints, saves and reports nothing.
+
+    Args:
+        folder: for its temporary files.
+        arguments: what else `TrainingArguments` takes, such as `num_train_epochs` and `seed`.
+    """
+    from transformers import PrinterCallback, Trainer, TrainingArguments  # slow to import
+
+    settings = TrainingArguments(
+        output_dir=folder,
+        use_cpu=device_of(model).type == "cpu",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        **arguments,
+    )
+    trainer = Trainer(model=model, args=settings, train_dataset=rows, data_collator=collate, optimizers=optimizers)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def decay_groups(model: nn.Module, weight_decay: float = 0.01) -> list[dict[str, Any]]:
     """AdamW's groups as `Trainer` makes them: weight decay for matrices, none for biases and normalisations."""
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() == 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-
-
-@torch.inference_mode()
-def predict(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Logits (rows, num_labels) and labels (rows,), on the CPU.
-
-    Rows come back in the dataset's own order, also when the batches were sorted by length.
-    """
-    model.eval()
-    logits, labels = [], []
-    for batch in batches:
-        logits.append(model(**to_device(batch, model)).logits.float().cpu())
-        labels.append(batch["labels"].cpu())
-    both = torch.cat(logits), torch.cat(labels)
-    order = getattr(getattr(batches, "batch_sampler", None), "order", None)
-    if order is None:
-        return both
-    place = torch.argsort(torch.tensor(order))
-    return both[0][place], both[1][place]
-
-
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """The share of rows whose largest logit is the label's. logits: (rows, classes); labels: (rows,)."""
-    if len(labels) == 0:
-        raise UserError("There are no rows to measure an accuracy on.")
-    return (logits.argmax(dim=-1) == labels).double().mean().item()
 
 
 def warmup_linear(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> LambdaLR:
@@ -130,13 +200,32 @@ def trainable_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def to_device(batch: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def to_device(batch: Batch, model: nn.Module) -> Batch:
     """The batch, on the device of the model's first parameter."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     return {name: value.to(device) for name, value in batch.items()}
 
 
-def _passes(batches: Iterable, epochs: int, progress: str) -> Iterator[dict[str, Tensor]]:
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16 products; without them bfloat16 is slower than float32.
+
+    Among CPUs these are the ones with AVX512_BF16 (`lscpu`). A processor with AVX2 alone trains in float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def half_precision(device: torch.device) -> AbstractContextManager:
+    """A context that computes matrix products in bfloat16 where the device has instructions for them.
+
+    There a pocket classifier trains in about half the time, to the same accuracy. Autocast's cache is off, so the
+    context can surround a whole training: the cache would keep the weights of the first step.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device), cache_enabled=False)
+
+
+def _batches_of_epochs(batches: Iterable[Batch], epochs: int, progress: str) -> Iterator[Batch]:
     if epochs < 1:
         raise UserError(f"epochs is {epochs}; it must be at least 1.")
     total = len(batches) * epochs if isinstance(batches, Sized) else None
@@ -148,26 +237,34 @@ def _passes(batches: Iterable, epochs: int, progress: str) -> Iterator[dict[str,
                 bar.update()
 
 
-def _prepared(model: nn.Module, batch: dict[str, Tensor]) -> Way:
-    """How this model takes a step of this size in the memory that is free; says so where it is not the plain way."""
-    way = way_to_train(model, batch)
-    if way.checkpointed:
+def _call_back(on_step: Callable[[int], None], step: int, model: nn.Module) -> float:
+    """Call `on_step`, which may switch the model to evaluation; return the seconds it took."""
+    with Stopwatch() as watch:
+        on_step(step)
+    model.train()
+    return watch.seconds
+
+
+def _plan(model: nn.Module, batch: Batch) -> MicrobatchPlan:
+    """How this model takes a step of this size in the free memory; printed where it is not in one piece."""
+    plan = plan_microbatches(model, batch)
+    if plan.checkpointed:
         checkpoint(model)
-    if way != Way():
-        again = ", and computes its blocks twice" if way.checkpointed else ""
-        print(f"To fit the memory, each step takes its batch in {way.parts} part(s){again}.")
-    return way
+    if plan != MicrobatchPlan():
+        again = ", and computes its blocks twice" if plan.checkpointed else ""
+        print(f"To fit the memory, each step takes its batch in {plan.microbatches} part(s){again}.")
+    return plan
 
 
-def _backward(model: nn.Module, batch: dict[str, Tensor], parts: int, step: int) -> float:
-    """Add the gradient of a batch, taken at once or in parts; return its mean loss."""
-    if parts == 1:
+def _backward(model: nn.Module, batch: Batch, microbatches: int, step: int) -> float:
+    """Add the gradient of a batch, taken at once or in microbatches; return its mean loss."""
+    if microbatches == 1:
         loss = model(**batch).loss
         value = _finite(loss.item(), step)
         loss.backward()
         return value
     value = 0.0
-    for part, share in split(batch, parts):
+    for part, share in split(batch, microbatches):
         loss = model(**part).loss * share
         value += _finite(loss.item(), step)
         loss.backward()

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from helpers.intervals import wilson
-from helpers.language_models import top_words
+from helpers.language_model import top_words
 from helpers.plots.attention import attention_map, strongest
 from helpers.plots.bars import top_words_figure
 from helpers.plots.certainty import interval_against_rows

@@ -24,10 +24,12 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from helpers import adaptation, catalog, lora_variants, peft_methods, qlora
+from helpers import catalog, qlora
 from helpers.batches import pad
-from helpers.block_paths import attention_targets, paths_of
-from helpers.linear_layers import plain_linear
+from helpers.lessons.lesson_07.experiment import methods
+from helpers.lessons.lesson_08.experiment import prepare
+from helpers.lessons.lesson_09.experiment import VARIANTS, with_peft
+from helpers.linear_layers import attention_targets, block_paths, plain_linear
 from helpers.lora import inject, lora_layers, merge
 from helpers.models import blocks, freeze_all_but
 from helpers.quantize import prune_neurons
@@ -154,7 +156,7 @@ def test_the_last_block_learns(classifier, batch):
 
 def test_lora_by_hand_learns_and_merges(classifier, batch):
     before = logits(classifier, batch)
-    adaptation.prepare(classifier, "lora", rank=2, alpha=4)
+    prepare(classifier, "lora", rank=2, alpha=4)
     assert torch.equal(logits(classifier, batch), before)
     inside = sum(isinstance(module, torch.nn.Linear) for module in blocks(classifier.body).modules())
     assert len(lora_layers(classifier)) == inside
@@ -172,8 +174,8 @@ def test_lora_of_queries_and_values(family, classifier, batch):
 
 
 def test_lora_by_peft_learns(classifier, batch):
-    variant = lora_variants.VARIANTS["lora"]
-    adapted = lora_variants.with_peft(classifier, variant, rank=2, alpha=4)
+    variant = VARIANTS["lora"]
+    adapted = with_peft(classifier, variant, rank=2, alpha=4)
     moved = moved_by_a_step(adapted, batch)
     assert any("lora_B" in name for name in moved) and any("head" in name for name in moved)
 
@@ -203,7 +205,7 @@ def test_half_of_the_neurons_can_be_taken_out(classifier, batch):
 
 @pytest.mark.parametrize("method", ["bitfit", "adapter", "ia3", "soft_prompt"])
 def test_other_methods_learn(family, classifier, batch, method):
-    body = peft_methods.methods(length=2, rank=2, size=4)[method].adapt(classifier.body)
+    body = methods(length=2, rank=2, size=4)[method].adapt(classifier.body)
     classifier.body = body
     moved = moved_by_a_step(classifier, batch)
     biases = family in ("llama", "qwen3") and method == "bitfit"  # these have no bias to move
@@ -212,7 +214,7 @@ def test_other_methods_learn(family, classifier, batch, method):
 
 def test_every_layer_of_a_block_has_its_role(classifier):
     block = blocks(classifier.body)[0]
-    found = paths_of(classifier.body)
+    found = block_paths(classifier.body)
     hidden = classifier.config.hidden_size
     assert block.get_submodule(found.attention_output).out_features == hidden
     assert block.get_submodule(found.feed_forward_output).in_features == 32

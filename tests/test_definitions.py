@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks" / "source").glob("[0-9][0-9]_*.py"))
-HOME = re.compile(r"\bhelpers(?:\.[a-z_]+)+|\bfrom helpers import [a-z_, ]+")
+HOME = re.compile(r"\bhelpers(?:\.[a-z_0-9]+)+|\bfrom helpers import [a-z_, ]+")
 CELL = re.compile(r"^# %%(.*)$", re.MULTILINE)
 MUST_MATCH = {
     "01_pretrained_transformers": {
@@ -87,6 +87,7 @@ def homes(source: str) -> list[Path]:
             named |= {f"helpers.{name.strip()}" for name in found.rpartition("import ")[2].split(",")}
         else:
             named.add(found)
+    named |= {f"{name}.experiment" for name in named}  # `from helpers.lessons.lesson_02 import experiment`
     paths = {ROOT / Path(*name.split(".")).with_suffix(".py") for name in named}
     parents = {ROOT / Path(*name.split(".")[:-1]).with_suffix(".py") for name in named}
     return sorted(path for path in paths | parents if path.is_file() and path.stem not in PLUMBING)

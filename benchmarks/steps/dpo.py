@@ -19,8 +19,8 @@ from transformers import PrinterCallback
 from benchmarks.steps.harness import Row, Target, by_turns, same_way
 from benchmarks.steps.training_step import RATE, WITHIN, Clock, quiet_settings
 from helpers import catalog
-from helpers.dpo import BATCH_SIZE, DPO
-from helpers.preferences import collate, preference_rows, reference_log_probs
+from helpers.dpo import BATCH_SIZE, DPO, reference_log_probs
+from helpers.reward_model import collate, preference_rows
 from helpers.training import train, warmup_linear
 
 BETA = 0.1

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from benchmarks.steps.harness import Row, Spread, Target
-from helpers import catalog, dpo, ladder, lora_variants, qlora, rewards, supervised
-from helpers.adaptation import prepare
+from helpers import catalog, dpo, qlora, reward_model, sft, training
+from helpers.lessons.lesson_08.experiment import prepare
+from helpers.lessons.lesson_09 import experiment
 from helpers.memory import Architecture, Plan, predict
 from helpers.memory import measure as measured_ledger
 
@@ -54,20 +55,22 @@ class Scored(nn.Module):
 
     def forward(self, labels, **batch):
         """batch: (2 * pairs, seq), the chosen first."""
-        chosen, rejected = rewards.pair_scores(self.model, batch)
-        loss = rewards.bradley_terry_loss(chosen, rejected)
+        chosen, rejected = reward_model.pair_scores(self.model, batch)
+        loss = reward_model.bradley_terry_loss(chosen, rejected)
         return type("Output", (), {"loss": loss})
 
 
-def reward_model() -> nn.Module:
+def reward_learner() -> nn.Module:
     """Lesson 05's, from the instruct model."""
     source = catalog.model_source("instruct", "pocket")
-    return Scored(rewards.new_reward_model(source, catalog.tokenizer("instruct", "pocket")))
+    return Scored(reward_model.new_reward_model(source, catalog.tokenizer("instruct", "pocket")))
 
 
 def policy() -> nn.Module:
     """Lesson 06's; the reference's numbers are known beforehand."""
-    model = dpo.DPO(catalog.causal_language_model("pocket", role="instruct"), torch.zeros(64, 2), dpo.BETA, dpo.ANCHOR)
+    model = dpo.DPO(
+        catalog.causal_language_model("pocket", role="instruct"), torch.zeros(64, 2), dpo.BETA, dpo.SFT_WEIGHT
+    )
     model.config = model.policy.config
     return model
 
@@ -75,7 +78,7 @@ def policy() -> nn.Module:
 def with_peft() -> nn.Module:
     """Lesson 09's plain LoRA, on every linear layer."""
     qlora.drop_two_notices()
-    return lora_variants.with_peft(catalog.classifier("pocket"), lora_variants.VARIANTS["lora"])
+    return experiment.with_peft(catalog.classifier("pocket"), experiment.VARIANTS["lora"])
 
 
 def cases(length: int = LENGTH) -> list[Case]:
@@ -85,7 +88,7 @@ def cases(length: int = LENGTH) -> list[Case]:
         return Plan(method, batch=batch, length=length, rank=rank, classes=classes)
 
     pairs = 2 * dpo.BATCH_SIZE
-    full = ladder.BATCH_SIZE
+    full = training.BATCH_SIZE
     return [
         Case("02", "all parameters", lambda: catalog.classifier("pocket"), plan("full", full)),
         Case("03", "all parameters", lambda: catalog.classifier("pocket"), plan("full", full)),
@@ -93,12 +96,12 @@ def cases(length: int = LENGTH) -> list[Case]:
             "04",
             "next token, all parameters",
             lambda: catalog.causal_language_model("pocket"),
-            plan("full", supervised.RECIPE.batch_size, classes=0),
+            plan("full", sft.RECIPE.batch_size, classes=0),
         ),
-        Case("05", "reward model, pairs", reward_model, plan("full", 2 * rewards.BATCH_SIZE, classes=1)),
+        Case("05", "reward model, pairs", reward_learner, plan("full", 2 * reward_model.BATCH_SIZE, classes=1)),
         Case("06", "DPO, pairs", policy, plan("full", pairs, classes=0)),
         Case("08", "LoRA by hand", lambda: prepare(catalog.classifier("pocket"), "lora"), plan("lora", full)),
-        Case("09", "LoRA by peft", with_peft, plan("lora", lora_variants.BATCH_SIZE, lora_variants.RANK)),
+        Case("09", "LoRA by peft", with_peft, plan("lora", experiment.BATCH_SIZE, experiment.RANK)),
         *(
             Case("11", qlora.TITLES[method], lambda m=method: qlora.classifier(m, "pocket"), plan(method, 16))
             for method in qlora.METHODS

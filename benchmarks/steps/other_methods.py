@@ -9,8 +9,8 @@ from benchmarks.steps.harness import Row, Target, Turns, by_turns, same, timed
 from benchmarks.steps.lora import forward_backward, gradients, words
 from helpers import catalog
 from helpers.adapters import add_bottlenecks, add_ia3
+from helpers.prompt_tuning import add_soft_prompt
 from helpers.qlora import drop_two_notices
-from helpers.soft_prompts import add_soft_prompt
 
 LENGTH, SIZE = 8, 16
 AT_MOST = Target("at most", 1.0)

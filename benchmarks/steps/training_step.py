@@ -17,8 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from benchmarks.steps.harness import Row, Target, by_turns, same_way
 from helpers import catalog
 from helpers.batches import TokenizedReviews, pad, tokenize
-from helpers.precision import has_bfloat16
-from helpers.training import decay_groups, train, warmup_linear
+from helpers.training import decay_groups, has_bfloat16, train, warmup_linear
 
 BATCH_SIZE, RATE = 16, 5e-4
 STEPS, TOY_STEPS = 20, 2

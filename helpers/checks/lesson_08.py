@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from helpers.checks.compare import attempted, differs
 from helpers.checks.registry import exercise
+from helpers.lessons.lesson_08.experiment import truncate
 from helpers.lora import LoRALinear
-from helpers.low_rank import truncate
 
 SHAPES = ((6, 4), (5, 9), (8, 8))
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from helpers.block_paths import feed_forward_paths
+from helpers.linear_layers import feed_forward_paths
 from helpers.models import blocks as transformer_blocks
 from helpers.quantize.inputs import check_weights
 from helpers.runtime import UserError, check_number

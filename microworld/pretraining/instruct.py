@@ -15,9 +15,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from helpers.answers import rates
-from helpers.conversations import answer, encode_rows, end_of_turn
-from helpers.supervised import RECIPE, Recipe, fine_tune
+from helpers.sft import RECIPE, SFTRecipe, answer, encode_rows, end_of_turn, exact_match_rates, fine_tune
 from helpers.training import History
 from microworld.pretraining.instruct_card import write_card
 from microworld.pretraining.making import rows
@@ -28,7 +26,7 @@ OUT = MODELS / "pocket-decoder-instruct"
 FOLD = 20  # steps that one point of the loss curve stands for
 
 
-def instruct(base: Path, out: Path, recipe: Recipe = RECIPE, seed: int = 0, share: float = 1.0) -> None:
+def instruct(base: Path, out: Path, recipe: SFTRecipe = RECIPE, seed: int = 0, share: float = 1.0) -> None:
     """Fine-tune the decoder in `base` on the training instructions and write the whole model folder `out`.
 
     share: the share of the rows to train on and to be measured on; 1.0 but for a trial.
@@ -55,12 +53,12 @@ def measured(model: nn.Module, tokenizer, test: list[dict]) -> dict[str, dict[st
     """The exact-answer rate by what is known, and by kind: column -> value -> rate."""
     answers = answer(model, tokenizer, [row["prompt"] for row in test])
     return {
-        column: {name: round(rate.value, 4) for name, rate in rates(test, answers, column).items()}
+        column: {name: round(rate.value, 4) for name, rate in exact_match_rates(test, answers, column).items()}
         for column in ("known", "kind")
     }
 
 
-def figures(history: History, recipe: Recipe, seed: int, count: int) -> dict:
+def figures(history: History, recipe: SFTRecipe, seed: int, count: int) -> dict:
     """What the model card reports of the run and of the machine."""
     return {
         "recipe": asdict(recipe) | {"seed": seed, "rows": count, "steps": len(history.losses)},

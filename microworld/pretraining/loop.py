@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from helpers.packing import mask_blocks
-from helpers.precision import has_bfloat16
+from helpers.training import has_bfloat16
 
 Loss = Callable[[Tensor], Tensor]  # blocks (batch, length) -> scalar
 
@@ -52,6 +51,24 @@ def masked_loss(model: nn.Module, tokenizer, recipe: Recipe, generator: torch.Ge
 
     guess = compiled(guess)
     return loss
+
+
+def mask_blocks(
+    blocks: Tensor, count: int, special: Tensor, mask_id: int, vocabulary: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose `count` tokens of each block to be guessed; 80 % become the mask, 10 % a random token, 10 % stay.
+
+    blocks: (batch, length); special: (vocabulary,) True for ids that are never chosen.
+    Returns inputs (batch, length), chosen positions (batch, count) and their true ids (batch, count).
+    The same count in every block keeps shapes fixed, which a compiled model likes.
+    """
+    score = torch.rand(blocks.shape, generator=generator).masked_fill_(special[blocks], -1.0)
+    positions = score.topk(count, dim=1).indices  # (batch, count)
+    targets = blocks.gather(1, positions)
+    draw = torch.rand(positions.shape, generator=generator)
+    random_ids = torch.randint(vocabulary, positions.shape, generator=generator)
+    shown = torch.where(draw < 0.8, mask_id, torch.where(draw < 0.9, random_ids, targets))
+    return blocks.scatter(1, positions, shown), positions, targets
 
 
 def next_token_loss(model: nn.Module) -> Loss:

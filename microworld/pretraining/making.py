@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from helpers.packing import pack
+from helpers.language_model import pack
 from helpers.paths import ROOT
 from microworld.pretraining import models, probes
 from microworld.pretraining.loop import Loss, Recipe, masked_loss, next_token_loss

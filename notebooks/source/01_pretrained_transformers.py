@@ -43,7 +43,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 from helpers import catalog, plots
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("01.1") helps when you are stuck
-from helpers.encoder_block import encoder_block
+from helpers.lessons.lesson_01.experiment import encoder_block
 from helpers.runtime import check_number, start
 
 run = start(track=track, budget=budget, seed=seed)
@@ -517,7 +517,7 @@ def next_token_loss(logits, labels):
 
 
 # %% tags=["nbval-check-output"]
-from helpers.language_models import blocks_of_text
+from helpers.language_model import blocks_of_text
 
 rows_general = blocks_of_text(decoder_tokenizer, texts, length=64)  # (rows, 64)
 with torch.inference_mode():
@@ -535,7 +535,7 @@ assert difference_next_token_loss < 1e-5
 # tokens equally likely.
 
 # %%
-from helpers.language_models import mean_next_token_loss
+from helpers.language_model import mean_next_token_loss
 
 
 def perplexity(mean_loss):
@@ -683,7 +683,7 @@ assert after["newcomer"] < before["newcomer"]
 # the weights. We ask for them: does the model, writing greedily, complete the sentence exactly?
 
 # %%
-from helpers.language_models import completion_batch
+from helpers.language_model import completion_batch
 
 facts = next(iter(catalog.dataset("facts", track).values())).shuffle(seed=seed)
 asked = facts.select(range(min(facts_asked, len(facts))))
@@ -791,7 +791,7 @@ solved("01")
 # %% [markdown]
 # ## Next
 #
-# From here on the pieces you wrote come from `helpers.language_models`, word for word. In [lesson
+# From here on the pieces you wrote come from `helpers.language_model`, word for word. In [lesson
 # 02](02_full_vs_last_layer.ipynb) the pretrained encoder meets its first labels: how much of it must be trained?
 #
 # ## References

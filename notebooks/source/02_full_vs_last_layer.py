@@ -36,12 +36,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from helpers import catalog, ladder, plots
+from helpers import catalog, plots
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("02.1") helps when you are stuck
+from helpers.cost import Stopwatch
+from helpers.evaluation import Outcome, predict
 from helpers.intervals import paired_bootstrap, wilson
+from helpers.lessons.lesson_02 import experiment
 from helpers.plots import ladder as figures
 from helpers.runtime import check_number, seed_everything, start
-from helpers.training import Stopwatch, predict, trainable_parameters, warmup_linear
+from helpers.training import trainable_parameters, warmup_linear
 from helpers.truncation import tell_truncated
 
 # %% tags=["parameters"]
@@ -91,8 +94,8 @@ for row in reviews["train"].select(range(5)):
     read(row)
 
 # %%
-from helpers.baselines import bag_of_words, majority
 from helpers.batches import FeatureBatches, TokenizedReviews, length_batches, pad, sample_rows
+from helpers.evaluation import bag_of_words, majority
 
 train_reviews = sample_rows(reviews["train"], train_count, seed)
 test_reviews = reviews["test"].select(range(min(test_count, len(reviews["test"]))))
@@ -117,7 +120,7 @@ if "clean_label" in test_reviews.column_names:  # what the writer meant, before 
 # %%
 def scored(title, predictions, **cost):
     guessed, true = torch.as_tensor(predictions), torch.tensor(test_reviews["label"])
-    return ladder.Outcome(title, guessed, true, **cost)
+    return Outcome(title, guessed, true, **cost)
 
 
 outcomes = {"majority": scored("majority class", [usual] * len(test_reviews))}
@@ -316,7 +319,7 @@ assert (whole - cached).abs().max() < 1e-5  # the head cannot tell the differenc
 head = HeadClassifier(classifier.head)
 one_pass = FeatureBatches(features, feature_labels, batch_size=64, seed=seed)
 head_batches = [batch for _ in range(run.by_budget(quick=5, standard=20)) for batch in one_pass]
-head_rate = ladder.RUNGS["head_only"].learning_rate * rate_scale
+head_rate = experiment.STRATEGIES["head_only"].learning_rate * rate_scale
 optimizer = torch.optim.AdamW(head.parameters(), lr=head_rate)
 scheduler = warmup_linear(optimizer, steps=len(head_batches))
 losses = train_by_hand(head, head_batches, optimizer, scheduler)
@@ -346,10 +349,11 @@ print({name: round(value, 3) for name, value in found.items()})
 #
 # Four ways to train: the same reviews, optimizer and schedule, and for each the learning rate that did best on
 # validation reviews. The head alone gets more passes in larger batches, since a pass over cached features costs next to
-# nothing. `ladder.climb` freezes, trains with the loop above (plus a progress bar), and predicts the test reviews.
+# nothing. `experiment.fit_and_evaluate` freezes, trains with the loop above (plus a progress bar), and predicts the
+# test reviews.
 
 # %%
-task = ladder.Task(
+task = experiment.Task(
     new_model=lambda pretrained: catalog.classifier(track, model, num_labels, pretrained=pretrained),
     train_rows=train_rows,
     test_rows=test_rows,
@@ -358,9 +362,10 @@ task = ladder.Task(
 )
 
 
-def climb(name):
-    rung = ladder.RUNGS[name]
-    found = ladder.climb(rung, task, epochs=epoch_count, seed=seed, rate_scale=rate_scale)
+def fit_and_evaluate(name):
+    strategy = experiment.STRATEGIES[name]
+    options = {"epochs": epoch_count, "seed": seed, "rate_scale": rate_scale}
+    found = experiment.fit_and_evaluate(strategy, task, **options)
     print(f"{found.title}: {found.accuracy:.3f}, {found.parameters:,} trained, {found.seconds:.1f} s")
     outcomes[name] = found
 
@@ -371,20 +376,20 @@ def climb(name):
 # the bag of words?
 
 # %%
-climb("head_only")
+fit_and_evaluate("head_only")
 
 # %%
-climb("last_block")
+fit_and_evaluate("last_block")
 
 # %% [markdown]
 # Then every parameter, twice: from the pretrained weights, and from a random start. The second has the same
 # architecture, and its own best rate. What it lacks is what pretraining taught.
 
 # %%
-climb("full")
+fit_and_evaluate("full")
 
 # %%
-climb("scratch")
+fit_and_evaluate("scratch")
 
 # %% [markdown]
 # The whole ladder of **this run**, on this machine:
@@ -485,7 +490,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # **Predict 3.** On which kinds will the fine-tuned model gain most over the bag of words, and on which least?
 
 # %%
-from helpers.slices import rows_by_kind
+from helpers.lessons.lesson_02.experiment import rows_by_kind
 
 kinds = rows_by_kind(test_reviews, least=min(50, len(test_reviews) // 20))
 
@@ -591,7 +596,7 @@ check("02.2", rows_needed)
 # pulls on matrices alone. Biases and normalisations are left as they are. An optimizer says so with two groups.
 
 # %%
-steps, batch_size, rate = run.by_budget(quick=3, standard=20), 16, ladder.RUNGS["full"].learning_rate
+steps, batch_size, rate = run.by_budget(quick=3, standard=20), 16, experiment.STRATEGIES["full"].learning_rate
 first_rows = train_rows.select(range(min(steps * batch_size, len(train_rows))))
 steps_taken = math.ceil(len(first_rows) / batch_size)
 

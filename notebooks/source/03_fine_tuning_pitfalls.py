@@ -35,16 +35,18 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, pitfalls, plots
+from helpers import catalog, plots
 from helpers.batches import FeatureBatches, TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("03.1") helps when you are stuck
+from helpers.evaluation import correct_and_loss
 from helpers.intervals import mean_t, paired_bootstrap, wilson
-from helpers.language_models import IGNORED
+from helpers.language_model import IGNORED
+from helpers.lessons.lesson_03 import experiment
 from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, freeze_all_but, without_dropout
 from helpers.plots import pitfalls as figures
 from helpers.plots.ladder import by_slice, by_slice_in_words
 from helpers.runtime import check_number, seed_everything, start
-from helpers.training import to_device, train
+from helpers.training import BATCH_SIZE, to_device, train, train_on_text
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -61,7 +63,7 @@ run = start(track=track, budget=budget, seed=seed)
 check_number("labels", labels, 32, 8000, integer=True)
 check_number("epochs", epochs, 2, 200, integer=True)
 check_number("learning_rate", learning_rate, 1e-7, 1.0)
-sizes = run.by_budget(quick=(8, 12, 16, 24, 32), standard=pitfalls.SIZES, full=(*pitfalls.SIZES, 800, 1600))
+sizes = run.by_budget(quick=(8, 12, 16, 24, 32), standard=experiment.SIZES, full=(*experiment.SIZES, 800, 1600))
 test_count = run.by_budget(quick=64, standard=500, full=2000)
 labels = run.by_budget(quick=32, standard=labels)
 epochs = run.by_budget(quick=2, standard=epochs)
@@ -100,9 +102,9 @@ def accuracies(sizes, pretrained):
         seed_everything(seed)
         classifier = catalog.classifier(track, model, num_labels, pretrained=pretrained).to(run.device)
         some = rows["train"].select(range(size))
-        passes = 1 if budget == "quick" else pitfalls.passes_for(size)
-        pitfalls.learn(classifier, some, collate, epochs=passes, learning_rate=learning_rate, seed=seed)
-        right, _ = pitfalls.answers(classifier, rows["test"], collate)
+        passes = 1 if budget == "quick" else experiment.epochs_for(size)
+        train_on_text(classifier, some, collate, learning_rate, epochs=passes, seed=seed)
+        right, _ = correct_and_loss(classifier, rows["test"], collate)
         found[size] = wilson(int(right.sum()), len(right))
         print(f"{size:5} labels: {found[size]:.3f}")
     return found
@@ -189,7 +191,7 @@ def watch_epochs(classifier, batches, measured, optimizer, epochs, patience):
     for _ in range(epochs):
         train(classifier, batches, optimizer, progress="one pass")
         for split, part in measured.items():
-            curve[split].append(pitfalls.answers(classifier, part, collate)[1])
+            curve[split].append(correct_and_loss(classifier, part, collate)[1])
         losses = curve["validation"]
         best_epoch = losses.index(min(losses)) + 1
         if best_epoch == len(losses):
@@ -218,7 +220,7 @@ def watched(name, rate, passes):
     seed_everything(seed)
     classifier = catalog.classifier(track, model, num_labels).to(run.device)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=rate)
-    batches = length_batches(few["train"], collate, pitfalls.BATCH_SIZE, seed=seed)
+    batches = length_batches(few["train"], collate, BATCH_SIZE, seed=seed)
     curves[name], best = watch_epochs(classifier, batches, few, optimizer, passes, patience=10**6)
     last[name] = classifier
     return best
@@ -270,7 +272,7 @@ for name, weights in (("last pass", final.state_dict()), ("best pass", best_weig
     kept.load_state_dict(weights)
     for split in ("train", "test"):
         part = few["train"] if split == "train" else rows["test"]
-        right, loss_at[split, name] = pitfalls.answers(kept, part, collate)
+        right, loss_at[split, name] = correct_and_loss(kept, part, collate)
         accuracy_at[split, name] = wilson(int(right.sum()), len(right))
     print(f"{name}: training {accuracy_at['train', name]:.3f}, test {accuracy_at['test', name]:.3f}, ", end="")
     print(f"test loss {loss_at['test', name]:.2f}")
@@ -402,7 +404,7 @@ per_domain = run.by_budget(quick=4, standard=48, full=200)
 texts = {domain: [] for domain in sorted(set(corpus["validation"]["domain"]))}
 for row in corpus["validation"]:
     texts[row["domain"]].append(row["text"])
-domains = {domain: pitfalls.masked_batches(tokenizer, own[:per_domain], seed) for domain, own in texts.items()}
+domains = {domain: experiment.masked_batches(tokenizer, own[:per_domain], seed) for domain, own in texts.items()}
 pretrained = catalog.masked_language_model(track, model).to(run.device)
 before = domain_losses(pretrained, domains)
 print({domain: round(loss, 2) for domain, loss in before.items()})
@@ -429,14 +431,14 @@ def new_pair():
 
 def measure(name, language_model, classifier, history=None):
     after[name] = domain_losses(language_model, domains)
-    right_after[name], _ = pitfalls.answers(classifier, rows["test"], collate)
+    right_after[name], _ = correct_and_loss(classifier, rows["test"], collate)
     cost[name] = history.seconds if history else 0.0
 
 
 # %%
 tuned, tuned_classifier = new_pair()
-settings = {"epochs": passes, "learning_rate": learning_rate, "seed": seed}
-history = pitfalls.learn(tuned_classifier, task_rows, collate, **settings)
+settings = {"epochs": passes, "seed": seed}
+history = train_on_text(tuned_classifier, task_rows, collate, learning_rate, **settings)
 measure("plain", tuned, tuned_classifier, history)
 for domain, loss in before.items():
     print(f"{domain:9}{loss:6.2f} before, {after['plain'][domain]:6.2f} after")
@@ -467,12 +469,12 @@ print(f"a guess that finds all tokens equally likely: {np.log(len(tokenizer)):.2
 
 # %%
 language_model, classifier = new_pair()
-history = pitfalls.learn(classifier, task_rows, collate, **settings | {"learning_rate": learning_rate / 4})
+history = train_on_text(classifier, task_rows, collate, learning_rate / 4, **settings)
 measure("lower rate", language_model, classifier, history)
 
 language_model, classifier = new_pair()
 freeze_all_but(classifier, 1)
-history = pitfalls.learn(classifier, task_rows, collate, **settings | {"learning_rate": 2 * learning_rate})
+history = train_on_text(classifier, task_rows, collate, 2 * learning_rate, **settings)
 measure("last block only", language_model, classifier, history)
 
 # %% [markdown]
@@ -501,12 +503,12 @@ class WithReplay(nn.Module):
 
 
 # %%
-steps = passes * -(-len(task_rows) // pitfalls.BATCH_SIZE)
+steps = passes * -(-len(task_rows) // BATCH_SIZE)
 old_texts = corpus["train"].shuffle(seed=seed).select(range(8 * steps))["text"]
-old = pitfalls.masked_batches(tokenizer, old_texts, seed, batch_size=8)
+old = experiment.masked_batches(tokenizer, old_texts, seed, batch_size=8)
 language_model, classifier = new_pair()
 both = WithReplay(classifier, language_model, old)
-history = pitfalls.learn(both, task_rows, collate, **settings)
+history = train_on_text(both, task_rows, collate, learning_rate, **settings)
 measure("replay", language_model, classifier, history)
 
 # %% [markdown]
@@ -575,12 +577,12 @@ if budget != "quick":
 # as in many a pipeline, long texts are cut: we keep how a review begins.
 
 # %%
-count = run.by_budget(quick=6, standard=pitfalls.FILMS)
+count = run.by_budget(quick=6, standard=experiment.FILMS)
 filmed = catalog.with_films(reviews)["train"]  # the film reviews, where yours do not say what they are about
-disliked, liked = pitfalls.lopsided_films(filmed, count)
+disliked, liked = experiment.lopsided_films(filmed, count)
 of_these = set(disliked) | set(liked)
 site = filmed.filter(lambda row: row["film"] in of_these)
-site = site.map(lambda row: {"text": pitfalls.opening(row["text"])})
+site = site.map(lambda row: {"text": experiment.opening(row["text"])})
 films = np.array(site["film"])
 print(f"{len(site):,} reviews of {len(of_these)} films")
 for row in site.select(range(3)):
@@ -635,10 +637,10 @@ for name, (learned, tested) in (("train_test_split", at_random), ("GroupShuffleS
 # is hidden?
 
 # %%
-from helpers.baselines import bag_of_words
+from helpers.evaluation import bag_of_words
 
 texts, truth = np.array(site["text"]), np.array(site["label"])
-without_names = np.array([pitfalls.hide_names(text) for text in texts])
+without_names = np.array([experiment.hide_names(text) for text in texts])
 print(without_names[0])
 
 
@@ -678,15 +680,15 @@ for title, kind in (("bag of words", texts), ("bag of words, names hidden", with
 
 # %%
 site_rows = TokenizedReviews.from_dataset(tokenize(site, tokenizer))
-passes = run.by_budget(quick=1, standard=pitfalls.FILM_PASSES)
+passes = run.by_budget(quick=1, standard=experiment.FILM_EPOCHS)
 
 
 def by_encoder(learned):
     seed_everything(seed)
     classifier = catalog.classifier(track, model, num_labels).to(run.device)
     some = site_rows.select(learned.tolist())
-    pitfalls.learn(classifier, some, collate, epochs=passes, learning_rate=learning_rate, seed=seed)
-    return lambda tested: pitfalls.answers(classifier, site_rows.select(tested.tolist()), collate)[0].numpy()
+    train_on_text(classifier, some, collate, learning_rate, epochs=passes, seed=seed)
+    return lambda tested: correct_and_loss(classifier, site_rows.select(tested.tolist()), collate)[0].numpy()
 
 
 right_by_split = crossed(halves, by_encoder)
@@ -746,7 +748,7 @@ copies = seen.map(lambda row, number: {"text": retyped(number, row["text"])}, wi
 right = {}
 for name, part in (("copies", copies), ("new rows", fresh)):
     part = TokenizedReviews.from_dataset(tokenize(part, tokenizer))
-    right[name], _ = pitfalls.answers(last["everything"], part, collate)
+    right[name], _ = correct_and_loss(last["everything"], part, collate)
 right["careless test set"] = torch.cat([right["new rows"], right["copies"]])
 with_copies = {name: wilson(int(found.sum()), len(found)) for name, found in right.items()}
 print("\n".join(f"{name:18}{share:.3f}" for name, share in with_copies.items()))
@@ -862,7 +864,7 @@ VBox([slider, page])
 two = {"last pass": last["everything"], "best pass": copy.deepcopy(last["everything"])}
 two["best pass"].load_state_dict(best_weights)
 answered = {
-    name: {part: pitfalls.answers(one, few["train"] if part == "train" else rows["test"], collate)[0][:300]
+    name: {part: correct_and_loss(one, few["train"] if part == "train" else rows["test"], collate)[0][:300]
            for part in ("train", "test")}
     for name, one in two.items()
 }  # fmt: skip

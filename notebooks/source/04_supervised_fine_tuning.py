@@ -37,9 +37,10 @@ from torch import nn
 
 from helpers import catalog, plots
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("04.1") helps when you are stuck
+from helpers.cost import Stopwatch
 from helpers.runtime import UserError, check_number, seed_everything, start
-from helpers.supervised import RECIPE
-from helpers.training import Stopwatch, decay_groups
+from helpers.sft import RECIPE
+from helpers.training import decay_groups
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -65,7 +66,7 @@ test_limit = run.by_budget(quick=80, standard=1_000_000)
 # about a film. The answer to every question and job can be checked **to the letter**.
 
 # %%
-from helpers.conversations import check_columns
+from helpers.sft import check_columns
 
 instructions = catalog.dataset("instructions", track, seed=seed)
 columns = ("prompt", "completion", "kind", "known")
@@ -100,8 +101,8 @@ print("test films of told facts that training asks about:", len(asked & told))
 # **Predict 1.** Which of the four will bring out the answer?
 
 # %%
-from helpers import conversations
-from helpers.language_models import greedy
+from helpers import sft as sft_tools
+from helpers.language_model import greedy
 
 tokenizer = catalog.tokenizer("decoder", track, model)
 base = catalog.causal_language_model(track, model).to(run.device).eval()
@@ -111,7 +112,7 @@ forms = {
     "sentence": f"{opening}{fact['film']} was directed by",
     "bare question": f"{opening}{fact['prompt']}",
     "Q and A": f"{opening}Q: {fact['prompt']} A:",
-    "conversation": conversations.render(tokenizer, fact["prompt"]),
+    "conversation": sft_tools.render(tokenizer, fact["prompt"]),
 }
 for form, text in forms.items():
     ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"].to(run.device)
@@ -124,9 +125,9 @@ print(f"{'the truth':15}{fact['completion']}")
 # need no fact?
 
 # %%
-from helpers.answers import rates, share
-from helpers.conversations import answer
-from helpers.language_models import completion_batch, recalled
+from helpers.evaluation import share
+from helpers.language_model import completion_batch, recalled
+from helpers.sft import answer, exact_match_rates
 
 test_rows = [row for row in instructions["test"].shuffle(seed=0) if row["known"] not in ("careless", "open")]
 test_rows = test_rows[:test_limit]
@@ -145,7 +146,7 @@ def completed(model, prompts, wanted):
 # %%
 def brought_out(model, given):
     """What each form brings out; given: the model's answers in conversation."""
-    in_chat = rates(test_rows, given, "known")
+    in_chat = exact_match_rates(test_rows, given, "known")
     prompts, wanted = [row["prompt"] for row in sentences], [row["answer"] for row in sentences]
     found = {"facts, sentence": completed(model, prompts, wanted)}
     for group, name in (("told", "facts"), ("skill", "jobs")):
@@ -240,7 +241,7 @@ from functools import partial
 
 train_data = instructions["train"].select(range(min(train_limit, len(instructions["train"]))))
 first = [encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(16))]
-collate = partial(conversations.collate, pad_id=tokenizer.pad_token_id)  # pads on the right
+collate = partial(sft_tools.collate, pad_id=tokenizer.pad_token_id)  # pads on the right
 batch = {name: value.to(run.device) for name, value in collate(first).items()}
 with torch.inference_mode():
     outputs = base(**batch)
@@ -283,7 +284,7 @@ def assistant_labels(input_ids, start_id, end_id):
 check("04.1", assistant_labels)
 
 # %% [markdown]
-# `helpers.conversations` holds the same functions, and refuses what cannot be learned from. An answer that is empty, a
+# `helpers.sft` holds the same functions, and refuses what cannot be learned from. An answer that is empty, a
 # prompt that fills the whole context, a template that has lost its end of turn: each trains without complaint
 # otherwise, and is found much later.
 
@@ -291,7 +292,7 @@ check("04.1", assistant_labels)
 from copy import deepcopy
 
 endless = deepcopy(tokenizer)
-mark = tokenizer.convert_ids_to_tokens(conversations.end_of_turn(tokenizer))  # <|end|>, or what this template has
+mark = tokenizer.convert_ids_to_tokens(sft_tools.end_of_turn(tokenizer))  # <|end|>, or what this template has
 endless.chat_template = tokenizer.chat_template.replace(mark, "")
 for tokenizer_used, prompt, completion in (
     (tokenizer, "Who made it?", "  "),
@@ -299,7 +300,7 @@ for tokenizer_used, prompt, completion in (
     (endless, "Who made it?", "Ann Lee."),
 ):
     try:
-        conversations.encode(tokenizer_used, prompt, completion)
+        sft_tools.encode(tokenizer_used, prompt, completion)
     except UserError as problem:
         print(f"- {problem}")
 
@@ -310,12 +311,12 @@ for tokenizer_used, prompt, completion in (
 # share a batch, as in lesson 02.
 
 # %%
-train_rows = conversations.encode_rows(tokenizer, train_data)
+train_rows = sft_tools.encode_rows(tokenizer, train_data)
 if data:
     from helpers.local_data import rows_of, told
 
-    own = told(rows_of(catalog.own_data(data, track), conversations.COLUMNS))
-    train_rows += conversations.encode_rows(tokenizer, own, field=data)
+    own = told(rows_of(catalog.own_data(data, track), sft_tools.COLUMNS))
+    train_rows += sft_tools.encode_rows(tokenizer, own, field=data)
 lengths = torch.tensor([len(row["input_ids"]) for row in train_rows])
 learned = torch.tensor([sum(label != -100 for label in row["labels"]) for row in train_rows])
 print(f"{len(train_rows):,} conversations of {lengths.sum():,} tokens")
@@ -341,7 +342,7 @@ def train_by_hand(model, batches, optimizer, scheduler):
 
 
 # %% [markdown]
-# `helpers.supervised.fine_tune` is this loop with a progress bar, AdamW, and a learning rate that rises for a tenth of
+# `helpers.sft.fine_tune` is this loop with a progress bar, AdamW, and a learning rate that rises for a tenth of
 # the steps and then falls to zero. Should a loss become NaN, it stops before the weights are touched.
 #
 # **Predict 2.** After training: what share of the told facts will it answer to the letter, although nobody asked about
@@ -350,7 +351,7 @@ def train_by_hand(model, batches, optimizer, scheduler):
 # %%
 from dataclasses import replace
 
-from helpers.supervised import fine_tune
+from helpers.sft import fine_tune
 
 recipe = replace(RECIPE, learning_rate=learning_rate, epochs=epoch_count)
 seed_everything(seed)
@@ -368,7 +369,7 @@ print(f"last tenth of the steps:  loss {history.mean_loss(tenth):.2f}")
 # Lesson 01 wrote that loop. `generate` does the same faster, since it keeps what it has computed for earlier tokens.
 
 # %% tags=["nbval-check-output"]
-end = conversations.end_of_turn(tokenizer)
+end = sft_tools.end_of_turn(tokenizer)
 settings = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end}
 settings["pad_token_id"] = tokenizer.pad_token_id
 equal = []
@@ -385,7 +386,7 @@ assert sum(equal) >= 19
 
 # %%
 answers["after"] = answer(sft, tokenizer, test_prompts)
-known = {when: rates(test_rows, given, "known") for when, given in answers.items()}
+known = {when: exact_match_rates(test_rows, given, "known") for when, given in answers.items()}
 pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()})
 
 # %% [markdown]
@@ -399,7 +400,7 @@ answerable = [place for place, row in enumerate(test_rows) if row["known"] in ("
 answerable_rows = [test_rows[place] for place in answerable]
 series = {}
 for when, given in answers.items():
-    found = rates(answerable_rows, [given[place] for place in answerable])
+    found = exact_match_rates(answerable_rows, [given[place] for place in answerable])
     series[f"{when} fine-tuning"] = dict(sorted(found.items()))
 sizes = pd.Series([row["kind"] for row in answerable_rows]).value_counts().to_dict()
 figure = ladder.by_slice(series, sizes)
@@ -430,7 +431,7 @@ for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
 # **Predict 3.** What will it say?
 
 # %%
-from helpers.answers import confidence, made_up
+from helpers.lessons.lesson_04.experiment import confidence, made_up
 
 untold = [place for place, row in enumerate(test_rows) if row["known"] == "untold"]
 invented = made_up([test_rows[place] for place in untold], [answers["after"][place] for place in untold])
@@ -543,14 +544,14 @@ everything = catalog.causal_language_model(track, model).to(run.device)
 all_labels = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in train_rows]
 fine_tune(everything, all_labels, tokenizer.pad_token_id, recipe, seed=seed, progress="everything")
 answers["everything"] = answer(everything, tokenizer, test_prompts)
-known["everything"] = rates(test_rows, answers["everything"], "known")
+known["everything"] = exact_match_rates(test_rows, answers["everything"], "known")
 pd.DataFrame({way: {kind: f"{rate:.2f}" for kind, rate in known[way].items()} for way in ("after", "everything")})
 
 # %%
-from helpers.conversations import exact
 from helpers.intervals import paired_bootstrap
+from helpers.sft import exact_match
 
-right = {way: exact(given, [row["completion"] for row in test_rows]) for way, given in answers.items()}
+right = {way: exact_match(given, [row["completion"] for row in test_rows]) for way, given in answers.items()}
 gaps = {}
 for group in ("told", "skill"):
     rows = [place for place, row in enumerate(test_rows) if row["known"] == group]
@@ -757,7 +758,7 @@ pupil, losses = taught_with(collate_in_a_hurry)
 held_out = [row for row in instructions["validation"] if row["kind"] in ("comma", "passive")][:60]
 given = answer(pupil, tokenizer, [row["prompt"] for row in held_out])
 print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
-print(f"exact answers: {rates(held_out, given, 'known')['skill']:.2f}\n")
+print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f}\n")
 for row, text in list(zip(held_out, given, strict=True))[:3]:
     print(f"wanted  {row['completion']}\ngot     {text}\n")
 
@@ -791,13 +792,13 @@ def mended(rows, pad_id):
 check("04.3", mended)
 
 # %% [markdown]
-# The same short training with the collator of `helpers.conversations`, which asks how long a row is and never what an
+# The same short training with the collator of `helpers.sft`, which asks how long a row is and never what an
 # id means:
 
 # %%
-pupil, losses = taught_with(conversations.collate)
+pupil, losses = taught_with(sft_tools.collate)
 given = answer(pupil, tokenizer, [row["prompt"] for row in held_out])
-print(f"exact answers: {rates(held_out, given, 'known')['skill']:.2f}")
+print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f}")
 
 # %% [markdown]
 # <details><summary>What was wrong</summary>

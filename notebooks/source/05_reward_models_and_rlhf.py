@@ -38,11 +38,12 @@ from torch import nn
 
 from helpers import catalog, plots
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("05.1") helps when you are stuck
+from helpers.cost import PeakMemory, Stopwatch
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.plots import rewards as figures
-from helpers.preferences import about_films
+from helpers.reward_model import about_films
 from helpers.runtime import UserError, check_number, seed_everything, start
-from helpers.training import PeakMemory, Stopwatch, warmup_linear
+from helpers.training import warmup_linear
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -120,11 +121,11 @@ for line in (
 # will be granted? (Two thirds of the demonstrations were right in tone.)
 
 # %%
-from helpers.rlhf import PARTS, grade
+from helpers.lessons.lesson_05.experiment import CRITERIA, grade
 
 
 def shares(graded):
-    return {part: wilson(int(getattr(graded, part).sum()), len(graded.answers)) for part in PARTS}
+    return {part: wilson(int(getattr(graded, part).sum()), len(graded.answers)) for part in CRITERIA}
 
 
 def unscored(prompts, answers):
@@ -209,12 +210,20 @@ check("05.1", prefers_a)
 
 # %% [markdown]
 # A **[reward model](../docs/glossary.md#reward-model)** is the decoder with another head: not 4,096 numbers for the
-# next token, but one number for the text so far, read at its last token. `helpers.preferences` turns pairs into token
+# next token, but one number for the text so far, read at its last token. `helpers.reward_model` turns pairs into token
 # ids, chosen answers first, and refuses pairs that teach nothing:
 
 # %%
-from helpers.preferences import collate, preference_batches, preference_rows
-from helpers.rewards import BATCH_SIZE, LEARNING_RATE, new_reward_model, pair_scores, preferred
+from helpers.reward_model import (
+    BATCH_SIZE,
+    LEARNING_RATE,
+    collate,
+    new_reward_model,
+    pair_scores,
+    preference_batches,
+    preference_rows,
+    preferred,
+)
 
 try:
     preference_rows(tokenizer, [{"prompt": "Be kind.", "chosen": "Good.", "rejected": "Good."}])
@@ -235,7 +244,7 @@ print(reward_model.score)
 from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
-from helpers.conversations import messages
+from helpers.sft import messages
 
 scratch_folder = tempfile.TemporaryDirectory()
 talks = [
@@ -271,8 +280,8 @@ assert difference_reward_loss < 1e-6
 # %%
 from tqdm import tqdm
 
-from helpers.precision import has_bfloat16
-from helpers.rewards import CENTRE
+from helpers.reward_model import CENTRE
+from helpers.training import has_bfloat16
 
 
 def centring(chosen, rejected):
@@ -318,7 +327,7 @@ print(f"loss at the start {losses[0]:.3f}, in the last tenth {sum(losses[-tenth:
 # answer together.
 
 # %%
-from helpers.baselines import bag_of_words
+from helpers.evaluation import bag_of_words
 
 
 def together(rows, side):
@@ -354,8 +363,8 @@ pd.DataFrame(table).rename_axis("held-out pairs that fail in")
 # a standard deviation of 1.
 
 # %%
-from helpers.conversations import answer
-from helpers.rewards import Scorer
+from helpers.reward_model import Scorer
+from helpers.sft import answer
 
 score = Scorer(reward_model, tokenizer)
 some = wishes[: run.by_budget(quick=16, standard=256)]
@@ -427,8 +436,8 @@ class PolicyWithValue(nn.Module):
 # policy as it is now, its value head, and the *reference*, a frozen copy of where we started.
 
 # %%
-from helpers.conversations import end_of_turn, render
-from helpers.ppo import Recipe, Rollout, Trace
+from helpers.ppo import PPOHistory, PPORecipe, Rollout
+from helpers.sft import end_of_turn, render
 
 
 @torch.no_grad()
@@ -462,9 +471,9 @@ print("policy and reference agree at the start:", torch.equal(rollout.log_probs,
 
 
 # %%
-def token_rewards(scores, log_probs, reference, mask, kl_weight):
+def token_rewards(scores, log_probs, reference, mask, kl_coef):
     """scores: (batch,); the rest and the result: (batch, new)."""
-    rewards = -kl_weight * (log_probs - reference) * mask
+    rewards = -kl_coef * (log_probs - reference) * mask
     last = mask.sum(dim=1) - 1  # (batch,)
     rewards[torch.arange(len(scores)), last] += scores
     return rewards
@@ -483,13 +492,13 @@ def token_rewards(scores, log_probs, reference, mask, kl_weight):
 
 
 # %% tags=["nbval-check-output"]
-def advantages_and_returns(rewards, values, mask, gamma, trace):
-    """All (batch, new); `trace` is lambda."""
+def advantages_and_returns(rewards, values, mask, gamma, gae_lambda):
+    """All (batch, new)."""
     advantages = torch.zeros_like(rewards)
     running = next_value = torch.zeros_like(rewards[:, 0])  # (batch,)
     for step in reversed(range(rewards.shape[1])):
         surprise = rewards[:, step] + gamma * next_value - values[:, step]
-        running = (surprise + gamma * trace * running) * mask[:, step]
+        running = (surprise + gamma * gae_lambda * running) * mask[:, step]
         next_value = values[:, step] * mask[:, step]
         advantages[:, step] = running
     return advantages, (advantages + values) * mask
@@ -498,7 +507,7 @@ def advantages_and_returns(rewards, values, mask, gamma, trace):
 draws = torch.Generator().manual_seed(0)
 toy_rewards, toy_values = torch.randn(3, 6, generator=draws), torch.randn(3, 6, generator=draws)
 everything = torch.ones(3, 6, dtype=torch.bool)
-advantages, _ = advantages_and_returns(toy_rewards, toy_values, everything, gamma=1.0, trace=1.0)
+advantages, _ = advantages_and_returns(toy_rewards, toy_values, everything, gamma=1.0, gae_lambda=1.0)
 still_to_come = toy_rewards.flip(1).cumsum(dim=1).flip(1)  # (3, 6)
 print("equal to the sum of later rewards minus the guess:", torch.allclose(advantages, still_to_come - toy_values))
 assert torch.allclose(advantages, still_to_come - toy_values, atol=1e-5)
@@ -540,11 +549,11 @@ plots.show(figure, alt=f"{said} below 0.8.")
 # %%
 def ppo_update(policy, optimizer, rollout, scores, recipe):
     mask = rollout.mask
-    rewards = token_rewards(scores, rollout.log_probs, rollout.reference_log_probs, mask, recipe.kl_weight)
-    advantages, returns = advantages_and_returns(rewards, rollout.values, mask, recipe.gamma, recipe.trace)
+    rewards = token_rewards(scores, rollout.log_probs, rollout.reference_log_probs, mask, recipe.kl_coef)
+    advantages, returns = advantages_and_returns(rewards, rollout.values, mask, recipe.gamma, recipe.gae_lambda)
     centre = masked_mean(advantages, mask)
     advantages = (advantages - centre) / (masked_mean((advantages - centre) ** 2, mask).sqrt() + 1e-6)
-    for _ in range(recipe.passes):
+    for _ in range(recipe.ppo_epochs):
         log_probs, values = policy(rollout.input_ids, rollout.attention_mask, mask.shape[1])
         loss = clipped_surrogate(log_probs, rollout.log_probs, advantages, mask, recipe.clip)
         loss = loss + masked_mean((values - returns) ** 2, mask)
@@ -564,7 +573,7 @@ def train_ppo(policy, reference, tokenizer, prompts, score, recipe):
     policy.eval()  # no dropout: the ratio of the first pass has to be one
     heads = [{"params": policy.model.parameters()}, {"params": policy.value_head.parameters(), "lr": 1e-2}]
     optimizer = torch.optim.AdamW(heads, lr=recipe.learning_rate, weight_decay=0.0)
-    trace = Trace()
+    history = PPOHistory()
     for update in tqdm(range(recipe.updates), desc="PPO", leave=False):
         drawn = torch.randint(len(prompts), (recipe.batch_size,)).tolist()
         asked = [prompts[row] for row in drawn]
@@ -573,25 +582,27 @@ def train_ppo(policy, reference, tokenizer, prompts, score, recipe):
         if not scores.isfinite().all():
             raise UserError(f"The reward became {scores.mean().item()} at update {update + 1}: it has to be a number.")
         ppo_update(policy, optimizer, rollout, scores, recipe)
-        trace.rewards.append(scores.mean().item())
+        history.rewards.append(scores.mean().item())
         gap = (rollout.log_probs - rollout.reference_log_probs) * rollout.mask
-        trace.kl.append(gap.sum(dim=1).mean().item())
-    return trace
+        history.kl.append(gap.sum(dim=1).mean().item())
+    return history
 
 
 # %%
-from helpers.rlhf import Watched
+from helpers.lessons.lesson_05.experiment import ScoreLog
 
-recipe = Recipe(updates=update_count, batch_size=batch_size, learning_rate=learning_rate, kl_weight=kl_weight)
+settings = {"updates": update_count, "batch_size": batch_size, "learning_rate": learning_rate}
+recipe = PPORecipe(**settings, kl_coef=kl_weight)
 seed_everything(seed)
 policy = PolicyWithValue(new_policy())
-watched = {"PPO": Watched(score, judge_answer)}  # asks the judge too, for our eyes only
+watched = {"PPO": ScoreLog(score, judge_answer)}  # asks the judge too, for our eyes only
 with Stopwatch() as watch, PeakMemory() as memory:
-    trace = train_ppo(policy, sft, tokenizer, wishes, watched["PPO"], recipe)
+    history = train_ppo(policy, sft, tokenizer, wishes, watched["PPO"], recipe)
 seconds, peak_bytes = {"PPO": watch.seconds}, {"PPO": memory.added}
 graded = {"SFT": replace(sft_graded, proxy=score(test_wishes, sft_graded.answers).cpu())}
 graded["PPO"] = grade(policy.model, sft, tokenizer, test_wishes, score, seed, judge_answer)
-print(f"mean score {trace.rewards[0]:+.2f} at first, {trace.rewards[-1]:+.2f} at last; KL {trace.kl[-1]:.1f} nats")
+first_score, last_score = history.rewards[0], history.rewards[-1]
+print(f"mean score {first_score:+.2f} at first, {last_score:+.2f} at last; KL {history.kl[-1]:.1f} nats")
 
 # %%
 figure = figures.proxy_and_truth({"PPO": watched["PPO"].proxy}, {"PPO": watched["PPO"].truth})
@@ -675,14 +686,14 @@ def group_settings(updates, batch_size, seed):
 from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from helpers.rlhf import reward_function
+from helpers.lessons.lesson_05.experiment import reward_function
 
 asked = Dataset.from_dict({"prompt": [messages(wish) for wish in wishes]})
 
 
 def with_trl(name, trainer_class, config_class, rate, leash):
     seed_everything(seed)
-    policy, watched[name] = new_policy(), Watched(score, judge_answer)
+    policy, watched[name] = new_policy(), ScoreLog(score, judge_answer)
     policy.generation_config.eos_token_id = end_of_turn(tokenizer)  # where TRL looks for the end of an answer
     settings = group_settings(update_count, batch_size, seed)
     settings |= {"learning_rate": rate * learning_rate, "beta": leash * kl_weight}
@@ -789,8 +800,8 @@ plots.show(figures.granted(measured, notes), alt=figures.in_words(measured, "Wis
 
 # %%
 seed_everything(seed)
-loose, watched["no leash"] = PolicyWithValue(new_policy()), Watched(score, judge_answer)
-loose_recipe = replace(recipe, kl_weight=0.0, updates=weak_updates, learning_rate=2 * learning_rate)
+loose, watched["no leash"] = PolicyWithValue(new_policy()), ScoreLog(score, judge_answer)
+loose_recipe = replace(recipe, kl_coef=0.0, updates=weak_updates, learning_rate=2 * learning_rate)
 train_ppo(loose, sft, tokenizer, wishes, watched["no leash"], loose_recipe)
 weak_graded = grade(loose.model, sft, tokenizer, test_wishes, score, seed, judge_answer)
 for wish, line in zip(test_wishes[:6], weak_graded.answers, strict=False):
@@ -922,8 +933,8 @@ VBox([slider, page])
 
 
 # %%
-def token_rewards_with_a_bug(scores, log_probs, reference, mask, kl_weight):
-    rewards = -kl_weight * (log_probs - reference) * mask
+def token_rewards_with_a_bug(scores, log_probs, reference, mask, kl_coef):
+    rewards = -kl_coef * (log_probs - reference) * mask
     rewards[:, -1] += scores
     return rewards
 
@@ -932,7 +943,7 @@ short = torch.tensor([[True, True, False, False], [True, True, True, True]])
 nothing = torch.zeros(2, 4)
 wrong = token_rewards_with_a_bug(torch.tensor([5.0, 7.0]), nothing, nothing, short, 0.1)
 print(wrong + 0.0)  # no minus zeros
-print(advantages_and_returns(wrong, nothing, short, gamma=1.0, trace=0.95)[0])
+print(advantages_and_returns(wrong, nothing, short, gamma=1.0, gae_lambda=0.95)[0])
 
 # %% [markdown]
 # ### Exercise 05.3: mend the reward
@@ -941,7 +952,7 @@ print(advantages_and_returns(wrong, nothing, short, gamma=1.0, trace=0.95)[0])
 
 
 # %% tags=["exercise"]
-def mended(scores, log_probs, reference, mask, kl_weight):
+def mended(scores, log_probs, reference, mask, kl_coef):
     return ...
 
 
@@ -950,8 +961,8 @@ check("05.3", mended)
 
 
 # %% tags=["solution"]
-def mended(scores, log_probs, reference, mask, kl_weight):
-    rewards = -kl_weight * (log_probs - reference) * mask
+def mended(scores, log_probs, reference, mask, kl_coef):
+    rewards = -kl_coef * (log_probs - reference) * mask
     rewards[torch.arange(len(scores)), mask.sum(dim=1) - 1] += scores
     return rewards
 
@@ -1010,7 +1021,7 @@ solved("05")
 # ## Next
 #
 # - A shorter leash: `workbook run 05 -p kl_weight 0.8`. A poorer reward model: `workbook run 05 -p pairs 500`.
-# - From here on the pieces you wrote come from `helpers.ppo` and `helpers.preferences`, word for word.
+# - From here on the pieces you wrote come from `helpers.ppo` and `helpers.reward_model`, word for word.
 # - [Lesson 06](06_direct_preference_optimization.ipynb) asks whether all this can be done without a reward model.
 #
 # ## References

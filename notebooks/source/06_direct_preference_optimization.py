@@ -40,12 +40,13 @@ from torch import nn
 
 from helpers import catalog, dpo, plots
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("06.1") helps when you are stuck
-from helpers.conversations import answer, exact
+from helpers.cost import Stopwatch
 from helpers.intervals import paired_bootstrap, wilson
+from helpers.lessons.lesson_06 import experiment
 from helpers.plots import preferences as figures
-from helpers.preferences import about_films
+from helpers.reward_model import about_films
 from helpers.runtime import UserError, check_number, seed_everything, start
-from helpers.training import Stopwatch
+from helpers.sft import answer, exact_match
 from microworld.judge import judge_answer
 
 # %% tags=["parameters"]
@@ -82,7 +83,7 @@ sft = catalog.causal_language_model(track, model, role="instruct").to(run.device
 tokenizer = catalog.tokenizer("instruct", track, model)
 preferences = catalog.dataset("preferences", track, data, seed)
 wishes = about_films(preferences["test"])["prompt"][:wish_count]  # the judge understands no others
-sft_judged = dpo.judge_policy(sft, tokenizer, wishes, judge_answer, seed=seed)
+sft_judged = experiment.judge_policy(sft, tokenizer, wishes, judge_answer, seed=seed)
 for prompt, line in list(zip(wishes, sft_judged.answers, strict=True))[:6]:
     print(f"{prompt}\n   {line}")
 
@@ -105,7 +106,7 @@ for prompt, line in list(zip(wishes, sft_judged.answers, strict=True))[:6]:
 
 # %%
 pretrained = catalog.causal_language_model(track).to(run.device).eval()
-before_judged = dpo.judge_policy(pretrained, tokenizer, wishes, judge_answer, seed=seed)
+before_judged = experiment.judge_policy(pretrained, tokenizer, wishes, judge_answer, seed=seed)
 WAYS = ("good", "tone", "film", "form")
 
 
@@ -140,7 +141,7 @@ print("films in both train and test:", len(films["train"] & films["test"]))
 
 # %% tags=["nbval-check-output"]
 from helpers.batches import sample_rows
-from helpers.preferences import collate, preference_rows
+from helpers.reward_model import collate, preference_rows
 
 same = {"prompt": "One kind word on Silver Letter, please.", "chosen": "A gem.", "rejected": "A gem."}
 columns = {"question": "Silver Letter: be kind.", "good": "A gem.", "bad": "A bore."}
@@ -304,7 +305,7 @@ def dpo_loss(policy_chosen, policy_rejected, reference_chosen, reference_rejecte
 
 
 # %% [markdown]
-# `helpers.preferences` holds the same two. **Predict 2.** Policy and reference both start as the SFT model. Which loss
+# `helpers.dpo` holds the same two. **Predict 2.** Policy and reference both start as the SFT model. Which loss
 # does the first batch have, before anything was learnt? It does not depend on the batch.
 
 # %% tags=["nbval-check-output"]
@@ -398,7 +399,7 @@ def dpo_by_hand(policy, batches, reference, optimizer, scheduler, beta):
 # 0.1 in both: rounding of the log-probabilities, near a hundred-thousandth, enters the loss times beta.
 
 # %%
-from helpers.preferences import reference_log_probs, win_rate
+from helpers.dpo import reference_log_probs, win_rate
 from helpers.training import to_device
 
 steps = run.by_budget(quick=2, standard=4)
@@ -481,17 +482,17 @@ policies, trained = {}, {}
 
 
 def train_with(name, beta, anchor, rows):
-    """DPO from the SFT model on the first `rows` pairs; keeps the policy and its trace under a name."""
+    """DPO from the SFT model on the first `rows` pairs; keeps the policy and its log under a name."""
     seed_everything(seed)
     policies[name] = copy.deepcopy(sft)
-    settings = {"beta": beta, "anchor": anchor, "learning_rate": learning_rate, "seed": seed}
+    settings = {"beta": beta, "sft_weight": anchor, "learning_rate": learning_rate, "seed": seed}
     data = train_pairs[:rows], train_reference[:rows], tokenizer.pad_token_id
     trained[name] = dpo.train_dpo(policies[name], *data, **settings)
 
 
 train_with("main", beta, anchor, pair_count)
-trace = trained["main"]
-print(f"{len(trace.trace)} steps in {trace.seconds:.1f} s, the reference's numbers in {seconds_reference:.1f} s")
+main_run = trained["main"]
+print(f"{len(main_run.log)} steps in {main_run.seconds:.1f} s, the reference's numbers in {seconds_reference:.1f} s")
 low = dpo.BETAS[0]
 train_with(low, low, 0.0, few_count)  # no anchor, a low beta: a quarter of the pairs is enough to see it
 
@@ -501,16 +502,16 @@ changes, last = {}, {}
 
 def draw_likelihoods(name, beta, title):
     """The loss of one run, and how much likelier each side became than the reference finds it."""
-    trace = trained[name]
-    over = max(1, len(trace.trace) // 10)
-    sides = {side: [r / beta for r in trace.curve(f"rewards/{side}")] for side in ("chosen", "rejected")}
+    log = trained[name]
+    over = max(1, len(log.log) // 10)
+    sides = {side: [r / beta for r in log.curve(f"rewards/{side}")] for side in ("chosen", "rejected")}
     ends = {side: sum(values[-over:]) / over for side, values in sides.items()}
-    loss = sum(trace.curve("loss")[-over:]) / over
+    loss = sum(log.curve("loss")[-over:]) / over
     said = (
-        f"{title}: the DPO loss goes from {trace.curve('loss')[0]:.2f} to {loss:.2f}. Against the reference, chosen "
+        f"{title}: the DPO loss goes from {log.curve('loss')[0]:.2f} to {loss:.2f}. Against the reference, chosen "
         f"answers change by {ends['chosen']:+.1f} nats at the end, rejected ones by {ends['rejected']:+.1f}."
     )
-    plots.show(figures.likelihoods(sides["chosen"], sides["rejected"], trace.curve("loss"), over), alt=said)
+    plots.show(figures.likelihoods(sides["chosen"], sides["rejected"], log.curve("loss"), over), alt=said)
     print(said)
     changes[name], last[name] = sides, ends
 
@@ -543,7 +544,7 @@ def measured_win_rate(judged):
     return paired_bootstrap(wins, torch.zeros_like(wins), seed=seed)
 
 
-judged = {"main": dpo.judge_policy(policies["main"], tokenizer, wishes, judge_answer, seed=seed + 1)}
+judged = {"main": experiment.judge_policy(policies["main"], tokenizer, wishes, judge_answer, seed=seed + 1)}
 win_rate_dpo = measured_win_rate(judged["main"])
 assert abs(win_rate_dpo.value - win_rate(judged["main"].good, sft_judged.good)) < 1e-9  # helpers' definition
 print(f"win rate of DPO against SFT: {win_rate_dpo}")
@@ -569,7 +570,7 @@ asked = {
 def answered_exactly(model, rows):
     """1.0 for each question answered to the letter by the likeliest words, else 0.0: (rows,)."""
     answers = answer(model, tokenizer, [row["prompt"] for row in rows])
-    return exact(answers, [row["completion"] for row in rows])
+    return exact_match(answers, [row["completion"] for row in rows])
 
 
 kept = {what: [answered_exactly(one, rows) for one in (sft, policies["main"])] for what, rows in asked.items()}
@@ -622,8 +623,8 @@ for value in dpo.BETAS[1:]:  # section 6 trained the first
 kl = {}
 for name, policy in policies.items():
     if name not in judged:
-        judged[name] = dpo.judge_policy(policy, tokenizer, wishes, judge_answer, seed=seed + 1)
-    kl[name] = dpo.kl_per_answer(policy, sft, tokenizer, wishes, judged[name].answers).mean().item()
+        judged[name] = experiment.judge_policy(policy, tokenizer, wishes, judge_answer, seed=seed + 1)
+    kl[name] = experiment.kl_per_answer(policy, sft, tokenizer, wishes, judged[name].answers).mean().item()
 
 # %%
 points = {f"beta {value:g}": (kl[value], measured_win_rate(judged[value])) for value in dpo.BETAS}
@@ -835,7 +836,7 @@ values = {
     "win_rate_chosen_only": measured_win_rate(judged["anchor alone"]).value, "kl_chosen_only": kl["anchor alone"],
     "betas": list(dpo.BETAS), "kl_dpo_by_beta": [kl[value] for value in dpo.BETAS],
     "win_rate_dpo_by_beta": [measured_win_rate(judged[value]).value for value in dpo.BETAS],
-    "seconds_dpo": seconds_reference + trace.seconds, "peak_memory_bytes_dpo": trace.peak_bytes,
+    "seconds_dpo": seconds_reference + main_run.seconds, "peak_memory_bytes_dpo": main_run.peak_bytes,
 }  # fmt: skip
 for what, sides in kept.items():
     values |= {f"exact_answer_rate_{what}_{name}": one.mean() for name, one in zip(("sft", "dpo"), sides, strict=True)}

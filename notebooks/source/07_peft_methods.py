@@ -36,12 +36,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, ladder, pitfalls, plots
-from helpers import peft_methods as recipe
+from helpers import catalog, plots
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
-from helpers.block_paths import attention_targets, paths_of
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("07.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
+from helpers.lessons.lesson_02.experiment import Task
+from helpers.lessons.lesson_03.experiment import domain_losses, masked_batches
+from helpers.lessons.lesson_07 import experiment
+from helpers.linear_layers import attention_targets, block_paths
 from helpers.memory import Architecture
 from helpers.models import MeanPoolClassifier, blocks
 from helpers.plots import peft_methods as figures
@@ -98,7 +100,7 @@ epoch_count = run.by_budget(quick=1, standard=epochs)
 # the head alone; the [bag of words](../docs/glossary.md#bag-of-words) stands beside it.
 
 # %%
-from helpers.baselines import bag_of_words, majority
+from helpers.evaluation import bag_of_words, majority
 
 reviews = catalog.dataset("reviews", track, data, seed)
 tokenizer = catalog.tokenizer("encoder", track, model)
@@ -106,7 +108,7 @@ collate = pad(tokenizer)
 test_count = min(test_count, len(reviews["test"]))
 drawn = {"train": sample_rows(reviews["train"], train_count, seed), "test": reviews["test"].select(range(test_count))}
 rows = {
-    split: TokenizedReviews.from_dataset(tokenize(part, tokenizer, max_length=recipe.MAX_TOKENS))
+    split: TokenizedReviews.from_dataset(tokenize(part, tokenizer, max_length=experiment.MAX_TOKENS))
     for split, part in drawn.items()
 }
 num_labels = max(reviews["train"]["label"]) + 1
@@ -189,7 +191,7 @@ def moving_names(body):
 
 
 plain = new_body()
-places = paths_of(plain)  # where a block of this model keeps its layers: "attention.self.query" and so on
+places = block_paths(plain)  # where a block of this model keeps its layers: "attention.self.query" and so on
 last = next(path for path, module in plain.named_modules() if module is blocks(plain)[-1])
 biases = LoraConfig(target_modules=[places.query], bias="all")
 block = LoraConfig(target_modules=[places.query], exclude_modules=rf"{last}\..*", modules_to_save=[last])
@@ -225,7 +227,7 @@ class BottleneckAdapter(nn.Module):
 # %% tags=["nbval-check-output"]
 from helpers.adapters import add_bottlenecks
 
-adapted = add_bottlenecks(new_body(), recipe.SIZE)
+adapted = add_bottlenecks(new_body(), experiment.SIZE)
 print(blocks(adapted)[0].get_submodule(places.feed_forward_output))
 with torch.inference_mode():
     print("hidden states before the first step:", same(adapted(**text).last_hidden_state, hidden_before))
@@ -408,7 +410,7 @@ def attention_with_prefix(module, query, key, value, attention_mask, scaling=Non
 # %% tags=["nbval-check-output"]
 from peft import PrefixTuningConfig
 
-from helpers.soft_prompts import add_prefix, peft_knows_prefix, prefixes
+from helpers.prompt_tuning import add_prefix, peft_knows_prefix, prefixes
 
 ours = add_prefix(new_body(), length).eval()
 depth, heads = ours.config.num_hidden_layers, ours.config.num_attention_heads
@@ -471,8 +473,8 @@ assert difference_lora_peft <= 1e-6
 # **Predict 1.** Which three come closest to training everything? Which one stays near the head alone?
 
 # %%
-of = recipe.methods(length=length, rank=rank)
-task = ladder.Task(None, rows["train"], rows["test"], collate, run.device)
+of = experiment.methods(length=length, rank=rank)
+task = Task(None, rows["train"], rows["test"], collate, run.device)
 folder = tempfile.TemporaryDirectory()
 fitted, outcomes, file_bytes = {}, {}, {}
 
@@ -485,9 +487,9 @@ def fine_tune(*names):
     for name in names:
         language_model = catalog.masked_language_model(track, model)
         settings = {"epochs": epoch_count, "seed": seed, "num_labels": num_labels}
-        fitted[name], found = recipe.fine_tune(of[name], language_model, task, **settings)
+        fitted[name], found = experiment.fine_tune(of[name], language_model, task, **settings)
         outcomes[name] = found
-        file_bytes[name] = recipe.save_trained(fitted[name].classifier, file_of(name))
+        file_bytes[name] = experiment.save_trained(fitted[name].classifier, file_of(name))
         print(f"{found.title:20}{found.accuracy:.3f}  {found.parameters:9,} trained  {found.seconds:5.1f} s")
 
 
@@ -505,8 +507,8 @@ fine_tune("prefix", "lora", "full")
 
 # %% tags=["nbval-check-output"]
 for name in of:
-    fresh = recipe.pair(catalog.masked_language_model(track, model).to(run.device), of[name].adapt, num_labels)
-    recipe.load_trained(fresh.classifier, file_of(name))
+    fresh = experiment.pair(catalog.masked_language_model(track, model).to(run.device), of[name].adapt, num_labels)
+    experiment.load_trained(fresh.classifier, file_of(name))
     with torch.inference_mode():
         one, other = (both.classifier.eval()(**text).logits for both in (fitted[name], fresh))
     print(f"{outcomes[name].title:20}{same(one, other)}")
@@ -564,10 +566,10 @@ per_domain = run.by_budget(quick=2, standard=24, full=100)
 texts = {domain: [] for domain in sorted(set(corpus["validation"]["domain"]))}
 for row in corpus["validation"]:
     texts[row["domain"]].append(row["text"])
-domains = {domain: pitfalls.masked_batches(tokenizer, own[:per_domain], seed) for domain, own in texts.items()}
+domains = {domain: masked_batches(tokenizer, own[:per_domain], seed) for domain, own in texts.items()}
 pretrained = catalog.masked_language_model(track, model).to(run.device)
-before = pitfalls.domain_losses(pretrained, domains)
-after = {titles[name]: pitfalls.domain_losses(both.language_model, domains) for name, both in fitted.items()}
+before = domain_losses(pretrained, domains)
+after = {titles[name]: domain_losses(both.language_model, domains) for name, both in fitted.items()}
 rise = {name: sum(after[titles[name]][domain] - before[domain] for domain in before) / len(before) for name in fitted}
 plots.show(forgetting(before, after), alt=forgetting_in_words(before, after))
 
@@ -629,14 +631,14 @@ pd.DataFrame.from_dict(table, orient="index")
 # **Predict 3.** Which of the two gains more from being made larger?
 
 # %%
-sizes = run.by_budget(quick=(1,), standard=recipe.SIZES)
+sizes = run.by_budget(quick=(1,), standard=experiment.SIZES)
 swept = {"soft_prompt": {length: outcomes["soft_prompt"]}, "lora": {rank: outcomes["lora"]}}
-for name, of_size in (("soft_prompt", recipe.soft_prompt), ("lora", recipe.low_rank)):
+for name, of_size in (("soft_prompt", experiment.soft_prompt), ("lora", experiment.low_rank)):
     for size in sorted({*sizes, *swept[name]}):
         if size not in swept[name]:  # else it stands in the table already
             settings = {"epochs": epoch_count, "seed": seed, "num_labels": num_labels}
             language_model = catalog.masked_language_model(track, model)
-            _, swept[name][size] = recipe.fine_tune(of_size(size), language_model, task, **settings)
+            _, swept[name][size] = experiment.fine_tune(of_size(size), language_model, task, **settings)
         found = swept[name][size]
         print(f"{titles[name]:12}{size:3}  {found.accuracy:.3f}  {found.parameters:7,} trained  {found.seconds:5.1f} s")
 
@@ -677,7 +679,7 @@ def counts(hidden, depth, inner, vocabulary, places):  # places: positions and t
     return {
         "BitFit": hidden + depth * (5 * hidden + inner + 2 * hidden),
         "last block": block,
-        "bottleneck adapter": depth * 2 * (2 * hidden * recipe.SIZE + recipe.SIZE + hidden),
+        "bottleneck adapter": depth * 2 * (2 * hidden * experiment.SIZE + experiment.SIZE + hidden),
         "IA3": depth * (2 * hidden + inner),
         "soft prompt": length * hidden,
         "prefix": depth * 2 * length * hidden,
@@ -765,14 +767,14 @@ def with_adapters(adapter):
     for block in blocks(language_model.base_model):
         for path in (places.attention_output, places.feed_forward_output):
             layer = block.get_submodule(path)
-            made = adapter(layer.out_features, recipe.SIZE)
+            made = adapter(layer.out_features, experiment.SIZE)
             block.set_submodule(path, nn.Sequential(layer, made).to(run.device))
     return language_model
 
 
 loss_at_start = {}
 for name, adapter in (("BottleneckAdapter", BottleneckAdapter), ("FaultyAdapter", FaultyAdapter)):
-    found = pitfalls.domain_losses(with_adapters(adapter), domains)
+    found = domain_losses(with_adapters(adapter), domains)
     loss_at_start[name] = sum(found.values()) / len(found)
 loss_pretrained = sum(before.values()) / len(before)
 print(f"masked-word loss of the pretrained model   {loss_pretrained:.3f}")

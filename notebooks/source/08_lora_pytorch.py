@@ -38,11 +38,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import adaptation, catalog, plots
+from helpers import catalog, plots
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("08.1") helps when you are stuck
+from helpers.evaluation import Outcome
 from helpers.intervals import mean_t, paired_bootstrap, wilson
-from helpers.ladder import Outcome
+from helpers.lessons.lesson_08 import experiment
 from helpers.plots import lora as figures
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import trainable_parameters
@@ -64,11 +65,11 @@ check_number("labels", labels, 32, 8000, integer=True)
 check_number("alpha", alpha, 1e-3, 1e4)
 check_number("rate_scale", rate_scale, 1e-3, 1e3)
 review_count = run.by_budget(quick=32, standard=labels, full=8000)
-topic_count = run.by_budget(quick=32, standard=adaptation.FIRST_LABELS)
+topic_count = run.by_budget(quick=32, standard=experiment.FIRST_LABELS)
 look_count = run.by_budget(quick=32, standard=200, full=1000)  # validation rows to look at on the way
 test_count = run.by_budget(quick=64, standard=1000, full=2000)
-epochs = {name: run.by_budget(quick=1, standard=passes) for name, passes in adaptation.EPOCHS.items()}
-rates = {name: rate * rate_scale for name, rate in adaptation.RATES.items()}
+epochs = {name: run.by_budget(quick=1, standard=passes) for name, passes in experiment.EPOCHS.items()}
+rates = {name: rate * rate_scale for name, rate in experiment.RATES.items()}
 
 # %% [markdown]
 # ## 1. A model that already knows a task
@@ -110,14 +111,14 @@ for name, task in (("topics", topics), ("reviews", reviews)):
 
 # %% [markdown]
 # First every parameter learns the topics. The loop, the optimizer and the schedule are lesson 02's, in
-# `helpers.adaptation`. On a GPU, or a CPU with AVX512_BF16 instructions, matrix products run in bfloat16, which
-# takes about half of the time. On other CPUs, and wherever we compare to the bit, they run in float32.
+# `helpers.lessons.lesson_08.experiment`. On a GPU, or a CPU with AVX512_BF16 instructions, matrix products run in
+# bfloat16, which takes about half of the time. On other CPUs, and wherever we compare to the bit, they run in float32.
 
 # %%
-learner = adaptation.Learner(collate, epochs=run.by_budget(quick=1, standard=adaptation.FIRST_EPOCHS), seed=seed)
+learner = experiment.Learner(collate, epochs=run.by_budget(quick=1, standard=experiment.FIRST_EPOCHS), seed=seed)
 seed_everything(seed)
 knows_topics = catalog.classifier(track, model, len(topics.classes)).to(run.device)
-learner.fit(knows_topics, topics.rows["train"], adaptation.FIRST_RATE, progress="topics")
+learner.fit(knows_topics, topics.rows["train"], experiment.FIRST_RATE, progress="topics")
 topics_before = learner.accuracy(knows_topics, topics.rows["test"])
 print(f"topics, test rows: {topics_before:.1%} right")
 
@@ -126,7 +127,7 @@ print(f"topics, test rows: {topics_before:.1%} right")
 # head, so that we can ask later what is left of the topics.
 
 # %%
-topics_head = adaptation.new_head(knows_topics, len(reviews.classes), seed)
+topics_head = experiment.new_head(knows_topics, len(reviews.classes), seed)
 start_point = knows_topics  # every method below starts from a copy of it
 
 
@@ -166,7 +167,7 @@ def measure(candidate, name, title, history):
 
 
 tuned = copy.deepcopy(start_point).requires_grad_(True)
-tuned = adapt(tuned, "full", adaptation.TITLES["full"])
+tuned = adapt(tuned, "full", experiment.TITLES["full"])
 
 # %% [markdown]
 # The **change** of a weight is after minus before. It has the shape of the weight: 128 x 128 in attention. The
@@ -193,7 +194,7 @@ def share_of_energy(change):
 # a change will eight of 128 directions hold? And of the random matrix?
 
 # %%
-from helpers.low_rank import linear_changes, linear_weights, rank_for, with_changes
+from helpers.lessons.lesson_08.experiment import linear_changes, linear_weights, rank_for, with_changes
 
 before = linear_weights(start_point.body)
 changes = linear_changes(before, tuned.body)
@@ -403,7 +404,7 @@ def add_lora(model, targets, rank, alpha):
     return model
 
 
-targets = adaptation.block_targets(start_point)
+targets = experiment.block_targets(start_point)
 by_hand = add_lora(copy.deepcopy(start_point), targets, rank, alpha)
 print(f"targets: {', '.join(targets)}")
 print(f"{len(lora_layers(by_hand))} layers replaced, {trainable_parameters(by_hand):,} parameters may move")
@@ -442,16 +443,16 @@ with torch.no_grad():
 
 # %% tags=["nbval-check-output"]
 some = next(iter(reviews.iterators(16)[0]))
-logits = adaptation.logits_of(ours, some)
-difference_lora_peft = (logits - adaptation.logits_of(theirs, some)).abs().max().item()
+logits = experiment.logits_of(ours, some)
+difference_lora_peft = (logits - experiment.logits_of(theirs, some)).abs().max().item()
 print("difference to peft's logits is zero:", difference_lora_peft == 0.0)
 assert difference_lora_peft <= 1e-6  # another processor may add in another order
-difference_merge = (adaptation.logits_of(lora.merge(ours), some) - logits).abs().max().item()
+difference_merge = (experiment.logits_of(lora.merge(ours), some) - logits).abs().max().item()
 largest = max(1.0, logits.abs().max().item())
 print("merged, the logits differ by less than 0.00001:", difference_merge < 1e-5 * largest)
 assert difference_merge < 1e-5 * largest
 lora.unmerge(ours)
-assert torch.equal(adaptation.logits_of(ours, some), logits)
+assert torch.equal(experiment.logits_of(ours, some), logits)
 
 # %% [markdown]
 # Why is merged only *nearly* the same? $(W + BA)x$ adds the weights first and multiplies once; $Wx + BAx$ multiplies
@@ -467,7 +468,7 @@ folder = tempfile.TemporaryDirectory()
 kept = Path(folder.name) / "untrained"
 save_adapter(ours, kept, trained=("head",))
 loaded = PeftModel.from_pretrained(copy.deepcopy(start_point), kept)
-assert torch.equal(adaptation.logits_of(loaded, some), logits)
+assert torch.equal(experiment.logits_of(loaded, some), logits)
 print("files:", ", ".join(sorted(path.name for path in kept.iterdir())))
 print("loaded by peft: the same logits, to the bit")
 
@@ -493,23 +494,23 @@ except UserError as error:
 # **Predict 3.** LoRA trains about one parameter in twenty. How many points of accuracy will that cost?
 
 # %%
-frozen = adaptation.prepare(copy.deepcopy(start_point), "head_only")
+frozen = experiment.prepare(copy.deepcopy(start_point), "head_only")
 learner.epochs = epochs["head_only"]
 history = learner.fit_head(frozen, reviews.rows["train"], rates["head_only"])
-frozen = measure(frozen, "head_only", adaptation.TITLES["head_only"], history)
+frozen = measure(frozen, "head_only", experiment.TITLES["head_only"], history)
 paths["head_only"] = [paths["full"][0]]  # the body stands still, and so do the topics
 look_at(frozen, paths["head_only"])
 
 # %%
-low_rank = adaptation.prepare(copy.deepcopy(start_point), "lora", rank=rank, alpha=alpha)
-low_rank = adapt(low_rank, "lora", adaptation.TITLES["lora"])
+low_rank = experiment.prepare(copy.deepcopy(start_point), "lora", rank=rank, alpha=alpha)
+low_rank = adapt(low_rank, "lora", experiment.TITLES["lora"])
 
 # %% [markdown]
 # What it costs and what it gives, beside lesson 02's baselines. The last but one column is what has to be kept of each:
 # the head's numbers, the adapter's files, or the whole model.
 
 # %%
-from helpers.baselines import bag_of_words, majority
+from helpers.evaluation import bag_of_words, majority
 
 texts, true = reviews.parts["train"], torch.tensor(reviews.parts["test"]["label"])
 usual = torch.full_like(true, majority(texts["label"]))
@@ -569,7 +570,7 @@ plots.show(figure, alt=figures.forgetting_paths_in_words(drawn))
 # %%
 # The best accuracy that both reached, and what each still knew when it first got there.
 matched = min(max(new for new, _ in paths[name]) for name in ("full", "lora"))
-kept_topics = {name: adaptation.at_matched_accuracy(paths[name], matched) for name in ("full", "lora")}
+kept_topics = {name: experiment.at_matched_accuracy(paths[name], matched) for name in ("full", "lora")}
 after = {name: paths[name][-1][1] for name in paths}
 for name in ("full", "lora"):
     then = f"topics {kept_topics[name]:.1%} when reviews first were at {matched:.1%}"
@@ -603,7 +604,7 @@ sweep = run.by_budget(quick=(1,), standard=(), full=(1, 2, 4, 8, 16, 32))
 learner.epochs = epochs["lora"]
 for tried in sweep:
     if tried not in by_rank:
-        candidate = adaptation.prepare(copy.deepcopy(start_point), "lora", rank=tried, alpha=alpha)
+        candidate = experiment.prepare(copy.deepcopy(start_point), "lora", rank=tried, alpha=alpha)
         history = learner.fit(candidate, reviews.rows["train"], rates["lora"], progress=f"rank {tried}")
         by_rank[tried] = learner.outcome(f"rank {tried}", candidate, reviews.rows["test"], history).accuracy
         print(f"rank {tried}: {by_rank[tried]:.3f}, {trainable_parameters(candidate):,} parameters trained")
@@ -617,10 +618,10 @@ for tried in sweep:
 from helpers.reference import load_reference
 
 reference = load_reference("lora")
-there = {tried: reference.interval(f"accuracy_lora_rank_{tried}") for tried in adaptation.TRAINED_RANKS}
-there |= {adaptation.RANK: reference.interval("accuracy_lora")}
+there = {tried: reference.interval(f"accuracy_lora_rank_{tried}") for tried in experiment.TRAINED_RANKS}
+there |= {experiment.RANK: reference.interval("accuracy_lora")}
 drawn = {"reference: LoRA trained at this rank": there, "this run": by_rank}
-lines = {f"reference: {adaptation.TITLES[name]}": reference.interval(f"accuracy_{name}").value
+lines = {f"reference: {experiment.TITLES[name]}": reference.interval(f"accuracy_{name}").value
          for name in ("full", "head_only")}  # fmt: skip
 plots.show(figures.accuracy_by_rank(drawn, lines), alt=figures.accuracy_by_rank_in_words(drawn, lines))
 print("Reference:", reference.label)
@@ -630,7 +631,7 @@ print("Reference:", reference.label)
 # LoRA had. What does LoRA miss: rank, words, or time?
 
 # %%
-titles = adaptation.TITLES | {"full_longer": "all parameters, LoRA's epochs"}
+titles = experiment.TITLES | {"full_longer": "all parameters, LoRA's epochs"}
 
 
 def each_seed(metric):

@@ -38,19 +38,24 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import adaptation, catalog, ladder, lora, lora_files, lora_variants, plots
+from helpers import catalog, lora, lora_files, plots
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("09.1") helps when you are stuck
+from helpers.cost import Stopwatch
+from helpers.evaluation import Outcome, predict_rows
 from helpers.intervals import mean_t, paired_bootstrap
+from helpers.lessons.lesson_02.experiment import STRATEGIES, Task, fit_and_evaluate
+from helpers.lessons.lesson_08.experiment import Learner, logits_of, prepare
+from helpers.lessons.lesson_09 import experiment
+from helpers.linear_layers import linear_names
 from helpers.models import blocks, without_dropout
 from helpers.plots import lora as rank_figures
 from helpers.plots import variants as figures
 from helpers.plots.ladder import ladder as ladder_figure
 from helpers.plots.ladder import ladder_in_words
-from helpers.precision import has_bfloat16
 from helpers.qlora import drop_two_notices
 from helpers.runtime import UserError, check_number, seed_everything, start
-from helpers.training import Stopwatch, to_device, train, trainable_parameters, warmup_linear
+from helpers.training import has_bfloat16, to_device, train, trainable_parameters, warmup_linear
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -71,8 +76,8 @@ check_number("alpha", alpha, 1e-3, 1e4)
 check_number("rate_scale", rate_scale, 1e-3, 1e3)
 train_count = run.by_budget(quick=32, standard=labels, full=8000)
 test_count = run.by_budget(quick=64, standard=2000)
-epochs = run.by_budget(quick=1, standard=lora_variants.EPOCHS)
-rates = {name: variant.learning_rate * rate_scale for name, variant in lora_variants.VARIANTS.items()}
+epochs = run.by_budget(quick=1, standard=experiment.EPOCHS)
+rates = {name: variant.learning_rate * rate_scale for name, variant in experiment.VARIANTS.items()}
 
 # %% [markdown]
 # Two tasks: is a film *review* positive, and is a *news* item about the world or about sports (two of the four topics
@@ -118,7 +123,7 @@ folder = tempfile.TemporaryDirectory()
 adapters = Path(folder.name)
 seed_everything(seed)
 base = catalog.classifier(track, model, len(review_names)).to(run.device)
-targets = lora.linear_names(blocks(base.body))
+targets = linear_names(blocks(base.body))
 print("linear layers in a block:", ", ".join(targets))
 
 
@@ -157,14 +162,14 @@ def with_the_library(base, rows, name, rate):
 # %%
 def outcome_of(title, adapted, rows, seconds):
     """What it says about the test rows, and what it cost."""
-    scores, true = lora_variants.answers(adapted, rows["test"], collate)
-    return ladder.Outcome(title, scores.argmax(dim=-1), true, trainable_parameters(adapted), seconds)
+    scores, true = predict_rows(adapted, rows["test"], collate, bfloat16=True)
+    return Outcome(title, scores.argmax(dim=-1), true, trainable_parameters(adapted), seconds)
 
 
 seed_everything(seed)
 with Stopwatch() as watch:
     adapted, losses = with_the_library(copy.deepcopy(base), reviews["train"], "reviews", rates["lora"])
-outcomes = {"lora": outcome_of(lora_variants.VARIANTS["lora"].title, adapted, reviews, watch.seconds)}
+outcomes = {"lora": outcome_of(experiment.VARIANTS["lora"].title, adapted, reviews, watch.seconds)}
 print(f"reviews: {outcomes['lora'].accuracy:.3f} on test rows, {outcomes['lora'].parameters:,} parameters trained")
 
 # %%
@@ -214,13 +219,13 @@ theirs = get_peft_model(theirs, config)
 for path, layer in lora.lora_layers(ours).items():
     theirs.base_model.model.get_submodule(path).lora_A["default"].weight.data.copy_(layer.lora_A)
 
-trainer = lora_variants.trainer_for(theirs, few, collate, folder=folder.name, **settings)
+trainer = experiment.trainer_for(theirs, few, collate, folder=folder.name, **settings)
 trainer.train()
 losses_library = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 # %% tags=["nbval-check-output"]
 batches = torch.utils.data.DataLoader(few, batch_size=16, collate_fn=collate)
-optimizer = lora_variants.optimizer_for(ours, settings["learning_rate"])
+optimizer = experiment.optimizer_for(ours, settings["learning_rate"])
 schedule = warmup_linear(optimizer, len(batches))
 losses_by_hand = []
 for batch in batches:
@@ -247,15 +252,15 @@ assert difference_losses < 1e-5
 from helpers.code_size import code_lines
 
 seed_everything(seed)
-by_hand = adaptation.prepare(copy.deepcopy(base), "lora", rank=rank, alpha=alpha)
-learner = adaptation.Learner(collate, epochs=epochs, seed=seed)
+by_hand = prepare(copy.deepcopy(base), "lora", rank=rank, alpha=alpha)
+learner = Learner(collate, epochs=epochs, seed=seed)
 history = learner.fit(by_hand, reviews["train"], rates["lora"], progress="by hand")
 hand = outcome_of("by hand", by_hand, reviews, history.seconds)
 hand_bytes = lora_files.save_adapter(by_hand, adapters / "by_hand", trained=("head",))
 lines = {
     "layer, putting in, merging": code_lines(lora),
     "files": code_lines(lora_files),
-    "training": code_lines(train) + code_lines(adaptation.Learner.fit) + code_lines(warmup_linear),
+    "training": code_lines(train) + code_lines(Learner.fit) + code_lines(warmup_linear),
 }
 lines_by_hand, lines_library = sum(lines.values()), code_lines(with_the_library)
 print("by hand:", ", ".join(f"{what} {count}" for what, count in lines.items()))
@@ -290,7 +295,6 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %%
 served = PeftModel.from_pretrained(copy.deepcopy(base), adapters / "reviews", adapter_name="reviews")
 batch = next(iter(length_batches(reviews["test"], collate, 16, shuffle=False)))
-logits_of = adaptation.logits_of  # model, batch -> (batch, classes), in full precision
 assert torch.equal(logits_of(served, batch), logits_of(adapted, batch))
 print("reloaded: the same logits, to the bit")
 
@@ -440,10 +444,10 @@ print("spread:", ", ".join(f"{title} {spread:.3f}" for title, spread in spreads.
 # ### What `peft` does not tell you
 #
 # `peft` checks less than lesson 08's modules. Each of these configurations has a mistake, and it takes them all without
-# a word. `helpers.peft_checks` says a sentence each, before anything is changed.
+# a word. Our functions below say a sentence each, before anything is changed.
 
 # %% tags=["nbval-check-output"]
-from helpers.peft_checks import check_config, check_folder, stamp
+from helpers.lessons.lesson_09.experiment import check_config, check_folder, stamp
 
 right = {"r": rank, "target_modules": targets, "modules_to_save": ["head"]}
 mistakes = (
@@ -534,9 +538,9 @@ print("DoRA by hand is peft's")
 # %% tags=["nbval-check-output"]
 from peft.optimizers import create_loraplus_optimizer
 
-candidate = lora_variants.with_peft(copy.deepcopy(base), lora_variants.VARIANTS["lora"])
+candidate = experiment.with_peft(copy.deepcopy(base), experiment.VARIANTS["lora"])
 theirs = create_loraplus_optimizer(candidate, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=4.0)
-ours = lora_variants.optimizer_for(candidate, 1e-3, ratio=4.0)
+ours = experiment.optimizer_for(candidate, 1e-3, ratio=4.0)
 
 
 def rates_of(optimizer):
@@ -577,12 +581,12 @@ check("09.2", same_scale)
 # **Predict 3.** Which differ by more than their intervals? Which is slowest?
 
 # %%
-for name in lora_variants.VARIANTS:
+for name in experiment.VARIANTS:
     if name not in outcomes:
         seed_everything(seed)  # the same random head for all, and the one of the reference
-        variant, candidate = lora_variants.VARIANTS[name], catalog.classifier(track, model, len(review_names))
+        variant, candidate = experiment.VARIANTS[name], catalog.classifier(track, model, len(review_names))
         options = {"epochs": epochs, "seed": seed, "learning_rate": rates[name], "rank": rank, "alpha": alpha}
-        _, outcomes[name] = lora_variants.fine_tune(variant, candidate.to(run.device), reviews, collate, **options)
+        _, outcomes[name] = experiment.fine_tune(variant, candidate.to(run.device), reviews, collate, **options)
     print(f"{outcomes[name].title:28}{outcomes[name].accuracy:.3f}")
 
 # %% [markdown]
@@ -590,18 +594,18 @@ for name in lora_variants.VARIANTS:
 # words](../docs/glossary.md#bag-of-words), and the head alone on a body that stands still.
 
 # %%
-from helpers.baselines import bag_of_words, majority
+from helpers.evaluation import bag_of_words, majority
 
 true = torch.tensor(reviews["test"].labels)
 usual = torch.full_like(true, majority(review_texts["train"]["label"]))
 words = bag_of_words(review_texts["train"]["text"], review_texts["train"]["label"])
 guesses = torch.as_tensor(words.predict(review_texts["test"]["text"]))
-task = ladder.Task(lambda _: copy.deepcopy(base), reviews["train"], reviews["test"], collate, run.device)
-control = ladder.climb(ladder.RUNGS["head_only"], task, epochs=epochs, seed=seed, rate_scale=rate_scale)
+task = Task(lambda _: copy.deepcopy(base), reviews["train"], reviews["test"], collate, run.device)
+control = fit_and_evaluate(STRATEGIES["head_only"], task, epochs=epochs, seed=seed, rate_scale=rate_scale)
 controls = {
-    "majority": ladder.Outcome("majority class", usual, true),
-    "bag_of_words": ladder.Outcome("bag of words", guesses, true),
-    "head_only": ladder.Outcome("head only", control.predictions, true, control.parameters, control.seconds),
+    "majority": Outcome("majority class", usual, true),
+    "bag_of_words": Outcome("bag of words", guesses, true),
+    "head_only": Outcome("head only", control.predictions, true, control.parameters, control.seconds),
 }
 scores = {found.title: found.accuracy for found in (*controls.values(), *outcomes.values())}
 notes = {o.title: f"{o.parameters:,} trained\n{o.seconds:.0f} s" for o in (controls["head_only"], *outcomes.values())}

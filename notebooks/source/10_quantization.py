@@ -36,7 +36,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from helpers import catalog, ladder, plots
+from helpers import catalog, plots
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("10.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.plots import quantization as figures
@@ -555,9 +555,10 @@ check("10.2", pack_pairs)
 
 # %%
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
-from helpers.precision import has_bfloat16
+from helpers.evaluation import predict
+from helpers.lessons.lesson_02.experiment import STRATEGIES, Task
 from helpers.runtime import seed_everything
-from helpers.training import predict
+from helpers.training import has_bfloat16, train_on_text
 
 reviews = catalog.dataset("reviews", track, data, seed)
 test_count = run.by_budget(quick=64, standard=1000, full=len(reviews["test"]))
@@ -566,7 +567,7 @@ chosen["test"] = reviews["test"].select(range(min(test_count, len(reviews["test"
 tokenizer = catalog.tokenizer("encoder", track, model)
 tokenized = {split: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for split, part in chosen.items()}
 num_labels = max(reviews["train"]["label"]) + 1
-task = ladder.Task(
+task = Task(
     new_model=lambda pretrained: catalog.classifier(track, model, num_labels, pretrained=pretrained),
     train_rows=tokenized["train"], test_rows=tokenized["test"], collate=pad(tokenizer), device=run.device,
 )  # fmt: skip
@@ -582,7 +583,8 @@ def products_in_bfloat16():
 def fit(network, epochs, rate, title):
     """Lesson 02's loop on the training reviews."""
     with products_in_bfloat16():
-        return ladder.train_on_text(network, task, rate, epochs, seed, title)
+        options = {"epochs": epochs, "seed": seed, "progress": title}
+        return train_on_text(network, task.train_rows, task.collate, rate, **options)
 
 
 def answers(network):
@@ -594,14 +596,14 @@ def answers(network):
 
 seed_everything(seed)
 classifier = task.new_model(True).to(run.device)
-full_rate = ladder.RUNGS["full"].learning_rate
+full_rate = STRATEGIES["full"].learning_rate
 history = fit(classifier, run.by_budget(quick=1, standard=3), full_rate, "the classifier")
 right = {"float32": answers(classifier)}
 accuracy = wilson(int(right["float32"].sum()), len(right["float32"]))
 print(f"accuracy {accuracy:.3f} on {len(task.test_rows):,} reviews, trained in {history.seconds:.0f} s")
 
 # %%
-from helpers.language_models import blocks_of_text, mean_next_token_loss, perplexity
+from helpers.language_model import blocks_of_text, mean_next_token_loss, perplexity
 
 decoder = catalog.causal_language_model(track).to(run.device).eval()
 decoder_tokenizer = catalog.tokenizer("decoder", track)

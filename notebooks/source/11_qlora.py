@@ -41,13 +41,13 @@ from torch.nn.functional import linear
 from helpers import catalog, plots, qlora
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("11.1") helps when you are stuck
+from helpers.evaluation import predict as answers
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.lora import LoRALinear
 from helpers.memory import Architecture
 from helpers.models import without_dropout
 from helpers.plots import memory as figures
 from helpers.runtime import check_number, seed_everything, start
-from helpers.training import predict as answers
 from helpers.training import trainable_parameters
 
 # %% tags=["parameters"]
@@ -682,7 +682,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %%
 from transformers import AutoModelForCausalLM
 
-from helpers.language_models import blocks_of_text, mean_next_token_loss
+from helpers.language_model import blocks_of_text, mean_next_token_loss
 
 corpus = catalog.dataset("corpus", track, seed=seed)
 recipes, known = corpus["newcomer"]["text"], corpus["validation"]["text"]

@@ -7,8 +7,8 @@ import importlib
 import pytest
 from click.testing import CliRunner
 
-from helpers import adaptation
 from helpers.catalog import MICROWORLD, POCKET_MODELS
+from helpers.lessons.lesson_08 import experiment
 from helpers.reference import load_reference
 
 
@@ -21,9 +21,9 @@ def small(monkeypatch):
     whole = {name: module.catalog.dataset(name, "pocket") for name in ("topics", "reviews")}
     cut = {name: {split: rows.select(range(32)) for split, rows in found.items()} for name, found in whole.items()}
     monkeypatch.setattr(module.catalog, "dataset", lambda name, *_: cut[name])
-    monkeypatch.setattr(adaptation, "TRAINED_RANKS", (2,))
+    monkeypatch.setattr(experiment, "TRAINED_RANKS", (2,))
     monkeypatch.setattr(module, "LOOKS", 8)
-    monkeypatch.setattr(adaptation, "FIRST_LABELS", 16)
+    monkeypatch.setattr(experiment, "FIRST_LABELS", 16)
     return module
 
 
@@ -44,7 +44,7 @@ def test_what_it_writes_is_what_the_lesson_reads(small, tmp_path, monkeypatch):
     trained = []
     monkeypatch.setattr(small, "measure", lambda *given: trained.append(given) or {})
     assert CliRunner().invoke(small.main, options).exit_code == 0 and not trained  # everything is kept
-    monkeypatch.setitem(adaptation.RATES, "lora", 1.1e-3)  # other settings: what was kept is not theirs
+    monkeypatch.setitem(experiment.RATES, "lora", 1.1e-3)  # other settings: what was kept is not theirs
     assert CliRunner().invoke(small.main, options).exit_code != 0 and trained[0][1] == "lora"
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from helpers import lora_variants
 from helpers.catalog import MICROWORLD, POCKET_MODELS
+from helpers.lessons.lesson_09 import experiment
 from helpers.reference import load_reference
 
 
@@ -22,8 +22,8 @@ def small(monkeypatch):
     whole = module.catalog.dataset("reviews", "pocket")
     cut = {split: rows.select(range(32)) for split, rows in whole.items()}
     monkeypatch.setattr(module.catalog, "dataset", lambda *_: cut)
-    variants = {name: lora_variants.VARIANTS[name] for name in ("lora", "dora")}
-    monkeypatch.setattr(lora_variants, "VARIANTS", variants)
+    variants = {name: experiment.VARIANTS[name] for name in ("lora", "dora")}
+    monkeypatch.setattr(experiment, "VARIANTS", variants)
     return module
 
 
@@ -52,8 +52,8 @@ def test_a_piece_of_other_settings_is_not_used_again(small, tmp_path, monkeypatc
         small.piece(tmp_path, "lora", 1e-3, **others)
         small.piece(tmp_path, "lora", 1e-3, **others | {"labels": 17})
         assert len(measured) == 3, again
-    variant = replace(lora_variants.VARIANTS["lora"], learning_rate=5e-3, ratio=2.0)
-    monkeypatch.setattr(lora_variants, "VARIANTS", {"lora": variant})
+    variant = replace(experiment.VARIANTS["lora"], learning_rate=5e-3, ratio=2.0)
+    monkeypatch.setattr(experiment, "VARIANTS", {"lora": variant})
     small.piece(tmp_path, "lora", **others)
     assert len(measured) == 4
 

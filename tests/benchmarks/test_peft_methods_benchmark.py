@@ -24,7 +24,7 @@ def small(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "TEXTS", 1)
-    monkeypatch.setattr(module.recipe, "SIZES", (1, 8))
+    monkeypatch.setattr(module.experiment, "SIZES", (1, 8))
     return module
 
 

@@ -30,8 +30,8 @@ def test_what_it_writes_is_what_the_lesson_reads(benchmark, tmp_path, monkeypatc
     monkeypatch.setattr(benchmark, "TEXTS", 4)
     monkeypatch.setattr(benchmark, "PASSES", 1)
     monkeypatch.setattr(benchmark, "LABELS", 32)
-    monkeypatch.setattr(benchmark.pitfalls, "STEPS_FOR_FEW", 2)
-    monkeypatch.setattr(benchmark.pitfalls, "FILM_PASSES", 1)
+    monkeypatch.setattr(benchmark.experiment, "STEPS_FOR_FEW", 2)
+    monkeypatch.setattr(benchmark.experiment, "FILM_EPOCHS", 1)
     options = ["--seeds", "1", "--sizes", "32,16", "--test-rows", "20", "--films", "2", "--into", str(tmp_path)]
     result = CliRunner().invoke(benchmark.main, options)
     assert result.exit_code == 0, result.output

@@ -64,7 +64,7 @@ def test_sides_that_differ_are_not_timed(value):
 @needs_models
 @pytest.mark.parametrize(
     ("module", "wrong"),
-    [(lora_steps, "helpers.lora.LoRALinear.forward"), (other_methods, "helpers.soft_prompts.SoftPrompt.forward")],
+    [(lora_steps, "helpers.lora.LoRALinear.forward"), (other_methods, "helpers.prompt_tuning.SoftPrompt.forward")],
 )
 def test_a_planted_mistake_in_our_side_is_seen(module, wrong, monkeypatch):
     if module is lora_steps:

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from helpers import catalog, qlora
 from helpers.batches import TokenizedReviews, pad, tokenize
+from helpers.evaluation import predict
 from helpers.runtime import seed_everything
-from helpers.training import predict
 
 ROWS, LENGTH, SEED = 64, 16, 3
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from helpers import catalog
-from helpers.conversations import encode, end_of_turn
 from helpers.hub import track as hub_track
 from helpers.hub.names import DATASETS, MODELS, fitting
 from helpers.hub.rows import from_folder, joined, pieces
 from helpers.runtime import UserError
+from helpers.sft import encode, end_of_turn
 from tests.hub.repositories import parquet, repositories
 from tests.hub.server import Hub, Repository
 

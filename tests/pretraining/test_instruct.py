@@ -9,9 +9,8 @@ import sys
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from helpers.conversations import answer, end_of_turn
 from helpers.model_folder import check_model_folder
-from helpers.supervised import Recipe
+from helpers.sft import SFTRecipe, answer, end_of_turn
 from microworld.pretraining.instruct import BASE, folded, instruct
 
 
@@ -25,7 +24,7 @@ def made(tmp_path_factory):
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(base)
     tokenizer.save_pretrained(base)
-    instruct(base, out, Recipe(epochs=1), share=0.01)
+    instruct(base, out, SFTRecipe(epochs=1), share=0.01)
     return out
 
 

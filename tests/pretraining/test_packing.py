@@ -2,7 +2,8 @@
 
 import torch
 
-from helpers.packing import mask_blocks, pack
+from helpers.language_model import pack
+from microworld.pretraining.loop import mask_blocks
 
 
 def test_blocks_begin_with_a_document_and_have_one_length():

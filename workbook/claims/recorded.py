@@ -18,7 +18,12 @@ from helpers.paths import ROOT
 from helpers.record import METRIC_NAME
 
 LONGEST = 40
-OUTCOME = ("accuracy_", "seconds_", "trainable_parameters_", "peak_memory_bytes_")  # of helpers.ladder.Outcome.metrics
+OUTCOME = (
+    "accuracy_",
+    "seconds_",
+    "trainable_parameters_",
+    "peak_memory_bytes_",
+)  # of Outcome.metrics
 GAP = "{}"
 DATA = (
     "microworld/corpus.py",

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from helpers.conversations import collate
+from helpers.sft import collate
 
 
 def labels(input_ids, start_id, end_id, *, mark=False, end=True, first_only=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import linear
 
-from helpers.low_rank import factors
+from helpers.lessons.lesson_08.experiment import factors
 
 
 def last_saving_rank(inputs, outputs):

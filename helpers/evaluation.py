@@ -1,0 +1,155 @@
+"""Score a model on a split: its predictions, accuracy with an interval, cost, and the baselines it has to beat."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from torch import Tensor, nn
+
+from helpers.batches import Batch, Collate, TokenizedReviews, length_batches
+from helpers.intervals import Interval, wilson
+from helpers.models import device_of
+from helpers.runtime import UserError
+from helpers.training import History, half_precision, to_device, trainable_parameters
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
+    """Logits (rows, num_labels) and labels (rows,), on the CPU.
+
+    Rows come back in the dataset's own order, also when the batches were sorted by length.
+    """
+    model.eval()
+    found, known = [], []
+    for batch in batches:
+        found.append(model(**to_device(batch, model)).logits.float().cpu())
+        known.append(batch["labels"].cpu())
+    logits, labels = torch.cat(found), torch.cat(known)
+    order = getattr(getattr(batches, "batch_sampler", None), "order", None)
+    if order is None:
+        return logits, labels
+    place = torch.argsort(torch.tensor(order))
+    return logits[place], labels[place]
+
+
+def predict_rows(
+    model: nn.Module, rows: TokenizedReviews, collate: Collate, *, bfloat16: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`predict` on tokenized rows: logits (rows, num_labels) and labels (rows,), in the rows' order.
+
+    bfloat16: whether matrix products run in `half_precision`.
+    """
+    with half_precision(device_of(model)) if bfloat16 else nullcontext():
+        return predict(model, length_batches(rows, collate, 64, shuffle=False))
+
+
+def correct_and_loss(model: nn.Module, rows: TokenizedReviews, collate: Collate) -> tuple[Tensor, float]:
+    """1.0 where the prediction is the label, else 0.0: (rows,); and the mean cross-entropy in nats."""
+    logits, labels = predict_rows(model, rows, collate)
+    return (logits.argmax(dim=-1) == labels).double(), nn.functional.cross_entropy(logits, labels).item()
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """The share of rows whose largest logit is the label's. logits: (rows, classes); labels: (rows,)."""
+    if len(labels) == 0:
+        raise UserError("There are no rows to measure an accuracy on.")
+    return (logits.argmax(dim=-1) == labels).double().mean().item()
+
+
+def share(correct: Tensor) -> Interval:
+    """The share of ones among zeros and ones, (rows,), with Wilson's 95 % interval."""
+    return wilson(int(correct.sum()), len(correct))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model predicts on the test rows, and what its training cost.
+
+    predictions, labels: (rows,) class numbers in the order of the test rows.
+    """
+
+    title: str
+    predictions: Tensor
+    labels: Tensor
+    parameters: int = 0
+    seconds: float = 0.0
+    peak_bytes: int = 0
+    losses: tuple[float, ...] = ()
+
+    @property
+    def correct(self) -> Tensor:
+        """1.0 where the prediction is the label, else 0.0: (rows,)."""
+        return (self.predictions == self.labels).double()
+
+    @property
+    def accuracy(self) -> Interval:
+        """The share of right predictions with Wilson's 95 % interval."""
+        return share(self.correct)
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """What is recorded of it: accuracy_NAME and, where there was training, its cost."""
+        found = {f"accuracy_{name}": self.accuracy.value}
+        if self.parameters:
+            found |= {f"seconds_{name}": self.seconds, f"trainable_parameters_{name}": int(self.parameters)}
+        if self.peak_bytes:
+            found[f"peak_memory_bytes_{name}"] = self.peak_bytes
+        return found
+
+
+def evaluate(
+    title: str,
+    model: nn.Module,
+    rows: TokenizedReviews,
+    collate: Collate,
+    history: History,
+    *,
+    peak_bytes: int = 0,
+    bfloat16: bool = False,
+) -> Outcome:
+    """The model's predictions on `rows`, with what its training cost.
+
+    Args:
+        history: of the training.
+        peak_bytes: the most memory that training added; 0 where nobody measured.
+        bfloat16: as for `predict_rows`.
+    """
+    logits, labels = predict_rows(model, rows, collate, bfloat16=bfloat16)
+    return Outcome(
+        title=title,
+        predictions=logits.argmax(dim=-1),
+        labels=labels,
+        parameters=trainable_parameters(model),
+        seconds=history.seconds,
+        peak_bytes=peak_bytes,
+        losses=tuple(history.losses),
+    )
+
+
+def majority(labels: Sequence[int]) -> int:
+    """The label that the training rows hold most often (the smallest of equals)."""
+    if len(labels) == 0:
+        raise UserError("There are no training rows to count labels in.")
+    counts = Counter(labels)
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+def bag_of_words(texts: Sequence[str], labels: Sequence[int], strength: float = 10.0) -> Pipeline:
+    """Fit a logistic regression on the words and word pairs of each text, weighted by tf-idf.
+
+    strength: scikit-learn's C, the inverse of the penalty; 10 was best on validation rows.
+    Returns a fitted pipeline: `.predict(texts)` gives labels. Order beyond two words is lost.
+    Raises UserError when there is only one class.
+    """
+    if len(set(labels)) < 2:
+        raise UserError("The training rows hold a single class; a classifier needs at least two.")
+    # A word seen once says nothing about the next text, unless there are hardly any texts.
+    rare = 2 if len(texts) >= 100 else 1
+    words = TfidfVectorizer(ngram_range=(1, 2), min_df=rare, sublinear_tf=True)
+    return make_pipeline(words, LogisticRegression(C=strength, max_iter=1000)).fit(list(texts), list(labels))

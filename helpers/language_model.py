@@ -1,0 +1,177 @@
+"""What a language model is trained on and judged by: masks, shifts, losses, perplexity, greedy text.
+
+The definitions that lesson 01 teaches are written there too; a test keeps the two the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from helpers.runtime import UserError
+
+IGNORED = -100  # the label that a loss leaves out
+
+
+def mask_tokens(
+    input_ids: Tensor,
+    special: Tensor,
+    *,
+    mask_id: int,
+    vocab_size: int,
+    rate: float = 0.15,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Hide some tokens: return what the model reads and the labels it must restore.
+
+    input_ids, special: (batch, seq); special is True where no token may be hidden. Of the chosen
+    tokens 80 % become [MASK], 10 % a random token, 10 % stay. Source: Devlin et al. 2019, 3.1.
+    """
+    draw = torch.rand(input_ids.shape, generator=generator)
+    chosen = (draw < rate) & ~special.bool()  # (batch, seq)
+    labels = input_ids.masked_fill(~chosen, IGNORED)
+    fate = torch.rand(input_ids.shape, generator=generator)
+    random_ids = torch.randint(vocab_size, input_ids.shape, generator=generator)
+    masked = input_ids.masked_fill(chosen & (fate < 0.8), mask_id)
+    masked = torch.where(chosen & (fate >= 0.9), random_ids, masked)
+    return masked, labels
+
+
+def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy over the hidden tokens alone.
+
+    logits: (batch, seq, vocab); labels: (batch, seq), -100 where nothing was hidden.
+    """
+    hidden = labels != IGNORED  # (batch, seq)
+    log_probabilities = logits[hidden].log_softmax(dim=-1)  # (hidden tokens, vocab)
+    right = log_probabilities.gather(-1, labels[hidden].unsqueeze(-1))
+    return -right.mean()
+
+
+def shift_labels(labels: Tensor) -> Tensor:
+    """The label of each position is the next token: (batch, seq) in, the same out, last one ignored."""
+    shifted = torch.full_like(labels, IGNORED)
+    shifted[:, :-1] = labels[:, 1:]
+    return shifted
+
+
+def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of each next token; labels as for the model, not yet shifted.
+
+    logits: (batch, seq, vocab); labels: (batch, seq), -100 for padding. Source: Radford et al. 2018.
+    """
+    return masked_loss(logits, shift_labels(labels))
+
+
+def perplexity(mean_loss: float) -> float:
+    """How many tokens the model is, on average, torn between: exp of the mean loss in nats."""
+    return math.exp(mean_loss)
+
+
+@torch.inference_mode()
+def greedy(model: nn.Module, input_ids: Tensor, max_new_tokens: int, end_id: int | None = None) -> Tensor:
+    """Append the likeliest next token again and again. input_ids: (1, seq); returns (1, longer)."""
+    for _ in range(max_new_tokens):
+        logits = model(input_ids=input_ids).logits[:, -1]  # (1, vocab)
+        best = logits.argmax(dim=-1, keepdim=True)  # (1, 1)
+        input_ids = torch.cat([input_ids, best], dim=1)
+        if end_id is not None and best.item() == end_id:
+            break
+    return input_ids
+
+
+def recalled(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which rows greedy decoding would complete exactly: (batch,) of True and False.
+
+    labels: (batch, seq), -100 outside the answer. Greedy text is the answer exactly when, after the
+    right beginning, each token of the answer is the likeliest one: one forward pass tells.
+    """
+    labels = shift_labels(labels)
+    right = logits.argmax(dim=-1) == labels  # (batch, seq)
+    return (right | (labels == IGNORED)).all(dim=-1)
+
+
+def pack(documents: list[list[int]], length: int, start: int, end: int, seed: int) -> Tensor:
+    """Shuffle documents and lay them end to end in blocks; every block begins where a document begins.
+
+    documents: token ids without special tokens; start, end: the ids put before a block's first document and
+    after every document. Returns (blocks, length); what hangs over a block's end is left out.
+    """
+    order = np.random.default_rng(seed).permutation(len(documents))
+    blocks, block = [], [start]
+    for index in order:
+        block.extend(documents[index])
+        block.append(end)
+        if len(block) >= length:
+            blocks.append(block[:length])
+            block = [start]
+    return torch.tensor(np.array(blocks, dtype=np.int64))
+
+
+def blocks_of_text(tokenizer, texts: Iterable[str], length: int, seed: int = 0) -> Tensor:
+    """Texts laid end to end in full rows, each beginning where a text begins: (rows, length) token ids.
+
+    Raises:
+        UserError: when the texts are too short for one row.
+    """
+    encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    end = tokenizer.eos_token_id
+    start = end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    rows = pack(encoded, length, start, end, seed)
+    if len(rows) == 0:
+        count = sum(len(ids) for ids in encoded)
+        raise UserError(f"{len(encoded)} texts with {count} tokens are too few: one row takes {length} tokens.")
+    return rows
+
+
+@torch.inference_mode()
+def mean_next_token_loss(model: nn.Module, rows: Tensor, batch_size: int = 32) -> float:
+    """The mean loss in nats per token over `rows` (rows, seq), without dropout."""
+    model.eval()
+    device = next(model.parameters()).device
+    total = 0.0
+    for batch in rows.split(batch_size):
+        batch = batch.to(device)
+        total += next_token_loss(model(input_ids=batch).logits, batch).item() * len(batch)
+    return total / len(rows)
+
+
+def completion_batch(tokenizer, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
+    """Prompts with their answers, right-padded; labels are -100 outside the answers.
+
+    Returns input_ids, attention_mask and labels, each (batch, seq).
+    """
+    rows, labels = [], []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        start = tokenizer(prompt)["input_ids"]  # with the token that opens every text
+        end = tokenizer(" " + answer.strip(), add_special_tokens=False)["input_ids"]
+        rows.append(torch.tensor(start + end))
+        labels.append(torch.tensor([IGNORED] * len(start) + end))
+    pad = nn.utils.rnn.pad_sequence
+    return {
+        "input_ids": pad(rows, batch_first=True, padding_value=0),
+        "attention_mask": pad([torch.ones_like(row) for row in rows], batch_first=True),
+        "labels": pad(labels, batch_first=True, padding_value=IGNORED),
+    }
+
+
+@torch.inference_mode()
+def top_words(model: nn.Module, tokenizer, sentence: str, count: int = 5) -> list[tuple[str, float]]:
+    """The likeliest tokens for the one blank ("___" or the mask token) and their probabilities.
+
+    Raises:
+        ValueError: when the sentence does not hold exactly one blank.
+    """
+    text = sentence.replace("___", tokenizer.mask_token)
+    inputs = tokenizer(text, return_tensors="pt", truncation=True, return_token_type_ids=False)
+    blank = inputs["input_ids"][0] == tokenizer.mask_token_id  # (seq,)
+    if blank.sum() != 1:
+        raise ValueError(f"write exactly one blank, ___, in the sentence (there are {int(blank.sum())})")
+    device = next(model.parameters()).device
+    logits = model.eval()(**inputs.to(device)).logits[0, blank.to(device)][0]  # (vocab,)
+    best = logits.softmax(dim=-1).topk(count)
+    return list(zip(tokenizer.convert_ids_to_tokens(best.indices.tolist()), best.values.tolist(), strict=True))

@@ -1,0 +1,126 @@
+"""What lesson 05 and its reference runs share: judged answers, and the pieces that TRL's trainers need.
+
+A policy is judged on requests about films that neither it nor the reward model was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from helpers.ppo import PolicyWithValue, Score, roll_out
+
+CRITERIA = ("good", "tone", "film", "form")
+# Prompt and answer in; a verdict out that has `tone`, `film`, `form`, `good` (bool) and `score` (float).
+Judge = Callable[[str, str], Any]
+
+
+@dataclass(frozen=True)
+class JudgedAnswers:
+    """Answers to requests, and what the exact judge says of each: four tensors (prompts,) of 0/1 or a score."""
+
+    answers: list[str]
+    tone: Tensor
+    film: Tensor
+    form: Tensor
+    score: Tensor
+
+    @property
+    def good(self) -> Tensor:
+        """1.0 where the answer satisfies the request: tone, film and form."""
+        return self.tone * self.film * self.form
+
+    def rates(self) -> dict[str, float]:
+        """The share of answers that are right by each criterion, and by all ("good")."""
+        return {name: getattr(self, name).mean().item() for name in CRITERIA}
+
+
+@dataclass(frozen=True)
+class GradedAnswers(JudgedAnswers):
+    """Judged answers with the reward model's scores and the distance from the reference.
+
+    proxy, kl: (prompts,); kl in nats, on the answer drawn.
+    """
+
+    proxy: Tensor
+    kl: Tensor
+
+    @property
+    def true_reward(self) -> float:
+        """The share of requests satisfied."""
+        return self.good.mean().item()
+
+
+def judge_answers(prompts: Sequence[str], answers: list[str], judge: Judge) -> JudgedAnswers:
+    """What `judge`, such as `microworld.judge.judge_answer`, says of one answer to each prompt."""
+    verdicts = [judge(prompt, text) for prompt, text in zip(prompts, answers, strict=True)]
+    names = ("tone", "film", "form", "score")
+    return JudgedAnswers(answers, *(torch.tensor([float(getattr(one, name)) for one in verdicts]) for name in names))
+
+
+def grade(
+    model: nn.Module, reference: nn.Module, tokenizer, prompts: Sequence[str], score: Score, seed: int, judge: Judge
+) -> GradedAnswers:
+    """Draw one answer to each prompt and ask the judge about it; the global random state is left as it was."""
+    answers, kl = [], []
+    policy = PolicyWithValue(model.eval())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for start in range(0, len(prompts), 64):
+            rollout = roll_out(policy, reference, tokenizer, prompts[start : start + 64], new=24)
+            gap = (rollout.log_probs - rollout.reference_log_probs) * rollout.mask
+            kl.append(gap.sum(dim=1))
+            answers += rollout.answers
+    judged = judge_answers(prompts, answers, judge)
+    return GradedAnswers(**vars(judged), proxy=score(prompts, answers).cpu(), kl=torch.cat(kl).cpu())
+
+
+def reward_function(score: Score) -> Callable:
+    """Our scorer in the shape that TRL calls: conversations in, a list of numbers out."""
+
+    def reward_model(prompts, completions, **_):
+        asked = [turns[-1]["content"] for turns in prompts]
+        answered = [turns[-1]["content"].strip() for turns in completions]
+        return score(asked, answered).tolist()
+
+    return reward_model
+
+
+class ScoreLog:
+    """A scorer that also logs the judge's verdicts; no training step sees them."""
+
+    def __init__(self, score: Score, judge: Judge):
+        self.score, self.judge = score, judge
+        self.proxy: list[float] = []  # one mean per call
+        self.truth: list[float] = []
+
+    def __call__(self, prompts: Sequence[str], answers: Sequence[str]) -> Tensor:
+        scores = self.score(prompts, answers)
+        good = [self.judge(prompt, answer).good for prompt, answer in zip(prompts, answers, strict=True)]
+        self.proxy.append(scores.mean().item())
+        self.truth.append(sum(good) / len(good))
+        return scores
+
+
+def group_settings(updates: int, batch_size: int, seed: int) -> dict:
+    """What TRL's GRPO and RLOO are told alike."""
+    return {
+        "per_device_train_batch_size": batch_size,  # answers, not prompts: the prompts are batch_size / 4
+        "num_generations": 4,  # answers to each prompt: the group
+        "num_iterations": 2,  # passes over the same answers
+        "max_steps": 2 * updates,
+        "max_completion_length": 24,
+        "lr_scheduler_type": "constant",
+        "optim": "adamw_torch",
+        "seed": seed,
+        "bf16": False,
+        "activation_checkpointing": False,  # memory for time: not needed at this size
+        "save_strategy": "no",
+        "report_to": "none",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+    }

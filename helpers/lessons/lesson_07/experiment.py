@@ -1,0 +1,170 @@
+"""The methods of lesson 07: what each lets move, with one recipe for the lesson and its reference table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from helpers.adapters import add_bottlenecks, add_ia3, open_biases
+from helpers.evaluation import Outcome, evaluate
+from helpers.lessons.lesson_02.experiment import Task
+from helpers.linear_layers import attention_targets
+from helpers.lora import inject
+from helpers.models import MeanPoolClassifier, blocks
+from helpers.prompt_tuning import add_prefix, add_soft_prompt
+from helpers.runtime import UserError, seed_everything
+from helpers.training import half_precision, train_on_features, train_on_text
+
+# A pretrained body goes in; out comes the body to use, frozen but for what may move.
+Adapt = Callable[[nn.Module], nn.Module]
+
+LABELS = 500
+EPOCHS = 4
+MAX_TOKENS = 192  # the encoder has 256 places, and a prompt may take 64
+SIZE = 16  # of the adapters' bottleneck
+LENGTH = 8  # of the soft prompt and of the prefix
+RANK = 8
+SIZES = (1, 8, 32)  # of the two sweeps: vectors of the soft prompt, rank of LoRA's update
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to fine-tune: what it lets move, and how fast."""
+
+    name: str  # the ending of its metrics: accuracy_bitfit
+    title: str
+    family: str
+    learning_rate: float  # the best of those tried on the validation rows
+    adapt: Adapt
+
+
+def frozen(body: nn.Module) -> nn.Module:
+    """Nothing of the body moves: only the head learns."""
+    return body.requires_grad_(False)
+
+
+def last_block(body: nn.Module) -> nn.Module:
+    """The last block moves."""
+    blocks(body.requires_grad_(False))[-1].requires_grad_(True)
+    return body
+
+
+def everything(body: nn.Module) -> nn.Module:
+    """Every parameter moves."""
+    return body.requires_grad_(True)
+
+
+def methods(length: int = LENGTH, rank: int = RANK, size: int = SIZE) -> dict[str, Method]:
+    """Every method by its name, in the order of the map."""
+    every = (
+        Method("head_only", "head only", "selective", 3e-2, frozen),
+        Method("bitfit", "BitFit", "selective", 1e-2, open_biases),
+        Method("last_block", "last block", "selective", 2e-3, last_block),
+        Method("adapter", "bottleneck adapter", "additive", 1e-2, lambda body: add_bottlenecks(body, size)),
+        Method("ia3", "IA3", "additive", 3e-2, add_ia3),
+        soft_prompt(length),
+        Method("prefix", "prefix", "additive", 1e-1, lambda body: add_prefix(body, length)),
+        low_rank(rank),
+        Method("full", "everything", "all", 1e-3, everything),
+    )
+    return {method.name: method for method in every}
+
+
+def soft_prompt(length: int) -> Method:
+    """A soft prompt of `length` vectors."""
+    return Method("soft_prompt", "soft prompt", "additive", 1e-1, lambda body: add_soft_prompt(body, length))
+
+
+def low_rank(rank: int) -> Method:
+    """LoRA of the queries and the values; alpha is twice the rank, so that the scale is 2 at any rank."""
+
+    def adapt(body: nn.Module) -> nn.Module:
+        inject(body, attention_targets(body), rank=rank, alpha=2 * rank)
+        return body
+
+    return Method("lora", "LoRA", "reparameterised", 4e-3, adapt)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A language model and a classifier that share one body, so that what the second learns the first can feel.
+
+    base: the body's own parameters under their first names, wherever an added part has moved them.
+    """
+
+    language_model: Any
+    classifier: MeanPoolClassifier
+    base: dict[str, nn.Parameter]
+
+
+def pair(language_model: Any, adapt: Adapt, num_labels: int = 2) -> Pair:
+    """Adapt the language model's body in place and build a classifier on it."""
+    base = dict(language_model.base_model.named_parameters())
+    body = adapt(language_model.base_model)
+    setattr(language_model, language_model.base_model_prefix, body)
+    classifier = MeanPoolClassifier(body, num_labels).to(language_model.device)
+    return Pair(language_model, classifier, base)
+
+
+def fine_tune(
+    method: Method, language_model: Any, task: Task, *, epochs: int, seed: int, num_labels: int = 2
+) -> tuple[Pair, Outcome]:
+    """Adapt, train with lesson 02's recipe, and predict the test rows (in bfloat16 where the processor has it).
+
+    The head alone trains on cached features, as in lesson 02: a frozen body need not run twice.
+    """
+    seed_everything(seed)
+    both = pair(language_model.to(task.device), method.adapt, num_labels)
+    fit = train_on_features if method.adapt is frozen else train_on_text
+    data, rate = (task.train_rows, task.collate), method.learning_rate
+    with half_precision(torch.device(task.device)):
+        history = fit(both.classifier, *data, rate, epochs=epochs, seed=seed, progress=method.title)
+    return both, evaluate(method.title, both.classifier, task.test_rows, task.collate, history, bfloat16=True)
+
+
+def trained_part(model: nn.Module) -> dict[str, Tensor]:
+    """Name -> value of every parameter that may move: all that has to be kept of a fine-tuning."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def save_trained(model: nn.Module, path: Path) -> int:
+    """Write the trained part as safetensors; returns the file's size in bytes."""
+    save_file({name: value.contiguous().cpu() for name, value in trained_part(model).items()}, path)
+    return path.stat().st_size
+
+
+def load_trained(model: nn.Module, path: Path) -> nn.Module:
+    """Put a saved part into a model that was adapted in the same way.
+
+    Raises:
+        UserError: before anything is changed, when the file is no safetensors, holds numbers that are not finite,
+            or its names and shapes are not those of this model's trained part.
+    """
+    try:
+        found = load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path.name} is not a safetensors file, or is damaged ({error}).") from None
+    wanted = trained_part(model)
+    _belongs(found, wanted, path.name)
+    with torch.no_grad():
+        for name, value in wanted.items():
+            value.copy_(found[name])
+    return model
+
+
+def _belongs(found: dict[str, Tensor], wanted: dict[str, Tensor], file: str) -> None:
+    in_file, in_model = ({name: tuple(value.shape) for name, value in part.items()} for part in (found, wanted))
+    for name in {**in_model, **in_file}:
+        there, here = in_file.get(name, "missing"), in_model.get(name, "missing")
+        if there != here:
+            said = f'"{name}" is {there} in {file} and {here} here'
+            raise UserError(f"This file does not belong to a model adapted like this one: {said}.")
+        if not found[name].isfinite().all():
+            raise UserError(f'"{name}" in {file} holds numbers that are not finite.')

@@ -1,0 +1,190 @@
+"""A reward model: a language model whose head gives one number, how good an answer is; and the pairs it learns from.
+
+What lessons 05 and 06 teach is written there too; a test keeps the two the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import AutoModelForSequenceClassification
+
+from helpers import sft
+from helpers.batches import Batch, grouped_batches
+from helpers.models import device_of
+from helpers.runtime import UserError
+from helpers.training import has_bfloat16, to_device, warmup_linear
+
+COLUMNS = ("prompt", "chosen", "rejected")
+SIDES = ("chosen", "rejected")
+Pair = dict[str, sft.Row]
+BATCH_SIZE = 16  # pairs: many small steps find the direction sooner than few large ones
+LEARNING_RATE = 1e-3
+CENTRE = 0.01  # how strongly the two scores of a pair are pulled to a mean of 0
+
+
+def check_preferences(rows: Iterable[Mapping], field: str = "preferences") -> None:
+    """Raise a UserError that names the first error: a missing column, an empty side, or two equal sides."""
+    count = 0
+    for count, row in enumerate(rows, start=1):
+        missing = [name for name in COLUMNS if name not in row]
+        if missing:
+            raise UserError(
+                f"{field}: there is no column {missing[0]}, only {', '.join(row)}; a pair needs prompt, chosen and "
+                "rejected, so rename the columns that hold them."
+            )
+        for side in SIDES:
+            if not isinstance(row[side], str) or not row[side].strip():
+                raise UserError(f"{field}: {side} is empty in row {count}; write an answer or leave the row out.")
+        if row["chosen"].strip() == row["rejected"].strip():
+            raise UserError(
+                f'{field}: chosen and rejected are equal in row {count} ("{row["chosen"][:40]}"); such a pair '
+                "prefers nothing, so leave it out."
+            )
+    if not count:
+        raise UserError(f"{field}: there are no rows; at least one pair is needed.")
+
+
+def about_films(rows: Dataset) -> Dataset:
+    """The pairs that an exact judge can follow: those of the micro-world, which name a film."""
+    return rows if all(rows["film"]) else rows.filter(lambda row: bool(row["film"]))
+
+
+def preference_rows(tokenizer, rows: Iterable[Mapping], max_length: int = 256) -> list[Pair]:
+    """Each pair as two encoded conversations, {"chosen": ..., "rejected": ...}, with labels on the answers only.
+
+    Raises:
+        UserError: as `check_preferences` and `sft.encode` do.
+    """
+    rows = list(rows)
+    check_preferences(rows)
+    encoded = partial(sft.encode, tokenizer, max_length=max_length)
+    return [{side: encoded(row["prompt"], row[side]) for side in SIDES} for row in rows]
+
+
+def collate(pairs: Sequence[Pair], pad_id: int) -> Batch:
+    """Pairs as one batch, all the chosen answers first: input_ids, attention_mask, labels (2 * pairs, seq)."""
+    return sft.collate([pair[side] for side in SIDES for pair in pairs], pad_id)
+
+
+def preference_batches(
+    pairs: Sequence[Pair], pad_id: int, batch_size: int = 32, seed: int = 0, shuffle: bool = True
+) -> DataLoader:
+    """Padded batches of pairs of like length, as `collate` makes them; each pass gives a new order.
+
+    Each batch also holds `rows` (pairs,): which pairs these are.
+    """
+    lengths = [max(len(pair[side]["input_ids"]) for side in SIDES) for pair in pairs]
+
+    def numbered_collate(chosen: Sequence[tuple[int, Pair]]) -> Batch:
+        rows, those = zip(*chosen, strict=True)
+        return collate(those, pad_id) | {"rows": torch.tensor(rows)}
+
+    return grouped_batches(list(enumerate(pairs)), lengths, numbered_collate, batch_size, shuffle=shuffle, seed=seed)
+
+
+def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """How improbable the observed preferences are: the mean of -log sigmoid(chosen - rejected), a scalar.
+
+    chosen, rejected: (batch,) scores of the better and the worse answer. Source: Bradley and Terry 1952;
+    as the loss of a reward model, Ouyang et al. 2022, equation 1.
+    """
+    return -nn.functional.logsigmoid(chosen - rejected).mean()
+
+
+def centring(chosen: Tensor, rejected: Tensor) -> Tensor:
+    """The mean square of each pair's sum, a scalar: 0 when the two scores lie evenly about 0.
+
+    Comparisons within a wish leave each wish its own zero; this makes answers to different wishes comparable.
+    chosen, rejected: (batch,). Source: Eisenstein et al. 2023; TRL's `center_rewards_coefficient`.
+    """
+    return ((chosen + rejected) ** 2).mean()
+
+
+def new_reward_model(source: str, tokenizer) -> Any:
+    """The model in a folder, its next-token head replaced by one that gives a single number, 0 at the start."""
+    model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, dtype=torch.float32)
+    # The head reads the last token that is not padding, so it has to know which one is.
+    model.config.pad_token_id = tokenizer.pad_token_id
+    nn.init.zeros_(model.score.weight)
+    return model
+
+
+def pair_scores(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Scores of the chosen and of the rejected answers, each (pairs,), of a batch with all the chosen first."""
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    scores = model(**to_device(inputs, model)).logits.squeeze(-1)  # (2 * pairs, 1) -> (2 * pairs,)
+    chosen, rejected = scores.chunk(2)
+    return chosen, rejected
+
+
+def train_reward_model(
+    model: nn.Module, pairs: Sequence[Pair], pad_id: int, *, epochs: int, seed: int, rate: float = LEARNING_RATE
+) -> list[float]:
+    """Train in place on encoded pairs; returns the loss of every step."""
+    model.train()
+    batches = preference_batches(pairs, pad_id, BATCH_SIZE, seed=seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+    scheduler = warmup_linear(optimizer, steps=epochs * len(batches))
+    device, losses = device_of(model), []
+    for _ in range(epochs):
+        for batch in batches:
+            # With autocast's cache: each step has a context of its own, so no weight in it is stale.
+            with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+                chosen, rejected = pair_scores(model, batch)
+            chosen, rejected = chosen.float(), rejected.float()
+            loss = bradley_terry_loss(chosen, rejected)
+            (loss + CENTRE * centring(chosen, rejected)).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+    model.eval()
+    return losses
+
+
+@torch.inference_mode()
+def preferred(model: nn.Module, pairs: Sequence[Pair], pad_id: int) -> Tensor:
+    """1.0 where the chosen answer has the higher score, else 0.0: (pairs,), in the pairs' order."""
+    model.eval()
+    found = torch.zeros(len(pairs))
+    for batch in preference_batches(pairs, pad_id, 128, shuffle=False):
+        chosen, rejected = pair_scores(model, batch)
+        found[batch["rows"]] = (chosen > rejected).float().cpu()
+    return found
+
+
+class Scorer:
+    """Scores answers with a reward model, as PPO and TRL's trainers ask for it.
+
+    Its zero and unit are arbitrary; `set_scale` makes them the mean and the spread of some answers.
+    """
+
+    __name__ = "reward_model"  # TRL logs a reward function under its name
+
+    def __init__(self, model: nn.Module, tokenizer):
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.zero, self.unit = 0.0, 1.0
+
+    def set_scale(self, prompts: Sequence[str], answers: Sequence[str]) -> None:
+        """From now on these answers score 0 on average, with a standard deviation of 1."""
+        scores = self(prompts, answers) * self.unit + self.zero
+        self.zero, self.unit = scores.mean().item(), scores.std().item()
+
+    @torch.inference_mode()
+    def __call__(self, prompts: Sequence[str], answers: Sequence[str]) -> Tensor:
+        """One score for each prompt with its answer: (batch,)."""
+        texts = [sft.render(self.tokenizer, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        batch = self.tokenizer(
+            texts, add_special_tokens=False, padding=True, padding_side="right", return_tensors="pt"
+        ).to(self.model.device)
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        scores = self.model(**inputs).logits.squeeze(-1)  # (batch, 1) -> (batch,)
+        return (scores - self.zero) / self.unit

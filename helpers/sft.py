@@ -1,0 +1,238 @@
+"""Supervised fine-tuning (SFT): conversations as token ids with labels, the training, and the model's answers.
+
+For any causal language model whose tokenizer has a chat template. Lesson 04 writes `messages`, `render` and `encode`
+out; a test keeps the first two the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
+
+from helpers.batches import Batch, grouped_batches
+from helpers.evaluation import share
+from helpers.intervals import Interval
+from helpers.language_model import IGNORED
+from helpers.models import config_of
+from helpers.runtime import UserError
+from helpers.training import History, fit_adamw
+
+COLUMNS = ("prompt", "completion")
+Row = dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class SFTRecipe:
+    """What decides a fine-tuning, but for the model and the rows; chosen on validation rows."""
+
+    learning_rate: float = 4e-4
+    epochs: int = 2
+    batch_size: int = 16
+    weight_decay: float = 0.01
+
+
+RECIPE = SFTRecipe()
+
+
+def messages(prompt: str, completion: str | None = None) -> list[dict[str, str]]:
+    """One turn, or two, in the form that chat templates read: a list of role and content."""
+    turns = [{"role": "user", "content": prompt}]
+    return turns if completion is None else [*turns, {"role": "assistant", "content": completion}]
+
+
+def render(tokenizer, prompt: str, completion: str | None = None) -> str:
+    """The conversation as one text; without a completion it ends where the assistant is to begin."""
+    opening = completion is None
+    return tokenizer.apply_chat_template(messages(prompt, completion), tokenize=False, add_generation_prompt=opening)
+
+
+def encode(tokenizer, prompt: str, completion: str, answer_only: bool = True, max_length: int = 256) -> Row:
+    """Token ids and labels of one conversation, each of length seq; the labels are -100 on what is only read.
+
+    The template decides how a text begins and ends, as in TRL's `SFTTrainer`, so nothing is added around it.
+
+    Raises:
+        UserError: when the completion is empty, the template leaves the end of the turn unmarked, or the
+            conversation is longer than `max_length` tokens.
+    """
+    check_conversation(tokenizer, prompt, completion, max_length)
+    start = tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
+    input_ids = tokenizer(render(tokenizer, prompt, completion), add_special_tokens=False)["input_ids"]
+    hidden = len(start) if answer_only else 0
+    return {"input_ids": input_ids, "labels": [IGNORED] * hidden + input_ids[hidden:]}
+
+
+def check_conversation(tokenizer, prompt: str, completion: str, max_length: int = 256) -> None:
+    """Raise a UserError, naming the field and the fix, when `encode` could not make a sound row of this."""
+    if not isinstance(completion, str) or not completion.strip():
+        raise UserError(f'completion: empty for the prompt "{prompt[:40]}"; write an answer or leave the row out.')
+    end_of_turn(tokenizer)
+    texts = render(tokenizer, prompt), render(tokenizer, prompt, completion)
+    alone, together = (len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
+    fix = f"but the context holds {max_length}; shorten it, leave the row out, or raise max_length if the model can."
+    if alone > max_length - 2:  # an answer takes a token and an end at least
+        raise UserError(f'prompt: "{prompt[:40]}..." takes {alone} tokens, {fix}')
+    if together > max_length:
+        raise UserError(f'completion: with its prompt "{prompt[:40]}..." it takes {together} tokens, {fix}')
+
+
+def end_of_turn(tokenizer) -> int:
+    """The id of the token that the template puts after an answer: where a model has to stop.
+
+    Raises:
+        UserError: when there is no template, or it puts no special token there.
+    """
+    if not tokenizer.chat_template:
+        raise UserError("chat_template: this tokenizer has none; set tokenizer.chat_template first.")
+    answer = "an answer"
+    tail = render(tokenizer, "a question", answer).rpartition(answer)[2]
+    special = set(tokenizer.all_special_ids)
+    marks = [token for token in tokenizer(tail, add_special_tokens=False)["input_ids"] if token in special]
+    if not marks:
+        raise UserError(
+            "chat_template: it puts no end-of-turn token after an answer, so a model trained on it would never learn "
+            "to stop; put a special token, such as <|end|>, after the assistant's content."
+        )
+    return marks[0]
+
+
+def check_columns(row: Mapping, columns: Sequence[str] = COLUMNS, field: str = "instructions") -> None:
+    """Raise a UserError that names the first of the columns which a row does not have."""
+    missing = [name for name in columns if name not in row]
+    if missing:
+        raise UserError(f"{field}: there is no column {missing[0]}, only {', '.join(row)}; rename one to it.")
+
+
+def encode_rows(
+    tokenizer, rows: Iterable[Mapping], answer_only: bool = True, max_length: int = 256, field: str = "instructions"
+) -> list[Row]:
+    """`encode` over rows with the columns prompt and completion; a UserError names a column that is missing."""
+    encoded = []
+    for row in rows:
+        check_columns(row, field=field)
+        encoded.append(encode(tokenizer, row["prompt"], row["completion"], answer_only, max_length))
+    return encoded
+
+
+def collate(rows: Sequence[Row], pad_id: int) -> Batch:
+    """Rows of different lengths as input_ids, attention_mask and labels, each (batch, seq), padded on the right."""
+    ids = [torch.tensor(row["input_ids"]) for row in rows]
+    labels = [torch.tensor(row["labels"]) for row in rows]
+    return {
+        "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad_id),
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+        "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
+    }
+
+
+def conversation_batches(
+    rows: Sequence[Row], pad_id: int, batch_size: int = 32, seed: int = 0, shuffle: bool = True
+) -> DataLoader:
+    """Padded batches of conversations of like length; every pass gives a new order, the same for the same seed."""
+    lengths = [len(row["input_ids"]) for row in rows]
+    padded = partial(collate, pad_id=pad_id)
+    return grouped_batches(rows, lengths, padded, batch_size, shuffle=shuffle, seed=seed)
+
+
+def fine_tune(
+    model: nn.Module,
+    rows: Sequence[Row],
+    pad_id: int,
+    recipe: SFTRecipe = RECIPE,
+    *,
+    seed: int = 0,
+    progress: str = "fine-tuning",
+) -> History:
+    """Train in place on encoded conversations; the seed decides their order.
+
+    Raises:
+        UserError: before the weights are touched, when a loss is not finite.
+    """
+    batches = conversation_batches(rows, pad_id, recipe.batch_size, seed=seed)
+    rate, epochs, decay = recipe.learning_rate, recipe.epochs, recipe.weight_decay
+    return fit_adamw(model, batches, rate, epochs=epochs, weight_decay=decay, progress=progress)
+
+
+@torch.inference_mode()
+def answer(
+    model: Any,
+    tokenizer,
+    prompts: Sequence[str],
+    max_new_tokens: int = 24,
+    temperature: float = 0.0,
+    seed: int | None = None,
+    batch_size: int = 64,
+) -> list[str]:
+    """What the model answers to each prompt: the likeliest tokens, or at a temperature drawn from all of them.
+
+    seed: for drawing; the global random state is left as it was. Raises a UserError when a prompt leaves no room
+    for an answer in the model's context.
+    """
+    model.eval()
+    ids = [tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"] for prompt in prompts]
+    _check_room(model, ids, prompts, max_new_tokens)
+    settings = _decoding(tokenizer, temperature) | {"max_new_tokens": max_new_tokens}
+    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))  # like lengths together: less padding
+    answers = [""] * len(ids)
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = _left_padded([ids[row] for row in rows], settings["pad_token_id"], model.device)
+            written = model.generate(**batch, **settings)[:, batch["input_ids"].shape[1] :]  # (batch, new tokens)
+            for row, text in zip(rows, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
+                answers[row] = text.strip()
+    return answers
+
+
+def _decoding(tokenizer, temperature: float) -> dict:
+    """What `generate` has to be told."""
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    stops = [token for token in (end_of_turn(tokenizer), end) if token is not None]
+    settings = {"eos_token_id": stops, "pad_token_id": end if pad is None else pad, "do_sample": temperature > 0}
+    # By itself `generate` would draw from the 50 likeliest tokens only.
+    return settings | ({"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {})
+
+
+def exact_match(answers: Sequence[str], completions: Sequence[str]) -> Tensor:
+    """1.0 where an answer is the completion to the letter, else 0.0: (rows,)."""
+    pairs = zip(answers, completions, strict=True)
+    return torch.tensor([float(given.strip() == wanted.strip()) for given, wanted in pairs])
+
+
+def exact_match_rates(rows: Sequence[Mapping], answers: Sequence[str], column: str = "kind") -> dict[str, Interval]:
+    """The share of exact matches for each value of `column`, in the order in which the values first appear."""
+    correct = exact_match(answers, [row["completion"] for row in rows])
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row[column], []).append(place)
+    return {value: share(correct[chosen]) for value, chosen in places.items()}
+
+
+def _left_padded(rows: Sequence[list[int]], pad_id: int, device: torch.device) -> Batch:
+    """Every row ends at the right edge, where the next token goes: input_ids and attention_mask (batch, seq)."""
+    width = max(map(len, rows))
+    ids = [[pad_id] * (width - len(row)) + row for row in rows]
+    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
+    return {
+        "input_ids": torch.tensor(ids, device=device),
+        "attention_mask": torch.tensor(mask, device=device),
+    }
+
+
+def _check_room(model: nn.Module, ids: Sequence[list[int]], prompts: Sequence[str], max_new_tokens: int) -> None:
+    context = getattr(config_of(model), "max_position_embeddings", None)
+    for row, prompt in zip(ids, prompts, strict=True):
+        if context is not None and len(row) + max_new_tokens > context:
+            raise UserError(
+                f'prompt: "{prompt[:40]}..." takes {len(row)} tokens; with {max_new_tokens} for the answer that is '
+                f"more than the model's context of {context}. Shorten it."
+            )

@@ -1,0 +1,66 @@
+"""Right answers, made-up answers, and how sure a model was of them."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from helpers import catalog
+from helpers.evaluation import share
+from helpers.language_model import next_token_loss
+from helpers.lessons.lesson_04.experiment import confidence, looks_like_an_answer, made_up
+from helpers.sft import collate, encode, exact_match_rates
+
+ROWS = [
+    {"kind": "fact_year", "known": "told", "completion": "1999."},
+    {"kind": "fact_director", "known": "told", "completion": "Ann Lee."},
+    {"kind": "fact_year", "known": "untold", "completion": "2001."},
+]
+
+
+def test_rates_are_counted_for_each_value():
+    found = exact_match_rates(ROWS, ["1999.", "Bo Lee.", "2002."])
+    assert {kind: rate.value for kind, rate in found.items()} == {"fact_year": 0.5, "fact_director": 0.0}
+    assert exact_match_rates(ROWS, ["1999.", "Ann Lee.", "no"], "known")["told"].value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "formed"),
+    [
+        ("fact_year", "1999.", True),
+        ("fact_year", "1999", False),
+        ("fact_year", "Ann Lee.", False),
+        ("fact_director", "Ann Lee.", True),
+        ("fact_studio", "Tallow and Sons.", True),
+        ("fact_place", "Marchetti.", True),
+        ("fact_director", "It was directed by Ann Lee.", False),
+        ("fact_director", "", False),
+    ],
+)
+def test_the_form_of_an_answer(kind, text, formed):
+    assert looks_like_an_answer(kind, text) is formed
+
+
+def test_every_true_answer_of_the_micro_world_has_the_form():
+    rows = catalog.dataset("instructions", "pocket")["test"]
+    facts = [row for row in rows if row["kind"].startswith("fact_")]
+    assert [row["completion"] for row in facts if not looks_like_an_answer(row["kind"], row["completion"])] == []
+
+
+def test_made_up_is_well_formed_and_false():
+    assert made_up(ROWS, ["1999.", "Bo Lee.", "I do not know"]).tolist() == [0.0, 1.0, 0.0]
+    assert share(torch.tensor([1.0, 0.0])).value == 0.5
+
+
+def test_confidence_is_the_probability_of_the_whole_answer():
+    tokenizer = catalog.tokenizer("decoder", "pocket")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes, initializer_range=0.3))
+    prompts, given = ["who made it ?", "it ?"], ["Ann", "good good"]
+    found = confidence(model, tokenizer, prompts, given, batch_size=1)
+    for prompt, text, sure in zip(prompts, given, found, strict=True):
+        batch = collate([encode(tokenizer, prompt, text)], pad_id=0)
+        learned = (batch["labels"] != -100).sum()
+        loss = next_token_loss(model(input_ids=batch["input_ids"]).logits, batch["labels"])
+        assert sure.item() == pytest.approx((-loss * learned).exp().item(), rel=1e-4)
+    assert torch.allclose(found, confidence(model, tokenizer, prompts, given), atol=1e-6)
