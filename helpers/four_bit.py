@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from helpers.quantize.code_books import double_dequantize, double_quantize, nf4_code, to_code_book
-from helpers.quantize.packing import pack, unpack
+from helpers.quantization.code_books import double_dequantize, double_quantize, nf4_code, to_code_book
+from helpers.quantization.packing import pack, unpack
 
 BLOCK = 64  # weights that share a scale
 

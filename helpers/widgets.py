@@ -1,4 +1,4 @@
-"""Things to move: widgets that show the figures of `helpers.plots` again for each new choice."""
+"""Things to move: widgets that show the figures of the lessons again for each new choice."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from torch import nn
 
 from helpers.intervals import wilson
 from helpers.language_models import top_words
-from helpers.plots.attention import attention_map, strongest
-from helpers.plots.bars import top_words_figure
-from helpers.plots.certainty import interval_against_rows
-from helpers.plots.style import png
+from helpers.lessons.lesson_00.figures import interval_against_rows
+from helpers.lessons.lesson_01.figures import attention_map, strongest
+from helpers.plotting import png, top_words_figure
 
 
 def picture(figure, alt: str) -> str:

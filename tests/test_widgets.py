@@ -114,9 +114,9 @@ def test_every_widget_has_a_static_twin(lesson):
 def test_a_widget_without_a_twin_is_noticed():
     widget = "slider = IntSlider()\n\n\ndef redraw(_change=None):\n    page.value = picture(*maps(slider.value))"
     assert without_twin(["def maps(n):\n    return n", widget]) == [f"maps in {widget[:60]}"]
-    assert without_twin(["plots.show(maps(3))", widget]) == []
+    assert without_twin(["plotting.show(maps(3))", widget]) == []
     assert without_twin(["widgets.certainty(0.9)"]) and not without_twin(
-        ["f = plots.interval_against_rows(0.9)", "widgets.certainty(0.9)"]
+        ["f = figures.interval_against_rows(0.9)", "widgets.certainty(0.9)"]
     )
 
 

@@ -1,6 +1,6 @@
 """The exercises, their hints, and what has been solved.
 
-An exercise lives in `helpers/checks/lesson_NN.py`:
+An exercise lives in `helpers/lessons/lesson_NN/exercises.py`:
 
     @exercise("02.1", hints=["a nudge", "a bigger one", "the answer"])
     def mean_pool(answer):
@@ -143,11 +143,11 @@ def names(lesson: str) -> list[str]:
 
 
 def _load(lesson: str) -> None:
-    module = f"helpers.checks.lesson_{lesson}"
+    package = f"helpers.lessons.lesson_{lesson}"
     try:
-        importlib.import_module(module)
+        importlib.import_module(f"{package}.exercises")
     except ModuleNotFoundError as error:
-        if error.name != module:
+        if error.name not in (package, f"{package}.exercises"):
             raise
 
 

@@ -36,10 +36,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from helpers import catalog, ladder, plots
+from helpers import catalog, ladder, plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("02.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
-from helpers.plots import ladder as figures
+from helpers.lessons.lesson_02 import figures
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import Stopwatch, predict, trainable_parameters, warmup_linear
 from helpers.truncation import tell_truncated
@@ -409,7 +409,7 @@ scores = {outcomes[name].title: outcomes[name].accuracy for name in methods}
 notes = {o.title: f"{o.parameters:,} trained\n{o.seconds:.1f} s" for o in outcomes.values()}
 scores = dict(sorted(scores.items(), key=lambda item: item[1].value))
 figure = figures.ladder(scores, notes, floor=outcomes["majority"].accuracy.value)
-plots.show(figure, alt=figures.ladder_in_words(scores))
+plotting.show(figure, alt=figures.ladder_in_words(scores))
 
 # %% [markdown]
 # Two intervals that overlap may still hide a real difference, since both models answered the *same* reviews. The
@@ -503,7 +503,7 @@ print("gain:", ", ".join(f"{kind} {gains[kind]:+.1%}" for kind in best_first))
 series = {"bag of words": before, outcomes["full"].title: after}
 series = {method: {kind: scores[kind] for kind in best_first} for method, scores in series.items()}
 counts = {kind: len(rows) for kind, rows in kinds.items()}
-plots.show(figures.by_slice(series, counts), alt=figures.by_slice_in_words(series))
+plotting.show(figures.by_slice(series, counts), alt=figures.by_slice_in_words(series))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -536,7 +536,7 @@ def ladder_on(rows):
 
 
 figure, words_for_it = ladder_on(min(100, len(test_reviews)))
-plots.show(figure, alt=words_for_it)
+plotting.show(figure, alt=words_for_it)
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
@@ -725,7 +725,7 @@ rates = train_with_schedule(head, head_batches, optimizer, scheduler)
 # %%
 figure = figures.learning_rates({"used by the loop": rates, "described by the scheduler": planned})
 said = f"Described: a fall from {planned[0]} to almost 0. The loop's last learning rate: {rates[-1]:.4f}."
-plots.show(figure, alt=said)
+plotting.show(figure, alt=said)
 
 # %% [markdown]
 # ### Exercise 02.3: mend the loop

@@ -35,14 +35,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, pitfalls, plots
+from helpers import catalog, pitfalls, plotting
 from helpers.batches import FeatureBatches, TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("03.1") helps when you are stuck
 from helpers.intervals import mean_t, paired_bootstrap, wilson
 from helpers.language_models import IGNORED
+from helpers.lessons.lesson_02.figures import by_slice, by_slice_in_words
+from helpers.lessons.lesson_03 import figures
 from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, freeze_all_but, without_dropout
-from helpers.plots import pitfalls as figures
-from helpers.plots.ladder import by_slice, by_slice_in_words
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import to_device, train
 
@@ -130,7 +130,7 @@ print("Reference:", reference.label)
 
 # %%
 figure = figures.labels_curve(by_labels, bands, floor)
-plots.show(figure, alt=figures.labels_curve_in_words(by_labels) + " " + figures.labels_curve_in_words(bands))
+plotting.show(figure, alt=figures.labels_curve_in_words(by_labels) + " " + figures.labels_curve_in_words(bands))
 most = max(more_sizes)
 target = bands["random start"][most].value
 enough = [size for size in more_sizes if bands["pretrained"][size].value >= target]
@@ -246,7 +246,7 @@ names = ["head alone", "rate far too low", "everything"]
 curves = {name: curves[name] for name in names}
 best_epoch = {name: np.argmin(parts["validation"]).item() + 1 for name, parts in curves.items()}
 figure = figures.losses(curves, guess=float(np.log(num_labels)), best=best_epoch)
-plots.show(figure, alt=figures.losses_in_words(curves, best_epoch))
+plotting.show(figure, alt=figures.losses_in_words(curves, best_epoch))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -542,7 +542,7 @@ for name, losses in after.items():
 pd.DataFrame.from_dict(table, orient="index")
 
 # %%
-plots.show(figures.forgetting(before, after), alt=figures.forgetting_in_words(before, after))
+plotting.show(figures.forgetting(before, after), alt=figures.forgetting_in_words(before, after))
 rise = {name: np.mean([losses[domain] - before[domain] for domain in before]).item() for name, losses in after.items()}
 for name in list(after)[1:]:
     gap = paired_bootstrap(right_after[name], right_after["plain"], seed=seed)
@@ -700,7 +700,7 @@ measured["encoder, reference"] = {name: reference.interval(f"accuracy_full_{name
 titles = {"random_split": "films seen in training (random split)", "film_split": "films unseen (split by film)"}
 series = {said: {title: found[name] for title, found in measured.items()} for name, said in titles.items()}
 counts = dict.fromkeys(measured, len(right_by_split["film_split"]))
-plots.show(by_slice(series, counts), alt=by_slice_in_words(series))
+plotting.show(by_slice(series, counts), alt=by_slice_in_words(series))
 
 # %% [markdown]
 # <details><summary>Why, and how to mend it</summary>
@@ -819,7 +819,7 @@ def luck_with(rows):
 
 few_rows = min(50, test_count // 2)
 figure, said = luck_with(few_rows)
-plots.show(figure, alt=said)
+plotting.show(figure, alt=said)
 print(said)
 
 # %%

@@ -35,7 +35,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, plots
+from helpers import catalog, plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("04.1") helps when you are stuck
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.supervised import RECIPE
@@ -392,8 +392,8 @@ pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for wh
 # Kind by kind, for the facts that pretraining told and the skills:
 
 # %%
-from helpers.plots import instructions as figures
-from helpers.plots import ladder
+from helpers.lessons.lesson_02 import figures as ladder
+from helpers.lessons.lesson_04 import figures
 
 answerable = [place for place, row in enumerate(test_rows) if row["known"] in ("told", "skill")]
 answerable_rows = [test_rows[place] for place in answerable]
@@ -405,7 +405,7 @@ sizes = pd.Series([row["kind"] for row in answerable_rows]).value_counts().to_di
 figure = ladder.by_slice(series, sizes)
 figure.axes[0].set(xlabel="answered to the letter, with 95 % interval", xlim=(-0.05, 1.03))
 said = ladder.by_slice_in_words(series).replace("Accuracy", "Share answered to the letter")
-plots.show(figure, alt=said)
+plotting.show(figure, alt=said)
 
 # %%
 for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
@@ -464,7 +464,7 @@ def speak_above(threshold):
 
 
 figure, words = speak_above(0.5)
-plots.show(figure, alt=words)
+plotting.show(figure, alt=words)
 
 # %%
 from ipywidgets import HTML, FloatSlider, VBox

@@ -36,10 +36,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, plots
+from helpers import catalog, plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("05.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
-from helpers.plots import rewards as figures
+from helpers.lessons.lesson_05 import figures
 from helpers.preferences import about_films
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import PeakMemory, Stopwatch, warmup_linear
@@ -523,7 +523,7 @@ for name, advantage in (("advantage +1: a good token", 1.0), ("advantage -1: a b
     gains[name] = [-value.item() for value in each]
 figure = figures.clipped_objective(ratios.tolist(), gains, clip=0.2)
 said = "For a good token the objective rises with the ratio and is flat beyond 1.2; for a bad one it falls, and is flat"
-plots.show(figure, alt=f"{said} below 0.8.")
+plotting.show(figure, alt=f"{said} below 0.8.")
 
 # %% [markdown]
 # **Predict 3.** The two lines are not each other's mirror image in the same place: one is flat on the right, one on
@@ -598,7 +598,7 @@ figure = figures.proxy_and_truth({"PPO": watched["PPO"].proxy}, {"PPO": watched[
 first, last = (figures.smoothed(watched["PPO"].truth, 5)[at] for at in (min(4, update_count - 1), -1))
 said = f"Over {update_count} updates of PPO the reward model's score goes from {watched['PPO'].proxy[0]:.1f} to"
 said += f" {watched['PPO'].proxy[-1]:.1f}; the share of granted wishes goes from {first:.0%} to {last:.0%}."
-plots.show(figure, alt=said)
+plotting.show(figure, alt=said)
 
 # %% [markdown]
 # The right panel is what we care about, and what PPO never saw. But these are the wishes that it trained on, so the
@@ -767,7 +767,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %%
 measured = {name: shares(found)["good"] for name, found in graded.items()}
 notes = {name: f"KL {found.kl.mean().item():.1f} nats" for name, found in graded.items()}
-plots.show(figures.granted(measured, notes), alt=figures.in_words(measured, "Wishes granted"))
+plotting.show(figures.granted(measured, notes), alt=figures.in_words(measured, "Wishes granted"))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -804,7 +804,7 @@ said = "; ".join(
     f" {truths[name][-1]:.0%}"
     for name in both
 )
-plots.show(figures.proxy_and_truth(proxies, truths), alt=f"From the first update to the last: {said}.")
+plotting.show(figures.proxy_and_truth(proxies, truths), alt=f"From the first update to the last: {said}.")
 proxy_gap = paired_bootstrap(weak_graded.proxy.numpy(), graded["SFT"].proxy.numpy(), seed=seed)
 truth_gap = paired_bootstrap(weak_graded.good.numpy(), graded["SFT"].good.numpy(), seed=seed)
 print(f"score, without a leash against SFT:          {verdict(proxy_gap)}")
@@ -853,7 +853,7 @@ swept = {f"{weight:g}": f"sweep_{number}" for number, weight in enumerate(refere
 of_score, of_truth = (
     {weight: reference.metrics[f"{what}_{name}"] for weight, name in swept.items()} for what in ("proxy", "true_reward")
 )
-plots.show(figures.leashes(of_score, of_truth), alt=figures.leashes_in_words(of_score, of_truth))
+plotting.show(figures.leashes(of_score, of_truth), alt=figures.leashes_in_words(of_score, of_truth))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -892,7 +892,7 @@ def leash(weight):
 
 
 figure, words_for_it = leash(0.3)
-plots.show(figure, alt=words_for_it)
+plotting.show(figure, alt=words_for_it)
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox

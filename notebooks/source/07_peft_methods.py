@@ -36,16 +36,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, ladder, pitfalls, plots
+from helpers import catalog, ladder, pitfalls, plotting
 from helpers import peft_methods as recipe
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.block_paths import attention_targets, paths_of
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("07.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
+from helpers.lessons.lesson_03.figures import forgetting, forgetting_in_words
+from helpers.lessons.lesson_07 import figures
 from helpers.memory import Architecture
 from helpers.models import MeanPoolClassifier, blocks
-from helpers.plots import peft_methods as figures
-from helpers.plots.pitfalls import forgetting, forgetting_in_words
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import train, trainable_parameters
 
@@ -525,7 +525,7 @@ scores = {titles[name]: found.accuracy for name, found in outcomes.items()}
 parameters = {titles[name]: found.parameters for name, found in outcomes.items()}
 families = {titles[name]: of[name].family for name in of}
 bands = {titles[name]: reference.interval(f"accuracy_{name}") for name in of}
-plots.show(figures.tradeoff(scores, parameters, families, bands), alt=figures.tradeoff_in_words(scores, parameters))
+plotting.show(figures.tradeoff(scores, parameters, families, bands), alt=figures.tradeoff_in_words(scores, parameters))
 print("Reference:", reference.label)
 
 # %%
@@ -569,7 +569,7 @@ pretrained = catalog.masked_language_model(track, model).to(run.device)
 before = pitfalls.domain_losses(pretrained, domains)
 after = {titles[name]: pitfalls.domain_losses(both.language_model, domains) for name, both in fitted.items()}
 rise = {name: sum(after[titles[name]][domain] - before[domain] for domain in before) / len(before) for name in fitted}
-plots.show(forgetting(before, after), alt=forgetting_in_words(before, after))
+plotting.show(forgetting(before, after), alt=forgetting_in_words(before, after))
 
 # %% [markdown]
 # Now take the change out. For the added parts that means leaving them out; for the others, putting the old numbers
@@ -648,7 +648,7 @@ there = {
     for name in swept
 }
 lines = {"everything": outcomes["full"].accuracy.value, "head only": outcomes["head_only"].accuracy.value}
-plots.show(figures.sweeps(series, called, there, lines), alt=figures.sweeps_in_words(series, called))
+plotting.show(figures.sweeps(series, called, there, lines), alt=figures.sweeps_in_words(series, called))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -714,7 +714,7 @@ def shares(name):
 
 
 figure, said = shares("7B")
-plots.show(figure, alt=said)
+plotting.show(figure, alt=said)
 
 # %%
 slider = SelectionSlider(options=list(models), value="this one", description="model", continuous_update=False)

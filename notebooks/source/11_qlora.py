@@ -38,14 +38,14 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from helpers import catalog, plots, qlora
+from helpers import catalog, plotting, qlora
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("11.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
+from helpers.lessons.lesson_11 import figures
 from helpers.lora import LoRALinear
 from helpers.memory import Architecture
 from helpers.models import without_dropout
-from helpers.plots import memory as figures
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import predict as answers
 from helpers.training import trainable_parameters
@@ -86,8 +86,8 @@ epoch_count = run.by_budget(quick=1, standard=epochs)
 # `autograd.Function` lets us say what the backward pass does: unpack once more, and keep nothing.
 
 # %%
-from helpers.quantize.code_books import double_dequantize, double_quantize, nf4_code, to_code_book
-from helpers.quantize.packing import pack, unpack
+from helpers.quantization.code_books import double_dequantize, double_quantize, nf4_code, to_code_book
+from helpers.quantization.packing import pack, unpack
 
 BLOCK = 64  # weights that share a scale
 
@@ -434,7 +434,7 @@ table
 # %%
 bars = {f"{qlora.TITLES[method]}, {how}": ledgers[method] for method in qlora.METHODS
         for how, ledgers in (("predicted", predicted), ("measured", measured))}  # fmt: skip
-plots.show(figures.ledgers(bars), alt=figures.ledgers_in_words(bars))
+plotting.show(figures.ledgers(bars), alt=figures.ledgers_in_words(bars))
 
 # %% [markdown]
 # <details><summary>What it means</summary>
@@ -505,7 +505,7 @@ def scale_figure(size, length):
 
 
 figure, said = scale_figure("7B", 512)
-plots.show(figure, alt=said)
+plotting.show(figure, alt=said)
 
 # %% [markdown]
 # Choose another model, or longer texts. From which length on do the activations decide?

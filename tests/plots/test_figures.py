@@ -4,12 +4,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from helpers import plots
+from helpers import plotting
 from helpers.intervals import wilson
-from helpers.plots.attention import attention_grid, attention_map, strongest
-from helpers.plots.bars import before_after, shares, top_words_figure
-from helpers.plots.certainty import interval_against_rows
-from helpers.plots.style import PALETTE, png
+from helpers.lessons.lesson_00.figures import interval_against_rows
+from helpers.lessons.lesson_01.figures import attention_grid, attention_map, strongest
+from helpers.plotting import PALETTE, before_after, png, shares, top_words_figure
 
 WEIGHTS = torch.tensor([[0.9, 0.1], [0.3, 0.7]])
 FIGURES = {
@@ -44,7 +43,7 @@ def test_bars_have_the_heights_of_their_values():
 def test_show_puts_the_alternative_text_on_the_page(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda bundle, **more: shown.append((bundle, more["metadata"])))
-    plots.show(FIGURES["words"](), alt="Two bars.")
+    plotting.show(FIGURES["words"](), alt="Two bars.")
     ((bundle, metadata),) = shown
     assert bundle["text/plain"] == "Two bars." and bundle["image/png"].startswith(b"\x89PNG")
     assert metadata["image/png"]["alt"] == "Two bars."
@@ -52,7 +51,7 @@ def test_show_puts_the_alternative_text_on_the_page(monkeypatch):
 
 def test_show_refuses_a_figure_without_words():
     with pytest.raises(ValueError, match="alternative text"):
-        plots.show(FIGURES["words"](), alt="  ")
+        plotting.show(FIGURES["words"](), alt="  ")
 
 
 def test_a_map_in_words():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from helpers.plots.instructions import confidences, confidences_in_words, spoken
-from helpers.plots.style import png
+from helpers.lessons.lesson_04.figures import confidences, confidences_in_words, spoken
+from helpers.plotting import png
 
 GROUPS = {"told": torch.tensor([0.9, 0.95, 1.0, 0.4]), "untold": torch.tensor([0.1, 0.6])}
 

@@ -6,8 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from helpers.intervals import Interval, wilson
-from helpers.plots import ladder
-from helpers.plots.style import png
+from helpers.lessons.lesson_02 import figures as ladder
+from helpers.plotting import png
 
 SCORES = {"head only": wilson(70, 100), "all": wilson(95, 100)}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from helpers.intervals import wilson
-from helpers.plots import lora
-from helpers.plots.style import png
+from helpers.lessons.lesson_08 import figures as lora
+from helpers.plotting import png
 
 
 def legend(figure) -> list[str]:

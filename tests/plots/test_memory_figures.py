@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from helpers.lessons.lesson_11.figures import ledgers, ledgers_in_words
 from helpers.memory import Ledger
-from helpers.plots.memory import ledgers, ledgers_in_words
 
 BARS = {
     "one": Ledger(weights=4_000_000, gradients=1_000_000, optimizer=2_000_000, activations=30_000_000, peak=38_000_000),

@@ -6,8 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from helpers.intervals import Interval, wilson
-from helpers.plots import peft_methods as figures
-from helpers.plots.style import png
+from helpers.lessons.lesson_07 import figures
+from helpers.plotting import png
 
 SCORES = {"LoRA": wilson(80, 100), "head only": wilson(60, 100), "everything": wilson(90, 100)}
 COUNTS = {"LoRA": 1_000, "head only": 10, "everything": 100_000}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helpers.intervals import wilson
-from helpers.plots import pitfalls
-from helpers.plots.style import png
+from helpers.lessons.lesson_03 import figures as pitfalls
+from helpers.plotting import png
 
 
 def texts(figure) -> set[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helpers.intervals import Interval, wilson
-from helpers.plots import preferences
-from helpers.plots.style import png
+from helpers.lessons.lesson_06 import figures as preferences
+from helpers.plotting import png
 
 POINTS = {"beta 1": (0.5, Interval(0.55, 0.5, 0.6)), "beta 0.1": (4.0, Interval(0.8, 0.75, 0.85))}
 RATES = {

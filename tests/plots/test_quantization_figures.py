@@ -6,9 +6,9 @@ import torch
 from matplotlib.figure import Figure
 
 from helpers.intervals import wilson
-from helpers.plots import quantization as figures
-from helpers.plots.quantization import Point
-from helpers.plots.style import png
+from helpers.lessons.lesson_10 import figures
+from helpers.lessons.lesson_10.figures import Point
+from helpers.plotting import png
 
 WEIGHTS = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
 WHOLE = {"accuracy": Point(4_000_000, 0.9), "perplexity": Point(8_000_000, 4.0)}

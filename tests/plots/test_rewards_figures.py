@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helpers.intervals import wilson
-from helpers.plots import rewards
-from helpers.plots.style import png
+from helpers.lessons.lesson_05 import figures as rewards
+from helpers.plotting import png
 
 
 def test_both_objectives_and_both_edges_are_drawn():

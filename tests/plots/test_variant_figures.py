@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helpers.intervals import Interval
-from helpers.plots import variants
-from helpers.plots.style import png
+from helpers.lessons.lesson_09 import figures as variants
+from helpers.plotting import png
 
 GAPS = {"DoRA": Interval(0.01, -0.02, 0.04), "LoRA+": Interval(-0.03, -0.05, -0.01)}
 

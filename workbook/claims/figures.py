@@ -12,7 +12,7 @@ from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.ticker import PercentFormatter
 
 from helpers.intervals import Interval
-from helpers.plots.style import INK, PALETTE, axes
+from helpers.plotting import INK, PALETTE, axes
 from workbook.claims.leaderboard import Row
 from workbook.claims.verdict import WORDS, Verdict
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from helpers.plots import ladder
-from helpers.plots.style import png
+from helpers.lessons.lesson_02 import figures as ladder
+from helpers.plotting import png
 from workbook.claims import figures, leaderboard, page
 from workbook.claims.results import Results
 from workbook.claims.verdict import WORDS, Verdict

@@ -1,0 +1,1 @@
+"""Lesson 01, pretrained transformers: what only this lesson needs."""

@@ -1,0 +1,1 @@
+"""Lesson 03, fine-tuning pitfalls: what only this lesson needs."""

@@ -1,0 +1,1 @@
+"""Lesson 04, supervised fine-tuning: what only this lesson needs."""

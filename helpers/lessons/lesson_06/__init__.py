@@ -1,0 +1,1 @@
+"""Lesson 06, direct preference optimization: what only this lesson needs."""

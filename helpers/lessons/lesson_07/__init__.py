@@ -1,0 +1,1 @@
+"""Lesson 07, PEFT methods: what only this lesson needs."""

@@ -1,0 +1,1 @@
+"""Lesson 08, LoRA in PyTorch: what only this lesson needs."""

@@ -1,0 +1,1 @@
+"""Lesson 09, LoRA with Hugging Face: what only this lesson needs."""
