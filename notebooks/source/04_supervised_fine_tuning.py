@@ -392,7 +392,6 @@ pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for wh
 # Kind by kind, for the facts that pretraining told and the skills:
 
 # %%
-from helpers.lessons.lesson_02 import figures as ladder
 from helpers.lessons.lesson_04 import figures
 
 answerable = [place for place, row in enumerate(test_rows) if row["known"] in ("told", "skill")]
@@ -402,10 +401,9 @@ for when, given in answers.items():
     found = rates(answerable_rows, [given[place] for place in answerable])
     series[f"{when} fine-tuning"] = dict(sorted(found.items()))
 sizes = pd.Series([row["kind"] for row in answerable_rows]).value_counts().to_dict()
-figure = ladder.by_slice(series, sizes)
+figure = plotting.by_slice(series, sizes, "share answered to the letter")
 figure.axes[0].set(xlabel="answered to the letter, with 95 % interval", xlim=(-0.05, 1.03))
-said = ladder.by_slice_in_words(series).replace("Accuracy", "Share answered to the letter")
-plotting.show(figure, alt=said)
+plotting.show(figure)
 
 # %%
 for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
@@ -452,19 +450,16 @@ for place in untold[:5]:
 # Move the slider to let it speak only when it is sure.
 
 # %%
-from helpers.widgets import picture
-
 sure = confidence(sft, tokenizer, test_prompts, answers["after"])
 groups = {name: sure[[row["known"] == name for row in test_rows]] for name in ("told", "untold")}
 
 
 def speak_above(threshold):
-    """The figure for one threshold, and the same in words."""
-    return figures.confidences(groups, threshold), figures.confidences_in_words(groups, threshold)
+    """The figure for one threshold."""
+    return figures.confidences(groups, threshold)
 
 
-figure, words = speak_above(0.5)
-plotting.show(figure, alt=words)
+plotting.show(speak_above(0.5))
 
 # %%
 from ipywidgets import HTML, FloatSlider, VBox
@@ -475,7 +470,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*speak_above(slider.value))
+    page.value = plotting.picture(speak_above(slider.value))
 
 
 slider.observe(redraw, names="value")

@@ -209,8 +209,7 @@ one = changes[next(iter(changes))]
 draws = torch.Generator().manual_seed(seed)
 energies["random numbers"] = share_of_energy(torch.randn(one.shape, generator=draws))
 energies = {name: shares.tolist() for name, shares in energies.items()}
-figure = figures.energies(energies, marked=min(rank, len(one)))
-plotting.show(figure, alt=figures.energies_in_words(energies))
+plotting.show(figures.energies(energies, marked=min(rank, len(one))))
 
 # %% [markdown]
 # How many directions would a matrix need to hold 90 % of its change?
@@ -240,7 +239,7 @@ for kept in run.by_budget(quick=(0, 1), standard=(0, 1, 2, 4, 8, 16)):
 whole = accuracy_of(tuned, reviews.rows["validation"])
 lines = {"the whole change": whole.value, "no change of the matrices": cut[0].value}
 drawn = {"change cut to this rank": {kept: score for kept, score in cut.items() if kept}}
-plotting.show(figures.accuracy_by_rank(drawn, lines), alt=figures.accuracy_by_rank_in_words(drawn, lines))
+plotting.show(figures.accuracy_by_rank(drawn, lines))
 
 # %% [markdown]
 # <details><summary>What it means</summary>
@@ -563,8 +562,7 @@ for other_name in ("full", "head_only"):
 
 # %%
 drawn = {outcomes[name].title: paths[name] for name in ("full", "lora", "head_only")}
-figure = figures.forgetting_paths(drawn, chance=1 / len(topics.classes))
-plotting.show(figure, alt=figures.forgetting_paths_in_words(drawn))
+plotting.show(figures.forgetting_paths(drawn, chance=1 / len(topics.classes)))
 
 # %%
 # The best accuracy that both reached, and what each still knew when it first got there.
@@ -622,7 +620,7 @@ there |= {adaptation.RANK: reference.interval("accuracy_lora")}
 drawn = {"reference: LoRA trained at this rank": there, "this run": by_rank}
 lines = {f"reference: {adaptation.TITLES[name]}": reference.interval(f"accuracy_{name}").value
          for name in ("full", "head_only")}  # fmt: skip
-plotting.show(figures.accuracy_by_rank(drawn, lines), alt=figures.accuracy_by_rank_in_words(drawn, lines))
+plotting.show(figures.accuracy_by_rank(drawn, lines))
 print("Reference:", reference.label)
 
 # %% [markdown]
@@ -682,20 +680,16 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # At which rank does the rest stop looking like a pattern?
 
 # %%
-from helpers.widgets import picture
-
 shown_path = kinds["attention"][-1] if kinds["attention"] else next(iter(changes))
 shown = changes[shown_path]
 
 
 def maps(rank):
-    drawn = shown.numpy(), truncate(shown, rank).numpy(), rank
-    return figures.change_maps(*drawn), figures.change_maps_in_words(*drawn)
+    return figures.change_maps(shown.numpy(), truncate(shown, rank).numpy(), rank)
 
 
 print(shown_path)
-figure, in_words = maps(4)
-plotting.show(figure, alt=in_words)
+plotting.show(maps(4))
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
@@ -706,7 +700,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*maps(slider.value))
+    page.value = plotting.picture(maps(slider.value))
 
 
 slider.observe(redraw, names="value")
@@ -750,7 +744,7 @@ moved = {
     for name, kind in (("ours", LoRALinear), ("theirs", TheirLoRALinear))
 }
 what = "size of the change after ten steps"
-plotting.show(figures.sizes_by_rank(moved, what), alt=figures.sizes_by_rank_in_words(moved, what))
+plotting.show(figures.sizes_by_rank(moved, what))
 
 # %% [markdown]
 # ### Exercise 08.3: mend it

@@ -430,7 +430,7 @@ codes, centres = k_means(weights, bits)
 top = weights.abs().max()
 books = {f"equal, {bits} bits": torch.arange(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1)) * top / (2 ** (bits - 1) - 1)}
 books |= {"FP4": fp4_code() * top, "NF4": nf4_code() * top, f"k-means, {bits} bits": centres}
-plotting.show(figures.levels(weights, books), alt=figures.levels_in_words(weights, books))
+plotting.show(figures.levels(weights, books))
 clustered_error = (centres[codes] - weights.flatten()).abs().mean().item()
 print(f"mean error with one code book for {name}: k-means {clustered_error:.4f}, ", end="")
 print(f"equal levels {symmetric_error(weights, bits):.4f}")
@@ -449,22 +449,19 @@ from helpers.quantization import uniform
 
 
 def with_levels(bits, size):
-    """The figure for one choice, with its words."""
+    """The figure for one choice."""
     restored = uniform(bits, size)(weights).restore()
     scales = len(blocks(weights, size))
     error = (restored - weights).abs().mean().item()
     where = {None: "one scale", "channel": "a scale per channel"}.get(size, f"blocks of {size}")
     said = f"{bits} bits, {where}: {bits + 32 * scales / weights.numel():.2f} bits per weight, mean error {error:.4f}"
-    return figures.weights_and_errors(weights, restored, said), said
+    return figures.weights_and_errors(weights, restored, said)
 
 
-figure, said = with_levels(3, block_size)
-plotting.show(figure, alt=said)
+plotting.show(with_levels(3, block_size))
 
 # %%
 from ipywidgets import HTML, HBox, IntSlider, SelectionSlider, VBox
-
-from helpers.widgets import picture
 
 sizes = [("one", None), ("channel", "channel"), *((str(n), n) for n in (256, 64, 16) if weights.numel() % n == 0)]
 choose_bits = IntSlider(value=3, min=2, max=8, description="bits", continuous_update=False)
@@ -473,7 +470,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*with_levels(choose_bits.value, choose_size.value))
+    page.value = plotting.picture(with_levels(choose_bits.value, choose_size.value))
 
 
 for control in (choose_bits, choose_size):
@@ -730,8 +727,7 @@ for share in run.by_budget(quick=(0.5,), standard=(0.75, 0.9)):
     fit(network, 1, full_rate / 2, f"without {share:.0%} of the neurons")
     keep("whole neurons, trained again", share, network, None)
 curves |= again
-figure = figures.against_sparsity(curves, accuracy.value)
-plotting.show(figure, alt=figures.against_sparsity_in_words(curves, accuracy.value))
+plotting.show(figures.against_sparsity(curves, accuracy.value))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -794,8 +790,7 @@ limits = {
     "accuracy": (accuracy.value - 0.2, accuracy.value + 0.03),
     "perplexity": (0.97 * perplexity_whole, 1.6 * perplexity_whole),
 }
-figure = figures.against_bytes(panels, whole, limits)
-plotting.show(figure, alt=figures.against_bytes_in_words(panels, whole))
+plotting.show(figures.against_bytes(panels, whole, limits))
 
 # %% [markdown]
 # Numbers at the points are bits, or the share that was pruned. Points that coincide have one number. A line that leaves
@@ -928,7 +923,7 @@ flipped = int((restored.sign() * weights.sign() < 0).sum())
 said = (
     f"mean error {(restored - weights).abs().mean():.4f}; {flipped:,} of {weights.numel():,} weights changed their sign"
 )
-plotting.show(figures.weights_and_errors(weights, restored, said), alt=said)
+plotting.show(figures.weights_and_errors(weights, restored, said))
 
 # %% [markdown]
 # ### Exercise 10.3: mend the scale

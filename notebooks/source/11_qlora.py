@@ -434,7 +434,7 @@ table
 # %%
 bars = {f"{qlora.TITLES[method]}, {how}": ledgers[method] for method in qlora.METHODS
         for how, ledgers in (("predicted", predicted), ("measured", measured))}  # fmt: skip
-plotting.show(figures.ledgers(bars), alt=figures.ledgers_in_words(bars))
+plotting.show(figures.ledgers(bars))
 
 # %% [markdown]
 # <details><summary>What it means</summary>
@@ -501,19 +501,16 @@ gpu = {"a GPU of 48 GB": 48e9}
 def scale_figure(size, length):
     bars = at_scale(size, length)
     title = f"LLaMA {size}, one text of {length:,} tokens: would it fit?"
-    return figures.ledgers(bars, "GB", marks=gpu, title=title), figures.ledgers_in_words(bars, "GB")
+    return figures.ledgers(bars, "GB", marks=gpu, title=title)
 
 
-figure, said = scale_figure("7B", 512)
-plotting.show(figure, alt=said)
+plotting.show(scale_figure("7B", 512))
 
 # %% [markdown]
 # Choose another model, or longer texts. From which length on do the activations decide?
 
 # %%
 from ipywidgets import HTML, SelectionSlider, ToggleButtons, VBox
-
-from helpers.widgets import picture
 
 size_choice = ToggleButtons(options=["7B", "13B", "33B", "65B"], value="65B", description="model")
 lengths = [128, 512, 2048, 8192]
@@ -522,7 +519,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*scale_figure(size_choice.value, length_choice.value))
+    page.value = plotting.picture(scale_figure(size_choice.value, length_choice.value))
 
 
 for choice in (size_choice, length_choice):

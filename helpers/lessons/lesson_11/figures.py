@@ -1,13 +1,11 @@
-"""The figures of lesson 11: what training holds in memory, part by part, in bars laid end to end."""
+"""Figures of lesson 11: what training holds in memory, part by part, in bars laid end to end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from matplotlib.figure import Figure
-
 from helpers.memory import Ledger
-from helpers.plotting import INK, PALETTE, axes
+from helpers.plotting import INK, PALETTE, Figure, axes, note
 
 COLOURS = {"weights": "blue", "gradients": "green", "optimizer": "orange", "activations": "sky"}
 UNITS = {"MB": 1e6, "GB": 1e9}
@@ -21,38 +19,30 @@ def ledgers(
     bars: title -> ledger. marks: a short text -> bytes, drawn as a dotted line (a GPU's memory, say).
     """
     scale, marks = UNITS[unit], marks or {}
-    figure, ax = axes(8.0, 1.3 + 0.42 * len(bars))
-    for row, ledger in enumerate(bars.values()):
-        start = 0.0
-        for part, size in ledger.parts.items():
-            label = part if row == 0 else None
-            ax.barh(row, size / scale, left=start, height=0.62, color=PALETTE[COLOURS[part]], label=label)
-            start += size / scale
-        ax.vlines(ledger.peak / scale, row - 0.4, row + 0.4, color=INK, linewidth=2, label=None if row else "peak")
-        end = max(start, ledger.peak / scale)
-        ax.annotate(_short(ledger.peak / scale), (end, row), (5, 0), textcoords="offset points", va="center", color=INK)
-    for text, size in marks.items():
-        ax.axvline(size / scale, color=PALETTE["grey"], linestyle=":")
-        ax.annotate(text, (size / scale, 1), (3, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
-                    va="bottom", color=INK, fontsize=9)  # fmt: skip
-    ax.set_yticks(range(len(bars)), list(bars))
-    ax.invert_yaxis()
-    ax.margins(x=0.1)
-    ax.set_xlim(left=0)
-    ax.set_xlabel(f"{unit} (the number is the peak)")
-    ax.set_title(title, loc="left", color=INK, pad=16 if marks else 6)
-    figure.legend(loc="outside lower center", ncols=5, frameon=False)
-    return figure
-
-
-def ledgers_in_words(bars: Mapping[str, Ledger], unit: str = "MB") -> str:
-    """The same figure for whoever cannot see it."""
-    scale = UNITS[unit]
+    figure, plot = axes(8.0, 1.3 + 0.42 * len(bars))
     said = []
-    for title, ledger in bars.items():
+    for row, (name, ledger) in enumerate(bars.items()):
+        start, peak = 0.0, ledger.peak / scale
+        for part, size in ledger.parts.items():
+            colour, label = PALETTE[COLOURS[part]], part if row == 0 else ""
+            plot.barh(row, size / scale, left=start, height=0.62, color=colour, label=label)
+            start += size / scale
+        plot.vlines(peak, row - 0.4, row + 0.4, color=INK, linewidth=2, label="" if row else "peak")
+        note(plot, _short(peak), (max(start, peak), row), (5, 0), va="center")
         parts = ", ".join(f"{part} {_short(size / scale)}" for part, size in ledger.parts.items())
-        said.append(f"{title}: {parts}, peak {_short(ledger.peak / scale)}")
-    return f"Memory of one training step in {unit}. " + "; ".join(said) + "."
+        said.append(f"{name}: {parts}, peak {_short(peak)}")
+    for text, size in marks.items():
+        plot.axvline(size / scale, color=PALETTE["grey"], linestyle=":")
+        note(plot, text, (size / scale, 1), (3, -2), xycoords=("data", "axes fraction"), va="bottom", fontsize=9)
+    plot.set_yticks(range(len(bars)), list(bars))
+    plot.invert_yaxis()
+    plot.margins(x=0.1)
+    plot.set_xlim(left=0)
+    plot.set_xlabel(f"{unit} (the number is the peak)")
+    plot.set_title(title, loc="left", color=INK, pad=16 if marks else 6)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False)
+    figure.alt = f"Memory of one training step in {unit}. {'; '.join(said)}."
+    return figure
 
 
 def _short(value: float) -> str:
