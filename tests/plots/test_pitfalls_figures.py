@@ -50,8 +50,7 @@ def test_forgetting_is_drawn_as_a_rise():
 
 
 def test_luck_also_of_equal_scores():
-    assert {"on fresh rows", "on the 50 rows that chose"} <= texts(
-        pitfalls.luck([0.6, 0.7], [0.5, 0.5], 50, candidates=4)
-    )
-    assert png(pitfalls.luck([0.5], [0.5], 10, candidates=2)).startswith(b"\x89PNG")
+    figure = pitfalls.luck([0.6, 0.7], [0.5, 0.5], 50, candidates=4)
+    assert {"on fresh rows", "on the 50 rows that chose"} <= texts(figure)
     assert figure.alt == "The winner of 4 variants on 50 rows: 0.650 there, 0.500 on fresh rows."
+    assert png(pitfalls.luck([0.5], [0.5], 10, candidates=2)).startswith(b"\x89PNG")
