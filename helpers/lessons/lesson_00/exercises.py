@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from helpers.checks import attempted, differs, exercise
+from collections.abc import Callable
+
+from helpers.checks import exercise, expect
 
 
 @exercise(
@@ -13,14 +15,10 @@ from helpers.checks import attempted, differs, exercise
         "return sum(guess == truth for guess, truth in zip(predictions, labels)) / len(labels)",
     ],
 )
-def accuracy(answer) -> str | None:
+def accuracy(answer: Callable) -> None:
     """answer(predictions, labels): two lists of equal length; the share that agrees."""
     for predictions, labels in (([1, 0, 1, 1], [1, 1, 1, 0]), ([2], [2]), ([0, 1], [1, 0])):
         right = sum(guess == truth for guess, truth in zip(predictions, labels, strict=True))
-        got = attempted(answer(list(predictions), list(labels)))
-        problem = differs(f"the accuracy of {predictions} against {labels}", got, right / len(labels))
-        if problem and got == right:
-            return f"{problem}: that is how many are right, not which share"
-        if problem:
-            return problem
-    return None
+        got = answer(list(predictions), list(labels))
+        mistakes = {"that is how many are right, not which share": right}
+        expect(f"the accuracy of {predictions} against {labels}", got, right / len(labels), mistakes=mistakes)

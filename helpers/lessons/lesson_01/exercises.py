@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
-from helpers.checks import NotAttempted, attempted, differs, exercise
+from helpers.checks import Wrong, attempted, differs, exercise, expect
 
 
 @exercise(
@@ -17,25 +18,19 @@ from helpers.checks import NotAttempted, attempted, differs, exercise
         "return scores.masked_fill(torch.ones_like(scores).tril() == 0, -math.inf).softmax(dim=-1)",
     ],
 )
-def causal_weights(answer) -> str | None:
+def causal_weights(answer: Callable) -> None:
     """answer(scores): (seq, seq) scores in, the decoder's attention weights out."""
     scores = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
-    want = scores.masked_fill(torch.ones(5, 5).tril() == 0, -math.inf).softmax(dim=-1)
-    got = attempted(answer(scores.clone()))
-    problem = differs("the weights", got, want)
-    if problem is None:
-        return None
-    if torch.is_tensor(got) and got.shape == want.shape:
+    wanted = scores.masked_fill(torch.ones(5, 5).tril() == 0, -math.inf).softmax(dim=-1)
+    got = answer(scores.clone())
+    problem = differs("the weights", got, wanted)
+    if problem and torch.is_tensor(got) and got.shape == wanted.shape:
         if (got.triu(1) > 1e-6).any():
-            return f"a token still looks ahead: {problem}"
-        if not torch.allclose(got.sum(dim=-1), torch.ones(5), atol=1e-5):
-            return f"row {_first_bad_row(got)} does not sum to 1: mask before the softmax, not after"
-    return problem
-
-
-def _first_bad_row(weights: torch.Tensor) -> int:
-    wrong = (weights.sum(dim=-1) - 1).abs() > 1e-5
-    return int(wrong.nonzero()[0])
+            raise Wrong(f"a token still looks ahead: {problem}")
+        uneven = ((got.sum(dim=-1) - 1).abs() > 1e-5).nonzero()
+        if len(uneven):
+            raise Wrong(f"row {int(uneven[0])} does not sum to 1: mask before the softmax, not after")
+    expect("the weights", got, wanted)
 
 
 @exercise(
@@ -46,12 +41,12 @@ def _first_bad_row(weights: torch.Tensor) -> int:
         "return nn.TransformerEncoderLayer(hidden, heads, dim_feedforward=64, dropout=0.0, batch_first=True)",
     ],
 )
-def mended_block(answer) -> str | None:
+def batch_first_block(answer: Callable) -> None:
     """answer(hidden, heads): a block for (batch, seq, hidden)."""
     torch.manual_seed(0)
     block = attempted(answer(32, 4))
     if not isinstance(block, torch.nn.Module):
-        return f"it should return a module, not {type(block).__name__}"
+        raise Wrong(f"it should return a module, not {type(block).__name__}")
     block.eval()
     reviews = torch.randn(3, 6, 32)
     with torch.inference_mode():
@@ -61,12 +56,12 @@ def mended_block(answer) -> str | None:
         changed[0, 5] += torch.randn(32)
         other_word = block(changed)
     if together.shape != reviews.shape:
-        return f"it should return shape {tuple(reviews.shape)}, not {tuple(together.shape)}"
+        raise Wrong(f"it should return shape {tuple(reviews.shape)}, not {tuple(together.shape)}")
     if not torch.allclose(together[0], alone[0], atol=1e-4):
-        return "a review still gives other vectors alone than in a batch, so reviews look at each other"
+        raise Wrong("a review still gives other vectors alone than in a batch, so reviews look at each other")
     if torch.allclose(together[0, 0], other_word[0, 0], atol=1e-6):
-        return "the first word's vector does not change when the last word does, so words do not look at each other"
-    return None
+        same = "the first word's vector does not change when the last word does"
+        raise Wrong(f"{same}, so words do not look at each other")
 
 
 @exercise(
@@ -77,16 +72,14 @@ def mended_block(answer) -> str | None:
         "return math.exp((losses * attention_mask).sum() / attention_mask.sum())",
     ],
 )
-def padded_perplexity(answer) -> str | None:
+def padded_perplexity(answer: Callable) -> None:
     """answer(losses, attention_mask): both (batch, seq); the perplexity over real tokens."""
     losses = torch.tensor([[1.0, 2.0, 3.0], [0.5, 9.0, 9.0]])
     mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
-    got = answer(losses, mask)
-    if got is ...:
-        raise NotAttempted
-    problem = differs("the perplexity", got, math.exp(6.5 / 4), tolerance=1e-3)
-    if problem and not differs("", got, losses.exp()[mask.bool()].mean().item(), tolerance=1e-3):
-        return "that is the mean of the exponentials; take the mean first, then the exponential"
-    if problem and not differs("", got, math.exp(losses.mean()), tolerance=1e-2):
-        return "the padding is still counted: its losses must not enter the mean"
-    return problem
+    mistakes = {
+        "that is the mean of the exponentials; take the mean first, then the exponential": losses.exp()[
+            mask.bool()
+        ].mean(),
+        "the padding is still counted: its losses must not enter the mean": losses.mean().exp(),
+    }
+    expect("the perplexity", answer(losses, mask), math.exp(6.5 / 4), tolerance=1e-2, mistakes=mistakes)

@@ -10,8 +10,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
-from helpers.checks.compare import attempted, differs
-from helpers.checks.registry import exercise
+from helpers.checks import Wrong, exercise, expect, expect_calls, returned
 from helpers.models import HeadClassifier
 
 STEPS = 6
@@ -27,15 +26,14 @@ RATE = 0.5
         "return 4 * (hidden * hidden + hidden) + (hidden * inner + inner) + (inner * hidden + hidden) + 2 * 2 * hidden",
     ],
 )
-def block_parameters(answer: Callable[[int, int], int]) -> str | None:
+def block_parameters(answer: Callable) -> None:
     """answer(hidden, inner): the parameters of one transformer block; torch's own layer is counted beside it."""
-    for hidden, inner in ((8, 16), (128, 512), (64, 80)):
-        layer = nn.TransformerEncoderLayer(hidden, nhead=4, dim_feedforward=inner)
-        wanted = sum(parameter.numel() for parameter in layer.parameters())
-        problem = differs(f"your block_parameters({hidden}, {inner})", answer(hidden, inner), wanted)
-        if problem:
-            return problem
-    return None
+    layers = {
+        (hidden, inner): nn.TransformerEncoderLayer(hidden, nhead=4, dim_feedforward=inner)
+        for hidden, inner in ((8, 16), (128, 512), (64, 80))
+    }
+    counts = [(sizes, sum(one.numel() for one in layer.parameters())) for sizes, layer in layers.items()]
+    expect_calls(answer, "block_parameters", counts)
 
 
 @exercise(
@@ -47,15 +45,13 @@ def block_parameters(answer: Callable[[int, int], int]) -> str | None:
         "return math.ceil(1.96**2 * accuracy * (1 - accuracy) / half_width**2)",
     ],
 )
-def rows_needed(answer: Callable[[float, float], float]) -> str | None:
+def rows_needed(answer: Callable) -> None:
     """answer(accuracy, half_width): test rows for an interval of accuracy +- half_width."""
-    for accuracy, half_width in ((0.9, 0.01), (0.9, 0.02), (0.5, 0.05)):
+    for given in ((0.9, 0.01), (0.9, 0.02), (0.5, 0.05)):
+        accuracy, half_width = given
         wanted = 1.96**2 * accuracy * (1 - accuracy) / half_width**2
-        called = f"your rows_needed({accuracy}, {half_width})"
-        problem = differs(called, answer(accuracy, half_width), math.ceil(wanted), tolerance=0.01 * wanted + 1)
-        if problem:
-            return problem + " (anything within 1 % passes)"
-    return None
+        case, tolerance = (given, math.ceil(wanted)), 0.01 * wanted + 1
+        expect_calls(answer, "rows_needed", [case], tolerance, note=" (anything within 1 % passes)")
 
 
 @exercise(
@@ -67,26 +63,27 @@ def rows_needed(answer: Callable[[float, float], float]) -> str | None:
         "Call `scheduler.step()` inside the loop, right after `optimizer.step()`.",
     ],
 )
-def stepped_schedule(answer: Callable) -> str | None:
+def stepped_schedule(answer: Callable) -> None:
     """answer(model, batches, optimizer, scheduler): trains and returns the learning rate of every step."""
     model, batches, optimizer, scheduler = _toy()
     start = model.head.weight.detach().clone()
-    rates = attempted(answer(model, batches, optimizer, scheduler))
-    if rates is None:
-        return "it returns None: return the list of learning rates"
+    rates = returned(answer(model, batches, optimizer, scheduler), "the list of learning rates")
     if torch.equal(model.head.weight, start):
-        return "the weights did not move: are loss.backward() and optimizer.step() still there?"
+        raise Wrong("the weights did not move: are loss.backward() and optimizer.step() still there?")
     if scheduler.last_epoch == 0:
-        return "the learning rate is the same at every step: nothing tells the scheduler that a step has passed"
+        raise Wrong("the learning rate is the same at every step: nothing tells the scheduler that a step has passed")
     if scheduler.last_epoch != STEPS:
-        return f"the scheduler was stepped {scheduler.last_epoch} times in {STEPS} batches: it counts batches"
+        raise Wrong(f"the scheduler was stepped {scheduler.last_epoch} times in {STEPS} batches: it counts batches")
     wanted = [RATE * (1 - step / STEPS) for step in range(STEPS)]
-    problem = differs("the learning rate of each step", list(rates), wanted)
-    if problem:
-        return problem + " (the first batch should be trained with the first rate: optimizer.step() comes first)"
+    note = " (the first batch should be trained with the first rate: optimizer.step() comes first)"
+    expect("the learning rate of each step", list(rates), wanted, note=note)
     twin, batches, optimizer, scheduler = _toy()
-    _reference_loop(twin, batches, optimizer, scheduler)
-    return differs("the trained weights", model.head.weight, twin.head.weight)
+    for batch in batches:
+        twin(**batch).loss.backward()
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+    expect("the trained weights", model.head.weight, twin.head.weight)
 
 
 def _toy() -> tuple[HeadClassifier, list[dict[str, torch.Tensor]], SGD, LambdaLR]:
@@ -100,11 +97,3 @@ def _toy() -> tuple[HeadClassifier, list[dict[str, torch.Tensor]], SGD, LambdaLR
     batches = [{"features": batch, "labels": (batch.sum(dim=1) > 0).long()} for batch in features]
     optimizer = SGD(head.parameters(), lr=RATE)
     return HeadClassifier(head), batches, optimizer, LambdaLR(optimizer, lambda step: 1 - step / STEPS)
-
-
-def _reference_loop(model, batches, optimizer, scheduler) -> None:
-    for batch in batches:
-        model(**batch).loss.backward()
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()

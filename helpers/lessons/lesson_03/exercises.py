@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers.checks.compare import attempted, differs
-from helpers.checks.registry import exercise
+from helpers.checks import Wrong, attempted, called, exercise, expect, expect_calls, parts_of
 
 Right = dict[str, Tensor]
 
@@ -22,24 +21,15 @@ Right = dict[str, Tensor]
         "return min((size for size, accuracy in curve.items() if accuracy >= target), default=None)",
     ],
 )
-def labels_for(answer: Callable[[dict[int, float], float], int | None]) -> str | None:
+def labels_for(answer: Callable) -> None:
     """answer(curve, target): the fewest labels whose accuracy reaches the target, or None."""
     cases = (
-        ({25: 0.6, 100: 0.8, 50: 0.7}, 0.7, 50),
-        ({200: 0.9, 25: 0.6, 100: 0.85}, 0.8, 100),
-        ({25: 0.6, 50: 0.8, 100: 0.75}, 0.78, 50),
-        ({25: 0.6, 50: 0.7}, 0.9, None),
+        (({25: 0.6, 100: 0.8, 50: 0.7}, 0.7), 50),
+        (({200: 0.9, 25: 0.6, 100: 0.85}, 0.8), 100),
+        (({25: 0.6, 50: 0.8, 100: 0.75}, 0.78), 50),
     )
-    for curve, target, wanted in cases:
-        got = attempted(answer(dict(curve), target))
-        called = f"your labels_for({curve}, {target})"
-        if wanted is None:
-            problem = None if got is None else f"{called} should be None, as no size reaches it; it is {got!r}"
-        else:
-            problem = differs(called, got, wanted)
-        if problem:
-            return problem
-    return None
+    expect_calls(answer, "labels_for", cases)
+    expect_calls(answer, "labels_for", [(({25: 0.6, 50: 0.7}, 0.9), None)], note=", as no size reaches it")
 
 
 @exercise(
@@ -52,26 +42,20 @@ def labels_for(answer: Callable[[dict[int, float], float], int | None]) -> str |
         "if at - best >= patience: return at + 1, best + 1. After the loop: return len(losses), best + 1",
     ],
 )
-def stop_and_keep(answer: Callable[[list[float], int], tuple[int, int]]) -> str | None:
+def stop_and_keep(answer: Callable) -> None:
     """answer(losses, patience): the pass after which training stops, and the pass that is kept, from 1."""
     cases = (
-        ([0.6, 0.5, 0.55, 0.52, 0.4], 2, (4, 2)),
-        ([0.6, 0.5, 0.4, 0.3], 2, (4, 4)),
-        ([0.5, 0.6, 0.4, 0.7, 0.6, 0.5, 0.1], 3, (6, 3)),
-        ([0.5, 0.6], 1, (2, 1)),
-        ([0.5, 0.5, 0.5, 0.4], 2, (3, 1)),
+        (([0.6, 0.5, 0.55, 0.52, 0.4], 2), (4, 2)),
+        (([0.6, 0.5, 0.4, 0.3], 2), (4, 4)),
+        (([0.5, 0.6, 0.4, 0.7, 0.6, 0.5, 0.1], 3), (6, 3)),
+        (([0.5, 0.6], 1), (2, 1)),
+        (([0.5, 0.5, 0.5, 0.4], 2), (3, 1)),
     )
-    for losses, patience, wanted in cases:
-        got = attempted(answer(list(losses), patience))
-        called = f"your stop_and_keep({losses}, {patience})"
-        if not isinstance(got, (tuple, list)) or len(got) != 2:
-            return f"{called} should be two numbers, not {got!r}"
-        if [number + 1 for number in got if isinstance(number, int)] == list(wanted):
-            return f"{called} is {tuple(got)}: that counts from 0; count from 1"
-        problem = differs(called, list(got), list(wanted))
-        if problem:
-            return problem + " (stop after the first, keep the second)"
-    return None
+    for (losses, patience), wanted in cases:
+        name = called("stop_and_keep", (losses, patience))
+        got = parts_of(answer(list(losses), patience), 2, f"{name} should be two numbers")
+        mistakes = {"that counts from 0; count from 1": [number - 1 for number in wanted]}
+        expect(name, list(got), list(wanted), mistakes=mistakes, note=" (stop after the first, keep the second)")
 
 
 @exercise(
@@ -84,21 +68,11 @@ def stop_and_keep(answer: Callable[[list[float], int], tuple[int, int]]) -> str 
         'else "neither"',
     ],
 )
-def mended_report(answer: Callable[[Right, Right], str]) -> str | None:
+def careful_report(answer: Callable) -> None:
     """answer(first, second): split -> (rows,) of 0/1; "first", "second" or "neither"."""
-    for first, second, wanted, told in _reports():
-        got = attempted(answer(first, second))
-        if got not in ("first", "second", "neither"):
-            return f'it should return "first", "second" or "neither", not {got!r}'
-        if got != wanted:
-            return f'it says "{got}" where it should say "{wanted}": {told}'
-    return None
-
-
-def _reports() -> list[tuple[Right, Right, str, str]]:
     by_heart, poor, good = _right(300, 300), _right(200, 300), _right(270, 300)
     close, closer = _right(255, 300), _right(256, 300, shift=7)
-    return [
+    for first, second, wanted, why in (
         (
             {"train": by_heart, "test": poor},
             {"train": poor, "test": good},
@@ -118,7 +92,12 @@ def _reports() -> list[tuple[Right, Right, str, str]]:
             "neither",
             "256 against 255 of 300 right is no difference that other rows would show again",
         ),
-    ]
+    ):
+        got = attempted(answer(first, second))
+        if got not in ("first", "second", "neither"):
+            raise Wrong(f'it should return "first", "second" or "neither", not {got!r}')
+        if got != wanted:
+            raise Wrong(f'it says "{got}" where it should say "{wanted}": {why}')
 
 
 def _right(count: int, rows: int, shift: int = 0) -> Tensor:

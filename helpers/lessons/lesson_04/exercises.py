@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from helpers.checks.compare import attempted, differs
-from helpers.checks.registry import exercise
+from helpers.checks import Wrong, attempted, exercise, expect
 
 USER, ASSISTANT, END = 4, 5, 6
 HIDDEN = -100
@@ -23,15 +22,12 @@ HIDDEN = -100
         "False after end_id.",
     ],
 )
-def assistant_labels(answer: Callable) -> str | None:
+def assistant_labels(answer: Callable) -> None:
     """answer(input_ids, start_id, end_id): labels as long as the ids, -100 outside the assistant's turns."""
     one = [USER, 20, 21, END, ASSISTANT, 30, END]
     for ids in (one, [*one, USER, 22, END, ASSISTANT, 31, 32, END], [USER, 20, END]):
         got = attempted(answer(list(ids), ASSISTANT, END))
-        problem = differs(f"the labels of {ids}", got, _labels(ids))
-        if problem:
-            return problem + _reason(ids, got)
-    return None
+        expect(f"the labels of {ids}", got, _labels(ids), note=_reason(ids, got))
 
 
 def _labels(ids: list[int]) -> list[int]:
@@ -45,7 +41,7 @@ def _labels(ids: list[int]) -> list[int]:
 def _reason(ids: list[int], got: object) -> str:
     if not isinstance(got, (list, tuple)) or len(got) != len(ids):
         return ""
-    ends = [place for place, token in enumerate(ids) if token == END and _labels(ids)[place] == END]
+    ends = [place for place, label in enumerate(_labels(ids)) if label == END]
     if any(got[place] == HIDDEN != got[place - 1] for place in ends):
         return " (without the end of the turn among the labels it would never learn to stop)"
     if any(token == ASSISTANT and label != HIDDEN for token, label in zip(ids, got, strict=True)):
@@ -62,26 +58,18 @@ def _reason(ids: list[int], got: object) -> str:
         "threshold]; return it if 1 - sum(spoken) / len(spoken) <= allowed. After the loop: return None",
     ],
 )
-def threshold_for(answer: Callable) -> str | None:
+def threshold_for(answer: Callable) -> None:
     """answer(confidences, right, allowed): the lowest threshold with at most that share of wrong answers."""
     sure, right = [0.9, 0.2, 0.6, 0.4, 0.8], [True, False, False, True, True]
-    cases = (
+    for confidences, truths, allowed, wanted in (
         (sure, right, 0.0, 0.8),
         (sure, right, 0.25, 0.4),
         (sure, right, 0.5, 0.2),
         ([0.3, 0.7], [True, False], 0.1, None),
-    )
-    for confidences, truths, allowed, wanted in cases:
-        got = attempted(answer(list(confidences), list(truths), allowed))
-        where = f"the threshold for {confidences}, right {truths}, allowed {allowed}"
-        if wanted is None:
-            if got is not None:
-                return f"{where} should be None: the surest answer is wrong; you give {got!r}"
-            continue
-        problem = differs(where, got, wanted)
-        if problem:
-            return problem
-    return None
+    ):
+        got = answer(list(confidences), list(truths), allowed)
+        note = ": the surest answer is wrong" if wanted is None else ""
+        expect(f"the threshold for {confidences}, right {truths}, allowed {allowed}", got, wanted, note=note)
 
 
 @exercise(
@@ -94,7 +82,7 @@ def threshold_for(answer: Callable) -> str | None:
         "0 for the rest, and compare nothing with pad_id.",
     ],
 )
-def mended_collate(answer: Callable) -> str | None:
+def collate_with_end(answer: Callable) -> None:
     """answer(rows, pad_id): input_ids, attention_mask, labels (batch, seq), also when pad_id ends a turn."""
     rows = [
         {"input_ids": [USER, 20, END, ASSISTANT, 30, END], "labels": [HIDDEN] * 4 + [30, END]},
@@ -102,16 +90,13 @@ def mended_collate(answer: Callable) -> str | None:
     ]
     got = attempted(answer(rows, END))
     if not isinstance(got, dict) or set(got) != {"input_ids", "attention_mask", "labels"}:
-        return "it should return a dictionary with input_ids, attention_mask and labels"
+        raise Wrong("it should return a dictionary with input_ids, attention_mask and labels")
     wanted = {
         "input_ids": torch.tensor([rows[0]["input_ids"], [*rows[1]["input_ids"], END, END]]),
         "labels": torch.tensor([rows[0]["labels"], [*rows[1]["labels"], HIDDEN, HIDDEN]]),
         "attention_mask": torch.tensor([[1] * 6, [1, 1, 1, 1, 0, 0]]),
     }
     if torch.is_tensor(got["labels"]) and got["labels"].shape == (2, 6) and (got["labels"][0, 5] == HIDDEN):
-        return "the end of the turn is still masked: labels[0, 5] should be the end id, not -100"
+        raise Wrong("the end of the turn is still masked: labels[0, 5] should be the end id, not -100")
     for name, value in wanted.items():
-        problem = differs(name, got[name], value)
-        if problem:
-            return problem
-    return None
+        expect(name, got[name], value)

@@ -9,8 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from helpers.checks.compare import attempted, differs
-from helpers.checks.registry import exercise
+from helpers.checks import Wrong, called, exercise, expect, returned
 
 
 @exercise(
@@ -21,17 +20,13 @@ from helpers.checks.registry import exercise
         "return math.log(probability / (1 - probability)) / beta",
     ],
 )
-def needed_gap(answer: Callable[[float, float], float]) -> str | None:
+def needed_gap(answer: Callable) -> None:
     """answer(probability, beta): the gap of log-ratios that makes the chosen answer preferred that often."""
     for probability, beta in ((0.5, 0.1), (0.9, 0.1), (0.9, 1.0), (0.99, 0.3)):
-        wanted = math.log(probability / (1 - probability)) / beta
-        got = attempted(answer(probability, beta))
-        problem = differs(f"your needed_gap({probability}, {beta})", got, wanted, tolerance=1e-4)
-        if problem and isinstance(got, float) and math.isclose(got, wanted * beta, abs_tol=1e-4):
-            return f"{problem}: that is the gap of rewards; the rewards are beta times the log-ratios"
-        if problem:
-            return problem
-    return None
+        gap = math.log(probability / (1 - probability))
+        mistakes = {"that is the gap of rewards; the rewards are beta times the log-ratios": gap}
+        name, got = called("needed_gap", (probability, beta)), answer(probability, beta)
+        expect(name, got, gap / beta, tolerance=1e-4, mistakes=mistakes)
 
 
 @exercise(
@@ -42,20 +37,16 @@ def needed_gap(answer: Callable[[float, float], float]) -> str | None:
         "return ((ours > theirs).double() + 0.5 * (ours == theirs).double()).mean()",
     ],
 )
-def share_of_wins(answer: Callable[[Tensor, Tensor], Tensor]) -> str | None:
+def share_of_wins(answer: Callable) -> None:
     """answer(ours, theirs): scores (prompts,) of two models; how often the first wins, a tie counting half."""
     ours, theirs = torch.tensor([1.0, 1.0, 0.0, 0.5, 1.0]), torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
-    got = attempted(answer(ours.clone(), theirs.clone()))
-    problem = differs("the win rate", got, 0.6)
-    if problem and not differs("", got, 0.4):
-        return f"{problem}: ties are counted as losses"
-    if problem and not differs("", got, 0.8):
-        return f"{problem}: ties are counted as wins"
-    if problem and not differs("", got, 2 / 3):
-        return f"{problem}: the ties are left out; here they count half"
-    if problem:
-        return problem
-    return differs("the win rate of a model against itself", attempted(answer(ours, ours.clone())), 0.5)
+    mistakes = {
+        "ties are counted as losses": 0.4,
+        "ties are counted as wins": 0.8,
+        "the ties are left out; here they count half": 2 / 3,
+    }
+    expect("the win rate", answer(ours.clone(), theirs.clone()), 0.6, mistakes=mistakes)
+    expect("the win rate of a model against itself", answer(ours, ours.clone()), 0.5)
 
 
 @exercise(
@@ -67,20 +58,18 @@ def share_of_wins(answer: Callable[[Tensor, Tensor], Tensor]) -> str | None:
         "step).",
     ],
 )
-def still_reference(answer: Callable) -> str | None:
+def still_reference(answer: Callable) -> None:
     """answer(policy, batches, loss_of, optimizer): trains the policy and returns the loss of every step."""
     policy, batches, optimizer = _toy()
     start = policy.weight.detach().clone()
-    losses = attempted(answer(policy, batches, _toy_loss, optimizer))
-    if losses is None:
-        return "it returns None: return the list of losses"
+    losses = returned(answer(policy, batches, _toy_loss, optimizer), "the list of losses")
     if len(losses) != len(batches):
-        return f"it should return one loss per batch, {len(batches)} in all, not {len(losses)}"
+        raise Wrong(f"it should return one loss per batch, {len(batches)} in all, not {len(losses)}")
     if torch.equal(policy.weight, start):
-        return "the policy did not move: are loss.backward() and optimizer.step() still there?"
+        raise Wrong("the policy did not move: are loss.backward() and optimizer.step() still there?")
     if all(abs(loss - math.log(2)) < 1e-6 for loss in losses):
-        return "the loss still stands at ln 2: the reference moves with the policy"
-    return differs("the loss of each step", [float(loss) for loss in losses], _right_losses())
+        raise Wrong("the loss still stands at ln 2: the reference moves with the policy")
+    expect("the loss of each step", [float(loss) for loss in losses], _right_losses())
 
 
 def _toy() -> tuple[nn.Linear, list[Tensor], torch.optim.SGD]:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.adapters import BottleneckAdapter
-from helpers.checks.compare import attempted, differs
-from helpers.checks.registry import exercise
+from helpers.checks import Wrong, attempted, exercise, expect, expect_calls, parts_of
 
 
 @exercise(
@@ -21,15 +20,13 @@ from helpers.checks.registry import exercise
         "return blocks * 2 * (2 * hidden * size + size + hidden)",
     ],
 )
-def adapter_parameters(answer: Callable[[int, int, int], int]) -> str | None:
+def adapter_parameters(answer: Callable) -> None:
     """answer(hidden, size, blocks): what two adapters in each block add; real adapters are counted beside it."""
-    for hidden, size, blocks in ((8, 2, 1), (128, 16, 4), (64, 1, 3)):
-        one = sum(parameter.numel() for parameter in BottleneckAdapter(hidden, size).parameters())
-        called = f"your adapter_parameters({hidden}, {size}, {blocks})"
-        problem = differs(called, answer(hidden, size, blocks), blocks * 2 * one)
-        if problem:
-            return problem
-    return None
+    cases = [
+        ((hidden, size, blocks), blocks * 2 * sum(one.numel() for one in BottleneckAdapter(hidden, size).parameters()))
+        for hidden, size, blocks in ((8, 2, 1), (128, 16, 4), (64, 1, 3))
+    ]
+    expect_calls(answer, "adapter_parameters", cases)
 
 
 @exercise(
@@ -42,7 +39,7 @@ def adapter_parameters(answer: Callable[[int, int, int], int]) -> str | None:
         "(len(prompt), 0), value=1)",
     ],
 )
-def joined(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]) -> str | None:
+def joined(answer: Callable) -> None:
     """answer(prompt, words, attention_mask): the joined vectors and their mask."""
     draws = torch.Generator().manual_seed(0)
     for rows, length, seq, hidden in ((2, 3, 4, 5), (1, 1, 2, 2), (3, 4, 1, 6)):
@@ -50,17 +47,12 @@ def joined(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]) ->
         words = torch.randn(rows, seq, hidden, generator=draws)
         mask = torch.ones(rows, seq, dtype=torch.long)
         mask[0, seq // 2 :] = 0
-        got = attempted(answer(prompt, words, mask))
-        if not isinstance(got, (tuple, list)) or len(got) != 2:
-            return f"it should return two tensors, the vectors and their mask, not {type(got).__name__}"
-        wanted = torch.cat([torch.stack([prompt] * rows), words], dim=1)
-        wanted_mask = torch.cat([torch.ones(rows, length, dtype=torch.long), mask], dim=1)
-        if isinstance(got[1], Tensor) and got[1].shape == mask.shape:
-            return "the mask still has one number per word: the prompt's vectors need theirs"
-        problem = differs("the joined vectors", got[0], wanted) or differs("the mask", got[1], wanted_mask)
-        if problem:
-            return problem
-    return None
+        wanted = "it should return two tensors, the vectors and their mask"
+        vectors, got_mask = parts_of(answer(prompt, words, mask), 2, wanted)
+        if isinstance(got_mask, Tensor) and got_mask.shape == mask.shape:
+            raise Wrong("the mask still has one number per word: the prompt's vectors need theirs")
+        expect("the joined vectors", vectors, torch.cat([torch.stack([prompt] * rows), words], dim=1))
+        expect("the mask", got_mask, torch.cat([torch.ones(rows, length, dtype=torch.long), mask], dim=1))
 
 
 @exercise(
@@ -73,31 +65,25 @@ def joined(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]) ->
         "adapter = FaultyAdapter(hidden, size); nn.init.zeros_(adapter.up.bias); return adapter",
     ],
 )
-def starts_as_the_identity(answer: Callable[[int, int], nn.Module]) -> str | None:
+def starts_as_the_identity(answer: Callable) -> None:
     """answer(hidden, size): an adapter that gives its input back at the start, and can learn."""
     torch.manual_seed(0)
     adapter = attempted(answer(8, 3))
     if not isinstance(adapter, nn.Module):
-        return f"it should return the adapter, an nn.Module, not {type(adapter).__name__}"
+        raise Wrong(f"it should return the adapter, an nn.Module, not {type(adapter).__name__}")
     x = torch.randn(2, 5, 8)
-    problem = differs("what it gives for x before the first step", adapter(x), x)
-    if problem:
-        return problem + " (it should be x itself)"
-    return _learns(adapter, x)
-
-
-def _learns(adapter: nn.Module, x: Tensor) -> str | None:
-    """Two steps towards a random target have to move every weight."""
+    expect("what it gives for x before the first step", adapter(x), x, note=" (it should be x itself)")
     parameters = dict(adapter.named_parameters())
     if not parameters:
-        return "it has no parameters, so it can learn nothing"
+        raise Wrong("it has no parameters, so it can learn nothing")
+    # Two steps towards a random target have to move every weight.
     start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     target, optimizer = torch.randn(2, 5, 8), torch.optim.SGD(parameters.values(), lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()
         (adapter(x) - target).square().sum().backward()
         optimizer.step()
-    still = [name for name, parameter in parameters.items() if torch.equal(parameter, start[name])]
-    if still:
-        return f"it starts as the identity, but after two steps {still[0]} has not moved: does a gradient reach it?"
-    return None
+    for name, parameter in parameters.items():
+        if torch.equal(parameter, start[name]):
+            still = f"after two steps {name} has not moved"
+            raise Wrong(f"it starts as the identity, but {still}: does a gradient reach it?")

@@ -1,14 +1,13 @@
-"""The exercises of lesson 08: a change as two thin matrices, when a branch is no saving, and a scale that grows."""
+"""The exercises of lesson 08: a change as two thin matrices, when LoRA saves nothing, and a scale that grows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from helpers.checks.compare import attempted, differs
-from helpers.checks.registry import exercise
+from helpers.checks import Wrong, exercise, expect, expect_calls, parts_of
 from helpers.lora import LoRALinear
 from helpers.low_rank import truncate
 
@@ -26,22 +25,16 @@ SHAPES = ((6, 4), (5, 9), (8, 8))
         "return left[:, :rank] * sizes[:rank], right[:rank]",
     ],
 )
-def factors(answer: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> str | None:
+def factors(answer: Callable) -> None:
     """answer(change, rank): B (out, rank) and A (rank, in) whose product is the closest matrix of that rank."""
     draws = torch.Generator().manual_seed(0)
     for shape, rank in zip(SHAPES, (1, 2, 8), strict=True):
         change = torch.randn(shape, generator=draws)
-        given = attempted(answer(change.clone(), rank))
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            return "it should return two matrices, B and A"
-        tall, wide = given
+        tall, wide = parts_of(answer(change.clone(), rank), 2, "it should return two matrices, B and A")
         for name, matrix, size in (("B", tall, (shape[0], rank)), ("A", wide, (rank, shape[1]))):
             if tuple(getattr(matrix, "shape", ())) != size:
-                return f"for a {shape} change at rank {rank}, {name} should have shape {size}"
-        problem = differs(f"B @ A for a {shape} change at rank {rank}", tall @ wide, truncate(change, rank), 1e-4)
-        if problem:
-            return problem
-    return None
+                raise Wrong(f"for a {shape} change at rank {rank}, {name} should have shape {size}")
+        expect(f"B @ A for a {shape} change at rank {rank}", tall @ wide, truncate(change, rank), 1e-4)
 
 
 @exercise(
@@ -52,14 +45,16 @@ def factors(answer: Callable[[Tensor, int], tuple[Tensor, Tensor]]) -> str | Non
         "return (inputs * outputs - 1) // (inputs + outputs)",
     ],
 )
-def last_saving_rank(answer: Callable[[int, int], int]) -> str | None:
+def last_saving_rank(answer: Callable) -> None:
     """answer(inputs, outputs): the largest rank at which A and B hold fewer numbers than the matrix."""
-    for inputs, outputs in ((128, 128), (128, 512), (4096, 4096), (3, 7)):
-        wanted = max(rank for rank in range(min(inputs, outputs)) if rank * (inputs + outputs) < inputs * outputs)
-        problem = differs(f"your last_saving_rank({inputs}, {outputs})", answer(inputs, outputs), wanted)
-        if problem:
-            return problem
-    return None
+    cases = [
+        (
+            (inputs, outputs),
+            max(rank for rank in range(min(inputs, outputs)) if rank * (inputs + outputs) < inputs * outputs),
+        )
+        for inputs, outputs in ((128, 128), (128, 512), (4096, 4096), (3, 7))
+    ]
+    expect_calls(answer, "last_saving_rank", cases)
 
 
 @exercise(
@@ -70,15 +65,12 @@ def last_saving_rank(answer: Callable[[int, int], int]) -> str | None:
         "The rank is len(lora_A): multiply the branch by alpha / len(lora_A).",
     ],
 )
-def mended(answer: Callable[..., Tensor]) -> str | None:
+def scaled_by_rank(answer: Callable) -> None:
     """answer(x, base, lora_A, lora_B, alpha): the output of a LoRA layer of any rank."""
     torch.manual_seed(0)
     for rank in (1, 2, 5):
         layer = LoRALinear(nn.Linear(6, 5), rank, alpha=3.0)
         nn.init.normal_(layer.lora_B)
         x = torch.randn(2, 4, 6)
-        given = attempted(answer(x, layer.base, layer.lora_A, layer.lora_B, 3.0))
-        problem = differs(f"the output at rank {rank}", given, layer(x))
-        if problem:
-            return problem
-    return None
+        given = answer(x, layer.base, layer.lora_A, layer.lora_B, 3.0)
+        expect(f"the output at rank {rank}", given, layer(x))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from helpers.checks.compare import attempted, differs
-from helpers.checks.registry import exercise
+from helpers.checks import Wrong, attempted, exercise, expect_calls
 
 SHAPES = [(128, 128)] * 4 + [(512, 128), (128, 512)]
 
@@ -19,14 +18,13 @@ SHAPES = [(128, 128)] * 4 + [(512, 128), (128, 512)]
         "return sum(4 * rank * (outputs + inputs) for outputs, inputs in shapes)",
     ],
 )
-def adapter_bytes(answer: Callable[[list[tuple[int, int]], int], int]) -> str | None:
+def adapter_bytes(answer: Callable) -> None:
     """answer(shapes, rank): the bytes of all A and B in float32; shapes: (outputs, inputs) of each layer."""
-    for shapes, rank in ((SHAPES[:1], 1), (SHAPES, 8), ([(3, 5)], 2)):
-        wanted = 4 * rank * sum(sum(shape) for shape in shapes)
-        problem = differs(f"your adapter_bytes({shapes}, {rank})", answer(list(shapes), rank), wanted)
-        if problem:
-            return problem
-    return None
+    cases = [
+        ((shapes, rank), 4 * rank * sum(sum(shape) for shape in shapes))
+        for shapes, rank in ((SHAPES[:1], 1), (SHAPES, 8), ([(3, 5)], 2))
+    ]
+    expect_calls(answer, "adapter_bytes", cases)
 
 
 @exercise(
@@ -37,13 +35,10 @@ def adapter_bytes(answer: Callable[[list[tuple[int, int]], int], int]) -> str | 
         "return alpha * math.sqrt(rank)",
     ],
 )
-def same_scale(answer: Callable[[float, int], float]) -> str | None:
+def same_scale(answer: Callable) -> None:
     """answer(alpha, rank): the alpha with which plain LoRA computes what rsLoRA computes with `alpha`."""
-    for alpha, rank in ((16, 1), (16, 4), (8, 32)):
-        problem = differs(f"your same_scale({alpha}, {rank})", answer(alpha, rank), alpha * math.sqrt(rank), 1e-3)
-        if problem:
-            return problem
-    return None
+    cases = [((alpha, rank), alpha * math.sqrt(rank)) for alpha, rank in ((16, 1), (16, 4), (8, 32))]
+    expect_calls(answer, "same_scale", cases, tolerance=1e-3)
 
 
 @exercise(
@@ -55,18 +50,17 @@ def same_scale(answer: Callable[[float, int], float]) -> str | None:
         'LoraConfig(r=8, lora_alpha=16, target_modules=targets, modules_to_save=["head"])',
     ],
 )
-def config_with_head(answer: object) -> str | None:
+def config_with_head(answer: object) -> None:
     """answer: a LoraConfig whose adapters hold the head as well."""
     from peft import LoraConfig
 
     config = attempted(answer)
     if not isinstance(config, LoraConfig):
-        return f"it should be a LoraConfig, not {type(config).__name__}"
+        raise Wrong(f"it should be a LoraConfig, not {type(config).__name__}")
     targets = config.target_modules or ()
     if "head" in ([targets] if isinstance(targets, str) else targets):
-        return "the head is new and has to be learned in full: a low-rank change of random numbers is not enough"
+        raise Wrong("the head is new and has to be learned in full: a low-rank change of random numbers is not enough")
     if "head" not in (config.modules_to_save or ()):
-        return f"the head is still left behind: modules_to_save is {config.modules_to_save}"
+        raise Wrong(f"the head is still left behind: modules_to_save is {config.modules_to_save}")
     if not targets:
-        return "target_modules is empty now: which layers get an adapter?"
-    return None
+        raise Wrong("target_modules is empty now: which layers get an adapter?")

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers.checks.compare import attempted, differs
-from helpers.checks.registry import exercise
+from helpers.checks import Wrong, attempted, exercise, expect, expect_calls, parts_of
 
 
 @exercise(
@@ -20,14 +19,13 @@ from helpers.checks.registry import exercise
         "return bits + 32 / block_size, or with double: bits + 8 / block_size + 32 / (block_size * 256)",
     ],
 )
-def bits_per_weight(answer: Callable[[int, int, bool], float]) -> str | None:
+def bits_per_weight(answer: Callable) -> None:
     """answer(bits, block_size, double): the bits that a weight takes on average, its share of the scales included."""
-    for bits, size, double in ((4, 64, False), (8, 32, False), (4, 64, True), (3, 128, True)):
-        wanted = bits + (8 / size + 32 / (256 * size) if double else 32 / size)
-        problem = differs(f"your bits_per_weight({bits}, {size}, {double})", answer(bits, size, double), wanted)
-        if problem:
-            return problem
-    return None
+    cases = [
+        ((bits, size, double), bits + (8 / size + 32 / (256 * size) if double else 32 / size))
+        for bits, size, double in ((4, 64, False), (8, 32, False), (4, 64, True), (3, 128, True))
+    ]
+    expect_calls(answer, "bits_per_weight", cases)
 
 
 @exercise(
@@ -38,20 +36,17 @@ def bits_per_weight(answer: Callable[[int, int, bool], float]) -> str | None:
         "pairs = codes.reshape(-1, 2); return (pairs[:, 0] * 16 + pairs[:, 1]).to(torch.uint8)",
     ],
 )
-def pack_pairs(answer: Callable[[Tensor], Tensor]) -> str | None:
+def pack_pairs(answer: Callable) -> None:
     """answer(codes): codes 0 to 15, an even number of them, to bytes."""
     for codes in (torch.tensor([1, 2, 15, 0]), torch.arange(16).repeat(3)):
         wanted = (codes[::2] * 16 + codes[1::2]).to(torch.uint8)
         got = attempted(answer(codes.clone()))
         if isinstance(got, Tensor) and got.shape == wanted.shape:
             if got.equal((codes[1::2] * 16 + codes[::2]).to(got.dtype)):
-                return "the halves are swapped: the first code of a pair belongs into the upper half"
+                raise Wrong("the halves are swapped: the first code of a pair belongs into the upper half")
             if got.dtype != torch.uint8:
-                return f"the numbers should be bytes (torch.uint8), not {got.dtype}"
-        problem = differs(f"pack_pairs({codes.tolist()[:4]}...)", got, wanted)
-        if problem:
-            return problem
-    return None
+                raise Wrong(f"the numbers should be bytes (torch.uint8), not {got.dtype}")
+        expect(f"pack_pairs({codes.tolist()[:4]}...)", got, wanted)
 
 
 @exercise(
@@ -63,24 +58,23 @@ def pack_pairs(answer: Callable[[Tensor], Tensor]) -> str | None:
         "Take the largest size: scale = rows.abs().amax(dim=1, keepdim=True) / 127",
     ],
 )
-def mended_scale(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> str | None:
+def scale_of_largest(answer: Callable) -> None:
     """answer(rows): int8 codes (rows, numbers) and scales (rows, 1) such that codes * scale is within half a level."""
     rows = torch.randn(16, 32, generator=torch.Generator().manual_seed(0))
     rows[0, :2] = torch.tensor([-4.0, 1.0])
-    found = attempted(answer(rows.clone()))
-    if not isinstance(found, tuple) or len(found) != 2 or not all(isinstance(part, Tensor) for part in found):
-        return "it should return two tensors: codes and scales"
-    codes, scale = found
-    if codes.dtype != torch.int8 or codes.shape != rows.shape:
-        return f"the codes should be int8 of shape {tuple(rows.shape)}, not {codes.dtype} of shape {tuple(codes.shape)}"
-    if scale.shape != (len(rows), 1):
-        return f"there should be one scale per row, of shape {(len(rows), 1)}, not {tuple(scale.shape)}"
+    codes, scale = parts_of(answer(rows.clone()), 2, "it should return two tensors, codes and scales")
+    if not isinstance(codes, Tensor) or codes.dtype != torch.int8 or codes.shape != rows.shape:
+        found = f"{codes.dtype} of shape {tuple(codes.shape)}" if isinstance(codes, Tensor) else type(codes).__name__
+        raise Wrong(f"the codes should be int8 of shape {tuple(rows.shape)}, not {found}")
+    if tuple(getattr(scale, "shape", ())) != (len(rows), 1):
+        raise Wrong(f"there should be one scale per row, of shape {(len(rows), 1)}")
     restored = codes * scale
     flipped = (restored.sign() * rows.sign() < 0).nonzero()
     if len(flipped):
         row, column = flipped[0].tolist()
-        return f"the weight {rows[row, column]:.2f} at [{row}, {column}] comes back as {restored[row, column]:.2f}"
+        back = f"comes back as {restored[row, column]:.2f}"
+        raise Wrong(f"the weight {rows[row, column]:.2f} at [{row}, {column}] {back}")
     levels = ((restored - rows).abs() / (rows.abs().amax(dim=1, keepdim=True) / 127)).max()
     if levels > 0.51:
-        return f"the largest error is {levels:.2f} levels of a row that uses its full range; half a level is possible"
-    return None
+        largest = f"the largest error is {levels:.2f} levels of a row that uses its full range"
+        raise Wrong(f"{largest}; half a level is possible")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from helpers.checks.compare import attempted, differs
-from helpers.checks.registry import exercise
+from helpers.checks import Wrong, exercise, expect, expect_calls, returned
 from helpers.four_bit import FourBitLinear
 from helpers.lora import LoRALinear
 
@@ -22,15 +22,10 @@ from helpers.lora import LoRALinear
         "return 4 + scale_bits / block + (32 / (block * outer) if outer else 0)",
     ],
 )
-def bits_per_weight(answer: Callable[[int, int, int], float]) -> str | None:
+def bits_per_weight(answer: Callable) -> None:
     """answer(block, scale_bits, outer): bits that a weight takes on average; outer is 0 without a second level."""
     cases = {(64, 32, 0): 4.5, (64, 8, 256): 4 + 8 / 64 + 32 / (64 * 256), (32, 16, 0): 4.5, (128, 8, 64): 4.06640625}
-    for given, wanted in cases.items():
-        called = f"your bits_per_weight{given}"
-        problem = differs(called, answer(*given), wanted, tolerance=1e-9)
-        if problem:
-            return problem
-    return None
+    expect_calls(answer, "bits_per_weight", cases.items(), tolerance=1e-9)
 
 
 @exercise(
@@ -41,15 +36,12 @@ def bits_per_weight(answer: Callable[[int, int, int], float]) -> str | None:
         "return frozen * bits / 8 + trained * (2 + 2 + 8)",
     ],
 )
-def standing_bytes(answer: Callable[[float, float, float], float]) -> str | None:
+def standing_bytes(answer: Callable) -> None:
     """answer(frozen, bits, trained): bytes of weights, gradients and Adam's states, without activations."""
-    for frozen, bits, trained in ((0, 16, 65e9), (7e9, 16, 160e6), (65e9, 4.127, 800e6)):
+    for given in ((0, 16, 65e9), (7e9, 16, 160e6), (65e9, 4.127, 800e6)):
+        frozen, bits, trained = given
         wanted = frozen * bits / 8 + 12 * trained
-        called = f"your standing_bytes({frozen:g}, {bits}, {trained:g})"
-        problem = differs(called, answer(frozen, bits, trained), wanted, tolerance=1e-6 * wanted)
-        if problem:
-            return problem
-    return None
+        expect_calls(answer, "standing_bytes", [(given, wanted)], tolerance=1e-6 * wanted)
 
 
 @exercise(
@@ -61,31 +53,25 @@ def standing_bytes(answer: Callable[[float, float, float], float]) -> str | None
         "return layer.base.weight() + layer.change()",
     ],
 )
-def merged(answer: Callable[[Tensor, LoRALinear], Tensor]) -> str | None:
+def merged(answer: Callable) -> None:
     """answer(original, layer): one float weight that gives the outputs of the 4-bit layer with its LoRA branch."""
     original, layer, x = _toy()
     kept = original.clone()
-    weight = attempted(answer(original, layer))
-    if weight is None:
-        return "it returns None: return the merged weight"
+    weight = returned(answer(original, layer), "the merged weight")
     if not isinstance(weight, Tensor) or weight.shape != original.shape:
-        return f"it should return a weight of shape {tuple(original.shape)}"
+        raise Wrong(f"it should return a weight of shape {tuple(original.shape)}")
     if not torch.equal(original, kept):
-        return "it changes the original weight in place: return a new one"
-    wanted = layer(x).detach()
-    found = nn.functional.linear(x, weight.detach(), layer.base.bias)
-    problem = differs("the merged layer's output", found, wanted, tolerance=1e-4)
-    if problem is None:
-        return None
+        raise Wrong("it changes the original weight in place: return a new one")
     if torch.allclose(weight, original + layer.change(), atol=1e-6):
-        return "this is the fault itself: the update sits on the weight from the file, which the adapter never saw"
+        raise Wrong("this is the bug itself: the update sits on the weight from the file, which the adapter never saw")
     if torch.allclose(weight, layer.base.weight(), atol=1e-6):
-        return "the weight is unpacked, but the branch is missing: add layer.change()"
-    return problem
+        raise Wrong("the weight is unpacked, but the LoRA path is missing: add layer.change()")
+    found = nn.functional.linear(x, weight.detach(), layer.base.bias)
+    expect("the merged layer's output", found, layer(x), tolerance=1e-4)
 
 
-def _toy() -> tuple[Tensor, LoRALinear, Tensor]:
-    """A weight, the 4-bit layer made of it with a branch that has learned something, and inputs for it."""
+def _toy() -> tuple[Tensor, Any, Tensor]:
+    """A weight, the 4-bit LoRA layer made of it with an adapter that has learned something, and inputs for it."""
     generator = torch.Generator().manual_seed(0)
     base = nn.Linear(64, 32)
     with torch.no_grad():
