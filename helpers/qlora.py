@@ -20,7 +20,7 @@ from helpers.batches import Batch, Row, TokenizedReviews
 from helpers.cost import Stopwatch
 from helpers.memory.room import Way, checkpoint, way_to_train
 from helpers.models import MeanPoolClassifier
-from helpers.quantization.library import quiet_bitsandbytes
+from helpers.quantization.four_bit import quiet_bitsandbytes
 from helpers.runtime import UserError, check_number, choose
 
 METHODS = ("full", "lora", "qlora")

@@ -1,21 +1,35 @@
-"""Fewer bits per weight: levels, code books, clusters, pruning, and files that really hold so few bits."""
+"""Fewer bits per weight: quantizers, packing, pruning, and files that really hold so few bits.
 
-from helpers.quantization.clusters import k_means
-from helpers.quantization.code_books import (
+The 4-bit layer and bitsandbytes are in `four_bit`; QLoRA's training is in `helpers.qlora`.
+"""
+
+from helpers.quantization.packing import pack, unpack
+from helpers.quantization.pruning import hold_at_zero, magnitude_mask, prune_neurons
+from helpers.quantization.quantizers import (
+    affine,
+    blocks,
     double_dequantize,
     double_quantize,
     dynamic_code,
     fp4_code,
+    k_means,
     nf4_code,
+    symmetric,
     to_code_book,
 )
-from helpers.quantization.files import compress, load, matrices, read, write
-from helpers.quantization.inputs import blocks
-from helpers.quantization.library import quiet_bitsandbytes
-from helpers.quantization.packing import pack, unpack
-from helpers.quantization.pruning import hold_at_zero, magnitude_mask, prune_neurons
-from helpers.quantization.stored import Stored, Technique, clustered, code_book, pruned, uniform
-from helpers.quantization.uniform import affine, symmetric
+from helpers.quantization.storage import (
+    Stored,
+    Technique,
+    clustered,
+    code_book,
+    compress,
+    load,
+    matrices,
+    pruned,
+    read,
+    uniform,
+    write,
+)
 
 __all__ = [
     "Stored",
@@ -38,7 +52,6 @@ __all__ = [
     "pack",
     "prune_neurons",
     "pruned",
-    "quiet_bitsandbytes",
     "read",
     "symmetric",
     "to_code_book",

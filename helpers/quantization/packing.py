@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from helpers.quantization.inputs import check_bits
+from helpers.quantization.quantizers import check_bits
 from helpers.runtime import UserError
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from helpers.block_paths import feed_forward_paths
 from helpers.models import blocks as transformer_blocks
-from helpers.quantization.inputs import check_weights
+from helpers.quantization.quantizers import check_weights
 from helpers.runtime import UserError, check_number
 
 
@@ -47,17 +48,18 @@ def neuron_sizes(inward: Sequence[nn.Linear], outward: nn.Linear) -> Tensor:
 
 def keep_neurons(inward: Sequence[nn.Linear], outward: nn.Linear, kept: Tensor) -> list[nn.Linear]:
     """Smaller layers that hold only the neurons `kept` (their numbers): rows of those in, columns of the one out."""
-    smaller = [nn.Linear(layer.in_features, len(kept), bias=layer.bias is not None) for layer in inward]
-    smaller.append(nn.Linear(len(kept), outward.out_features, bias=outward.bias is not None))
-    with torch.no_grad():
-        for layer, made in zip(inward, smaller, strict=False):
-            made.weight.copy_(layer.weight[kept])
-            if made.bias is not None:
-                made.bias.copy_(layer.bias[kept])
-        smaller[-1].weight.copy_(outward.weight[:, kept])
-        if outward.bias is not None:
-            smaller[-1].bias.copy_(outward.bias)
-    return smaller
+    smaller = [_linear(one.weight[kept], None if one.bias is None else one.bias[kept]) for one in inward]
+    return [*smaller, _linear(outward.weight[:, kept], outward.bias)]
+
+
+@torch.no_grad()
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A layer that holds copies of these numbers."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer.weight.copy_(weight)
+    if bias is not None:
+        layer.bias.copy_(bias)
+    return layer
 
 
 def prune_neurons(body: nn.Module, share: float) -> nn.Module:
@@ -69,7 +71,8 @@ def prune_neurons(body: nn.Module, share: float) -> nn.Module:
     check_number("share", share, 0.0, 0.99)
     inward, outward = feed_forward_paths(body)
     for block in transformer_blocks(body):
-        before, after = [block.get_submodule(path) for path in inward], block.get_submodule(outward)
+        before = [cast(nn.Linear, block.get_submodule(path)) for path in inward]
+        after = cast(nn.Linear, block.get_submodule(outward))
         sizes = neuron_sizes(before, after)
         kept = sizes.argsort(descending=True)[: len(sizes) - round(share * len(sizes))].sort().values
         for path, layer in zip((*inward, outward), keep_neurons(before, after, kept), strict=True):

@@ -40,7 +40,7 @@ from helpers import catalog, ladder, plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("10.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.lessons.lesson_10 import figures
-from helpers.quantization.inputs import SMALLEST, blocks, check_bits, check_weights, never_zero
+from helpers.quantization.quantizers import SMALLEST, blocks, check_bits, check_weights, never_zero
 from helpers.runtime import check_number, start
 
 # %% tags=["parameters"]
@@ -260,7 +260,7 @@ def to_code_book(weights, code, block_size=64):
 # upper half of a byte is its first code.
 
 # %% tags=["nbval-check-output"]
-from helpers.quantization import quiet_bitsandbytes
+from helpers.quantization.four_bit import quiet_bitsandbytes
 
 quiet_bitsandbytes()  # leaves out one line: that a faster kernel from the hub is not installed. It is not needed
 import bitsandbytes.functional as bnb
@@ -326,7 +326,7 @@ for kind in ("nf4", "fp4"):
 # book of 256 levels.
 
 # %%
-from helpers.quantization.code_books import SCALES_PER_BLOCK, dynamic_code, through_table
+from helpers.quantization.quantizers import SCALES_PER_BLOCK, dynamic_code, through_table
 
 levels = dynamic_code()  # 256 levels in decades: fine near zero, coarse far away
 print(f"{len(levels)} levels; the smallest above zero {levels[levels > 0].min():.1e}, the largest {levels.max():.0f}")
@@ -409,7 +409,7 @@ check("10.1", bits_per_weight)
 
 
 # %%
-from helpers.quantization.clusters import not_constant
+from helpers.quantization.quantizers import not_constant
 
 
 def k_means(weights, bits, steps=10):
@@ -616,7 +616,7 @@ print(f"perplexity {torn(decoder):.2f} on {text_rows.numel():,} tokens")
 # %% [markdown]
 # Every figure from here on takes the long way: quantize all matrices (the head and the vectors stay whole), pack,
 # write a file, count its bytes, **read the file back** into a fresh copy, judge that copy. The functions of this
-# lesson are kept for it in `helpers.quantization.uniform`, `helpers.quantization.pruning` and their neighbours.
+# lesson are kept for it in `helpers.quantization.quantizers`, `helpers.quantization.pruning` and their neighbours.
 
 # %%
 from helpers.lessons.lesson_10.figures import Point
@@ -873,7 +873,7 @@ assert torch.equal(sums, bnb.int8_linear_matmul(left, right)) and relative < 0.0
 # %%
 from transformers import BertConfig, BertModel
 
-from helpers.quantization.speed import fastest_seconds, int8_copy
+from helpers.lessons.lesson_10.experiment import fastest_seconds, int8_copy
 
 wide = BertModel(BertConfig(num_hidden_layers=2, vocab_size=1000), add_pooling_layer=False).eval()
 networks = {"pocket": encoder.cpu().eval(), "wide": wide}

@@ -86,8 +86,8 @@ epoch_count = run.by_budget(quick=1, standard=epochs)
 # `autograd.Function` lets us say what the backward pass does: unpack once more, and keep nothing.
 
 # %%
-from helpers.quantization.code_books import double_dequantize, double_quantize, nf4_code, to_code_book
 from helpers.quantization.packing import pack, unpack
+from helpers.quantization.quantizers import double_dequantize, double_quantize, nf4_code, to_code_book
 
 BLOCK = 64  # weights that share a scale
 
@@ -122,8 +122,8 @@ class FourBitLinear(nn.Module):
 
 
 # %% [markdown]
-# (`helpers.four_bit` holds the same two.) We take a real layer: the first of the encoder that leads from `hidden` to
-# `inner`. How far is the unpacked weight from the original?
+# (`helpers.quantization.four_bit` holds the same two.) We take a real layer: the first of the encoder that leads from
+# `hidden` to `inner`. How far is the unpacked weight from the original?
 #
 # First `check_rows` asks bitsandbytes for a round trip with rows of this model's lengths. Its AVX-512 code unpacks some
 # lengths wrongly, its AVX2 code none, so a model can be refused on one CPU and run on another.

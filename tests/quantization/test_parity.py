@@ -14,12 +14,12 @@ from helpers.quantization import (
     fp4_code,
     nf4_code,
     pack,
-    quiet_bitsandbytes,
     symmetric,
     to_code_book,
     unpack,
 )
-from helpers.quantization.code_books import through_table
+from helpers.quantization.four_bit import quiet_bitsandbytes
+from helpers.quantization.quantizers import through_table
 
 quiet_bitsandbytes()
 import bitsandbytes.functional as bnb  # noqa: E402

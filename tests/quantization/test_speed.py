@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.quantization.speed import fastest_seconds, int8_copy
+from helpers.lessons.lesson_10.experiment import fastest_seconds, int8_copy
 from helpers.runtime import UserError
 
 

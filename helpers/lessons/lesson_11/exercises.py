@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from helpers.checks import Wrong, exercise, expect, expect_calls, returned
-from helpers.four_bit import FourBitLinear
 from helpers.lora import LoRALinear
+from helpers.quantization.four_bit import FourBitLinear
 
 
 @exercise(

@@ -1,9 +1,9 @@
-"""Whole-number arithmetic: a model whose linear layers multiply int8, and how long a call takes."""
+"""Lesson 10, whole-number arithmetic: a model whose linear layers multiply int8, and how long a call takes."""
 
 from __future__ import annotations
 
 import copy
-import time
+import timeit
 import warnings
 from collections.abc import Callable
 
@@ -30,9 +30,4 @@ def fastest_seconds(call: Callable[[], object], repeats: int = 7) -> float:
     """The shortest of `repeats` timings, the one that other work disturbed least; one call before them warms up."""
     check_number("repeats", repeats, 1, 10_000, integer=True)
     call()
-    seconds = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)
+    return min(timeit.repeat(call, number=1, repeat=repeats))

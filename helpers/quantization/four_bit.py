@@ -1,18 +1,23 @@
 """A linear layer that lies in 4 bits and lets the gradient through: what QLoRA puts under its adapters.
 
+bitsandbytes has its own; `quiet_bitsandbytes` leaves out a line that it writes on import.
+
 Source: Dettmers et al. 2023, "QLoRA: Efficient finetuning of quantized LLMs", equations 5 and 6.
 """
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from helpers.quantization.code_books import double_dequantize, double_quantize, nf4_code, to_code_book
 from helpers.quantization.packing import pack, unpack
+from helpers.quantization.quantizers import double_dequantize, double_quantize, nf4_code, to_code_book
 
 BLOCK = 64  # weights that share a scale
+SPEAKER = "bitsandbytes.backends.cpu.ops"  # the logger of the line that is left out
 
 
 class FourBitProduct(torch.autograd.Function):
@@ -49,3 +54,16 @@ class FourBitLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., in). Returns (..., out)."""
         return FourBitProduct.apply(x, self)
+
+
+def quiet_bitsandbytes() -> None:
+    """Leave out the line that bitsandbytes writes on import when the package `kernels` is not there.
+
+    That package holds a faster 4-bit product for processors with bfloat16, fetched from a network; without it
+    bitsandbytes computes the same with its own. Every other line still comes. Call it before the import.
+    """
+    logging.getLogger(SPEAKER).addFilter(_not_about_kernels)
+
+
+def _not_about_kernels(entry: logging.LogRecord) -> bool:
+    return "gemm_4bit_forward" not in entry.getMessage()
