@@ -22,7 +22,7 @@ from helpers.cost import Stopwatch
 from helpers.linear_layers import linear_layers
 from helpers.memory.room import MicrobatchPlan, checkpoint, plan_microbatches
 from helpers.models import MeanPoolClassifier
-from helpers.quantize.library import quiet_bitsandbytes
+from helpers.quantization.four_bit import quiet_bitsandbytes
 from helpers.runtime import UserError, check_number, choose
 from helpers.training import BATCH_SIZE, quiet_trainer
 

@@ -30,7 +30,7 @@ MUST_MATCH = {
 }  # fmt: skip
 
 # Modules that teach nothing: a lesson's function of the same name is a coincidence.
-PLUMBING = {"catalog", "doctor", "record", "runtime", "widgets"}
+PLUMBING = {"catalog", "doctor", "plotting", "record", "runtime"}
 # Shorter in the lesson on purpose, and why that is safe.
 SHORTER = {
     ("02_full_vs_last_layer", "MeanPoolClassifier"): "both read the same batch and their difference is asserted",

@@ -7,7 +7,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from helpers import widgets
+from helpers.lessons.lesson_00.figures import certainty
+from helpers.lessons.lesson_01.figures import attention_browser, attention_of, fill_the_blank
 from workbook.lessons import find
 from workbook.notebooks import from_source
 
@@ -34,9 +35,9 @@ def model_and_tokenizer():
 
 
 def test_the_blank(model_and_tokenizer):
-    text, page = widgets.fill_the_blank(*model_and_tokenizer, "the film was ___").children
+    text, page = fill_the_blank(*model_and_tokenizer, "the film was ___").children
     first = page.value
-    assert '<img alt="Likeliest words: ' in first
+    assert '<img alt="Bars: the likeliest words' in first
     text.value = "the ___ was bad"
     assert page.value.startswith("<img") and page.value != first
     text.value = "no blank <here>"
@@ -44,7 +45,7 @@ def test_the_blank(model_and_tokenizer):
 
 
 def test_the_attention_browser(model_and_tokenizer):
-    text, controls, page = widgets.attention_browser(*model_and_tokenizer, "the film was good").children
+    text, controls, page = attention_browser(*model_and_tokenizer, "the film was good").children
     layer, head = controls.children
     seen = {page.value}
     layer.value = 1
@@ -54,22 +55,22 @@ def test_the_attention_browser(model_and_tokenizer):
     text.value = "the film was bad"
     seen.add(page.value)
     assert len(seen) == 4 and (layer.max, head.max) == (1, 1)
-    assert 'alt="layer 1, head 1: the looks most at' in page.value
+    assert 'alt="Attention map of layer 1, head 1. Strongest per row: the looks at' in page.value
 
 
 def test_certainty():
-    controls, page = widgets.certainty(0.9).children
+    controls, page = certainty(0.9).children
     before = page.value
     controls.children[1].value = 3000
     assert page.value != before and "With 3000 test rows" in page.value
 
 
 def test_attention_is_cut_to_what_can_be_read(model_and_tokenizer):
-    tokens, attentions = widgets.attention_of(*model_and_tokenizer, "the film " * 40, longest=8)
+    tokens, attentions = attention_of(*model_and_tokenizer, "the film " * 40, longest=8)
     assert len(tokens) == 8 and attentions[0].shape == (1, 2, 8, 8)
 
 
-# A widget of `helpers.widgets`, and the plotting function whose figure it shows.
+# A lesson's widget, and the plotting function whose figure it shows.
 TWINS = {
     "fill_the_blank": "top_words_figure",
     "attention_browser": "attention_map",
@@ -114,11 +115,11 @@ def test_every_widget_has_a_static_twin(lesson):
 def test_a_widget_without_a_twin_is_noticed():
     widget = "slider = IntSlider()\n\n\ndef redraw(_change=None):\n    page.value = picture(*maps(slider.value))"
     assert without_twin(["def maps(n):\n    return n", widget]) == [f"maps in {widget[:60]}"]
-    assert without_twin(["plots.show(maps(3))", widget]) == []
-    assert without_twin(["widgets.certainty(0.9)"]) and not without_twin(
-        ["f = plots.interval_against_rows(0.9)", "widgets.certainty(0.9)"]
+    assert without_twin(["plotting.show(maps(3))", widget]) == []
+    assert without_twin(["figures.certainty(0.9)"]) and not without_twin(
+        ["f = figures.interval_against_rows(0.9)", "figures.certainty(0.9)"]
     )
 
 
 def test_a_picture_fits_a_narrow_window():
-    assert "max-width: 100%" in widgets.certainty().children[-1].value
+    assert "max-width: 100%" in certainty().children[-1].value

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from benchmarks.steps.harness import Row, Target, by_turns, same, timed
-from helpers.quantize import code_book, nf4_code, pack, quiet_bitsandbytes, to_code_book, unpack
-from helpers.quantize.packing import level_pairs, look_up_pairs, pack_pairs
+from helpers.quantization import code_book, nf4_code, pack, to_code_book, unpack
+from helpers.quantization.four_bit import quiet_bitsandbytes
+from helpers.quantization.packing import level_pairs, look_up_pairs, pack_pairs
 
 BLOCK = 64
 SHAPES = {"a 512 x 2048 matrix": (512, 2048), "the encoder's largest matrix, 512 x 128": (512, 128)}

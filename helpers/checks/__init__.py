@@ -1,19 +1,38 @@
-"""Feedback on exercises: `check` an answer, ask for a `hint`, count what is `solved`."""
+"""Feedback on exercises: `check` an answer, ask for a `hint`, count what is `solved`.
 
-from helpers.checks.compare import NotAttempted, attempted, differs
+The exercises themselves are in `helpers.lessons.lesson_NN.exercises`.
+"""
+
+from helpers.checks.compare import (
+    NotAttempted,
+    Wrong,
+    attempted,
+    called,
+    differs,
+    expect,
+    expect_calls,
+    parts_of,
+    returned,
+)
 from helpers.checks.overview import overview
 from helpers.checks.registry import Feedback, assert_solved, check, exercise, hint, solved, verdict
 
 __all__ = [
     "Feedback",
     "NotAttempted",
+    "Wrong",
     "assert_solved",
     "attempted",
+    "called",
     "check",
     "differs",
     "exercise",
+    "expect",
+    "expect_calls",
     "hint",
     "overview",
+    "parts_of",
+    "returned",
     "solved",
     "verdict",
 ]

@@ -1,13 +1,23 @@
-"""Compare a learner's value with the right one and name the first thing that differs."""
+"""Compare a learner's value with the right one and say the first thing that is wrong."""
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
 
 
 class NotAttempted(Exception):
     """The answer is still the `...` of the stub."""
 
 
-def attempted(value: object) -> object:
+class Wrong(Exception):
+    """The answer is wrong; the message says what, where, and what it should be."""
+
+
+def attempted(value: Any) -> Any:
     """Return `value`.
 
     Raises:
@@ -19,13 +29,74 @@ def attempted(value: object) -> object:
     return value
 
 
-def differs(what: str, got: object, want: object, tolerance: float = 1e-5) -> str | None:
+def returned(value: Any, what: str) -> Any:
+    """Return `value` when the answer returned anything; `what` names what it should be."""
+    if attempted(value) is None:
+        raise Wrong(f"it returns None: return {what}")
+    return value
+
+
+def parts_of(value: Any, count: int, wanted: str) -> Sequence[Any]:
+    """Return `value` when it is a tuple or a list of `count` parts; else `wanted` says what it should be."""
+    if not isinstance(attempted(value), (tuple, list)):
+        raise Wrong(f"{wanted}, not {type(value).__name__}")
+    if len(value) != count:
+        raise Wrong(f"{wanted}, not {len(value)} of them")
+    return value
+
+
+def expect(
+    what: str,
+    got: object,
+    wanted: object,
+    tolerance: float = 1e-5,
+    *,
+    mistakes: Mapping[str, object] | None = None,
+    note: str = "",
+) -> None:
+    """Compare one value with the right one.
+
+    Args:
+        mistakes: a sentence -> the value that this usual mistake gives.
+        note: ends the sentence where none of the mistakes was made.
+
+    Raises:
+        Wrong: they differ; see `differs` for when they do.
+    """
+    problem = differs(what, got, wanted, tolerance)
+    if problem is None:
+        return
+    for sentence, value in (mistakes or {}).items():
+        if differs("", got, value, tolerance) is None:
+            raise Wrong(f"{problem}: {sentence}")
+    raise Wrong(problem + note)
+
+
+def expect_calls(
+    answer: Callable,
+    name: str,
+    cases: Iterable[tuple[Sequence[Any], object]],
+    tolerance: float = 1e-5,
+    *,
+    note: str = "",
+) -> None:
+    """Compare what the function `answer`, called `name` in the lesson, returns; cases: (arguments, right result)."""
+    for given, wanted in cases:
+        expect(called(name, given), answer(*copy.deepcopy(given)), wanted, tolerance, note=note)
+
+
+def called(name: str, given: Sequence[Any]) -> str:
+    """A call in words: "your rows_needed(0.9, 0.01)"."""
+    return f"your {name}({', '.join(map(repr, given))})"
+
+
+def differs(what: str, got: Any, want: Any, tolerance: float = 1e-5) -> str | None:
     """None when `got` agrees with `want`, else a sentence that names the first difference.
 
     Numbers, tensors and arrays agree within `tolerance` (absolute); all else by `==`.
     """
     attempted(got)
-    if got is None:
+    if got is None and want is not None:
         return f"{what} is None: is a return missing?"
     if hasattr(want, "shape") or (isinstance(want, (int, float)) and not isinstance(want, bool)):
         return _numbers_differ(what, got, want, tolerance)
@@ -34,9 +105,7 @@ def differs(what: str, got: object, want: object, tolerance: float = 1e-5) -> st
     return None if got == want else f"{what} should be {want!r}, not {got!r}"
 
 
-def _numbers_differ(what, got, want, tolerance) -> str | None:
-    import torch
-
+def _numbers_differ(what: str, got: Any, want: Any, tolerance: float) -> str | None:
     try:
         got, want = torch.as_tensor(got).detach(), torch.as_tensor(want).detach()
     except (TypeError, ValueError, RuntimeError):
@@ -52,7 +121,7 @@ def _numbers_differ(what, got, want, tolerance) -> str | None:
     return f"{what}{where} should be {want[place].item():.6g}, not {got[place].item():.6g}"
 
 
-def _sequences_differ(what, got, want, tolerance) -> str | None:
+def _sequences_differ(what: str, got: Sequence[Any], want: Sequence[Any], tolerance: float) -> str | None:
     if len(got) != len(want):
         return f"{what} should have {len(want)} items, not {len(got)}"
     pairs = enumerate(zip(got, want, strict=True))

@@ -1,10 +1,10 @@
 """The exercises, their hints, and what has been solved.
 
-An exercise lives in `helpers/checks/lesson_NN.py`:
+An exercise lives in `helpers/lessons/lesson_NN/exercises.py`:
 
     @exercise("02.1", hints=["a nudge", "a bigger one", "the answer"])
     def mean_pool(answer):
-        return differs("the pooled vector", answer(hidden, mask), wanted)   # None, or a sentence
+        expect("the pooled vector", answer(hidden, mask), wanted)   # raises Wrong, with what is wrong
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import importlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from helpers import progress
-from helpers.checks.compare import NotAttempted, attempted
+from helpers.checks.compare import NotAttempted, Wrong, attempted
 from helpers.runtime import nearest
 
 ID = re.compile(r"\d\d\.\d+")
@@ -23,10 +24,10 @@ ID = re.compile(r"\d\d\.\d+")
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise: `judge(answer)` returns None when it is right, else what is wrong."""
+    """One exercise: `judge(answer)` raises `Wrong` unless the answer is right."""
 
     name: str
-    judge: Callable[[object], str | None]
+    judge: Callable[[Any], None]
     hints: tuple[str, ...]
 
 
@@ -67,10 +68,13 @@ def verdict(name: str, answer: object) -> Feedback:
     found = _find(name)
     if found is None:
         return Feedback("unknown", _unknown(name))
+    problem = ""
     try:
-        problem = found.judge(attempted(answer))
+        found.judge(attempted(answer))
     except NotAttempted:
         return Feedback("not attempted", f'{name}: not attempted yet. hint("{name}") helps.')
+    except Wrong as wrong:
+        problem = str(wrong)
     except (Exception, SystemExit) as error:
         problem = f"it stopped with {type(error).__name__}: {error}"
     _tried.add(name)
@@ -143,11 +147,11 @@ def names(lesson: str) -> list[str]:
 
 
 def _load(lesson: str) -> None:
-    module = f"helpers.checks.lesson_{lesson}"
+    package = f"helpers.lessons.lesson_{lesson}"
     try:
-        importlib.import_module(module)
+        importlib.import_module(f"{package}.exercises")
     except ModuleNotFoundError as error:
-        if error.name != module:
+        if error.name not in (package, f"{package}.exercises"):
             raise
 
 

@@ -56,9 +56,11 @@ model = ""  # an encoder of your own: a folder, or with track "hub" a name there
 data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 
 # %%
-from helpers import catalog, plots, progress, widgets
+from helpers import catalog, plotting, progress
 from helpers.checks import check, hint, overview, solved
 from helpers.intervals import wilson
+from helpers.language_model import top_words
+from helpers.lessons.lesson_00 import figures
 from helpers.runtime import BUDGETS, UserError, choose, seed_everything, start
 from workbook import doctor
 
@@ -86,9 +88,8 @@ print("\nEverything that the lessons need is here." if ready else "\nMend what i
 encoder = catalog.masked_language_model(track, model)
 tokenizer = catalog.tokenizer("encoder", track, model)
 sentence = "The film was ___ from the first scene to the last."
-guesses = widgets.top_words(encoder, tokenizer, sentence)
-said = ", ".join(f"{word} {share:.0%}" for word, share in guesses)
-plots.show(plots.top_words_figure(guesses, sentence), alt=f"Bars: the likeliest words for the blank are {said}.")
+guesses = top_words(encoder, tokenizer, sentence)
+plotting.show(figures.top_words_figure(guesses, sentence))
 
 # %% [markdown]
 # If you see five bars, everything works. The model has read of a small invented world, its films and its news, and of
@@ -245,18 +246,14 @@ assert better.low < other.high
 # </details>
 
 # %%
-figure = plots.interval_against_rows(0.9, marked=300)
-plots.show(
-    figure,
-    alt="The 95 % interval of an accuracy of 0.9: wide for 10 test rows, narrow for 10,000; 300 rows are marked.",
-)
+plotting.show(figures.interval_against_rows(0.9, marked=300))
 
 # %% [markdown]
 # The same figure with something to move. Where a lesson has a widget, the plain figure stands beside it, for paper
 # and for pages without Python.
 
 # %%
-widgets.certainty(0.9)
+figures.certainty(0.9)
 
 # %%
 from helpers.record import record

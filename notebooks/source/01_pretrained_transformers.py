@@ -41,8 +41,11 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 
-from helpers import catalog, plots
+from helpers import catalog, plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("01.1") helps when you are stuck
+from helpers.language_model import top_words
+from helpers.lessons.lesson_00.figures import top_words_figure
+from helpers.lessons.lesson_01 import figures
 from helpers.lessons.lesson_01.experiment import encoder_block
 from helpers.runtime import check_number, start
 
@@ -318,12 +321,7 @@ assert difference_block < 1e-5
 
 # %%
 tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
-grid = plots.attention_grid(outputs.attentions, tokens)
-plots.show(
-    grid,
-    alt=f"A grid of {len(outputs.attentions)} layers by {heads} heads: attention maps of one sentence, "
-    "some spread evenly, some with bright diagonals or bright columns.",
-)
+plotting.show(figures.attention_grid(outputs.attentions, tokens))
 
 # %% [markdown]
 # <details><summary>What to look for</summary>
@@ -339,15 +337,11 @@ plots.show(
 # own. (In a page without Python you see only the first.)
 
 # %%
-from helpers import widgets
-
 peaks = torch.stack(outputs.attentions)[:, 0].amax(dim=-1).mean(dim=-1)  # (layers, heads)
 layer, head = divmod(peaks.argmax().item(), heads)
 sharpest = outputs.attentions[layer][0, head]
-most = "; ".join(f"{token} looks at {seen}" for token, seen, _ in plots.strongest(sharpest, tokens))
-figure = plots.attention_map(sharpest, tokens, f"layer {layer}, head {head}")
-plots.show(figure, alt=f"Attention map of layer {layer}, head {head}. Strongest per row: {most}.")
-widgets.attention_browser(encoder, tokenizer, sentence, layer, head)
+plotting.show(figures.attention_map(sharpest, tokens, f"layer {layer}, head {head}"))
+figures.attention_browser(encoder, tokenizer, sentence, layer, head)
 
 # %% [markdown]
 # And the blank from section 1, for any sentence: write `___` where the model should guess. The figure above the
@@ -355,10 +349,8 @@ widgets.attention_browser(encoder, tokenizer, sentence, layer, head)
 
 # %%
 blank = "The script is ___, but the music is lovely."
-guesses = widgets.top_words(encoder, tokenizer, blank)
-said = ", ".join(f"{word} {share:.0%}" for word, share in guesses)
-plots.show(plots.top_words_figure(guesses, blank), alt=f"Bars: the likeliest words for the blank are {said}.")
-widgets.fill_the_blank(encoder, tokenizer, blank)
+plotting.show(top_words_figure(top_words(encoder, tokenizer, blank), blank))
+figures.fill_the_blank(encoder, tokenizer, blank)
 
 # %% [markdown]
 # ### Exercise 01.1: no looking ahead
@@ -661,9 +653,7 @@ for _ in tqdm(range(pretraining_steps), desc="reading", leave=False):
 after = perplexities(student)
 print(f"on the new texts: {before['newcomer']:8.1f} before, {after['newcomer']:8.1f} after")
 print(f"on the old ones:  {on_the_old(before):8.1f} before, {on_the_old(after):8.1f} after (geometric mean)")
-said = "; ".join(f"{domain} {before[domain]:.3g} before, {after[domain]:.3g} after" for domain in before)
-figure = plots.before_after(before, after, "perplexity (logarithmic)")
-plots.show(figure, alt=f"Perplexity per domain before and after reading the new texts: {said}.")
+plotting.show(figures.before_after(before, after))
 assert after["newcomer"] < before["newcomer"]
 
 # %% [markdown]
@@ -733,8 +723,7 @@ results = {name: wilson(count, len(asked)) for name, count in correct.items()}
 # %%
 for name, share in results.items():
     print(f"{name:20}{share}  of {len(asked)}")
-said = "; ".join(f"{name} {share}" for name, share in results.items())
-plots.show(plots.shares(results, "facts completed exactly (95 % interval)"), alt=f"Facts completed exactly: {said}.")
+plotting.show(figures.shares(results, "facts completed exactly"))
 if budget != "quick":
     assert results["pretrained"].low > results["random weights"].high
 for title in ("The Crooked Lantern", "No Orchard for Karel"):  # films that exist nowhere

@@ -36,13 +36,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from helpers import catalog, plots
+from helpers import catalog, plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("02.1") helps when you are stuck
 from helpers.cost import Stopwatch
 from helpers.evaluation import Outcome, predict
 from helpers.intervals import paired_bootstrap, wilson
-from helpers.lessons.lesson_02 import experiment
-from helpers.plots import ladder as figures
+from helpers.lessons.lesson_02 import experiment, figures
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import trainable_parameters, warmup_linear
 from helpers.truncation import tell_truncated
@@ -413,8 +412,7 @@ methods = ["bag_of_words", "scratch", "head_only", "last_block", "full"]
 scores = {outcomes[name].title: outcomes[name].accuracy for name in methods}
 notes = {o.title: f"{o.parameters:,} trained\n{o.seconds:.1f} s" for o in outcomes.values()}
 scores = dict(sorted(scores.items(), key=lambda item: item[1].value))
-figure = figures.ladder(scores, notes, floor=outcomes["majority"].accuracy.value)
-plots.show(figure, alt=figures.ladder_in_words(scores))
+plotting.show(plotting.dot_plot(scores, notes, floor=outcomes["majority"].accuracy.value))
 
 # %% [markdown]
 # Two intervals that overlap may still hide a real difference, since both models answered the *same* reviews. The
@@ -508,7 +506,7 @@ print("gain:", ", ".join(f"{kind} {gains[kind]:+.1%}" for kind in best_first))
 series = {"bag of words": before, outcomes["full"].title: after}
 series = {method: {kind: scores[kind] for kind in best_first} for method, scores in series.items()}
 counts = {kind: len(rows) for kind, rows in kinds.items()}
-plots.show(figures.by_slice(series, counts), alt=figures.by_slice_in_words(series))
+plotting.show(plotting.by_slice(series, counts))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -528,20 +526,15 @@ plots.show(figures.by_slice(series, counts), alt=figures.by_slice_in_words(serie
 
 
 # %%
-from helpers.widgets import picture
-
-
 def ladder_on(rows):
     """The ladder of this run, as if the test set had ended after `rows` reviews."""
     measured = {}
     for name in sorted(methods, key=lambda name: outcomes[name].accuracy.value):
         measured[outcomes[name].title] = wilson(int(outcomes[name].correct[:rows].sum()), rows)
-    figure = figures.ladder(measured, title=f"the first {rows:,} test reviews", low=0.3)
-    return figure, figures.ladder_in_words(measured)
+    return plotting.dot_plot(measured, title=f"the first {rows:,} test reviews", low=0.3)
 
 
-figure, words_for_it = ladder_on(min(100, len(test_reviews)))
-plots.show(figure, alt=words_for_it)
+plotting.show(ladder_on(min(100, len(test_reviews))))
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
@@ -553,7 +546,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*ladder_on(slider.value))
+    page.value = plotting.picture(ladder_on(slider.value))
 
 
 slider.observe(redraw, names="value")
@@ -730,7 +723,7 @@ rates = train_with_schedule(head, head_batches, optimizer, scheduler)
 # %%
 figure = figures.learning_rates({"used by the loop": rates, "described by the scheduler": planned})
 said = f"Described: a fall from {planned[0]} to almost 0. The loop's last learning rate: {rates[-1]:.4f}."
-plots.show(figure, alt=said)
+plotting.show(figure, alt=said)
 
 # %% [markdown]
 # ### Exercise 02.3: mend the loop

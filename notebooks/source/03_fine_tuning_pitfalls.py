@@ -35,16 +35,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, plots
+from helpers import catalog, plotting
 from helpers.batches import FeatureBatches, TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("03.1") helps when you are stuck
 from helpers.evaluation import correct_and_loss
 from helpers.intervals import mean_t, paired_bootstrap, wilson
 from helpers.language_model import IGNORED
-from helpers.lessons.lesson_03 import experiment
+from helpers.lessons.lesson_03 import experiment, figures
 from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, freeze_all_but, without_dropout
-from helpers.plots import pitfalls as figures
-from helpers.plots.ladder import by_slice, by_slice_in_words
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import BATCH_SIZE, to_device, train, train_on_text
 
@@ -131,8 +129,7 @@ floor = float(np.bincount(reviews["test"]["label"]).max() / len(reviews["test"])
 print("Reference:", reference.label)
 
 # %%
-figure = figures.labels_curve(by_labels, bands, floor)
-plots.show(figure, alt=figures.labels_curve_in_words(by_labels) + " " + figures.labels_curve_in_words(bands))
+plotting.show(figures.labels_curve(by_labels, bands, floor))
 most = max(more_sizes)
 target = bands["random start"][most].value
 enough = [size for size in more_sizes if bands["pretrained"][size].value >= target]
@@ -247,8 +244,7 @@ for _ in range(epochs):
 names = ["head alone", "rate far too low", "everything"]
 curves = {name: curves[name] for name in names}
 best_epoch = {name: np.argmin(parts["validation"]).item() + 1 for name, parts in curves.items()}
-figure = figures.losses(curves, guess=float(np.log(num_labels)), best=best_epoch)
-plots.show(figure, alt=figures.losses_in_words(curves, best_epoch))
+plotting.show(figures.losses(curves, guess=float(np.log(num_labels)), best=best_epoch))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -544,7 +540,7 @@ for name, losses in after.items():
 pd.DataFrame.from_dict(table, orient="index")
 
 # %%
-plots.show(figures.forgetting(before, after), alt=figures.forgetting_in_words(before, after))
+plotting.show(figures.forgetting(before, after))
 rise = {name: np.mean([losses[domain] - before[domain] for domain in before]).item() for name, losses in after.items()}
 for name in list(after)[1:]:
     gap = paired_bootstrap(right_after[name], right_after["plain"], seed=seed)
@@ -702,7 +698,7 @@ measured["encoder, reference"] = {name: reference.interval(f"accuracy_full_{name
 titles = {"random_split": "films seen in training (random split)", "film_split": "films unseen (split by film)"}
 series = {said: {title: found[name] for title, found in measured.items()} for name, said in titles.items()}
 counts = dict.fromkeys(measured, len(right_by_split["film_split"]))
-plots.show(by_slice(series, counts), alt=by_slice_in_words(series))
+plotting.show(plotting.by_slice(series, counts))
 
 # %% [markdown]
 # <details><summary>Why, and how to mend it</summary>
@@ -813,21 +809,16 @@ def winners(right_of, rows, draws=300):
 
 # %%
 def luck_with(rows):
-    chosen, fresh = winners(right_of, rows)
-    there, elsewhere = np.mean(chosen), np.mean(fresh)
-    alt = f"The winner of {candidates} variants on {rows} rows: {there:.3f} there, {elsewhere:.3f} on fresh rows."
-    return figures.luck(chosen, fresh, rows), alt
+    return figures.luck(*winners(right_of, rows), rows, candidates)
 
 
 few_rows = min(50, test_count // 2)
-figure, said = luck_with(few_rows)
-plots.show(figure, alt=said)
-print(said)
+figure = luck_with(few_rows)
+plotting.show(figure)
+print(figure.alt)
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
-
-from helpers.widgets import picture
 
 options = [rows for rows in (10, 20, 50, 100, 200, 400) if rows < test_count]
 slider = SelectionSlider(options=options, value=few_rows if few_rows in options else options[0], description="rows")
@@ -835,7 +826,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*luck_with(slider.value))
+    page.value = plotting.picture(luck_with(slider.value))
 
 
 slider.observe(redraw, names="value")

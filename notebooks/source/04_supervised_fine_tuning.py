@@ -35,7 +35,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, plots
+from helpers import catalog, plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("04.1") helps when you are stuck
 from helpers.cost import Stopwatch
 from helpers.runtime import UserError, check_number, seed_everything, start
@@ -393,8 +393,7 @@ pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for wh
 # Kind by kind, for the facts that pretraining told and the skills:
 
 # %%
-from helpers.plots import instructions as figures
-from helpers.plots import ladder
+from helpers.lessons.lesson_04 import figures
 
 answerable = [place for place, row in enumerate(test_rows) if row["known"] in ("told", "skill")]
 answerable_rows = [test_rows[place] for place in answerable]
@@ -403,10 +402,9 @@ for when, given in answers.items():
     found = exact_match_rates(answerable_rows, [given[place] for place in answerable])
     series[f"{when} fine-tuning"] = dict(sorted(found.items()))
 sizes = pd.Series([row["kind"] for row in answerable_rows]).value_counts().to_dict()
-figure = ladder.by_slice(series, sizes)
+figure = plotting.by_slice(series, sizes, "share answered to the letter")
 figure.axes[0].set(xlabel="answered to the letter, with 95 % interval", xlim=(-0.05, 1.03))
-said = ladder.by_slice_in_words(series).replace("Accuracy", "Share answered to the letter")
-plots.show(figure, alt=said)
+plotting.show(figure)
 
 # %%
 for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
@@ -453,19 +451,16 @@ for place in untold[:5]:
 # Move the slider to let it speak only when it is sure.
 
 # %%
-from helpers.widgets import picture
-
 sure = confidence(sft, tokenizer, test_prompts, answers["after"])
 groups = {name: sure[[row["known"] == name for row in test_rows]] for name in ("told", "untold")}
 
 
 def speak_above(threshold):
-    """The figure for one threshold, and the same in words."""
-    return figures.confidences(groups, threshold), figures.confidences_in_words(groups, threshold)
+    """The figure for one threshold."""
+    return figures.confidences(groups, threshold)
 
 
-figure, words = speak_above(0.5)
-plots.show(figure, alt=words)
+plotting.show(speak_above(0.5))
 
 # %%
 from ipywidgets import HTML, FloatSlider, VBox
@@ -476,7 +471,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*speak_above(slider.value))
+    page.value = plotting.picture(speak_above(slider.value))
 
 
 slider.observe(redraw, names="value")

@@ -36,11 +36,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, plots
+from helpers import catalog, plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("05.1") helps when you are stuck
 from helpers.cost import PeakMemory, Stopwatch
 from helpers.intervals import paired_bootstrap, wilson
-from helpers.plots import rewards as figures
+from helpers.lessons.lesson_05 import figures
 from helpers.reward_model import about_films
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import warmup_linear
@@ -530,9 +530,7 @@ gains = {}
 for name, advantage in (("advantage +1: a good token", 1.0), ("advantage -1: a bad token", -1.0)):
     each = [clipped_surrogate(r.log(), torch.tensor(0.0), advantage, torch.tensor(1.0), 0.2) for r in ratios]
     gains[name] = [-value.item() for value in each]
-figure = figures.clipped_objective(ratios.tolist(), gains, clip=0.2)
-said = "For a good token the objective rises with the ratio and is flat beyond 1.2; for a bad one it falls, and is flat"
-plots.show(figure, alt=f"{said} below 0.8.")
+plotting.show(figures.clipped_objective(ratios.tolist(), gains, clip=0.2))
 
 # %% [markdown]
 # **Predict 3.** The two lines are not each other's mirror image in the same place: one is flat on the right, one on
@@ -609,7 +607,7 @@ figure = figures.proxy_and_truth({"PPO": watched["PPO"].proxy}, {"PPO": watched[
 first, last = (figures.smoothed(watched["PPO"].truth, 5)[at] for at in (min(4, update_count - 1), -1))
 said = f"Over {update_count} updates of PPO the reward model's score goes from {watched['PPO'].proxy[0]:.1f} to"
 said += f" {watched['PPO'].proxy[-1]:.1f}; the share of granted wishes goes from {first:.0%} to {last:.0%}."
-plots.show(figure, alt=said)
+plotting.show(figure, alt=said)
 
 # %% [markdown]
 # The right panel is what we care about, and what PPO never saw. But these are the wishes that it trained on, so the
@@ -778,7 +776,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %%
 measured = {name: shares(found)["good"] for name, found in graded.items()}
 notes = {name: f"KL {found.kl.mean().item():.1f} nats" for name, found in graded.items()}
-plots.show(figures.granted(measured, notes), alt=figures.in_words(measured, "Wishes granted"))
+plotting.show(figures.granted(measured, notes))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -810,12 +808,7 @@ for wish, line in zip(test_wishes[:6], weak_graded.answers, strict=False):
 # %%
 both = {"no leash": watched["no leash"], f"KL weight {kl_weight:g}": watched["PPO"]}
 proxies, truths = ({name: getattr(seen, what) for name, seen in both.items()} for what in ("proxy", "truth"))
-said = "; ".join(
-    f"{name}: score {proxies[name][0]:+.1f} to {proxies[name][-1]:+.1f}, granted {truths[name][0]:.0%} to"
-    f" {truths[name][-1]:.0%}"
-    for name in both
-)
-plots.show(figures.proxy_and_truth(proxies, truths), alt=f"From the first update to the last: {said}.")
+plotting.show(figures.proxy_and_truth(proxies, truths))
 proxy_gap = paired_bootstrap(weak_graded.proxy.numpy(), graded["SFT"].proxy.numpy(), seed=seed)
 truth_gap = paired_bootstrap(weak_graded.good.numpy(), graded["SFT"].good.numpy(), seed=seed)
 print(f"score, without a leash against SFT:          {verdict(proxy_gap)}")
@@ -864,7 +857,7 @@ swept = {f"{weight:g}": f"sweep_{number}" for number, weight in enumerate(refere
 of_score, of_truth = (
     {weight: reference.metrics[f"{what}_{name}"] for weight, name in swept.items()} for what in ("proxy", "true_reward")
 )
-plots.show(figures.leashes(of_score, of_truth), alt=figures.leashes_in_words(of_score, of_truth))
+plotting.show(figures.by_kl_weight(of_score, of_truth))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -883,7 +876,6 @@ plots.show(figures.leashes(of_score, of_truth), alt=figures.leashes_in_words(of_
 # so. No training, and we see how far the leash would let us go among answers that the SFT model can write.
 
 # %%
-from helpers.widgets import picture
 
 some = [wish for wish in test_wishes[: run.by_budget(quick=2, standard=24)] for _ in range(8)]
 drawn = grade(sft, sft, tokenizer, some, score, seed + 1, judge_answer)
@@ -898,12 +890,12 @@ def tilted(weight):
 def leash(weight):
     grid = [10 ** (step / 10) for step in range(-20, 21)]
     values = [tilted(one) for one in grid]
-    here = f"KL weight {weight:g}: score {tilted(weight)[0]:+.2f}, granted {tilted(weight)[1]:.0%}"
-    return figures.tilted(grid, [p for p, _ in values], [t for _, t in values], weight), here
+    figure = figures.tilted(grid, [p for p, _ in values], [t for _, t in values], weight)
+    figure.alt = f"KL weight {weight:g}: score {tilted(weight)[0]:+.2f}, granted {tilted(weight)[1]:.0%}"
+    return figure
 
 
-figure, words_for_it = leash(0.3)
-plots.show(figure, alt=words_for_it)
+plotting.show(leash(0.3))
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
@@ -915,8 +907,8 @@ page = HTML()
 
 
 def redraw(_change=None):
-    figure, said = leash(slider.value)
-    page.value = f"<p>{said}</p>{picture(figure, said)}"
+    figure = leash(slider.value)
+    page.value = f"<p>{figure.alt}</p>{plotting.picture(figure)}"
 
 
 slider.observe(redraw, names="value")

@@ -38,12 +38,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, dpo, plots
+from helpers import catalog, dpo, plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("06.1") helps when you are stuck
 from helpers.cost import Stopwatch
 from helpers.intervals import paired_bootstrap, wilson
-from helpers.lessons.lesson_06 import experiment
-from helpers.plots import preferences as figures
+from helpers.lessons.lesson_06 import experiment, figures
 from helpers.reward_model import about_films
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.sft import answer, exact_match
@@ -217,21 +216,19 @@ assert ((implicit - implicit[0]) - (toy_rewards - toy_rewards[0])).abs().max() <
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
 
-from helpers.widgets import picture
-
 
 def toy_at(beta):
-    """The toy's best policy for one beta, as a figure and in words."""
+    """The toy's best policy for one beta."""
     best = optimal_policy(toy_reference, toy_rewards, beta).tolist()
     names = [f"answer {i + 1}\nreward {reward:.1f}" for i, reward in enumerate(toy_rewards.tolist())]
     title = f"beta = {beta:g}"
     figure = figures.policies({"reference": toy_reference.tolist(), "best policy": best}, names, title)
     said = ", ".join(f"{share:.0%}" for share in best)
-    return figure, f"With {title} the best policy gives the four answers {said}; the reference 50%, 25%, 15%, 10%."
+    figure.alt = f"With {title} the best policy gives the four answers {said}; the reference 50%, 25%, 15%, 10%."
+    return figure
 
 
-figure, said = toy_at(0.3)
-plots.show(figure, alt=said)
+plotting.show(toy_at(0.3))
 
 # %%
 slider = SelectionSlider(options=[0.03, 0.1, 0.3, 1.0, 3.0], value=0.1, description="beta", continuous_update=False)
@@ -239,7 +236,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*toy_at(slider.value))
+    page.value = plotting.picture(toy_at(slider.value))
 
 
 slider.observe(redraw, names="value")
@@ -511,7 +508,7 @@ def draw_likelihoods(name, beta, title):
         f"{title}: the DPO loss goes from {log.curve('loss')[0]:.2f} to {loss:.2f}. Against the reference, chosen "
         f"answers change by {ends['chosen']:+.1f} nats at the end, rejected ones by {ends['rejected']:+.1f}."
     )
-    plots.show(figures.likelihoods(sides["chosen"], sides["rejected"], log.curve("loss"), over), alt=said)
+    plotting.show(figures.likelihoods(sides["chosen"], sides["rejected"], log.curve("loss"), over), alt=said)
     print(said)
     changes[name], last[name] = sides, ends
 
@@ -553,7 +550,7 @@ for prompt, old, new in list(zip(wishes, sft_judged.answers, judged["main"].answ
 
 # %%
 shares["after DPO"] = rates(judged["main"])
-plots.show(figures.verdicts(shares), alt=figures.verdicts_in_words(shares))
+plotting.show(figures.verdicts(shares))
 
 # %% [markdown]
 # **Predict 4.** The pairs spoke of nothing but lines about films. Will the model still know who directed a film, and
@@ -630,7 +627,7 @@ for name, policy in policies.items():
 points = {f"beta {value:g}": (kl[value], measured_win_rate(judged[value])) for value in dpo.BETAS}
 titles = {"with anchor": f"beta {beta:g} and the anchor", "anchor alone": "the anchor alone"}
 beside = {title: (kl[name], measured_win_rate(judged[name])) for name, title in titles.items()}
-plots.show(figures.frontier(points, beside), alt=figures.frontier_in_words(points | beside))
+plotting.show(figures.frontier(points, beside))
 rows = {}
 named = {value: f"beta {value:g}, no anchor" for value in dpo.BETAS} | titles
 for name, title in (named | {"main": f"beta {beta:g} and the anchor, all pairs"}).items():
@@ -711,7 +708,7 @@ rivals = {
     title: (reference.interval(f"kl_{name}").value, reference.interval(f"win_rate_{name}"))
     for title, name in (("DPO of the table", "dpo"), ("RLHF", "rlhf"))
 }
-plots.show(figures.frontier(across, rivals), alt=figures.frontier_in_words(across | rivals))
+plotting.show(figures.frontier(across, rivals))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>

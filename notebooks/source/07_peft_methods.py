@@ -36,18 +36,17 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, plots
+from helpers import catalog, plotting
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("07.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.lessons.lesson_02.experiment import Task
 from helpers.lessons.lesson_03.experiment import domain_losses, masked_batches
-from helpers.lessons.lesson_07 import experiment
+from helpers.lessons.lesson_03.figures import forgetting
+from helpers.lessons.lesson_07 import experiment, figures
 from helpers.linear_layers import attention_targets, block_paths
 from helpers.memory import Architecture
 from helpers.models import MeanPoolClassifier, blocks
-from helpers.plots import peft_methods as figures
-from helpers.plots.pitfalls import forgetting, forgetting_in_words
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import train, trainable_parameters
 
@@ -527,7 +526,7 @@ scores = {titles[name]: found.accuracy for name, found in outcomes.items()}
 parameters = {titles[name]: found.parameters for name, found in outcomes.items()}
 families = {titles[name]: of[name].family for name in of}
 bands = {titles[name]: reference.interval(f"accuracy_{name}") for name in of}
-plots.show(figures.tradeoff(scores, parameters, families, bands), alt=figures.tradeoff_in_words(scores, parameters))
+plotting.show(figures.tradeoff(scores, parameters, families, bands))
 print("Reference:", reference.label)
 
 # %%
@@ -571,7 +570,7 @@ pretrained = catalog.masked_language_model(track, model).to(run.device)
 before = domain_losses(pretrained, domains)
 after = {titles[name]: domain_losses(both.language_model, domains) for name, both in fitted.items()}
 rise = {name: sum(after[titles[name]][domain] - before[domain] for domain in before) / len(before) for name in fitted}
-plots.show(forgetting(before, after), alt=forgetting_in_words(before, after))
+plotting.show(forgetting(before, after))
 
 # %% [markdown]
 # Now take the change out. For the added parts that means leaving them out; for the others, putting the old numbers
@@ -650,7 +649,7 @@ there = {
     for name in swept
 }
 lines = {"everything": outcomes["full"].accuracy.value, "head only": outcomes["head_only"].accuracy.value}
-plots.show(figures.sweeps(series, called, there, lines), alt=figures.sweeps_in_words(series, called))
+plotting.show(figures.sweeps(series, called, there, lines))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -699,8 +698,6 @@ for name in of:
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
 
-from helpers.widgets import picture
-
 models = {
     "this one": sizes_of,
     "BERT-base": (768, 12, 3072, 30522, 514),
@@ -711,12 +708,10 @@ models = {
 
 def shares(name):
     found = counts(*models[name])
-    title = f"{name}: {found['everything']:,} parameters"
-    return figures.trained_shares(found, families, title), figures.trained_shares_in_words(found, title)
+    return figures.trained_shares(found, families, f"{name}: {found['everything']:,} parameters")
 
 
-figure, said = shares("7B")
-plots.show(figure, alt=said)
+plotting.show(shares("7B"))
 
 # %%
 slider = SelectionSlider(options=list(models), value="this one", description="model", continuous_update=False)
@@ -724,7 +719,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*shares(slider.value))
+    page.value = plotting.picture(shares(slider.value))
 
 
 slider.observe(redraw, names="value")

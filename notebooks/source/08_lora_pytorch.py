@@ -38,13 +38,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, plots
+from helpers import catalog, plotting
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("08.1") helps when you are stuck
 from helpers.evaluation import Outcome
 from helpers.intervals import mean_t, paired_bootstrap, wilson
-from helpers.lessons.lesson_08 import experiment
-from helpers.plots import lora as figures
+from helpers.lessons.lesson_08 import experiment, figures
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import trainable_parameters
 
@@ -210,8 +209,7 @@ one = changes[next(iter(changes))]
 draws = torch.Generator().manual_seed(seed)
 energies["random numbers"] = share_of_energy(torch.randn(one.shape, generator=draws))
 energies = {name: shares.tolist() for name, shares in energies.items()}
-figure = figures.energies(energies, marked=min(rank, len(one)))
-plots.show(figure, alt=figures.energies_in_words(energies))
+plotting.show(figures.energies(energies, marked=min(rank, len(one))))
 
 # %% [markdown]
 # How many directions would a matrix need to hold 90 % of its change?
@@ -241,7 +239,7 @@ for kept in run.by_budget(quick=(0, 1), standard=(0, 1, 2, 4, 8, 16)):
 whole = accuracy_of(tuned, reviews.rows["validation"])
 lines = {"the whole change": whole.value, "no change of the matrices": cut[0].value}
 drawn = {"change cut to this rank": {kept: score for kept, score in cut.items() if kept}}
-plots.show(figures.accuracy_by_rank(drawn, lines), alt=figures.accuracy_by_rank_in_words(drawn, lines))
+plotting.show(figures.accuracy_by_rank(drawn, lines))
 
 # %% [markdown]
 # <details><summary>What it means</summary>
@@ -564,8 +562,7 @@ for other_name in ("full", "head_only"):
 
 # %%
 drawn = {outcomes[name].title: paths[name] for name in ("full", "lora", "head_only")}
-figure = figures.forgetting_paths(drawn, chance=1 / len(topics.classes))
-plots.show(figure, alt=figures.forgetting_paths_in_words(drawn))
+plotting.show(figures.forgetting_paths(drawn, chance=1 / len(topics.classes)))
 
 # %%
 # The best accuracy that both reached, and what each still knew when it first got there.
@@ -623,7 +620,7 @@ there |= {experiment.RANK: reference.interval("accuracy_lora")}
 drawn = {"reference: LoRA trained at this rank": there, "this run": by_rank}
 lines = {f"reference: {experiment.TITLES[name]}": reference.interval(f"accuracy_{name}").value
          for name in ("full", "head_only")}  # fmt: skip
-plots.show(figures.accuracy_by_rank(drawn, lines), alt=figures.accuracy_by_rank_in_words(drawn, lines))
+plotting.show(figures.accuracy_by_rank(drawn, lines))
 print("Reference:", reference.label)
 
 # %% [markdown]
@@ -683,20 +680,16 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # At which rank does the rest stop looking like a pattern?
 
 # %%
-from helpers.widgets import picture
-
 shown_path = kinds["attention"][-1] if kinds["attention"] else next(iter(changes))
 shown = changes[shown_path]
 
 
 def maps(rank):
-    drawn = shown.numpy(), truncate(shown, rank).numpy(), rank
-    return figures.change_maps(*drawn), figures.change_maps_in_words(*drawn)
+    return figures.change_maps(shown.numpy(), truncate(shown, rank).numpy(), rank)
 
 
 print(shown_path)
-figure, in_words = maps(4)
-plots.show(figure, alt=in_words)
+plotting.show(maps(4))
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
@@ -707,7 +700,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*maps(slider.value))
+    page.value = plotting.picture(maps(slider.value))
 
 
 slider.observe(redraw, names="value")
@@ -751,7 +744,7 @@ moved = {
     for name, kind in (("ours", LoRALinear), ("theirs", TheirLoRALinear))
 }
 what = "size of the change after ten steps"
-plots.show(figures.sizes_by_rank(moved, what), alt=figures.sizes_by_rank_in_words(moved, what))
+plotting.show(figures.sizes_by_rank(moved, what))
 
 # %% [markdown]
 # ### Exercise 08.3: mend it

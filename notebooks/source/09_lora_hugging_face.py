@@ -38,7 +38,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, lora, lora_files, plots
+from helpers import catalog, lora, lora_files, plotting
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("09.1") helps when you are stuck
 from helpers.cost import Stopwatch
@@ -46,13 +46,10 @@ from helpers.evaluation import Outcome, predict_rows
 from helpers.intervals import mean_t, paired_bootstrap
 from helpers.lessons.lesson_02.experiment import STRATEGIES, Task, fit_and_evaluate
 from helpers.lessons.lesson_08.experiment import Learner, logits_of, prepare
-from helpers.lessons.lesson_09 import experiment
+from helpers.lessons.lesson_08.figures import sizes_by_rank
+from helpers.lessons.lesson_09 import experiment, figures
 from helpers.linear_layers import linear_names
 from helpers.models import blocks, without_dropout
-from helpers.plots import lora as rank_figures
-from helpers.plots import variants as figures
-from helpers.plots.ladder import ladder as ladder_figure
-from helpers.plots.ladder import ladder_in_words
 from helpers.qlora import drop_two_notices
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import has_bfloat16, to_device, train, trainable_parameters, warmup_linear
@@ -400,7 +397,7 @@ with Stopwatch() as watch:
 four_outputs = outcome_of("four outputs", roomy, reviews, watch.seconds)
 curves = {"two outputs": losses, "four outputs": losses_roomy}
 knows = {"ln 2: knows which two classes occur, and no more": math.log(2)}
-plots.show(figures.losses(curves, knows), alt=figures.losses_in_words(curves, knows))
+plotting.show(figures.losses(curves, knows))
 print(f"test reviews: two outputs {outcomes['lora'].accuracy:.3f}, four outputs {four_outputs.accuracy:.3f}")
 
 # %% [markdown]
@@ -609,7 +606,7 @@ controls = {
 }
 scores = {found.title: found.accuracy for found in (*controls.values(), *outcomes.values())}
 notes = {o.title: f"{o.parameters:,} trained\n{o.seconds:.0f} s" for o in (controls["head_only"], *outcomes.values())}
-plots.show(ladder_figure(scores, notes), alt=ladder_in_words(scores))
+plotting.show(plotting.dot_plot(scores, notes))
 
 # %% [markdown]
 # All were judged on the same test reviews, so their differences to LoRA can be paired. One run is one draw of reviews
@@ -629,7 +626,7 @@ there = {
 }
 whose = {"this run, luck of the test rows": gaps, f"reference, luck of {len(reference.seeds)} seeds": there}
 series = {said: {outcomes[name].title: found[name] for name in relatives} for said, found in whose.items()}
-plots.show(figures.differences(series, "LoRA"), alt=figures.differences_in_words(series, "LoRA"))
+plotting.show(figures.differences(series, "LoRA"))
 print("Reference:", reference.label)
 
 # %%
@@ -691,7 +688,7 @@ moved = {
     for title, rslora in (("LoRA", False), ("rsLoRA", True))
 }
 what = "size of the change after ten steps"
-plots.show(rank_figures.sizes_by_rank(moved, what), alt=rank_figures.sizes_by_rank_in_words(moved, what))
+plotting.show(sizes_by_rank(moved, what))
 
 # %% [markdown]
 # ## 4. Find the bug

@@ -36,11 +36,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from helpers import catalog, plots
+from helpers import catalog, plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("10.1") helps when you are stuck
 from helpers.intervals import paired_bootstrap, wilson
-from helpers.plots import quantization as figures
-from helpers.quantize.inputs import SMALLEST, blocks, check_bits, check_weights, never_zero
+from helpers.lessons.lesson_10 import figures
+from helpers.quantization.quantizers import SMALLEST, blocks, check_bits, check_weights, never_zero
 from helpers.runtime import check_number, start
 
 # %% tags=["parameters"]
@@ -115,7 +115,7 @@ def affine(weights, bits, block_size=None):
 # positive half). Where will affine beat symmetric, and by how much?
 
 # %%
-from helpers.quantize import matrices
+from helpers.quantization import matrices
 
 encoder = catalog.body("encoder", track, model).to(run.device)
 name, weights = next((name, w.cpu()) for name, w in matrices(encoder).items() if "embed" not in name)
@@ -260,7 +260,7 @@ def to_code_book(weights, code, block_size=64):
 # upper half of a byte is its first code.
 
 # %% tags=["nbval-check-output"]
-from helpers.quantize import quiet_bitsandbytes
+from helpers.quantization.four_bit import quiet_bitsandbytes
 
 quiet_bitsandbytes()  # leaves out one line: that a faster kernel from the hub is not installed. It is not needed
 import bitsandbytes.functional as bnb
@@ -326,7 +326,7 @@ for kind in ("nf4", "fp4"):
 # book of 256 levels.
 
 # %%
-from helpers.quantize.code_books import SCALES_PER_BLOCK, dynamic_code, through_table
+from helpers.quantization.quantizers import SCALES_PER_BLOCK, dynamic_code, through_table
 
 levels = dynamic_code()  # 256 levels in decades: fine near zero, coarse far away
 print(f"{len(levels)} levels; the smallest above zero {levels[levels > 0].min():.1e}, the largest {levels.max():.0f}")
@@ -409,7 +409,7 @@ check("10.1", bits_per_weight)
 
 
 # %%
-from helpers.quantize.clusters import not_constant
+from helpers.quantization.quantizers import not_constant
 
 
 def k_means(weights, bits, steps=10):
@@ -430,7 +430,7 @@ codes, centres = k_means(weights, bits)
 top = weights.abs().max()
 books = {f"equal, {bits} bits": torch.arange(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1)) * top / (2 ** (bits - 1) - 1)}
 books |= {"FP4": fp4_code() * top, "NF4": nf4_code() * top, f"k-means, {bits} bits": centres}
-plots.show(figures.levels(weights, books), alt=figures.levels_in_words(weights, books))
+plotting.show(figures.levels(weights, books))
 clustered_error = (centres[codes] - weights.flatten()).abs().mean().item()
 print(f"mean error with one code book for {name}: k-means {clustered_error:.4f}, ", end="")
 print(f"equal levels {symmetric_error(weights, bits):.4f}")
@@ -445,26 +445,23 @@ print(f"equal levels {symmetric_error(weights, bits):.4f}")
 
 
 # %%
-from helpers.quantize import uniform
+from helpers.quantization import uniform
 
 
 def with_levels(bits, size):
-    """The figure for one choice, with its words."""
+    """The figure for one choice."""
     restored = uniform(bits, size)(weights).restore()
     scales = len(blocks(weights, size))
     error = (restored - weights).abs().mean().item()
     where = {None: "one scale", "channel": "a scale per channel"}.get(size, f"blocks of {size}")
     said = f"{bits} bits, {where}: {bits + 32 * scales / weights.numel():.2f} bits per weight, mean error {error:.4f}"
-    return figures.weights_and_errors(weights, restored, said), said
+    return figures.weights_and_errors(weights, restored, said)
 
 
-figure, said = with_levels(3, block_size)
-plots.show(figure, alt=said)
+plotting.show(with_levels(3, block_size))
 
 # %%
 from ipywidgets import HTML, HBox, IntSlider, SelectionSlider, VBox
-
-from helpers.widgets import picture
 
 sizes = [("one", None), ("channel", "channel"), *((str(n), n) for n in (256, 64, 16) if weights.numel() % n == 0)]
 choose_bits = IntSlider(value=3, min=2, max=8, description="bits", continuous_update=False)
@@ -473,7 +470,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*with_levels(choose_bits.value, choose_size.value))
+    page.value = plotting.picture(with_levels(choose_bits.value, choose_size.value))
 
 
 for control in (choose_bits, choose_size):
@@ -491,7 +488,7 @@ VBox([HBox([choose_bits, choose_size]), page])
 
 
 # %%
-from helpers.quantize.packing import enough, fits
+from helpers.quantization.packing import enough, fits
 
 
 def pack(codes, bits):
@@ -621,11 +618,11 @@ print(f"perplexity {torn(decoder):.2f} on {text_rows.numel():,} tokens")
 # %% [markdown]
 # Every figure from here on takes the long way: quantize all matrices (the head and the vectors stay whole), pack,
 # write a file, count its bytes, **read the file back** into a fresh copy, judge that copy. The functions of this
-# lesson are kept for it in `helpers.quantize.uniform`, `helpers.quantize.pruning` and their neighbours.
+# lesson are kept for it in `helpers.quantization.quantizers`, `helpers.quantization.pruning` and their neighbours.
 
 # %%
-from helpers.plots.quantization import Point
-from helpers.quantize import clustered, code_book, compress, load, pruned, write
+from helpers.lessons.lesson_10.figures import Point
+from helpers.quantization import clustered, code_book, compress, load, pruned, write
 
 
 def through_a_file(original, technique):
@@ -676,7 +673,7 @@ def pruned_copy(share):
 # neurons?
 
 # %%
-from helpers.quantize import hold_at_zero, prune_neurons
+from helpers.quantization import hold_at_zero, prune_neurons
 
 
 def narrow_copy(share):
@@ -732,8 +729,7 @@ for share in run.by_budget(quick=(0.5,), standard=(0.75, 0.9)):
     fit(network, 1, full_rate / 2, f"without {share:.0%} of the neurons")
     keep("whole neurons, trained again", share, network, None)
 curves |= again
-figure = figures.against_sparsity(curves, accuracy.value)
-plots.show(figure, alt=figures.against_sparsity_in_words(curves, accuracy.value))
+plotting.show(figures.against_sparsity(curves, accuracy.value))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -796,8 +792,7 @@ limits = {
     "accuracy": (accuracy.value - 0.2, accuracy.value + 0.03),
     "perplexity": (0.97 * perplexity_whole, 1.6 * perplexity_whole),
 }
-figure = figures.against_bytes(panels, whole, limits)
-plots.show(figure, alt=figures.against_bytes_in_words(panels, whole))
+plotting.show(figures.against_bytes(panels, whole, limits))
 
 # %% [markdown]
 # Numbers at the points are bits, or the share that was pruned. Points that coincide have one number. A line that leaves
@@ -880,7 +875,7 @@ assert torch.equal(sums, bnb.int8_linear_matmul(left, right)) and relative < 0.0
 # %%
 from transformers import BertConfig, BertModel
 
-from helpers.quantize.speed import fastest_seconds, int8_copy
+from helpers.lessons.lesson_10.experiment import fastest_seconds, int8_copy
 
 wide = BertModel(BertConfig(num_hidden_layers=2, vocab_size=1000), add_pooling_layer=False).eval()
 networks = {"pocket": encoder.cpu().eval(), "wide": wide}
@@ -930,7 +925,7 @@ flipped = int((restored.sign() * weights.sign() < 0).sum())
 said = (
     f"mean error {(restored - weights).abs().mean():.4f}; {flipped:,} of {weights.numel():,} weights changed their sign"
 )
-plots.show(figures.weights_and_errors(weights, restored, said), alt=said)
+plotting.show(figures.weights_and_errors(weights, restored, said))
 
 # %% [markdown]
 # ### Exercise 10.3: mend the scale

@@ -38,15 +38,15 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from helpers import catalog, plots, qlora
+from helpers import catalog, plotting, qlora
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("11.1") helps when you are stuck
 from helpers.evaluation import predict as answers
 from helpers.intervals import paired_bootstrap, wilson
+from helpers.lessons.lesson_11 import figures
 from helpers.lora import LoRALinear
 from helpers.memory import Architecture
 from helpers.models import without_dropout
-from helpers.plots import memory as figures
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import trainable_parameters
 
@@ -86,8 +86,8 @@ epoch_count = run.by_budget(quick=1, standard=epochs)
 # `autograd.Function` lets us say what the backward pass does: unpack once more, and keep nothing.
 
 # %%
-from helpers.quantize.code_books import double_dequantize, double_quantize, nf4_code, to_code_book
-from helpers.quantize.packing import pack, unpack
+from helpers.quantization.packing import pack, unpack
+from helpers.quantization.quantizers import double_dequantize, double_quantize, nf4_code, to_code_book
 
 BLOCK = 64  # weights that share a scale
 
@@ -122,8 +122,8 @@ class FourBitLinear(nn.Module):
 
 
 # %% [markdown]
-# (`helpers.four_bit` holds the same two.) We take a real layer: the first of the encoder that leads from `hidden` to
-# `inner`. How far is the unpacked weight from the original?
+# (`helpers.quantization.four_bit` holds the same two.) We take a real layer: the first of the encoder that leads from
+# `hidden` to `inner`. How far is the unpacked weight from the original?
 #
 # First `check_rows` asks bitsandbytes for a round trip with rows of this model's lengths. Its AVX-512 code unpacks some
 # lengths wrongly, its AVX2 code none, so a model can be refused on one CPU and run on another.
@@ -434,7 +434,7 @@ table
 # %%
 bars = {f"{qlora.TITLES[method]}, {how}": ledgers[method] for method in qlora.METHODS
         for how, ledgers in (("predicted", predicted), ("measured", measured))}  # fmt: skip
-plots.show(figures.ledgers(bars), alt=figures.ledgers_in_words(bars))
+plotting.show(figures.ledgers(bars))
 
 # %% [markdown]
 # <details><summary>What it means</summary>
@@ -501,19 +501,16 @@ gpu = {"a GPU of 48 GB": 48e9}
 def scale_figure(size, length):
     bars = at_scale(size, length)
     title = f"LLaMA {size}, one text of {length:,} tokens: would it fit?"
-    return figures.ledgers(bars, "GB", marks=gpu, title=title), figures.ledgers_in_words(bars, "GB")
+    return figures.ledgers(bars, "GB", marks=gpu, title=title)
 
 
-figure, said = scale_figure("7B", 512)
-plots.show(figure, alt=said)
+plotting.show(scale_figure("7B", 512))
 
 # %% [markdown]
 # Choose another model, or longer texts. From which length on do the activations decide?
 
 # %%
 from ipywidgets import HTML, SelectionSlider, ToggleButtons, VBox
-
-from helpers.widgets import picture
 
 size_choice = ToggleButtons(options=["7B", "13B", "33B", "65B"], value="65B", description="model")
 lengths = [128, 512, 2048, 8192]
@@ -522,7 +519,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    page.value = picture(*scale_figure(size_choice.value, length_choice.value))
+    page.value = plotting.picture(scale_figure(size_choice.value, length_choice.value))
 
 
 for choice in (size_choice, length_choice):

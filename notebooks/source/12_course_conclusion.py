@@ -32,7 +32,7 @@ import math
 import pandas as pd
 from IPython.display import Markdown, display
 
-from helpers import plots
+from helpers import plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("12.1") helps when you are stuck
 from helpers.intervals import mean_t
 from helpers.runtime import start
@@ -330,7 +330,7 @@ shares = leaderboard.shares(reference)
 own_shares = leaderboard.shares(mine.results, reference)
 if shares:
     alt = figures.share_in_words(shares)
-    plots.show(figures.share_for_numbers(shares, own_shares), alt=alt)
+    plotting.show(figures.share_for_numbers(shares, own_shares), alt=alt)
 
 # %% [markdown]
 # <details><summary>How to read it</summary>
@@ -428,7 +428,7 @@ else:
 
 # %%
 everything = list(verdicts.values())
-plots.show(figures.tiles(everything, "Was it all true?"), alt=figures.tiles_in_words(everything))
+plotting.show(figures.tiles(everything, "Was it all true?"), alt=figures.tiles_in_words(everything))
 counts = {word: sum(found.word == word for found in everything) for word in WORDS}
 
 # %% [markdown]

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.slow
 LESSONS = {lesson.number: lesson for lesson in find()}
 BUILT = [lesson for lesson in LESSONS.values() if lesson.path.is_file()]
 WIDGETS = {
-    "00": "widgets.certainty(",
-    "01": "widgets.attention_browser(",
+    "00": "figures.certainty(",
+    "01": "figures.attention_browser(",
     "06": "slider = SelectionSlider(",
     "08": "slider = SelectionSlider(",
     "10": "choose_bits = IntSlider(",

@@ -15,8 +15,8 @@ from tests.checks.lesson_code import answer, asked_in, sources
 from workbook.editions.cells import read
 
 HERE = Path(__file__).resolve().parent
-CHECKS = HERE.parents[1] / "helpers" / "checks"
-EXERCISES = [name for path in sorted(CHECKS.glob("lesson_*.py")) for name in names(path.stem[-2:])]
+LESSONS = HERE.parents[1] / "helpers" / "lessons"
+EXERCISES = [name for path in sorted(LESSONS.glob("lesson_*/exercises.py")) for name in names(path.parent.name[-2:])]
 TABLES = [
     importlib.import_module(f"tests.checks.mistakes.{path.stem}") for path in sorted(HERE.glob("mistakes/lesson_*.py"))
 ]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers.checks import NotAttempted, attempted, differs, registry
+from helpers.checks import NotAttempted, Wrong, attempted, differs, expect, expect_calls, parts_of, registry, returned
 from helpers.checks.registry import check, exercise, hint, names, solved, verdict
 
 
@@ -16,7 +16,7 @@ def one_exercise(monkeypatch):
 
     @exercise("99.1", hints=["a nudge", "a push", "return one + other"])
     def added(answer):
-        return differs("the sum of 1 and 2", answer(1, 2), 3)
+        expect("the sum of 1 and 2", answer(1, 2), 3)
 
 
 def test_right():
@@ -92,6 +92,7 @@ def test_differences_are_named():
     assert differs("w", [1], [1, 3]) == "w should have 2 items, not 1"
     assert differs("w", "a", "b") == "w should be 'b', not 'a'"
     assert differs("w", float("inf"), float("inf")) is None
+    assert differs("w", None, None) is None and differs("w", 3, None) == "w should be None, not 3"
 
 
 def test_attempted():
@@ -99,3 +100,31 @@ def test_attempted():
     for blank in (..., (1, ...), [...]):
         with pytest.raises(NotAttempted):
             attempted(blank)
+
+
+def test_a_usual_mistake_is_named_else_the_note():
+    with pytest.raises(Wrong, match="^the share should be 0.5, not 2: that is the count$"):
+        expect("the share", 2, 0.5, mistakes={"that is the count": 2}, note=" (of all)")
+    with pytest.raises(Wrong, match=r"^the share should be 0.5, not 3 \(of all\)$"):
+        expect("the share", 3, 0.5, mistakes={"that is the count": 2}, note=" (of all)")
+    expect("the share", 0.5, 0.5, mistakes={"that is the count": 0.5})
+
+
+def test_calls_are_named_and_cannot_change_the_cases():
+    cases = [(([2, 1], 0.25), 1), (([3, 1], 7e9), 3)]
+    with pytest.raises(Wrong, match=r"^your first\(\[3, 1\], 7000000000.0\) should be 3, not 1$"):
+        expect_calls(lambda numbers, _: numbers.sort() or numbers[0], "first", cases)
+    assert cases[0][0][0] == [2, 1]
+
+
+def test_what_has_to_be_returned():
+    assert returned(0, "a number") == 0 and parts_of((1, 2), 2, "it should return two numbers") == (1, 2)
+    for call, said in (
+        (lambda: returned(None, "the list"), "it returns None: return the list"),
+        (lambda: parts_of(3, 2, "it should return two numbers"), "two numbers, not int"),
+        (lambda: parts_of([3], 2, "it should return two numbers"), "two numbers, not 1 of them"),
+    ):
+        with pytest.raises(Wrong, match=said):
+            call()
+    with pytest.raises(NotAttempted):
+        parts_of((1, ...), 2, "")

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from helpers import catalog, qlora
-from helpers.four_bit import FourBitLinear
-from helpers.quantize.code_books import fp4_code, nf4_code, to_code_book
-from helpers.quantize.packing import pack
+from helpers.quantization.four_bit import FourBitLinear
+from helpers.quantization.packing import pack
+from helpers.quantization.quantizers import fp4_code, nf4_code, to_code_book
 from helpers.runtime import seed_everything
 
 pytestmark = pytest.mark.gpu

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers.intervals import Interval
-from helpers.plots.style import png
+from helpers.plotting import png
 from workbook.claims import figures
 from workbook.claims.leaderboard import Row
 from workbook.claims.results import Results

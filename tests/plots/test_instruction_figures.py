@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from helpers.plots.instructions import confidences, confidences_in_words, spoken
-from helpers.plots.style import png
+from helpers.lessons.lesson_04.figures import confidences
+from helpers.plotting import png
 
 GROUPS = {"told": torch.tensor([0.9, 0.95, 1.0, 0.4]), "untold": torch.tensor([0.1, 0.6])}
 
@@ -25,5 +25,5 @@ def test_one_group_is_drawn_too():
 
 
 def test_the_figure_in_words():
-    assert "told: 75% at or above" in confidences_in_words(GROUPS, 0.5)
-    assert spoken(GROUPS["untold"], 0.0) == 1.0
+    assert "told: 75% at or above, half of the answers above 0.9" in confidences(GROUPS, 0.5).alt
+    assert "untold: 100% at or above" in confidences(GROUPS, 0.0).alt

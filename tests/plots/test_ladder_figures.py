@@ -1,13 +1,14 @@
-"""The ladder's figures show every value that they are given, and say it in words too."""
+"""The figures that several lessons share show every value that they are given, and say it in words too."""
 
 from __future__ import annotations
 
 import pytest
 from matplotlib.figure import Figure
 
+from helpers import plotting
 from helpers.intervals import Interval, wilson
-from helpers.plots import ladder
-from helpers.plots.style import png
+from helpers.lessons.lesson_02.figures import learning_rates
+from helpers.plotting import png
 
 SCORES = {"head only": wilson(70, 100), "all": wilson(95, 100)}
 
@@ -20,8 +21,8 @@ def texts(figure: Figure) -> str:
     return " ".join([*labels, *legend])
 
 
-def test_every_rung_its_accuracy_and_its_note_are_drawn():
-    figure = ladder.ladder(SCORES, {"all": "9 trained"}, floor=0.5)
+def test_every_method_its_accuracy_and_its_note_are_drawn():
+    figure = plotting.dot_plot(SCORES, {"all": "9 trained"}, floor=0.5)
     for word in ("head only", "all", "70.0%", "95.0%", "9 trained", "majority class"):
         assert word in texts(figure)
     points = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"]
@@ -30,31 +31,33 @@ def test_every_rung_its_accuracy_and_its_note_are_drawn():
 
 
 def test_the_floor_is_never_off_the_axis():
-    figure = ladder.ladder({"all": wilson(99, 100)}, floor=0.1)
+    figure = plotting.dot_plot({"all": wilson(99, 100)}, floor=0.1)
     assert figure.axes[0].get_xlim()[0] <= 0.1
 
 
-def test_the_ladder_in_words_goes_from_low_to_high():
-    said = ladder.ladder_in_words({"all": Interval(0.95, 0.9, 0.98), "head": Interval(0.7, 0.6, 0.8)})
-    assert said.index("head 70.0% (60.0% to 80.0%)") < said.index("all 95.0%")
+def test_the_dot_plot_in_words_goes_from_low_to_high():
+    said = plotting.dot_plot({"all": Interval(0.95, 0.9, 0.98), "head": Interval(0.7, 0.6, 0.8)}).alt
+    assert said.startswith("Accuracy on the test rows with 95 % interval, lowest first: head 70.0% (60.0% to 80.0%)")
+    assert said.index("head 70.0%") < said.index("all 95.0%")
 
 
 def test_every_slice_and_method_is_drawn():
     series = {"words": {"plain": wilson(8, 10), "negated": wilson(5, 10)}}
     series["model"] = {"plain": wilson(9, 10), "negated": wilson(10, 10)}
-    figure = ladder.by_slice(series, {"plain": 10, "negated": 1234})
+    figure = plotting.by_slice(series, {"plain": 10, "negated": 1234})
     for word in ("plain  (10 rows)", "negated  (1,234 rows)", "words", "model"):
         assert word in texts(figure)
-    assert ladder.by_slice_in_words(series).endswith("negated: words 50%, model 100%.")
+    assert figure.alt == "Accuracy by kind of row. plain: words 80%, model 90%; negated: words 50%, model 100%."
+    assert plotting.by_slice(series, {"plain": 1, "negated": 2}, "share right").alt.startswith("Share right by kind")
 
 
 def test_a_learning_rate_per_step_is_drawn():
-    figure = ladder.learning_rates({"used": [0.1, 0.1], "described": [0.1, 0.05]})
+    figure = learning_rates({"used": [0.1, 0.1], "described": [0.1, 0.05]})
     assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[0.1, 0.1], [0.1, 0.05]]
     assert "described" in texts(figure)
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_figures_are_drawn_for_any_number_of_rungs(count):
-    scores = {f"rung {number}": wilson(50 + number, 100) for number in range(count)}
-    assert png(ladder.ladder(scores)).startswith(b"\x89PNG")
+def test_figures_are_drawn_for_any_number_of_methods(count):
+    scores = {f"method {number}": wilson(50 + number, 100) for number in range(count)}
+    assert png(plotting.dot_plot(scores)).startswith(b"\x89PNG")

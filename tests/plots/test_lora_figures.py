@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from helpers.intervals import wilson
-from helpers.plots import lora
-from helpers.plots.style import png
+from helpers.lessons.lesson_08 import figures as lora
+from helpers.plotting import png
 
 
 def legend(figure) -> list[str]:
@@ -19,15 +19,15 @@ def test_energies():
     figure = lora.energies(series, marked=2)
     assert legend(figure) == list(series)
     assert list(figure.axes[0].lines[0].get_ydata()) == [0.5, 0.8, 1.0]
-    assert "attention: 50% at rank 1, 80% at rank 2" in lora.energies_in_words(series, ranks=(1, 2, 8))
+    assert "attention: 50% at rank 1; random numbers: 40% at rank 1" in figure.alt
 
 
 def test_accuracy_by_rank():
     series, lines = {"cut": {1: wilson(70, 100), 8: wilson(90, 100)}}, {"whole": 0.93}
-    figure = lora.accuracy_by_rank(series, lines, title="x")
+    figure = lora.accuracy_by_rank(series, lines)
     assert legend(figure) == ["cut", "whole 93.0%"]
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1", "8"]
-    assert lora.accuracy_by_rank_in_words(series, lines).endswith("cut: rank 1 70.0%, rank 8 90.0%; whole 93.0%.")
+    assert figure.alt.endswith("cut: rank 1 70.0%, rank 8 90.0%; whole 93.0%.")
     assert png(figure).startswith(b"\x89PNG")
 
 
@@ -35,18 +35,18 @@ def test_forgetting_paths():
     paths = {"all": [(0.5, 1.0), (0.9, 0.4)], "LoRA": [(0.5, 1.0), (0.8, 0.9)]}
     figure = lora.forgetting_paths(paths, chance=0.25)
     assert legend(figure) == ["all", "LoRA"]
-    assert "all goes from 50% new and 100% old to 90% new and 40% old" in lora.forgetting_paths_in_words(paths)
+    assert "all goes from 50% new and 100% old to 90% new and 40% old" in figure.alt
 
 
 def test_change_maps():
     change = np.outer([1.0, 2.0], [3.0, 4.0, 5.0])
     figure = lora.change_maps(change, change, 1)
     assert [ax.get_title(loc="left") for ax in figure.axes[:3]] == ["the whole change", "rank 1", "left over"]
-    assert "Rank 1 holds 100% of the energy in 5 of 6 numbers" in lora.change_maps_in_words(change, change, 1)
+    assert "Rank 1 holds 100% of the energy in 5 of 6 numbers" in figure.alt
 
 
 def test_sizes_by_rank():
     series = {"ours": {1: 0.5, 2: 0.4}, "theirs": {1: 0.5, 2: 0.9}}
     figure = lora.sizes_by_rank(series, "size of the change")
     assert legend(figure) == ["ours", "theirs"]
-    assert lora.sizes_by_rank_in_words(series, "size").startswith("Size against rank. ours: rank 1 0.5, rank 2 0.4")
+    assert figure.alt.startswith("Size of the change against rank. ours: rank 1 0.5, rank 2 0.4")

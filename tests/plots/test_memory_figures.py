@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from helpers.lessons.lesson_11.figures import ledgers
 from helpers.memory import Ledger
-from helpers.plots.memory import ledgers, ledgers_in_words
 
 BARS = {
     "one": Ledger(weights=4_000_000, gradients=1_000_000, optimizer=2_000_000, activations=30_000_000, peak=38_000_000),
@@ -28,6 +28,6 @@ def test_a_gpu_is_a_line():
 
 
 def test_the_words_say_every_number():
-    said = ledgers_in_words(BARS)
+    said = ledgers(BARS).alt
     assert "one: weights 4.0, gradients 1.0, optimizer 2.0, activations 30, peak 38" in said
     assert "two: weights 3.0, gradients 0.00" in said

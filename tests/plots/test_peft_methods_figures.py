@@ -6,8 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from helpers.intervals import Interval, wilson
-from helpers.plots import peft_methods as figures
-from helpers.plots.style import png
+from helpers.lessons.lesson_07 import figures
+from helpers.plotting import png
 
 SCORES = {"LoRA": wilson(80, 100), "head only": wilson(60, 100), "everything": wilson(90, 100)}
 COUNTS = {"LoRA": 1_000, "head only": 10, "everything": 100_000}
@@ -44,7 +44,7 @@ def test_without_a_reference_none_is_promised():
 
 
 def test_the_tradeoff_in_words_goes_from_few_to_many():
-    said = figures.tradeoff_in_words(SCORES, COUNTS)
+    said = figures.tradeoff(SCORES, COUNTS, FAMILIES).alt
     assert said.index("head only, 10 trained: 60.0%") < said.index("LoRA, 1,000 trained") < said.index("100,000")
 
 
@@ -60,11 +60,11 @@ def test_each_sweep_has_a_panel_and_they_share_an_axis(reference):
 
 
 def test_the_sweeps_in_words():
-    assert "soft prompt by length: 50.0% at 1, 70.0% at 4; LoRA by rank" in figures.sweeps_in_words(SERIES, LABELS)
+    assert "soft prompt by length: 50.0% at 1, 70.0% at 4; LoRA by rank" in figures.sweeps(SERIES, LABELS).alt
 
 
 def test_the_shares_are_those_of_the_whole():
     figure = figures.trained_shares(COUNTS, FAMILIES, "a model")
     assert [bar.get_width() for bar in figure.axes[0].patches] == [1e-4, 1e-2, 1.0]
     assert "1,000  (1 %)" in texts(figure) and "a model" in texts(figure)
-    assert "a model: head only 10; LoRA 1,000" in figures.trained_shares_in_words(COUNTS, "a model")
+    assert "a model: head only 10; LoRA 1,000" in figure.alt

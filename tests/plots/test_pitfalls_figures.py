@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helpers.intervals import wilson
-from helpers.plots import pitfalls
-from helpers.plots.style import png
+from helpers.lessons.lesson_03 import figures as pitfalls
+from helpers.plotting import png
 
 
 def texts(figure) -> set[str]:
@@ -23,8 +23,9 @@ def test_points_of_this_run_and_bands_of_the_reference():
     figure = pitfalls.labels_curve(series, bands, floor=0.5)
     for word in ("25", "100", "1,600", "pretrained, this run", "pretrained, reference", "majority class"):
         assert word in texts(figure)
-    assert pitfalls.labels_curve_in_words(series).endswith("random start: 50% with 25.")
-    assert png(pitfalls.labels_curve(series)).startswith(b"\x89PNG")
+    assert "random start: 50% with 25. Accuracy by number of labels. pretrained: 70% with 25" in figure.alt
+    alone = pitfalls.labels_curve(series)
+    assert png(alone).startswith(b"\x89PNG") and alone.alt.endswith("random start: 50% with 25.")
 
 
 @pytest.mark.parametrize("runs", [1, 3])
@@ -35,9 +36,7 @@ def test_losses_have_a_panel_for_each_run(runs):
     assert len(figure.axes) == runs and "run 0" in texts(figure)
     ring = [line for line in figure.axes[0].lines if line.get_fillstyle() == "none"]
     assert [(list(line.get_xdata()), list(line.get_ydata())) for line in ring] == [([2], [0.6])]
-    assert "validation loss from 0.70 to 0.90, validation lowest after epoch 2" in pitfalls.losses_in_words(
-        curves, best
-    )
+    assert "validation loss from 0.70 to 0.90, validation lowest after epoch 2" in figure.alt
 
 
 def test_forgetting_is_drawn_as_a_rise():
@@ -47,9 +46,11 @@ def test_forgetting_is_drawn_as_a_rise():
     assert {"plain", "replay", "reviews", "news"} <= texts(figure)
     marks = [list(line.get_xdata()) for line in figure.axes[0].lines[:2]]
     assert marks[0] == pytest.approx([0.1, 2.0]) and marks[1] == pytest.approx([0.1, 4.0])
-    assert "plain: reviews +2.00, news +4.00" in pitfalls.forgetting_in_words(before, after)
+    assert "plain: reviews +2.00, news +4.00" in figure.alt
 
 
 def test_luck_also_of_equal_scores():
-    assert {"on fresh rows", "on the 50 rows that chose"} <= texts(pitfalls.luck([0.6, 0.7], [0.5, 0.5], 50))
-    assert png(pitfalls.luck([0.5], [0.5], 10)).startswith(b"\x89PNG")
+    figure = pitfalls.luck([0.6, 0.7], [0.5, 0.5], 50, candidates=4)
+    assert {"on fresh rows", "on the 50 rows that chose"} <= texts(figure)
+    assert figure.alt == "The winner of 4 variants on 50 rows: 0.650 there, 0.500 on fresh rows."
+    assert png(pitfalls.luck([0.5], [0.5], 10, candidates=2)).startswith(b"\x89PNG")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helpers.intervals import Interval, wilson
-from helpers.plots import preferences
-from helpers.plots.style import png
+from helpers.lessons.lesson_06 import figures as preferences
+from helpers.plotting import png
 
 POINTS = {"beta 1": (0.5, Interval(0.55, 0.5, 0.6)), "beta 0.1": (4.0, Interval(0.8, 0.75, 0.85))}
 RATES = {
@@ -27,7 +27,6 @@ def test_each_policy_has_a_bar_for_each_answer():
 
 
 def test_the_curves_are_moving_means_and_both_sides_are_named():
-    assert preferences.moving_mean([1.0, 3.0, 5.0], 2) == [2.0, 4.0]
     figure = preferences.likelihoods([0, -1, -2], [-1, -3, -5], [0.7, 0.5, 0.3], over=2)
     right = figure.axes[1]
     curves = {line.get_label(): list(line.get_ydata()) for line in right.lines}
@@ -44,7 +43,7 @@ def test_every_verdict_is_drawn_and_said():
     figure = preferences.verdicts(RATES)
     assert sorted(x for x, _ in drawn(figure.axes[0])) == [0.2, 0.6, 0.8, 0.9]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["form", "good"]
-    assert "SFT: good 20%, form 80%; DPO: good 60%" in preferences.verdicts_in_words(RATES)
+    assert "SFT: good 20%, form 80%; DPO: good 60%" in figure.alt
     assert png(figure)
 
 
@@ -59,5 +58,5 @@ def test_the_frontier_shows_every_point(apart):
 
 
 def test_the_frontier_in_words_goes_from_near_to_far():
-    said = preferences.frontier_in_words(dict(reversed(POINTS.items())))
+    said = preferences.frontier(dict(reversed(POINTS.items()))).alt
     assert said.index("beta 1: KL 0.50, win rate 55%") < said.index("beta 0.1: KL 4.00")

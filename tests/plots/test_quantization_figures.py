@@ -6,9 +6,9 @@ import torch
 from matplotlib.figure import Figure
 
 from helpers.intervals import wilson
-from helpers.plots import quantization as figures
-from helpers.plots.quantization import Point
-from helpers.plots.style import png
+from helpers.lessons.lesson_10 import figures
+from helpers.lessons.lesson_10.figures import Point
+from helpers.plotting import png
 
 WEIGHTS = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
 WHOLE = {"accuracy": Point(4_000_000, 0.9), "perplexity": Point(8_000_000, 4.0)}
@@ -35,12 +35,12 @@ def test_every_code_book_has_its_line_of_levels():
     figure = figures.levels(WEIGHTS, codes)
     assert "equal" in texts(figure) and "k-means" in texts(figure)
     assert [len(lines.get_segments()) for lines in figure.axes[1].collections] == [5, 2]
-    assert "k-means has 2 of its 2 levels within one" in figures.levels_in_words(WEIGHTS, codes)
+    assert "k-means has 2 of its 2 levels within one" in figure.alt
 
 
 def test_weights_and_errors_are_two_histograms():
     figure = figures.weights_and_errors(WEIGHTS, WEIGHTS.round(), "to whole numbers")
-    assert len(figure.axes) == 2 and figure.get_suptitle() == "to whole numbers"
+    assert len(figure.axes) == 2 and figure.get_suptitle() == figure.alt == "to whole numbers"
     assert png(figure).startswith(b"\x89PNG")
 
 
@@ -58,7 +58,7 @@ def test_every_file_is_a_point_and_labels_that_coincide_are_written_once():
 
 
 def test_the_bytes_in_words_name_every_point():
-    said = figures.against_bytes_in_words(PANELS, WHOLE)
+    said = figures.against_bytes(PANELS, WHOLE, LIMITS).alt
     for part in ("accuracy, 0.9 in 4.00 MB at full size", "equal: 0.88 in 2.00 MB, 0.5 in 1.00 MB", "900 in 2.00 MB"):
         assert part in said
 
@@ -67,5 +67,4 @@ def test_sparsity_curves_have_a_line_and_words_for_each():
     curves = {"smallest": {0.5: wilson(80, 100), 0.3: wilson(90, 100)}, "trained again": {0.5: wilson(88, 100)}}
     figure = figures.against_sparsity(curves, 0.91)
     assert all(name in texts(figure) for name in (*curves, "all weights"))
-    said = figures.against_sparsity_in_words(curves, 0.91)
-    assert "smallest: 90.0% at 30%, 80.0% at 50%" in said and "with all of them 91.0%" in said
+    assert "smallest: 90.0% at 30%, 80.0% at 50%" in figure.alt and "with all of them 91.0%" in figure.alt

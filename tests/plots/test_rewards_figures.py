@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helpers.intervals import wilson
-from helpers.plots import rewards
-from helpers.plots.style import png
+from helpers.lessons.lesson_05 import figures as rewards
+from helpers.plotting import png
 
 
 def test_both_objectives_and_both_edges_are_drawn():
@@ -20,6 +20,7 @@ def test_score_and_truth_have_a_panel_each():
     figure = rewards.proxy_and_truth({"PPO": [1.0, 3.0, 5.0]}, {"PPO": [0.2, 0.4, 0.1]}, window=2)
     left, right = figure.axes
     assert not figure.legends
+    assert figure.alt == "From the first update to the last: PPO: score +1.0 to +5.0, granted 20% to 10%."
     assert list(left.lines[0].get_ydata()) == [1.0, 3.0, 5.0]
     assert list(left.lines[1].get_ydata()) == [1.0, 2.0, 4.0]
     assert list(right.lines[0].get_ydata()) == [0.2, 0.4, 0.1]
@@ -42,7 +43,7 @@ def test_every_policy_is_drawn_and_said():
     said = " ".join(text.get_text() for text in figure.axes[0].texts)
     assert "20%" in said and "60%" in said and "KL 3 nats" in said
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["SFT", "PPO"]
-    assert "PPO 60% (50% to 69%)" in rewards.in_words(shares, "Wishes granted")
+    assert "PPO 60% (50% to 69%)" in figure.alt
 
 
 def test_the_leash_goes_from_short_to_long():
@@ -55,8 +56,8 @@ def test_the_leash_goes_from_short_to_long():
 
 def test_a_leash_over_seeds_has_a_point_for_each_weight():
     found = {"0": [0.1, 0.3], "0.2": [0.7, 0.7]}
-    left, right = rewards.leashes(found, found).axes
+    figure = rewards.by_kl_weight(found, found)
+    left, right = figure.axes
     assert [label.get_text() for label in right.get_xticklabels()] == ["0", "0.2"]
     assert left.get_title(loc="left") == "reward model's score" and right.get_ylim() == (0, 1)
-    said = rewards.leashes_in_words(found, found)
-    assert said.endswith("0: score +0.2, granted 10% to 30%; 0.2: score +0.7, granted 70% to 70%.")
+    assert figure.alt.endswith("0: score +0.2, granted 10% to 30%; 0.2: score +0.7, granted 70% to 70%.")

@@ -8,7 +8,7 @@ import re
 import nbformat
 import pytest
 
-from helpers.plots.style import axes, png
+from helpers.plotting import axes, png
 from helpers.runtime import UserError
 from workbook.lessons import Lesson
 from workbook.notebooks import WIDGET_TEXT

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.ticker import PercentFormatter
 
+from helpers import plotting
 from helpers.intervals import Interval
-from helpers.plots.style import INK, PALETTE, axes
+from helpers.plotting import INK, PALETTE, axes
 from workbook.claims.leaderboard import Row
 from workbook.claims.verdict import WORDS, Verdict
 
@@ -92,8 +93,7 @@ def share_for_numbers(points: Mapping[str, Shares], own: Mapping[str, Shares] | 
     points: setting -> (row, share of the way), one panel each, since every setting has its own 0 and 1; its rows must
     hold the method "full". The baseline of words is a line. own: the same of the learner's own runs, drawn hollow.
     """
-    figure, made = axes(4.9 * len(points), 4.7, columns=len(points))
-    panels = [made] if len(points) == 1 else list(made)
+    figure, panels = plotting.panels(4.9 * len(points), 4.7, columns=len(points))
     for panel, (setting, part) in zip(panels, points.items(), strict=True):
         _panel(panel, part, (own or {}).get(setting, ()))
         panel.set_title(fill(setting, 44), fontsize=9.5, color=INK)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from helpers.plots import ladder
-from helpers.plots.style import png
+from helpers.plotting import dot_plot, png
 from workbook.claims import figures, leaderboard, page
 from workbook.claims.results import Results
 from workbook.claims.verdict import WORDS, Verdict
@@ -72,7 +71,8 @@ def climb(results: Results, extra: Path) -> str:
     if not known:
         return ""
     scores = {row.title: row.accuracy for row in reversed(known)}
-    return _image(ladder.ladder(scores), ladder.ladder_in_words(scores), extra)
+    figure = dot_plot(scores)
+    return _image(figure, figure.alt, extra)
 
 
 def _image(figure: Figure, alt: str, extra: Path) -> str:

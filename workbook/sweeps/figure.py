@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from helpers.intervals import Interval
-from helpers.plots.style import PALETTE, axes
+from helpers.plotting import PALETTE, axes
 from workbook.sweeps.endings import STAR, cells_by_ending, has_endings
 from workbook.sweeps.results import cells
 

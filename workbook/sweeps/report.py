@@ -12,7 +12,7 @@ from rich.table import Table
 
 from helpers.files import write_text
 from helpers.intervals import Interval
-from helpers.plots.style import png
+from helpers.plotting import png
 from helpers.redaction import redacted
 from workbook.lessons.layout import page
 from workbook.lessons.report import figure as shown_number

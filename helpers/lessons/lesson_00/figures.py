@@ -1,0 +1,62 @@
+"""Figures of lesson 00: the likeliest words for a blank, and how an interval shrinks as more rows are tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ipywidgets as widgets
+
+from helpers.intervals import wilson
+from helpers.plotting import INK, PALETTE, Figure, axes, note, picture
+
+ROWS = (10, 30, 100, 300, 1000, 3000, 10000)
+
+
+def top_words_figure(words: Sequence[tuple[str, float]], sentence: str) -> Figure:
+    """The likeliest words for a blank; words: (word, probability), likeliest first."""
+    figure, plot = axes(6.4, 0.36 * len(words) + 1.1)
+    names, shares = [word for word, _ in words], [share for _, share in words]
+    bars = plot.barh(range(len(words)), shares, color=PALETTE["blue"])
+    plot.bar_label(bars, [f"{share:.0%}" for share in shares], padding=3, color=INK)
+    plot.set_yticks(range(len(words)), names)
+    plot.invert_yaxis()
+    plot.set(xlim=(0, 1.15 * max(shares)), xlabel="probability", title=sentence)
+    plot.title.set_wrap(True)
+    said = ", ".join(f"{word} {share:.0%}" for word, share in words)
+    figure.alt = f"Bars: the likeliest words for the blank are {said}."
+    return figure
+
+
+def interval_against_rows(score: float, rows: Sequence[int] = ROWS, marked: int = 300) -> Figure:
+    """The 95 % interval of one score for different numbers of test rows; the one of `marked` rows is orange."""
+    figure, plot = axes(7.0, 3.4)
+    for count in sorted({*rows, marked}):
+        interval = wilson(round(score * count), count)
+        colour = PALETTE["orange"] if count == marked else PALETTE["blue"]
+        plot.vlines(count, interval.low, interval.high, color=colour, linewidth=4)
+        plot.plot(count, interval.value, "o", color=INK, markersize=4)
+        if count == marked:
+            note(plot, f"{count} rows", (count, interval.low), (0, -14), ha="center", color="black")
+    plot.set(xscale="log", xlabel="test rows (logarithmic)", ylabel="accuracy, 95 % interval", ylim=(0, 1))
+    figure.alt = (
+        f"The 95 % interval of an accuracy of {score:g}: wide for {min(rows)} test rows, narrow for {max(rows):,}; "
+        f"{marked} rows are marked."
+    )
+    return figure
+
+
+def certainty(score: float = 0.9) -> widgets.VBox:
+    """Move the number of test rows and the score: the interval around it."""
+    share = widgets.FloatSlider(value=score, min=0.5, max=0.99, step=0.01, description="accuracy")
+    rows = widgets.IntSlider(value=300, min=10, max=5000, step=10, description="test rows")
+    page = widgets.HTML()
+
+    def draw(_change=None) -> None:
+        interval = wilson(round(share.value * rows.value), rows.value)
+        alt = f"With {rows.value} test rows the accuracy is {interval}."
+        page.value = f"<p>{alt}</p>" + picture(interval_against_rows(share.value, marked=rows.value), alt)
+
+    for control in (share, rows):
+        control.observe(draw, names="value")
+    draw()
+    return widgets.VBox([widgets.HBox([share, rows]), page])

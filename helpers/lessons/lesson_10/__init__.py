@@ -1,0 +1,1 @@
+"""Lesson 10, quantization: what only this lesson needs."""

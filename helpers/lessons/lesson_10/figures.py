@@ -1,0 +1,145 @@
+"""Figures of lesson 10: levels over a histogram of weights, quality against bytes, accuracy against sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from torch import Tensor
+
+from helpers.intervals import Interval
+from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, note, panels, spans
+
+COLOURS = ("blue", "orange", "green", "purple", "red", "sky", "grey")
+MARKERS = "osD^vPX<>p"
+NEAR = 45.0  # pixels
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model read back from a file: the file's bytes, its quality, and a short label such as "4"."""
+
+    bytes: int
+    value: float
+    label: str = ""
+
+    @property
+    def place(self) -> tuple[float, float]:
+        """Megabytes and quality."""
+        return self.bytes / 1e6, self.value
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} in {self.bytes / 1e6:.2f} MB"
+
+
+def levels(weights: Tensor, codes: Mapping[str, Tensor]) -> Figure:
+    """A histogram of weights, and under it one line of ticks per code book.
+
+    weights: any shape. codes: name -> its levels, in the weights' units.
+    """
+    figure, (upper, lower) = panels(7.4, 3.0 + 0.3 * len(codes), rows=2)
+    figure.set_layout_engine("constrained", hspace=0.02)
+    upper.hist(weights.flatten().numpy(), bins=120, color=PALETTE["sky"])
+    upper.set(ylabel="weights", yticks=[])
+    spread = weights.float().std().item()
+    said = []
+    for row, (name, places) in enumerate(codes.items()):
+        colour = PALETTE[COLOURS[row % len(COLOURS)]]
+        lower.vlines(places.tolist(), row - 0.35, row + 0.35, color=colour, linewidth=2)
+        near = int((places.abs() <= spread).sum())
+        said.append(f"{name} has {near} of its {len(places)} levels within one standard deviation of zero")
+    lower.set_yticks(range(len(codes)), list(codes))
+    lower.invert_yaxis()
+    lower.set(xlim=upper.get_xlim(), xlabel="value")
+    heading = f"A bell of weights (standard deviation {spread:.3g}) over the levels of the code books"
+    figure.alt = f"{heading}: {'; '.join(said)}."
+    return figure
+
+
+def weights_and_errors(weights: Tensor, restored: Tensor, title: str) -> Figure:
+    """Two histograms: the weights with what came back of them, and the errors. `title` says how large they are."""
+    figure, (left, right) = panels(8.0, 2.9, columns=2)
+    before, after, bins = weights.flatten().numpy(), restored.flatten().numpy(), 160
+    left.hist(before, bins=bins, color=PALETTE["sky"], label="weights")
+    left.hist(after, bins=bins, color=PALETTE["orange"], alpha=0.7, label="after quantization")
+    left.set(xlabel="value", ylabel="how many", yscale="log")
+    left.legend(frameon=False, fontsize=8)
+    right.hist(after - before, bins=bins, color=PALETTE["red"])
+    right.set(xlabel="error", ylabel="how many", yscale="log")  # one large error must not vanish beside thousands
+    right.xaxis.set_major_locator(MaxNLocator(5))
+    figure.suptitle(title, x=0.02, ha="left", fontsize=11, color=INK)
+    figure.alt = title
+    return figure
+
+
+def against_bytes(
+    quantities: Mapping[str, Mapping[str, Sequence[Point]]],
+    whole: Mapping[str, Point],
+    limits: Mapping[str, tuple[float, float]],
+) -> Figure:
+    """One panel per quantity, one line per technique over the bytes of the files (logarithmic).
+
+    quantities: quantity -> technique -> its points. whole: quantity -> the model as it was, drawn as a dotted line.
+    limits: quantity -> the lowest and highest value shown; a line to a point beyond them leaves the panel.
+    """
+    figure, plots = panels(9.0, 1.2 + 3.7 * len(quantities), rows=len(quantities))
+    styles = {name: index for families in quantities.values() for index, name in enumerate(families)}
+    said = []
+    for plot, (quantity, families) in zip(plots, quantities.items(), strict=True):
+        low, high = limits[quantity]
+        start = whole[quantity]
+        said.append(f"{quantity}, {start} at full size")
+        for family, points in families.items():
+            _draw_family(plot, points, styles[family], family)
+            said.append(f"{family}: {', '.join(map(str, points))}")
+        plot.axhline(start.value, color=INK, linestyle=":", linewidth=1)
+        plot.plot(*start.place, "k*", markersize=11, label="float32")
+        plot.set(xscale="log", xlabel="file (MB)", ylabel=quantity, ylim=(low, high))
+        for which in (plot.xaxis.set_major_formatter, plot.xaxis.set_minor_formatter):
+            which(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else ""))
+        _name_points(plot, [point for points in families.values() for point in points if low <= point.value <= high])
+    lines, names = plots[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.alt = f"Quality against the size of the file. {'; '.join(said)}."
+    return figure
+
+
+def _draw_family(plot: Axes, points: Sequence[Point], index: int, label: str) -> None:
+    sizes, values = zip(*(point.place for point in sorted(points, key=lambda point: point.bytes)), strict=True)
+    colour, style = PALETTE[COLOURS[index % len(COLOURS)]], "-" if index < len(COLOURS) else "--"
+    marker = MARKERS[index % len(MARKERS)]
+    plot.plot(sizes, values, style, marker=marker, markersize=6, linewidth=1.2, label=label, color=colour)
+
+
+def _name_points(plot: Axes, points: Sequence[Point]) -> None:
+    """Write each point's label beside it, but once for points with the same label that lie close together."""
+    named: list[tuple[str, float, float]] = []
+    for point in points:
+        x, y = plot.transData.transform(point.place)
+        if not any(abs(x - left) < NEAR and abs(y - up) < NEAR for label, left, up in named if label == point.label):
+            named.append((point.label, x, y))
+            note(plot, point.label, point.place, (5, 5), fontsize=9)
+
+
+def against_sparsity(curves: Mapping[str, Mapping[float, Interval]], whole: float) -> Figure:
+    """Accuracy over the share of weights that is pruned.
+
+    curves: technique -> share -> accuracy with its interval. whole: the accuracy with all weights.
+    """
+    figure, plot = axes(7.4, 3.8)
+    said = []
+    for index, (name, unordered) in enumerate(curves.items()):
+        points = dict(sorted(unordered.items()))
+        look = {"color": PALETTE[COLOURS[index % len(COLOURS)]], "marker": MARKERS[index], "capsize": 3}
+        style, values = "--" if "again" in name else "-", [point.value for point in points.values()]
+        plot.errorbar(list(points), values, spans(points.values()), linestyle=style, label=name, **look)
+        said.append(f"{name}: " + ", ".join(f"{point.value:.1%} at {share:.0%}" for share, point in points.items()))
+    plot.axhline(whole, color=PALETTE["grey"], linestyle=":", label="all weights")
+    for axis in (plot.xaxis, plot.yaxis):
+        axis.set_major_formatter(PERCENT)
+    plot.set(xlabel="weights taken away (of the matrices that are pruned)", ylabel="accuracy, with 95 % interval")
+    plot.legend(frameon=False, fontsize=9)
+    figure.alt = f"Accuracy by share of weights taken away; with all of them {whole:.1%}. {'; '.join(said)}."
+    return figure

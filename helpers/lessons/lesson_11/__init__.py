@@ -1,0 +1,1 @@
+"""Lesson 11, QLoRA: what only this lesson needs."""

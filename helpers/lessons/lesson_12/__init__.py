@@ -1,0 +1,1 @@
+"""Lesson 12, course conclusion: what only this lesson needs."""

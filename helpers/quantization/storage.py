@@ -1,0 +1,239 @@
+"""Quantized weights as they go to disk: packed codes with what is needed to read them, in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from helpers.quantization.packing import level_pairs, look_up_pairs, pack, pack_pairs, unpack
+from helpers.quantization.pruning import magnitude_mask
+from helpers.quantization.quantizers import (
+    affine,
+    blocks,
+    double_dequantize,
+    double_quantize,
+    fp4_code,
+    k_means,
+    nf4_code,
+    symmetric,
+    to_code_book,
+)
+from helpers.runtime import UserError, choose
+
+ENTRY = "quantized"  # the entry of the file's header that says how each matrix was stored
+HEADS = ("head.", "lm_head.", "classifier.")
+
+CODES = {"nf4": nf4_code, "fp4": fp4_code}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor, quantized. `tensors` and `settings` are all that a file keeps of it."""
+
+    method: str
+    shape: tuple[int, ...]
+    settings: dict[str, int]
+    tensors: dict[str, Tensor]
+
+    def restore(self) -> Tensor:
+        """The weights that the codes stand for: float32, in the original shape."""
+        choose("method", self.method, RESTORE)
+        return RESTORE[self.method](self).reshape(self.shape)
+
+    def codes(self, bits: int) -> Tensor:
+        """The packed codes as numbers: (numbers,)."""
+        return unpack(self.tensors["codes"], bits, math.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A way to store weights in fewer bits: `technique(weights)` gives a `Stored`."""
+
+    name: str
+    bits: float
+    store: Callable[[Tensor], Stored] = field(repr=False)
+
+    def __call__(self, weights: Tensor) -> Stored:
+        return self.store(weights)
+
+
+def uniform(bits: int, block_size: int | str | None = None, zero_point: bool = False) -> Technique:
+    """Equal distances: symmetric, or affine with a zero point."""
+    top = 2 ** (bits - 1) - 1
+
+    def store(weights: Tensor) -> Stored:
+        if zero_point:
+            codes, scale, zero = affine(weights, bits, block_size)
+            tensors = {"codes": pack(codes, bits), "scale": scale, "zero": zero.to(torch.uint8)}
+        else:
+            codes, scale = symmetric(weights, bits, block_size)
+            tensors = {"codes": pack(codes + top, bits), "scale": scale}
+        return Stored("affine" if zero_point else "symmetric", tuple(weights.shape), {"bits": bits}, tensors)
+
+    named: dict[object, str] = {None: "one scale", "channel": "a scale per channel"}
+    where = named.get(block_size, f"blocks of {block_size}")
+    return Technique(f"{'affine' if zero_point else 'symmetric'}, {where}", bits, store)
+
+
+def code_book(kind: str = "nf4", block_size: int = 64, double: bool = False) -> Technique:
+    """The levels of NF4 or FP4; with `double`, the scales in 8 bits each."""
+    choose("kind", kind, CODES)
+
+    def store(weights: Tensor) -> Stored:
+        codes, scale = to_code_book(weights, CODES[kind](), block_size)
+        tensors = {"codes": pack_pairs(codes), "scale": scale}
+        if double:
+            small, outer, mean = double_quantize(scale)
+            tensors |= {"scale": small.to(torch.uint8), "outer": outer, "mean": mean}
+        return Stored(f"{kind}_double" if double else kind, tuple(weights.shape), {"block_size": block_size}, tensors)
+
+    return Technique(kind.upper() + (" + double quantization" if double else ""), 4, store)
+
+
+def clustered(bits: int, steps: int = 10) -> Technique:
+    """k-means: an index per weight, and one code book per tensor."""
+
+    def store(weights: Tensor) -> Stored:
+        codes, centres = k_means(weights, bits, steps)
+        tensors = {"codes": pack(codes, bits), "centres": centres}
+        return Stored("clusters", tuple(weights.shape), {"bits": bits}, tensors)
+
+    return Technique("k-means", bits, store)
+
+
+def pruned(sparsity: float) -> Technique:
+    """Zeros for the smallest weights: one bit per weight says which stay, and those keep their float32."""
+
+    def store(weights: Tensor) -> Stored:
+        mask = magnitude_mask(weights, sparsity)
+        kept = blocks(weights).flatten()[mask.flatten()]
+        return Stored("pruned", tuple(weights.shape), {}, {"codes": pack(mask, 1), "kept": kept})
+
+    return Technique(f"pruned to {sparsity:.0%} zeros", 1 + 32 * (1 - sparsity), store)
+
+
+def _uniform(stored: Stored) -> Tensor:
+    bits, scale = stored.settings["bits"], stored.tensors["scale"]
+    zero = stored.tensors.get("zero", torch.tensor(2 ** (bits - 1) - 1))
+    return (stored.codes(bits).reshape(len(scale), -1) - zero.float()) * scale
+
+
+def _code_book(stored: Stored) -> Tensor:
+    scale = stored.tensors["scale"]
+    if "outer" in stored.tensors:
+        scale = double_dequantize(scale.long(), stored.tensors["outer"], stored.tensors["mean"])
+    levels = look_up_pairs(stored.tensors["codes"], _pairs(stored.method[:3]), math.prod(stored.shape))
+    return levels.reshape(len(scale), -1).mul_(scale)  # in place: new memory costs more than the product
+
+
+@cache
+def _pairs(kind: str) -> Tensor:
+    return level_pairs(CODES[kind]())  # for a small matrix, half of the time
+
+
+def _clusters(stored: Stored) -> Tensor:
+    return stored.tensors["centres"][stored.codes(stored.settings["bits"])]
+
+
+def _pruned(stored: Stored) -> Tensor:
+    mask, kept = stored.codes(1).bool(), stored.tensors["kept"]
+    if int(mask.sum()) != len(kept):
+        raise UserError(f"{int(mask.sum())} weights are marked as kept, but {len(kept)} are there.")
+    weights = torch.zeros(len(mask))
+    weights[mask] = kept
+    return weights
+
+
+RESTORE: dict[str, Callable[[Stored], Tensor]] = {
+    "symmetric": _uniform,
+    "affine": _uniform,
+    "nf4": _code_book,
+    "fp4": _code_book,
+    "nf4_double": _code_book,
+    "fp4_double": _code_book,
+    "clusters": _clusters,
+    "pruned": _pruned,
+}
+
+
+def matrices(model: nn.Module) -> dict[str, Tensor]:
+    """The weights worth quantizing: name -> matrix. Vectors (biases, norms) and the head stay as they are."""
+    return {
+        name: parameter.detach()
+        for name, parameter in model.named_parameters()
+        if parameter.dim() >= 2 and not name.startswith(HEADS)
+    }
+
+
+def compress(model: nn.Module, technique: Technique) -> dict[str, Stored]:
+    """Every matrix of a model through one technique: name -> what to store."""
+    return {name: technique(weights) for name, weights in matrices(model).items()}
+
+
+def write(path: Path, model: nn.Module, stored: Mapping[str, Stored]) -> int:
+    """Write a model with some weights quantized; return the file's size in bytes.
+
+    What is not in `stored` is written as it is.
+    """
+    unknown = sorted(set(stored) - set(dict(model.named_parameters())))
+    if unknown:
+        raise UserError(f'The model has no weight "{unknown[0]}".')
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        parts = stored[name].tensors if name in stored else {"": parameter.detach()}
+        for part, value in parts.items():
+            tensors[f"{name}:{part}" if part else name] = value.cpu().contiguous()
+    header = {name: [one.method, list(one.shape), one.settings] for name, one in stored.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata={ENTRY: json.dumps(header)})
+    return path.stat().st_size
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The weights in a file that `write` made, quantized ones restored: name -> tensor.
+
+    Raises:
+        UserError: the file is missing, is no safetensors file (a pickle, say), or was not written by `write`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(ENTRY, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
+    except FileNotFoundError:
+        raise UserError(f"{Path(path).name} is missing.") from None
+    except SafetensorError as error:
+        raise UserError(f"{Path(path).name} is not a safetensors file ({error}); pickles are not read.") from None
+    if header is None:
+        raise UserError(f"{Path(path).name} does not say how its weights were quantized.")
+    found = {name: value for name, value in tensors.items() if ":" not in name}
+    for name, (method, shape, settings) in header.items():
+        parts = {key.split(":", 1)[1]: value for key, value in tensors.items() if key.split(":", 1)[0] == name}
+        found[name] = Stored(method, tuple(shape), settings, parts).restore()
+    return found
+
+
+@torch.no_grad()
+def load(path: Path, model: nn.Module) -> nn.Module:
+    """Put the weights of a file into `model`, in place.
+
+    Raises:
+        UserError: the file belongs to another architecture.
+    """
+    weights, parameters = read(path), dict(model.named_parameters())
+    for name, parameter in parameters.items():
+        if name not in weights:
+            raise UserError(f'{Path(path).name} holds no "{name}": it belongs to another model.')
+        if weights[name].shape != parameter.shape:
+            shapes = f"{tuple(weights[name].shape)} there, {tuple(parameter.shape)} here"
+            raise UserError(f'"{name}" has another shape in {Path(path).name} ({shapes}): it belongs to another model.')
+        parameter.copy_(weights[name])
+    return model
