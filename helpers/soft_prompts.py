@@ -16,6 +16,7 @@ from transformers.masking_utils import eager_mask
 from transformers.modeling_outputs import BaseModelOutput
 
 from helpers.models import blocks
+from helpers.pretrained import first_place
 from helpers.runtime import UserError, check_number
 
 __all__ = [
@@ -131,11 +132,3 @@ def peft_knows_prefix(body: nn.Module) -> bool:
     It needs a cache of keys and values, which DistilBERT has not, and places that begin at 0, unlike RoBERTa's.
     """
     return "past_key_values" in inspect.signature(type(body).forward).parameters and not first_place(body)
-
-
-def first_place(body: nn.Module) -> int:
-    """The position of the first word: 0, but in RoBERTa's family behind the padding's number."""
-    for name, module in body.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return module.padding_idx + 1
-    return 0

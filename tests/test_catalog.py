@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from helpers import catalog
-from helpers.hub import names, track
+from helpers.hub.models import is_hub_name
 from helpers.runtime import UserError
 
 WORDS = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "[MASK]", "the", "film", "was", "good", "bad"])}
@@ -74,7 +74,7 @@ def test_a_decoder_of_ones_own(tmp_path):
 
 
 def test_the_instructed_decoder_has_a_place_on_both_tracks():
-    assert names.MODELS["instruct"][0].name.endswith("-Instruct")
+    assert catalog.HUB_MODELS["instruct"][0].name.endswith("-Instruct")
     assert catalog.POCKET_MODELS["instruct"].name == "pocket-decoder-instruct"
 
 
@@ -161,13 +161,13 @@ def test_data_made_anew_is_read_anew(tmp_path, monkeypatch):
     + [(name, False) for name in ("../my-model", "models/", "a/b/c", "a/b--c", "a/..b", "./model", "no-owner")],
 )
 def test_what_may_be_a_name_on_the_hub(name, whether):
-    assert track.is_hub_name(name) is whether
+    assert is_hub_name(name) is whether
 
 
 def test_a_hub_name_is_one_on_every_system(monkeypatch):
     with pytest.raises(UserError, match='set track = "hub"'):
-        catalog.own_data("owner/name-v2.5", "pocket")
-    monkeypatch.setattr("helpers.local_data.request.expanded", PureWindowsPath)
-    monkeypatch.setattr("helpers.local_data.request.exists", lambda _: False)
+        catalog.own_source("owner/name-v2.5", "pocket")
+    monkeypatch.setattr("helpers.own_data.request.expanded", PureWindowsPath)
+    monkeypatch.setattr("helpers.own_data.request.exists", lambda _: False)
     with pytest.raises(UserError, match='set track = "hub"'):
-        catalog.own_data("stanfordnlp/imdb", "pocket")
+        catalog.own_source("stanfordnlp/imdb", "pocket")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.model_folder import SUMS, check_model_folder, sha256
+from helpers.files import SUMS, sha256
+from helpers.pretrained import check_model_folder
 from helpers.runtime import UserError
 
 

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from helpers import catalog
-from helpers.hub.names import DATASETS, MODELS
+from helpers.catalog import HUB_DATASETS, HUB_MODELS
 from tests.hub.server import Repository
 
 # BERT's names -> DistilBERT's: the same mathematics, but for the types of sentence, which are added to the positions.
@@ -141,15 +141,15 @@ def repositories() -> dict[tuple[str, str], Repository]:
     """Every model and dataset that the hub track names, fall-backs included."""
     encoder = saved(distilbert(), AutoTokenizer.from_pretrained(catalog.POCKET_MODELS["encoder"]))
     files = {"encoder": encoder, "decoder": smollm("decoder"), "instruct": smollm("instruct")}
-    found = {("models", model.name): files[role] for role, models in MODELS.items() for model in models}
+    found = {("models", model.name): files[role] for role, models in HUB_MODELS.items() for model in models}
     datasets = {
         "reviews": labelled("reviews", {"train": 600, "test": 400}),
         "topics": labelled("topics", {"train": 400, "test": 200}),
         "instructions": {"databricks-dolly-15k.jsonl": dolly()},
         "preferences": ultrafeedback(),
     }
-    found |= {("datasets", DATASETS[role].name): content for role, content in datasets.items()}
-    every = [*DATASETS.values(), *(model for models in MODELS.values() for model in models)]
+    found |= {("datasets", HUB_DATASETS[role].name): content for role, content in datasets.items()}
+    every = [*HUB_DATASETS.values(), *(model for models in HUB_MODELS.values() for model in models)]
     pinned = {about.name: about.revision for about in every}
     readme = {"README.md": b"# For tests\n"}
     return {(kind, name): Repository(content | readme, pinned[name]) for (kind, name), content in found.items()}

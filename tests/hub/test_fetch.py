@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import constants
 
 from helpers import catalog
-from helpers.hub import fetch as fetching
-from helpers.hub.fetch import NOTE, fetch
+from helpers.hub import download
+from helpers.hub.download import NOTE, fetch
 from helpers.runtime import UserError
 from tests.hub.conftest import MODEL, TINY
 
@@ -62,7 +62,7 @@ def test_a_cache_that_takes_no_note_is_used_all_the_same(hub, monkeypatch):
     def read_only(*_):
         raise UserError("workbook.json could not be written (Permission denied).")
 
-    monkeypatch.setattr(fetching, "write_json", read_only)
+    monkeypatch.setattr(download, "write_json", read_only)
     succeeds()
 
 
@@ -192,7 +192,7 @@ def test_a_disk_that_takes_no_more(hub, monkeypatch, number, words):
     def refuse(*_arguments, **_options):
         raise OSError(number, "no", "/somewhere")
 
-    monkeypatch.setattr(fetching, "hf_hub_download", refuse)
+    monkeypatch.setattr(download, "snapshot_download", refuse)
     assert words in fails()
 
 
@@ -201,7 +201,7 @@ def test_a_bar_shows_how_far_a_download_is(hub, tmp_path):
     settings = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "TQDM_DISABLE")}
     settings |= {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path)}
     settings["TQDM_POSITION"] = "-1"  # a bar without a terminal too
-    code = "from helpers.hub.fetch import fetch; print(fetch('some/model', 'model'))"
+    code = "from helpers.hub.download import fetch; print(fetch('some/model', 'model'))"
     ended = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, cwd=catalog.ROOT)
     assert ended.returncode == 0, ended.stderr
     assert "config.json" in ended.stderr and "100%" in ended.stderr

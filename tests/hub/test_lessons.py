@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from helpers.hub.names import DATASETS, MODELS
+from helpers.catalog import HUB_DATASETS, HUB_MODELS
 from tests.hub.repositories import repositories
 from tests.hub.server import Hub
 from workbook.lessons import find
@@ -51,6 +51,6 @@ def test_the_lesson_runs_on_the_hub_track(lesson, runs):
 
 def test_the_lessons_read_everything_that_the_catalogue_names(runs):
     asked = " ".join(runs[2])
-    models = [model.name for choices in MODELS.values() for model in choices]
-    for name in [*models, *(about.name for about in DATASETS.values())]:
+    models = [model.name for choices in HUB_MODELS.values() for model in choices]
+    for name in [*models, *(about.name for about in HUB_DATASETS.values())]:
         assert name in asked, f"no lesson reads {name}"

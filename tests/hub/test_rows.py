@@ -7,11 +7,11 @@ import json
 import pytest
 import torch
 
-from helpers import catalog
+from helpers import catalog, pretrained
+from helpers.catalog import HUB_DATASETS, HUB_MODELS
 from helpers.conversations import encode, end_of_turn
-from helpers.hub import track as hub_track
-from helpers.hub.names import DATASETS, MODELS, fitting
-from helpers.hub.rows import from_folder, joined, pieces
+from helpers.hub import models as hub_models
+from helpers.hub.datasets import from_folder, joined, pieces
 from helpers.runtime import UserError
 from tests.hub.repositories import parquet, repositories
 from tests.hub.server import Hub, Repository
@@ -76,7 +76,7 @@ def test_domains_and_facts():
 
 
 def test_columns_that_are_not_what_they_were(served, monkeypatch):
-    about = DATASETS["reviews"]
+    about = HUB_DATASETS["reviews"]
     rows = [{"text": "Fine.", "sentiment": 1}] * 20
     files = {f"plain_text/{split}-0.parquet": parquet(rows) for split in ("train", "test")}
     monkeypatch.setitem(served.repositories, ("datasets", about.name), Repository(files, about.revision))
@@ -102,7 +102,7 @@ def test_pairs_of_ones_own_join_the_micro_worlds(tmp_path):
 
 
 def test_a_model_of_ones_choice_by_its_name():
-    name = MODELS["instruct"][0].name
+    name = HUB_MODELS["instruct"][0].name
     assert catalog.causal_language_model("hub", name).config.model_type == "llama"
     with pytest.raises(UserError, match="no folder"):
         catalog.model_source("decoder", "pocket", name)
@@ -130,24 +130,27 @@ def test_a_decoder_can_be_talked_to(role):
 def test_a_decoder_that_cannot_be_talked_to():
     tokenizer = catalog.tokenizer("encoder", "pocket")
     with pytest.raises(UserError, match="no chat template"):
-        hub_track.complete(tokenizer)
+        pretrained.add_chat_template(tokenizer)
 
 
 def test_where_the_memory_is_too_small_the_pocket_model_takes_the_place(monkeypatch, capsys):
-    assert fitting("decoder", 10**12) == MODELS["decoder"][0] and fitting("decoder", 10**6) is None
-    monkeypatch.setattr(hub_track, "free_memory", lambda: 10**6)
+    assert (
+        hub_models.fitting(HUB_MODELS["decoder"], 10**12) == HUB_MODELS["decoder"][0]
+        and hub_models.fitting(HUB_MODELS["decoder"], 10**6) is None
+    )
+    monkeypatch.setattr(hub_models, "free_memory", lambda: 10**6)
     assert catalog.model_source("decoder", "hub") == str(catalog.POCKET_MODELS["decoder"])
     assert "needs more memory" in capsys.readouterr().out
     monkeypatch.undo()
-    assert hub_track.free_memory() > 10**6
+    assert hub_models.free_memory() > 10**6
 
 
 def test_what_the_catalogue_says_of_each():
-    for models in MODELS.values():
+    for models in HUB_MODELS.values():
         assert models and all(model.licence and model.megabytes and model.millions for model in models)
         assert all(model.revision is None or len(model.revision) == 40 for model in models)
-    assert all(about.licence and about.rows and about.columns and about.megabytes for about in DATASETS.values())
-    assert catalog.about("encoder") == MODELS["encoder"] and catalog.about("topics").name == "fancyzhx/ag_news"
+    assert all(about.licence and about.rows and about.columns and about.megabytes for about in HUB_DATASETS.values())
+    assert catalog.about("encoder") == HUB_MODELS["encoder"] and catalog.about("topics").name == "fancyzhx/ag_news"
     with pytest.raises(UserError, match='Did you mean "reviews"'):
         catalog.about("review")
 

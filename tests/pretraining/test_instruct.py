@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from helpers.conversations import answer, end_of_turn
-from helpers.model_folder import check_model_folder
+from helpers.pretrained import check_model_folder
 from helpers.supervised import Recipe
 from microworld.pretraining.instruct import BASE, folded, instruct
 

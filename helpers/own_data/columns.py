@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,12 +18,17 @@ NAMES = {
         "label", "labels", "sentiment", "class", "target", "category", "rating", "stars", "score", "topic", "intent",
         "emotion", "polarity", "tag", "label_text", "y",
     ),
-    "prompt": ("prompt", "instruction", "question", "query", "input", "user"),
-    "completion": ("completion", "response", "answer", "output", "reply", "assistant"),
+    "prompt": (
+        "prompt", "instruction_+_input", "instruction_+_context", "messages:_question", "conversations:_question",
+        "instruction", "question", "query", "input", "user", "chosen:_question",
+    ),
+    "completion": (
+        "completion", "response", "answer", "output", "reply", "assistant", "messages", "conversations",
+    ),
     "chosen": ("chosen", "preferred", "accepted", "better", "response_chosen"),
     "rejected": ("rejected", "dispreferred", "worse", "response_rejected"),
 }  # fmt: skip
-# What a file can be used for, by the roles that it fills; the most particular first.
+# What a file can be used for, by the roles that it fills; the most specific first.
 KINDS = {
     "preferences": ("prompt", "chosen", "rejected"),
     "labelled texts": ("text", "label"),
@@ -30,6 +36,7 @@ KINDS = {
     "plain texts": ("text",),
 }
 SHOWN = 8  # of a file's columns, in a sentence
+REMARK = re.compile(r"\s*[(\[].*[)\]]\s*$")  # as in "label (0=bad, 1=good)"
 
 
 @dataclass(frozen=True)
@@ -38,60 +45,47 @@ class Choice:
 
     columns: Mapping[str, str]
     guessed: tuple[str, ...]
-    rivals: Mapping[str, tuple[str, ...]]
+    rivals: Mapping[str, Sequence[str]]
 
     def __str__(self) -> str:
         """'text from "Body" (guessed; "title" would fit too), label from "Stars"'."""
         return ", ".join(self._one(role, column) for role, column in self.columns.items())
 
     def _one(self, role: str, column: str) -> str:
-        if role not in self.guessed or (column == role and role not in self.rivals):
-            return f'{role} from "{column}"'
         others = " and ".join(f'"{name}"' for name in self.rivals.get(role, ()))
+        if role not in self.guessed or (column == role and not others):
+            return f'{role} from "{column}"'
         return f'{role} from "{column}" (guessed{f"; {others} would fit too" if others else ""})'
 
 
 def choose_columns(columns: Sequence[str], roles: Sequence[str], given: Mapping[str, str], file: str) -> Choice:
-    """The column for every role.
+    """The column for every role; no `roles` takes those of the first of `KINDS` that all find one.
 
     Raises:
-        UserError: when a role finds no column, a named column is not there, or its name stands twice.
+        UserError: when a role finds no column, or the learner named one that is not there.
     """
-    fits = {role: _fitting(columns, role) for role in roles}
-    chosen: dict[str, str] = {}
-    for role in roles:
-        if role in given:
-            chosen[role] = _named(columns, role, given[role], file)
+    for role, column in given.items():
+        if column not in columns:
+            raise UserError(
+                f'data: {file} has no column "{column}" to take as {role}; its columns are {listed(columns)}.'
+                + nearest(column, columns)
+            )
+    fits = {role: [given[role]] if role in given else _fitting(columns, role) for role in NAMES}
+    if not roles:
+        complete = (kind for kind in KINDS.values() if set(given) <= set(kind) and all(map(fits.get, kind)))
+        roles = next(complete, ("text",))
+    chosen = {role: given[role] for role in roles if role in given}
     for role in roles:
         free = [name for name in fits[role] if name not in chosen.values()]
         if role not in chosen and not free:
-            raise UserError(_nothing_fits(columns, role, file))
-        chosen.setdefault(role, free[0] if free else "")
-    for role, column in chosen.items():
-        if list(columns).count(column) > 1:
             raise UserError(
-                f'data: {file} has the column "{column}" more than once; rename all but the one for {role}.'
+                f"data: {file} has no column {role}, nor one with a name like it; its columns are {listed(columns)}. "
+                f'Say which it is: data="{file}?{role}=NAME".'
             )
+        chosen.setdefault(role, next(iter(free), ""))
     guessed = tuple(role for role in roles if role not in given)
-    rivals = {role: tuple(name for name in fits[role] if name not in chosen.values()) for role in guessed}
-    return Choice(
-        {role: chosen[role] for role in roles}, guessed, {role: found for role, found in rivals.items() if found}
-    )
-
-
-def kind_of(columns: Sequence[str], given: Mapping[str, str], file: str) -> str:
-    """What the file can be used for: the first of `KINDS` whose roles all find a column.
-
-    Raises:
-        UserError: when not even the text is found, or the learner named a column that is not there.
-    """
-    for kind, roles in KINDS.items():
-        if set(given) <= set(roles) and all(role in given or _fitting(columns, role) for role in roles):
-            choose_columns(columns, roles, given, file)
-            return kind
-    for role, column in given.items():
-        _named(columns, role, column, file)
-    raise UserError(_nothing_fits(columns, "text", file))
+    rivals = {role: [name for name in fits[role] if name not in chosen.values()] for role in guessed}
+    return Choice({role: chosen[role] for role in roles}, guessed, rivals)
 
 
 def listed(names: Sequence[str]) -> str:
@@ -102,19 +96,5 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _fitting(columns: Sequence[str], role: str) -> list[str]:
-    plain = {name: name.strip().lower().replace(" ", "_").replace("-", "_") for name in columns}
+    plain = {name: re.sub(r"[\s-]", "_", REMARK.sub("", name).strip().lower()) for name in columns}
     return [name for wanted in NAMES[role] for name in plain if plain[name] == wanted]
-
-
-def _named(columns: Sequence[str], role: str, column: str, file: str) -> str:
-    if column in columns:
-        return column
-    said = f'data: {file} has no column "{column}" to take as {role}; its columns are {listed(columns)}.'
-    raise UserError(said + nearest(column, columns))
-
-
-def _nothing_fits(columns: Sequence[str], role: str, file: str) -> str:
-    return (
-        f"data: {file} has no column {role}, nor one with a name like it; its columns are {listed(columns)}. "
-        f'Say which it is: data="{file}?{role}=NAME".'
-    )

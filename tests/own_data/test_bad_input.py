@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas
 import pytest
 
-from helpers.local_data import labelled, notes, rows_of
-from helpers.local_data.request import Request
-from helpers.local_data.table import read
+from helpers.own_data import load_columns, load_labelled, notes
+from helpers.own_data.request import Request
+from helpers.own_data.table import read
 from helpers.runtime import UserError
 
 ROWS = [(f"Review number {row}, it was fine.", "good" if row % 3 else "bad") for row in range(60)]
@@ -23,7 +23,7 @@ def csv(*rows: str, header: str = "text,label") -> str:
 
 
 def said(data: object) -> str:
-    return refused(labelled, data, 0)
+    return refused(load_labelled, data, 0)
 
 
 def one_sentence(error: UserError) -> str:
@@ -38,15 +38,16 @@ def refused(function, *arguments: object) -> str:
 
 
 def texts_of(data: object) -> list[str]:
-    return sorted(text for rows in labelled(data, seed=0).values() for text in rows["text"])
+    return sorted(text for rows in load_labelled(data, seed=0).values() for text in rows["text"])
 
 
-def test_latin_1_is_named_with_its_line_and_its_mending(tmp_path):
+def test_another_encoding_is_named_with_its_line_and_its_fix(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_bytes(csv("Un café noir,good").encode("latin-1"))
     found = said(path)
-    assert "line 62 is not UTF-8 (byte 0xe9)" in found and 'data="mine.csv?encoding=latin-1"' in found
-    assert "Un café noir" in texts_of(f"{path}?encoding=latin-1")
+    assert "line 62 is not UTF-8 (byte 0xe9)" in found and 'data="mine.csv?encoding=cp1252"' in found
+    for encoding in ("latin-1", "cp1252"):
+        assert "Un café noir" in texts_of(f"{path}?encoding={encoding}")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -62,7 +63,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path, encoding):
 def test_windows_line_ends_are_no_part_of_a_label(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_bytes(csv().replace("\n", "\r\n").encode())
-    assert labelled(path, 0)["train"].features["label"].names == ["bad", "good"]
+    assert load_labelled(path, 0)["train"].features["label"].names == ["bad", "good"]
 
 
 def test_quotes_commas_and_new_lines_inside_a_field(tmp_path):
@@ -92,7 +93,7 @@ def test_rows_with_too_many_or_few_fields_are_counted(tmp_path):
     assert "1 of 64 rows has no text (the first: line 64)" in found
     assert "1 of 64 rows has no label (the first: line 65)" in found
     assert "2 cannot be read (the first: line 62, 3 fields, where the first line names 2)" in found
-    kept = labelled(f"{path}?bad=skip", 0)
+    kept = load_labelled(f"{path}?bad=skip", 0)
     assert sum(map(len, kept.values())) == 60 and "left out: 4 of mine.csv" in notes(kept)
 
 
@@ -104,7 +105,7 @@ def test_lines_that_are_no_json_are_counted(tmp_path):
     found = said(path)
     assert "4 cannot be read (the first: line 61" in found and "1 of 65 rows has no text (the first: line 65)" in found
     table = read(Request.of(f"{path}?bad=skip"), ("text", "label"))
-    assert (len(table.places), len(table.bad), table.total) == (60, 5, 65)
+    assert (len(table.rows), len(table.problems), table.total) == (60, 5, 65)
 
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), "", " "])
@@ -119,13 +120,13 @@ def test_null_labels_are_counted_and_never_a_class(tmp_path, nothing):
         else:
             path.write_text(json.dumps(rows) if path.suffix == ".json" else "\n".join(map(json.dumps, rows)))
         assert "2 of 62 rows have no label" in said(path)
-        assert labelled(f"{path}?bad=skip", 0)["train"].features["label"].names == ["bad", "good"]
+        assert load_labelled(f"{path}?bad=skip", 0)["train"].features["label"].names == ["bad", "good"]
 
 
 def test_words_that_mean_nothing_elsewhere_are_labels_here(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(csv("a,NA", "b,NA", "c,NA"))
-    assert labelled(path, 0)["train"].features["label"].names == ["NA", "bad", "good"]
+    assert load_labelled(path, 0)["train"].features["label"].names == ["NA", "bad", "good"]
 
 
 def test_ten_thousand_columns(tmp_path):
@@ -215,10 +216,10 @@ def test_what_comes_after_the_question_mark(tmp_path):
 def test_prompts_and_pairs(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps({"Instruction": "Hi?", "chosen": "Hello.", "rejected": "No."}) + "\n")
-    found = rows_of(path, ("prompt", "chosen", "rejected"))
+    found = load_columns(path, ("prompt", "chosen", "rejected"))
     assert found[0] == {"prompt": "Hi?", "chosen": "Hello.", "rejected": "No."}
     assert 'prompt from "Instruction" (guessed)' in notes(found)
-    assert "no column completion" in refused(rows_of, path, ("prompt", "completion"))
+    assert "no column completion" in refused(load_columns, path, ("prompt", "completion"))
 
 
 @pytest.mark.parametrize(
@@ -241,4 +242,4 @@ def test_files_that_are_something_else(tmp_path, monkeypatch, name, content, opt
 def test_an_encoding_that_was_said_may_have_a_mark(tmp_path):
     path = tmp_path / "marked.csv"
     path.write_text(csv(), encoding="utf-8-sig")
-    assert labelled(f"{path}?encoding=utf-8", 0)["train"].column_names[0] == "text"
+    assert load_labelled(f"{path}?encoding=utf-8", 0)["train"].column_names[0] == "text"

@@ -7,54 +7,55 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from helpers.reach import exists, expanded
+from helpers.paths import exists, expanded
 from helpers.runtime import UserError, nearest
 
 ROLES = ("text", "label", "prompt", "completion", "chosen", "rejected")
-OPTIONS = (*ROLES, "encoding", "bad")
+OPTIONS = (*ROLES, "encoding", "sep", "bad")
+SEPARATORS = {",": ",", ";": ";", "|": "|", "tab": "\t", "\\t": "\t", "\t": "\t"}
 
 
 @dataclass(frozen=True)
 class Request:
     """A file or folder, and what the learner said about it.
 
-    columns: role ("text", "label", "prompt"...) -> the column that plays it, where it was said.
-    encoding: of a text file; "" takes UTF-8, or UTF-16 where the file begins with its mark.
-    skip_bad: leave out rows that cannot be used, and count them, in place of refusing the file.
-    pieces: more files whose rows follow. aside: names of files in the same folder that are not read.
+    columns: role ("text", "label", "prompt"...) -> the column that plays it, where the learner named one.
+    encoding: of a text file; "" takes UTF-8, or what the file's byte-order mark says.
+    separator: between the fields of a CSV file; "" takes the one under which most rows agree with the header.
+    skip_bad: leave out rows that cannot be used, and count them, instead of refusing the file.
     """
 
     path: Path
     columns: dict[str, str] = field(default_factory=dict)
     encoding: str = ""
+    separator: str = ""
     skip_bad: bool = False
-    pieces: tuple[Path, ...] = ()
-    aside: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: Request | str | Path) -> Request:
-        """From `"reviews.csv?text=Body&label=Stars&encoding=latin-1&bad=skip"`; the part after "?" may be missing.
+        """From `"reviews.csv?text=Body&label=Stars&encoding=cp1252&bad=skip"`; the part after "?" may be missing.
 
         In a column's name, write a space as it is or as %20, "&" as %26, "+" as %2B.
 
         Raises:
-            UserError: for an option that there is not, or a value that it cannot have.
+            UserError: for an unknown option, or a value that it cannot have.
         """
-        if isinstance(data, cls):
+        if isinstance(data, Request):
             return data
         name, mark, options = str(data).rpartition("?")
         if not mark or exists(expanded(data)):
             return cls(expanded(data))
-        given = dict(_pairs(options))
+        given = _pairs(options)
         return cls(
             expanded(name),
             {role: given[role] for role in ROLES if role in given},
             _encoding(given.get("encoding", "")),
-            _skips(given.get("bad", "")),
+            _one_of("sep", given.get("sep", ""), SEPARATORS),
+            bool(_one_of("bad", given.get("bad", ""), {"skip": "skip"})),
         )
 
 
-def _pairs(options: str) -> list[tuple[str, str]]:
+def _pairs(options: str) -> dict[str, str]:
     pairs = parse_qsl(options, keep_blank_values=True)
     for name, value in pairs:
         if name not in OPTIONS:
@@ -63,20 +64,19 @@ def _pairs(options: str) -> list[tuple[str, str]]:
             raise UserError(f'data: "{name}" has no value; write {name}=..., as in data="file.csv?text=Body".')
     if not pairs or len(dict(pairs)) < len(pairs):
         raise UserError(f'data: "?{options}" is not understood; write it as in "file.csv?text=Body&label=Stars".')
-    return pairs
+    return dict(pairs)
 
 
 def _encoding(name: str) -> str:
     try:
-        found = codecs.lookup(name) if name else None
-        if found is not None and not found._is_text_encoding:  # such as rot13 or zip, which `open` refuses too
-            raise LookupError
-        return found.name if found else ""
+        "".encode(name or "utf-8")  # refuses what is no text encoding, such as rot13 or zip
+        return codecs.lookup(name).name if name else ""
     except LookupError:
-        raise UserError(f'data: there is no encoding "{name}"; try utf-8, latin-1, cp1252 or utf-16.') from None
+        raise UserError(f'data: there is no encoding "{name}"; try utf-8, cp1252, latin-1 or utf-16.') from None
 
 
-def _skips(value: str) -> bool:
-    if value not in ("", "skip"):
-        raise UserError(f'data: bad is "{value}"; the one thing it can be is "skip": leave unusable rows out.')
-    return value == "skip"
+def _one_of(name: str, value: str, options: dict[str, str]) -> str:
+    if value and value not in options:
+        listed = ", ".join(option for option in options if option.isprintable())
+        raise UserError(f'data: {name} is "{value}", but it has to be one of: {listed}.')
+    return options[value] if value else ""

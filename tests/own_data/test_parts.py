@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.local_data import labelled, notes
+from helpers.own_data import load_labelled, notes
 from helpers.runtime import UserError
 
 
@@ -14,14 +14,14 @@ def write(path, count, start=0):
 
 
 def sizes(folder):
-    return {part: len(rows) for part, rows in labelled(folder, seed=0).items()}
+    return {part: len(rows) for part, rows in load_labelled(folder, seed=0).items()}
 
 
 def test_every_part_is_taken_as_it_is(tmp_path):
     for name, count in (("train.csv", 40), ("my-dev.csv", 10), ("test_2024.csv", 12)):
         write(tmp_path / name, count)
     assert sizes(tmp_path) == {"train": 40, "validation": 10, "test": 12}
-    found = labelled(tmp_path, 0)
+    found = load_labelled(tmp_path, 0)
     assert found["test"]["text"][1] == "text number 1" and found["test"]["label"][1] == 1
     assert "train.csv and my-dev.csv and test_2024.csv" in notes(found)
 
@@ -41,7 +41,7 @@ def test_one_file_alone_may_have_any_name(tmp_path):
 def test_repeated_rows_stay_on_one_side(tmp_path):
     lines = [f"Text  number {row % 30},{row % 30 % 2}" for row in range(90)]
     (tmp_path / "mine.csv").write_text("text,label\n" + "\n".join(lines))
-    found = {part: set(rows["text"]) for part, rows in labelled(tmp_path / "mine.csv", seed=0).items()}
+    found = {part: set(rows["text"]) for part, rows in load_labelled(tmp_path / "mine.csv", seed=0).items()}
     assert not found["train"] & found["test"] and not found["train"] & found["validation"]
     assert sum(sizes(tmp_path / "mine.csv").values()) == 90
 
@@ -60,7 +60,7 @@ def test_names_that_leave_a_doubt(tmp_path, names, words):
     for name in names:
         write(tmp_path / name, 10)
     with pytest.raises(UserError, match=words):
-        labelled(tmp_path, 0)
+        load_labelled(tmp_path, 0)
 
 
 def test_a_folder_as_the_hub_has_it(tmp_path):
@@ -70,7 +70,7 @@ def test_a_folder_as_the_hub_has_it(tmp_path):
         write(tmp_path / "data" / f"train-0000{number}-of-00002.csv", 20, start=20 * number)
     write(tmp_path / "data" / "test-00000-of-00001.csv", 10, start=40)
     write(tmp_path / "data" / "unsupervised-00000-of-00001.csv", 10)
-    found = labelled(tmp_path, 0)
+    found = load_labelled(tmp_path, 0)
     assert {part: len(rows) for part, rows in found.items()} == {"train": 36, "validation": 4, "test": 10}
     texts = {text for rows in found.values() for text in rows["text"]}
     assert texts == {f"text number {row}" for row in range(50)}
@@ -82,8 +82,8 @@ def test_unusable_rows_of_every_piece_are_counted(tmp_path):
     write(tmp_path / "test.csv", 4)
     (tmp_path / "train-1-of-2.csv").write_text("review,sentiment\n,1\nlast,0\na,b,c\n")
     with pytest.raises(UserError, match="1 of 23 rows has no text .* 1 cannot be read"):
-        labelled(tmp_path, 0)
-    assert sum(map(len, labelled(f"{tmp_path}?bad=skip", 0).values())) == 21 + 4
+        load_labelled(tmp_path, 0)
+    assert sum(map(len, load_labelled(f"{tmp_path}?bad=skip", 0).values())) == 21 + 4
 
 
 def test_what_a_program_keeps_beside_the_files_is_no_data(tmp_path):
@@ -100,4 +100,4 @@ def test_pieces_of_different_sets_are_not_one_file(tmp_path):
         (tmp_path / language).mkdir()
         write(tmp_path / language / "train-00000-of-00001.csv", 20)
     with pytest.raises(UserError, match="would both be for train"):
-        labelled(tmp_path, 0)
+        load_labelled(tmp_path, 0)

@@ -6,7 +6,7 @@ import pandas
 import pytest
 
 from helpers import catalog
-from helpers.local_data import labelled, notes, rows_of
+from helpers.own_data import load_columns, load_labelled, notes
 from helpers.runtime import UserError
 
 ROWS = [{"text": f"Review number {row}, it was fine.", "label": "good" if row % 3 else "bad"} for row in range(60)]
@@ -27,14 +27,14 @@ def write(path, rows):
 
 def said(path):
     with pytest.raises(UserError) as problem:
-        labelled(path, seed=0)
+        load_labelled(path, seed=0)
     assert "\n" not in str(problem.value)
     return str(problem.value)
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".json", ".parquet"])
 def test_each_form_gives_the_same_splits(tmp_path, ending):
-    found = labelled(write(tmp_path / f"mine{ending}", ROWS), seed=0)
+    found = load_labelled(write(tmp_path / f"mine{ending}", ROWS), seed=0)
     assert {part: len(rows) for part, rows in found.items()} == {"train": 48, "validation": 6, "test": 6}
     assert found["train"].features["label"].names == ["bad", "good"]
     texts = [text for rows in found.values() for text in rows["text"]]
@@ -45,18 +45,18 @@ def test_each_form_gives_the_same_splits(tmp_path, ending):
 def test_json_lines_may_be_called_json(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    assert len(labelled(path, seed=0)["train"]) == 48
+    assert len(load_labelled(path, seed=0)["train"]) == 48
 
 
 def test_the_seed_decides_the_split(tmp_path):
     path = write(tmp_path / "mine.csv", ROWS)
-    assert labelled(path, 1)["test"]["text"] == labelled(path, 1)["test"]["text"]
-    assert labelled(path, 1)["test"]["text"] != labelled(path, 2)["test"]["text"]
+    assert load_labelled(path, 1)["test"]["text"] == load_labelled(path, 1)["test"]["text"]
+    assert load_labelled(path, 1)["test"]["text"] != load_labelled(path, 2)["test"]["text"]
 
 
 def test_numbers_as_labels_keep_their_order(tmp_path):
     rows = [{"text": f"a b {row}", "label": (2, 10, 1)[row % 3]} for row in range(30)]
-    found = labelled(write(tmp_path / "mine.csv", rows), 0)
+    found = load_labelled(write(tmp_path / "mine.csv", rows), 0)
     assert found["train"].features["label"].names == ["1", "2", "10"]
 
 
@@ -112,7 +112,7 @@ def test_unreadable_file(tmp_path, ending):
 
 
 def test_rows_of_keeps_text_in_order(tmp_path):
-    rows = rows_of(write(tmp_path / "mine.csv", ROWS), ("text",))
+    rows = load_columns(write(tmp_path / "mine.csv", ROWS), ("text",))
     assert rows.column_names == ["text"] and rows["text"][1] == ROWS[1]["text"]
 
 
