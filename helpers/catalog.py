@@ -18,7 +18,7 @@ from helpers import own_data
 from helpers.files import SUMS, sha256
 from helpers.hub import datasets as hub_datasets
 from helpers.hub.datasets import HubDataset
-from helpers.hub.models import HubModel, first_fitting, is_hub_name, model_folder
+from helpers.hub.models import HubModel, fits, is_hub_name, model_folder
 from helpers.linear_layers import plain_linear
 from helpers.models import MeanPoolClassifier
 from helpers.own_data.formats import FORMATS
@@ -39,20 +39,16 @@ FOLDERS = {"encoder": "pocket-encoder", "decoder": "pocket-decoder", "instruct":
 POCKET_MODELS = {role: ROOT / "data" / "models" / FOLDERS[role] for role in MODELS}
 MICROWORLD = ROOT / "data" / "microworld"
 
-# From the first choice to what a smaller machine can train; where none can be, the pocket model takes the place.
+# Where the memory is too small to train one of them, the pocket model takes its place.
 HUB_MODELS = {
-    "encoder": (
-        HubModel(
-            "distilbert/distilbert-base-uncased", "Apache-2.0", 67, 270, "12040accade4e8a0f71eabdb258fecc2e7e948be"
-        ),
+    "encoder": HubModel(
+        "distilbert/distilbert-base-uncased", "Apache-2.0", 67, 270, "12040accade4e8a0f71eabdb258fecc2e7e948be"
     ),
-    "decoder": (
-        HubModel("HuggingFaceTB/SmolLM2-135M", "Apache-2.0", 135, 270, "93efa2f097d58c2a74874c7e644dbc9b0cee75a2"),
+    "decoder": HubModel(
+        "HuggingFaceTB/SmolLM2-135M", "Apache-2.0", 135, 270, "93efa2f097d58c2a74874c7e644dbc9b0cee75a2"
     ),
-    "instruct": (
-        HubModel(
-            "HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0", 135, 270, "12fd25f77366fa6b3b4b768ec3050bf629380bac"
-        ),
+    "instruct": HubModel(
+        "HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0", 135, 270, "12fd25f77366fa6b3b4b768ec3050bf629380bac"
     ),
 }
 PARQUET = ("*train*.parquet", "*test*.parquet", "README.md")
@@ -92,12 +88,11 @@ def model_source(role: str, track: str, model: str = "") -> str:
     if model:
         folder = local_path(model)
         if track == "hub" and not exists(folder) and is_hub_name(model):
-            known = {entry.name: entry.revision for entries in HUB_MODELS.values() for entry in entries}
+            known = {entry.name: entry.revision for entry in HUB_MODELS.values()}
             return str(model_folder(model, known.get(model)))
         return str(check_model_folder(folder))
-    chosen = first_fitting(HUB_MODELS[role]) if track == "hub" else None
-    if chosen:
-        return str(model_folder(chosen.name, chosen.revision))
+    if track == "hub" and fits(HUB_MODELS[role]):
+        return str(model_folder(HUB_MODELS[role].name, HUB_MODELS[role].revision))
     if not POCKET_MODELS[role].is_dir():
         raise UserError(f"The {role} is not in data/models; make it with: make models")
     return str(check_model_folder(POCKET_MODELS[role]))
@@ -161,16 +156,6 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0) -> DatasetDict
     found = _microworld(role) if track == "pocket" else _from_hub(role, seed)
     found["newcomer"] = own.add_column("domain", ["yours"] * len(own))
     return found
-
-
-def about(role: str) -> HubDataset | tuple[HubModel, ...]:
-    """What the hub track takes for a role, with licence and size: its `HubDataset`, or its `HubModel`s, best first.
-
-    Raises:
-        UserError: when nothing of the hub plays this role.
-    """
-    choose("role", role, (*HUB_MODELS, *HUB_DATASETS))
-    return HUB_MODELS[role] if role in HUB_MODELS else HUB_DATASETS[role]
 
 
 def with_films(reviews: DatasetDict) -> DatasetDict:

@@ -73,7 +73,7 @@ def fit_to_model(tokenizer: Any, config: Any, folder: str) -> Any:
     if unknown - {tokenizer.pad_token}:
         raise UserError(
             f"model: the tokenizer in {folder} has {len(unknown):,} token(s) more than the {known:,} that its model "
-            "knows, so they do not belong together; save both again with save_pretrained(folder)."
+            "knows; they do not belong together: save both again with save_pretrained(folder)."
         )
     if tokenizer.pad_token is None or tokenizer.pad_token in unknown:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token

@@ -74,7 +74,7 @@ def test_a_decoder_of_ones_own(tmp_path):
 
 
 def test_the_instructed_decoder_has_a_place_on_both_tracks():
-    assert catalog.HUB_MODELS["instruct"][0].name.endswith("-Instruct")
+    assert catalog.HUB_MODELS["instruct"].name.endswith("-Instruct")
     assert catalog.POCKET_MODELS["instruct"].name == "pocket-decoder-instruct"
 
 
@@ -119,7 +119,7 @@ def test_missing_pocket_models_say_how_to_make_them(monkeypatch, tmp_path):
 def test_the_hub_out_of_reach_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match="HF_HUB_OFFLINE forbids to fetch it") as problem:
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE forbids downloading it") as problem:
         catalog.tokenizer("encoder", "hub")
     assert "\n" not in str(problem.value)
 

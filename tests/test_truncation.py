@@ -1,8 +1,9 @@
 """How many texts lost their end: exactly, without tokenizing everything twice."""
 
 import pytest
+from datasets import Dataset
 
-from helpers.truncation import Truncation, truncated
+from helpers.truncation import count_truncated, tell_truncated
 
 
 class Words:
@@ -15,16 +16,17 @@ class Words:
         return {"input_ids": [list(range(len(text.split()))) for text in texts]}
 
 
-def test_only_longer_texts_count_and_only_full_ones_are_read_again():
+def test_only_longer_texts_count_and_only_full_ones_are_read_again(capsys):
     tokenizer, texts = Words(), ["a b", "a b c", "a b c d", "a b c d e"]
     ids = [row[:3] for row in tokenizer(texts)["input_ids"]]
     tokenizer.asked = 0
-    found = truncated(texts, ids, tokenizer, max_length=3)
-    assert (found, tokenizer.asked, found.share) == (Truncation(4, 2, 3), 3, 0.5)
-    assert str(found) == "2 of 4 texts (50.0 %) are longer than 3 tokens; what comes after is not read."
+    assert (count_truncated(texts, ids, tokenizer, max_length=3), tokenizer.asked) == (2, 3)
+    tell_truncated(Dataset.from_dict({"text": texts, "input_ids": ids}), tokenizer, max_length=3)
+    said = capsys.readouterr().out
+    assert said == "2 of 4 texts (50.0 %) are longer than 3 tokens; what comes after is not read.\n"
 
 
 def test_no_rows_and_unequal_rows():
-    assert truncated([], [], Words()).share == 0
+    assert count_truncated([], [], Words()) == 0
     with pytest.raises(ValueError, match="shorter"):
-        truncated(["a", "b"], [[1]], Words())
+        count_truncated(["a", "b"], [[1]], Words())

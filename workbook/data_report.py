@@ -87,9 +87,8 @@ def _of_table(table: Table) -> Iterator[tuple[str, str]]:
         yield "", problem
     for place, reason in list(table.problems.items())[1:UNREADABLE]:
         yield "", f"- also {place}: {reason}"
-    lines, place = table.longest()
-    if lines > 1:
-        yield "", f"the longest row takes {lines:,} lines (from {place}); is a quote missing?"
+    if table.suspicion():
+        yield "", table.suspicion()
     roles = table.choice.columns
     kind = next((name for name, wanted in KINDS.items() if wanted == tuple(roles)), "")
     yield "columns", f"{len(table.columns):,}: {listed(table.columns)}"

@@ -44,14 +44,6 @@ LOG_IN = "log in with `hf auth login` in a terminal (or set HF_TOKEN before Jupy
 Result = TypeVar("Result")
 
 
-class TooLongToWait(Exception):
-    """The hub asks for a longer pause than a lesson should make."""
-
-    def __init__(self, seconds: int) -> None:
-        super().__init__(str(seconds))
-        self.seconds = seconds
-
-
 def endpoint() -> str:
     """The hub's address: HF_ENDPOINT, also where it was set after the library was loaded."""
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
@@ -78,9 +70,9 @@ def fetch(name: str, kind: str, patterns: Sequence[str] = MODEL_FILES, revision:
     if folder:
         return folder
     try:
-        with _bounded_waits():
+        with _bounded_waits(name):
             folder, paths = _download(name, kind, patterns, revision)
-    except (OSError, TooLongToWait, httpx2.HTTPError, HfHubHTTPError, ValueError) as error:
+    except (OSError, httpx2.HTTPError, HfHubHTTPError, ValueError) as error:
         raise _in_words(error, name) from None
     with suppress(UserError):  # a shared cache may be read-only: then the copy is checked again next time
         sizes = {path: (folder / path).stat().st_size for path in paths}
@@ -113,9 +105,11 @@ def _download(name: str, kind: str, patterns: Sequence[str], revision: str | Non
     if not paths:
         raise UserError(f"data: {name} has no file like {' or '.join(patterns)}; choose another dataset.")
     for _ in range(2):
-        folder = Path(
-            snapshot_download(name, repo_type=kind, revision=about.sha, allow_patterns=paths, endpoint=endpoint())
+        # One file after another: an ill hub is then asked for one of them again, not for all at the same time.
+        found = snapshot_download(
+            name, repo_type=kind, revision=about.sha, allow_patterns=paths, endpoint=endpoint(), max_workers=1
         )
+        folder = Path(found)
         wrong = api.verify_repo_checksums(name, repo_type=kind, revision=about.sha).mismatches
         if not wrong:
             return folder, paths
@@ -149,13 +143,13 @@ def _patiently(ask: Callable[[], Result]) -> Result:
 
 
 @contextmanager
-def _bounded_waits() -> Iterator[None]:
+def _bounded_waits(name: str) -> Iterator[None]:
     """The library waits as long as the hub asks; more than a minute ends the download instead."""
 
     def too_long(answer: httpx2.Response) -> None:
         stated = answer.headers.get("Retry-After", "")
         if answer.status_code in TEMPORARY and stated.isdigit() and int(stated) > LONGEST_WAIT:
-            raise TooLongToWait(int(stated))
+            raise _busy(name, f"{stated} seconds")
 
     session = get_session()
     hooks = session.event_hooks
@@ -170,8 +164,6 @@ def _in_words(error: BaseException, name: str) -> UserError:
     """The sentence for what stopped the download of `name`."""
     while isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
         error = error.__cause__  # the library wraps what happened in "and it is not in the cache either"
-    if isinstance(error, TooLongToWait):
-        return _busy(name, f"{error.seconds} seconds")
     if isinstance(error, OfflineModeIsEnabled):
         return UserError(
             f"{name} is not on this disk and HF_HUB_OFFLINE forbids downloading it; unset HF_HUB_OFFLINE once, {POCKET}"

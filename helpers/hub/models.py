@@ -1,9 +1,8 @@
-"""Models of the hub: which one this machine can train."""
+"""Models of the hub: what one is, whether this machine can train it, and its folder."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,18 +47,12 @@ def model_folder(name: str, revision: str | None = None) -> Path:
     return check_model_folder(fetch(name, "model", revision=revision))
 
 
-def first_fitting(models: Sequence[HubModel]) -> HubModel | None:
-    """The first of the models that can be trained in the free memory; says so when it is not the first of all."""
-    chosen = fitting(models, free_memory())
-    if chosen != models[0]:
-        taken = chosen.name if chosen else "the pocket model"
-        print(f"{models[0].name} needs more memory to be trained than is free; {taken} takes its place.")
-    return chosen
-
-
-def fitting(models: Sequence[HubModel], free_bytes: int) -> HubModel | None:
-    """The first of the models that can be trained in so much memory."""
-    return next((model for model in models if model.bytes_to_train <= free_bytes), None)
+def fits(model: HubModel) -> bool:
+    """Whether the model can be trained in the free memory; says so when it cannot."""
+    if model.bytes_to_train <= free_memory():
+        return True
+    print(f"{model.name} needs more memory to be trained than is free; the pocket model takes its place.")
+    return False
 
 
 def free_memory() -> int:

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import re
+
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant"}
-INPUTS = ("input", "context")  # what an instruction is about, in Alpaca's and Dolly's files
+TRANSCRIPT = re.compile(r"\s*Human:(.*?)Assistant:(.*)", re.DOTALL)
+QUESTION = ": question"  # the ending of a column's name that holds the question of its conversation
+JOINED = "instruction + "  # the beginning of one that joins what an instruction is about
+INPUTS = ("input", "context")  # as Alpaca and Dolly call that
+
+
+def is_derived(column: str) -> bool:
+    """Whether `as_text` made this column."""
+    return column.endswith(QUESTION) or column.startswith(JOINED)
 
 
 def as_text(values: dict[str, object]) -> tuple[dict[str, object], str]:
-    """A row with a text in place of every list of messages, and why it cannot be one ("" if it can).
+    """A row with the answer in place of every conversation, and why it cannot be one ("" if it can).
 
-    A column "messages" keeps the answer, and "messages: question" is added; "instruction + input" joins two columns.
+    The question becomes a column "messages: question"; "instruction + input" joins two columns.
     """
     found, problem = dict(values), ""
     for name, value in values.items():
-        if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
-            questions, answers = _said(value, "user"), _said(value, "assistant")
-            if len(questions) > 1 or len(answers) > 1:
-                problem = f'its "{name}" has {len(value)} messages, where a lesson reads one question and one answer'
-            found[name] = answers[0] if answers else next(iter(questions), None)
-            if answers and questions:
-                found[f"{name}: question"] = "\n".join([*_said(value, "system"), *questions])
+        turns = _turns(value)
+        questions, answers = ([text for speaker, text in turns if speaker == who] for who in ("user", "assistant"))
+        if len(questions) > 1 or len(answers) > 1:
+            problem = f'its "{name}" has {len(turns)} messages, where a lesson reads one question and one answer'
+        if turns:
+            found[name] = answers[0] if answers else "\n".join(questions)
+        if questions and answers:
+            found[name + QUESTION] = "\n".join(text for speaker, text in turns if speaker != "assistant")
     for name in INPUTS:
-        if isinstance(values.get("instruction"), str) and name in values and "prompt" not in values:
-            more = values[name] if isinstance(values[name], str) else ""
-            found[f"instruction + {name}"] = f"{values['instruction']}\n{more}".strip()
+        if isinstance(values.get("instruction"), str) and name in values:
+            found[JOINED + name] = f"{values['instruction']}\n{values[name] or ''}".strip()
     return found, problem
 
 
-def _said(turns: list[dict], speaker: str) -> list[str]:
-    texts = []
-    for turn in turns:
-        role, text = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-        if SPEAKERS.get(str(role), role) == speaker and isinstance(text, str):
-            texts.append(text)
-    return texts
+def _turns(value: object) -> list[tuple[str, str]]:
+    """(speaker, text) of a list of messages, or of a transcript "Human: ... Assistant: ..."; empty for other values."""
+    if isinstance(value, str) and (said := TRANSCRIPT.fullmatch(value)):
+        more = re.split(r"\n\s*(?:Human|Assistant):", said[2])
+        return [("user", said[1].strip()), *(("assistant", text.strip()) for text in more)]
+    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+        return []
+    pairs = [(turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))) for turn in value]
+    return [(SPEAKERS.get(str(role), str(role)), text) for role, text in pairs if isinstance(text, str)]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from helpers.own_data.chats import is_derived
 from helpers.runtime import UserError, nearest
 
 # The likeliest first: a file with "text" and "title" is about the text.
@@ -41,21 +42,20 @@ REMARK = re.compile(r"\s*[(\[].*[)\]]\s*$")  # as in "label (0=bad, 1=good)"
 
 @dataclass(frozen=True)
 class Choice:
-    """Role -> column; `guessed` holds the roles that nobody named, `rivals` other columns that would have fitted."""
+    """Role -> column; `guessed` holds the roles that nobody named, each with other columns that would have fitted."""
 
     columns: Mapping[str, str]
-    guessed: tuple[str, ...]
-    rivals: Mapping[str, Sequence[str]]
+    guessed: Mapping[str, Sequence[str]]
 
     def __str__(self) -> str:
         """'text from "Body" (guessed; "title" would fit too), label from "Stars"'."""
-        return ", ".join(self._one(role, column) for role, column in self.columns.items())
+        return ", ".join(f'{role} from "{column}"{self._guess(role)}' for role, column in self.columns.items())
 
-    def _one(self, role: str, column: str) -> str:
-        others = " and ".join(f'"{name}"' for name in self.rivals.get(role, ()))
-        if role not in self.guessed or (column == role and not others):
-            return f'{role} from "{column}"'
-        return f'{role} from "{column}" (guessed{f"; {others} would fit too" if others else ""})'
+    def _guess(self, role: str) -> str:
+        others = " and ".join(f'"{name}"' for name in self.guessed.get(role, ()))
+        if role not in self.guessed or (self.columns[role] == role and not others):
+            return ""
+        return f" (guessed; {others} would fit too)" if others else " (guessed)"
 
 
 def choose_columns(columns: Sequence[str], roles: Sequence[str], given: Mapping[str, str], file: str) -> Choice:
@@ -64,11 +64,12 @@ def choose_columns(columns: Sequence[str], roles: Sequence[str], given: Mapping[
     Raises:
         UserError: when a role finds no column, or the learner named one that is not there.
     """
+    own = [name for name in columns if not is_derived(name)]
     for role, column in given.items():
         if column not in columns:
             raise UserError(
-                f'data: {file} has no column "{column}" to take as {role}; its columns are {listed(columns)}.'
-                + nearest(column, columns)
+                f'data: {file} has no column "{column}" to take as {role}; its columns are {listed(own)}.'
+                + nearest(column, own)
             )
     fits = {role: [given[role]] if role in given else _fitting(columns, role) for role in NAMES}
     if not roles:
@@ -79,13 +80,18 @@ def choose_columns(columns: Sequence[str], roles: Sequence[str], given: Mapping[
         free = [name for name in fits[role] if name not in chosen.values()]
         if role not in chosen and not free:
             raise UserError(
-                f"data: {file} has no column {role}, nor one with a name like it; its columns are {listed(columns)}. "
+                f"data: {file} has no column {role}, nor one with a name like it; its columns are {listed(own)}. "
                 f'Say which it is: data="{file}?{role}=NAME".'
             )
         chosen.setdefault(role, next(iter(free), ""))
-    guessed = tuple(role for role in roles if role not in given)
-    rivals = {role: [name for name in fits[role] if name not in chosen.values()] for role in guessed}
-    return Choice({role: chosen[role] for role in roles}, guessed, rivals)
+    guessed = {
+        role: [name for name in fits[role] if name in own and name not in chosen.values()]
+        if chosen[role] in own
+        else []
+        for role in roles
+        if role not in given
+    }
+    return Choice({role: chosen[role] for role in roles}, guessed)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -178,4 +178,5 @@ def _not_read(aside: Sequence[str]) -> str:
 
 def _left_out(tables: Sequence[Table]) -> str:
     left = [f"{len(t.problems):,} of {t.path.name} ({' and '.join(t.summary())})" for t in tables if t.problems]
-    return f"; left out: {', '.join(left)}" if left else ""
+    left = [f"; left out: {', '.join(left)}"] if left else []
+    return "".join([*left, *(f"; {table.suspicion()}" for table in tables if table.suspicion())])

@@ -22,10 +22,9 @@ from helpers.runtime import UserError
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 SEPARATORS = (",", ";", "\t", "|")
-CHUNK = 2**20  # bytes looked at together
-LINE_LIMIT = 10_000_000  # bytes: a text of a million words is still shorter
+LINE_LIMIT = 10_000_000  # characters: a text of a million words is still shorter
 JSON_LIMIT = 100_000_000  # bytes of a list of rows, which has to be read at once
-SAMPLE = 20  # lines by which the separator is found
+SAMPLE = 4096  # bytes by which text is told from other content
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -41,84 +40,71 @@ def records(path: Path, encoding: str = "", separator: str = "") -> Iterator[Rec
     """Every row of the file, the unreadable ones included.
 
     Raises:
-        UserError: when the file cannot be read as a whole; a line is longer than 10 million bytes, is not in this
+        UserError: when the file cannot be read as a whole; a line is longer than 10 million characters, is not in this
             encoding, or opens a quote that runs into the following rows.
     """
     if path.suffix.lower() == ".parquet":
         return _parquet(path)
     if _is_json_list(path):
         return _json_list(path, encoding)
-    encoding = check_text(path, encoding)
+    encoding = _encoding(path, encoding)
     csv.field_size_limit(LINE_LIMIT)  # Python's own limit of 131,072 characters would refuse a long text
     if path.suffix.lower() in (".json", ".jsonl"):
         return _json_lines(path, encoding)
     return _csv(path, encoding, separator or ("\t" if path.suffix.lower() == ".tsv" else _separator(path, encoding)))
 
 
-def check_text(path: Path, encoding: str = "") -> str:
-    """The encoding to read a text file with: the one given, the one its byte-order mark names, or UTF-8.
-
-    The file is looked through a megabyte at a time, so that no line can fill the memory.
-
-    Raises:
-        UserError: naming the line, when it is too long, does not fit the encoding, or is no text.
-    """
+def _encoding(path: Path, encoding: str) -> str:
+    """The encoding that was given, the one that the file's byte-order mark names, or UTF-8."""
     with path.open("rb") as file:
-        start = file.read(CHUNK)
-        marked = next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8")
-        if not encoding or encoding.startswith(marked.removesuffix("-sig")):
-            encoding = marked
-        if b"\0" in start and not encoding.startswith(("utf-16", "utf-32")):
-            raise _no_text(path, start)
-        decoder, line, length = codecs.getincrementaldecoder(encoding)(), 1, 0
-        file.seek(0)
-        while chunk := file.read(CHUNK):
-            _decode(decoder, chunk, path, encoding, line)
-            line, length = _measure(chunk, path, line, length)
-        _decode(decoder, b"", path, encoding, line)
+        start = file.read(SAMPLE)
+    marked = next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8")
+    if not encoding or encoding.startswith(marked.removesuffix("-sig")):
+        encoding = marked
+    if b"\0" in start and not encoding.startswith(("utf-16", "utf-32")):
+        if start[1::2].count(0) > 0.6 * len(start) / 2:  # Latin letters in UTF-16: every second byte is zero
+            raise UserError(f'data: {path.name} looks like UTF-16; say so: data="{path.name}?encoding=utf-16-le".')
+        raise UserError(f"data: {path.name} is no text file, whatever its ending says; save it as CSV, UTF-8.")
     return encoding
 
 
-def _no_text(path: Path, start: bytes) -> UserError:
-    if start[1::2].count(0) > 0.6 * len(start) / 2:  # Latin letters in UTF-16: every second byte is zero
-        return UserError(f'data: {path.name} looks like UTF-16; say so: data="{path.name}?encoding=utf-16-le".')
-    return UserError(f"data: {path.name} is no text file, whatever its ending says; save it as CSV, UTF-8.")
-
-
-def _measure(chunk: bytes, path: Path, line: int, length: int) -> tuple[int, int]:
-    """Count on from (line, its length so far); a UserError when a line outgrows the limit."""
-    for number, piece in enumerate(chunk.replace(b"\r", b"\n").split(b"\n")):
-        length = len(piece) if number else length + len(piece)
-        if length > LINE_LIMIT:
-            at = line + chunk[: chunk.find(piece)].count(b"\n")
-            raise UserError(
-                f"data: {path.name}, line {at} is longer than {LINE_LIMIT // 1_000_000} million bytes, too long for "
-                "a lesson; check whether its line end or quotes are missing, then cut or remove it."
-            )
-    return line + chunk.count(b"\n"), length
-
-
-def _decode(decoder: codecs.IncrementalDecoder, chunk: bytes, path: Path, encoding: str, line: int) -> None:
+def _lines(path: Path, encoding: str) -> Iterator[str]:
+    """The lines of a text file, none of them so long that it could fill the memory."""
     try:
-        decoder.decode(chunk, final=not chunk)
-    except UnicodeDecodeError as error:
-        at = line + error.object[: error.start].count(b"\n")
-        other = "cp1252" if encoding.startswith("utf") else "utf-8"
-        raise UserError(
-            f"data: {path.name}, line {at} is not {encoding.removesuffix('-sig').upper()} (byte "
-            f"0x{error.object[error.start]:02x}); save the file as UTF-8, or name its encoding: "
-            f'data="{path.name}?encoding={other}".'
-        ) from None
-    except UnicodeError as error:  # such as UTF-16 without its mark
-        raise UserError(
-            f"data: {path.name} is not {encoding.upper()} ({error}); leave the encoding out, or name the right one."
-        ) from None
+        with path.open(encoding=encoding, newline="") as file:
+            for number in itertools.count(1):
+                line = file.readline(LINE_LIMIT)
+                if len(line) == LINE_LIMIT:
+                    raise UserError(
+                        f"data: {path.name}, line {number} is longer than {LINE_LIMIT // 10**6} million characters; "
+                        "check whether its line end or quotes are missing, then cut or remove it."
+                    )
+                if not line:
+                    return
+                yield line
+    except UnicodeError as error:
+        raise _not_decoded(path, encoding, error) from None
+
+
+def _not_decoded(path: Path, encoding: str, error: UnicodeError) -> UserError:
+    """The error for a file in another encoding, with the first line that is."""
+    name, other = encoding.removesuffix("-sig").upper(), "cp1252" if encoding.startswith("utf") else "utf-8"
+    fix = f'save the file as UTF-8, or name its encoding: data="{path.name}?encoding={other}".'
+    if name.startswith(("UTF-16", "UTF-32")):
+        return UserError(f"data: {path.name} is not {name} ({error}); {fix}")
+    with path.open("rb") as file:
+        for number in itertools.count(1):
+            try:
+                file.readline(LINE_LIMIT).decode(encoding)
+            except UnicodeDecodeError as first:
+                byte = first.object[first.start]
+                return UserError(f"data: {path.name}, line {number} is not {name} (byte 0x{byte:02x}); {fix}")
+    raise AssertionError("a line that cannot be decoded is found again")
 
 
 def _separator(path: Path, encoding: str) -> str:
     """The separator under which most of the first rows have as many fields as the header."""
-    with path.open(encoding=encoding, newline="") as file:
-        lines = [line[:CHUNK] for line in itertools.islice(file, SAMPLE)]
+    lines = list(itertools.islice(_lines(path, encoding), 20))
 
     def agreement(separator: str) -> tuple[int, int]:
         header, *rows = [row for row in csv.reader(lines, delimiter=separator) if row] or [[]]
@@ -129,24 +115,23 @@ def _separator(path: Path, encoding: str) -> str:
 
 def _csv(path: Path, encoding: str, separator: str) -> Iterator[Record]:
     header: list[str] = []
-    with path.open(encoding=encoding, newline="") as file:
-        reader = csv.reader(file, delimiter=separator, strict=True)
-        while True:
-            first = reader.line_num + 1
-            place = f"line {first}"
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                yield Record(place, {}, _quotes(path, first, reader.line_num, error))
-                continue
-            if row is None:
-                return
-            if not header:
-                header = _header(path, row)
-            elif len(row) == len(header):
-                yield Record(place, dict(zip(header, row, strict=True)))
-            elif row:
-                yield Record(place, {}, f"{len(row)} fields, where the first line names {len(header)}")
+    reader = csv.reader(_lines(path, encoding), delimiter=separator, strict=True)
+    while True:
+        first = reader.line_num + 1
+        place = f"line {first}"
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            yield Record(place, {}, _quotes(path, first, reader.line_num, error))
+            continue
+        if row is None:
+            return
+        if not header:
+            header = _header(path, row)
+        elif len(row) == len(header):
+            yield Record(place, dict(zip(header, row, strict=True)))
+        elif row:
+            yield Record(place, {}, f"{len(row)} fields, where the first line names {len(header)}")
 
 
 def _header(path: Path, row: list[str]) -> list[str]:
@@ -172,13 +157,12 @@ def _quotes(path: Path, first: int, last: int, error: csv.Error) -> str:
 
 
 def _json_lines(path: Path, encoding: str) -> Iterator[Record]:
-    with path.open(encoding=encoding) as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield _object(f"line {number}", json.loads(line))
-                except (ValueError, RecursionError) as error:
-                    yield Record(f"line {number}", {}, f"not valid JSON ({str(error).split(':')[0].lower()})")
+    for number, line in enumerate(_lines(path, encoding), start=1):
+        if line.strip():
+            try:
+                yield _object(f"line {number}", json.loads(line))
+            except (ValueError, RecursionError) as error:
+                yield Record(f"line {number}", {}, f"not valid JSON ({str(error).split(':')[0].lower()})")
 
 
 def _is_json_list(path: Path) -> bool:
@@ -192,9 +176,8 @@ def _json_list(path: Path, encoding: str) -> Iterator[Record]:
         raise UserError(f"data: {path.name} is too large for one list in JSON; save it as JSON Lines (.jsonl).")
     try:
         rows = json.loads(path.read_text(encoding=encoding or "utf-8-sig"))
-    except UnicodeDecodeError:
-        check_text(path, encoding)
-        raise
+    except UnicodeError as error:
+        raise _not_decoded(path, encoding or "utf-8", error) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"data: {path.name} is not valid JSON: {error}.") from None
     return (_object(f"row {number}", row) for number, row in enumerate(rows, start=1))

@@ -76,7 +76,7 @@ def cut(
     for label in classes:
         groups = [rows for rows in clear if labels[rows[0]] == label]
         if len(groups) < len(splits):
-            others = f" (beside {len(doubtful):,} that have several labels)" if doubtful else ""
+            others = f" (beside {len(doubtful):,} that have several: give each text one)" if doubtful else ""
             raise UserError(
                 f"data: {name} has {len(groups)} different text(s) with the label {label!r}{others}; each class needs "
                 f"at least {len(splits)}, one each for {', '.join(splits)}."

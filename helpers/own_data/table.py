@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas
 
-from helpers.own_data.chats import as_text
+from helpers.own_data.chats import as_text, is_derived
 from helpers.own_data.columns import Choice, choose_columns
 from helpers.own_data.formats import FORMATS, Record, records
 from helpers.own_data.request import Request
@@ -20,6 +20,7 @@ from helpers.paths import exists, unreachable
 from helpers.runtime import UserError
 
 LOOKED_AT = 1000  # records whose keys become the columns
+LONG = 10  # lines of one row: more are shown, since a missing quote glues rows together
 READABLE = (str, int, float, bool, decimal.Decimal, datetime.date, datetime.time)
 
 
@@ -56,10 +57,12 @@ class Table:
             found.append(f"{len(others):,} cannot be read (the first: {place}, {reason})")
         return found
 
-    def longest(self) -> tuple[int, str]:
-        """Over how many lines the longest usable row runs, and where it stands: a missing quote glues rows together."""
-        lines = self.rows.map(lambda value: str(value).count("\n")).sum(axis=1)
-        return (int(lines.max()) + 1, str(lines.idxmax())) if len(lines) else (0, "")
+    def suspicion(self) -> str:
+        """'line 21 runs over 41 lines; is a quote missing?' for a CSV file whose rows may be glued together, or ''."""
+        lines = self.rows.map(lambda value: str(value).count("\n")).sum(axis=1) + 1
+        if self.path.suffix.lower() not in (".csv", ".tsv") or lines.empty or lines.max() <= LONG:
+            return ""
+        return f"{lines.idxmax()} runs over {lines.max():,} lines; is a quote missing?"
 
 
 def read(request: Request, roles: Sequence[str] = (), pieces: Sequence[Path] = ()) -> Table:
@@ -136,7 +139,7 @@ def _table(path: Path, found: Iterator[Record], roles: Sequence[str], given: dic
         else:
             rows[record.place] = values
     frame = pandas.DataFrame(list(rows.values()), index=list(rows), columns=list(choice.columns), dtype=object)
-    return Table(path, columns, choice, frame, problems)
+    return Table(path, [name for name in columns if not is_derived(name)], choice, frame, problems)
 
 
 def _wrong(role: str, value: object) -> str:

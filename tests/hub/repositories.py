@@ -141,7 +141,7 @@ def repositories() -> dict[tuple[str, str], Repository]:
     """Every model and dataset that the hub track names, fall-backs included."""
     encoder = saved(distilbert(), AutoTokenizer.from_pretrained(catalog.POCKET_MODELS["encoder"]))
     files = {"encoder": encoder, "decoder": smollm("decoder"), "instruct": smollm("instruct")}
-    found = {("models", model.name): files[role] for role, models in HUB_MODELS.items() for model in models}
+    found = {("models", model.name): files[role] for role, model in HUB_MODELS.items()}
     datasets = {
         "reviews": labelled("reviews", {"train": 600, "test": 400}),
         "topics": labelled("topics", {"train": 400, "test": 200}),
@@ -149,7 +149,7 @@ def repositories() -> dict[tuple[str, str], Repository]:
         "preferences": ultrafeedback(),
     }
     found |= {("datasets", HUB_DATASETS[role].name): content for role, content in datasets.items()}
-    every = [*HUB_DATASETS.values(), *(model for models in HUB_MODELS.values() for model in models)]
+    every = [*HUB_DATASETS.values(), *HUB_MODELS.values()]
     pinned = {about.name: about.revision for about in every}
     readme = {"README.md": b"# For tests\n"}
     return {(kind, name): Repository(content | readme, pinned[name]) for (kind, name), content in found.items()}

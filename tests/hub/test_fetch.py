@@ -204,4 +204,4 @@ def test_a_bar_shows_how_far_a_download_is(hub, tmp_path):
     code = "from helpers.hub.download import fetch; print(fetch('some/model', 'model'))"
     ended = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, cwd=catalog.ROOT)
     assert ended.returncode == 0, ended.stderr
-    assert "config.json" in ended.stderr and "100%" in ended.stderr
+    assert "100%" in ended.stderr and "102kB /  102kB" in ended.stderr
