@@ -152,7 +152,7 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0) -> DatasetDict
         return own_data.print_notes(own_data.load_labelled(source, seed))
     own = own_data.print_notes(own_data.load_columns(source, columns))
     if role == "preferences":
-        return hub_datasets.joined(own.map(lambda row: {"reason": "yours", "film": ""}), _microworld(role), seed)
+        return hub_datasets.join_world(own.map(lambda row: {"reason": "yours", "film": ""}), _microworld(role), seed)
     found = _microworld(role) if track == "pocket" else _from_hub(role, seed)
     found["newcomer"] = own.add_column("domain", ["yours"] * len(own))
     return found
@@ -187,7 +187,7 @@ def _microworld(role: str) -> DatasetDict:
 
 def _from_hub(role: str, seed: int) -> DatasetDict:
     if role in ("reviews", "topics"):
-        return hub_datasets.labelled(HUB_DATASETS[role], seed)
+        return hub_datasets.labelled_texts(HUB_DATASETS[role], seed)
     if role == "corpus":
         entries = (HUB_DATASETS["reviews"], HUB_DATASETS["topics"], HUB_DATASETS["instructions"])
         return hub_datasets.corpus(*entries, seed=seed)

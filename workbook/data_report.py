@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from helpers import catalog
-from helpers.own_data.columns import KINDS, listed
+from helpers.own_data.columns import KINDS, name_list
 from helpers.own_data.datasets import class_names, shared_texts, split_labelled, text_keys, texts_with_several_labels
 from helpers.own_data.request import Request
 from helpers.own_data.splits import normalized, read_splits
@@ -91,11 +91,11 @@ def _of_table(table: Table) -> Iterator[tuple[str, str]]:
         yield "", table.suspicion()
     roles = table.choice.columns
     kind = next((name for name, wanted in KINDS.items() if wanted == tuple(roles)), "")
-    yield "columns", f"{len(table.columns):,}: {listed(table.columns)}"
+    yield "columns", f"{len(table.columns):,}: {name_list(table.columns)}"
     yield "read as", f"{kind}: {table.choice}"
     unread = [name for name in table.columns if name not in roles.values()]
     if unread:
-        yield "not read", listed(unread)
+        yield "not read", name_list(unread)
     keys = text_keys(table, _texts(table))
     repeated = len(keys) - len(set(keys))
     yield (

@@ -52,9 +52,9 @@ class HubDataset:
     revision: str | None = None
 
 
-def labelled(about: HubDataset, seed: int) -> DatasetDict:
+def labelled_texts(about: HubDataset, seed: int) -> DatasetDict:
     """Reviews or topics: `text` and `label`, in train, validation and test."""
-    found = loaded(about)
+    found = load(about)
     cut = found["train"].train_test_split(test_size=0.1, seed=seed)
     splits = {"train": cut["train"], "validation": cut["test"], "test": found["test"]}
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(about.classes))})
@@ -63,7 +63,7 @@ def labelled(about: HubDataset, seed: int) -> DatasetDict:
         return rows.map(lambda row: {"text": BREAK.sub(" ", row["text"])}).select_columns(list(features)).cast(features)
 
     return DatasetDict({
-        split: ours(rows if split == "train" else drawn(rows, HELD_OUT, seed)) for split, rows in splits.items()
+        split: ours(rows if split == "train" else sample(rows, HELD_OUT, seed)) for split, rows in splits.items()
     })  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def instructions(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDic
         text = {"prompt": prompt, "completion": row["response"].strip(), "kind": row["category"]}
         return text | {"film": "", "known": "open"}
 
-    return joined(loaded(about)["train"].map(ours), world, seed)
+    return join_world(load(about)["train"].map(ours), world, seed)
 
 
 def preferences(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDict:
@@ -86,14 +86,14 @@ def preferences(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDict
         turns |= {side: row[side][-1]["content"].strip() for side in ("chosen", "rejected")}
         return turns | {"reason": "rated", "film": ""}
 
-    found = loaded(about)
+    found = load(about)
     rows = concatenate_datasets([found["train"], found["test"]])
     rows = rows.filter(lambda row: len(row["chosen"]) == len(row["rejected"]) == 2)  # one question, one answer
     rows = rows.map(ours, remove_columns=rows.column_names)
-    return joined(rows.filter(lambda row: row["chosen"] != row["rejected"]), world, seed)
+    return join_world(rows.filter(lambda row: row["chosen"] != row["rejected"]), world, seed)
 
 
-def joined(rows: Dataset, world: DatasetDict, seed: int) -> DatasetDict:
+def join_world(rows: Dataset, world: DatasetDict, seed: int) -> DatasetDict:
     """Rows that fit a context, drawn and dealt out to the splits of the micro-world, then shuffled among its rows.
 
     There are never more of them in a split than of the micro-world's.
@@ -119,14 +119,14 @@ def joined(rows: Dataset, world: DatasetDict, seed: int) -> DatasetDict:
 
 def corpus(reviews: HubDataset, topics: HubDataset, answers: HubDataset, seed: int) -> DatasetDict:
     """Texts with their domain: reviews and news, and answers to instructions as the new domain."""
-    found = {"reviews": labelled(reviews, seed), "news": labelled(topics, seed)}
+    found = {"reviews": labelled_texts(reviews, seed), "news": labelled_texts(topics, seed)}
 
     def texts(split: str, most: int) -> Dataset:
-        drawn_texts = {domain: drawn(rows[split], most, seed)["text"] for domain, rows in found.items()}
-        pairs = [(text, domain) for domain, part in drawn_texts.items() for text in part]
+        found_texts = {domain: sample(rows[split], most, seed)["text"] for domain, rows in found.items()}
+        pairs = [(text, domain) for domain, part in found_texts.items() for text in part]
         return Dataset.from_dict({"text": [text for text, _ in pairs], "domain": [domain for _, domain in pairs]})
 
-    responses = list(drawn(loaded(answers)["train"], HELD_OUT, seed)["response"])
+    responses = list(sample(load(answers)["train"], HELD_OUT, seed)["response"])
     return DatasetDict({
         "train": texts("train", 5 * HELD_OUT),
         "validation": texts("validation", HELD_OUT // 4),
@@ -147,12 +147,12 @@ def pieces(text: str) -> int:
     return sum(1 for _ in PIECE.finditer(text))
 
 
-def drawn(rows: Dataset, most: int, seed: int) -> Dataset:
+def sample(rows: Dataset, most: int, seed: int) -> Dataset:
     """All rows, or as many as `most` of them, drawn by the seed."""
     return rows if len(rows) <= most else rows.shuffle(seed=seed).select(range(most))
 
 
-def loaded(about: HubDataset) -> DatasetDict:
+def load(about: HubDataset) -> DatasetDict:
     """The dataset as it lies on the hub, its columns checked.
 
     Raises:

@@ -66,7 +66,7 @@ def fetch(name: str, kind: str, patterns: Sequence[str] = MODEL_FILES, revision:
     """
     wanted = hashlib.sha256("\n".join(patterns).encode()).hexdigest()[:8]  # a copy of other files is another copy
     note = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}" / NOTE.format(wanted)
-    folder = _noted(note, revision)
+    folder = _earlier_copy(note, revision)
     if folder:
         return folder
     try:
@@ -80,7 +80,7 @@ def fetch(name: str, kind: str, patterns: Sequence[str] = MODEL_FILES, revision:
     return folder
 
 
-def _noted(note: Path, revision: str | None) -> Path | None:
+def _earlier_copy(note: Path, revision: str | None) -> Path | None:
     """The folder of an earlier download, if all of its files still have their sizes."""
     try:
         found = json.loads(note.read_text(encoding="utf-8"))

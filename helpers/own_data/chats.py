@@ -8,6 +8,7 @@ SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "a
 TRANSCRIPT = re.compile(r"\s*Human:(.*?)Assistant:(.*)", re.DOTALL)
 QUESTION = ": question"  # the ending of a column's name that holds the question of its conversation
 JOINED = "instruction + "  # the beginning of one that joins what an instruction is about
+PAIR = ("chosen", "rejected")  # columns that may hold a transcript
 INPUTS = ("input", "context")  # as Alpaca and Dolly call that
 
 
@@ -23,7 +24,7 @@ def as_text(values: dict[str, object]) -> tuple[dict[str, object], str]:
     """
     found, problem = dict(values), ""
     for name, value in values.items():
-        turns = _turns(value)
+        turns = _transcript(value) if name in PAIR and isinstance(value, str) else _messages(value)
         questions, answers = ([text for speaker, text in turns if speaker == who] for who in ("user", "assistant"))
         if len(questions) > 1 or len(answers) > 1:
             problem = f'its "{name}" has {len(turns)} messages, where a lesson reads one question and one answer'
@@ -37,12 +38,18 @@ def as_text(values: dict[str, object]) -> tuple[dict[str, object], str]:
     return found, problem
 
 
-def _turns(value: object) -> list[tuple[str, str]]:
-    """(speaker, text) of a list of messages, or of a transcript "Human: ... Assistant: ..."; empty for other values."""
-    if isinstance(value, str) and (said := TRANSCRIPT.fullmatch(value)):
-        more = re.split(r"\n\s*(?:Human|Assistant):", said[2])
-        return [("user", said[1].strip()), *(("assistant", text.strip()) for text in more)]
+def _messages(value: object) -> list[tuple[str, str]]:
+    """(speaker, text) of a list of messages; empty for any other value."""
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
         return []
     pairs = [(turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))) for turn in value]
     return [(SPEAKERS.get(str(role), str(role)), text) for role, text in pairs if isinstance(text, str)]
+
+
+def _transcript(text: str) -> list[tuple[str, str]]:
+    """(speaker, text) of "Human: ... Assistant: ..."; empty for any other text."""
+    said = TRANSCRIPT.fullmatch(text)
+    if not said:
+        return []
+    answers = re.split(r"\n\s*(?:Human|Assistant):", said[2])
+    return [("user", said[1].strip()), *(("assistant", answer.strip()) for answer in answers)]

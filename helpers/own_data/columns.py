@@ -68,7 +68,7 @@ def choose_columns(columns: Sequence[str], roles: Sequence[str], given: Mapping[
     for role, column in given.items():
         if column not in columns:
             raise UserError(
-                f'data: {file} has no column "{column}" to take as {role}; its columns are {listed(own)}.'
+                f'data: {file} has no column "{column}" to take as {role}; its columns are {name_list(own)}.'
                 + nearest(column, own)
             )
     fits = {role: [given[role]] if role in given else _fitting(columns, role) for role in NAMES}
@@ -80,7 +80,7 @@ def choose_columns(columns: Sequence[str], roles: Sequence[str], given: Mapping[
         free = [name for name in fits[role] if name not in chosen.values()]
         if role not in chosen and not free:
             raise UserError(
-                f"data: {file} has no column {role}, nor one with a name like it; its columns are {listed(own)}. "
+                f"data: {file} has no column {role}, nor one with a name like it; its columns are {name_list(own)}. "
                 f'Say which it is: data="{file}?{role}=NAME".'
             )
         chosen.setdefault(role, next(iter(free), ""))
@@ -94,7 +94,7 @@ def choose_columns(columns: Sequence[str], roles: Sequence[str], given: Mapping[
     return Choice({role: chosen[role] for role in roles}, guessed)
 
 
-def listed(names: Sequence[str]) -> str:
+def name_list(names: Sequence[str]) -> str:
     """A few of the names, and how many more there are."""
     more = len(names) - SHOWN
     shown = ", ".join(f'"{name[:40]}"' for name in list(names)[:SHOWN])

@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from helpers.paths import exists, expanded
-from helpers.runtime import UserError, nearest
+from helpers.runtime import UserError, choose, nearest
 
 ROLES = ("text", "label", "prompt", "completion", "chosen", "rejected")
 OPTIONS = (*ROLES, "encoding", "sep", "bad")
-SEPARATORS = {",": ",", ";": ";", "|": "|", "tab": "\t", "\\t": "\t", "\t": "\t"}
+SEPARATORS = {",": ",", ";": ";", "|": "|", "tab": "\t"}
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Request:
             expanded(name),
             {role: given[role] for role in ROLES if role in given},
             _encoding(given.get("encoding", "")),
-            _one_of("sep", given.get("sep", ""), SEPARATORS),
-            bool(_one_of("bad", given.get("bad", ""), {"skip": "skip"})),
+            SEPARATORS[choose("data: sep", given["sep"], SEPARATORS)] if "sep" in given else "",
+            "bad" in given and choose("data: bad", given["bad"], ("skip",)) == "skip",
         )
 
 
@@ -73,10 +73,3 @@ def _encoding(name: str) -> str:
         return codecs.lookup(name).name if name else ""
     except LookupError:
         raise UserError(f'data: there is no encoding "{name}"; try utf-8, cp1252, latin-1 or utf-16.') from None
-
-
-def _one_of(name: str, value: str, options: dict[str, str]) -> str:
-    if value and value not in options:
-        listed = ", ".join(option for option in options if option.isprintable())
-        raise UserError(f'data: {name} is "{value}", but it has to be one of: {listed}.')
-    return options[value] if value else ""

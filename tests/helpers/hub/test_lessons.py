@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from helpers.catalog import HUB_DATASETS, HUB_MODELS
-from tests.hub.repositories import repositories
-from tests.hub.server import Hub
+from tests.helpers.hub.repositories import repositories
+from tests.helpers.hub.server import Hub
 from workbook.lessons import find
 
 pytestmark = pytest.mark.slow

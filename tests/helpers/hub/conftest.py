@@ -7,7 +7,7 @@ import time
 import pytest
 from huggingface_hub import constants, file_download
 
-from tests.hub.server import Hub, Repository
+from tests.helpers.hub.server import Hub, Repository
 
 MODEL = {
     "config.json": b'{"model_type": "bert"}',

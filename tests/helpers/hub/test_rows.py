@@ -11,10 +11,10 @@ from helpers import catalog, pretrained
 from helpers.catalog import HUB_DATASETS, HUB_MODELS
 from helpers.conversations import encode, end_of_turn
 from helpers.hub import models as hub_models
-from helpers.hub.datasets import from_folder, joined, pieces
+from helpers.hub.datasets import from_folder, join_world, pieces
 from helpers.runtime import UserError
-from tests.hub.repositories import parquet, repositories
-from tests.hub.server import Hub, Repository
+from tests.helpers.hub.repositories import parquet, repositories
+from tests.helpers.hub.server import Hub, Repository
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_pairs_of_ones_own_join_the_micro_worlds(tmp_path):
     assert "yours" in found["train"]["reason"] and "tone" in found["train"]["reason"]
     own = catalog.dataset("preferences", "pocket")
     with pytest.raises(UserError, match="at least 10"):
-        joined(own["train"].select(range(3)), own, seed=0)
+        join_world(own["train"].select(range(3)), own, seed=0)
 
 
 def test_a_model_of_ones_choice_by_its_name():

@@ -20,7 +20,7 @@ from transformers import (
 
 from helpers import catalog
 from helpers.catalog import HUB_DATASETS, HUB_MODELS
-from tests.hub.server import Repository
+from tests.helpers.hub.server import Repository
 
 # BERT's names -> DistilBERT's: the same mathematics, but for the types of sentence, which are added to the positions.
 LAYER = {

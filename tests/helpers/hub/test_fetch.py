@@ -15,7 +15,7 @@ from helpers import catalog
 from helpers.hub import download
 from helpers.hub.download import NOTE, fetch
 from helpers.runtime import UserError
-from tests.hub.conftest import MODEL, TINY
+from tests.helpers.hub.conftest import MODEL, TINY
 
 WEIGHTS = "model.safetensors"
 TOKEN = "hf_" + "s" * 34
