@@ -110,14 +110,15 @@ def _download(name: str, kind: str, patterns: Sequence[str], revision: str | Non
             name, repo_type=kind, revision=about.sha, allow_patterns=paths, endpoint=endpoint(), max_workers=1
         )
         folder = Path(found)
-        wrong = api.verify_repo_checksums(name, repo_type=kind, revision=about.sha).mismatches
+        verified = api.verify_repo_checksums(name, repo_type=kind, revision=about.sha)
+        wrong = [file["path"] for file in verified.mismatches if file["path"] in paths]
         if not wrong:
             return folder, paths
-        for path in (folder / file["path"] for file in wrong):
-            path.resolve().unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+        for path in wrong:
+            (folder / path).resolve().unlink(missing_ok=True)
+            (folder / path).unlink(missing_ok=True)
     raise UserError(
-        f"{wrong[0]['path']} of {name} arrived twice with another content than the hub states (its hash differs), so "
+        f"{wrong[0]} of {name} arrived twice with another content than the hub states (its hash differs), so "
         'it was deleted; try from another network, or use track = "pocket".'
     )
 

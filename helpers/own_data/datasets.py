@@ -55,7 +55,7 @@ def load_columns(data: Path | str | Request, columns: Sequence[str]) -> Dataset:
         UserError: when a file cannot be read or rows of it cannot be used.
     """
     request = Request.of(data)
-    tables, aside = read_splits([request], columns)
+    tables, aside = read_splits([request], columns, ("train",))
     table = check_usable(tables["train"], request.skip_bad)
     found = Dataset.from_dict({role: [str(value) for value in table.rows[role]] for role in columns})
     left_out = _left_out([table])
@@ -70,7 +70,7 @@ def split_labelled(tables: Mapping[str, Table], seed: int) -> tuple[Rows, list[s
         UserError: when the labels are no classes, or too few rows have one of them.
     """
     names = {split: class_names(table) for split, table in tables.items()}
-    classes = check_classes(names, {split: table.path.name for split, table in tables.items()})
+    classes = _check_classes(names, {split: table.path.name for split, table in tables.items()})
     rows = {split: ([str(text) for text in table.rows["text"]], names[split]) for split, table in tables.items()}
     missing = ("train", *(split for split in SPLITS[1:] if split not in tables))
     if len(missing) > 1:
@@ -80,7 +80,7 @@ def split_labelled(tables: Mapping[str, Table], seed: int) -> tuple[Rows, list[s
     return {split: rows[split] for split in SPLITS}, classes
 
 
-def check_classes(names: Mapping[str, Sequence[str]], files: Mapping[str, str]) -> list[str]:
+def _check_classes(names: Mapping[str, Sequence[str]], files: Mapping[str, str]) -> list[str]:
     """The classes of train, in order.
 
     Raises:

@@ -24,7 +24,9 @@ WORDS = {
 PIECE = re.compile(r"-\d+-of-\d+$")
 
 
-def read_splits(requests: Sequence[Request], roles: Sequence[str] = ()) -> tuple[dict[str, Table], list[str]]:
+def read_splits(
+    requests: Sequence[Request], roles: Sequence[str] = (), wanted: Sequence[str] = SPLITS
+) -> tuple[dict[str, Table], list[str]]:
     """Split -> its table, and the names of files in the folder that belong to no split and are not read.
 
     One file alone is {"train": it}, still to be split. Several go by their names, a folder's also by its folders':
@@ -44,7 +46,7 @@ def read_splits(requests: Sequence[Request], roles: Sequence[str] = ()) -> tuple
             raise _unclear(aside[0])
     found = _by_split(requests, folder)
     tables: dict[str, Table] = {}
-    for split in (split for split in SPLITS if split in found):
+    for split in (split for split in wanted if split in found):
         one, *more = found[split]
         tables[split] = read(one, roles, [piece.path for piece in more])
         roles = list(tables[split].rows)

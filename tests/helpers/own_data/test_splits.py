@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.own_data import load_labelled, notes
+from helpers.own_data import load_columns, load_labelled, notes
 from helpers.runtime import UserError
 
 
@@ -84,6 +84,12 @@ def test_unusable_rows_of_every_piece_are_counted(tmp_path):
     with pytest.raises(UserError, match="1 of 23 rows has no text .* 1 cannot be read"):
         load_labelled(tmp_path, 0)
     assert sum(map(len, load_labelled(f"{tmp_path}?bad=skip", 0).values())) == 21 + 4
+
+
+def test_where_one_split_is_enough_the_others_may_be_anything(tmp_path):
+    write(tmp_path / "train.csv", 20)
+    (tmp_path / "test.csv").write_text("other\ncolumns\n")
+    assert len(load_columns(tmp_path, ("text",))) == 20
 
 
 def test_what_a_program_keeps_beside_the_files_is_no_data(tmp_path):
