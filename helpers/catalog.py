@@ -1,35 +1,81 @@
-"""The one place that knows a model's or a dataset's name, path and columns."""
+"""The one place that knows a model's or a dataset's name, path, revision and columns.
+
+Sizes are rounded, as their authors state them. A revision is a commit that several public projects pin for the same
+name; where none is known, what `main` was at the first download is kept until you delete it.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from helpers.hub import track as hub
-from helpers.hub.names import DATASETS as HUB_DATASETS
-from helpers.hub.names import MODELS as HUB_MODELS
-from helpers.loading import load, load_model
-from helpers.model_folder import check_model_folder
-from helpers.own_tokenizer import ready
-from helpers.paths import ROOT
-from helpers.reach import exists, expanded
+from datasets import DatasetDict, config, load_dataset
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
+
+from helpers import own_data
+from helpers.files import SUMS, sha256
+from helpers.hub import datasets as hub_datasets
+from helpers.hub.datasets import HubDataset
+from helpers.hub.models import HubModel, fits, is_hub_name, model_folder
+from helpers.linear_layers import plain_linear
+from helpers.models import MeanPoolClassifier
+from helpers.own_data.formats import FORMATS
+from helpers.paths import ROOT, exists, local_path
+from helpers.pretrained import add_chat_template, check_model_folder, load_model, load_tokenizer
 from helpers.runtime import TRACKS, UserError, choose
 
 MODELS = ("encoder", "decoder", "instruct")
 DATASETS = ("corpus", "topics", "reviews", "instructions", "preferences", "facts")
-ROLES = MODELS + DATASETS
-LABELLED = ("topics", "reviews")
-JUDGED = ("instructions", "preferences", "facts")  # the micro-world's own rows stay beside the hub's
-OWN_COLUMNS = {"corpus": ("text",), "preferences": ("prompt", "chosen", "rejected")}
+OWN_COLUMNS = {
+    "topics": ("text", "label"),
+    "reviews": ("text", "label"),
+    "corpus": ("text",),
+    "preferences": ("prompt", "chosen", "rejected"),
+}
 
 FOLDERS = {"encoder": "pocket-encoder", "decoder": "pocket-decoder", "instruct": "pocket-decoder-instruct"}
 POCKET_MODELS = {role: ROOT / "data" / "models" / FOLDERS[role] for role in MODELS}
 MICROWORLD = ROOT / "data" / "microworld"
 
+# Where the memory is too small to train one of them, the pocket model takes its place.
+HUB_MODELS = {
+    "encoder": HubModel(
+        "distilbert/distilbert-base-uncased", "Apache-2.0", 67, 270, "12040accade4e8a0f71eabdb258fecc2e7e948be"
+    ),
+    "decoder": HubModel(
+        "HuggingFaceTB/SmolLM2-135M", "Apache-2.0", 135, 270, "93efa2f097d58c2a74874c7e644dbc9b0cee75a2"
+    ),
+    "instruct": HubModel(
+        "HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0", 135, 270, "12fd25f77366fa6b3b4b768ec3050bf629380bac"
+    ),
+}
+PARQUET = ("*train*.parquet", "*test*.parquet", "README.md")
+HUB_DATASETS = {
+    "reviews": HubDataset(
+        "stanfordnlp/imdb", "as its authors give it, for research", "25,000 and 25,000 for the test", 42,
+        ("text", "label"), PARQUET, ("negative", "positive"), "e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
+    ),
+    "topics": HubDataset(
+        "fancyzhx/ag_news", "as its authors give it, not for commerce", "120,000 and 7,600 for the test", 20,
+        ("text", "label"), PARQUET, ("World", "Sports", "Business", "Sci/Tech"),
+        "eb185aade064a813bc0b7f42de02595523103ca4",
+    ),
+    "instructions": HubDataset(
+        "databricks/databricks-dolly-15k", "CC-BY-SA-3.0", "15,000", 13,
+        ("instruction", "context", "response", "category"), ("*.jsonl", "README.md"), (),
+        "bdd27f4d94b9c1f951818a7da7fd7aeea5dbff1a",
+    ),
+    "preferences": HubDataset(
+        "trl-lib/ultrafeedback_binarized", "MIT", "62,000 and 1,000 for the test", 160,
+        ("chosen", "rejected", "score_chosen", "score_rejected"), PARQUET,
+    ),
+}  # fmt: skip
+
 
 def model_source(role: str, track: str, model: str = "") -> str:
-    """What `from_pretrained` takes: a checked folder; on the hub track its files are fetched once.
+    """What `from_pretrained` takes: a checked folder; on the hub track its files are downloaded once.
 
     Args:
         model: a folder of the learner's own, on the hub track also a name there, or "" for the track's model.
@@ -41,71 +87,50 @@ def model_source(role: str, track: str, model: str = "") -> str:
     choose("track", track, TRACKS)
     if model:
         folder = local_path(model)
-        if track == "hub" and not exists(folder) and hub.is_hub_name(model):
-            return str(hub.model_folder(role, model))
+        if track == "hub" and not exists(folder) and is_hub_name(model):
+            known = {entry.name: entry.revision for entry in HUB_MODELS.values()}
+            return str(model_folder(model, known.get(model)))
         return str(check_model_folder(folder))
-    fetched = hub.model_folder(role) if track == "hub" else None
-    if fetched:
-        return str(fetched)
+    if track == "hub" and fits(HUB_MODELS[role]):
+        return str(model_folder(HUB_MODELS[role].name, HUB_MODELS[role].revision))
     if not POCKET_MODELS[role].is_dir():
         raise UserError(f"The {role} is not in data/models; make it with: make models")
     return str(check_model_folder(POCKET_MODELS[role]))
 
 
-def local_path(name: str) -> Path:
-    """`name` as a path: from here if it exists, else from the project's folder."""
-    path = expanded(name)
-    return path if path.is_absolute() or exists(path) else ROOT / path
-
-
-def tokenizer(role: str, track: str, model: str = ""):
+def tokenizer(role: str, track: str, model: str = "") -> Any:
     """The tokenizer that belongs to the model of this role."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    source = model_source(role, track, model)
-    found = ready(load(AutoTokenizer.from_pretrained, source), load(AutoConfig.from_pretrained, source), source)
-    return hub.complete(found) if track == "hub" and role != "encoder" else found
+    found = load_tokenizer(model_source(role, track, model))
+    return add_chat_template(found) if track == "hub" and role != "encoder" else found
 
 
-def body(role: str, track: str, model: str = "", pretrained: bool = True):
+def body(role: str, track: str, model: str = "", pretrained: bool = True) -> nn.Module:
     """The transformer without a head: its output's first item is (batch, seq, hidden)."""
-    from transformers import AutoModel
-
-    from helpers.linear_layers import plain_linear
-
     return plain_linear(_model(AutoModel, role, track, model, pretrained))
 
 
-def masked_language_model(track: str, model: str = ""):
+def masked_language_model(track: str, model: str = "") -> Any:
     """The encoder with its masked-word head."""
-    from transformers import AutoModelForMaskedLM
-
     return _model(AutoModelForMaskedLM, "encoder", track, model)
 
 
-def causal_language_model(track: str, model: str = "", role: str = "decoder"):
+def causal_language_model(track: str, model: str = "", role: str = "decoder") -> Any:
     """A decoder with its next-token head: as pretrained, or (role "instruct") fine-tuned to follow instructions."""
-    from transformers import AutoModelForCausalLM
-
     return _model(AutoModelForCausalLM, role, track, model)
 
 
-def random_like(role: str, track: str, model: str = ""):
+def random_like(role: str, track: str, model: str = "") -> Any:
     """The same architecture and language-model head, with random weights (torch's seed)."""
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
-
     kind = AutoModelForMaskedLM if role == "encoder" else AutoModelForCausalLM
     return _model(kind, role, track, model, pretrained=False)
 
 
-def classifier(track: str, model: str = "", num_labels: int = 2, pretrained: bool = True):
+def classifier(track: str, model: str = "", num_labels: int = 2, pretrained: bool = True) -> MeanPoolClassifier:
     """The encoder with a linear head on its mean-pooled last hidden layer."""
-    from helpers.models import MeanPoolClassifier
-
     return MeanPoolClassifier(body("encoder", track, model, pretrained), num_labels)
 
 
-def dataset(role: str, track: str, data: str = "", seed: int = 0):
+def dataset(role: str, track: str, data: str = "", seed: int = 0) -> DatasetDict:
     """The dataset of this role as a `DatasetDict`.
 
     Args:
@@ -120,35 +145,20 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0):
     choose("track", track, TRACKS)
     if not data:
         return _microworld(role) if track == "pocket" else _from_hub(role, seed)
-    if role in LABELLED:
-        from helpers.local_data import labelled, told
-
-        return told(labelled(own_data(data, track), seed))
     if role not in OWN_COLUMNS:
-        known = ", ".join((*LABELLED, *OWN_COLUMNS))
-        raise UserError(f"data: a file of your own can stand in for {known}, not {role}.")
-    from helpers.local_data import rows_of, told
-
-    own = told(rows_of(own_data(data, track), OWN_COLUMNS[role]))
+        raise UserError(f"data: a file of your own can stand in for {', '.join(OWN_COLUMNS)}, not {role}.")
+    source, columns = own_source(data, track), OWN_COLUMNS[role]
+    if "label" in columns:
+        return own_data.print_notes(own_data.load_labelled(source, seed))
+    own = own_data.print_notes(own_data.load_columns(source, columns))
     if role == "preferences":
-        from helpers.hub.rows import joined
-
-        return joined(own.map(lambda row: {"reason": "yours", "film": ""}), _microworld(role), seed)
+        return hub_datasets.join_world(own.map(lambda row: {"reason": "yours", "film": ""}), _microworld(role), seed)
     found = _microworld(role) if track == "pocket" else _from_hub(role, seed)
     found["newcomer"] = own.add_column("domain", ["yours"] * len(own))
     return found
 
 
-def about(role: str):
-    """What the hub track takes for a role, with licence and size: its `HubDataset`, or its `HubModel`s, best first.
-
-    Raises:
-        UserError: when nothing of the hub plays this role.
-    """
-    return {**HUB_MODELS, **HUB_DATASETS}[choose("role", role, (*HUB_MODELS, *HUB_DATASETS))]
-
-
-def with_films(reviews):
+def with_films(reviews: DatasetDict) -> DatasetDict:
     """`reviews` if its rows say which film they are about, else the micro-world's, whose rows do."""
     if "film" in reviews["train"].column_names:
         return reviews
@@ -156,39 +166,37 @@ def with_films(reviews):
     return _microworld("reviews")
 
 
-def own_data(data: str, track: str):
-    """What a lesson's `data` says, as `helpers.local_data` takes it: found from here, from the project, or fetched."""
-    from helpers.local_data import Request
-    from helpers.local_data.formats import FORMATS
-
-    request = Request.of(data)
+def own_source(data: str, track: str) -> own_data.Request:
+    """What a lesson's `data` says, for `helpers.own_data`: found from here, from the project, or on the hub."""
+    request = own_data.Request.of(data)
     name, path = request.path.as_posix(), local_path(str(request.path))
-    if not exists(path) and hub.is_hub_name(name) and path.suffix.lower() not in FORMATS:
+    if not exists(path) and is_hub_name(name) and path.suffix.lower() not in FORMATS:
         if track != "hub":
             raise UserError(f'data: there is no file {request.path}; if it is a name on the hub, set track = "hub".')
-        path = hub.dataset_folder(name)
+        path = hub_datasets.table_folder(name)
     return replace(request, path=path)
 
 
-def _microworld(role: str):
-    from datasets import load_dataset
-
+def _microworld(role: str) -> DatasetDict:
     if not (MICROWORLD / "README.md").is_file():
         raise UserError("The datasets are not in data/microworld; make them with: make data")
-    return load_dataset(str(MICROWORLD), role, cache_dir=_cache_folder())
+    # A cache for each state of the data: `datasets` does not notice that a local file was made anew.
+    cache = Path(config.HF_DATASETS_CACHE) / f"microworld-{sha256(MICROWORLD / SUMS)[:16]}"
+    return load_dataset(str(MICROWORLD), role, cache_dir=str(cache))
 
 
-def _cache_folder() -> str:
-    """A cache of its own for each state of the data: `datasets` does not notice that a local file was made anew."""
-    from datasets import config
+def _from_hub(role: str, seed: int) -> DatasetDict:
+    if role in ("reviews", "topics"):
+        return hub_datasets.labelled_texts(HUB_DATASETS[role], seed)
+    if role == "corpus":
+        entries = (HUB_DATASETS["reviews"], HUB_DATASETS["topics"], HUB_DATASETS["instructions"])
+        return hub_datasets.corpus(*entries, seed=seed)
+    # The micro-world's own rows stay beside the hub's: only they can be judged exactly.
+    if role == "facts":
+        return hub_datasets.facts(_microworld(role))
+    join = hub_datasets.instructions if role == "instructions" else hub_datasets.preferences
+    return join(HUB_DATASETS[role], seed, _microworld(role))
 
-    state = hashlib.sha256((MICROWORLD / "SHA256SUMS").read_bytes()).hexdigest()[:16]
-    return str(Path(config.HF_DATASETS_CACHE) / f"microworld-{state}")
 
-
-def _from_hub(role: str, seed: int):
-    return hub.dataset(role, seed, _microworld(role) if role in JUDGED else None)
-
-
-def _model(kind, role: str, track: str, model: str, pretrained: bool = True):
+def _model(kind: Any, role: str, track: str, model: str, pretrained: bool = True) -> Any:
     return load_model(kind, model_source(role, track, model), pretrained)

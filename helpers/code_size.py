@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import tokenize
+from typing import Any
 
 NO_CODE = {
     tokenize.COMMENT,
@@ -16,7 +17,7 @@ NO_CODE = {
 }
 
 
-def code_lines(thing: object) -> int:
+def code_lines(thing: Any) -> int:
     """Lines of source that hold code: blank lines, comments and docstrings are not counted."""
     lines: set[int] = set()
     alone = True  # at the start of a statement, where a string is a docstring

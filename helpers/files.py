@@ -1,13 +1,17 @@
-"""Writing a file whole or not at all."""
+"""Files written whole or not at all, and files compared with the hashes that were noted for them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from helpers.runtime import UserError
+
+SUMS = "SHA256SUMS"
 
 
 def write_json(path: Path, value: object) -> Path:
@@ -22,39 +26,50 @@ def write_json(path: Path, value: object) -> Path:
 def write_text(path: Path, text: str) -> Path:
     """Like `write_json`, for any text."""
     path = Path(path)
+    with _replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    return path
+
+
+def write_parquet(path: Path, table: object) -> Path:
+    """Like `write_json`, for a `pyarrow.Table`."""
+    from pyarrow import parquet
+
+    with _replacing(path) as temporary:
+        parquet.write_table(table, temporary)
+    return path
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def changed_files(folder: Path) -> Iterator[Path]:
+    """The files named in a folder's SHA256SUMS that are missing or have another hash; none where there are no sums."""
+    sums = folder / SUMS
+    for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else ():
+        wanted, _, name = line.strip().partition(" ")
+        path = folder / name.strip().lstrip("*")
+        if name and (not path.is_file() or sha256(path) != wanted):
+            yield path
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file to write; forced to the disk, then put in the place of `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
+        yield temporary
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):  # where a file stands in the folder's place
             temporary.unlink(missing_ok=True)
         raise UserError(
-            f"{path.name} could not be written ({error.strerror}): what was there before is untouched; "
-            "make room and run again."
+            f"{path.name} could not be written ({error.strerror or error}): the earlier file is unchanged; "
+            "free some space and run again."
         ) from error
-    return path
-
-
-def write_parquet(path: Path, table: object) -> Path:
-    """Like `write_json`, for a `pyarrow.Table`.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written.
-    """
-    from pyarrow import parquet
-
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        parquet.write_table(table, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path.name} could not be written ({error.strerror or error}).") from error
-    return path

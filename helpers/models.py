@@ -88,15 +88,6 @@ def blocks(body: nn.Module) -> nn.ModuleList:
     raise UserError(f"No stack of transformer blocks was found in {type(body).__name__}; choose another model.")
 
 
-def first_position(body: nn.Module) -> int:
-    """The position of the first word: 0, but in RoBERTa's family behind the padding's number."""
-    for name, module in body.named_modules():
-        padding = getattr(module, "padding_idx", None)
-        if name.endswith("position_embeddings") and padding is not None:
-            return padding + 1
-    return 0
-
-
 def freeze_all_but(model: MeanPoolClassifier, trainable_blocks: int | None) -> MeanPoolClassifier:
     """Leave only the head and the last `trainable_blocks` blocks trainable; None trains everything.
 

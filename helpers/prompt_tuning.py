@@ -16,7 +16,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 from transformers.modeling_outputs import BaseModelOutput
 
-from helpers.models import blocks, config_of, device_of, first_position
+from helpers.models import blocks, config_of, device_of
+from helpers.pretrained import first_position
 from helpers.runtime import UserError, check_number
 
 ENCODERS = ("bert", "roberta", "distilbert")  # in a decoder the mask of later words would need care

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -58,15 +59,12 @@ def record(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     validate(result)
-    return write_json(folder / FILE, result) if folder else _write_current(notebook, result)
-
-
-def _write_current(notebook: str, result: dict) -> Path:
-    """Write the record of the current run, and note in the learner's progress that the lesson came to its end."""
-    folder = Path(os.environ.get("WORKBOOK_RUN_DIR") or ROOT / "runs" / "interactive" / notebook)
-    written = write_json(folder / FILE, result)
-    progress.keep_run(notebook, result["parameters"].get("budget"))
-    return written
+    if folder is None:
+        folder = Path(os.environ.get("WORKBOOK_RUN_DIR") or ROOT / "runs" / "interactive" / notebook)
+        path = write_json(folder / FILE, result)
+        progress.keep_run(notebook, parameters.get("budget"))  # the learner's progress: the lesson came to its end
+        return path
+    return write_json(folder / FILE, result)
 
 
 def read(path: Path) -> dict:
@@ -119,6 +117,7 @@ def _finite(value: object) -> bool:
 
 
 def versions() -> dict[str, str]:
+    """The versions of Python and of the libraries that numbers depend on."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -130,8 +129,6 @@ def versions() -> dict[str, str]:
 
 def _threads() -> int:
     """torch's threads, if the run uses torch; else what the environment says."""
-    import sys
-
     if "torch" in sys.modules:
         return sys.modules["torch"].get_num_threads()
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)

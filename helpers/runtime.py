@@ -1,4 +1,4 @@
-"""How a lesson starts: parameters checked, seed set, threads fixed, errors said in one sentence."""
+"""How a lesson starts: its parameters are checked, the seed is set, and an error becomes one sentence."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TRACKS = ("pocket", "hub")
 BUDGETS = ("quick", "standard", "full")
 HUB_RATES = (
     "Hub track: the learning rates here were chosen for the small pocket models. For results with a published model "
-    "begin with a twentieth: learning_rate or rate_scale at the top, as in docs/hub.md."
+    "begin with a twentieth: change learning_rate or rate_scale at the top, as docs/hub.md explains."
 )
 
 
 class UserError(Exception):
-    """Something that the person at the keyboard can mend, said in one sentence."""
+    """Something that the person at the keyboard can fix, explained in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ def start(*, track: str, budget: str, seed: int, threads: int | None = None) -> 
     Raises:
         UserError: when a parameter is not one of the allowed values.
     """
+    import torch
+
     show_user_errors()
     choose("track", track, TRACKS)
     choose("budget", budget, BUDGETS)
@@ -104,12 +106,13 @@ def start(*, track: str, budget: str, seed: int, threads: int | None = None) -> 
     if threads is not None:
         check_number("threads", threads, 1, 1024, integer=True)
     quiet_libraries(offline=track == "pocket")
-    device = _deterministic_torch(threads)
+    device = _device()
+    _make_deterministic(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
     seed_everything(seed)
     if track == "hub":
         print(HUB_RATES)
-    import torch
-
     return Runtime(track, budget, seed, device, torch.get_num_threads())
 
 
@@ -130,34 +133,30 @@ def quiet_libraries(*, offline: bool) -> None:
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
 
 
-def _deterministic_torch(threads: int | None) -> str:
-    """Ask torch for repeatable algorithms; return the device's name."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Products on the CPU keep a plan for every new shape of batch, up to a thousand: gigabytes, for no time gained.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+def _make_deterministic(device: str) -> None:
+    """Ask torch for repeatable algorithms."""
     import torch
 
-    device = _device()
-    # A few operations of GPUs have no repeatable form: there a warning, not a stop.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Matrix products on the CPU cache a plan for every new batch shape, up to a thousand: gigabytes, and no faster.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+    # A few GPU operations have no repeatable form: there a warning, not an error.
     torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
-    # Filling new memory with NaN would find reads before writes; it costs TRL a sixth of its time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return device
+    # Filling new memory with NaN would find reads before writes, but it costs TRL a sixth of its time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch adds it when run
 
 
 def _device() -> str:
-    """CUDA where it is, else the CPU; WORKBOOK_DEVICE asks for another.
+    """CUDA where there is one, else the CPU; WORKBOOK_DEVICE asks for another.
 
-    Apple's "mps" is taken only when asked for: the lessons on four bits need a library that does not know it.
+    Apple's "mps" is taken only when asked for: the lessons on four bits need a library that does not support it.
     """
     import torch
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    wanted = os.environ.get("WORKBOOK_DEVICE", "") or ("cuda" if there["cuda"] else "cpu")
-    choose("WORKBOOK_DEVICE", wanted, there)
-    if not there[wanted]:
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    wanted = os.environ.get("WORKBOOK_DEVICE", "") or ("cuda" if available["cuda"] else "cpu")
+    choose("WORKBOOK_DEVICE", wanted, available)
+    if not available[wanted]:
         raise UserError(f'WORKBOOK_DEVICE is "{wanted}", but torch finds no such device here; unset it.')
     return wanted
 

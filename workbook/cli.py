@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from helpers.paths import ROOT
-from helpers.runtime import BUDGETS, UserError, nearest
-from workbook.data_cli import data
+from helpers.runtime import BUDGETS, UserError, nearest, quiet_libraries
 from workbook.sweeps.cli import sweep
 
 RUNS = ROOT / "runs"
@@ -98,8 +97,39 @@ def site(into) -> None:
     click.echo(f"Open {build(into or SITE)} in a browser.")
 
 
+@main.group()
+def data() -> None:
+    """Look at data of your own before a lesson trains on them."""
+
+
+@data.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--model", default="", help="A folder whose tokenizer counts the tokens.  [default: the pocket encoder]")
+@click.option(
+    "--max-tokens", default=256, show_default=True, type=click.IntRange(1), help="Where the lessons cut a text."
+)
+def check(files: tuple[str, ...], model: str, max_tokens: int) -> None:
+    """Report rows, columns, repeated rows, classes, lengths, and what cannot be read in FILE.
+
+    FILE is CSV, TSV, JSON Lines, JSON or Parquet, or a folder with train, validation and test files; several files
+    are told apart by those words in their names. The exit status is 0 if a lesson can use the data as they are.
+
+    \b
+    workbook data check reviews.csv
+    workbook data check "reviews.csv?text=Body&label=Stars"    which columns to read
+    workbook data check "reviews.csv?encoding=cp1252&bad=skip" how, and without the rows that cannot be used
+    workbook data check train.csv test.csv                     also: rows that both of them have
+    workbook data check train.csv --model my-model             tokens as your own model counts them
+    """
+    quiet_libraries(offline=True)
+    from workbook.data_report import Report
+
+    report = Report.on(files, model, max_tokens)
+    click.echo("\n".join([*report.lines, "", *report.verdict(files)]))
+    sys.exit(1 if report.trouble else 0)
+
+
 main.add_command(sweep)
-main.add_command(data)
 
 if __name__ == "__main__":
     main()

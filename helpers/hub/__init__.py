@@ -1,1 +1,4 @@
-"""The hub track: which models and datasets it takes, how they are fetched, and how their rows get our columns."""
+"""The hub track: `download` fetches and checks files, `models` chooses what fits, `datasets` gives rows our columns.
+
+Which models and datasets there are, and under which names, stands in `helpers.catalog`.
+"""

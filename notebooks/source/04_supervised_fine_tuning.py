@@ -313,9 +313,9 @@ for tokenizer_used, prompt, completion in (
 # %%
 train_rows = sft_tools.encode_rows(tokenizer, train_data)
 if data:
-    from helpers.local_data import rows_of, told
+    from helpers.own_data import load_columns, print_notes
 
-    own = told(rows_of(catalog.own_data(data, track), sft_tools.COLUMNS))
+    own = print_notes(load_columns(catalog.own_source(data, track), sft_tools.COLUMNS))
     train_rows += sft_tools.encode_rows(tokenizer, own, field=data)
 lengths = torch.tensor([len(row["input_ids"]) for row in train_rows])
 learned = torch.tensor([sum(label != -100 for label in row["labels"]) for row in train_rows])

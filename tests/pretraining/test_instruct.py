@@ -9,7 +9,7 @@ import sys
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from helpers.model_folder import check_model_folder
+from helpers.pretrained import check_model_folder
 from helpers.sft import SFTRecipe, answer, end_of_turn
 from microworld.pretraining.instruct import BASE, folded, instruct
 

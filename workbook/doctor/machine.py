@@ -58,7 +58,7 @@ def hub(seconds: float = PATIENCE) -> Check:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return Check("hub", "not asked, because HF_HUB_OFFLINE is set; the pocket track needs none")
     try:
-        from helpers.hub.problems import endpoint, host
+        from helpers.hub.download import endpoint, host
     except ImportError:
         return Check("hub", "unknown: huggingface-hub is missing", False, "Mend the packages first.", needed=False)
     said: list[str] = []

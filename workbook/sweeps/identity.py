@@ -8,8 +8,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from helpers.catalog import local_path
-from helpers.paths import ROOT
+from helpers.paths import ROOT, local_path
 from helpers.record import versions
 from workbook.lessons import Lesson
 

@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 
-from helpers.catalog import local_path
-from helpers.model_folder import PICKLES, check_model_folder
-from helpers.paths import ROOT
+from helpers.paths import ROOT, local_path
+from helpers.pretrained import PICKLES, check_model_folder
 from helpers.runtime import UserError, choose, nearest
 from workbook.lessons.parameters import CHOICES, KINDS, fits
 

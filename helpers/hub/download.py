@@ -1,0 +1,213 @@
+"""Whole, checked copies of what lies on the hub: downloaded once, then used without a network.
+
+`huggingface_hub` downloads, resumes and compares hashes. A copy counts only once every file has the hash that the hub
+states; a note beside it records that. What stops a download is said in one sentence with the next step, which never
+repeats what a library said: that may hold a token.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+from huggingface_hub import HfApi, constants, get_session, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from helpers.files import write_json
+from helpers.runtime import UserError
+
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "README.md")
+NOTE = "workbook-{}.json"
+TRIES = 4
+TEMPORARY = (408, 429, 500, 502, 503, 504)  # answers that another try may change
+LONGEST_WAIT = 60  # seconds that the hub may ask us to wait
+POCKET = 'or stay on the models and data of this disk with track = "pocket".'
+LOG_IN = "log in with `hf auth login` in a terminal (or set HF_TOKEN before Jupyter starts)"
+Result = TypeVar("Result")
+
+
+def endpoint() -> str:
+    """The hub's address: HF_ENDPOINT, also where it was set after the library was loaded."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
+
+
+def host() -> str:
+    """The hub's name, without a user or password that an address may hold."""
+    return urlsplit(endpoint()).hostname or "the hub"
+
+
+def fetch(name: str, kind: str, patterns: Sequence[str] = MODEL_FILES, revision: str | None = None) -> Path:
+    """The folder with the files of `name` that match `patterns` (at the top, for a model), each checked.
+
+    Args:
+        kind: "model" or "dataset".
+        revision: a commit; None takes the copy that is here, or else the newest.
+
+    Raises:
+        UserError: one sentence with the next step, after a few tries.
+    """
+    wanted = hashlib.sha256("\n".join(patterns).encode()).hexdigest()[:8]  # a copy of other files is another copy
+    note = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}" / NOTE.format(wanted)
+    folder = _earlier_copy(note, revision)
+    if folder:
+        return folder
+    try:
+        with _bounded_waits(name):
+            folder, paths = _download(name, kind, patterns, revision)
+    except (OSError, httpx2.HTTPError, HfHubHTTPError, ValueError) as error:
+        raise _in_words(error, name) from None
+    with suppress(UserError):  # a shared cache may be read-only: then the copy is checked again next time
+        sizes = {path: (folder / path).stat().st_size for path in paths}
+        write_json(note, {"folder": str(folder), "commit": folder.name, "sizes": sizes})
+    return folder
+
+
+def _earlier_copy(note: Path, revision: str | None) -> Path | None:
+    """The folder of an earlier download, if all of its files still have their sizes."""
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        folder = Path(found["folder"])
+        whole = all((folder / path).stat().st_size == size for path, size in found["sizes"].items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder if whole and found["sizes"] and revision in (None, found["commit"]) else None
+
+
+def _download(name: str, kind: str, patterns: Sequence[str], revision: str | None) -> tuple[Path, list[str]]:
+    """The folder, and the paths in it; files whose hash is not what the hub states are fetched once more."""
+    api = HfApi(endpoint=endpoint())
+    information = api.model_info if kind == "model" else api.dataset_info
+    about = _patiently(lambda: information(name, revision=revision, timeout=20))
+    paths = [file.rfilename for file in about.siblings or () if _matches(file.rfilename, kind, patterns)]
+    if kind == "model" and not any(path.endswith(".safetensors") for path in paths):
+        raise UserError(
+            f"model: {name} has no *.safetensors file, only weights that can run code when they are opened; "
+            "choose a model with safetensors."
+        )
+    if not paths:
+        raise UserError(f"data: {name} has no file like {' or '.join(patterns)}; choose another dataset.")
+    for _ in range(2):
+        # One file after another: an ill hub is then asked for one of them again, not for all at the same time.
+        found = snapshot_download(
+            name, repo_type=kind, revision=about.sha, allow_patterns=paths, endpoint=endpoint(), max_workers=1
+        )
+        folder = Path(found)
+        verified = api.verify_repo_checksums(name, repo_type=kind, revision=about.sha)
+        wrong = [file["path"] for file in verified.mismatches if file["path"] in paths]
+        if not wrong:
+            return folder, paths
+        for path in wrong:
+            (folder / path).resolve().unlink(missing_ok=True)
+            (folder / path).unlink(missing_ok=True)
+    raise UserError(
+        f"{wrong[0]} of {name} arrived twice with another content than the hub states (its hash differs), so "
+        'it was deleted; try from another network, or use track = "pocket".'
+    )
+
+
+def _matches(path: str, kind: str, patterns: Sequence[str]) -> bool:
+    if kind == "model" and "/" in path:
+        return False  # other frameworks' weights
+    return any(fnmatch(path, pattern) for pattern in patterns)
+
+
+def _patiently(ask: Callable[[], Result]) -> Result:
+    """Call the hub; on a temporary error wait, as long as it says or a little longer each time, and ask again."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            return ask()
+        except (HfHubHTTPError, httpx2.TransportError) as error:
+            answer = getattr(error, "response", None)
+            if attempt == TRIES or (answer is not None and answer.status_code not in TEMPORARY):
+                raise
+            stated = answer.headers.get("Retry-After", "") if answer is not None else ""
+            time.sleep(int(stated) if stated.isdigit() else 0.5 * 2**attempt)
+    raise AssertionError("the last try returns or raises")
+
+
+@contextmanager
+def _bounded_waits(name: str) -> Iterator[None]:
+    """The library waits as long as the hub asks; more than a minute ends the download instead."""
+
+    def too_long(answer: httpx2.Response) -> None:
+        stated = answer.headers.get("Retry-After", "")
+        if answer.status_code in TEMPORARY and stated.isdigit() and int(stated) > LONGEST_WAIT:
+            raise _busy(name, f"{stated} seconds")
+
+    session = get_session()
+    hooks = session.event_hooks
+    session.event_hooks = {**hooks, "response": [*hooks["response"], too_long]}
+    try:
+        yield
+    finally:
+        session.event_hooks = hooks
+
+
+def _in_words(error: BaseException, name: str) -> UserError:
+    """The sentence for what stopped the download of `name`."""
+    while isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__  # the library wraps what happened in "and it is not in the cache either"
+    if isinstance(error, OfflineModeIsEnabled):
+        return UserError(
+            f"{name} is not on this disk and HF_HUB_OFFLINE forbids downloading it; unset HF_HUB_OFFLINE once, {POCKET}"
+        )
+    if isinstance(error, HfHubHTTPError):
+        return _refused(error, name)
+    if isinstance(error, httpx2.TimeoutException):
+        return UserError(
+            f"{host()} was too slow with {name}, again and again: run this again (complete files are kept), with "
+            f"HF_HUB_DOWNLOAD_TIMEOUT=60 for more patience, {POCKET}"
+        )
+    if isinstance(error, httpx2.TransportError):
+        return UserError(f"{name}: {host()} cannot be reached; connect to a network and run this again, {POCKET}")
+    if isinstance(error, OSError) and error.errno is not None:
+        return _not_written(error, error.errno, name)
+    return UserError(f"{name} arrived incomplete; nothing of it was kept: run this again, {POCKET}")
+
+
+def _refused(error: HfHubHTTPError, name: str) -> UserError:
+    status = error.response.status_code
+    if isinstance(error, GatedRepoError):
+        return UserError(f"{name} is gated: ask for access on its page, then {LOG_IN}, and run this again.")
+    if isinstance(error, RevisionNotFoundError):
+        return UserError(f"{name} has no such revision; check it on the model's page.")
+    if isinstance(error, RemoteEntryNotFoundError):
+        return UserError(f"{name} lacks a file that its own list names; run this again, {POCKET}")
+    if isinstance(error, RepositoryNotFoundError) or status == 404:
+        return UserError(f"There is no {name} on {host()}, or it is private: check the name; if it is yours, {LOG_IN}.")
+    if status in (401, 403):
+        return UserError(f"{host()} does not let you read {name}: {LOG_IN} with a token that may, and run this again.")
+    if status == 429:
+        return _busy(name, "a few minutes")
+    return UserError(f"{host()} answered {status} for {name}, again and again; try later, {POCKET}")
+
+
+def _busy(name: str, pause: str) -> UserError:
+    return UserError(f"{host()} is busy: run this again in {pause} to get {name}; if you log in, you wait less.")
+
+
+def _not_written(error: OSError, number: int, name: str) -> UserError:
+    place = error.filename or constants.HF_HUB_CACHE
+    if number == errno.ENOSPC:
+        return UserError(f"The disk is full: make room in {constants.HF_HUB_CACHE}, or set HF_HOME, to fetch {name}.")
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError(f"{place} cannot be written, so {name} cannot be kept: set HF_HOME to a folder of your own.")
+    return UserError(f"{name} cannot be kept in {place} ({os.strerror(number)}); set HF_HOME to another folder.")

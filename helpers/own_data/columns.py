@@ -1,0 +1,106 @@
+"""Which column plays which role: as the learner said, else guessed by its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from helpers.own_data.chats import is_derived
+from helpers.runtime import UserError, nearest
+
+# The likeliest first: a file with "text" and "title" is about the text.
+NAMES = {
+    "text": (
+        "text", "review", "sentence", "content", "body", "review_text", "review_body", "comment", "message", "document",
+        "tweet", "post", "article", "description", "utterance", "headline", "title", "query", "question",
+    ),
+    "label": (
+        "label", "labels", "sentiment", "class", "target", "category", "rating", "stars", "score", "topic", "intent",
+        "emotion", "polarity", "tag", "label_text", "y",
+    ),
+    "prompt": (
+        "prompt", "instruction_+_input", "instruction_+_context", "messages:_question", "conversations:_question",
+        "instruction", "question", "query", "input", "user", "chosen:_question",
+    ),
+    "completion": (
+        "completion", "response", "answer", "output", "reply", "assistant", "messages", "conversations",
+    ),
+    "chosen": ("chosen", "preferred", "accepted", "better", "response_chosen"),
+    "rejected": ("rejected", "dispreferred", "worse", "response_rejected"),
+}  # fmt: skip
+# What a file can be used for, by the roles that it fills; the most specific first.
+KINDS = {
+    "preferences": ("prompt", "chosen", "rejected"),
+    "labelled texts": ("text", "label"),
+    "instructions": ("prompt", "completion"),
+    "plain texts": ("text",),
+}
+SHOWN = 8  # of a file's columns, in a sentence
+REMARK = re.compile(r"\s*[(\[].*[)\]]\s*$")  # as in "label (0=bad, 1=good)"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Role -> column; `guessed` holds the roles that nobody named, each with other columns that would have fitted."""
+
+    columns: Mapping[str, str]
+    guessed: Mapping[str, Sequence[str]]
+
+    def __str__(self) -> str:
+        """'text from "Body" (guessed; "title" would fit too), label from "Stars"'."""
+        return ", ".join(f'{role} from "{column}"{self._guess(role)}' for role, column in self.columns.items())
+
+    def _guess(self, role: str) -> str:
+        others = " and ".join(f'"{name}"' for name in self.guessed.get(role, ()))
+        if role not in self.guessed or (self.columns[role] == role and not others):
+            return ""
+        return f" (guessed; {others} would fit too)" if others else " (guessed)"
+
+
+def choose_columns(columns: Sequence[str], roles: Sequence[str], given: Mapping[str, str], file: str) -> Choice:
+    """The column for every role; no `roles` takes those of the first of `KINDS` that all find one.
+
+    Raises:
+        UserError: when a role finds no column, or the learner named one that is not there.
+    """
+    own = [name for name in columns if not is_derived(name)]
+    for role, column in given.items():
+        if column not in columns:
+            raise UserError(
+                f'data: {file} has no column "{column}" to take as {role}; its columns are {name_list(own)}.'
+                + nearest(column, own)
+            )
+    fits = {role: [given[role]] if role in given else _fitting(columns, role) for role in NAMES}
+    if not roles:
+        complete = (kind for kind in KINDS.values() if set(given) <= set(kind) and all(map(fits.get, kind)))
+        roles = next(complete, ("text",))
+    chosen = {role: given[role] for role in roles if role in given}
+    for role in roles:
+        free = [name for name in fits[role] if name not in chosen.values()]
+        if role not in chosen and not free:
+            raise UserError(
+                f"data: {file} has no column {role}, nor one with a name like it; its columns are {name_list(own)}. "
+                f'Say which it is: data="{file}?{role}=NAME".'
+            )
+        chosen.setdefault(role, next(iter(free), ""))
+    guessed = {
+        role: [name for name in fits[role] if name in own and name not in chosen.values()]
+        if chosen[role] in own
+        else []
+        for role in roles
+        if role not in given
+    }
+    return Choice({role: chosen[role] for role in roles}, guessed)
+
+
+def name_list(names: Sequence[str]) -> str:
+    """A few of the names, and how many more there are."""
+    more = len(names) - SHOWN
+    shown = ", ".join(f'"{name[:40]}"' for name in list(names)[:SHOWN])
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def _fitting(columns: Sequence[str], role: str) -> list[str]:
+    plain = {name: re.sub(r"[\s-]", "_", REMARK.sub("", name).strip().lower()) for name in columns}
+    return [name for wanted in NAMES[role] for name in plain if plain[name] == wanted]

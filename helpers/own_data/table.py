@@ -1,0 +1,157 @@
+"""A file read for certain roles: every row is usable, or counted among those that are not."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas
+
+from helpers.own_data.chats import as_text, is_derived
+from helpers.own_data.columns import Choice, choose_columns
+from helpers.own_data.formats import FORMATS, Record, records
+from helpers.own_data.request import Request
+from helpers.paths import exists, unreachable
+from helpers.runtime import UserError
+
+LOOKED_AT = 1000  # records whose keys become the columns
+LONG = 10  # lines of one row: more are shown, since a missing quote glues rows together
+READABLE = (str, int, float, bool, decimal.Decimal, datetime.date, datetime.time)
+
+
+@dataclass
+class Table:
+    """A file's rows under their roles.
+
+    rows: the usable ones, a column for each role; each row's index says where it stands, such as "line 5".
+    problems: the same of every other row -> what is wrong with it, such as "no label".
+    """
+
+    path: Path
+    columns: list[str]
+    choice: Choice
+    rows: pandas.DataFrame
+    problems: dict[str, str]
+
+    @property
+    def total(self) -> int:
+        """Rows of the file, usable or not."""
+        return len(self.rows) + len(self.problems)
+
+    def summary(self) -> list[str]:
+        """One phrase for each way of being unusable: how many rows, and where the first one is."""
+        found = []
+        for problem in (f"no {role}" for role in self.rows):
+            places = [place for place, reason in self.problems.items() if reason == problem]
+            if places:
+                has = "has" if len(places) == 1 else "have"
+                found.append(f"{len(places):,} of {self.total:,} rows {has} {problem} (the first: {places[0]})")
+        others = {place: reason for place, reason in self.problems.items() if reason[3:] not in self.rows}
+        if others:
+            place, reason = next(iter(others.items()))
+            found.append(f"{len(others):,} cannot be read (the first: {place}, {reason})")
+        return found
+
+    def suspicion(self) -> str:
+        """'line 21 runs over 41 lines; is a quote missing?' for a CSV file whose rows may be glued together, or ''."""
+        lines = self.rows.map(lambda value: str(value).count("\n")).sum(axis=1) + 1
+        if self.path.suffix.lower() not in (".csv", ".tsv") or lines.empty or lines.max() <= LONG:
+            return ""
+        return f"{lines.idxmax()} runs over {lines.max():,} lines; is a quote missing?"
+
+
+def read(request: Request, roles: Sequence[str] = (), pieces: Sequence[Path] = ()) -> Table:
+    """The file of this request and further `pieces` of it, for these roles.
+
+    Args:
+        roles: none takes those of the first kind of data that the columns fit.
+
+    Raises:
+        UserError: when there is no such file, it is empty, unreadable as a whole, or lacks a column.
+    """
+    table = _read_one(request, roles)
+    for piece in pieces:
+        other = _read_one(replace(request, path=piece), list(table.rows))
+        table.rows = pandas.concat([table.rows, other.rows.rename(lambda place, name=piece.name: f"{place} of {name}")])
+        table.problems |= {f"{place} of {piece.name}": problem for place, problem in other.problems.items()}
+    return table
+
+
+def check_usable(table: Table, skip_bad: bool) -> Table:
+    """The table, if no row is lost without the learner's word.
+
+    Raises:
+        UserError: when rows cannot be used and the learner did not say to skip them, or none is left.
+    """
+    name, problems = table.path.name, " and ".join(table.summary())
+    if not table.total:
+        raise _empty(table.path, list(table.rows))
+    if table.problems and not skip_bad:
+        raise UserError(
+            f'data: in {name} {problems}; correct or remove them, or leave them out: data="{name}?bad=skip".'
+        )
+    if table.rows.empty:
+        raise UserError(f"data: no row of {name} can be used: {problems}.")
+    return table
+
+
+def _read_one(request: Request, roles: Sequence[str]) -> Table:
+    path = request.path
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"data: {path.name} ends in {path.suffix or 'nothing'}; use one of {', '.join(FORMATS)}.")
+    if not exists(path) or path.is_dir():
+        raise UserError(f"data: there is no file {path}.")
+    try:
+        found = records(path, request.encoding, request.separator) if path.stat().st_size else iter(())
+        return _table(path, map(_plain, found), roles, request.columns)
+    except OSError as error:
+        raise unreachable(path, error) from None
+
+
+def _plain(record: Record) -> Record:
+    values, problem = as_text(record.values)
+    return Record(record.place, values, record.problem or problem)
+
+
+def _table(path: Path, found: Iterator[Record], roles: Sequence[str], given: dict[str, str]) -> Table:
+    first = list(itertools.islice(found, LOOKED_AT))
+    columns = list(dict.fromkeys(itertools.chain.from_iterable(record.values for record in first)))
+    if not columns and first:
+        raise UserError(
+            f"data: {path.name}, {first[0].place}: {first[0].problem or 'no columns'}; correct it (a list "
+            "of rows in brackets goes into a .json file, one object in each line into a .jsonl file)."
+        )
+    if not columns:
+        raise _empty(path, roles)
+    choice = choose_columns(columns, roles, given, path.name)
+    rows: dict[str, list] = {}
+    problems: dict[str, str] = {}
+    for record in itertools.chain(first, found):
+        values = [record.values.get(column) for column in choice.columns.values()]
+        problem = record.problem or next(filter(None, map(_wrong, choice.columns, values)), "")
+        if problem:
+            problems[record.place] = problem
+        else:
+            rows[record.place] = values
+    frame = pandas.DataFrame(list(rows.values()), index=list(rows), columns=list(choice.columns), dtype=object)
+    return Table(path, [name for name in columns if not is_derived(name)], choice, frame, problems)
+
+
+def _wrong(role: str, value: object) -> str:
+    """What keeps a value from being used; "" if nothing does."""
+    if value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip():
+        return f"no {role}"
+    if not isinstance(value, READABLE):
+        return f"its {role} is a {type(value).__name__}, not a text"
+    if isinstance(value, str) and any("\ud800" <= mark <= "\udfff" for mark in value):
+        return f"its {role} holds half a character"
+    return ""
+
+
+def _empty(path: Path, roles: Sequence[str]) -> UserError:
+    return UserError(f"data: {path.name} is empty; it needs rows with {' and '.join(roles or ('text', 'label'))}.")

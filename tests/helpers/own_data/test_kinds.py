@@ -1,0 +1,165 @@
+"""Files as others write them: class names in Parquet, chats, Alpaca's columns, odd separators, stray quotes."""
+
+from __future__ import annotations
+
+import json
+
+import pandas
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+
+from helpers.own_data import load_columns, load_labelled, notes
+from helpers.runtime import UserError
+
+TEXTS = [f"Remark number {row} about a kettle." for row in range(40)]
+LABELS = ["good" if row % 2 else "bad" for row in range(40)]
+QUESTION, ANSWER = "Where is the kettle?", "On the shelf."
+PAIR = ("prompt", "completion")
+
+
+def lines(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def refused(function, *arguments) -> str:
+    with pytest.raises(UserError) as problem:
+        function(*arguments)
+    assert "\n" not in str(problem.value)
+    return str(problem.value)
+
+
+def names(data) -> list[str]:
+    return load_labelled(data, 0)["train"].features["label"].names
+
+
+def test_class_names_that_a_parquet_file_holds(tmp_path):
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["negative", "positive"])})
+    rows = {"text": [*TEXTS, "no label"], "label": [row % 2 for row in range(40)] + [-1]}
+    Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "mine.parquet")
+    assert "1 of 41 rows has no label (the first: row 41)" in refused(load_labelled, tmp_path / "mine.parquet", 0)
+    assert names(f"{tmp_path / 'mine.parquet'}?bad=skip") == ["negative", "positive"]
+
+
+def test_a_categorical_column(tmp_path):
+    pandas.DataFrame({"text": TEXTS, "label": pandas.Categorical(LABELS)}).to_parquet(tmp_path / "mine.parquet")
+    assert names(tmp_path / "mine.parquet") == ["bad", "good"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["1.1", "1.10"], ["1.1", "1.10"]),
+        (["01", "1"], ["01", "1"]),
+        ([10.0, 2.0], ["2", "10"]),
+        ([True, False], ["False", "True"]),
+        (["1e3", "nan"], ["1e3", "nan"]),
+    ],
+)
+def test_labels_are_text_unless_their_type_is_a_number(tmp_path, labels, expected):
+    rows = [{"text": text, "label": labels[place % 2]} for place, text in enumerate(TEXTS)]
+    assert names(lines(tmp_path / "mine.jsonl", *rows)) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "options"),
+    [
+        ("text;label (0=bad, 1=good, 2=unsure)", "{};{}", ""),
+        ("text|label;label 2", "{}|{}", "?sep=|&label=label;label 2"),
+        ("text\tlabel, label", "{}\t{}", "?sep=tab&label=label, label"),
+    ],
+)
+def test_separators_that_the_header_holds_too(tmp_path, header, row, options):
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join([header, *(row.format(*pair) for pair in zip(TEXTS, LABELS, strict=True))]))
+    assert names(f"{path}{options}") == ["bad", "good"]
+
+
+def test_tab_separated_values(tmp_path):
+    rows = ("\t".join(pair) for pair in zip(TEXTS, LABELS, strict=True))
+    (tmp_path / "mine.tsv").write_text("\n".join(["text, long\tlabel", *rows]))
+    assert names(f"{tmp_path / 'mine.tsv'}?text=text, long") == ["bad", "good"]
+    assert 'sep is "x"' in refused(load_labelled, f"{tmp_path / 'mine.tsv'}?sep=x", 0)
+
+
+def test_utf_16_without_its_mark(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_bytes("\n".join(["text,label", *map(",".join, zip(TEXTS, LABELS, strict=False))]).encode("utf-16-le"))
+    assert 'data="mine.csv?encoding=utf-16-le"' in refused(load_labelled, path, 0)
+    assert names(f"{path}?encoding=utf-16-le") == ["bad", "good"]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"messages": [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]}, QUESTION),
+        ({"conversations": [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": ANSWER}]}, QUESTION),
+        ({"instruction": "Answer.", "input": QUESTION, "output": ANSWER}, f"Answer.\n{QUESTION}"),
+        ({"instruction": QUESTION, "input": "", "output": ANSWER}, QUESTION),
+    ],
+)
+def test_conversations_and_alpaca(tmp_path, row, prompt):
+    found = load_columns(lines(tmp_path / "mine.jsonl", row), PAIR)
+    assert found[0] == {"prompt": prompt, "completion": ANSWER}
+
+
+def test_what_the_system_says_comes_before_the_question(tmp_path):
+    turns = [("system", "Be short."), ("user", QUESTION), ("assistant", ANSWER)]
+    row = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    found = load_columns(lines(tmp_path / "mine.jsonl", row), PAIR)
+    assert found["prompt"][0] == f"Be short.\n{QUESTION}"
+    assert 'prompt from "messages: question" (guessed), completion from "messages" (guessed)' in notes(found)
+
+
+def test_a_longer_conversation_is_counted_not_cut(tmp_path):
+    turn = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
+    path = lines(tmp_path / "mine.jsonl", {"messages": turn}, {"messages": turn * 2})
+    assert '1 cannot be read (the first: line 2, its "messages" has 4 messages' in refused(load_columns, path, PAIR)
+    assert len(load_columns(f"{path}?bad=skip", PAIR)) == 1
+
+
+@pytest.mark.parametrize("prompt", [{"prompt": QUESTION}, {}])
+@pytest.mark.parametrize("transcript", [False, True])
+def test_pairs_as_conversations(tmp_path, prompt, transcript):
+    def side(answer):
+        if transcript:
+            return f"\n\nHuman: {QUESTION}\n\nAssistant: {answer}"
+        return [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": answer}]
+
+    path = lines(tmp_path / "mine.jsonl", {**prompt, "chosen": side(ANSWER), "rejected": side("No.")})
+    assert load_columns(path, ("prompt", "chosen", "rejected"))[0] == {
+        "prompt": QUESTION, "chosen": ANSWER, "rejected": "No.",
+    }  # fmt: skip
+
+
+def csv(path, *rows):
+    path.write_text("\n".join(["text,label", *map(",".join, zip(TEXTS, LABELS, strict=True)), *rows]) + "\n")
+    return path
+
+
+def test_a_quote_that_runs_into_later_rows_is_refused_even_with_bad_skip(tmp_path):
+    path = csv(tmp_path / "mine.csv", '"tis a pity,bad', *["more,bad"] * 20, 'it was so "cool" today,good')
+    assert "line 42 opens a quote that runs on into line 63" in refused(load_labelled, f"{path}?bad=skip", 0)
+
+
+def test_rows_that_a_quote_joins_into_one_are_mentioned(tmp_path):
+    path = csv(tmp_path / "mine.csv", '"tis a pity,bad', *["more,bad"] * 20, 'it was "cool",good', '"cool",good')
+    assert "line 42 opens" in refused(load_labelled, path, 0)
+    path = csv(tmp_path / "mine.csv", '"tis a pity,bad', *["more,bad"] * 20, 'it was cool",good')
+    assert "line 42 runs over 22 lines; is a quote missing?" in notes(load_labelled(path, 0))
+
+
+def test_a_text_with_two_labels_never_stands_on_two_sides(tmp_path):
+    path = csv(
+        tmp_path / "mine.csv", *(f"{text},{'bad' if place % 2 else 'good'}" for place, text in enumerate(TEXTS[:9]))
+    )
+    found = load_labelled(path, 0)
+    train, *others = (set(rows["text"]) for rows in found.values())
+    assert set(TEXTS[:9]) <= train and not any(train & other for other in others)
+    assert "9 texts have several labels" in notes(found)
+
+
+def test_rows_that_two_given_splits_share_are_mentioned(tmp_path):
+    csv(tmp_path / "train.csv")
+    (tmp_path / "test.csv").write_text(f"text,label\n{TEXTS[0].upper()},bad\nnew,good\n")
+    assert "1 rows of test are in train too" in notes(load_labelled(tmp_path, 0))
