@@ -6,8 +6,8 @@ from helpers.intervals import Interval
 from helpers.plots.style import png
 from workbook.claims import figures
 from workbook.claims.leaderboard import Row
+from workbook.claims.ledger import load_ledger
 from workbook.claims.results import Results
-from workbook.claims.spec import load
 from workbook.claims.verdict import verdict
 
 
@@ -21,24 +21,23 @@ PART = [point("full", 1000, 1.0), point("last_block", 100, 0.8), point("lora", 1
 
 
 def test_every_claim_has_its_tile():
-    verdicts = [verdict(one, Results({})) for one in load().claims]
-    figure = figures.tiles(verdicts, "Was it all true?")
+    verdicts = [verdict(one, Results({})) for one in load_ledger().claims]
+    figure, said = figures.tiles(verdicts, "Was it all true?")
     texts = ["".join(text.get_text().split()) for text in figure.axes[0].texts]  # wrapped over lines
     for found in verdicts:
         assert any(text.endswith("".join(found.claim.short.split())) for text in texts), found.claim.short
     assert len(figure.axes[0].patches) == len(verdicts)
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    count = sum(one.kind == "unmeasured" for one in load().claims)
+    count = sum(one.kind == "unmeasured" for one in load_ledger().claims)
     assert [word for word in words if "holds" in word] == [] and any(
         f"not measurable: {count}" in word for word in words
     )
     assert png(figure).startswith(b"\x89PNG")
-    said = figures.tiles_in_words(verdicts)
     assert all(found.claim.short in said for found in verdicts)
 
 
 def test_one_panel_for_each_setting():
-    figure = figures.share_for_numbers({"one": PART, "two": PART[:3]}, {"one": [point("lora", 10, 0.75)]})
+    figure, said = figures.share_for_numbers({"one": PART, "two": PART[:3]}, {"one": [point("lora", 10, 0.75)]})
     assert [panel.get_title() for panel in figure.axes] == ["one", "two"]
     names = [text.get_text() for text in figure.axes[0].texts]
     assert {"last block", "LoRA", "bag of words", "all parameters", "the head alone"} == set(names)
@@ -46,10 +45,10 @@ def test_one_panel_for_each_setting():
     assert (0.01, 0.7) in drawn and (0.1, 0.8) in drawn and (0.01, 0.75) in drawn
     assert "your own runs" in [text.get_text() for text in figure.legends[0].get_texts()]
     assert png(figure).startswith(b"\x89PNG")
-    assert "LoRA 70% with 1.00% trained" in figures.share_in_words({"one": PART})
+    assert "LoRA 70% with 1.00% trained" in said
 
 
 def test_a_single_panel_without_own_runs():
-    figure = figures.share_for_numbers({"one": PART})
+    figure, _ = figures.share_for_numbers({"one": PART})
     assert len(figure.axes) == 1
     assert "your own runs" not in [text.get_text() for text in figure.legends[0].get_texts()]
