@@ -50,7 +50,8 @@ def parse(formula: object) -> Comparison:
     Raises:
         ValueError: the text is no such formula.
     """
-    found = FORMULA.fullmatch(formula) if isinstance(formula, str) else None
+    text = str(formula)
+    found = FORMULA.fullmatch(text)
     if not found or (found["relation"] == "=") != bool(found["margin"]):
         raise ValueError(
             f'"{formula}" is no rule; write one like "accuracy_full - accuracy_lora > 0.01" or "error = 0.07 ± 0.001"'
@@ -70,7 +71,7 @@ def parse(formula: object) -> Comparison:
         bounds = (value, math.inf) if relation[0] == ">" else (-math.inf, value)
         limit = f"{IN_WORDS[relation]} {value:g}"
     closed = relation in ("<=", ">=")
-    return Comparison(formula, number, metrics, bounds, closed, f"{_quantity(number)} {limit}".strip())
+    return Comparison(text, number, metrics, bounds, closed, f"{_quantity(number)} {limit}".strip())
 
 
 def _metrics(number: ast.expr) -> list[str]:

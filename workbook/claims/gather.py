@@ -27,14 +27,14 @@ FEWEST = 5  # seeds that make a reference
 
 
 @dataclass(frozen=True)
-class Gathered:
+class LessonRows:
     """One lesson's runs: rows (lesson, seed, metric, value), and how they were made."""
 
     rows: Rows
     about: dict[str, object]
 
 
-def gathered(sweeps: Path, name: str) -> Gathered:
+def gathered(sweeps: Path, name: str) -> LessonRows:
     """What the runs of one sweep recorded.
 
     Raises:
@@ -42,7 +42,7 @@ def gathered(sweeps: Path, name: str) -> Gathered:
     """
     saved = load(sweeps, name)
     states = states_of(sweeps / saved.name, saved)
-    done = [state.folder for state in states.values() if state.status == "done"]
+    done = [state.folder for state in states.values() if state.status == "done" and state.folder]
     if len(done) < max(FEWEST, len(states)):
         raise UserError(f"{len(done)} of {max(FEWEST, len(states))} runs are done; workbook sweep resume {name}")
     runs = [record.read(folder / record.FILE) for folder in done]
@@ -54,7 +54,7 @@ def gathered(sweeps: Path, name: str) -> Gathered:
         raise UserError("its runs had other versions, threads or parameters, so they are not draws of one thing")
     rows = [row for run in runs for row in rows_of(run)]
     finished = max(run["finished"] for run in runs)
-    return Gathered(rows, {"command": "make reference", "date": finished[:10], "machine": machine(), **made[0]})
+    return LessonRows(rows, {"command": "make reference", "date": finished[:10], "machine": machine(), **made[0]})
 
 
 def _without_seed(parameters: dict[str, object]) -> dict[str, object]:
