@@ -15,7 +15,20 @@ from click.testing import CliRunner
 
 from workbook import doctor
 from workbook.cli import main
-from workbook.doctor import Check, checks, disk, hashes, hub, installed, kernel, machine, packages, python, show
+from workbook.doctor import (
+    Check,
+    checks,
+    disk,
+    hashes,
+    hub,
+    installed,
+    kernel,
+    machine,
+    packages,
+    python,
+    requirements,
+    show,
+)
 
 
 def test_this_machine_is_looked_at_in_full():
@@ -38,11 +51,25 @@ def test_a_package_of_another_version_is_found(tmp_path):
     assert not packages(tmp_path / "none.lock").fine
 
 
-def test_what_mends_the_packages_depends_on_the_environment(monkeypatch):
+def test_without_a_checkout_the_packages_own_requirements_are_compared(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    found = {check.name: check for check in checks(tmp_path)}
+    assert not found["lessons"].fine and not found["lessons"].needed and "clone" in found["lessons"].advice
+    assert not {"data", "data/microworld"} & set(found)
+    assert "no requirements.lock to compare with" in found["packages"].found
+    monkeypatch.setattr(installed, "requires", lambda _: ["numpy<1", "no-such-package", "numpy<1; extra == 'site'"])
+    assert requirements().found.startswith("not as asked: no-such-package missing (wanted any), numpy ")
+    assert requirements().advice.endswith('no-such-package"`.')
+    monkeypatch.undo()
+    monkeypatch.setattr(installed, "DISTRIBUTION", "no-such-distribution")
+    assert "no-such-distribution is not installed" in requirements().found
+
+
+def test_what_fixes_the_packages_depends_on_the_environment(monkeypatch):
     monkeypatch.setattr(sys, "prefix", str(installed.ROOT / ".venv"))
-    assert "make setup" in installed._mend()
+    assert "make setup" in installed._fix()
     monkeypatch.setattr(sys, "prefix", "elsewhere")
-    assert "pip install -r requirements.lock" in installed._mend()
+    assert "pip install -r requirements.lock" in installed._fix()
 
 
 def _register(folder, *argv: str) -> None:

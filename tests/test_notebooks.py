@@ -15,7 +15,8 @@ import pytest
 
 from helpers.checks.registry import names
 from helpers.record import FILE, read
-from workbook.claims import guard, results
+from tests.claims import guard
+from workbook.claims.results import load_results
 from workbook.lessons import NOTEBOOKS, Lesson, find
 from workbook.lessons.parameters import declared
 from workbook.notebooks import from_source, stale
@@ -132,7 +133,7 @@ def test_nbval_finds_the_committed_outputs(lesson, fresh_run):
 
 def held_to_the_reference(lesson: Lesson, folder: Path) -> list[str]:
     """What a run recorded that the reference does not expect; skips where there is no reference over enough seeds."""
-    reference = results.load().lessons.get(lesson.number)
+    reference = load_results().lessons.get(lesson.number)
     if reference is None or not guard.guarded(reference):
         pytest.skip(f"lesson {lesson.number} has no reference over {guard.FEWEST} seeds")
     return guard.outside(read(folder / FILE)["metrics"], reference)

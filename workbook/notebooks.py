@@ -15,11 +15,9 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
-from papermill.parameterize import parameterize_notebook
 
-from helpers.files import write_text
 from helpers.runtime import UserError
-from workbook.editions.cells import METADATA, from_source
+from workbook.editions.cells import METADATA, from_source, with_parameters, write_notebook
 from workbook.editions.instructor import instructor
 from workbook.lessons.kernel import cores, environment
 from workbook.lessons.lesson import NOTEBOOKS, Lesson, find, select
@@ -48,11 +46,8 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
         try:
             client.execute(env=environment(threads=1, run_folder=Path(results)))
         except CellExecutionError as error:
-            cell = next(
-                index
-                for index, cell in enumerate(notebook.cells, 1)
-                if any(output.output_type == "error" for output in cell.get("outputs", []))
-            )
+            failed = (any(one.output_type == "error" for one in cell.get("outputs", [])) for cell in notebook.cells)
+            cell = next(number for number, found in enumerate(failed, 1) if found)
             raise UserError(f"cell {cell} of {len(notebook.cells)} fails with {error.ename}: {error.evalue}") from None
         except DeadKernelError:
             raise UserError("the kernel died, most often for lack of memory") from None
@@ -106,12 +101,8 @@ def build(lesson: Lesson, folder: Path | None = None, parameters: dict[str, obje
     try:
         notebook = instructor(lesson.source) if folder else from_source(lesson.source)
         if parameters:
-            notebook.metadata["papermill"] = {}  # what papermill expects to find in a notebook that it did not load
-            for cell in notebook.cells:
-                cell.metadata.setdefault("tags", [])
-            notebook = parameterize_notebook(notebook, parameters)
-        notebook = execute(notebook, lesson.path.parent)
-        write_text(target, nbformat.writes(notebook, version=4).rstrip("\n") + "\n")
+            notebook = with_parameters(notebook, parameters)
+        write_notebook(target, execute(notebook, lesson.path.parent))
     except UserError as error:
         return str(error)
     return ""
@@ -128,7 +119,7 @@ def reword(lesson: Lesson) -> str:
         return "has code that changed, so its outputs have to be made anew: leave out --prose"
     for have, want in zip(old, new, strict=True):
         want.outputs, want.execution_count = have.outputs, have.execution_count
-    write_text(lesson.path, nbformat.writes(wanted, version=4).rstrip("\n") + "\n")
+    write_notebook(lesson.path, wanted)
     return ""
 
 

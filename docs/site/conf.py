@@ -13,7 +13,12 @@ copyright = ""
 html_title = project
 language = "en"
 
-extensions = ["myst_nb", "workbook.site.formulas"]
+extensions = [
+    "myst_nb",
+    "autoapi.extension",
+    "workbook.site.formulas",
+    "workbook.site.reference",
+]
 exclude_patterns = ["extra"]  # the figures, which go to the top of the site as they are
 nb_execution_mode = "off"  # what is committed is what is shown
 nb_render_markdown_format = "myst"  # lesson 12 prints its tables with links
@@ -24,7 +29,16 @@ myst_enable_extensions = ["dollarmath", "attrs_inline", "attrs_block", "colon_fe
 myst_heading_anchors = 4
 myst_heading_slug_func = "workbook.site.links.slug"
 myst_links_external_new_tab = False
-suppress_warnings = ["mystnb.unknown_mime_type"]
+suppress_warnings = ["mystnb.unknown_mime_type", "autoapi.python_import_resolution"]
+
+# The reference of helpers, read from its sources: nothing heavy is imported to describe it.
+autoapi_dirs = [os.fspath(ROOT / "helpers")]
+autoapi_root = "api"
+autoapi_add_toctree_entry = False  # the start page lists it
+autoapi_options = ["members", "undoc-members", "show-inheritance"]
+autoapi_template_dir = os.fspath(Path(__file__).with_name("templates") / "autoapi")
+add_module_names = False
+python_maximum_signature_line_length = 88  # a longer one has a line for each argument
 
 html_math_renderer = "mathml"
 html_theme = "sphinx_book_theme"

@@ -36,7 +36,9 @@ from helpers import plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("12.1") helps when you are stuck
 from helpers.intervals import mean_t
 from helpers.runtime import start
-from workbook.claims import figures, leaderboard, own, page, results, spec
+from workbook.claims import figures, leaderboard, own_runs, page
+from workbook.claims.ledger import load_ledger
+from workbook.claims.results import load_results
 from workbook.claims.verdict import WORDS, verdict
 
 # %% tags=["parameters"]
@@ -48,9 +50,9 @@ runs = ""  # a folder with runs of your own; "" takes where `workbook run` and t
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
-ledger = spec.load()
-reference = results.load()
-mine = own.load(own.folder_of_runs(runs))
+ledger = load_ledger()
+reference = load_results()
+mine = own_runs.load_own_runs(own_runs.folder_of_runs(runs))
 verdicts = {one.id: verdict(one, reference) for one in ledger.claims}
 page.evidence(list(verdicts.values()), claim)  # a misspelt claim is named here, in words
 asserting = sum(one.asserts for one in ledger.sentences)
@@ -119,7 +121,7 @@ print("is the difference above 0?", by_hand)
 # `verdict` does the same for all claims. Same numbers?
 
 # %% tags=["nbval-check-output"]
-first = verdicts["last-layer-worse"].trials[0].figures[0]
+first = verdicts["last-layer-worse"].trials[0].measurements[0]
 print("the same interval:", abs(first.interval.low - (mean - half)) < 1e-4)
 print("the same answer:", first.answer == by_hand)
 difference_verdict = abs(first.interval.low - (mean - half))
@@ -220,15 +222,13 @@ check("12.2", paired)
 # lesson 02, section 5.
 
 # %%
-lines = [f"| {number} | {found.label} |" for number, found in sorted(reference.lessons.items())]
-display(Markdown("| lesson | reference |\n|---|---|\n" + "\n".join(lines)))
+display(Markdown(page.sources(reference, "reference")))
 print(mine.words)
 
 # %% [markdown]
-# Where `data/reference/results.parquet` exists, one sweep over all lessons with five seeds, it is the reference for the
-# lessons in it. For the others it is the file that the lesson itself shows, which holds fewer figures. The two were
-# made by separate trainings, so a method's figure here can differ a little from the one in its lesson. A claim that
-# needs a figure that neither holds says *not measured yet*.
+# The reference is `data/reference/results.parquet`: one sweep over all lessons with five seeds. Some lessons show a
+# table of their own, made by separate trainings, so a method's figure here can differ a little from the one in its
+# lesson. A claim that needs a figure that the reference lacks says *not measured yet*.
 #
 # **Predict 3.** Of all claims, how many hold without a condition? Write a number down, then read on.
 
@@ -329,8 +329,7 @@ display(Markdown(leaderboard.page(reference, mine.results)))
 shares = leaderboard.shares(reference)
 own_shares = leaderboard.shares(mine.results, reference)
 if shares:
-    alt = figures.share_in_words(shares)
-    plotting.show(figures.share_for_numbers(shares, own_shares), alt=alt)
+    plotting.show(figures.share_for_numbers(shares, own_shares))
 
 # %% [markdown]
 # <details><summary>How to read it</summary>
@@ -391,11 +390,11 @@ check("12.3", ranked)
 
 # %%
 needed = {
-    (tried.trial.lesson, metric)
+    (result.trial.lesson, metric)
     for found in verdicts.values()
-    for tried in found.trials
-    for figure in tried.figures
-    for metric in figure.rule.metrics
+    for result in found.trials
+    for measurement in result.measurements
+    for metric in measurement.rule.metrics
     if not metric.startswith(("seconds", "peak_memory"))  # another machine has others
 }
 compared = []
@@ -403,8 +402,8 @@ for lesson, metric in sorted(needed):
     there = reference.values(lesson, metric)
     if len(set(there)) > 1:  # counts are the same in every run
         for value in mine.results.values(lesson, metric):
-            where = "inside" if value in own.expected(there) else "outside"
-            compared.append([lesson, metric, f"{value:.3f}", f"{own.expected(there):.3f}", where])
+            where = "inside" if value in own_runs.expected(there) else "outside"
+            compared.append([lesson, metric, f"{value:.3f}", f"{own_runs.expected(there):.3f}", where])
 
 # %%
 columns = ["lesson", "metric", "your run", "one more run is expected at", "your run lies"]
@@ -428,7 +427,7 @@ else:
 
 # %%
 everything = list(verdicts.values())
-plotting.show(figures.tiles(everything, "Was it all true?"), alt=figures.tiles_in_words(everything))
+plotting.show(figures.tiles(everything, "Was it all true?"))
 counts = {word: sum(found.word == word for found in everything) for word in WORDS}
 
 # %% [markdown]

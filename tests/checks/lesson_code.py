@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from workbook.editions.cells import hidden, read
-from workbook.editions.exercises import Asked, asked
+from workbook.editions.exercises import Exercise, find_exercises
 from workbook.lessons import NOTEBOOKS
 
 # What a lesson computes on the way to an exercise, and the exercise uses.
@@ -21,9 +21,9 @@ def sources() -> dict[str, Path]:
 
 
 @cache
-def asked_in(number: str) -> dict[str, Asked]:
+def asked_in(number: str) -> dict[str, Exercise]:
     """The exercises that lesson "02" asks, by name."""
-    return {one.name: one for one in asked(read(sources()[number]))}
+    return {one.name: one for one in find_exercises(read(sources()[number]))}
 
 
 def answer(name: str, code: str) -> object:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from helpers import record
 from helpers.runtime import UserError
 from workbook.claims.gather import gather, gathered, main
-from workbook.claims.results import read_rows, read_table, write_table
+from workbook.claims.results import load_results, read_rows, write_table
 from workbook.sweeps.ledger import Ending, Ledger, write_ending
 
 
@@ -47,7 +47,7 @@ def test_every_number_of_every_seed_is_in_the_table(tmp_path):
     assert len(rows) == 10 and ("02", 3, "accuracy_full", 0.93) in rows
     assert about["02"]["parameters"] == {"labels": 2000}
     assert about["02"]["versions"] == record.versions() and about["02"]["machine"]
-    assert read_table(into)["02"].metrics["steps"] == dict.fromkeys(range(5), 10.0)
+    assert load_results(into).lessons["02"].metrics["steps"] == dict.fromkeys(range(5), 10.0)
 
 
 def test_a_lesson_that_is_not_ready_keeps_its_rows_and_is_told(tmp_path):
@@ -56,8 +56,8 @@ def test_a_lesson_that_is_not_ready_keeps_its_rows_and_is_told(tmp_path):
     swept(tmp_path, "02", range(5), done=(0, 1))
     swept(tmp_path, "03", range(5))
     assert gather(tmp_path, into)[0] == "02: not taken: 2 of 5 runs are done; workbook sweep resume reference-02"
-    assert read_table(into)["02"].metrics == {"accuracy_full": {0: 0.5}}
-    assert len(read_table(into)["03"].metrics["accuracy_full"]) == 5
+    assert load_results(into).lessons["02"].metrics == {"accuracy_full": {0: 0.5}}
+    assert len(load_results(into).lessons["03"].metrics["accuracy_full"]) == 5
     told = CliRunner().invoke(main, ["--sweeps", str(tmp_path), "--into", str(into)])
     assert told.exit_code == 1 and "02: not taken" in told.output
 

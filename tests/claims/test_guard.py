@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from workbook.claims.guard import guarded, outside, ranges
-from workbook.claims.results import Measured
+from tests.claims.guard import guarded, outside, ranges
+from workbook.claims.results import LessonResults
 
 SEEDS = range(5)
-REFERENCE = Measured(
+REFERENCE = LessonResults(
     {
         "accuracy_full": dict(zip(SEEDS, (0.93, 0.928, 0.934, 0.931, 0.929), strict=True)),
         "trainable_parameters_lora": dict.fromkeys(SEEDS, 4096.0),
@@ -53,10 +53,10 @@ def test_luck_alone_is_rare_however_many_numbers_there_are():
     fallen = 0
     for _ in range(300):
         many = {f"m{number}": {seed: chance.gauss(0, 1) for seed in SEEDS} for number in range(40)}
-        fallen += bool(outside({name: chance.gauss(0, 1) for name in many}, Measured(many, "")))
+        fallen += bool(outside({name: chance.gauss(0, 1) for name in many}, LessonResults(many, "")))
     assert fallen <= 9, "about 3 of 300 are expected"
 
 
 def test_the_level_rises_with_the_numbers():
-    few = Measured({"accuracy_full": REFERENCE.metrics["accuracy_full"]}, "")
+    few = LessonResults({"accuracy_full": REFERENCE.metrics["accuracy_full"]}, "")
     assert ranges(few)["accuracy_full"].high < ranges(REFERENCE)["accuracy_full"].high

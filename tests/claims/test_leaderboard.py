@@ -6,9 +6,8 @@ import pytest
 
 from helpers.runtime import UserError
 from workbook.claims import leaderboard, page
-from workbook.claims.results import Measured, Results, load
-from workbook.claims.spec import Shown
-from workbook.claims.spec import load as load_ledger
+from workbook.claims.ledger import Shown, load_ledger
+from workbook.claims.results import LessonResults, Results, load_results
 from workbook.claims.verdict import verdict
 from workbook.lessons import find
 
@@ -26,11 +25,11 @@ def toy() -> Results:
     topics = {"accuracy_lora": {0: 0.8, 1: 0.8}, "accuracy_topics_before": {0: 0.9, 1: 0.9},
               "accuracy_topics_lora": {0: 0.5, 1: 0.5}}  # fmt: skip
     found = {"02": ladder, "07": peft, "08": topics}
-    return Results({lesson: Measured(metrics, "toy", {"labels": 500}) for lesson, metrics in found.items()})
+    return Results({lesson: LessonResults(metrics, "toy", {"labels": 500}) for lesson, metrics in found.items()})
 
 
 def test_all_methods_stand_on_the_board_even_without_figures():
-    for results in (NONE, toy(), load()):
+    for results in (NONE, toy(), load_results()):
         methods = {row.method for part in leaderboard.rows(results).values() for row in part}
         assert methods == set(leaderboard.METHODS)
 
@@ -49,16 +48,16 @@ def test_cells_and_reasons():
     assert leaderboard.cells(found["02", "full"])[1:5] == ["1,000", "", "", "12 s (10 to 14)"]
     assert leaderboard.cells(found["07", "lora"])[2::3] == ["5 kB", "+1.10 [-0.17, +2.37] nats"]
     assert leaderboard.cells(found["08", "lora"])[5] == "+40 [+40, +40] points on topics"
-    assert found["11", "qlora"].reason == 'not measured yet: make reference REFERENCES="qlora"'
+    assert found["11", "qlora"].reason == "not measured yet: make reference"
     assert found["07", "adapter"].reason == "lesson 07's results do not hold it"
     assert ("08", "full") not in found, "measured elsewhere: no empty row"
     text = leaderboard.page(toy(), NONE)
     assert "Not kept in these results: file, memory, forgotten." in text
-    assert 'Not measured yet: make reference REFERENCES="qlora".' in text
+    assert "Not measured yet: make reference." in text
 
 
 def test_own_rows_are_told_apart():
-    mine = Results({"02": Measured({"accuracy_full": {0: 0.91}}, "your own runs")})
+    mine = Results({"02": LessonResults({"accuracy_full": {0: 0.91}}, "your own runs")})
     text = leaderboard.page(toy(), mine)
     assert "| *all parameters, yours* | *0.910* |" in text
     assert text.count("yours") == 1
@@ -73,7 +72,7 @@ def test_the_share_of_the_way():
 
 def test_the_page_of_the_ledger():
     claims = load_ledger().claims
-    found = [verdict(one, load()) for one in claims]
+    found = [verdict(one, load_results()) for one in claims]
     text = page.table(found)
     assert text.count("\n") == len(claims) + 1
     assert all(line.count(" | ") == 3 for line in text.splitlines()), "four columns, no stray bar"
@@ -86,7 +85,7 @@ def test_the_page_of_the_ledger():
 
 
 def test_evidence_names_formula_figure_and_source():
-    found = [verdict(one, load()) for one in load_ledger().claims]
+    found = [verdict(one, load_results()) for one in load_ledger().claims]
     said = page.evidence(found, "last-layer-worse")
     assert "accuracy_full - accuracy_head_only > 0" in said and "5 seeds" in said and "theirs: " in said
     assert "closest to it, lesson 08, accuracy when a change is cut" in page.evidence(found, "rank")
@@ -105,5 +104,5 @@ def test_links_lead_to_sections():
     [(4, "500 labelled reviews, 4 passes"), ({"lora": 6, "full": 3}, "3 to 6 passes"), (None, "reviews")],
 )
 def test_a_setting_is_told_in_words(epochs, words):
-    measured = Measured({}, "a toy", {"labels": 500, "epochs": epochs})
+    measured = LessonResults({}, "a toy", {"labels": 500, "epochs": epochs})
     assert leaderboard.setting("08", Results({"08": measured})).endswith(words)

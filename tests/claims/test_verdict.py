@@ -7,14 +7,13 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
 from helpers.intervals import Interval, mean_t
-from workbook.claims.results import Measured, Results
-from workbook.claims.spec import AnyRule, Claim
+from workbook.claims.comparison import parse
+from workbook.claims.ledger import Claim
+from workbook.claims.results import LessonResults, Results
 from workbook.claims.verdict import verdict
 
-RULE = TypeAdapter(AnyRule)
 HIGH, LOW, MIXED = (0.95, 0.96, 0.94), (0.60, 0.61, 0.62), (0.2, 0.99, 0.6)
 NUMBERS = st.floats(-1e3, 1e3)
 
@@ -22,7 +21,7 @@ NUMBERS = st.floats(-1e3, 1e3)
 def results(**metrics) -> Results:
     """Lesson 02's results; metric=values over the seeds."""
     found = {name: dict(enumerate(values)) for name, values in metrics.items()}
-    return Results({"02": Measured(found, "a toy")})
+    return Results({"02": LessonResults(found, "a toy")})
 
 
 def claim(*trials, **fields) -> Claim:
@@ -34,7 +33,7 @@ def claim(*trials, **fields) -> Claim:
 
 
 def above(metric, threshold=0.8):
-    return {"kind": "above", "metric": metric, "threshold": threshold}
+    return f"{metric} > {threshold!r}"
 
 
 def word(one: Claim, **metrics) -> str:
@@ -95,40 +94,43 @@ def test_the_condition_or_the_reason_goes_with_the_word():
 
 def test_pairs_are_compared_seed_by_seed():
     """What makes a seed hard for both cancels out; only seeds that both have count."""
-    harder = {"kind": "difference_above", "metric": "a", "than": "b", "by": 0.0}
+    harder = "a - b > 0"
     a, b = (0.95, 0.80, 0.65), (0.93, 0.77, 0.63)
     assert mean_t(a).low < mean_t(b).high
     assert word(claim([harder]), a=a, b=b) == "holds"
-    figure = verdict(claim([harder]), results(a=a, b=b[:2])).trials[0].figures[0]
+    figure = verdict(claim([harder]), results(a=a, b=b[:2])).trials[0].measurements[0]
     assert figure.seeds == 2 and figure.interval.value == pytest.approx(0.025)
 
 
 @pytest.mark.parametrize(
-    ("rule", "number"),
+    ("formula", "number", "needs"),
     [
-        ({"kind": "difference_above", "metric": "a", "than": "b", "by": 0.1}, 0.5),
-        ({"kind": "difference_within", "metric": "a", "than": "b", "by": 0.1}, 0.5),
-        ({"kind": "ratio_above", "metric": "a", "than": "b", "times": 2}, 3.5),
-        ({"kind": "ratio_below", "metric": "a", "than": "b", "times": 2}, 3.5),
-        ({"kind": "share_above", "metric": "a", "floor": "b", "ceiling": "c", "share": 0.5}, 0.625),
+        ("a > 0.8", 0.7, "above 0.8"),
+        ("a >= 0.8", 0.7, "at least 0.8"),
+        ("a = 0.8 ± 0.1", 0.7, "0.8 ± 0.1"),
+        ("a - b > 0.1", 0.5, "difference above 0.1"),
+        ("a - b = 0 ± 0.1", 0.5, "difference 0 ± 0.1"),
+        ("a / b > 2", 3.5, "ratio above 2"),
+        ("a / b < 2", 3.5, "ratio below 2"),
+        ("(a - b) / (c - b) > 0.5", 0.625, "share of the way above 0.5"),
+        ("a + 2 * b <= 0", 1.1, "at most 0"),
     ],
 )
-def test_the_number_of_a_run(rule, number):
-    one = RULE.validate_python(rule)
+def test_the_number_of_a_run(formula, number, needs):
+    one = parse(formula)
     values = {"a": 0.7, "b": 0.2, "c": 1.0}
-    assert one.number(*(values[name] for name in one.metrics)) == pytest.approx(number)
-    assert all(name in one.words for name in one.metrics)
-    assert one.needs
+    assert one.evaluate(values) == pytest.approx(number)
+    assert one.metrics == tuple(name for name in values if name in formula)
+    assert (one.formula, one.needs) == (formula, needs)
 
 
 def test_nothing_is_divided_by_zero():
-    ratio = {"kind": "ratio_above", "metric": "a", "than": "b", "times": 2}
-    share = {"kind": "share_above", "metric": "a", "floor": "b", "ceiling": "b", "share": 0.5}
-    assert word(claim([ratio]), a=HIGH, b=(0.0, 0.0, 0.0)) == word(claim([share]), a=HIGH, b=LOW) == "not measured yet"
+    assert word(claim(["a / b > 2"]), a=HIGH, b=(0.0, 0.0, 0.0)) == "not measured yet"
+    assert word(claim(["(a - b) / (b - b) > 0.5"]), a=HIGH, b=LOW) == "not measured yet"
 
 
 def test_a_limit_may_be_reached():
-    exact = claim([{"kind": "at_most", "metric": "a", "limit": 0}])
+    exact = claim(["a <= 0"])
     assert word(exact, a=(0, 0, 0)) == "holds"
     assert word(exact, a=(0, 0, 1)) == "not at this scale"
 
@@ -136,7 +138,7 @@ def test_a_limit_may_be_reached():
 @given(middle=NUMBERS, half=st.floats(0, 1e3), threshold=NUMBERS)
 def test_an_answer_follows_from_where_the_whole_interval_lies(middle, half, threshold):
     interval = Interval(middle, middle - half, middle + half)
-    answer = RULE.validate_python(above("a", threshold)).answer(interval)
+    answer = parse(above("a", threshold)).answer(interval)
     assert (answer == "yes") == (interval.low > threshold)
     assert (answer == "no") == (interval.high <= threshold)
     assert answer in ("yes", "no", "open")
@@ -144,7 +146,7 @@ def test_an_answer_follows_from_where_the_whole_interval_lies(middle, half, thre
 
 @given(middle=NUMBERS, half=st.floats(0, 1e3), wider=st.floats(0, 1e3), by=st.floats(1e-3, 1e3))
 def test_a_wider_interval_never_turns_an_answer_around(middle, half, wider, by):
-    rule = RULE.validate_python({"kind": "difference_within", "metric": "a", "than": "b", "by": by})
+    rule = parse(f"a - b = 0 ± {by!r}")
     narrow = rule.answer(Interval(middle, middle - half, middle + half))
     wide = rule.answer(Interval(middle, middle - half - wider, middle + half + wider))
     assert wide in (narrow, "open")
@@ -153,10 +155,10 @@ def test_a_wider_interval_never_turns_an_answer_around(middle, half, wider, by):
 @given(values=st.lists(st.floats(0, 1), min_size=2, max_size=6), threshold=st.floats(-1, 2))
 def test_a_threshold_and_its_opposite_never_both_hold(values, threshold):
     found = results(a=values, b=[threshold] * len(values))
-    more = claim([{"kind": "difference_above", "metric": "a", "than": "b", "by": 0.0}])
-    less = claim([{"kind": "difference_above", "metric": "b", "than": "a", "by": 0.0}])
+    more = claim(["a - b > 0"])
+    less = claim(["b - a > 0"])
     assert {verdict(more, found).word, verdict(less, found).word} != {"holds"}
 
 
 def test_no_interval_is_open():
-    assert RULE.validate_python(above("a")).answer(Interval(0.9, math.nan, math.nan)) == "open"
+    assert parse(above("a")).answer(Interval(0.9, math.nan, math.nan)) == "open"

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.runtime import UserError
 from workbook.editions.cells import from_source, read
-from workbook.editions.exercises import asked
+from workbook.editions.exercises import find_exercises
 from workbook.editions.instructor import instructor, note
 from workbook.editions.nbgrader import assignment
 
@@ -136,5 +136,5 @@ def test_a_missing_source_is_said(tmp_path):
 
 
 def test_exercises_are_found_in_their_order(source):
-    found = asked(read(source(HEAD + BLANK + SOLUTION)))
+    found = find_exercises(read(source(HEAD + BLANK + SOLUTION)))
     assert [(one.name, one.answer) for one in found] == [("00.1", "accuracy")]

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from helpers.checks.registry import names
 from workbook.editions.cells import has, hidden, read
 from workbook.editions.command import EDITIONS, main
-from workbook.editions.exercises import asked
+from workbook.editions.exercises import find_exercises
 from workbook.editions.nbgrader import BEGIN, END
 from workbook.lessons import Lesson, find
 from workbook.notebooks import from_source
@@ -58,7 +58,7 @@ def test_no_solution_and_no_output_is_in_the_learners(lesson, folder):
     assert all(cell.outputs == [] and cell.execution_count is None for cell in cells if cell.cell_type == "code")
     source = read(lesson.source)
     elsewhere = {line.strip() for cell in source if not hidden(cell) for line in cell.source.splitlines()}
-    for one in asked(source):
+    for one in find_exercises(source):
         assert one.solution.source not in told and one.blank.source in told
         assert not bodies(one.solution.source) & bodies(code), one.name
         secret = {line.strip() for line in one.solution.source.splitlines()} - elsewhere
@@ -71,7 +71,7 @@ def test_no_solution_and_no_output_is_in_the_learners(lesson, folder):
 def test_the_instructors_has_every_solution_with_its_hints(lesson, folder):
     cells = written(folder, "instructor", lesson)
     assert [cell.source for cell in cells if has(cell, "solution")] == [
-        one.solution.source for one in asked(read(lesson.source))
+        one.solution.source for one in find_exercises(read(lesson.source))
     ]
     notes = [cell.source for cell in cells if has(cell, "instructor")]
     assert all(any(note.startswith(f"**{name}, for") for note in notes) for name in names(lesson.number))

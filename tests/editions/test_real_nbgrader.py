@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from workbook.editions.cells import read
 from workbook.editions.command import main
-from workbook.editions.exercises import asked
+from workbook.editions.exercises import find_exercises
 from workbook.lessons import find
 from workbook.lessons.kernel import environment
 
@@ -112,7 +112,7 @@ def test_nbgrader_takes_every_lesson_and_leaves_no_solution(course):
         released = nbformat.read(folder / "release" / lesson.name / f"{lesson.name}.ipynb", as_version=4)
         told = [cell.source for cell in released.cells]
         filled = [cell.source for cell in released.cells if cell.metadata.get("nbgrader", {}).get("solution")]
-        exercises = asked(read(lesson.source))
+        exercises = find_exercises(read(lesson.source))
         assert len(filled) == len(exercises)
         for one, text in zip(exercises, filled, strict=True):
             lines = [line for line in text.splitlines() if "# Your answer goes here" not in line]
@@ -123,7 +123,7 @@ def test_nbgrader_takes_every_lesson_and_leaves_no_solution(course):
 def test_right_gets_all_points_and_wrong_gets_none(course):
     folder, nbgrader = course
     nbgrader("generate_assignment", LESSON, "--force")
-    right = asked(read(ROOT / "notebooks" / "source" / f"{LESSON}.py"))[0].solution.source
+    right = find_exercises(read(ROOT / "notebooks" / "source" / f"{LESSON}.py"))[0].solution.source
     submit(folder, "right", right)
     submit(folder, "wrong", right.replace("/ len(labels)", "/ 10"))
     nbgrader("autograde", LESSON)

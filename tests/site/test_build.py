@@ -62,8 +62,9 @@ def test_the_command_is_there():
     ("text", "said"),
     [("# A\n\n$a^b^c$", r"the formula 'a\^b\^c' cannot be read"), ("# A\n\n[far](#no-such-part)", "no-such-part")],
 )
-def test_a_warning_is_an_error(course, tmp_path, monkeypatch, text, said):
-    monkeypatch.setattr("workbook.site.api.pages", lambda: {"lora": "# helpers.lora\n\nBranches."})
+def test_a_warning_is_an_error(course, tmp_path, text, said):
+    (tmp_path / "helpers").mkdir()
+    (tmp_path / "helpers" / "__init__.py").write_text('"""What lessons share."""\n')
     executed(course, "00_first", text)
     with pytest.raises(UserError, match=said):
-        build(tmp_path / "site", notebooks=course.folder)
+        build(tmp_path / "site", notebooks=course.folder, package=tmp_path / "helpers")

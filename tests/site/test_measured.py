@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from workbook.claims import results, spec
-from workbook.claims.results import Measured, Results
+from workbook.claims.ledger import load_ledger
+from workbook.claims.results import LessonResults, Results, load_results
 from workbook.claims.verdict import verdict
 from workbook.lessons import find
 from workbook.site import measured, minutes, start
@@ -17,8 +17,8 @@ PAGES = {f"notebooks/{lesson.path.name}" for lesson in find()}
 
 @pytest.fixture(scope="module")
 def found():
-    reference = results.load()
-    return reference, [verdict(claim, reference) for claim in spec.load().claims]
+    reference = load_results()
+    return reference, [verdict(claim, reference) for claim in load_ledger().claims]
 
 
 def test_the_ledger_has_every_claim_and_links_into_the_lessons(found, tmp_path):
@@ -36,7 +36,7 @@ def test_the_leaderboard_has_a_table_for_each_setting(found, tmp_path):
 
 
 def test_new_results_give_new_pages(found, tmp_path):
-    one = Measured({"accuracy_full": {0: 0.51, 1: 0.52}, "accuracy_head_only": {0: 0.4, 1: 0.41}}, "two seeds")
+    one = LessonResults({"accuracy_full": {0: 0.51, 1: 0.52}, "accuracy_head_only": {0: 0.4, 1: 0.41}}, "two seeds")
     text = measured.leaderboard_page(Results({"02": one}), tmp_path, PAGES)
     assert "| all parameters | 0.515" in text and "two seeds" in text
     assert measured.climb(Results({}), tmp_path) == ""

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.ticker import PercentFormatter
 
 from helpers import plotting
 from helpers.intervals import Interval
-from helpers.plotting import INK, PALETTE, axes
+from helpers.plotting import INK, PALETTE, Figure, axes
 from workbook.claims.leaderboard import Row
 from workbook.claims.verdict import WORDS, Verdict
 
@@ -47,22 +46,21 @@ def tiles(verdicts: Sequence[Verdict], title: str = "") -> Figure:
                 facecolor=colour, edgecolor=PALETTE["grey"] if colour == "white" else colour, mutation_aspect=0.35,
             )  # fmt: skip
             plot.add_patch(box)
-            told = fill(f"{sign} {found.claim.short}".replace(" %", "\N{NO-BREAK SPACE}%"), 20)
-            plot.text(column + 0.5, row + 0.5, told, ha="center", va="center", color=letters, fontsize=9)
+            label = fill(f"{sign} {found.claim.short}".replace(" %", "\N{NO-BREAK SPACE}%"), 20)
+            plot.text(column + 0.5, row + 0.5, label, ha="center", va="center", color=letters, fontsize=9)
     plot.set(xlim=(-0.95, PER_LINE), ylim=(len(lines), 0))
     plot.axis("off")
     plot.set_title(title, loc="left", color=INK, fontsize=13, weight="bold")
-    figure.legend(handles=_keys(verdicts), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
-    return figure
-
-
-def _keys(verdicts: Sequence[Verdict]) -> list[Patch]:
-    counts = {word: sum(found.word == word for found in verdicts) for word in WORDS}
-    return [
-        Patch(facecolor=LOOKS[word][0], edgecolor=PALETTE["grey"], label=f"{LOOKS[word][2]} {word}: {count}")
-        for word, count in counts.items()
-        if count
+    by_word = {word: [one.claim.short for one in verdicts if one.word == word] for word in WORDS}
+    keys = [
+        Patch(facecolor=LOOKS[word][0], edgecolor=PALETTE["grey"], label=f"{LOOKS[word][2]} {word}: {len(names)}")
+        for word, names in by_word.items()
+        if names
     ]
+    figure.legend(handles=keys, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    said = ". ".join(f"{word} ({len(names)}): {'; '.join(names)}" for word, names in by_word.items() if names)
+    figure.alt = f"{len(verdicts)} claims by verdict. {said}."
+    return figure
 
 
 def _lines(verdicts: Sequence[Verdict]) -> list[tuple[str, Sequence[Verdict]]]:
@@ -75,16 +73,6 @@ def _lines(verdicts: Sequence[Verdict]) -> list[tuple[str, Sequence[Verdict]]]:
         for group, part in parts.items()
         for start in range(0, len(part), PER_LINE)
     ]
-
-
-def tiles_in_words(verdicts: Sequence[Verdict]) -> str:
-    """The same figure for whoever cannot see it."""
-    said = []
-    for word in WORDS:
-        names = [found.claim.short for found in verdicts if found.word == word]
-        if names:
-            said.append(f"{word} ({len(names)}): {'; '.join(names)}")
-    return f"{len(verdicts)} claims by verdict. " + ". ".join(said) + "."
 
 
 def share_for_numbers(points: Mapping[str, Shares], own: Mapping[str, Shares] | None = None) -> Figure:
@@ -108,18 +96,25 @@ def share_for_numbers(points: Mapping[str, Shares], own: Mapping[str, Shares] | 
     if any((own or {}).values()):
         panels[0].plot([], [], "o", markersize=13, markerfacecolor="none", color=INK, label="your own runs")
     figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+    said = ". ".join(f"{setting}: {', '.join(_in_words(part))}" for setting, part in points.items())
+    figure.alt = f"Share of the way from the head alone to all parameters. {said}."
     return figure
+
+
+def _in_words(part: Shares) -> list[str]:
+    whole = _whole(part)
+    return [f"{row.title} {share.value:.0%} with {row.parameters / whole:.2%} trained" for row, share in part]
 
 
 def _panel(panel: Axes, part: Shares, own: Shares) -> None:
     whole = _whole(part)
     heights = {"head_only": "the head alone", "full": "all parameters", "bag_of_words": "bag of words"}
-    for told, height in ((heights[row.method], share.value) for row, share in part if row.method in heights):
+    for name, height in ((heights[row.method], share.value) for row, share in part if row.method in heights):
         panel.axhline(height, color=PALETTE["grey"], linestyle=":", zorder=0)
-        panel.annotate(told, (1, height), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+        panel.annotate(name, (1, height), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
                        ha="right", color=PALETTE["grey"], fontsize=8.5)  # fmt: skip
     drawn = sorted(
-        ((row.cost["trainable_parameters"][0] / whole, row, share) for row, share in part if row.method not in LINES),
+        ((row.parameters / whole, row, share) for row, share in part if row.method not in LINES),
         key=lambda one: one[0],
     )
     taken = [_spot(place, share.value) for place, _, share in drawn]
@@ -138,7 +133,7 @@ def _panel(panel: Axes, part: Shares, own: Shares) -> None:
                        ha="center", va=side, fontsize=9, color=INK)  # fmt: skip
     for row, share in own:
         if row.method not in LINES:
-            place = row.cost["trainable_parameters"][0] / whole
+            place = row.parameters / whole
             panel.plot(place, share.value, "o", markersize=13, markerfacecolor="none", color=INK)
 
 
@@ -149,15 +144,4 @@ def _spot(place: float, height: float) -> tuple[float, float]:
 
 def _whole(part: Shares) -> float:
     """How many numbers the setting's model has: as many as its row of all parameters trains."""
-    return next(row.cost["trainable_parameters"][0] for row, _ in part if row.method == "full")
-
-
-def share_in_words(points: Mapping[str, Shares]) -> str:
-    """The same figure for whoever cannot see it."""
-    said = []
-    for setting, part in points.items():
-        whole = _whole(part)
-        told = (f"{row.title} {share.value:.0%} with {row.cost['trainable_parameters'][0] / whole:.2%} trained"
-                for row, share in part)  # fmt: skip
-        said.append(f"{setting}: " + ", ".join(told))
-    return "Share of the way from the head alone to all parameters. " + ". ".join(said) + "."
+    return next(row.parameters for row, _ in part if row.method == "full")

@@ -15,26 +15,26 @@ from pathlib import Path
 import click
 
 from helpers import record
-from helpers.reference import FOLDER, machine
+from helpers.reference import machine
 from helpers.runtime import UserError
-from workbook.claims.guard import FEWEST
-from workbook.claims.results import TABLE, read_rows, write_table
+from workbook.claims.results import TABLE, Rows, read_rows, rows_of, write_table
 from workbook.sweeps.cli import RUNS
 from workbook.sweeps.looking import states_of
 from workbook.sweeps.saved import load, members
 
 SWEEP = "reference"
+FEWEST = 5  # seeds that make a reference
 
 
 @dataclass(frozen=True)
-class Gathered:
+class LessonRows:
     """One lesson's runs: rows (lesson, seed, metric, value), and how they were made."""
 
-    rows: list[tuple[str, int, str, float]]
+    rows: Rows
     about: dict[str, object]
 
 
-def gathered(sweeps: Path, name: str) -> Gathered:
+def gathered(sweeps: Path, name: str) -> LessonRows:
     """What the runs of one sweep recorded.
 
     Raises:
@@ -42,7 +42,7 @@ def gathered(sweeps: Path, name: str) -> Gathered:
     """
     saved = load(sweeps, name)
     states = states_of(sweeps / saved.name, saved)
-    done = [state.folder for state in states.values() if state.status == "done"]
+    done = [state.folder for state in states.values() if state.status == "done" and state.folder]
     if len(done) < max(FEWEST, len(states)):
         raise UserError(f"{len(done)} of {max(FEWEST, len(states))} runs are done; workbook sweep resume {name}")
     runs = [record.read(folder / record.FILE) for folder in done]
@@ -52,14 +52,9 @@ def gathered(sweeps: Path, name: str) -> Gathered:
     ]
     if any(one != made[0] for one in made):
         raise UserError("its runs had other versions, threads or parameters, so they are not draws of one thing")
-    rows = [
-        (saved.notebook[:2], int(run["parameters"]["seed"]), metric, float(value))
-        for run in runs
-        for metric, value in run["metrics"].items()
-        if isinstance(value, int | float)
-    ]
+    rows = [row for run in runs for row in rows_of(run)]
     finished = max(run["finished"] for run in runs)
-    return Gathered(rows, {"command": "make reference", "date": finished[:10], "machine": machine(), **made[0]})
+    return LessonRows(rows, {"command": "make reference", "date": finished[:10], "machine": machine(), **made[0]})
 
 
 def _without_seed(parameters: dict[str, object]) -> dict[str, object]:
@@ -71,7 +66,7 @@ def gather(sweeps: Path, into: Path) -> list[str]:
 
     Lessons that are not taken keep the rows that the table had.
     """
-    rows, about = read_rows(into) if into.is_file() else ([], {})
+    rows, about = read_rows(into)
     lines = []
     for name in members(sweeps, SWEEP):
         lesson = name[-2:]
@@ -91,7 +86,7 @@ def gather(sweeps: Path, into: Path) -> list[str]:
 
 @click.command()
 @click.option("--sweeps", type=click.Path(path_type=Path), default=RUNS, help="Another folder than runs/sweeps/.")
-@click.option("--into", type=click.Path(path_type=Path), default=FOLDER / TABLE, help="Another table.")
+@click.option("--into", type=click.Path(path_type=Path), default=TABLE, help="Another table.")
 def main(sweeps: Path, into: Path) -> None:
     """Put what the reference's runs recorded into data/reference/results.parquet."""
     lines = gather(sweeps.resolve(), into)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from helpers.intervals import Interval, mean_t
-from workbook.claims.results import FILES, Results
+from workbook.claims.page import markdown_table
+from workbook.claims.results import Results
 
 METHODS = {
     "bag_of_words": "bag of words", "scratch": "random start, all parameters", "head_only": "head only",
@@ -55,6 +56,11 @@ class Row:
         return METHODS[self.method]
 
     @property
+    def parameters(self) -> float:
+        """How many numbers it trains; the same in every run."""
+        return self.cost["trainable_parameters"][0]
+
+    @property
     def family(self) -> str:
         """How the method goes about it: a baseline, or lesson 07's families."""
         return FAMILIES.get(self.method, "reparameterised")
@@ -62,8 +68,8 @@ class Row:
 
 def setting(lesson: str, results: Results) -> str:
     """What all rows of a lesson have in common, in words; the numbers are its results' own."""
-    told = results.lessons[lesson].settings if lesson in results.lessons else {}
-    labels, passes = told.get("labels"), told.get("epochs")
+    settings = results.lessons[lesson].settings if lesson in results.lessons else {}
+    labels, passes = settings.get("labels"), settings.get("epochs")
     parts = [f"lesson {lesson}: {BOARDS[lesson][0]}"]
     parts += [f"{labels:,} labelled reviews"] if labels else []
     if isinstance(passes, Mapping):  # each method has as many as it needs
@@ -100,20 +106,20 @@ def _row(lesson: str, method: str, results: Results) -> Row:
 def _why(lesson: str, results: Results) -> str:
     if lesson in results.lessons:
         return f"lesson {lesson}'s results do not hold it"
-    return f'not measured yet: make reference REFERENCES="{FILES[lesson]}"'
+    return "not measured yet: make reference"
 
 
 def _forgetting(lesson: str, method: str, results: Results) -> str:
     """How much of the old task is lost: nats of the masked-word loss, or points of accuracy on the topics."""
     rises = results.values(lesson, f"loss_rise_{method}")
     if rises:
-        return f"{_told(mean_t(rises), '+.2f')} nats"
+        return f"{_interval(mean_t(rises), '+.2f')} nats"
     pairs = results.runs(lesson, ["accuracy_topics_before", f"accuracy_topics_{method}"])
     points = [100 * (before - after) for before, after in pairs]
-    return f"{_told(mean_t(points), '+.0f')} points on topics" if points else ""
+    return f"{_interval(mean_t(points), '+.0f')} points on topics" if points else ""
 
 
-def _told(interval: Interval, spec: str) -> str:
+def _interval(interval: Interval, spec: str) -> str:
     """The interval, or for a single run, which has none, its value."""
     return f"{interval.value:{spec}}" if math.isnan(interval.low) else f"{interval:{spec}}"
 
@@ -125,7 +131,7 @@ def cells(row: Row) -> list[str]:
     counts, sizes, peaks, seconds = (row.cost[what] for what in COST)
     # Memory and seconds depend on what else the machine did: the middle run, and the range of all.
     return [
-        _told(row.accuracy, ".3f"),
+        _interval(row.accuracy, ".3f"),
         f"{counts[0]:,.0f}" if counts else "",
         f"{sizes[0] / 1e3:,.0f} kB" if sizes else "",
         _middle([value / 1e6 for value in peaks], " MB"),
@@ -155,12 +161,11 @@ def page(results: Results, own: Results) -> str:
     mine = {lesson: [row for row in part if row.accuracy] for lesson, part in rows(own).items()}
     parts = []
     for lesson, part in rows(results).items():
-        heading = setting(lesson, results)
-        lines = [_line([row.title, *_shown(row)]) for row in part]
-        lines += [_line([f"*{text}*" for text in (f"{row.title}, yours", *_shown(row))]) for row in mine[lesson]]
-        heads = [_line(HEADS), _line(["---"] * len(HEADS))] if lines else []
-        parts += [f"**{heading[0].upper()}{heading[1:]}**", "", *heads, *lines, "", _note(lesson, part, results), ""]
-    return "\n".join(parts)
+        lines = [[row.title, *_shown(row)] for row in part]
+        lines += [[f"*{text}*" for text in (f"{row.title}, yours", *_shown(row))] for row in mine[lesson]]
+        table = markdown_table(HEADS, lines) if lines else ""
+        parts += [f"**{_raised(setting(lesson, results))}**", table, _note(lesson, part, results)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _shown(row: Row) -> list[str]:
@@ -172,13 +177,13 @@ def _note(lesson: str, part: Sequence[Row], results: Results) -> str:
     """Why a whole table, or a column that no row of it fills, is empty."""
     known = [cells(row) for row in part if row.accuracy]
     if not known:
-        return f"{_why(lesson, results)[0].upper()}{_why(lesson, results)[1:]}."
+        return f"{_raised(_why(lesson, results))}."
     empty = [head for head, column in zip(HEADS[1:], zip(*known, strict=True), strict=True) if not any(column)]
     return f"Not kept in these results: {', '.join(empty)}." if empty else ""
 
 
-def _line(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(texts) + " |"
+def _raised(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def shares(results: Results, named: Results | None = None) -> dict[str, list[tuple[Row, Interval]]]:
@@ -188,8 +193,7 @@ def shares(results: Results, named: Results | None = None) -> dict[str, list[tup
     """
     found = {}
     for lesson, part in rows(results).items():
-        known = [(row, share_of_way(row, results)) for row in part if row.cost.get("trainable_parameters")]
-        kept = [(row, share) for row, share in known if share is not None]
-        if kept:
-            found[setting(lesson, named or results)] = kept
+        measured = [(row, share_of_way(row, results)) for row in part if row.cost.get("trainable_parameters")]
+        if known := [(row, share) for row, share in measured if share]:
+            found[setting(lesson, named or results)] = known
     return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from helpers.intervals import Interval, mean_t
 from helpers.runtime import UserError, nearest
-from workbook.claims.spec import Claim, Ledger, Published, Shown
+from workbook.claims.ledger import Claim, ClaimsLedger, Published, Shown
+from workbook.claims.results import Results
 from workbook.claims.verdict import Verdict
 from workbook.lessons import find
 from workbook.lessons.lesson import Lesson
@@ -23,9 +24,20 @@ SIGNS = {
 HEADING = re.compile(r"^## (\d+)\. (.+)$", re.MULTILINE)
 
 
-def groups(ledger: Ledger) -> list[str]:
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; a bar inside a cell stays a bar."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
+
+
+def groups(ledger: ClaimsLedger) -> list[str]:
     """The groups of claims, in the ledger's order."""
     return list(dict.fromkeys(claim.group for claim in ledger.claims))
+
+
+def sources(results: Results, head: str) -> str:
+    """A table in Markdown: on which machine, when and by which command each lesson was measured."""
+    return markdown_table(["lesson", head], ((number, one.label) for number, one in sorted(results.lessons.items())))
 
 
 def table(verdicts: Sequence[Verdict], own: Mapping[str, Verdict] | None = None) -> str:
@@ -33,15 +45,16 @@ def table(verdicts: Sequence[Verdict], own: Mapping[str, Verdict] | None = None)
 
     own: claim's id -> the same from the learner's own runs; its figures are shown, it decides nothing.
     """
-    mine = {name: found for name, found in (own or {}).items() if any(_known(found))}
-    heads = ["claim", "measured, reference"] + (["your own runs"] if mine else []) + ["verdict", "seen in"]
-    lines, lessons = [_row(heads), _row(["---"] * len(heads))], find()
-    for found in verdicts:
-        cells = [_claim(found.claim), _figures(found)]
-        cells += [_own(mine.get(found.claim.id))] if mine else []
-        cells += [f"**{SIGNS[found.word]}**" + (f"<br>{found.text}" if found.text else "")]
-        lines.append(_row([*cells, "<br>".join(link(place, lessons) for place in found.claim.shown)]))
-    return "\n".join(lines)
+    mine = {name: _own(one) for name, one in (own or {}).items() if _own(one)}
+    lessons = find()
+    rows = []
+    for one in verdicts:
+        verdict = f"**{SIGNS[one.word]}**" + (f"<br>{one.text}" if one.text else "")
+        links = "<br>".join(link(place, lessons) for place in one.claim.shown)
+        yours = [mine.get(one.claim.id, "")] if mine else []
+        rows.append([_claim(one.claim), _measured(one), *yours, verdict, links])
+    heads = ["claim", "measured, reference", *(["your own runs"] if mine else []), "verdict", "seen in"]
+    return markdown_table(heads, rows)
 
 
 def evidence(verdicts: Sequence[Verdict], name: str) -> str:
@@ -49,22 +62,16 @@ def evidence(verdicts: Sequence[Verdict], name: str) -> str:
     found = {one.claim.id: one for one in verdicts}
     if name not in found:
         raise UserError(f'There is no claim "{name}".{nearest(name, found)}')
-    one = found[name]
-    lines = [f"{one.claim.claim}", f"verdict: {one.word}. {one.text}".rstrip()]
-    for tried in one.trials:
-        lines.append(f"  lesson {tried.trial.lesson}, {tried.trial.setting}:")
-        for figure in tried.figures:
-            measured = _measured(figure.interval, figure.seeds)
-            lines.append(f"    {figure.rule.words}:  {measured}  {MARKS[figure.answer]}")
-    if near := one.claim.closest:
+    verdict = found[name]
+    lines = [verdict.claim.claim, f"verdict: {verdict.word}. {verdict.text}".rstrip()]
+    for result in verdict.trials:
+        lines.append(f"  lesson {result.trial.lesson}, {result.trial.setting}:")
+        for one in result.measurements:
+            lines.append(f"    {one.rule.formula}:  {_plain(one.interval, one.seeds)}  {MARKS[one.answer]}")
+    if near := verdict.claim.closest:
         lines.append(f"  closest to it, lesson {near.lesson}, {near.words}:")
-        lines.append(f"    {near.metric}:  {_measured(_closest(one), len(one.closest))}")
-    lines += [f"  theirs: {published(one_of)}" for one_of in one.claim.published]
-    return "\n".join(lines)
-
-
-def _measured(interval: Interval | None, seeds: int) -> str:
-    return "no figures yet" if interval is None else f"{interval:.3g}, {seeds} seeds"
+        lines.append(f"    {near.metric}:  {_plain(_closest(verdict), len(verdict.closest))}")
+    return "\n".join([*lines, *(f"  theirs: {published(one)}" for one in verdict.claim.published)])
 
 
 def link(place: Shown, lessons: Sequence[Lesson]) -> str:
@@ -89,43 +96,35 @@ def published(one: Published) -> str:
     return f"{one.figure} ({one.title}{f', {one.year}' if one.year else ''})"
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
 def _claim(claim: Claim) -> str:
     theirs = "".join(f"<br>*theirs: {published(one)}*" for one in claim.published)
     return f"**{claim.short}**<br>{claim.claim}{theirs}"
 
 
-def _figures(found: Verdict) -> str:
+def _measured(verdict: Verdict) -> str:
     lines = []
-    for tried in found.trials:
-        said = (f"{_value(figure.interval)} {MARKS[figure.answer]} ({figure.rule.needs})" for figure in tried.figures)
-        lines.append(f"{tried.trial.setting}: {', '.join(said)}")
-    if found.claim.closest:
-        lines.append(f"closest to it, {found.claim.closest.words}: {_value(_closest(found))}")
+    for result in verdict.trials:
+        said = (f"{_bold(one.interval)} {MARKS[one.answer]} ({one.rule.needs})" for one in result.measurements)
+        lines.append(f"{result.trial.setting}: {', '.join(said)}")
+    if near := verdict.claim.closest:
+        lines.append(f"closest to it, {near.words}: {_bold(_closest(verdict))}")
     return "<br>".join(lines)
 
 
-def _closest(found: Verdict) -> Interval | None:
-    return mean_t(found.closest) if found.closest else None
+def _own(verdict: Verdict) -> str:
+    """What the learner's own runs measured, with the number of runs; '' where there is nothing."""
+    known = [(one.interval, one.seeds) for result in verdict.trials for one in result.measurements]
+    known.append((_closest(verdict), len(verdict.closest)))
+    return "<br>".join(f"{value.value:.3g} ({seeds} run{'s' * (seeds > 1)})" for value, seeds in known if value)
 
 
-def _value(interval: Interval | None) -> str:
-    if interval is None:
-        return "no figures yet"
-    value, rest = f"{interval:.3g}".split(" ", 1)
-    return f"**{value}** {rest}"
+def _closest(verdict: Verdict) -> Interval | None:
+    return mean_t(verdict.closest) if verdict.closest else None
 
 
-def _own(found: Verdict | None) -> str:
-    known = _known(found) if found else []
-    return "<br>".join(f"{interval.value:.3g} ({seeds} run{'s' * (seeds > 1)})" for interval, seeds in known)
+def _plain(interval: Interval | None, seeds: int) -> str:
+    return f"{interval:.3g}, {seeds} seeds" if interval else "no figures yet"
 
 
-def _known(found: Verdict) -> list[tuple[Interval, int]]:
-    """What was measured, and with how many seeds."""
-    figures = [(figure.interval, figure.seeds) for tried in found.trials for figure in tried.figures]
-    figures += [(_closest(found), len(found.closest))]
-    return [(interval, seeds) for interval, seeds in figures if interval is not None]
+def _bold(interval: Interval | None) -> str:
+    return "**{}** {}".format(*f"{interval:.3g}".split(" ", 1)) if interval else "no figures yet"

@@ -7,36 +7,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from helpers.intervals import Interval, mean_t
+from helpers.intervals import Answer, Interval, mean_t
+from workbook.claims.comparison import Comparison
+from workbook.claims.ledger import Claim, Trial
 from workbook.claims.results import Results
-from workbook.claims.rules import Rule
-from workbook.claims.spec import Claim, Trial
 
 Word = Literal["holds", "holds with a condition", "not at this scale", "not measured yet", "not measurable"]
 WORDS: tuple[Word, ...] = get_args(Word)
 
 
 @dataclass(frozen=True)
-class Figure:
-    """What one rule measured: its number's interval over the seeds (None: no seed has it), and how it answers."""
+class Measurement:
+    """What one rule's number is: its interval over the seeds (None: no seed has it), and how it answers."""
 
-    rule: Rule
+    rule: Comparison
     seeds: int
     interval: Interval | None
-    answer: Literal["yes", "no", "open", "missing"]
+    answer: Answer | Literal["missing"]
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One trial with its figures."""
+class TrialResult:
+    """One trial with its measurements."""
 
     trial: Trial
-    figures: tuple[Figure, ...]
+    measurements: tuple[Measurement, ...]
 
     @property
-    def answer(self) -> Literal["yes", "no", "open", "missing"]:
+    def answer(self) -> Answer | Literal["missing"]:
         """All of its rules have to say yes; a single no settles it, whatever is missing."""
-        answers = {figure.answer for figure in self.figures}
+        answers = {one.answer for one in self.measurements}
         return next((answer for answer in ("no", "missing", "open") if answer in answers), "yes")
 
 
@@ -46,18 +46,18 @@ class Verdict:
 
     claim: Claim
     word: Word
-    trials: tuple[Tried, ...]
+    trials: tuple[TrialResult, ...]
     closest: tuple[float, ...] = ()  # of a claim that no run can measure: what comes closest, a value per seed
 
     @property
     def missing(self) -> int:
-        """How many trials have no figures yet."""
-        return sum(tried.answer == "missing" for tried in self.trials)
+        """How many trials have no results yet."""
+        return sum(one.answer == "missing" for one in self.trials)
 
     @property
     def undecided(self) -> bool:
         """Not shown, and not refuted either: every interval holds its threshold."""
-        return self.word == "not at this scale" and all(tried.answer != "no" for tried in self.trials)
+        return self.word == "not at this scale" and all(one.answer != "no" for one in self.trials)
 
     @property
     def text(self) -> str:
@@ -78,10 +78,13 @@ def verdict(claim: Claim, results: Results) -> Verdict:
     count, and with none at all there is no verdict. A claim whose sentence says more than its trials can show is
     marked in the ledger (`at_best`): its best verdict is the one with a condition.
     """
-    if claim.kind == "unmeasured":
-        return Verdict(claim, "not measurable", (), tuple(results.values(claim.closest.lesson, claim.closest.metric)))
-    tried = tuple(Tried(trial, tuple(_figure(rule, trial, results) for rule in trial.rules)) for trial in claim.trials)
-    return Verdict(claim, _word(claim, [one.answer for one in tried if one.answer != "missing"]), tried)
+    if near := claim.closest:
+        return Verdict(claim, "not measurable", (), tuple(results.values(near.lesson, near.metric)))
+    trials = tuple(
+        TrialResult(trial, tuple(_measurement(rule, trial.lesson, results) for rule in trial.rules))
+        for trial in claim.trials
+    )
+    return Verdict(claim, _word(claim, [one.answer for one in trials if one.answer != "missing"]), trials)
 
 
 def _word(claim: Claim, answers: Sequence[str]) -> Word:
@@ -92,10 +95,11 @@ def _word(claim: Claim, answers: Sequence[str]) -> Word:
     return claim.at_best if set(answers) == {"yes"} else "holds with a condition"
 
 
-def _figure(rule: Rule, trial: Trial, results: Results) -> Figure:
-    numbers = [rule.number(*values) for values in results.runs(trial.lesson, rule.metrics)]
+def _measurement(rule: Comparison, lesson: str, results: Results) -> Measurement:
+    runs = results.runs(lesson, rule.metrics)
+    numbers = [rule.evaluate(dict(zip(rule.metrics, values, strict=True))) for values in runs]
     numbers = [number for number in numbers if math.isfinite(number)]  # a ratio to zero says nothing
     if not numbers:
-        return Figure(rule, 0, None, "missing")
+        return Measurement(rule, 0, None, "missing")
     interval = mean_t(numbers)
-    return Figure(rule, len(numbers), interval, rule.answer(interval))
+    return Measurement(rule, len(numbers), interval, rule.answer(interval))

@@ -1,10 +1,17 @@
-"""`workbook doctor`: what this machine has, what it lacks, and what to do about it."""
+"""`workbook doctor`: what this machine has, what it lacks, and how to fix it.
+
+In a checkout it compares with requirements.lock and the hashes of data/. An installed wheel has neither: there it
+checks what the package itself asks for, and says where the lessons are.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from helpers.paths import ROOT
 from workbook.doctor.check import Check, show
 from workbook.doctor.files import damaged, disk, hashes
-from workbook.doctor.installed import kernel, packages, python
+from workbook.doctor.installed import kernel, packages, python, requirements
 from workbook.doctor.machine import graphics, hub, memory, processor
 
 __all__ = [
@@ -20,13 +27,21 @@ __all__ = [
     "packages",
     "processor",
     "python",
+    "requirements",
     "show",
 ]
 
-from helpers.paths import ROOT
 
+def checks(root: Path = ROOT) -> list[Check]:
+    """All checks, in the order in which they are shown.
 
-def checks() -> list[Check]:
-    """Everything that is looked at, in the order in which it is shown."""
-    installed = [python(), packages(ROOT / "requirements.lock"), kernel()]
-    return [*installed, *hashes(ROOT / "data"), disk(ROOT), memory(), processor(), graphics(), hub()]
+    Args:
+        root: the folder that holds the packages; with a pyproject.toml it is a checkout.
+    """
+    if (root / "pyproject.toml").is_file():
+        place = [packages(root / "requirements.lock"), *hashes(root / "data"), disk(root)]
+    else:
+        found = "not here: this is the installed package, without notebooks, data and models"
+        advice = "To run lessons, clone the repository and run `make run` there."
+        place = [requirements(), Check("lessons", found, False, advice, needed=False), disk(Path.cwd())]
+    return [python(), kernel(), *place, memory(), processor(), graphics(), hub()]

@@ -1,13 +1,16 @@
-"""What the doctor says about one thing, and how a list of that is shown."""
+"""The result of one check, and how a list of results is shown."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.console import Console
+from rich.markup import escape
+
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: fine, or with advice; `needed` when the workbook cannot do without it."""
+    """The result of one check: fine, or with advice; `needed` when the workbook cannot do without it."""
 
     name: str
     found: str
@@ -18,9 +21,6 @@ class Check:
 
 def show(found: list[Check]) -> bool:
     """Print the checks with their advice; return whether all that is needed is there."""
-    from rich.console import Console
-    from rich.markup import escape
-
     console = Console(soft_wrap=True)
     for check in found:
         colour, mark = ("green", "ok") if check.fine else ("red", "no") if check.needed else ("yellow", "so-so")
@@ -28,7 +28,5 @@ def show(found: list[Check]) -> bool:
         if not check.fine:
             console.print(f"       {check.advice}", highlight=False, markup=False)
     ready = all(check.fine for check in found if check.needed)
-    console.print(
-        "Everything that the lessons need is here." if ready else "Mend what is marked `no`, then look again."
-    )
+    console.print("Everything that is needed is here." if ready else "Fix what is marked `no`, then run this again.")
     return ready

@@ -40,5 +40,5 @@ def disk(folder: Path) -> Check:
     """Is there room for runs, and may they be written?"""
     free = shutil.disk_usage(folder).free / GIGABYTE
     if not os.access(folder, os.W_OK):
-        return Check("free disk", f"{folder.name} may not be written", False, "Copy it to a folder of your own.")
+        return Check("free disk", f"{folder} may not be written", False, "Move to a folder that you may write.")
     return Check("free disk", f"{free:.1f} GB", free > 1, "Runs want 1 GB: make room, or remove old folders of runs/.")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from helpers.paths import ROOT
 from workbook.doctor.check import Check
 
 # Another version of these is no reason to worry.
 ONLY_INSTALL = {"pip", "setuptools"}
+DISTRIBUTION = "fine-tuning-workbook"
 KERNEL = "python3"
 
 
@@ -28,24 +31,45 @@ def packages(lock: Path) -> Check:
     except OSError:
         advice = "Restore it with `git checkout requirements.lock`."
         return Check("packages", "requirements.lock is missing", False, advice)
-    have = {name: _have(name) for name in wanted if name not in ONLY_INSTALL}
-    missing = [name for name in have if have[name] == "missing"]
-    other = [name for name in have if have[name] not in ("missing", wanted[name])]
-    wrong = [f"{name} {have[name]} (wanted {wanted[name]})" for name in [*missing, *other]]
-    more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    found = f"not as in the lock: {', '.join(wrong[:5])}{more}" if wrong else f"{len(wanted)} as in requirements.lock"
+    have = {name: _version(name) for name in wanted if name not in ONLY_INSTALL}
+    wrong = {name: found for name, found in have.items() if found != wanted[name]}
+    found = _differences(wrong, wanted) or f"{len(wanted)} as in requirements.lock"
     # Colab has a server and a kernel of its own, in other versions; lesson 00's setup cell sees to the libraries.
-    return Check("packages", found, not wrong, _mend(), needed="google.colab" not in sys.modules)
+    return Check("packages", found, not wrong, _fix(), needed="google.colab" not in sys.modules)
 
 
-def _mend() -> str:
-    """How this environment is brought to the lock: make knows .venv, conda's and others are pip's."""
+def requirements() -> Check:
+    """Do the installed versions satisfy what the installed package asks for? It carries no lock to compare with."""
+    try:
+        asked = [Requirement(line) for line in requires(DISTRIBUTION) or ()]
+    except PackageNotFoundError:
+        advice = f"Install it with `{Path(sys.executable).name} -m pip install` and the wheel's name."
+        return Check("packages", f"{DISTRIBUTION} is not installed, so nothing says what it needs", False, advice)
+    wanted = {one.name: one for one in asked if one.marker is None or one.marker.evaluate()}
+    have = {name: _version(name) for name in wanted}
+    wrong = {name: found for name, found in have.items() if found == "missing" or found not in wanted[name].specifier}
+    ranges = {name: str(one.specifier) or "any" for name, one in wanted.items()}
+    found = _differences(wrong, ranges) or f"{len(wanted)} as {DISTRIBUTION} asks; no requirements.lock to compare with"
+    asked_again = " ".join(f'"{name}{wanted[name].specifier}"' for name in wrong)
+    return Check("packages", found, not wrong, f"Run `{Path(sys.executable).name} -m pip install {asked_again}`.")
+
+
+def _differences(wrong: dict[str, str], wanted: dict[str, str]) -> str:
+    """The first five packages that differ, missing ones first; '' where none does."""
+    names = sorted(wrong, key=lambda name: wrong[name] != "missing")
+    shown = ", ".join(f"{name} {wrong[name]} (wanted {wanted[name]})" for name in names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"not as asked: {shown}{more}" if names else ""
+
+
+def _fix() -> str:
+    """How to bring this environment to the lock: make knows .venv, conda's and others are pip's."""
     if Path(sys.prefix) == ROOT / ".venv":
         return "Run `make setup`: it installs what the lock asks for."
     return f"Run `{Path(sys.executable).name} -m pip install -r requirements.lock` in this environment."
 
 
-def _have(name: str) -> str:
+def _version(name: str) -> str:
     try:
         return version(name).partition("+")[0]
     except PackageNotFoundError:
@@ -59,7 +83,7 @@ def kernel(own: Path = Path(sys.prefix) / "share" / "jupyter") -> Check:
         from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
         from jupyter_core.paths import jupyter_path
     except ImportError:
-        return Check("Jupyter kernel", "Jupyter is missing", False, _mend())
+        return Check("Jupyter kernel", "Jupyter is missing", False, _fix())
     try:
         search = [str(own / "kernels"), *jupyter_path("kernels")]
         argv = KernelSpecManager(kernel_dirs=search).get_kernel_spec(KERNEL).argv

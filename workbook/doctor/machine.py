@@ -21,7 +21,7 @@ def memory() -> Check:
     try:
         import psutil
     except ImportError:
-        return Check("free memory", "unknown: psutil is missing", False, "Mend the packages first.", needed=False)
+        return Check("free memory", "unknown: psutil is missing", False, "Fix the packages first.", needed=False)
     free = min(psutil.virtual_memory().available, _limit(LIMIT)) / GIGABYTE
     advice = "A lesson takes up to 2 GB: close other programs, or run lessons one at a time (--jobs 1)."
     return Check("free memory", f"{free:.1f} GB", free > 2, advice)
@@ -45,7 +45,7 @@ def graphics() -> Check:
     try:
         import torch
     except ImportError:
-        return Check("GPU", "unknown: torch is missing", False, "Mend the packages first.", needed=False)
+        return Check("GPU", "unknown: torch is missing", False, "Fix the packages first.", needed=False)
     if torch.cuda.is_available():
         return Check("GPU", torch.cuda.get_device_name())
     if torch.backends.mps.is_available():
@@ -60,7 +60,7 @@ def hub(seconds: float = PATIENCE) -> Check:
     try:
         from helpers.hub.download import endpoint, host
     except ImportError:
-        return Check("hub", "unknown: huggingface-hub is missing", False, "Mend the packages first.", needed=False)
+        return Check("hub", "unknown: huggingface-hub is missing", False, "Fix the packages first.", needed=False)
     said: list[str] = []
     # A thread, because no timeout holds for the look-up of a name; as a daemon, so that nobody waits for its end.
     asking = threading.Thread(target=lambda: said.append(_answer(endpoint(), seconds)), daemon=True)

@@ -1,4 +1,4 @@
-"""A lesson's cells for one reader: the source read, what the reader is not to see left out, cells named anew."""
+"""A lesson's cells for one reader: read from the source, without what the reader is not to see, and written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbformat import NotebookNode
+from papermill.parameterize import parameterize_notebook
 
+from helpers.files import write_text
 from helpers.runtime import UserError
 
 EXERCISE = "exercise"
@@ -26,7 +28,7 @@ def from_source(source: Path, solutions: bool = False) -> NotebookNode:
     Raises:
         UserError: the source is missing.
     """
-    return made(read(source) if solutions else [cell for cell in read(source) if not hidden(cell)])
+    return notebook_of(read(source) if solutions else [cell for cell in read(source) if not hidden(cell)])
 
 
 def read(source: Path) -> list[NotebookNode]:
@@ -51,7 +53,7 @@ def has(cell: NotebookNode, tag: str) -> bool:
     return tag in cell.metadata.get("tags", [])
 
 
-def made(cells: list[NotebookNode]) -> NotebookNode:
+def notebook_of(cells: list[NotebookNode]) -> NotebookNode:
     """A notebook of these cells: of their metadata only tags and what nbgrader reads stay; names follow content."""
     seen: dict[str, int] = {}
     for cell in cells:
@@ -61,6 +63,23 @@ def made(cells: list[NotebookNode]) -> NotebookNode:
     notebook.nbformat_minor = 5
     nbformat.validate(notebook)
     return notebook
+
+
+def with_parameters(notebook: NotebookNode, values: dict[str, object], comment: str = "Parameters") -> NotebookNode:
+    """The notebook with a cell of other values below its parameters, as papermill puts it in."""
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])
+    notebook.metadata["papermill"] = {}  # what papermill expects to find in a notebook that it did not load
+    return parameterize_notebook(notebook, values, comment=comment)
+
+
+def write_notebook(path: Path, notebook: NotebookNode) -> Path:
+    """Write a notebook as every command here does, with one line break at its end; return the file.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    return write_text(path, nbformat.writes(notebook, version=4).rstrip("\n") + "\n")
 
 
 def _cell_id(content: str, seen: dict[str, int]) -> str:

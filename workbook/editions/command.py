@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 
 import click
-import nbformat
 from nbformat import NotebookNode
 
 from helpers.files import write_text
 from helpers.runtime import BUDGETS, UserError
-from workbook.editions.cells import from_source
+from workbook.editions.cells import from_source, write_notebook
 from workbook.editions.instructor import instructor
 from workbook.editions.nbgrader import assignment
 from workbook.lessons.lesson import NOTEBOOKS, Lesson, find, select
@@ -38,8 +37,7 @@ def write(lesson: Lesson, into: Path, makers: dict[str, Callable[[Path], Noteboo
         # nbgrader wants a folder for each assignment below `source`.
         parts = ("source", lesson.name) if edition == "nbgrader" else ()
         path = into.joinpath(edition, *parts, lesson.path.name)
-        text = nbformat.writes(make(lesson.source), version=4).rstrip("\n") + "\n"
-        written.append(write_text(path, text))
+        written.append(write_notebook(path, make(lesson.source)))
         _with_figures(lesson, path.parent)
     return written
 
@@ -76,7 +74,7 @@ def main(lessons: tuple[str, ...], into: Path, only: tuple[str, ...], points: fl
     instructor   each exercise followed by its solution and its hints
     nbgrader     a course folder for nbgrader: points, locked tests, solutions that it takes out
     """
-    all_makers = {
+    all_makers: dict[str, Callable[[Path], NotebookNode]] = {
         "learner": from_source,
         "instructor": instructor,
         "nbgrader": partial(assignment, points=points, budget=budget),

@@ -13,7 +13,7 @@ from workbook.editions.cells import EXERCISE, SOLUTION, has
 
 
 @dataclass(frozen=True)
-class Asked:
+class Exercise:
     """One exercise in its lesson: `check(name, answer)` stands in both cells."""
 
     name: str
@@ -22,7 +22,7 @@ class Asked:
     solution: NotebookNode
 
 
-def asked(cells: Iterable[NotebookNode]) -> list[Asked]:
+def find_exercises(cells: Iterable[NotebookNode]) -> list[Exercise]:
     """The exercises among a source's cells, in their order.
 
     Raises:
@@ -40,7 +40,7 @@ def asked(cells: Iterable[NotebookNode]) -> list[Asked]:
         elif has(cell, SOLUTION):
             if waiting != checked(cell):
                 raise UserError(f"The solution of {checked(cell)[0]} does not follow its exercise, or checks another.")
-            found.append(Asked(*waiting, blank, cell))
+            found.append(Exercise(*waiting, blank, cell))
             waiting = None
     return found
 

@@ -8,7 +8,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from helpers.checks.registry import hints
-from workbook.editions.cells import INSTRUCTOR, SOLUTION, has, made, read
+from workbook.editions.cells import INSTRUCTOR, SOLUTION, has, notebook_of, read
 from workbook.editions.exercises import checked
 
 
@@ -23,7 +23,7 @@ def instructor(source: Path) -> NotebookNode:
         cells.append(cell)
         if has(cell, SOLUTION):
             cells += [note(name) for name, _ in [checked(cell)] if hints(name)]
-    return made(cells)
+    return notebook_of(cells)
 
 
 def note(name: str) -> NotebookNode:

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from papermill.parameterize import parameterize_notebook
 
 from helpers.runtime import UserError
-from workbook.editions.cells import EXERCISE, hidden, made, read
-from workbook.editions.exercises import Asked, asked
+from workbook.editions.cells import EXERCISE, hidden, notebook_of, read, with_parameters
+from workbook.editions.exercises import Exercise, find_exercises
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 SCHEMA = 3
@@ -32,19 +31,19 @@ def assignment(source: Path, points: float = 1, budget: str | None = None) -> No
         UserError: the source is missing, or an exercise and its solution do not fit together.
     """
     cells = read(source)
-    exercises = {id(one.blank): one for one in asked(cells)}
+    by_blank = {id(one.blank): one for one in find_exercises(cells)}
     kept = []
     for cell in cells:
-        one = exercises.get(id(cell))
+        one = by_blank.get(id(cell))
         if one:
             kept += [answer_cell(one), points_cell(one, points)]
         elif not hidden(cell):
             kept.append(cell)
-    notebook = made(kept)
-    return made(_with_budget(notebook, budget).cells) if budget else notebook
+    notebook = notebook_of(kept)
+    return notebook_of(_with_budget(notebook, budget).cells) if budget else notebook
 
 
-def answer_cell(one: Asked) -> NotebookNode:
+def answer_cell(one: Exercise) -> NotebookNode:
     """The cell that a student edits: the exercise's, with the solution between nbgrader's marks.
 
     Raises:
@@ -66,7 +65,7 @@ def answer_cell(one: Asked) -> NotebookNode:
     return _cell(lines, f"answer-{_slug(one)}", tags=[EXERCISE], solution=True)
 
 
-def points_cell(one: Asked, points: float) -> NotebookNode:
+def points_cell(one: Exercise, points: float) -> NotebookNode:
     """The locked cell that calls this workbook's check and raises unless the answer is right."""
     lines = ["from helpers.checks import assert_solved", "", f'assert_solved("{one.name}", {one.answer})']
     # With this tag "run all" goes on behind an exercise that is still open.
@@ -80,10 +79,7 @@ def _cell(lines: list[str], grade_id: str, *, tags: list[str], **given) -> Noteb
 
 
 def _with_budget(notebook: NotebookNode, budget: str) -> NotebookNode:
-    for cell in notebook.cells:
-        cell.metadata.setdefault("tags", [])
-    notebook.metadata["papermill"] = {}  # what papermill expects to find in a notebook that it did not load
-    notebook = parameterize_notebook(notebook, {"budget": budget}, comment="For grading")
+    notebook = with_parameters(notebook, {"budget": budget}, comment="For grading")
     for place, cell in enumerate(notebook.cells):
         if "injected-parameters" in cell.metadata.tags:
             notebook.cells[place] = _cell(cell.source.splitlines(), "budget", tags=cell.metadata.tags, locked=True)
@@ -95,5 +91,5 @@ def _same(one: list[str], other: list[str]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def _slug(one: Asked) -> str:
+def _slug(one: Exercise) -> str:
     return one.name.replace(".", "-")

@@ -15,13 +15,24 @@ from workbook.site.stage import ROOT, stage
 
 SITE = ROOT / "build" / "site"
 SETTINGS = ROOT / "docs" / "site"
-PARTS = {"sphinx": "Sphinx", "myst_nb": "myst-nb", "sphinx_book_theme": "sphinx-book-theme"}
+PARTS = {
+    "sphinx": "Sphinx",
+    "myst_nb": "myst-nb",
+    "sphinx_book_theme": "sphinx-book-theme",
+    "autoapi": "sphinx-autoapi",
+}
 MARK = ".workbook-site"
 SHOWN = 2000
+HELPERS = ROOT / "helpers"
 
 
-def build(folder: Path = SITE, notebooks: Path = NOTEBOOKS) -> Path:
-    """Build the site of the lessons in `notebooks` under `folder`; return its first page.
+def build(folder: Path = SITE, notebooks: Path = NOTEBOOKS, package: Path = HELPERS) -> Path:
+    """Build the site under `folder`; return its first page.
+
+    Args:
+        folder: where the site goes; it must be empty, not there yet, or an earlier site.
+        notebooks: the lessons that it shows, executed.
+        package: the sources that its reference describes.
 
     Raises:
         UserError: Sphinx is not installed, the folder holds something else, a page is not as it should be, or Sphinx
@@ -33,9 +44,9 @@ def build(folder: Path = SITE, notebooks: Path = NOTEBOOKS) -> Path:
     folder = _own(folder.resolve())
     stage(folder / "source", notebooks)
     pages = folder / "html"
-    options = ["-W", "--keep-going", "-b", "html", "-q"]
-    folders = ["-c", SETTINGS, "-d", folder / "doctrees", "-D", f"html_extra_path={folder / 'source' / 'extra'}"]
-    command = [sys.executable, "-m", "sphinx", *options, *map(os.fspath, [*folders, folder / "source", pages])]
+    settings = [f"-Dhtml_extra_path={folder / 'source' / 'extra'}", f"-Dautoapi_dirs={package}"]
+    folders = ["-c", f"{SETTINGS}", "-d", f"{folder / 'doctrees'}", *settings, f"{folder / 'source'}", f"{pages}"]
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-b", "html", "-q", *folders]
     ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
         said = ended.stderr.replace(f"{folder / 'source'}{os.sep}", "")[:SHOWN].strip()

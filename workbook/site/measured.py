@@ -6,9 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
-from helpers.plotting import dot_plot, png
+from helpers.plotting import Figure, dot_plot, png
 from workbook.claims import figures, leaderboard, page
 from workbook.claims.results import Results
 from workbook.claims.verdict import WORDS, Verdict
@@ -46,9 +44,9 @@ def ledger_page(verdicts: Sequence[Verdict], results: Results, extra: Path, page
         words="\n".join(
             f"- **{page.SIGNS[word]}** ({counts[word]}): {MEANING[word]}." for word in WORDS if counts[word]
         ),
-        overview=_image(figures.tiles(verdicts), figures.tiles_in_words(verdicts), extra),
+        overview=_image(figures.tiles(verdicts), extra),
         groups="\n\n".join(CLAIMS.format(group, page.table(part)) for group, part in groups.items()),
-        sources=_sources(results),
+        sources=page.sources(results, "measured with"),
     )
     return _from_top(text, "ledger.md", pages)
 
@@ -58,30 +56,25 @@ def leaderboard_page(results: Results, extra: Path, pages: Collection[str]) -> s
     shares = leaderboard.shares(results)
     drawn = ""
     if shares:
-        drawn = SHARES % _image(figures.share_for_numbers(shares), figures.share_in_words(shares), extra)
+        drawn = SHARES % _image(figures.share_for_numbers(shares), extra)
     tables = SETTING.sub(lambda found: f"## {found[1]}", leaderboard.page(results, Results({})))
     return _from_top(
-        filled("leaderboard.md", figure=drawn, tables=tables, sources=_sources(results)), "leaderboard.md", pages
+        filled("leaderboard.md", figure=drawn, tables=tables, sources=page.sources(results, "measured with")),
+        "leaderboard.md",
+        pages,
     )
 
 
 def climb(results: Results, extra: Path) -> str:
     """Lesson 02's ladder from the reference results, for the start page; '' where it was not measured."""
-    known = [row for row in leaderboard.rows(results)["02"] if row.accuracy]
-    if not known:
+    scores = {row.title: row.accuracy for row in reversed(leaderboard.rows(results)["02"]) if row.accuracy}
+    if not scores:
         return ""
-    scores = {row.title: row.accuracy for row in reversed(known)}
-    figure = dot_plot(scores)
-    return _image(figure, figure.alt, extra)
+    return _image(dot_plot(scores), extra)
 
 
-def _image(figure: Figure, alt: str, extra: Path) -> str:
-    return figure_element(png(figure), alt, extra, up="")
-
-
-def _sources(results: Results) -> str:
-    rows = [f"| {number} | {found.label} |" for number, found in sorted(results.lessons.items())]
-    return "\n".join(["| lesson | measured with |", "|---|---|", *rows])
+def _image(figure: Figure, extra: Path) -> str:
+    return figure_element(png(figure), figure.alt, extra, up="")
 
 
 def _from_top(text: str, name: str, pages: Collection[str]) -> str:

@@ -11,16 +11,18 @@ import nbformat
 from helpers.files import write_text
 from helpers.paths import ROOT
 from helpers.runtime import UserError
-from workbook.claims import results, spec
+from workbook.claims.ledger import load_ledger
+from workbook.claims.results import load_results
 from workbook.claims.verdict import verdict
 from workbook.lessons.lesson import NOTEBOOKS, Lesson, find
-from workbook.site import api, measured, start
+from workbook.site import measured, start
 from workbook.site.links import mended
 from workbook.site.notebook import shown
 
 DOCS = ROOT / "docs"
 GLOSSARY = "glossary.md"
-MADE = ("index.md", "ledger.md", "leaderboard.md", "instructors.md", "api/index.md")
+REFERENCE = "api/helpers/index.rst"  # which sphinx-autoapi writes from the sources
+MADE = ("index.md", "ledger.md", "leaderboard.md", "instructors.md", REFERENCE)
 # JupyterLab's anchors keep capitals; these lead to such headings there, and would be twice the same here.
 ANCHOR = re.compile(r'^<a id="[\w-]+"></a>\n+', re.MULTILINE)
 
@@ -37,14 +39,12 @@ def stage(folder: Path, notebooks: Path = NOTEBOOKS) -> list[Lesson]:
     shutil.rmtree(folder, ignore_errors=True)
     extra = folder / "extra"
     extra.mkdir(parents=True)
-    texts, described = sorted(DOCS.glob("*.md")), api.pages()
-    pages = {*MADE, *(f"api/{name}.md" for name in described), *(f"docs/{text.name}" for text in texts)}
+    texts = sorted(DOCS.glob("*.md"))
+    pages = {*MADE, *(f"docs/{text.name}" for text in texts)}
     pages |= {f"notebooks/{lesson.path.name}" for lesson in lessons}
     for lesson in lessons:
         made = nbformat.writes(shown(lesson, extra, pages), version=4)
         write_text(folder / "notebooks" / lesson.path.name, made)
-    for name, content in {**described, "index": api.index(described)}.items():
-        write_text(folder / "api" / f"{name}.md", content)
     _texts(folder / "docs", texts, pages)
     _measured_pages(folder, lessons, pages, [text.name for text in texts if text.name != GLOSSARY])
     return lessons
@@ -59,8 +59,8 @@ def _texts(folder: Path, texts: list[Path], pages: set[str]) -> None:
 
 
 def _measured_pages(folder: Path, lessons: list[Lesson], pages: set[str], more: list[str]) -> None:
-    found, extra = results.load(), folder / "extra"
-    verdicts = [verdict(claim, found) for claim in spec.load().claims]
+    found, extra = load_results(), folder / "extra"
+    verdicts = [verdict(claim, found) for claim in load_ledger().claims]
     first = start.start_page(lessons, verdicts, measured.climb(found, extra), more)
     write_text(folder / "index.md", mended(first, "index.md", pages))
     write_text(folder / "ledger.md", measured.ledger_page(verdicts, found, extra, pages))

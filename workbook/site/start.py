@@ -52,6 +52,6 @@ def _contents(lessons: Sequence[Lesson], more: Sequence[str]) -> str:
         "The lessons": [f"{lesson.number} {lesson.title} <notebooks/{lesson.name}>" for lesson in lessons],
         "What held": ["The ledger <ledger>", "The leaderboard <leaderboard>"],
         "Guides": ["For instructors <instructors>", *guides],
-        "To look up": ["Glossary <docs/glossary>", "The helpers <api/index>"],
+        "To look up": ["Glossary <docs/glossary>", "The helpers <api/helpers/index>"],
     }
     return "\n\n".join(contents(pages, caption) for caption, pages in parts.items())

@@ -7,10 +7,11 @@ import math
 
 import pytest
 
+from helpers.intervals import mean_t
 from helpers.paths import ROOT
 from helpers.record import record
 from helpers.runtime import UserError
-from workbook.claims import own
+from workbook.claims import own_runs
 from workbook.lessons import find, select
 from workbook.lessons.parameters import declared
 
@@ -24,7 +25,7 @@ def run(folder, stamp, value=0.9, lesson=LESSON, **parameters):
 
 def test_without_runs(tmp_path):
     for folder in (None, tmp_path, tmp_path / "not there"):
-        found = own.load(folder)
+        found = own_runs.load_own_runs(folder)
         assert not found.results.lessons and not found.left_out
         assert found.words.startswith("No runs of your own yet")
 
@@ -36,7 +37,7 @@ def test_the_newest_run_of_a_seed_counts(tmp_path, monkeypatch):
     path.write_text(json.dumps(older))
     run(tmp_path, "a", 0.9)
     run(tmp_path, "c", 0.7, seed=3)
-    found = own.load(tmp_path)
+    found = own_runs.load_own_runs(tmp_path)
     assert found.results.lessons["02"].metrics["accuracy_full"] == {0: 0.9, 3: 0.7}
     assert found.results.values("02", "curve") == []
     assert found.words == "Your own runs that can be compared: lessons 02."
@@ -49,7 +50,7 @@ def test_what_cannot_be_compared_is_counted(tmp_path):
     run(tmp_path, "d", lesson="77_elsewhere")
     (tmp_path / "e" / LESSON).mkdir(parents=True)
     (tmp_path / "e" / LESSON / "metrics.json").write_text('{"notebook": ')
-    found = own.load(tmp_path)
+    found = own_runs.load_own_runs(tmp_path)
     assert not found.results.lessons
     assert found.left_out == {
         "unreadable": 1, 'with the budget "quick"': 1, "with other parameters": 2, "of lessons that are not here": 1
@@ -59,21 +60,19 @@ def test_what_cannot_be_compared_is_counted(tmp_path):
 
 def test_where_runs_lie(monkeypatch, tmp_path):
     monkeypatch.delenv("WORKBOOK_RUN_DIR", raising=False)
-    assert own.folder_of_runs() == ROOT / "runs"
+    assert own_runs.folder_of_runs() == ROOT / "runs"
     monkeypatch.setenv("WORKBOOK_RUN_DIR", str(tmp_path / "2026-01-01_120000" / "12_course_conclusion"))
-    assert own.folder_of_runs() == tmp_path
-    assert own.folder_of_runs(str(tmp_path)) == tmp_path
+    assert own_runs.folder_of_runs() == tmp_path
+    assert own_runs.folder_of_runs(str(tmp_path)) == tmp_path
     with pytest.raises(UserError, match='runs is "nowhere", but there is no such folder'):
-        own.folder_of_runs("nowhere")
+        own_runs.folder_of_runs("nowhere")
     monkeypatch.setenv("WORKBOOK_RUN_DIR", str(tmp_path / "some" / "tmpab12"))
-    assert own.folder_of_runs() is None, "a build of the notebooks shows nobody's runs"
+    assert own_runs.folder_of_runs() is None, "a build of the notebooks shows nobody's runs"
 
 
 def test_one_more_run_is_expected_in_a_wider_range_than_the_mean():
-    from helpers.intervals import mean_t
-
     values = [0.90, 0.92, 0.94]
-    wide, narrow = own.expected(values), mean_t(values)
+    wide, narrow = own_runs.expected(values), mean_t(values)
     assert wide.value == narrow.value
     assert wide.high - wide.value == pytest.approx((narrow.high - narrow.value) * math.sqrt(3 + 1))
-    assert math.isnan(own.expected([0.9]).low) and 0.9 not in own.expected([0.9])
+    assert math.isnan(own_runs.expected([0.9]).low) and 0.9 not in own_runs.expected([0.9])

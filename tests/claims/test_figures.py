@@ -6,8 +6,8 @@ from helpers.intervals import Interval
 from helpers.plotting import png
 from workbook.claims import figures
 from workbook.claims.leaderboard import Row
+from workbook.claims.ledger import load_ledger
 from workbook.claims.results import Results
-from workbook.claims.spec import load
 from workbook.claims.verdict import verdict
 
 
@@ -21,20 +21,19 @@ PART = [point("full", 1000, 1.0), point("last_block", 100, 0.8), point("lora", 1
 
 
 def test_every_claim_has_its_tile():
-    verdicts = [verdict(one, Results({})) for one in load().claims]
+    verdicts = [verdict(one, Results({})) for one in load_ledger().claims]
     figure = figures.tiles(verdicts, "Was it all true?")
     texts = ["".join(text.get_text().split()) for text in figure.axes[0].texts]  # wrapped over lines
     for found in verdicts:
         assert any(text.endswith("".join(found.claim.short.split())) for text in texts), found.claim.short
     assert len(figure.axes[0].patches) == len(verdicts)
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    count = sum(one.kind == "unmeasured" for one in load().claims)
+    count = sum(one.kind == "unmeasured" for one in load_ledger().claims)
     assert [word for word in words if "holds" in word] == [] and any(
         f"not measurable: {count}" in word for word in words
     )
     assert png(figure).startswith(b"\x89PNG")
-    said = figures.tiles_in_words(verdicts)
-    assert all(found.claim.short in said for found in verdicts)
+    assert all(found.claim.short in figure.alt for found in verdicts)
 
 
 def test_one_panel_for_each_setting():
@@ -46,7 +45,7 @@ def test_one_panel_for_each_setting():
     assert (0.01, 0.7) in drawn and (0.1, 0.8) in drawn and (0.01, 0.75) in drawn
     assert "your own runs" in [text.get_text() for text in figure.legends[0].get_texts()]
     assert png(figure).startswith(b"\x89PNG")
-    assert "LoRA 70% with 1.00% trained" in figures.share_in_words({"one": PART})
+    assert "LoRA 70% with 1.00% trained" in figure.alt
 
 
 def test_a_single_panel_without_own_runs():

@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 
 from helpers import record
-from helpers.intervals import Interval
+from helpers.intervals import Interval, mean_t
 from helpers.paths import ROOT
 from helpers.runtime import UserError
-from workbook.claims.results import Measured, Results
+from workbook.claims.results import LessonResults, Results, by_lesson, rows_of
 from workbook.lessons import find
 from workbook.lessons.parameters import declared
 
@@ -59,12 +58,11 @@ def folder_of_runs(given: str = "") -> Path | None:
     return folder.parent.parent if folder.name.startswith("12_") else None
 
 
-def load(folder: Path | None) -> OwnRuns:
+def load_own_runs(folder: Path | None) -> OwnRuns:
     """The runs in FOLDER/*/LESSON/metrics.json; of two with the same seed the newer one counts."""
     defaults = {lesson.name: declared(lesson) for lesson in find() if lesson.path.is_file()}
-    found: dict[str, dict[str, dict[int, float]]] = {}
     left: Counter[str] = Counter()
-    read = []
+    read, rows = [], []
     for path in sorted(folder.glob(f"*/*/{record.FILE}")) if folder else []:
         try:
             read.append(record.read(path))
@@ -74,12 +72,9 @@ def load(folder: Path | None) -> OwnRuns:
         why = _unlike(run["parameters"], defaults.get(run["notebook"]))
         if why:
             left[why] += 1
-            continue
-        kept = found.setdefault(run["notebook"][:2], {})
-        for metric, value in run["metrics"].items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                kept.setdefault(metric, {})[int(run["parameters"].get("seed", 0))] = float(value)
-    lessons = {lesson: Measured(metrics, "your own runs") for lesson, metrics in found.items()}
+        else:
+            rows += rows_of(run)
+    lessons = {lesson: LessonResults(metrics, "your own runs") for lesson, metrics in by_lesson(rows).items()}
     return OwnRuns(Results(lessons), dict(left))
 
 
@@ -99,10 +94,6 @@ def expected(values: Sequence[float], level: float = 0.95) -> Interval:
     It is wider than the interval of the mean, since a single run has its own luck besides (Hahn and Meeker,
     "Statistical Intervals", 1991). A single value gives no interval (nan).
     """
-    centre = mean(values)
-    if len(values) < 2:
-        return Interval(centre, math.nan, math.nan)
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(len(values) - 1, (1 + level) / 2)) * stdev(values) * math.sqrt(1 + 1 / len(values))
-    return Interval(centre, centre - half, centre + half)
+    mean = mean_t(values, level)
+    half = (mean.high - mean.value) * math.sqrt(len(values) + 1)
+    return Interval(mean.value, mean.value - half, mean.value + half)

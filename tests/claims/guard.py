@@ -1,8 +1,8 @@
 """Does a fresh run of a lesson still give what the reference gives? One more run is one more draw.
 
-Each number has a range in which one more run is expected (`own.expected`). A lesson records some dozens of numbers, and
-each has its own chance to fall outside by luck; the level of each range is raised so that all of them together do so in
-one run of a hundred (Bonferroni; Dunn, "Multiple comparisons among means", 1961).
+Each number has a range in which one more run is expected (`own_runs.expected`). A lesson records some dozens of
+numbers, and each has its own chance to fall outside by luck; the level of each range is raised so that all of them
+together do so in one run of a hundred (Bonferroni; Dunn, "Multiple comparisons among means", 1961).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from helpers.intervals import Interval
-from workbook.claims.own import expected
-from workbook.claims.results import Measured
+from workbook.claims.gather import FEWEST
+from workbook.claims.own_runs import expected
+from workbook.claims.results import LessonResults
 
-FEWEST = 5  # seeds that make a reference
 BY_LUCK = 0.01
 # Another machine has others: times, ratios of times (int8 products depend on the processor's instructions), memory.
 MACHINE = ("seconds", "speedup_", "slowdown_", "peak_memory", "checks_")
@@ -21,7 +21,7 @@ MACHINE = ("seconds", "speedup_", "slowdown_", "peak_memory", "checks_")
 ROUNDING, RELATIVE = 1e-4, 2e-3
 
 
-def guarded(reference: Measured) -> dict[str, list[float]]:
+def guarded(reference: LessonResults) -> dict[str, list[float]]:
     """The metrics that a fresh run is held to: metric -> its values over the seeds."""
     return {
         metric: list(values.values())
@@ -30,7 +30,7 @@ def guarded(reference: Measured) -> dict[str, list[float]]:
     }
 
 
-def ranges(reference: Measured) -> dict[str, Interval]:
+def ranges(reference: LessonResults) -> dict[str, Interval]:
     """Where each number of one more run is expected."""
     values = guarded(reference)
     level = 1 - BY_LUCK / max(1, len(values))
@@ -42,7 +42,7 @@ def _widened(interval: Interval) -> Interval:
     return Interval(interval.value, interval.low - slack, interval.high + slack)
 
 
-def outside(metrics: Mapping[str, object], reference: Measured) -> list[str]:
+def outside(metrics: Mapping[str, object], reference: LessonResults) -> list[str]:
     """A sentence for every number that is not where it is expected, or is no longer recorded; [] when all are."""
     found = []
     for metric, interval in ranges(reference).items():

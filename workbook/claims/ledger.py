@@ -6,21 +6,26 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from helpers.paths import ROOT
+from helpers.record import METRIC_NAME
 from helpers.runtime import UserError, nearest
-from workbook.claims.comparisons import DifferenceAbove, DifferenceWithin, RatioAbove, RatioBelow, ShareAbove
-from workbook.claims.rules import Above, AtMost, Metric, Near, Strict
+from workbook.claims import comparison
+from workbook.claims.comparison import Comparison
 
 PATH = ROOT / "data" / "reference" / "claims.yaml"
 Text = Annotated[str, Field(min_length=1)]
 Number = Annotated[str, Field(pattern=r"^\d\d$")]
 Place = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
-AnyRule = Annotated[
-    Above | AtMost | Near | DifferenceAbove | DifferenceWithin | RatioAbove | RatioBelow | ShareAbove,
-    Field(discriminator="kind"),
-]
+Metric = Annotated[str, Field(pattern=f"^{METRIC_NAME.pattern}$")]
+Rule = Annotated[Comparison, PlainValidator(comparison.parse)]
+
+
+class Strict(BaseModel):
+    """A part of the file: an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Sentence(Strict):
@@ -50,7 +55,7 @@ class Trial(Strict):
 
     lesson: Number
     setting: Text
-    rules: Annotated[list[AnyRule], Field(min_length=1)]
+    rules: Annotated[list[Rule], Field(min_length=1)]
 
 
 class Closest(Strict):
@@ -97,21 +102,17 @@ class Claim(Strict):
         return self
 
 
-class Ledger(Strict):
+class ClaimsLedger(Strict):
     """The whole file."""
 
     sentences: Annotated[list[Sentence], Field(min_length=1)]
     claims: Annotated[list[Claim], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def complete(self) -> Ledger:
-        for what, names in (
-            ("claim", [one.id for one in self.claims]),
-            ("sentence", [s.place for s in self.sentences]),
-        ):
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice:
-                raise ValueError(f'the {what} "{twice}" is there twice')
+    def complete(self) -> ClaimsLedger:
+        names = [f'claim "{one.id}"' for one in self.claims] + [f'sentence "{one.place}"' for one in self.sentences]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"the {twice} is there twice")
         asserted = {one.place for one in self.sentences if one.asserts}
         for claim in self.claims:
             for place in set(claim.covers) - asserted:
@@ -122,7 +123,7 @@ class Ledger(Strict):
         return self
 
 
-def load(path: Path = PATH) -> Ledger:
+def load_ledger(path: Path = PATH) -> ClaimsLedger:
     """The claims ledger.
 
     Raises:
@@ -137,7 +138,7 @@ def load(path: Path = PATH) -> Ledger:
     if not isinstance(content, dict):
         raise UserError(f"{path.name} has to hold `sentences:` and `claims:`.")
     try:
-        return Ledger.model_validate(content)
+        return ClaimsLedger.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path.name}: {_sentence(error, content)}") from None
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workbook.claims.source import fingerprint, plain, sentences
-from workbook.claims.spec import load
+from tests.claims.sentences import fingerprint, plain, sentences
+from workbook.claims.ledger import load_ledger
 
 VARIABLE = "COURSE_CONCLUSION"  # a path to the text, which is not part of this repository
 TOY = """A Title
@@ -77,12 +77,12 @@ def test_a_changed_text_is_seen(planted):
 
 
 def test_the_ledger_lists_every_sentence_of_the_source():
-    assert problem({one.place: one.sha256 for one in load().sentences}, source()) == ""
+    assert problem({one.place: one.sha256 for one in load_ledger().sentences}, source()) == ""
 
 
 def test_the_claims_are_in_our_own_words():
     text = " ".join(source().values())
     assert copied("it says: water is wet and fire burns today", "Indeed water is wet and fire burns today.", 4)
-    for claim in load().claims:
+    for claim in load_ledger().claims:
         for said in (claim.claim, claim.short, claim.condition, claim.reason):
             assert not copied(said, text), claim.id

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from helpers.runtime import UserError
+from tests.claims.recorded import recorded
+from workbook.claims.ledger import PATH, Claim, ClaimsLedger, load_ledger
 from workbook.claims.page import headings
-from workbook.claims.recorded import recorded
-from workbook.claims.spec import PATH, Claim, Ledger, load
 from workbook.lessons import NOTEBOOKS, Lesson, find
 
 SOURCES = {path.name[:2]: path for path in sorted(NOTEBOOKS.glob("*/[0-9][0-9]_*.py"))}
@@ -24,8 +24,7 @@ CONTENT = {
             "id": "warm", "short": "warm", "group": "Weather", "claim": "It is warm.", "covers": ["1.1"],
             "kind": "measured", "shown": [{"lesson": "02", "section": 1}], "condition": "in summer", "reason": "snow",
             "trials": [
-                {"lesson": "02", "setting": "here",
-                 "rules": [{"kind": "above", "metric": "accuracy", "threshold": 0.5}]}
+                {"lesson": "02", "setting": "here", "rules": ["accuracy > 0.5"]}
             ],
         }
     ],
@@ -49,7 +48,7 @@ def said(content, tmp_path) -> str:
     path = tmp_path / "claims.yaml"
     path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
     with pytest.raises(UserError) as caught:
-        load(path)
+        load_ledger(path)
     return str(caught.value)
 
 
@@ -60,7 +59,7 @@ def metrics_of(claim: Claim) -> list[tuple[str, str]]:
     return near + [(lesson, metric) for lesson, rule in rules for metric in rule.metrics]
 
 
-def unknown_metrics(ledger: Ledger) -> list[str]:
+def unknown_metrics(ledger: ClaimsLedger) -> list[str]:
     """claim: metric (lesson) for every metric that its lesson does not record."""
     known = {number: recorded(path) for number, path in SOURCES.items() if number != "12"}
     return [
@@ -74,18 +73,18 @@ def unknown_metrics(ledger: Ledger) -> list[str]:
 def test_the_toy_is_fine(tmp_path):
     path = tmp_path / "claims.yaml"
     path.write_text(yaml.safe_dump(CONTENT))
-    assert [claim.id for claim in load(path).claims] == ["warm"]
+    assert [claim.id for claim in load_ledger(path).claims] == ["warm"]
 
 
 def test_every_sentence_that_asserts_is_covered_and_every_place_exists():
-    ledger = load()
+    ledger = load_ledger()
     asserted = {one.place for one in ledger.sentences if one.asserts}
     assert asserted == {place for claim in ledger.claims for place in claim.covers}
     assert len({claim.id for claim in ledger.claims}) == len(ledger.claims) >= 40
 
 
 def test_every_claim_names_a_metric_that_a_lesson_records():
-    ledger = load()
+    ledger = load_ledger()
     assert [claim.id for claim in ledger.claims if not metrics_of(claim)] == []
     assert unknown_metrics(ledger) == []
 
@@ -94,20 +93,20 @@ def test_every_claim_names_a_metric_that_a_lesson_records():
 def test_a_planted_wrong_metric_is_caught(wrong):
     content = yaml.safe_load(PATH.read_text(encoding="utf-8"))
     claim = next(one for one in content["claims"] if one["id"] == "last-layer-worse")
-    claim["trials"][0]["rules"][0]["metric"] = wrong  # lesson 02 has no LoRA, and asks no questions
-    assert unknown_metrics(Ledger.model_validate(content)) == [f"last-layer-worse: {wrong} (lesson 02)"]
+    claim["trials"][0]["rules"][0] = f"{wrong} - accuracy_head_only > 0"  # lesson 02 has no LoRA, and asks no questions
+    assert unknown_metrics(ClaimsLedger.model_validate(content)) == [f"last-layer-worse: {wrong} (lesson 02)"]
 
 
 def test_a_planted_wrong_closest_metric_is_caught():
     content = yaml.safe_load(PATH.read_text(encoding="utf-8"))
     claim = next(one for one in content["claims"] if one["id"] == "rank")
     claim["closest"]["metric"] = "accuracy_cut_to_rank_1"
-    assert unknown_metrics(Ledger.model_validate(content)) == ["rank: accuracy_cut_to_rank_1 (lesson 08)"]
+    assert unknown_metrics(ClaimsLedger.model_validate(content)) == ["rank: accuracy_cut_to_rank_1 (lesson 08)"]
 
 
 def test_every_claim_points_to_a_section_that_is_there():
     built = {lesson.number: headings(lesson) for lesson in find() if lesson.path.is_file()}
-    for claim in load().claims:
+    for claim in load_ledger().claims:
         for place in claim.shown:
             assert place.lesson in SOURCES, claim.id
             assert place.lesson not in built or place.section in built[place.lesson], f"{claim.id}: {place}"
@@ -136,9 +135,18 @@ RULE = ("claims", 0, "trials", 0, "rules", 0)
         (changed("claims", 0, "covers", value=["0.1"]), f"warm covers sentence 0.1, {NOT_LISTED}"),
         (changed("claims", 0, "condition", drop=True), "warm is measured: it needs trials and a condition"),
         (changed("claims", 0, "kind", value="unmeasured"), "warm is not measured: it needs a closest"),
-        (changed(*RULE, "kind", value="abov"), "rules.0: input tag 'abov'"),
-        (changed(*RULE, "metric", value="Acc uracy"), "metric: string should match pattern"),
-        (changed(*RULE, "threshold", value=float("nan")), "threshold: input should be a finite number"),
+        (
+            changed(*RULE, value={"kind": "above"}),
+            "claims.warm.trials.0.rules.0: \"{'kind': 'above'}\" is no rule; write",
+        ),
+        (changed(*RULE, value="accuracy above 0.5"), '"accuracy above 0.5" is no rule; write one like'),
+        (changed(*RULE, value="accuracy = 0.5"), '"accuracy = 0.5" is no rule'),
+        (changed(*RULE, value="accuracy > 0.5 ± 0.1"), '"accuracy > 0.5 ± 0.1" is no rule'),
+        (changed(*RULE, value="accuracy = 0.5 ± 0"), 'the margin of "accuracy = 0.5 ± 0" has to be above 0'),
+        (changed(*RULE, value="Acc uracy > 0.5"), '"Acc uracy" is no formula'),
+        (changed(*RULE, value="Accuracy > 0.5"), '"Accuracy" is no metric: names are in lower case'),
+        (changed(*RULE, value="exit(accuracy) > 0.5"), '"exit(accuracy)" is no metric'),
+        (changed(*RULE, value="accuracy > nan"), '"nan" is no finite number'),
         (changed("sentences", 0, "why", drop=True), "a sentence that asserts nothing needs a why"),
         (changed("sentences", 1, "sha256", value="zz"), "sentences.1.sha256: string should match pattern"),
         (CONTENT | {"claims": CONTENT["claims"] * 2}, 'the claim "warm" is there twice'),
@@ -163,7 +171,7 @@ def test_a_sentence_that_no_claim_covers_is_named(tmp_path):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"There is no nothing.yaml in data/reference\."):
-        load(tmp_path / "nothing.yaml")
+        load_ledger(tmp_path / "nothing.yaml")
 
 
 def test_what_no_run_can_measure_needs_a_number_that_comes_close_and_no_trials():

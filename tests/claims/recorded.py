@@ -91,7 +91,7 @@ def _imported(tree: ast.AST) -> list[Path]:
     """The files of the helpers that a lesson imports."""
     names = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("helpers", "microworld")):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(("helpers", "microworld")):
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     paths = (ROOT / Path(*name.split(".")).with_suffix(".py") for name in sorted(names))
     return [path for path in paths if path.is_file()]

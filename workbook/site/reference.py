@@ -1,0 +1,74 @@
+"""How sphinx-autoapi reads this project's sources: which names it shows, and what their docstrings mean.
+
+Docstrings are plain text with `code` in single backticks, as in Markdown. In reStructuredText some of their signs mean
+something else, so they are escaped before Sphinx reads them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from astroid.exceptions import AstroidImportError
+from astroid.manager import AstroidManager
+from sphinx.ext.napoleon import GoogleDocstring
+
+CODE = re.compile(r"``([^`\n]+)``|`([^`\n]+)`")
+SIGNS = re.compile(r"[*|\\`]|_(?!\w)")
+DRAWN = re.compile(r"\S {3,}\S")  # a drawing in characters, or columns
+ITEM = re.compile(r"^(?=\w+(?:, \w+)*: )", re.MULTILINE)  # "alpha: how much"
+QUALIFIED = re.compile(r"\b(?:collections\.abc|pathlib|typing)\.(?=[A-Z])")
+SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$", re.MULTILINE)
+
+
+def setup(app) -> dict[str, object]:
+    """Register with Sphinx."""
+    app.connect("autoapi-skip-member", skipped)
+    app.connect("autodoc-process-docstring", rewrite)
+    app.config.autoapi_prepare_jinja_env = short_types
+    AstroidManager.ast_from_module_name = own_module  # type: ignore[method-assign]  # astroid has no setting for it
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def own_module(manager: AstroidManager, name: str, *args, read=AstroidManager.ast_from_module_name, **options):
+    """astroid's module of this name, unless another project's: reading all of torch to name a base takes minutes."""
+    package = name.partition(".")[0]
+    if package not in sys.stdlib_module_names and package != "helpers":
+        raise AstroidImportError(f"{name} is not read", modname=name)
+    return read(manager, name, *args, **options)
+
+
+def skipped(app, kind: str, name: str, member, skip: bool, options) -> bool:
+    """Whether a name is left out: what has no docstring, but for the fields of dataclasses."""
+    return skip or not (member.docstring or (kind == "attribute" and member.annotation))
+
+
+def short_types(templates) -> None:
+    """Have the templates write `Sequence[str]` as the source does, without the module it comes from."""
+    templates.finalize = lambda value: QUALIFIED.sub("", value) if isinstance(value, str) else value
+
+
+def rewrite(app, kind: str, name: str, member, options, lines: list[str]) -> None:
+    """Turn a docstring's lines, in place, into reStructuredText that says the same; Args and Raises become lists."""
+    first, *others = re.split(r"\n\s*\n", "\n".join(lines).strip("\n"))
+    lines[:] = GoogleDocstring("\n\n".join([_escaped(first), *map(_block, others)])).lines()
+
+
+def _block(block: str) -> str:
+    """A paragraph: one that is drawn stays as it is, one of "name: meaning" becomes a list."""
+    if SECTION.match(block):
+        return _escaped(block)
+    if DRAWN.search(block):
+        return "::\n\n" + "\n".join(f"    {line}" for line in block.split("\n"))
+    items = [item for item in ITEM.split(block) if item]
+    if len(items) == 1:
+        return _escaped(block)
+    return "\n".join(f"- {_escaped(' '.join(item.split()))}" for item in items)
+
+
+def _escaped(text: str) -> str:
+    start, made = 0, []
+    for code in CODE.finditer(text):
+        made += [SIGNS.sub(r"\\\g<0>", text[start : code.start()]), f"\\ ``{code[1] or code[2]}``\\ "]
+        start = code.end()
+    return "".join([*made, SIGNS.sub(r"\\\g<0>", text[start:])])
