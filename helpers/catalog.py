@@ -13,7 +13,7 @@ from helpers.loading import load, load_model
 from helpers.model_folder import check_model_folder
 from helpers.own_tokenizer import ready
 from helpers.paths import ROOT
-from helpers.reach import exists, expanded
+from helpers.reach import exists, local_path
 from helpers.runtime import TRACKS, UserError, choose
 
 MODELS = ("encoder", "decoder", "instruct")
@@ -50,12 +50,6 @@ def model_source(role: str, track: str, model: str = "") -> str:
     if not POCKET_MODELS[role].is_dir():
         raise UserError(f"The {role} is not in data/models; make it with: make models")
     return str(check_model_folder(POCKET_MODELS[role]))
-
-
-def local_path(name: str) -> Path:
-    """`name` as a path: from here if it exists, else from the project's folder."""
-    path = expanded(name)
-    return path if path.is_absolute() or exists(path) else ROOT / path
 
 
 def tokenizer(role: str, track: str, model: str = ""):

@@ -1,12 +1,11 @@
-"""Whether a path can be reached, said in one sentence when the system says no."""
+"""A name that somebody gave as a path, and whether it can be reached: one sentence when the system says no."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from helpers.paths import ROOT
 from helpers.runtime import UserError
-
-__all__ = ["exists", "expanded", "unreachable"]
 
 
 def exists(path: Path) -> bool:
@@ -27,6 +26,12 @@ def expanded(name: str | Path) -> Path:
         return Path(name).expanduser()
     except RuntimeError:
         return Path(name)
+
+
+def local_path(name: str) -> Path:
+    """`name` as a path: from here if it exists, else from the project's folder."""
+    path = expanded(name)
+    return path if path.is_absolute() or exists(path) else ROOT / path
 
 
 def unreachable(path: Path, error: OSError) -> UserError:

@@ -19,9 +19,8 @@ from helpers.reference import FOLDER, machine
 from helpers.runtime import UserError
 from workbook.claims.guard import FEWEST
 from workbook.claims.results import TABLE, read_rows, write_table
-from workbook.sweeps.cli import RUNS
-from workbook.sweeps.looking import states_of
-from workbook.sweeps.saved import load, members
+from workbook.sweeps.saved import SWEEPS, members, read_sweep
+from workbook.sweeps.status import states_of
 
 SWEEP = "reference"
 
@@ -40,7 +39,7 @@ def gathered(sweeps: Path, name: str) -> Gathered:
     Raises:
         UserError: not all of its runs are done, they are too few, or they were not made alike.
     """
-    saved = load(sweeps, name)
+    saved = read_sweep(sweeps, name)
     states = states_of(sweeps / saved.name, saved)
     done = [state.folder for state in states.values() if state.status == "done"]
     if len(done) < max(FEWEST, len(states)):
@@ -90,7 +89,7 @@ def gather(sweeps: Path, into: Path) -> list[str]:
 
 
 @click.command()
-@click.option("--sweeps", type=click.Path(path_type=Path), default=RUNS, help="Another folder than runs/sweeps/.")
+@click.option("--sweeps", type=click.Path(path_type=Path), default=SWEEPS, help="Another folder than runs/sweeps/.")
 @click.option("--into", type=click.Path(path_type=Path), default=FOLDER / TABLE, help="Another table.")
 def main(sweeps: Path, into: Path) -> None:
     """Put what the reference's runs recorded into data/reference/results.parquet."""

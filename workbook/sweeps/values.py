@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 
-from helpers.catalog import local_path
 from helpers.model_folder import PICKLES, check_model_folder
 from helpers.paths import ROOT
+from helpers.reach import local_path
 from helpers.runtime import UserError, choose, nearest
 from workbook.lessons.parameters import CHOICES, KINDS, fits
 
@@ -21,6 +21,14 @@ def check_names(names: Iterable[str], declared: Mapping[str, object], where: str
                 f'{where}: there is no parameter "{name}" in {lesson}.{nearest(name, declared)} '
                 f"There are: {', '.join(declared)}."
             )
+
+
+def checked_row(
+    row: Mapping[str, object], declared: Mapping[str, object], where: str, lesson: str
+) -> dict[str, object]:
+    """The values of several parameters as the notebook will get them; raises what `check_names` and `checked` raise."""
+    check_names(row, declared, where, lesson)
+    return {name: checked(name, value, declared[name], f"{where}.{name}") for name, value in row.items()}
 
 
 def checked(name: str, value: object, default: object, where: str) -> object:
