@@ -73,6 +73,6 @@ def test_runs_that_were_not_made_alike_are_no_draws_of_one_thing(tmp_path):
     content = json.loads((changed / record.FILE).read_text())
     content["parameters"]["labels"] = 100
     (changed / record.FILE).write_text(json.dumps(content))
-    write_ending(changed, Ending("done", 2.0))
+    write_outcome(changed, Outcome("done", 2.0))
     with pytest.raises(UserError, match="not draws of one thing"):
         gathered(tmp_path, "reference-02")

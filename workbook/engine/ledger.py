@@ -101,15 +101,15 @@ class RunLedger:
         return last
 
     def past_attempts(self) -> set[Path]:
-        """The attempts that say nothing about a run that begins again; an outcome in the run's own folder is removed.
+        """The attempts that say nothing about a run that begins again; the run's own folder forgets its attempt.
 
         An attempt of an earlier command that is still at work is none of these: its outcome counts.
         """
         past = {folder for folder in self.attempts() if not at_work(folder)}
         if self.numbered:
             return past
-        for folder in past:
-            (folder / OUTCOME).unlink(missing_ok=True)
+        for file in [folder / name for folder in past for name in (OUTCOME, STARTED)]:
+            file.unlink(missing_ok=True)
         return set()
 
     def set_damaged_aside(self) -> None:
