@@ -98,7 +98,8 @@ class ExecutedNotebook:
 
     def progress(self, cell: int, cells: int) -> None:
         """Tell whoever looks how far the run is; only a hint, so it is not forced to the disk."""
-        (self.folder / PROGRESS).write_text(json.dumps({"cell": cell + 1, "cells": cells}), encoding="utf-8")
+        hint = {"cell": cell + 1, "cells": cells, "began": time.time()}
+        (self.folder / PROGRESS).write_text(json.dumps(hint), encoding="utf-8")
 
     def save(self) -> None:
         """Write what there is, unless that was done a few seconds ago."""

@@ -167,10 +167,18 @@ def at_work(folder: Path) -> bool:
         return False
 
 
-def position(folder: Path | None) -> tuple[int, int]:
-    """The cell at which an attempt works, from 1, and how many there are; (0, 0) before the first."""
+def started(folder: Path | None) -> float:
+    """When an attempt began, in seconds since 1970; now, where that is not known."""
+    if folder:
+        with suppress(OSError, ValueError, KeyError):
+            return float(json.loads((folder / STARTED).read_text(encoding="utf-8"))["began"])
+    return time.time()
+
+
+def position(folder: Path | None) -> tuple[int, int, float]:
+    """The cell at which an attempt works (from 1), how many there are, when it began that cell; zeros before the first."""
     if folder:
         with suppress(OSError, ValueError, KeyError):
             found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-            return found["cell"], found["cells"]
-    return 0, 0
+            return found["cell"], found["cells"], found["began"]
+    return 0, 0, 0.0

@@ -15,11 +15,11 @@ from rich.table import Table
 
 from helpers.reference import FOLDER
 from workbook.engine.campaign import Campaign
-from workbook.engine.ledger import STARTED, State, position
+from workbook.engine.ledger import State, position, started
 from workbook.engine.screen import coloured, duration
 
 PLAIN_EVERY = 20.0
-PRIOR = 0.25  # the share of a lesson that has to pass until its own pace counts as much as what was expected
+PRIOR = 0.15  # what the usual pace weighs at a lesson's start: as much as this share of the lesson would
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,9 @@ class Measured:
     seconds: float
     shares: list[float]
 
-    def passed(self, cell: int, seconds: float) -> float:
-        """Of the measured seconds those that lie behind a lesson which works at `cell` (from 1).
-
-        Args:
-            seconds: a guess; a cell may be long, so within it the clock goes on.
-        """
-        if not cell or not self.shares:
-            return min(seconds, self._began(1))
-        return min(max(seconds, self._began(cell - 1)), self._began(cell))
+    def span(self, cell: int) -> tuple[float, float]:
+        """The measured seconds at which a cell (from 1) began and ended; before the first, (0, its beginning)."""
+        return (self._began(cell - 1), self._began(cell)) if cell and self.shares else (0.0, self._began(1))
 
     def _began(self, place: int) -> float:
         return self.seconds * (self.shares[place] if place < len(self.shares) else 1.0)
@@ -58,16 +52,19 @@ def measured(lesson: str, budget: str, folder: Path = FOLDER) -> Measured | None
     return Measured(statistics.median(quick), shares.get("standard", [])) if quick and shares else None
 
 
-def pace(elapsed: float, passed: float, whole: float, usual: float = 1.0) -> float:
-    """Seconds here for one measured second.
+def seconds_left(measured: Measured, cell: int, elapsed: float, in_cell: float, usual: float = 1.0) -> float:
+    """How long a lesson still takes: the measured seconds that are left, at its pace until the cell it works at.
 
-    At the start that is the `usual` pace; the further a lesson is, the more its own seconds decide.
+    At the start that is the `usual` pace (seconds here for one measured second); the further the lesson is, the more
+    its own seconds decide.
 
     Args:
-        elapsed: seconds since the lesson began here.
-        passed: of its `whole` measured seconds those that are done.
+        elapsed: seconds since the lesson began here, `in_cell` of them in this cell.
     """
-    return (elapsed + PRIOR * whole * usual) / (passed + PRIOR * whole)
+    began, ends = measured.span(cell)
+    prior = PRIOR * (measured.seconds - began)
+    pace = (elapsed - in_cell + prior * usual) / (began + prior) if measured.seconds else usual
+    return (measured.seconds - min(began + in_cell / max(pace, 0.01), ends)) * pace
 
 
 class Progress:
@@ -103,19 +100,15 @@ class Progress:
             return ("done" if state.status == "done" else "failed"), "", f"{state.outcome.seconds:.0f} s"
         if state.status != "running":
             return "waiting", "", ""
-        cell, cells = position(state.folder)
-        left = self.seconds_left(name, cell, time.time() - _began(state))
-        where = f"{cell} of {cells}" if cell else ""
-        return "running", where, "" if left is None else f"{duration(left)} left"
+        cell, cells, began = position(state.folder)
+        now, start = time.time(), started(state.folder)
+        left = self.seconds_left(name, cell, now - start, now - max(began, start))
+        return "running", f"{cell} of {cells}" if cell else "", "" if left is None else f"{duration(left)} left"
 
-    def seconds_left(self, name: str, cell: int, elapsed: float) -> float | None:
-        """How long a lesson that is at `cell` still takes, from its measured seconds at this machine's pace so far."""
+    def seconds_left(self, name: str, cell: int, elapsed: float, in_cell: float) -> float | None:
+        """How long a lesson still takes; None where it was not measured."""
         found = self._measured(name)
-        if found is None:
-            return None
-        usual = self._usual_pace()
-        passed = found.passed(cell, elapsed / usual)
-        return (found.seconds - passed) * pace(elapsed, passed, found.seconds, usual)
+        return seconds_left(found, cell, elapsed, in_cell, self._usual_pace()) if found else None
 
     def _usual_pace(self) -> float:
         """The pace of the lessons that are done; 1 while none is."""
@@ -129,10 +122,3 @@ class Progress:
     def _measured(self, name: str) -> Measured | None:
         return measured(name, str(self.campaign.tasks[name].parameters.get("budget", "standard")), self.folder)
 
-
-def _began(state: State) -> float:
-    """When an attempt began, in seconds since 1970."""
-    try:
-        return float(json.loads((state.folder / STARTED).read_text(encoding="utf-8"))["began"]) if state.folder else 0.0
-    except (OSError, ValueError, KeyError):
-        return time.time()
