@@ -176,7 +176,7 @@ def started(folder: Path | None) -> float:
 
 
 def position(folder: Path | None) -> tuple[int, int, float]:
-    """The cell at which an attempt works (from 1), how many there are, when it began that cell; zeros before the first."""
+    """The cell at which an attempt works (from 1), how many there are, when that cell began; zeros before the first."""
     if folder:
         with suppress(OSError, ValueError, KeyError):
             found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
