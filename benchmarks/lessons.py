@@ -30,8 +30,10 @@ from rich.table import Table
 
 from helpers.files import write_json
 from helpers.runtime import BUDGETS
+from workbook.engine.ledger import Outcome, RunLedger
+from workbook.engine.task import Task
+from workbook.engine.worker import run_task
 from workbook.lessons import find, select
-from workbook.lessons.attempt import Attempt
 from workbook.lessons.kernel import cores
 
 REFERENCE = Path(__file__).resolve().parent.parent / "data" / "reference" / "lessons.json"
@@ -39,7 +41,7 @@ EVERY = 0.1
 
 
 def peak_memory(work: Callable[[], None]) -> int:
-    """The largest sum of resident bytes of this process's children while `work` runs."""
+    """The largest sum of resident bytes of this process's children while `work` runs: a lesson's kernel and below."""
     ended, peak = threading.Event(), 0
 
     def watch() -> None:
@@ -75,13 +77,17 @@ def shares(notebook: Path) -> list[float]:
 def measure(lesson, budget: str, threads: int, into: Path | None = None) -> dict:
     """Run one lesson alone; return its row. into: a folder that what it makes is kept in."""
     with nullcontext(into) if into else tempfile.TemporaryDirectory() as folder:
-        attempt = Attempt(lesson, {"budget": budget}, Path(folder).resolve() / lesson.name)
+        made = Path(folder).resolve() / lesson.name
+        stop, given = made.with_name("stop"), {"budget": budget}
+        task = Task(lesson.name, str(made), str(lesson.path), given, str(stop), threads, numbered=False)
+        RunLedger(made, numbered=False).past_attempts()  # what was measured there before is forgotten
+        outcomes: list[Outcome] = []
         began = time.perf_counter()
-        peak = peak_memory(lambda: attempt.run(threads, [lesson.name]))
+        peak = peak_memory(lambda: outcomes.append(run_task(task)))
         seconds = time.perf_counter() - began
-        if attempt.outcome.status != "done":
-            raise click.ClickException(f"{lesson.name} at {budget}: {attempt.outcome.error}")
-        passed = shares(attempt.folder / lesson.path.name)
+        if outcomes[0].status != "done":
+            raise click.ClickException(f"{lesson.name} at {budget}: {outcomes[0].error}")
+        passed = shares(made / lesson.path.name)
     row = {"lesson": lesson.name, "budget": budget, "date": date.today().isoformat(), "threads": threads}
     return {**row, "seconds": round(seconds, 1), "peak_memory_bytes": peak, "shares": passed}
 

@@ -7,12 +7,14 @@ import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any, TypeVar
 
 # The last letter decides: a TOKEN or an API_KEY is meant, TOKENIZERS_PARALLELISM or a KEYMAP is not.
 NAME = re.compile(r"(token|key|secret|password)s?(?![a-z])", re.IGNORECASE)
 HUGGING_FACE = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 SHORTEST = 6  # a shorter value would also hide ordinary words
 MARK = "[redacted]"
+Value = TypeVar("Value")
 
 
 def secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -23,15 +25,19 @@ def secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=len, reverse=True))
 
 
-def redacted(value: object) -> object:
-    """`value` with every secret in its texts replaced, through lists and dictionaries."""
+def redacted(value: Value) -> Value:
+    """`value` with every secret in its texts replaced, through lists and dictionaries; a tuple becomes a list."""
+    return _redacted(value)
+
+
+def _redacted(value: Any) -> Any:
     if isinstance(value, str):
         hidden = _pattern(secrets(os.environ)).sub(MARK, value)
         return HUGGING_FACE.sub(MARK, hidden)
     if isinstance(value, dict):
-        return {redacted(key): redacted(item) for key, item in value.items()}
+        return {_redacted(key): _redacted(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [redacted(item) for item in value]
+        return [_redacted(item) for item in value]
     return value
 
 

@@ -1,6 +1,6 @@
 """What can be checked here of Windows and macOS: names of files, imports without Unix's own modules, spawned processes.
 
-Nothing here was run on Windows or macOS. What stays Unix's own is said in words: sweeps ask for Linux or macOS.
+Nothing here was run on Windows or macOS.
 """
 
 from __future__ import annotations
@@ -106,13 +106,13 @@ def test_every_module_is_imported_without_what_windows_lacks():
     assert int(result.stdout.split()[-2]) > 50
 
 
-def test_outside_sweeps_nothing_is_unixs_own_without_a_fallback():
+def test_nothing_is_unixs_own_without_a_fallback():
     found = {}
     folders = ("helpers", "workbook", "microworld", "notebooks/source")
     for file in [file for folder in folders for file in (ROOT / folder).rglob("*.py")]:
         name = file.relative_to(ROOT).as_posix()
         used = unix_only(file.read_text(encoding="utf-8"))
-        if used and not name.startswith("workbook/sweeps/"):
+        if used:
             found[name] = used
     assert set(found) == set(STATED), found
 
@@ -133,12 +133,6 @@ def unix_only(code: str) -> set[str]:
 def test_a_use_of_unixs_own_is_noticed():
     assert unix_only("import os, signal\nos.killpg(1, signal.SIGKILL)") == {"os.killpg", "signal.SIGKILL"}
     assert unix_only("import fcntl") == {"fcntl"}
-
-
-def test_sweeps_say_where_they_run(monkeypatch):
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    result = CliRunner().invoke(main, ["sweep", "status", "any"])
-    assert result.exit_code != 0 and "inside WSL" in result.output
 
 
 @pytest.mark.slow

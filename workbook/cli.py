@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from helpers.paths import ROOT
+from helpers.paths import NOTEBOOKS, ROOT
 from helpers.runtime import BUDGETS, UserError, nearest, quiet_libraries
-from workbook.sweeps.cli import sweep
 
 RUNS = ROOT / "runs"
 
@@ -76,15 +76,14 @@ def run(lessons, budget, seed, jobs, pairs, notebooks, into, resume) -> None:
     workbook run --budget quick           does everything work? (some minutes)
     workbook run 02 -p track pocket       any name in the lesson's parameters cell
     """
-    from workbook.lessons import NOTEBOOKS
-    from workbook.lessons.command import carry_out, prepare
-    from workbook.lessons.run import resumed_run
+    from workbook.runs.command import execute_run, prepare
+    from workbook.runs.plan import resumed_run
 
     given = [*pairs, *((name, value) for name, value in (("budget", budget), ("seed", seed)) if value is not None)]
     if resume and (lessons or given or jobs or notebooks):
         raise UserError("--resume goes on with the latest run as it was started: it takes nothing beside it.")
     runs = (into or RUNS).resolve()
-    sys.exit(carry_out(resumed_run(runs) if resume else prepare(runs, notebooks or NOTEBOOKS, lessons, given, jobs)))
+    sys.exit(execute_run(resumed_run(runs) if resume else prepare(runs, notebooks or NOTEBOOKS, lessons, given, jobs)))
 
 
 @main.command()
@@ -129,7 +128,123 @@ def check(files: tuple[str, ...], model: str, max_tokens: int) -> None:
     sys.exit(1 if report.trouble else 0)
 
 
-main.add_command(sweep)
+WHERE = [
+    click.option("--workers", type=click.IntRange(1, 1024), help="Runs side by side.  [default: one for each core]"),
+    click.option("--scheduler", default="", metavar="ADDRESS", help="A Dask scheduler that runs: tcp://host:port."),
+    click.option("--slurm", type=click.Path(path_type=Path), help="A YAML file with settings for Slurm."),
+    click.option("--timeout", type=click.FloatRange(1), help="Seconds that one run may take.  [default: the sweep's]"),
+    click.option("--retries", type=click.IntRange(0, 3), help="How often a crashed run is tried again.  [default: 1]"),
+    click.option("--yes", is_flag=True, help="Do not ask about a large number of runs."),
+]
+SWEEPS = click.option(
+    "--into", type=click.Path(path_type=Path), default=RUNS / "sweeps", help="Another folder than runs/sweeps/."
+)
+
+
+def _where(command):
+    for option in reversed(WHERE):
+        command = option(command)
+    return command
+
+
+def worst_of(statuses: Iterable[int]) -> int:
+    """The exit status of one sweep after the other: the worst, and none begins after one was interrupted."""
+    from workbook.engine.interrupts import INTERRUPTED
+
+    worst = 0
+    for status in statuses:
+        worst = max(worst, status)
+        if status == INTERRUPTED:
+            break
+    return worst
+
+
+@main.group()
+def sweep() -> None:
+    """Run one lesson over many parameters and seeds.
+
+    \b
+    workbook sweep run sweeps/labels.yaml --dry-run   what would be run?
+    workbook sweep run sweeps/labels.yaml             run it; Ctrl-C keeps what is done
+    workbook sweep status labels                      how far is it?
+    workbook sweep resume labels                      the rest
+    workbook sweep results labels                     table, figure, page
+    """
+
+
+@sweep.command("run")
+@click.argument("file", type=click.Path(path_type=Path))
+@_where
+@click.option("--dry-run", is_flag=True, help="Only say what would be run.")
+@click.option("--notebooks", type=click.Path(path_type=Path), help="Another folder of lessons than notebooks/.")
+@SWEEPS
+def run_sweep(file, workers, scheduler, slurm, timeout, retries, yes, dry_run, notebooks, into) -> None:
+    """Run the sweep that FILE describes; runs that are done already are kept."""
+    from workbook.sweeps import command
+    from workbook.sweeps.plan import make_plans
+
+    plans = make_plans(file, (notebooks or NOTEBOOKS).resolve())
+    seconds = timeout or plans[0].sweep.minutes * 60
+    options = command.Options(workers, scheduler, slurm, seconds, 1 if retries is None else retries, yes)
+    if scheduler and slurm:
+        raise UserError("--scheduler and --slurm exclude each other: name one place to run.")
+    if dry_run:
+        for plan in plans:
+            command.dry_run(plan, options)
+        return
+    sys.exit(worst_of(command.execute_sweep(plan, into.resolve() / plan.name, options) for plan in plans))
+
+
+@sweep.command()
+@click.argument("name")
+@_where
+@SWEEPS
+def resume(name, workers, scheduler, slurm, timeout, retries, yes, into) -> None:
+    """Run what is not done of the sweep NAME, with the same notebook and helpers."""
+    from workbook.sweeps import command
+    from workbook.sweeps.saved import members, read_sweep
+    from workbook.sweeps.status import same_plan
+
+    def resumed(saved) -> int:
+        again = saved.retries if retries is None else retries
+        options = command.Options(workers, scheduler, slurm, timeout or saved.seconds, again, yes)
+        return command.execute_sweep(same_plan(saved), into.resolve() / saved.name, options)
+
+    sys.exit(worst_of(resumed(read_sweep(into.resolve(), one)) for one in members(into.resolve(), name)))
+
+
+@sweep.command()
+@click.argument("name")
+@SWEEPS
+def status(name, into) -> None:
+    """How far the sweep NAME is."""
+    from workbook.sweeps.saved import members
+    from workbook.sweeps.status import show_status
+
+    sys.exit(max(show_status(into.resolve(), one) for one in members(into.resolve(), name)))
+
+
+@sweep.command()
+@click.argument("name")
+@click.option("--sql", help="A question to DuckDB about the table `runs`.")
+@SWEEPS
+def results(name, sql, into) -> None:
+    """Table, figure and page of the sweep NAME, as far as it is."""
+    from workbook.sweeps.saved import members
+    from workbook.sweeps.status import show_results
+
+    sys.exit(max(show_results(into.resolve(), one, sql) for one in members(into.resolve(), name)))
+
+
+@sweep.command()
+@click.argument("name")
+@SWEEPS
+def cancel(name, into) -> None:
+    """End the sweep NAME, from another terminal; what is done stays."""
+    from workbook.sweeps.status import cancel_sweep
+
+    cancel_sweep(into.resolve(), name)
+
 
 if __name__ == "__main__":
     main()

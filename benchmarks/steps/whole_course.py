@@ -15,8 +15,8 @@ import nbformat
 from benchmarks.steps.harness import Row, Spread, Target
 from helpers.paths import ROOT
 from helpers.runtime import UserError
+from workbook.engine.ledger import OUTCOME
 from workbook.lessons import find
-from workbook.lessons.attempt import OUTCOME
 
 RUNS = ROOT / "runs"
 AT_MOST = Target("at most", 1.25)

@@ -11,21 +11,20 @@ from helpers import record
 from helpers.runtime import UserError
 from workbook.claims.gather import gather, gathered, main
 from workbook.claims.results import load_results, read_rows, write_table
-from workbook.sweeps.ledger import Ending, Ledger, write_ending
+from workbook.engine.ledger import Outcome, RunLedger, write_outcome
 
 
 def swept(sweeps, lesson: str, seeds, done=None, **parameters):
     """A sweep's folder as the command leaves it."""
     name = f"reference-{lesson}"
-    ledger = Ledger(sweeps / name)
     runs = {f"{lesson}{seed:010}": {"seed": seed} for seed in seeds}
     for run, given in runs.items():
-        folder = ledger.new_attempt(run, given)
+        folder = RunLedger(sweeps / name / "runs" / run).new_attempt(given)
         if done is not None and given["seed"] not in done:
             continue
         metrics = {"accuracy_full": 0.9 + given["seed"] / 100, "steps": 10, "curve_loss": [2.0, 1.0]}
         record.record(f"{lesson}_toy", {**parameters, **given}, folder=folder, **metrics)
-        write_ending(folder, Ending("done", 2.0))
+        write_outcome(folder, Outcome("done", 2.0))
     saved = {
         "name": name,
         "question": "?",
@@ -74,6 +73,6 @@ def test_runs_that_were_not_made_alike_are_no_draws_of_one_thing(tmp_path):
     content = json.loads((changed / record.FILE).read_text())
     content["parameters"]["labels"] = 100
     (changed / record.FILE).write_text(json.dumps(content))
-    write_ending(changed, Ending("done", 2.0))
+    write_outcome(changed, Outcome("done", 2.0))
     with pytest.raises(UserError, match="not draws of one thing"):
         gathered(tmp_path, "reference-02")

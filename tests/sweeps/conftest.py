@@ -30,6 +30,7 @@ class Lab:
         self.folder = folder
         self.notebooks, self.into, self.scratch = folder / "notebooks", folder / "sweeps", folder / "t"
         self.before: list[str] = []  # a command that starts the command, such as nice
+        self.command = [sys.executable, "-m", "workbook.cli"]
         self.notebooks.mkdir()
         self.scratch.mkdir()
 
@@ -52,7 +53,7 @@ class Lab:
     def start(self, verb: str, *arguments: object, **options: object) -> subprocess.Popen:
         """Start `workbook sweep`; its processes are known by their folder for temporary files."""
         folders = ["--into", self.into] + (["--notebooks", self.notebooks] if verb == "run" else [])
-        command = [*self.before, sys.executable, "-m", "workbook.cli", "sweep", verb, *arguments, *folders]
+        command = [*self.before, *self.command, "sweep", verb, *arguments, *folders]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         options["env"] = {**options.get("env", os.environ), "TMPDIR": str(self.scratch)}
         return subprocess.Popen([str(part) for part in command], **{**pipes, **options})
@@ -115,15 +116,17 @@ def processes_below(pid: int, words: str = "") -> list[psutil.Process]:
 
 def parts_of(lab: Lab) -> dict[str, list[psutil.Process]]:
     """The processes of a sweep by what they are; those that outlived their parents are among them."""
-    found: dict[str, list[psutil.Process]] = {part: [] for part in ("worker", "starter", "lane", "run", "kernel")}
+    found: dict[str, list[psutil.Process]] = {part: [] for part in ("server", "worker", "kernel")}
     for process in psutil.process_iter():
         try:
             if process.environ().get("TMPDIR") != str(lab.scratch):
                 continue
-            if "multiprocessing.spawn" in " ".join(process.cmdline()):
-                found["worker"].append(process)
-            elif (name := process.name()).startswith("sweep-"):
-                found[name.removeprefix("sweep-")].append(process)
+            if "ipykernel_launcher" in " ".join(process.cmdline()):
+                found["kernel"].append(process)
+            elif "multiprocessing.forkserver" in " ".join(process.cmdline()):
+                # Workers are copies of the server, and look alike but for what they come from.
+                below = "multiprocessing.forkserver" in " ".join(psutil.Process(process.ppid()).cmdline())
+                found["worker" if below else "server"].append(process)
         except (psutil.Error, OSError):
             continue
     return found

@@ -14,12 +14,12 @@ import nbformat
 import psutil
 import pytest
 
-from helpers.processes import whoami
 from helpers.runtime import UserError
+from workbook.engine import identity, worker
+from workbook.engine.ledger import Outcome
+from workbook.engine.owner import FILE, locked, owner, whoami
+from workbook.engine.task import Task
 from workbook.lessons import Lesson, find
-from workbook.sweeps import identity, worker
-from workbook.sweeps.ledger import Ending
-from workbook.sweeps.lock import FILE, locked, owner
 
 slow = pytest.mark.slow
 
@@ -176,7 +176,7 @@ def test_case_16_a_file_of_ones_own_that_changes_during_the_sweep(lab, until, tm
     lab.notebook("import time; time.sleep(3)")
     process = lab.start("run", lab.sweep(fixed={"data": str(mine)}, seeds=[0, 1]), "--workers", "1")
     until(lambda: lab.attempts())
-    mine.write_text("text,label\nmended,1\n")
+    mine.write_text("text,label\nfixed,1\n")
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 1 and "a file that data names changed while a run was at work" in said
     assert not list(lab.into.rglob("outcome.json"))
@@ -218,7 +218,7 @@ def test_a_file_of_ones_own_belongs_to_the_run_by_its_content(tmp_path):
     parameters = {"data": f"{file}?text=Body", "model": str(folder)}
     first = identity.run_identity(state, parameters)
     assert identity.run_identity(state, parameters) == first
-    file.write_text("text,label\nmended,1\n")
+    file.write_text("text,label\nfixed,1\n")
     second = identity.run_identity(state, parameters)
     (folder / "config.json").write_text('{"other": 1}')
     assert len({first, second, identity.run_identity(state, parameters)}) == 3
@@ -232,12 +232,28 @@ def test_metrics_that_are_loaded_by_their_path_count_as_helpers():
 
 @pytest.mark.parametrize("then", ["NameError: no", "The download failed."])
 def test_only_downloads_are_tried_again_after_one_that_failed(tmp_path, monkeypatch, then):
-    endings = [Ending("failed", 1.0, error="The download failed.")] + [Ending("failed", 1.0, error=then)] * 9
-    monkeypatch.setattr(worker, "_attempt", lambda *_: endings.pop(0))
+    outcomes = [Outcome("failed", error="The download failed.")] + [Outcome("failed", error=then)] * 9
+    monkeypatch.setattr(worker, "_attempt", lambda *_: outcomes.pop(0))
     monkeypatch.setattr(worker, "is_download", lambda error: "download" in error)
     monkeypatch.setattr(worker.time, "sleep", lambda _: None)
-    monkeypatch.setattr(worker, "state_of", lambda _: {})
-    run, folder, stop = identity.run_identity({}, {}), str(tmp_path), str(tmp_path / "stop")
-    task = worker.Task(run, folder, "n.ipynb", "python3", {}, {}, 60.0, 1, stop)
-    assert worker.carry_out(task)["error"] == then
-    assert len(endings) == (8 if then.startswith("Name") else 10 - worker.TRIES_OF_A_DOWNLOAD)
+    task = Task("run", str(tmp_path), "n.ipynb", {}, str(tmp_path / "stop"), threads=1, retries=1)
+    assert worker.run_task(task).error == then
+    assert len(outcomes) == (8 if then.startswith("Name") else 10 - worker.TRIES_OF_A_DOWNLOAD)
+
+
+@slow
+def test_a_sweep_of_the_earlier_version_is_resumed_or_refused_in_a_sentence(lab):
+    """Its plan and outcomes are read; its code has changed since, which is said."""
+    lab.notebook()
+    assert lab.run("run", lab.sweep(seeds=[0]), "--workers", "1")[0] == 0
+    folder = lab.into / "tiny"
+    (folder / "lock.json").write_text("{}")  # what the earlier version left of its lock
+    outcome = json.loads((lab.attempts()[0] / "outcome.json").read_text())
+    fields = ("status", "seconds", "cell", "error", "trace", "notes", "seconds_kernel", "seconds_cells", "sha256")
+    assert set(outcome) == set(fields)
+    status, said = lab.run("resume", "tiny")
+    assert status == 0 and "1 of them done already" in said, said
+    saved = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps({**saved, "state": {**saved["state"], "helpers": "older"}}))
+    status, said = lab.run("resume", "tiny")
+    assert status == 1 and "helpers changed since tiny was started" in said and "Traceback" not in said

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from workbook.cli import main
-from workbook.sweeps import command
+from workbook.lessons import NOTEBOOKS
+from workbook.sweeps.plan import make_plans
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_case_20_a_value_that_is_a_link_out_of_the_project(said, tmp_path, monke
     project.mkdir()
     (tmp_path / "secret").write_text("x")
     (project / "inside").symlink_to(tmp_path / "secret")
-    for module in ("helpers.catalog", "workbook.sweeps.values"):
+    for module in ("helpers.paths", "workbook.sweeps.values"):
         monkeypatch.setattr(f"{module}.ROOT", project)
     text = said(grid={"mode": ["inside"]})
     assert 'grid.mode[0]: mode is "inside", which lies outside the project: give its whole path, /' in text
@@ -200,8 +200,6 @@ def test_a_missing_sweep_names_the_nearest(lab):
 
 
 def test_a_sample_is_the_same_for_the_same_seed(lab):
-    from workbook.sweeps.plan import make_plans
-
     lab.notebook()
     values = {"rate": {"low": 0.001, "high": 1, "scale": "log"}, "labels": {"low": 1, "high": 50}, "mode": ["a", "b"]}
     plans = [
@@ -236,10 +234,7 @@ def test_a_misspelt_slurm_setting(lab):
 
 
 def test_the_sweeps_that_are_shipped_fit_their_lessons():
-    from workbook.lessons import NOTEBOOKS
-    from workbook.sweeps.plan import make_plans
-
-    files = sorted((Path(command.__file__).resolve().parents[2] / "sweeps").glob("*.yaml"))
+    files = sorted((NOTEBOOKS.parent / "sweeps").glob("*.yaml"))
     assert files
     for file in files:
         for plan in make_plans(file, NOTEBOOKS):

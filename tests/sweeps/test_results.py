@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import math
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 from scipy import stats
 
 from helpers.record import record
 from helpers.runtime import UserError
-from workbook.sweeps import looking
+from workbook.engine.ledger import Outcome, RunLedger, write_outcome
 from workbook.sweeps.figure import draw, lines_of, quantity_of
-from workbook.sweeps.ledger import Ending, Ledger, write_ending
-from workbook.sweeps.looking import show_results
 from workbook.sweeps.plan import make_plans
-from workbook.sweeps.results import ask, cells, compact, metric_names
-from workbook.sweeps.saved import load, save
+from workbook.sweeps.results import ask, cells, metric_names, write_table
+from workbook.sweeps.saved import read_sweep, save_sweep
+from workbook.sweeps.status import show_results, states_of
 
 RATES, SEEDS = (0.1, 0.2), (0, 1, 2)
 FIGURE = {"x": "rate", "metrics": ["accuracy_full", "accuracy_lora"]}
@@ -32,26 +32,24 @@ def swept(lab):
     """A sweep whose runs are done, all but one that failed; no kernel was started for it."""
     lab.notebook()
     [plan] = make_plans(lab.sweep(grid={"rate": list(RATES)}, seeds=list(SEEDS), figure=FIGURE), lab.notebooks)
-    ledger = Ledger(lab.into / "tiny")
     for run, parameters in plan.runs.items():
-        folder = ledger.new_attempt(run, parameters)
+        folder = RunLedger(lab.into / "tiny" / "runs" / run).new_attempt(parameters)
         (folder / "00_tiny.html").write_text("a page")
         (folder / "00_tiny.ipynb").write_text("{}")
         if parameters == {"rate": 0.2, "seed": 2}:
-            write_ending(folder, Ending("failed", 2.0, cell=3, error="<b>no</b>", trace="\x1b[31mline\x1b[0m"))
+            write_outcome(folder, Outcome("failed", 2.0, cell=3, error="<b>no</b>", trace="\x1b[31mline\x1b[0m"))
             continue
         value = accuracy(**parameters)
         kept = {"accuracy_full": value, "accuracy_lora": 1 - value, "steps": 10, "curve_loss": [2.0, 1.0]}
         kept |= {"accuracy_nf4_2": value - 0.1, "accuracy_nf4_4": value, "accuracy_int_4": value / 2}
         record("00_tiny", parameters, folder=folder, **kept)
-        write_ending(folder, Ending("done", 1.0, seconds_kernel=0.9, seconds_cells=0.5))
-    ledger.saved = save(ledger.folder, plan, 60.0, 1)
-    return ledger
+        write_outcome(folder, Outcome("done", 1.0, seconds_kernel=0.9, seconds_cells=0.5))
+    return SimpleNamespace(folder=lab.into / "tiny", saved=save_sweep(lab.into / "tiny", plan, 60.0, 1))
 
 
 @pytest.fixture
 def table(swept):
-    return compact(swept, swept.saved.runs, looking.states_of(swept.folder, swept.saved))
+    return write_table(swept.folder, swept.saved.runs, states_of(swept.folder, swept.saved))
 
 
 def test_one_row_for_each_run_that_is_done(table):
@@ -145,11 +143,12 @@ def test_a_question_in_sql_sees_the_runs_and_nothing_else(swept, table, capsys):
 
 def test_names_that_collide_and_columns_of_several_types(swept):
     run, parameters = next(iter(swept.saved.runs.items()))
-    folder = swept.new_attempt(run, parameters)
+    ledger = RunLedger(swept.folder / "runs" / run)
+    folder = ledger.new_attempt(parameters)
     record("00_tiny", parameters, folder=folder, rate=7.0, seconds=3, curve_by_step={"a": 1.0})
-    (swept.attempts(run)[0] / "outcome.json").unlink()
-    write_ending(folder, Ending("done", 9.0))
-    path = compact(swept, swept.saved.runs, looking.states_of(swept.folder, swept.saved))
+    (ledger.attempts()[0] / "outcome.json").unlink()
+    write_outcome(folder, Outcome("done", 9.0))
+    path = write_table(swept.folder, swept.saved.runs, states_of(swept.folder, swept.saved))
     rows = ask(path, "select rate, metric_rate, seconds, metric_seconds, curve_by_step from runs where seconds = 9")[1]
     assert rows == [(0.1, 7.0, 9.0, 3, json.dumps({"a": 1.0}))]
 
@@ -167,20 +166,19 @@ def test_a_figure_is_checked_before_any_run(lab):
 
 def test_a_sweep_nobody_began_or_whose_plan_is_damaged(swept):
     with pytest.raises(UserError, match='no sweep "tiny2".*Did you mean "tiny"'):
-        load(swept.folder.parent, "tiny2")
+        read_sweep(swept.folder.parent, "tiny2")
     (swept.folder / "sweep.json").write_text('{"name"')
     with pytest.raises(UserError, match="damaged.*no run is lost"):
-        load(swept.folder.parent, "tiny")
+        read_sweep(swept.folder.parent, "tiny")
 
 
 def test_half_a_sweep_has_its_table_before_every_case_was_tried(lab):
     lab.notebook()
     [plan] = make_plans(lab.sweep(cases=[{"seed": 1}, {"rate": 0.3}]), lab.notebooks)
-    ledger = Ledger(lab.into / "tiny")
-    saved = save(ledger.folder, plan, 60.0, 1)
+    saved = save_sweep(lab.into / "tiny", plan, 60.0, 1)
     run, parameters = next(iter(plan.runs.items()))
-    folder = ledger.new_attempt(run, parameters)
+    folder = RunLedger(lab.into / "tiny" / "runs" / run).new_attempt(parameters)
     record("00_tiny", parameters, folder=folder, accuracy_full=0.5)
-    write_ending(folder, Ending("done", 1.0))
-    path = compact(ledger, saved.runs, looking.states_of(ledger.folder, saved))
+    write_outcome(folder, Outcome("done", 1.0))
+    path = write_table(lab.into / "tiny", saved.runs, states_of(lab.into / "tiny", saved))
     assert [cell.values for cell in cells(path, ["rate"], ["accuracy_full"])] == [(None,)]

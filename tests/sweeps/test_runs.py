@@ -18,8 +18,6 @@ BEHAVIOUR = """
 import os, subprocess, sys, time
 from pathlib import Path
 folder = Path({folder!r})
-if mode == "good":
-    (folder / "allocator").write_text(" ".join(name for name in os.environ if name.startswith("MALLOC")))
 if mode == "raises":
     print("before the fall")
     raise ValueError("<b>no good</b>")
@@ -106,7 +104,7 @@ def ended(shared_lab):
     lab.notebook(BEHAVIOUR.format(**where), SILENT, record=False)
     file = lab.sweep(question=f"Is {TOKEN} hidden?", grid={"mode": [*MODES, TOKEN]})
     settings = {**os.environ, "MY_API_KEY": SECRET}
-    lab.status, lab.said = lab.run("run", file, "--timeout", "20", "--workers", "2", env=settings)
+    lab.status, lab.said = lab.run("run", file, "--timeout", "45", "--workers", "2", env=settings)
     server.shutdown()
     return lab
 
@@ -119,10 +117,6 @@ def test_the_exit_status_and_the_counts_tell_that_not_all_is_done(ended):
     assert status == 1
     # good, dies once, floods, tells, the value that carries code, the value that is a token
     assert [part for part in said.split() if part.isdigit()][:5] == ["0", "0", "6", "9", "2"]
-
-
-def test_a_run_keeps_freed_memory_which_dask_forbids_its_workers(ended):
-    assert (ended.folder / "allocator").read_text() == ""
 
 
 def test_case_3_a_value_that_carries_code_is_text(ended):
@@ -162,7 +156,7 @@ def test_case_9_leaving_early_or_without_a_record_is_incomplete(ended):
 
 def test_case_10_a_hang_ends_and_a_question_fails(ended, left_over):
     outcome = ended.outcome(mode="hangs")
-    assert outcome["status"] == "failed" and "longer than 20 s" in outcome["error"]
+    assert outcome["status"] == "failed" and "longer than 45 s" in outcome["error"]
     assert "StdinNotImplementedError" in ended.outcome(mode="asks")["error"]
     assert not left_over(ended.folder)
 

@@ -8,12 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from helpers.runtime import UserError
-from workbook.cli import main
-from workbook.sweeps.cli import _worst
-from workbook.sweeps.lock import locked
-from workbook.sweeps.looking import cancel_sweep
+from workbook.cli import main, worst_of
+from workbook.engine.owner import locked
 from workbook.sweeps.plan import make_plans
-from workbook.sweeps.saved import members, save
+from workbook.sweeps.saved import members, save_sweep
+from workbook.sweeps.status import cancel_sweep
 
 
 @pytest.fixture
@@ -44,9 +43,9 @@ def test_nothing_runs_after_an_interruption():
             asked.append(status)
             yield status
 
-    assert _worst(statuses()) == 130
+    assert worst_of(statuses()) == 130
     assert asked == [0, 1, 130]
-    assert _worst([0, 0]) == 0
+    assert worst_of([0, 0]) == 0
 
 
 def test_a_name_stands_for_its_members(lab):
@@ -75,7 +74,7 @@ def test_the_name_of_all_cancels_the_one_that_runs(lab, capsys):
     for name in ("both-00", "both-01"):
         lab.notebook()
         [plan] = make_plans(lab.sweep(seeds=[0]), lab.notebooks)
-        save(lab.into / name, replace(plan, name=name), 60.0, 1)
+        save_sweep(lab.into / name, replace(plan, name=name), 60.0, 1)
     with pytest.raises(UserError, match="Nobody runs both now"):
         cancel_sweep(lab.into, "both")
     with locked(lab.into / "both-01", "abcd"):

@@ -15,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 RUNS, WORKERS = 60, 4
-KILLS = (*("worker", "lane", "run", "kernel") * 3, "starter")  # the one that all workers share
+KILLS = (*("worker", "kernel") * 6, "server")  # the one that all workers come from
 WORK = """
 import random, time
 time.sleep(random.uniform(1.0, 2.0))

@@ -18,9 +18,8 @@ from helpers import record
 from helpers.reference import machine
 from helpers.runtime import UserError
 from workbook.claims.results import TABLE, Rows, read_rows, rows_of, write_table
-from workbook.sweeps.cli import RUNS
-from workbook.sweeps.looking import states_of
-from workbook.sweeps.saved import load, members
+from workbook.sweeps.saved import SWEEPS, members, read_sweep
+from workbook.sweeps.status import states_of
 
 SWEEP = "reference"
 FEWEST = 5  # seeds that make a reference
@@ -40,7 +39,7 @@ def gathered(sweeps: Path, name: str) -> LessonRows:
     Raises:
         UserError: not all of its runs are done, they are too few, or they were not made alike.
     """
-    saved = load(sweeps, name)
+    saved = read_sweep(sweeps, name)
     states = states_of(sweeps / saved.name, saved)
     done = [state.folder for state in states.values() if state.status == "done" and state.folder]
     if len(done) < max(FEWEST, len(states)):
@@ -85,7 +84,7 @@ def gather(sweeps: Path, into: Path) -> list[str]:
 
 
 @click.command()
-@click.option("--sweeps", type=click.Path(path_type=Path), default=RUNS, help="Another folder than runs/sweeps/.")
+@click.option("--sweeps", type=click.Path(path_type=Path), default=SWEEPS, help="Another folder than runs/sweeps/.")
 @click.option("--into", type=click.Path(path_type=Path), default=TABLE, help="Another table.")
 def main(sweeps: Path, into: Path) -> None:
     """Put what the reference's runs recorded into data/reference/results.parquet."""

@@ -29,7 +29,11 @@ def environment(*, threads: int, run_folder: Path | None = None, track: str = "p
         settings |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     if run_folder is not None:
         settings["WORKBOOK_RUN_DIR"] = str(run_folder)
-    return {**os.environ, **settings}
+    inherited = dict(os.environ)
+    # Dask tells its workers to give freed memory back at once. Training frees and takes the same tensors at every step,
+    # and would spend a third of its time on that.
+    inherited.pop("MALLOC_TRIM_THRESHOLD_", None)
+    return {**inherited, **settings}
 
 
 def with_own_kernels(path: str) -> str:

@@ -28,6 +28,17 @@ def page(title: str, body: str) -> str:
     return PAGE.format(title=html.escape(title), style=style(), body=body)
 
 
+def number_text(name: str, value: float) -> str:
+    """A number as a person reads it, with the unit that its metric's name tells."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.startswith("seconds"):
+        return f"{value:.1f} s"
+    if "bytes" in name:
+        return f"{value / 1e6:,.1f} MB"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
 def style() -> str:
     """The style sheet, with code colours for light and dark screens."""
     light = HtmlFormatter(style="friendly").get_style_defs(".highlight")

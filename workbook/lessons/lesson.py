@@ -46,7 +46,7 @@ class Lesson:
         except FileNotFoundError:
             raise UserError(f"{self.path.name} is missing: `make notebooks` builds it from its source.") from None
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"{self.path.name} is not a notebook: `make notebooks` builds it anew.") from None
+            raise UserError(f"{self.path.name} is not a notebook: `make notebooks` builds it again.") from None
         return [{**cell, "source": "".join(cell["source"])} for cell in cells]
 
     @property

@@ -6,16 +6,18 @@ import math
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from helpers.intervals import Interval
 from helpers.plotting import PALETTE, axes
-from workbook.sweeps.endings import STAR, cells_by_ending, has_endings
-from workbook.sweeps.results import cells
+from workbook.sweeps.results import STAR, cells, cells_by_ending, has_endings
+
+Points = list[tuple[Any, Interval]]
 
 
-def lines_of(path: Path, drawing: dict) -> dict[str, list[tuple[object, Interval]]]:
+def lines_of(path: Path, drawing: dict) -> dict[str, Points]:
     """Line's name -> its points (x, mean with interval), from the runs' table."""
     metrics, apart = drawing["metrics"], [drawing["lines"]] if drawing.get("lines") else []
     # The value below the points stands last in each cell's values.
@@ -23,7 +25,7 @@ def lines_of(path: Path, drawing: dict) -> dict[str, list[tuple[object, Interval
         found = cells_by_ending(path, apart, metrics)
     else:
         found = cells(path, [*apart, drawing["x"]], metrics)
-    made: dict[str, list[tuple[object, Interval]]] = {}
+    made: dict[str, Points] = {}
     for cell in found:
         for metric, interval in cell.means.items():
             if interval is not None:
@@ -32,7 +34,7 @@ def lines_of(path: Path, drawing: dict) -> dict[str, list[tuple[object, Interval
     return made
 
 
-def draw(lines: dict[str, list[tuple[object, Interval]]], x: str, quantity: str, log: bool, title: str) -> Figure:
+def draw(lines: dict[str, Points], x: str, quantity: str, log: bool, title: str) -> Figure:
     """Lines with bars for their intervals; text values stand side by side."""
     figure, plot = axes(7.4, 4.2)
     values = list(dict.fromkeys(value for points in lines.values() for value, _ in points))
@@ -55,7 +57,7 @@ def draw(lines: dict[str, list[tuple[object, Interval]]], x: str, quantity: str,
     return figure
 
 
-def told(lines: dict[str, list[tuple[object, Interval]]], x: str) -> str:
+def description(lines: dict[str, Points], x: str) -> str:
     """The figure in words, for whoever cannot see it."""
     parts = [
         f"{name}: " + ", ".join(f"{interval.value:.3g} at {value}" for value, interval in points)

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from jupyter_client.kernelspec import find_kernel_specs
+
 from helpers.runtime import UserError, nearest
+from workbook.engine.identity import run_identity, state_of
 from workbook.lessons import Lesson, find, select
 from workbook.lessons.parameters import declared
-from workbook.sweeps.identity import run_identity, state_of
-from workbook.sweeps.spec import Range, Sample, Sweep, read
-from workbook.sweeps.values import check_names, checked
+from workbook.sweeps.spec import Range, Sample, Sweep, read_spec
+from workbook.sweeps.values import check_names, checked, checked_row
 
 MOST = 100_000
 
@@ -52,7 +54,7 @@ def make_plans(file: Path, notebooks: Path) -> list[Plan]:
     Raises:
         UserError: naming the first thing in the file or a notebook that is not as it should be.
     """
-    sweep = read(file)
+    sweep = read_spec(file)
     _check_figure(sweep)
     if isinstance(sweep.notebook, str):
         return [_plan(file, sweep, _lesson(sweep.notebook, notebooks), file.stem)]
@@ -73,14 +75,12 @@ def kernel_of(lesson: Lesson) -> str:
     Raises:
         UserError: it does not.
     """
-    from jupyter_client.kernelspec import find_kernel_specs
-
     metadata = json.loads(lesson.path.read_text(encoding="utf-8")).get("metadata", {})
     name, known = metadata.get("kernelspec", {}).get("name", "python3"), find_kernel_specs()
     if name not in known:
         raise UserError(
             f'Jupyter knows no kernel "{name}", which {lesson.path.name} asks for.{nearest(name, known)} '
-            f"There are: {', '.join(sorted(known)) or 'none'}; `make doctor` says how to mend it."
+            f"There are: {', '.join(sorted(known)) or 'none'}; `make doctor` says how to fix it."
         )
     return name
 
@@ -94,12 +94,12 @@ def _lesson(name: str, notebooks: Path) -> Lesson:
     try:
         lesson.tagged("")
     except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{lesson.path.name} is not a notebook: `make notebooks` builds it anew.") from None
+        raise UserError(f"{lesson.path.name} is not a notebook: `make notebooks` builds it again.") from None
     return lesson
 
 
 def _check_figure(sweep: Sweep) -> None:
-    """A figure's mistake is told now, not when hours of runs are done."""
+    """Refuse a figure's mistake now, not when hours of runs are done."""
     figure, names = sweep.figure, varied(sweep)
     ends = figure is not None and figure.metrics[0].endswith("_*")
     for field, name in [("x", figure.x), ("lines", figure.lines)] if figure else []:
@@ -109,8 +109,7 @@ def _check_figure(sweep: Sweep) -> None:
 
 def _rows(sweep: Sweep, table: dict[str, object], lesson: str) -> Iterator[dict[str, object]]:
     """Every combination of fixed values, one cell of the grid, and a seed."""
-    check_names(sweep.fixed, table, "fixed", lesson)
-    fixed = {name: checked(name, value, table[name], f"fixed.{name}") for name, value in sweep.fixed.items()}
+    fixed = checked_row(sweep.fixed, table, "fixed", lesson)
     if sweep.seeds:
         check_names(["seed"], table, "seeds", lesson)
     cells = _cells(sweep, table, lesson)
@@ -120,8 +119,8 @@ def _rows(sweep: Sweep, table: dict[str, object], lesson: str) -> Iterator[dict[
     if again:
         raise UserError(f"fixed.{again[0]}: {again[0]} is varied as well; take one of the two out.")
     for cell in cells:
-        for seed in sweep.seeds or [None]:
-            yield {**fixed, **cell, **({} if seed is None else {"seed": seed})}
+        for seed in [{"seed": seed} for seed in sweep.seeds] or [{}]:
+            yield {**fixed, **cell, **seed}
 
 
 def _cells(sweep: Sweep, table: dict[str, object], lesson: str) -> list[dict[str, object]]:
@@ -152,12 +151,7 @@ def _grid(grid: dict[str, list], table: dict, lesson: str, seeds: int) -> list[d
 def _cases(cases: list[dict], table: dict, lesson: str) -> list[dict[str, object]]:
     if not cases:
         raise UserError("cases: the list is empty, so there is nothing to run.")
-    made = []
-    for place, case in enumerate(cases):
-        check_names(case, table, f"cases[{place}]", lesson)
-        where = f"cases[{place}]"
-        made.append({name: checked(name, value, table[name], f"{where}.{name}") for name, value in case.items()})
-    return made
+    return [checked_row(case, table, f"cases[{place}]", lesson) for place, case in enumerate(cases)]
 
 
 def _drawn(sample: Sample, table: dict, lesson: str) -> list[dict[str, object]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+import re
 from pathlib import Path
 
 from rich.box import SIMPLE
@@ -14,35 +15,35 @@ from helpers.files import write_text
 from helpers.intervals import Interval
 from helpers.plotting import png
 from helpers.redaction import redacted
-from workbook.lessons.layout import page
-from workbook.lessons.report import figure as shown_number
-from workbook.sweeps.endings import cells_by_ending, has_endings
-from workbook.sweeps.figure import draw, lines_of, quantity_of, told
-from workbook.sweeps.ledger import State
-from workbook.sweeps.results import MAIN, Cell, cells, metric_names
-from workbook.sweeps.saved import Saved
-from workbook.sweeps.view import counts, label
+from workbook.engine.ledger import State
+from workbook.lessons.layout import number_text, page
+from workbook.sweeps.figure import description, draw, lines_of, quantity_of
+from workbook.sweeps.progress import counts, label
+from workbook.sweeps.results import Cell, cells, cells_by_ending, has_endings, metric_names
+from workbook.sweeps.saved import SavedSweep
 
 PICTURE = "figure.png"
+MAIN = 6
+TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def shown_metrics(saved: Saved, path: Path) -> list[str]:
+def shown_metrics(saved: SavedSweep, path: Path) -> list[str]:
     """The metrics worth a column: the figure's, or else the first few."""
     if saved.figure:
         return list(saved.figure["metrics"])
-    return metric_names(path, next(iter(saved.runs.values()), {}))[:MAIN]
+    return metric_names(path, [name for run in saved.runs.values() for name in run])[:MAIN]
 
 
-def said(name: str, interval: Interval | None) -> str:
+def mean_text(name: str, interval: Interval | None) -> str:
     """A mean with its interval, as far as there is one."""
     if interval is None:
         return ""
     if math.isnan(interval.low):
-        return shown_number(name, interval.value)
-    return f"{shown_number(name, interval.value)} [{interval.low:.3g}, {interval.high:.3g}]"
+        return number_text(name, interval.value)
+    return f"{number_text(name, interval.value)} [{interval.low:.3g}, {interval.high:.3g}]"
 
 
-def grouped(saved: Saved, path: Path) -> tuple[list[str], list[str], list[Cell]]:
+def grouped(saved: SavedSweep, path: Path) -> tuple[list[str], list[str], list[Cell]]:
     """The cells of the grid: the names of their values, the metrics, and what was found in each."""
     metrics = shown_metrics(saved, path)
     if not has_endings(metrics):
@@ -51,37 +52,34 @@ def grouped(saved: Saved, path: Path) -> tuple[list[str], list[str], list[Cell]]
     return [*saved.varied, saved.figure["x"]], list(found[0].means), found
 
 
-def table(heads: list[str], rows: list[list[str]]) -> Table:
-    """Cells of the grid with means and 95 % intervals, for a terminal."""
-    made = Table(*heads, box=SIMPLE)
-    for row in rows:
-        made.add_row(*row)
-    return made
-
-
 def _shown(by: list[str], metrics: list[str], found: list[Cell]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the cells' table."""
     heads = [*by, "runs", *(name.replace("_", " ") for name in metrics)]
     return heads, [
-        [*map(str, cell.values), str(cell.runs), *(said(name, cell.means[name]) for name in metrics)] for cell in found
+        [*map(str, cell.values), str(cell.runs), *(mean_text(name, cell.means[name]) for name in metrics)]
+        for cell in found
     ]
 
 
-def write_report(folder: Path, saved: Saved, states: dict[str, State], path: Path) -> tuple[Path, Table]:
+def write_report(folder: Path, saved: SavedSweep, states: dict[str, State], path: Path) -> tuple[Path, Table]:
     """Write `figure.png` and `index.html`; return the page's path and the table of cells."""
     by, metrics, found = grouped(saved, path)
+    heads, rows = _shown(by, metrics, found)
+    table = Table(*heads, box=SIMPLE)
+    for row in rows:
+        table.add_row(*row)
     parts = [
         f"<h1>{html.escape(saved.question)}</h1>",
         f"<p>{_counted(states)} Lesson {html.escape(saved.notebook)}. Square brackets: 95 % intervals over the "
         "runs of a cell (Student's t).</p>",
         _picture(folder, saved, path),
-        _html_table(*_shown(by, metrics, found)),
+        _html_table(heads, rows),
         "<h2>Every run</h2>",
         _runs_table(folder, saved, states, metrics),
     ]
     body = "\n".join(part for part in parts if part)
     index = write_text(folder / "index.html", redacted(page(saved.question, f"<main>{body}</main>")))
-    return index, table(*_shown(by, metrics, found))
+    return index, table
 
 
 def _counted(states: dict[str, State]) -> str:
@@ -89,22 +87,22 @@ def _counted(states: dict[str, State]) -> str:
     return ", ".join(f"{count} {status}" for status, count in number.items() if count) + "."
 
 
-def _picture(folder: Path, saved: Saved, path: Path) -> str:
+def _picture(folder: Path, saved: SavedSweep, path: Path) -> str:
     if not saved.figure:
         return ""
     x, metrics = saved.figure["x"], saved.figure["metrics"]
     lines = lines_of(path, saved.figure)
     picture = png(draw(lines, x, quantity_of(metrics), saved.figure.get("log", False), saved.question))
     (folder / PICTURE).write_bytes(picture)
-    alt = html.escape(told(lines, x))
+    alt = html.escape(description(lines, x))
     return f'<p><img alt="{alt}" src="data:image/png;base64,{base64.b64encode(picture).decode()}"></p>'
 
 
-def _runs_table(folder: Path, saved: Saved, states: dict[str, State], metrics: list[str]) -> str:
+def _runs_table(folder: Path, saved: SavedSweep, states: dict[str, State], metrics: list[str]) -> str:
     rows = []
     for run, state in states.items():
         name = html.escape(label(saved.runs[run], saved.varied) or run)
-        seconds = f"{state.ending.seconds:.0f} s" if state.ending else ""
+        seconds = f"{state.outcome.seconds:.0f} s" if state.outcome else ""
         links = "<br>".join(_links(folder, state, saved.notebook))
         rows.append(
             f'<tr><td>{name}</td><td class="{state.status}">{state.status}</td><td>{seconds}</td>'
@@ -115,34 +113,25 @@ def _runs_table(folder: Path, saved: Saved, states: dict[str, State], metrics: l
 
 def _links(folder: Path, state: State, notebook: str) -> list[str]:
     """Where the executed notebook lies, to read and to open."""
-    made = {"page": ".html", "notebook": ".ipynb"} if state.folder else {}
-    files = {word: state.folder / f"{notebook}{suffix}" for word, suffix in made.items()}
+    made = {"page": ".html", "notebook": ".ipynb"}
+    files = {word: state.folder / f"{notebook}{suffix}" for word, suffix in made.items()} if state.folder else {}
     return [f'<a href="{file.relative_to(folder)}">{word}</a>' for word, file in files.items() if file.is_file()]
 
 
 def _words(state: State, metrics: list[str]) -> str:
     """What a run found, or why it did not."""
-    if not state.ending:
+    if not state.outcome:
         return ""
-    notes = [html.escape(note) for note in state.ending.notes]
+    notes = [html.escape(note) for note in state.outcome.notes]
     if state.status == "done":
-        values = state.ending.metrics
-        numbers = [
-            f"{name.replace('_', ' ')}: {shown_number(name, values[name])}" for name in metrics if name in values
-        ]
+        values = state.outcome.metrics
+        numbers = [f"{name.replace('_', ' ')}: {number_text(name, values[name])}" for name in metrics if name in values]
         return "<br>".join([*numbers, *notes])
-    where = f"cell [{state.ending.cell}]: " if state.ending.cell else ""
-    trace = (
-        state.ending.trace and f"<details><summary>traceback</summary><pre>{_plain(state.ending.trace)}</pre></details>"
-    )
-    return "<br>".join([html.escape(where + state.ending.error).replace("\n", "<br>"), *notes]) + trace
-
-
-def _plain(trace: str) -> str:
-    """A traceback without the terminal's colours."""
-    import re
-
-    return html.escape(re.sub(r"\x1b\[[0-9;]*m", "", trace))
+    where = f"cell [{state.outcome.cell}]: " if state.outcome.cell else ""
+    # A terminal's colours would stand in the page as signs.
+    trace = html.escape(TERMINAL_COLOURS.sub("", state.outcome.trace))
+    folded = f"<details><summary>traceback</summary><pre>{trace}</pre></details>" if trace else ""
+    return "<br>".join([html.escape(where + state.outcome.error).replace("\n", "<br>"), *notes]) + folded
 
 
 def _html_table(heads: list[str], rows: list[list[str]]) -> str:

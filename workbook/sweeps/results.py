@@ -1,9 +1,17 @@
-"""All that a sweep found: one row per run as Parquet, and DuckDB's answers about cells of the grid."""
+"""All that a sweep found: one row per run as Parquet, and DuckDB's answers about cells of the grid.
+
+Metrics that one run measured at several numbers are known by their names' endings: `accuracy_nf4_*` at 2, 3, 4 bits.
+
+accuracy_nf4_2 = 0.71                 bits   accuracy_nf4
+accuracy_nf4_3 = 0.88   ----------->     2           0.71
+accuracy_nf4_4 = 0.90                    3           0.88  ...
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +21,12 @@ from pyarrow import parquet
 
 from helpers.files import write_parquet
 from helpers.intervals import Interval, mean_t
-from helpers.runtime import UserError
-from workbook.sweeps.ledger import Ledger, State
+from helpers.runtime import UserError, nearest
+from workbook.engine.ledger import State
 
 PARQUET = "runs.parquet"
 COLUMNS = ("run", "attempt", "seconds", "seconds_kernel", "seconds_cells")
-MAIN = 6
+STAR = "_*"
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,8 @@ class Cell:
     means: dict[str, Interval | None]
 
 
-def compact(ledger: Ledger, runs: dict[str, dict], states: dict[str, State]) -> Path:
-    """Write one row per done run to `runs.parquet`, whole or not at all; return its path.
+def write_table(folder: Path, runs: dict[str, dict], states: dict[str, State]) -> Path:
+    """Write one row per done run to `runs.parquet` in a sweep's folder, whole or not at all; return its path.
 
     Raises:
         UserError: no run is done, or the disk cannot be written.
@@ -39,19 +47,20 @@ def compact(ledger: Ledger, runs: dict[str, dict], states: dict[str, State]) -> 
     every = dict.fromkeys(name for parameters in runs.values() for name in parameters)  # also of runs yet to be done
     rows = [_row(run, every | runs[run], state) for run, state in states.items() if state.status == "done"]
     if not rows:
-        raise UserError(f"No run of {ledger.folder.name} is done yet.")
+        raise UserError(f"No run of {folder.name} is done yet.")
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: _column([row.get(name) for row in rows]) for name in names}
-    return write_parquet(ledger.folder / PARQUET, pyarrow.table(columns))
+    return write_parquet(folder / PARQUET, pyarrow.table(columns))
 
 
 def _row(run: str, parameters: dict, state: State) -> dict[str, object]:
+    assert state.folder and state.outcome  # a run that is done has both
     own = {"run": run, "attempt": state.folder.name}
-    own |= {name: getattr(state.ending, name) for name in COLUMNS[2:]}
+    own |= {name: getattr(state.outcome, name) for name in COLUMNS[2:]}
     # A metric that is called like a parameter keeps both apart.
     metrics = {
         (f"metric_{name}" if name in parameters or name in own else name): value
-        for name, value in state.ending.metrics.items()
+        for name, value in state.outcome.metrics.items()
     }
     return {**own, **{name if name not in own else f"parameter_{name}": v for name, v in parameters.items()}, **metrics}
 
@@ -68,15 +77,13 @@ def _column(values: list) -> pyarrow.Array:
         return pyarrow.array([None if value is None else json.dumps(value) for value in values])
 
 
-def metric_names(path: Path, parameters: Sequence[str]) -> list[str]:
+def metric_names(path: Path, parameters: Iterable[str]) -> list[str]:
     """The single numbers that were recorded, in the lesson's order."""
-    schema = parquet.read_schema(path)
-    numbers = [field.name for field in schema if pyarrow.types.is_floating(field.type) or _is_count(field.type)]
+    kinds = {field.name: field.type for field in parquet.read_schema(path)}
+    numbers = [
+        name for name, kind in kinds.items() if pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)
+    ]
     return [name for name in numbers if name not in {*parameters, *COLUMNS}]
-
-
-def _is_count(kind: pyarrow.DataType) -> bool:
-    return pyarrow.types.is_integer(kind)
 
 
 def cells(path: Path, by: Sequence[str], metrics: Sequence[str]) -> list[Cell]:
@@ -88,15 +95,11 @@ def cells(path: Path, by: Sequence[str], metrics: Sequence[str]) -> list[Cell]:
     known = parquet.read_schema(path).names
     for name in [*by, *metrics]:
         if name not in known:
-            from helpers.runtime import nearest
-
             raise UserError(f'No run recorded "{name}".{nearest(name, known)}')
-    keys = ", ".join(f'"{name}"' for name in by)
-    lists = ", ".join(["count(*)", *(f'list("{name}")' for name in metrics)])
-    select = f"SELECT {keys + ', ' if keys else ''}{lists} FROM read_parquet(?)"
-    group = f" GROUP BY {keys} ORDER BY {keys}" if keys else ""
+    columns = ", ".join([*(f'"{name}"' for name in by), "count(*)", *(f'list("{name}")' for name in metrics)])
     with duckdb.connect() as connection:
-        rows = connection.execute(select + group, [str(path)]).fetchall()
+        question = f"SELECT {columns} FROM read_parquet(?) GROUP BY ALL ORDER BY ALL"
+        rows = connection.execute(question, [str(path)]).fetchall()
     return [_cell(row, len(by), metrics) for row in rows]
 
 
@@ -106,6 +109,39 @@ def _cell(row: tuple, keys: int, metrics: Sequence[str]) -> Cell:
         numbers = [value for value in values if value is not None]
         means[name] = mean_t(numbers) if numbers else None
     return Cell(row[:keys], row[keys], means)
+
+
+def has_endings(metrics: Sequence[str]) -> bool:
+    """Whether these are patterns such as `accuracy_nf4_*`, and not metrics."""
+    return any(metric.endswith(STAR) for metric in metrics)
+
+
+def cells_by_ending(path: Path, by: Sequence[str], patterns: Sequence[str]) -> list[Cell]:
+    """Like `cells`, with a cell for each number; it stands after the values of `by`.
+
+    Raises:
+        UserError: no metric fits a pattern.
+    """
+    known = parquet.read_schema(path).names
+    fitting = {pattern.removesuffix(STAR): _fitting(pattern, known) for pattern in patterns}
+    numbers = sorted({number for found in fitting.values() for number in found})
+    made = []
+    for cell in cells(path, by, [metric for found in fitting.values() for metric in found.values()]):
+        for number in numbers:
+            means: dict[str, Interval | None] = {
+                family: cell.means.get(found.get(number, "")) for family, found in fitting.items()
+            }
+            made.append(Cell((*cell.values, number), cell.runs, means))
+    return made
+
+
+def _fitting(pattern: str, known: Sequence[str]) -> dict[int, str]:
+    """Number -> the metric that ends with it."""
+    start = re.escape(pattern.removesuffix("*"))
+    found = {int(name[len(pattern) - 1 :]): name for name in known if re.fullmatch(rf"{start}\d+", name)}
+    if not found:
+        raise UserError(f'No run recorded a metric "{pattern}".{nearest(pattern, known)}')
+    return found
 
 
 def ask(path: Path, question: str) -> tuple[list[str], list[tuple]]:

@@ -8,15 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from helpers.files import write_json
+from helpers.paths import ROOT
 from helpers.redaction import redacted
 from helpers.runtime import UserError, nearest
 from workbook.sweeps.plan import Plan
 
+SWEEPS = ROOT / "runs" / "sweeps"
 FILE = "sweep.json"
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedSweep:
     """A plan as it was written when the sweep was last run; secrets are left out of its parameters."""
 
     name: str
@@ -32,25 +34,24 @@ class Saved:
     runs: dict[str, dict[str, object]]
 
 
-def save(folder: Path, plan: Plan, seconds: float, retries: int) -> Saved:
+def save_sweep(folder: Path, plan: Plan, seconds: float, retries: int) -> SavedSweep:
     """Write the plan into the sweep's folder.
 
     Raises:
         UserError: the disk is full or cannot be written.
     """
-    figure = plan.sweep.figure.model_dump() if plan.sweep.figure else {}
-    saved = Saved(
-        plan.name,
-        redacted(plan.sweep.question),
-        str(plan.file),
-        str(plan.lesson.path.parent),
-        plan.lesson.name,
-        plan.varied,
-        figure,
-        plan.state,
-        seconds,
-        retries,
-        redacted(plan.runs),
+    saved = SavedSweep(
+        name=plan.name,
+        question=redacted(plan.sweep.question),
+        file=str(plan.file),
+        notebooks=str(plan.lesson.path.parent),
+        notebook=plan.lesson.name,
+        varied=plan.varied,
+        figure=plan.sweep.figure.model_dump() if plan.sweep.figure else {},
+        state=plan.state,
+        seconds=seconds,
+        retries=retries,
+        runs=redacted(plan.runs),
     )
     write_json(folder / FILE, asdict(saved))
     return saved
@@ -67,7 +68,7 @@ def _stem(name: str) -> str:
     return Path(name).stem if name.endswith((".yaml", ".yml")) else Path(name).name
 
 
-def load(sweeps: Path, name: str) -> Saved:
+def read_sweep(sweeps: Path, name: str) -> SavedSweep:
     """The plan of an earlier sweep, by its name or its file's.
 
     Raises:
@@ -79,6 +80,6 @@ def load(sweeps: Path, name: str) -> Saved:
         there = f" There are: {', '.join(known)}." if known else " Start one: workbook sweep run sweeps/NAME.yaml"
         raise UserError(f'There is no sweep "{name}" here.{nearest(name, known)}{there}')
     try:
-        return Saved(**json.loads((sweeps / name / FILE).read_text()))
+        return SavedSweep(**json.loads((sweeps / name / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        raise UserError(f"{name}/{FILE} is damaged: `workbook sweep run` writes it anew; no run is lost.") from None
+        raise UserError(f"{name}/{FILE} is damaged: `workbook sweep run` writes it again; no run is lost.") from None

@@ -84,7 +84,7 @@ class Sweep(Strict):
         return self
 
 
-def read(path: Path) -> Sweep:
+def read_spec(path: Path) -> Sweep:
     """The sweep that a file describes.
 
     Raises:
@@ -113,7 +113,7 @@ def _sentence(error: ValidationError) -> str:
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == "extra_forbidden":
-        parts = {"sample": Sample, "figure": Drawing}
+        parts: dict[str, type[Strict]] = {"sample": Sample, "figure": Drawing}
         fields = parts.get(str(first["loc"][0]), Sweep).model_fields
         name = str(first["loc"][-1])
         return f'there is no field "{place}".{nearest(name, fields)} There are: {", ".join(fields)}.'

@@ -22,6 +22,14 @@ def check_names(names: Iterable[str], declared: Mapping[str, object], where: str
             )
 
 
+def checked_row(
+    row: Mapping[str, object], declared: Mapping[str, object], where: str, lesson: str
+) -> dict[str, object]:
+    """The values of several parameters as the notebook will get them; raises what `check_names` and `checked` raise."""
+    check_names(row, declared, where, lesson)
+    return {name: checked(name, value, declared[name], f"{where}.{name}") for name, value in row.items()}
+
+
 def checked(name: str, value: object, default: object, where: str) -> object:
     """`value` as the notebook will get it.
 

@@ -1,4 +1,4 @@
-"""Commands that look at a sweep, or end it, from beside it: status, results, cancel, and what to resume."""
+"""A sweep seen from beside it: where its runs stand, its results so far, the order to end it, the plan to resume."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from rich.table import Table
 from helpers.files import write_text
 from helpers.redaction import redacted
 from helpers.runtime import UserError
-from workbook.lessons.command import shown
-from workbook.sweeps.identity import difference
-from workbook.sweeps.ledger import STATES, Ledger, State, is_damaged
-from workbook.sweeps.lock import owner
+from workbook.engine.identity import difference
+from workbook.engine.ledger import STATES, RunLedger, State, is_damaged
+from workbook.engine.owner import owner
+from workbook.engine.screen import say, shown
 from workbook.sweeps.plan import Plan, make_plans
-from workbook.sweeps.saved import Saved, load, members
-from workbook.sweeps.view import counts, label, time_left
+from workbook.sweeps.progress import counts, label, time_left
+from workbook.sweeps.report import write_report
+from workbook.sweeps.results import ask, write_table
+from workbook.sweeps.saved import SavedSweep, members, read_sweep
 
 
-def same_plan(saved: Saved) -> Plan:
+def same_plan(saved: SavedSweep) -> Plan:
     """The plan of a sweep that is to be resumed.
 
     Raises:
@@ -42,55 +44,49 @@ def same_plan(saved: Saved) -> Plan:
     return plan
 
 
-def states_of(folder: Path, saved: Saved) -> dict[str, State]:
+def states_of(folder: Path, saved: SavedSweep) -> dict[str, State]:
     """Where every run of a sweep stands."""
-    ledger = Ledger(folder)
-    return {run: ledger.state(run) for run in saved.runs}
+    return {run: RunLedger(folder / "runs" / run).state() for run in saved.runs}
 
 
 def show_status(sweeps: Path, name: str) -> int:
     """Print counts, who runs it, and what failed; return 0 only when every run is done."""
-    saved, console = load(sweeps, name), Console(soft_wrap=True)
+    saved = read_sweep(sweeps, name)
     folder = sweeps / saved.name
     states = states_of(folder, saved)
     number, who = counts(states), owner(folder)
     table = Table(*STATES, "left", box=SIMPLE)
     table.add_row(*map(str, number.values()), time_left(states, max(1, number["running"])) if who else "")
-    console.print(table)
-    by = f"Run by {who.get('user')} on {who.get('host')} (process {who.get('pid')})." if who else "Nobody runs it now."
-    console.print(by, markup=False, highlight=False)
+    Console(soft_wrap=True).print(table)
+    say(f"Run by {who.get('user')} on {who.get('host')} (process {who.get('pid')})." if who else "Nobody runs it now.")
     for run, state in states.items():
         what = label(saved.runs[run], saved.varied)
-        if state.status in ("failed", "crashed"):
-            console.print(f"{state.status}: {what}: {state.ending.error}", markup=False, highlight=False)
-        for attempt in Ledger(folder).attempts(run):
+        if state.outcome and state.status != "done":
+            say(f"{state.status}: {what}: {state.outcome.error}")
+        for attempt in RunLedger(folder / "runs" / run).attempts():
             if is_damaged(attempt):
-                text = f"damaged: {what}: {attempt.name} is no longer whole and will be run again."
-                console.print(text, markup=False, highlight=False)
+                say(f"damaged: {what}: {attempt.name} is no longer whole and will be run again.")
     return 0 if number["done"] == len(states) else 1
 
 
 def show_results(sweeps: Path, name: str, question: str | None) -> int:
     """Print the table of cells, or DuckDB's answer; write figure and page."""
-    from workbook.sweeps.report import write_report
-    from workbook.sweeps.results import ask, compact
-
-    saved, console = load(sweeps, name), Console()
+    saved = read_sweep(sweeps, name)
     folder = sweeps / saved.name
     states = states_of(folder, saved)
-    path = compact(Ledger(folder), saved.runs, states)
+    path = write_table(folder, saved.runs, states)
     if question:
         names, rows = ask(path, question)
-        table = Table(*names, box=SIMPLE)
+        answer = Table(*names, box=SIMPLE)
         for row in rows:
-            table.add_row(*map(str, row))
-        console.print(table)
+            answer.add_row(*map(str, row))
+        Console().print(answer)
         return 0
     page, table = write_report(folder, saved, states, path)
-    console.print(table)
-    number = counts(states)
-    console.print(f"{number['done']} of {len(states)} runs are done. Look at {shown(page)}", soft_wrap=True)
-    return 0 if number["done"] == len(states) else 1
+    Console().print(table)
+    done = counts(states)["done"]
+    say(f"{done} of {len(states)} runs are done. Look at {shown(page)}")
+    return 0 if done == len(states) else 1
 
 
 def cancel_sweep(sweeps: Path, name: str) -> None:
@@ -99,10 +95,10 @@ def cancel_sweep(sweeps: Path, name: str) -> None:
     Raises:
         UserError: nobody runs it.
     """
-    names = [load(sweeps, one).name for one in members(sweeps, name)]
+    names = [read_sweep(sweeps, one).name for one in members(sweeps, name)]
     owners = {one: who for one in names if (who := owner(sweeps / one))}
     if not owners:
         raise UserError(f"Nobody runs {name} now.")
     for one, who in owners.items():
         write_text(sweeps / one / f"stop-{who['nonce']}", "")
-        Console().print(f"{one} is being ended; what is done stays.")
+        say(f"{one} is being ended; what is done stays.")

@@ -109,9 +109,9 @@ def test_a_lesson_that_looks_at_runs_waits_for_the_others(course):
 
 
 def test_resuming_runs_only_what_is_not_done(course):
-    flag = course.folder.parent / "mended"
+    flag = course.folder.parent / "fixed"
     course.add("00_good", "import time; print(time.time())")
-    course.add("01_mended", f"from pathlib import Path\nassert Path({str(flag)!r}).exists()")
+    course.add("01_fixed", f"from pathlib import Path\nassert Path({str(flag)!r}).exists()")
     assert run(course)[0] == 1
     first = (folder(course) / "00_good" / "metrics.json").stat().st_mtime_ns
     flag.touch()
@@ -119,6 +119,40 @@ def test_resuming_runs_only_what_is_not_done(course):
     assert status == 0, said
     assert "1 of 2 lessons to run" in said
     assert (folder(course) / "00_good" / "metrics.json").stat().st_mtime_ns == first
+
+
+def test_a_run_of_the_earlier_version_is_resumed(course):
+    """Its outcomes held their metrics and no hash, and its failed lessons nothing of who ran them."""
+    course.add("00_good")
+    flag = course.folder.parent / "fixed"
+    course.add("01_fixed", f"from pathlib import Path\nassert Path({str(flag)!r}).exists()")
+    assert run(course)[0] == 1
+    for name, older in (("00_good", {"metrics": {}}), ("01_fixed", {"cell": 2, "error": "AssertionError"})):
+        outcome = json.loads((folder(course) / name / "outcome.json").read_text())
+        kept = {"status": outcome["status"], "seconds": 1.0, "cell": None, "error": "", "metrics": {}, **older}
+        (folder(course) / name / "outcome.json").write_text(json.dumps(kept))
+        (folder(course) / name / "started.json").unlink()
+    flag.touch()
+    status, said = run(course, "--resume")
+    assert status == 0 and "1 of 2 lessons to run" in said and "accuracy full: 0.5" in said, said
+
+
+@pytest.mark.parametrize("what", ["{", "[]", '{"lessons": ["00_good.ipynb"], "parameters": {}, "jobs": 1}'])
+def test_a_damaged_plan_is_refused_in_a_sentence(course, what):
+    (course.folder.parent / "runs" / "2026-01-01_000000").mkdir(parents=True)
+    (course.folder.parent / "runs" / "2026-01-01_000000" / "run.json").write_text(what)
+    status, said = run(course, "--resume")
+    assert status == 1 and "is damaged" in said and "Traceback" not in said
+
+
+def test_a_secret_is_redacted_and_a_flood_is_capped(course, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "correct horse battery")
+    course.add("00_tells", "import os; print(os.environ['MY_API_KEY'])", "print('x' * 5_000_000)", "1 / 0")
+    assert run(course)[0] == 1
+    text = "".join(path.read_text() for path in folder(course).rglob("*") if path.is_file())
+    assert "correct horse" not in text and "[redacted]" in text
+    assert (folder(course) / "00_tells" / "00_tells.ipynb").stat().st_size < 4_500_000
+    assert "the rest was left out" in text
 
 
 def test_ctrl_c_keeps_results_ends_children_and_says_how_to_go_on(course):
@@ -142,12 +176,12 @@ def test_a_run_that_is_still_at_work_is_not_resumed(course):
     try:
         until(lambda: list(course.folder.parent.glob("runs/*/00_long/unfinished.ipynb")))
         status, said = run(course, "--resume")
-        assert status != 0 and "is still at work" in said, said
+        assert status != 0 and "is being run by" in said, said
         assert process.poll() is None and (folder(course) / "00_long" / "unfinished.ipynb").is_file()
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
-    assert not (folder(course) / "owner.json").exists()
+    assert not (folder(course) / "lock.json").exists() and not list(folder(course).glob("stop-*"))
 
 
 def test_children_die_with_a_killed_parent(course):

@@ -1,4 +1,4 @@
-"""Progress: a table on a terminal, plain lines elsewhere, both with the time left."""
+"""A sweep's progress: a table on a terminal, plain lines elsewhere, both with the time left."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from workbook.sweeps.ledger import Ending, State
-from workbook.sweeps.view import SweepLines, SweepTable, counts, duration, time_left, view
+from workbook.engine.ledger import Outcome, State
+from workbook.engine.screen import duration, live_view
+from workbook.sweeps.progress import SweepProgress, counts, time_left
 
 
 def state(status: str, seconds: float = 10.0) -> State:
-    ending = Ending(status, seconds) if status in ("done", "failed", "crashed") else None
-    return State(status, Path("attempt-001"), ending)
+    outcome = Outcome(status, seconds) if status in ("done", "failed", "crashed") else None
+    return State(status, Path("attempt-001"), outcome)
 
 
 @pytest.fixture
 def campaign():
     """Six runs, one in each state, two queued."""
     names = ("done", "failed", "crashed", "running", "queued", "queued")
+    return SimpleNamespace(states={str(place): state(name) for place, name in enumerate(names)}, slots=2)
+
+
+@pytest.fixture
+def plan():
     runs = {str(place): {"rate": 0.1, "seed": place} for place in range(6)}
-    plan = SimpleNamespace(name="tiny", runs=runs, varied=["rate"])
-    states = {str(place): state(name) for place, name in enumerate(names)}
-    return SimpleNamespace(plan=plan, states=states, slots=2, earlier={run: set() for run in runs})
+    return SimpleNamespace(name="tiny", runs=runs, varied=["rate"])
 
 
 def test_counts_and_the_time_left(campaign):
@@ -42,16 +46,16 @@ def test_durations_as_people_say_them(seconds, words):
     assert duration(seconds) == words
 
 
-def test_plain_lines_tell_each_end_once(campaign):
+def test_plain_lines_tell_each_end_once(campaign, plan):
     out = io.StringIO()
-    lines = view(Console(file=out, width=100, force_terminal=False))
-    assert isinstance(lines, SweepLines)
-    campaign.earlier.pop("0")  # this one was done before the command began
-    with lines as watch:
-        watch(campaign)
-        watch(campaign)
+    ended = {place: campaign.states.pop(place) for place in ("1", "2")}
+    progress = SweepProgress(plan, campaign)  # the first one was done before the command began
+    campaign.states |= ended
+    with live_view(Console(file=out, width=100, force_terminal=False), progress.table, progress.lines) as watch:
+        watch()
+        watch()
         campaign.states["3"] = state("done", 4.0)
-        watch(campaign)
+        watch()
     assert out.getvalue().splitlines() == [
         "failed in 10.0 s: rate=0.1, seed=1 (3 of 6, 12 s left)",
         "crashed in 10.0 s: rate=0.1, seed=2 (3 of 6, 12 s left)",
@@ -59,12 +63,10 @@ def test_plain_lines_tell_each_end_once(campaign):
     ]
 
 
-def test_a_terminal_gets_a_table(campaign):
+def test_a_terminal_gets_a_table(campaign, plan):
     out = io.StringIO()
-    table = view(Console(file=out, width=100, force_terminal=True))
-    assert isinstance(table, SweepTable)
-    with table as watch:
-        watch(campaign)
-        watch.live.refresh()
+    progress = SweepProgress(plan, campaign)
+    with live_view(Console(file=out, width=100, force_terminal=True), progress.table, progress.lines) as watch:
+        watch()
     said = out.getvalue()
     assert all(word in said for word in ("queued", "running", "done", "failed", "crashed", "left", "12 s", "tiny"))

@@ -1,13 +1,14 @@
-"""workbook.lessons.report: figures as a person reads them, and an index of everything."""
+"""workbook.runs.report: figures as a person reads them, and an index of everything."""
 
 from __future__ import annotations
 
 import pytest
 
+from workbook.engine.ledger import Outcome, State
 from workbook.lessons import Lesson
-from workbook.lessons.attempt import Attempt, Outcome
-from workbook.lessons.report import closing, figure, index, main_figures
-from workbook.lessons.run import Run
+from workbook.lessons.layout import number_text
+from workbook.runs.plan import Run
+from workbook.runs.report import closing_lines, main_figures, write_index
 
 
 @pytest.mark.parametrize(
@@ -21,34 +22,35 @@ from workbook.lessons.run import Run
     ],
 )
 def test_a_figure_has_its_unit(name, value, said):
-    assert figure(name, value) == said
+    assert number_text(name, value) == said
 
 
 @pytest.fixture
 def run(course, tmp_path) -> Run:
-    attempts = []
     outcomes = [
         Outcome("done", 3.0, metrics={"losses": [1, 2], **{f"accuracy_{n}": 0.5 for n in "abcdefgh"}}),
         Outcome("failed", 1.0, 4, "ValueError: <b> & so on"),
         None,
     ]
-    for number, outcome in enumerate(outcomes):
-        lesson = Lesson(course.add(f"0{number}_tiny"))
-        attempts.append(Attempt(lesson, {}, tmp_path / "run" / lesson.name, outcome=outcome))
-    return Run(tmp_path / "run", attempts, 1)
+    lessons = [Lesson(course.add(f"0{number}_tiny")) for number in range(3)]
+    made = Run(tmp_path / "run", lessons, {lesson.name: {} for lesson in lessons}, 1)
+    for lesson, outcome in zip(lessons, outcomes, strict=True):
+        made.campaign.states[lesson.name] = State(outcome.status if outcome else "queued", None, outcome)
+    return made
 
 
 def test_the_main_figures_are_the_first_single_numbers(run):
-    assert [name for name, _ in main_figures(run.attempts[0])] == [f"accuracy {n}" for n in "abcdef"]
+    found = main_figures(run.campaign.states["00_tiny"].outcome)
+    assert [name for name, _ in found] == [f"accuracy {n}" for n in "abcdef"]
 
 
 def test_the_index_shows_every_lesson_and_escapes_errors(run):
-    text = index(run).read_text()
+    text = write_index(run).read_text()
     assert "ValueError: &lt;b&gt; &amp; so on" in text and "cell [4]" in text
     assert "not run" in text and "Is 00_tiny well?" in text
 
 
 def test_the_closing_lines_name_cell_and_error(run):
-    lines = closing(run)
+    lines = closing_lines(run)
     assert "01_tiny: FAILED in cell [4]: ValueError: <b> & so on" in lines
     assert lines[0] == "00_tiny: done in 3 s" and lines[-1] == "02_tiny: not run"

@@ -1,0 +1,230 @@
+"""One attempt in a worker process: papermill with a cap on outputs, and every word redacted before it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill import execute_notebook
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+
+from helpers.files import write_text
+from helpers.redaction import redacted
+from helpers.runtime import UserError
+from workbook.engine.ledger import PROGRESS
+from workbook.engine.task import Task
+from workbook.lessons.kernel import environment, with_own_kernels
+from workbook.lessons.outputs import joined
+from workbook.lessons.pages import write_page
+
+LOG, LOG_CAP = "log.txt", 1_000_000
+UNFINISHED = "unfinished.ipynb"
+CAP = 4_000_000
+CAPPED = f"The notebook printed more than {CAP / 1e6:.0f} MB: the rest was left out."
+ERROR_LINES = 40
+SAVE_EVERY = 10.0
+START_TIMEOUT = 120
+
+
+@dataclass
+class Report:
+    """What papermill says of an attempt: the error of a cell, or what else went wrong, and the seconds spent."""
+
+    cell: int | None = None
+    error_name: str = ""
+    error: str = ""
+    trace: str = ""
+    died: bool = False  # the kernel, not a cell
+    notes: list[str] = field(default_factory=list)
+    seconds_kernel: float = 0.0
+    seconds_cells: float = 0.0
+
+
+class SocketManager(AsyncKernelManager):
+    """A kernel manager with sockets in a folder of this user's: no port is open, and none can be taken meanwhile."""
+
+    def __init__(self, **options):
+        self.sockets = tempfile.TemporaryDirectory(prefix="workbook-", dir=_short_folder(), ignore_cleanup_errors=True)
+        connection = {"transport": "ipc", "connection_file": str(Path(self.sockets.name) / "k.json")}
+        super().__init__(**options, **({} if sys.platform == "win32" else connection))
+
+
+def _short_folder() -> str | None:
+    """The usual folder for temporary files, unless its path is too long for sockets: those may have a hundred bytes."""
+    return None if len(os.fsencode(tempfile.gettempdir())) < 70 else "/tmp"
+
+
+class CappedClient(PapermillNotebookClient):
+    """A notebook client that keeps a bounded amount of output."""
+
+    kept = 0
+
+    def output(self, outs, msg, display_id, cell_index):
+        """Keep an output, or once the cap is reached a single note in its place; errors are always kept."""
+        content = msg["content"]
+        size = len(content.get("text", "")) + sum(len(str(value)) for value in content.get("data", {}).values())
+        if self.kept + size <= CAP or msg["msg_type"] == "error":
+            self.kept += size
+            return super().output(outs, msg, display_id, cell_index)
+        if self.kept <= CAP:
+            text = content.get("text", "")[: CAP - self.kept]
+            self.kept = CAP + 1
+            outs.append(nbformat.v4.new_output("stream", name=content.get("name", "stdout"), text=text))
+            outs.append(nbformat.v4.new_output("stream", name="stderr", text=f"\n{CAPPED}\n"))
+        return None
+
+
+class ExecutedNotebook:
+    """The notebook of an attempt: written now and then while it runs, and at its end with its page."""
+
+    def __init__(self, folder: Path, name: str):
+        self.folder, self.name, self.saved = folder, name, 0.0
+        self.content: nbformat.NotebookNode | None = None
+        self.capped = False
+
+    def progress(self, cell: int, cells: int) -> None:
+        """Tell whoever looks how far the run is; only a hint, so it is not forced to the disk."""
+        hint = {"cell": cell + 1, "cells": cells, "began": time.time()}
+        (self.folder / PROGRESS).write_text(json.dumps(hint), encoding="utf-8")
+
+    def save(self) -> None:
+        """Write what there is, unless that was done a few seconds ago."""
+        if time.monotonic() - self.saved > SAVE_EVERY:
+            self.saved = time.monotonic()
+            self._write()
+
+    def finish(self, task: Task) -> None:
+        """Write the notebook under its name, and its page beside it."""
+        if self.content is not None:
+            path = self._write().replace(self.folder / self.name)
+            write_page(path, figures=Path(task.notebook).parent, lessons=task.pages, home=task.home)
+
+    @property
+    def seconds(self) -> float:
+        """What the cells took, by papermill's clock."""
+        cells = self.content.cells if self.content else []
+        return sum(cell.metadata.get("papermill", {}).get("duration") or 0.0 for cell in cells)
+
+    def _write(self) -> Path:
+        plain = json.loads(json.dumps(self.content))  # not yet cut into lines, where half a secret would go unnoticed
+        for cell in plain["cells"]:
+            if "outputs" in cell:
+                cell["outputs"] = joined(nbformat.from_dict(cell["outputs"]))
+        return write_text(self.folder / UNFINISHED, nbformat.writes(nbformat.from_dict(redacted(plain))) + "\n")
+
+
+class WorkbookEngine(NBClientEngine):
+    """papermill's engine with an attempt's notebook and kernel."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, *, executed: ExecutedNotebook, kernel: dict, **_):
+        """Execute the notebook; `kernel` are the arguments for the kernel's process."""
+        started, total = nb_man.cell_start, len(nb_man.nb.cells)
+
+        def cell_start(cell, cell_index=None, **more):
+            executed.progress(cell_index, total)
+            started(cell, cell_index=cell_index, **more)
+
+        nb_man.cell_start = cell_start
+        nb_man.save = lambda **_: executed.save()
+        executed.content = nb_man.nb
+        options = {"timeout": None, "startup_timeout": START_TIMEOUT, "shutdown_kernel": "immediate"}
+        client = CappedClient(nb_man, kernel_name=kernel_name, kernel_manager_class=SocketManager, **options)
+        try:
+            return client.execute(**kernel)
+        finally:
+            executed.capped = client.kept > CAP
+
+
+papermill_engines.register("workbook", WorkbookEngine)
+
+
+def execute(task: Task, folder: Path) -> Report:
+    """Run the task's notebook into an attempt's folder: executed notebook, page, log.
+
+    Raises:
+        UserError: what was executed cannot be written.
+    """
+    executed = ExecutedNotebook(folder, Path(task.notebook).name)
+    began = time.monotonic()
+    with _log(folder / LOG) as log:
+        report = _execute(task, folder, executed, log)
+    report.seconds_kernel, report.seconds_cells = time.monotonic() - began, executed.seconds
+    report.notes = [CAPPED] if executed.capped else []
+    executed.finish(task)
+    return report
+
+
+def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int) -> Report:
+    notebook = Path(task.notebook)
+    track = str(task.parameters.get("track", "pocket"))
+    settings = environment(threads=task.threads, run_folder=folder, track=track)
+    os.environ["JUPYTER_PATH"] = with_own_kernels(os.environ.get("JUPYTER_PATH", ""))  # where this process looks
+    try:
+        execute_notebook(
+            str(notebook).replace("{", "{{").replace("}", "}}"),
+            None,
+            parameters=task.parameters,
+            engine_name="workbook",
+            kernel_name=task.kernel,
+            language="python",
+            progress_bar=False,
+            executed=executed,
+            kernel={"env": settings, "cwd": str(notebook.parent), "stdout": log, "stderr": log},
+        )
+    except UserError:  # the notebook could not be saved meanwhile
+        raise
+    except PapermillExecutionError as failure:
+        trace = "\n".join("\n".join(failure.traceback).splitlines()[-ERROR_LINES:])
+        return Report(failure.exec_count, failure.ename, failure.evalue, trace)
+    except Exception as failure:
+        os.write(log, traceback.format_exc().encode())
+        return Report(error=_sentence(failure), died=type(failure) in (DeadKernelError, RuntimeError))
+    return Report()
+
+
+def _sentence(failure: Exception) -> str:
+    """What a failure outside the notebook's own code means."""
+    if isinstance(failure, DeadKernelError):
+        return "The kernel died in the middle of a cell; most often the memory was not enough."
+    if type(failure).__name__ == "NoSuchKernel":
+        return "Jupyter knows no Python kernel here: `make doctor` says how to fix it."
+    return f"{type(failure).__name__}: {(str(failure).strip().splitlines() or ['no message'])[0]}"
+
+
+@contextmanager
+def _log(path: Path) -> Iterator[int]:
+    """A descriptor for what a run's processes print: written to `path`, redacted line by line, up to a cap."""
+    reading, writing = os.pipe()
+    thread = threading.Thread(target=_keep_log, args=(reading, path), daemon=True)
+    thread.start()
+    try:
+        yield writing
+    finally:
+        os.close(writing)
+        thread.join(timeout=2)  # a process that the notebook left behind may still hold the other end
+
+
+def _keep_log(source: int, path: Path) -> None:
+    written = 0
+    with os.fdopen(source, errors="replace") as lines, suppress(OSError), path.open("w", encoding="utf-8") as log:
+        while line := lines.readline(100_000):
+            if written <= LOG_CAP:
+                text = redacted(line) if written + len(line) <= LOG_CAP else "\n[The log was capped here.]\n"
+                log.write(text)
+                log.flush()
+            written += len(line)

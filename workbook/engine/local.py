@@ -1,0 +1,115 @@
+"""Runs on this machine: a worker process for each, made by `multiprocessing` and ended with it.
+
+Where there is fork, workers come from a server process that has imported what every worker needs; elsewhere each
+imports it anew. A worker that dies costs its own run an attempt, and no other run anything.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from workbook.engine.ledger import Outcome
+from workbook.engine.processes import adopt_orphans, end_run, end_tree
+from workbook.engine.task import Task
+from workbook.engine.worker import run_task
+
+METHOD = "forkserver" if sys.platform.startswith("linux") else "spawn"
+DEATHS = 3  # of a run's worker, before it is given up
+PATIENCE = 15.0  # seconds that workers have to end what they run, once the stop file exists
+
+
+class LocalExecutor:
+    """Gives tasks to worker processes of this machine, `workers` at a time."""
+
+    def __init__(self, workers: int, method: str | None = None):
+        self.workers = workers
+        self._context: Any = multiprocessing.get_context(method or METHOD)  # typeshed: BaseContext makes no Process
+        self._threads = ThreadPoolExecutor(workers)
+        self._starting = threading.Lock()
+        self._processes: set[int] = set()
+        self._closing = False
+        adopt_orphans()
+        if self._context.get_start_method() == "forkserver":
+            self._context.set_forkserver_preload(["workbook.engine.worker"])
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to the server, too
+            forkserver.ensure_running()
+            signal.signal(signal.SIGINT, before)
+
+    def slots(self) -> int:
+        """How many runs there may be at a time."""
+        return self.workers
+
+    def submit(self, task: Task) -> Future[Outcome | None]:
+        """Run a task; the future's result is its outcome, None when its worker died again and again."""
+        return self._threads.submit(self._run, task)
+
+    def result(self, future: Future[Outcome | None]) -> Outcome | None:
+        """The result of a future that is done."""
+        return future.result()
+
+    def check(self) -> None:
+        """Nothing to look after: a worker that dies is noticed at once."""
+
+    def close(self) -> None:
+        """End all workers: those that do not end by themselves, because the stop file exists, are killed."""
+        self._closing = True
+        threads = [self._threads.submit(lambda: None) for _ in range(self.workers)]
+        wait(threads, timeout=PATIENCE)
+        for pid in list(self._processes):
+            with suppress(psutil.NoSuchProcess):
+                end_tree(psutil.Process(pid))
+        self._threads.shutdown(cancel_futures=True)
+
+    def _run(self, task: Task) -> Outcome | None:
+        for _ in range(DEATHS):
+            if self._closing:
+                break
+            receiver, sender = self._context.Pipe(duplex=False)
+            process = self._context.Process(target=_work, args=(sender, task), name=f"run {task.key}")
+            with self._starting:
+                process.start()
+                self._processes.add(process.pid)
+            sender.close()
+            try:
+                return receiver.recv()
+            except EOFError:  # it died
+                process.join()
+                end_run(Path(task.folder))  # what it left is this process's now
+            finally:
+                receiver.close()
+                process.join()
+                self._processes.discard(process.pid)
+        return None
+
+
+def _work(sender: Connection, task: Task) -> None:
+    """In the worker process: run the task and send its outcome."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ended through the stop file
+    adopt_orphans()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # the terminal belongs to the command's own view
+        os.dup2(nothing, stream)
+    sender.send(run_task(task))
+
+
+def _end_with_parent() -> None:
+    """Wait for the death of the command, then end this process and its kernel."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        for child in psutil.Process().children():
+            end_tree(child)
+        os._exit(130)

@@ -1,0 +1,42 @@
+"""A task: one run of one notebook as it is sent to a worker, in plain values that can be pickled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a notebook.
+
+    Args:
+        key: the run's name in its campaign; in a sweep its identity, which `state` and `parameters` have to give.
+        folder: where its attempts go: each into a folder of its own, or (not `numbered`) the last one in `folder`.
+        state: hashes of the code that it depends on; {} when a change does not matter.
+        seconds: how long an attempt may take.
+        retries: how often a crashed attempt is tried again.
+        stop: a file; while it exists, what runs is ended and nothing begins.
+        pages: names of the notebooks whose pages stand beside this one's.
+        home: where the link at the top of the run's page leads, and what it says.
+    """
+
+    key: str
+    folder: str
+    notebook: str
+    parameters: dict[str, object]
+    stop: str
+    threads: int
+    kernel: str = "python3"
+    numbered: bool = True
+    state: dict[str, str] = field(default_factory=dict)
+    seconds: float = math.inf
+    retries: int = 0
+    pages: list[str] = field(default_factory=list)
+    home: tuple[str, str] = ("../index.html", "All lessons of this run")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the command that sent this was stopped."""
+        return Path(self.stop).exists()
