@@ -6,6 +6,7 @@ from workbook.doctor.check import Check, show
 from workbook.doctor.files import damaged, disk, hashes
 from workbook.doctor.installed import kernel, packages, python
 from workbook.doctor.machine import graphics, hub, memory, processor
+from workbook.doctor.real import real_track
 
 __all__ = [
     "Check",
@@ -20,6 +21,7 @@ __all__ = [
     "packages",
     "processor",
     "python",
+    "real_track",
     "show",
 ]
 
@@ -29,4 +31,4 @@ from helpers.paths import ROOT
 def checks() -> list[Check]:
     """Everything that is looked at, in the order in which it is shown."""
     installed = [python(), packages(ROOT / "requirements.lock"), kernel()]
-    return [*installed, *hashes(ROOT / "data"), disk(ROOT), memory(), processor(), graphics(), hub()]
+    return [*installed, *hashes(ROOT / "data"), real_track(), disk(ROOT), memory(), processor(), graphics(), hub()]

@@ -53,8 +53,10 @@ def convert(gguf: Path, folder: Path) -> None:
     for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
         described.pop(key, None)
     config = AutoConfig.for_model(**described)
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    plain.load_state_dict(model.state_dict())
+    with torch.device("meta"):  # no random weights for what is replaced at once
+        plain = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    plain.load_state_dict({name: value.bfloat16() for name, value in model.state_dict().items()}, assign=True)
+    plain.tie_weights()
     plain.generation_config = model.generation_config
     tokenizer.model_max_length = config.max_position_embeddings
     plain.save_pretrained(folder)

@@ -23,17 +23,32 @@ AGAIN = "what is complete stays, and `workbook real` goes on from there"
 PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 # What pip says -> what is wrong and what to do; the first that fits is told.
 TROUBLES = (
-    ("NOT MATCH THE HASHES", "the index serves another file than the pinned one (its SHA-256 differs). Nothing of it was used. "
-     "Try once more; if that doesn't help, check which index pip is configured for"),
-    ("No space left|Disk quota exceeded|not enough space", "the disk is full. Make room for about 800 MB"),
-    ("Permission denied|Read-only file system", "the folder cannot be written. Set WORKBOOK_REAL_DIR to one of your own"),
-    ("incomplete|IncompleteRead|Connection broken|ReadTimeout|Read timed out|Connection aborted|not enough bytes",
-     "the download was cut. Run the command again"),
-    ("Retrying \\(|Max retries|NewConnectionError|NameResolution|ProxyError|SSLError|Could not fetch URL|not a trusted",
-     "the package index cannot be reached. Connect to a network, or configure pip for an index that you can reach"),
-    ("No matching distribution|Could not find a version|HTTP error 404|404 Client Error",
-     "the package index does not have this version. Configure pip for an index that has it"),
-)  # fmt: skip
+    (
+        "NOT MATCH THE HASHES",
+        "the index serves another file than the pinned one (its SHA-256 differs), and nothing of it was used. "
+        "If a second try ends the same way, check which index pip is configured for",
+    ),
+    (
+        "No space left|Disk quota exceeded|not enough space",
+        "the disk is full. Make room for 700 MB and run the command again",
+    ),
+    (
+        "Permission denied|Read-only file system",
+        "the folder cannot be written. Set WORKBOOK_REAL_DIR to a folder of your own",
+    ),
+    (
+        "incomplete|IncompleteRead|Connection broken|Read ?Timeout|Read timed out|Connection aborted|not enough bytes",
+        "the download was cut. Run the command again",
+    ),
+    (
+        r"Retrying \(|Max retries|NewConnectionError|NameResolution|ProxyError|SSLError|Could not fetch|not a trusted",
+        "the package index cannot be reached. Connect to a network, or configure pip for an index that you can reach",
+    ),
+    (
+        "No matching distribution|Could not find a version|404 Client Error",
+        "the package index does not have this version. Configure pip for an index that has it",
+    ),
+)
 
 
 def fetch(archive: Archive, folder: Path, on_bytes: Callable[[int, int], None] = lambda have, total: None) -> Path:

