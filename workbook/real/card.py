@@ -51,7 +51,7 @@ reviewers, journalists and users who were not asked. Use them to learn and to me
 2. Near-duplicates of an earlier sentence are removed, over all sources: the same set of words (lower case, without
    punctuation), or {run} words in a row in common. So no pair of near-duplicates is left, in one split or across two.
 3. A hash decides the split: of the sentence's words for films and tweets, of the document for products and editorials.
-   It holds for `reviews`, `topics`, and `train` and `validation` of `corpus`: what one of them tests on, none trains on.
+   It holds for `reviews`, `topics`, and `train` and `validation` of `corpus`: what one tests on, none trains on.
 """
 
 

@@ -21,6 +21,9 @@ from workbook.real.sources import Archive
 
 AGAIN = "what is complete stays, and `workbook real` goes on from there"
 PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
+UNREACHABLE = (
+    "the package index cannot be reached. Connect to a network, or configure pip for an index that you can reach"
+)
 # What pip says -> what is wrong and what to do; the first that fits is told.
 TROUBLES = (
     (
@@ -37,13 +40,14 @@ TROUBLES = (
         "the folder cannot be written. Set WORKBOOK_REAL_DIR to a folder of your own",
     ),
     (
+        "NewConnectionError|Failed to establish|NameResolution|ConnectTimeout|ProxyError|SSLError|not a trusted",
+        UNREACHABLE,
+    ),
+    (
         "incomplete|IncompleteRead|Connection broken|Read ?Timeout|Read timed out|Connection aborted|not enough bytes",
         "the download was cut. Run the command again",
     ),
-    (
-        r"Retrying \(|Max retries|NewConnectionError|NameResolution|ProxyError|SSLError|Could not fetch|not a trusted",
-        "the package index cannot be reached. Connect to a network, or configure pip for an index that you can reach",
-    ),
+    (r"Retrying \(|Max retries|Could not fetch", UNREACHABLE),
     (
         "No matching distribution|Could not find a version|404 Client Error",
         "the package index does not have this version. Configure pip for an index that has it",
