@@ -12,7 +12,7 @@ SIDE ?= -n logical --maxprocesses 4
 # Some lessons show wider tables: ladder pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora.
 REFERENCES ?=
 
-.PHONY: help run test test-fast test-faults test-gpu lab doctor notebooks editions data models reference site bench format lock setup clean
+.PHONY: help run test test-fast test-faults test-gpu lab doctor notebooks editions data models real reference site bench format lock setup clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -52,6 +52,9 @@ data: setup  ## generate the micro-world anew
 
 models: setup  ## pretrain the pocket models anew (over an hour)
 	@$(BIN)/python -m microworld.pretraining $(ARGS)
+
+real: setup  ## fetch published models and rated texts for the real track (180 MB, once)
+	@$(BIN)/workbook real $(ARGS)
 
 reference: setup  ## every lesson over five seeds, into data/reference (over two hours)      REFERENCES="ladder": that lesson's wider table
 ifeq ($(REFERENCES),)

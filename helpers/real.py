@@ -1,0 +1,137 @@
+"""The files of the real track: where they are, whether they are complete, and how a lesson opens them.
+
+`workbook real` fetches them (`workbook.real`); nothing here writes, downloads or repairs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.model_folder import SUMS, sha256
+from helpers.paths import ROOT
+from helpers.reach import expanded
+from helpers.runtime import UserError, choose
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+VARIABLE = "WORKBOOK_REAL_DIR"
+COMMAND = "workbook real"
+# What each folder has to hold at least. A folder appears only when it is complete, and lists its files in SHA256SUMS.
+PARTS = {
+    "encoder": ("config.json", "model.safetensors", "tokenizer.json"),
+    "gguf": ("SmolLM2-135M-Instruct.Q4_1.gguf",),
+    "decoder": ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"),
+    "texts": ("README.md", "counts.json"),
+}
+FORMATS = dict.fromkeys(PARTS, 1)  # a higher number makes `workbook real` build that part again
+FORMAT_FILE = "format.txt"
+MODEL_PARTS = {"encoder": "encoder", "decoder": "decoder", "instruct": "decoder"}  # the decoder follows instructions
+DATASETS = {
+    "reviews": ("train", "validation", "test"),
+    "topics": ("train", "validation", "test"),
+    "corpus": ("train", "validation", "newcomer"),
+}
+WHOLE, MISSING, DAMAGED, OLD = "complete", "missing", "damaged", "from another version of the workbook"
+
+
+def real_folder() -> Path:
+    """The folder of the fetched files: `WORKBOOK_REAL_DIR` if it is set, else `data/real` in the project."""
+    named = os.environ.get(VARIABLE, "").strip()
+    return expanded(named) if named else ROOT / "data" / "real"
+
+
+def state(part: str, folder: Path | None = None) -> str:
+    """One of WHOLE, MISSING, DAMAGED and OLD for a part, after reading every byte of its files.
+
+    Args:
+        part: a key of PARTS.
+        folder: another folder than `real_folder()`.
+    """
+    place = (folder or real_folder()) / choose("part", part, PARTS)
+    try:
+        if not place.is_dir():
+            return MISSING
+        return _state_of_files(place, part)
+    except OSError:
+        return DAMAGED
+
+
+def _state_of_files(place: Path, part: str) -> str:
+    listed = {}
+    for line in (place / SUMS).read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        listed[name] = digest
+    if not {*PARTS[part], FORMAT_FILE} <= set(listed):
+        return DAMAGED
+    if any(sha256(place / name) != digest for name, digest in listed.items()):
+        return DAMAGED
+    return WHOLE if (place / FORMAT_FILE).read_text(encoding="utf-8").strip() == str(FORMATS[part]) else OLD
+
+
+def trouble(parts: Iterable[str] = tuple(PARTS), folder: Path | None = None) -> str:
+    """What is wrong with these parts and how to fix it, in one sentence; "" when they are all complete."""
+    folder = folder or real_folder()
+    states = {part: state(part, folder) for part in parts}
+    wrong = {part: found for part, found in states.items() if found != WHOLE}
+    if not wrong:
+        return ""
+    if set(wrong.values()) == {MISSING}:
+        return f"The real track's files ({', '.join(wrong)}) are not in {folder}: fetch them with `{COMMAND}`."
+    said = ", ".join(f"{part} is {found}" for part, found in wrong.items())
+    return f"The real track's files in {folder} cannot be used ({said}): `{COMMAND}` replaces what is wrong."
+
+
+def require(part: str, folder: Path | None = None) -> Path:
+    """The folder of a part.
+
+    Raises:
+        UserError: when it is missing, damaged or from another version, with the command that fetches it.
+    """
+    folder = folder or real_folder()
+    said = trouble([part], folder)
+    if said:
+        raise UserError(said)
+    return folder / part
+
+
+def model_folder(role: str, folder: Path | None = None) -> Path:
+    """The folder of the model for a role, as `from_pretrained` takes it.
+
+    Args:
+        role: "encoder" (MiniLM), "decoder" or "instruct" (both are SmolLM2-135M-Instruct).
+
+    Raises:
+        UserError: when the files are missing or damaged.
+    """
+    return require(MODEL_PARTS[choose("role", role, MODEL_PARTS)], folder)
+
+
+def gguf_file(folder: Path | None = None) -> Path:
+    """The decoder as it was published: a GGUF file with Q4_1 weights.
+
+    Raises:
+        UserError: when the file is missing or damaged.
+    """
+    return require("gguf", folder) / PARTS["gguf"][0]
+
+
+def dataset(role: str, folder: Path | None = None) -> DatasetDict:
+    """Rated sentences in the columns of this role, with the splits that `data/real_card.md` describes.
+
+    Args:
+        role: "reviews" (text, label, rating, id), "topics" (the same) or "corpus" (text, domain).
+
+    Raises:
+        UserError: when there is no such role, or the files are missing or damaged.
+    """
+    from datasets import Dataset, DatasetDict
+    from pyarrow import parquet
+
+    choose("role", role, DATASETS)
+    place = require("texts", folder) / role
+    # Read into memory: `datasets` would cache a copy by the file's name, and miss that the file was built again.
+    return DatasetDict({split: Dataset(parquet.read_table(place / f"{split}.parquet")) for split in DATASETS[role]})

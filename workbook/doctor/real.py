@@ -1,0 +1,20 @@
+"""Are the real track's files here? No lesson needs them: without them it uses the pocket models."""
+
+from __future__ import annotations
+
+from helpers.real import COMMAND, MISSING, PARTS, WHOLE, real_folder, state
+from workbook.doctor.check import Check
+
+
+def real_track() -> Check:
+    """Are the fetched models and texts complete?"""
+    folder = real_folder()
+    states = {part: state(part, folder) for part in PARTS}
+    wrong = {part: found for part, found in states.items() if found != WHOLE}
+    if not wrong:
+        return Check("real track", f"{len(states)} parts complete in {folder}")
+    advice = f'Only `track = "real"` needs it: `{COMMAND}` fetches what is missing or damaged (180 MB in all).'
+    if set(states.values()) == {MISSING}:
+        return Check("real track", "not fetched", False, advice, needed=False)
+    found = ", ".join(f"{part} is {how}" for part, how in wrong.items())
+    return Check("real track", f"{found} in {folder}", False, advice, needed=False)
