@@ -76,8 +76,8 @@ def run(lessons, budget, seed, jobs, pairs, notebooks, into, resume) -> None:
     workbook run --budget quick           does everything work? (some minutes)
     workbook run 02 -p track pocket       any name in the lesson's parameters cell
     """
-    from workbook.runs.command import execute_run, prepare
-    from workbook.runs.plan import resumed_run
+    from workbook.run.command import execute_run, prepare
+    from workbook.run.plan import resumed_run
 
     given = [*pairs, *((name, value) for name, value in (("budget", budget), ("seed", seed)) if value is not None)]
     if resume and (lessons or given or jobs or notebooks):

@@ -1,4 +1,4 @@
-"""workbook.runs.progress: what a run looks like while it runs, and a time left that is sensible from the start."""
+"""workbook.run.progress: what a run looks like while it runs, and a time left that is sensible from the start."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from helpers.reference import FOLDER
 from workbook.engine.ledger import Outcome, State
 from workbook.engine.screen import live_view
 from workbook.lessons import find
-from workbook.runs import progress as module
-from workbook.runs.progress import Measured, Progress, measured, seconds_left
+from workbook.run import progress as module
+from workbook.run.progress import Measured, Progress, measured, seconds_left
 
 LESSON = "08_lora_pytorch"
 SHARES = [0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.6, 0.8, 0.9]

@@ -1,4 +1,4 @@
-"""workbook.runs.report: figures as a person reads them, and an index of everything."""
+"""workbook.run.report: figures as a person reads them, and an index of everything."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from workbook.engine.ledger import Outcome, State
 from workbook.lessons import Lesson
 from workbook.lessons.layout import number_text
-from workbook.runs.plan import Run
-from workbook.runs.report import closing_lines, main_figures, write_index
+from workbook.run.plan import Run
+from workbook.run.report import closing_lines, main_figures, write_index
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 A scheduler (this machine's processes, or Dask) gives a `Task` to a worker; the worker executes the notebook with
 papermill and writes what happened into the ledger on disk. What to run, and how to show it, is the callers' business:
-`workbook.runs` and `workbook.sweeps`.
+`workbook.run` and `workbook.sweeps`.
 """
 
 import sys

@@ -22,7 +22,7 @@ from workbook.engine.owner import locked
 from workbook.engine.screen import live_view, say, shown
 from workbook.engine.task import Task
 from workbook.lessons.kernel import cores
-from workbook.runs.plan import fitting_jobs
+from workbook.run.plan import fitting_jobs
 from workbook.sweeps.plan import Plan
 from workbook.sweeps.progress import SweepProgress, counts, label
 from workbook.sweeps.report import write_report

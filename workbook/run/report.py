@@ -10,7 +10,7 @@ from helpers.redaction import redacted
 from workbook.engine.ledger import Outcome
 from workbook.lessons import Lesson
 from workbook.lessons.layout import number_text, page
-from workbook.runs.plan import Run
+from workbook.run.plan import Run
 
 MAIN = 6
 

@@ -1,0 +1,81 @@
+"""What `workbook run` does: everything checked first, then run under a lock, then reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from rich.console import Console
+
+from helpers.runtime import UserError
+from workbook.engine.interrupts import INTERRUPTED, interruptible
+from workbook.engine.local import LocalExecutor
+from workbook.engine.owner import locked
+from workbook.engine.screen import live_view, say, shown
+from workbook.lessons import find, select
+from workbook.lessons.parameters import resolve
+from workbook.run.plan import Run, new_run
+from workbook.run.progress import Progress
+from workbook.run.report import closing_lines, write_index
+
+
+def prepare(
+    runs: Path, notebooks: Path, names: Sequence[str], given: Sequence[tuple[str, str]], jobs: int | None
+) -> Run:
+    """A new run of the named lessons, once all of its parameters are found good.
+
+    Raises:
+        UserError: when a lesson or a parameter is not as it should be.
+    """
+    lessons = select(names, find(notebooks.resolve()))
+    return new_run(runs, lessons, resolve(lessons, given), jobs)
+
+
+def execute_run(run: Run) -> int:
+    """Run what is left with a live view, then say how it went and where to look; return the exit status.
+
+    Raises:
+        UserError: another command is at work on this run.
+    """
+    with locked(run.folder, run.nonce):
+        run.campaign.begin()
+        threads = "1 thread" if run.threads == 1 else f"{run.threads} threads"
+        left, count = len(run.campaign.left), len(run.lessons)
+        say(f"{left} of {count} lessons to run, {run.jobs} side by side, {threads} each.")
+        try:
+            _execute(run)
+        except KeyboardInterrupt:
+            run.campaign.refresh(run.campaign.left)
+            done = count - len(run.campaign.left)
+            say(f"\nStopped. {done} of {count} lessons are finished, in {shown(run.folder)}.")
+            say("Continue with: workbook run --resume")
+            return INTERRUPTED
+        except UserError as error:
+            say(f"\nStopped: {error}")
+            say(f"What was finished stays in {shown(run.folder)}. Then continue with: workbook run --resume")
+            return 1
+        finally:
+            run.campaign.stop_file.unlink(missing_ok=True)
+        return _report(run)
+
+
+def _execute(run: Run) -> None:
+    progress = Progress(run.campaign)
+    with (
+        interruptible(),
+        closing(LocalExecutor(run.jobs)) as executor,
+        live_view(Console(soft_wrap=True), progress.table, progress.lines) as watch,
+    ):
+        for together in run.rounds:
+            run.campaign.execute(executor, watch, together)
+
+
+def _report(run: Run) -> int:
+    page = write_index(run)
+    for line in closing_lines(run):
+        say(line)
+    say(f"\nLook at {shown(page)}")
+    if run.campaign.left:
+        say("Run the failed ones again with: workbook run --resume")
+    return 1 if run.campaign.left else 0
