@@ -1,6 +1,7 @@
 """From a folder to a model and a tokenizer: checked first, and in one sentence what is wrong with it.
 
-A pickle is never opened and code that a folder brings is never run.
+A pickle is never opened and code that a folder brings is never run. torch and transformers are imported only where a
+model is loaded: the command checks folders without them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from helpers.files import SUMS, changed_files
 from helpers.paths import exists, unreachable
 from helpers.runtime import UserError
@@ -23,6 +21,11 @@ REMOTE_CODE = (
     "brings code of its own (trust_remote_code), which is never run here; choose a model and tokenizer of a family "
     "that transformers knows."
 )
+ONLY_PICKLE = (
+    "holds only a pickle, which can run code when it is opened; convert it where you trust it: "
+    "from_pretrained(folder), then save_pretrained(folder), which writes safetensors."
+)
+NO_WEIGHTS = "has no *.safetensors file with weights; save the model with save_pretrained(folder)."
 # For a decoder without a template of its own; the tokens are those that SmolLM2 and Qwen have in their vocabularies.
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] + '\n' }}{% if message['role'] == 'assistant' %}"
@@ -37,6 +40,7 @@ def load_model(kind: Any, folder: str, pretrained: bool = True) -> Any:
     Raises:
         UserError: when it cannot be loaded, or models of this family are not of this kind.
     """
+    import torch
     from transformers import AutoConfig
 
     config = _from_pretrained(AutoConfig, folder)
@@ -84,6 +88,7 @@ def fit_to_model(tokenizer: Any, config: Any, folder: str) -> Any:
         )
     positions = getattr(config, "max_position_embeddings", None)
     if positions and tokenizer.model_max_length > positions:
+        import torch
         from transformers import AutoModel
 
         with torch.device("meta"):  # the module tree without numbers
@@ -91,7 +96,7 @@ def fit_to_model(tokenizer: Any, config: Any, folder: str) -> Any:
     return tokenizer
 
 
-def first_position(body: nn.Module) -> int:
+def first_position(body: Any) -> int:
     """The position of the first word: 0, but in RoBERTa's family the one after the padding's number."""
     for name, module in body.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
@@ -126,7 +131,8 @@ def check_model_folder(folder: Path) -> Path:
     try:
         _check_config(folder)
         if not any(folder.glob("*.safetensors")):
-            raise UserError(f"model: {folder} {_without_weights(folder)}")
+            pickled = any(any(folder.glob(pattern)) for pattern in PICKLES)
+            raise UserError(f"model: {folder} {ONLY_PICKLE if pickled else NO_WEIGHTS}")
         for path in changed_files(folder):
             state = "damaged or changed" if path.is_file() else "missing"
             raise UserError(
@@ -202,13 +208,3 @@ def _check_config(folder: Path) -> None:
         if "auto_map" in config or any(folder.glob("*.py")):
             raise UserError(f"model: {folder} {REMOTE_CODE}")
         raise UserError(f'model: {folder} is of the family "{family}", which the installed transformers does not know.')
-
-
-def _without_weights(folder: Path) -> str:
-    if any(any(folder.glob(pattern)) for pattern in PICKLES):
-        return (
-            "holds only a pickle, which can run code when it is opened; convert it where you "
-            "trust it: from_pretrained(folder), then save_pretrained(folder), which writes "
-            "safetensors."
-        )
-    return "has no *.safetensors file with weights; save the model with save_pretrained(folder)."

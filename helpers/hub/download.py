@@ -7,7 +7,6 @@ repeats what a library said: that may hold a token.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -179,7 +178,10 @@ def _in_words(error: BaseException, name: str) -> UserError:
     if isinstance(error, httpx2.TransportError):
         return UserError(f"{name}: {host()} cannot be reached; connect to a network and run this again, {POCKET}")
     if isinstance(error, OSError) and error.errno is not None:
-        return _not_written(error, error.errno, name)
+        place, reason = error.filename or constants.HF_HUB_CACHE, os.strerror(error.errno).lower()
+        return UserError(
+            f"{name} cannot be kept in {place} ({reason}): make room there, or set HF_HOME to a folder of your own."
+        )
     return UserError(f"{name} arrived incomplete; nothing of it was kept: run this again, {POCKET}")
 
 
@@ -202,12 +204,3 @@ def _refused(error: HfHubHTTPError, name: str) -> UserError:
 
 def _busy(name: str, pause: str) -> UserError:
     return UserError(f"{host()} is busy: run this again in {pause} to get {name}; if you log in, you wait less.")
-
-
-def _not_written(error: OSError, number: int, name: str) -> UserError:
-    place = error.filename or constants.HF_HUB_CACHE
-    if number == errno.ENOSPC:
-        return UserError(f"The disk is full: make room in {constants.HF_HUB_CACHE}, or set HF_HOME, to fetch {name}.")
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return UserError(f"{place} cannot be written, so {name} cannot be kept: set HF_HOME to a folder of your own.")
-    return UserError(f"{name} cannot be kept in {place} ({os.strerror(number)}); set HF_HOME to another folder.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant"}
 TRANSCRIPT = re.compile(r"\s*Human:(.*?)Assistant:(.*)", re.DOTALL)
@@ -17,25 +18,31 @@ def is_derived(column: str) -> bool:
     return column.endswith(QUESTION) or column.startswith(JOINED)
 
 
-def as_text(values: dict[str, object]) -> tuple[dict[str, object], str]:
-    """A row with the answer in place of every conversation, and why it cannot be one ("" if it can).
+class Conversation(NamedTuple):
+    """One with more than a question and an answer, by its number of messages: a lesson cannot read it."""
+
+    messages: int
+
+
+def as_text(values: dict[str, object]) -> dict[str, object]:
+    """A row with the answer in place of every conversation, or a `Conversation` if it is longer.
 
     The question becomes a column "messages: question"; "instruction + input" joins two columns.
     """
-    found, problem = dict(values), ""
+    found = dict(values)
     for name, value in values.items():
         turns = _transcript(value) if name in PAIR and isinstance(value, str) else _messages(value)
         questions, answers = ([text for speaker, text in turns if speaker == who] for who in ("user", "assistant"))
         if len(questions) > 1 or len(answers) > 1:
-            problem = f'its "{name}" has {len(turns)} messages, where a lesson reads one question and one answer'
-        if turns:
+            found[name] = found[name + QUESTION] = Conversation(len(turns))
+        elif turns:
             found[name] = answers[0] if answers else "\n".join(questions)
-        if questions and answers:
+        if len(questions) == len(answers) == 1:
             found[name + QUESTION] = "\n".join(text for speaker, text in turns if speaker != "assistant")
     for name in INPUTS:
         if isinstance(values.get("instruction"), str) and name in values:
             found[JOINED + name] = f"{values['instruction']}\n{values[name] or ''}".strip()
-    return found, problem
+    return found
 
 
 def _messages(value: object) -> list[tuple[str, str]]:

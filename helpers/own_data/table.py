@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas
 
-from helpers.own_data.chats import as_text, is_derived
+from helpers.own_data.chats import Conversation, as_text, is_derived
 from helpers.own_data.columns import Choice, choose_columns
 from helpers.own_data.formats import FORMATS, Record, records
 from helpers.own_data.request import Request
@@ -108,14 +108,10 @@ def _read_one(request: Request, roles: Sequence[str]) -> Table:
         raise UserError(f"data: there is no file {path}.")
     try:
         found = records(path, request.encoding, request.separator) if path.stat().st_size else iter(())
-        return _table(path, map(_plain, found), roles, request.columns)
+        plain = (record._replace(values=as_text(record.values)) for record in found)
+        return _table(path, plain, roles, request.columns)
     except OSError as error:
         raise unreachable(path, error) from None
-
-
-def _plain(record: Record) -> Record:
-    values, problem = as_text(record.values)
-    return Record(record.place, values, record.problem or problem)
 
 
 def _table(path: Path, found: Iterator[Record], roles: Sequence[str], given: dict[str, str]) -> Table:
@@ -146,6 +142,8 @@ def _wrong(role: str, value: object) -> str:
     """What keeps a value from being used; "" if nothing does."""
     if value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip():
         return f"no {role}"
+    if isinstance(value, Conversation):
+        return f"its {role} has {value.messages} messages, where a lesson reads one question and one answer"
     if not isinstance(value, READABLE):
         return f"its {role} is a {type(value).__name__}, not a text"
     if isinstance(value, str) and any("\ud800" <= mark <= "\udfff" for mark in value):

@@ -114,8 +114,10 @@ def test_what_the_system_says_comes_before_the_question(tmp_path):
 def test_a_longer_conversation_is_counted_not_cut(tmp_path):
     turn = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
     path = lines(tmp_path / "mine.jsonl", {"messages": turn}, {"messages": turn * 2})
-    assert '1 cannot be read (the first: line 2, its "messages" has 4 messages' in refused(load_columns, path, PAIR)
+    assert "1 cannot be read (the first: line 2, its prompt has 4 messages" in refused(load_columns, path, PAIR)
     assert len(load_columns(f"{path}?bad=skip", PAIR)) == 1
+    beside = lines(tmp_path / "more.jsonl", {"prompt": QUESTION, "completion": ANSWER, "messages": turn * 2})
+    assert load_columns(beside, PAIR)[0] == {"prompt": QUESTION, "completion": ANSWER}
 
 
 @pytest.mark.parametrize("prompt", [{"prompt": QUESTION}, {}])
@@ -156,7 +158,7 @@ def test_a_text_with_two_labels_never_stands_on_two_sides(tmp_path):
     found = load_labelled(path, 0)
     train, *others = (set(rows["text"]) for rows in found.values())
     assert set(TEXTS[:9]) <= train and not any(train & other for other in others)
-    assert "9 texts have several labels" in notes(found)
+    assert sum(map(len, found.values())) == 49 and "9 texts have several labels" in notes(found)
 
 
 def test_rows_that_two_given_splits_share_are_mentioned(tmp_path):
