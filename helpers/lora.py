@@ -133,12 +133,6 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     return {path: module for path, module in model.named_modules() if isinstance(module, LoRALinear)}
 
 
-def lora_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """All matrices A and all matrices B (two lists, so that each can have a learning rate of its own)."""
-    layers = lora_layers(model).values()
-    return [layer.lora_A for layer in layers], [layer.lora_B for layer in layers]
-
-
 def check_rank(model: nn.Module, paths: Sequence[str], rank: int) -> None:
     """A UserError for a rank that one of these linear layers is too small for."""
     layers = linear_layers(model)
