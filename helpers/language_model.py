@@ -69,7 +69,7 @@ def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def perplexity(mean_loss: float) -> float:
-    """How many tokens the model is, on average, torn between: exp of the mean loss in nats."""
+    """The number of equally likely tokens that the model in effect chooses between: exp of the mean loss in nats."""
     return math.exp(mean_loss)
 
 

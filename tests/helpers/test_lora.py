@@ -50,7 +50,7 @@ def test_outputs_do_not_change_at_the_start(batch):
 
 def test_only_the_branch_and_the_named_modules_learn(batch):
     model = tiny()
-    paths = inject(model, TARGETS, rank=4, alpha=8, trained=("head",))
+    paths = inject(model, TARGETS, rank=4, alpha=8, modules_to_save=("head",))
     assert len(paths) == 4 and all(path.endswith(TARGETS) for path in paths)
     assert trainable_parameters(model) == 4 * 4 * (16 + 16) + 16 * 2 + 2
     before = copy.deepcopy(dict(model.named_parameters()))
