@@ -102,8 +102,8 @@ class Bench:
 
 def _rows(role: str, count: int, seed: int, tokenizer) -> dict[str, TokenizedReviews]:
     found = catalog.dataset(role, "pocket")
-    parts = {**found, "train": sample_rows(found["train"], count, seed)}
-    return {split: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for split, part in parts.items()}
+    splits = {**found, "train": sample_rows(found["train"], count, seed)}
+    return {split: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for split, part in splits.items()}
 
 
 def measure(bench: Bench, piece: str, trial: Trial) -> dict[str, object]:

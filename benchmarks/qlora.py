@@ -42,8 +42,8 @@ def measure(method: str, rate: float, seed: int, rows: dict[str, TokenizedReview
 
 def rows_of(reviews, tokenizer, seed: int, labels: int, judged: str) -> dict[str, TokenizedReviews]:
     """The training rows of one seed, and the rows to judge on."""
-    parts = {"train": sample_rows(reviews["train"], labels, seed), "judged": reviews[judged]}
-    return {name: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for name, part in parts.items()}
+    splits = {"train": sample_rows(reviews["train"], labels, seed), "judged": reviews[judged]}
+    return {name: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for name, part in splits.items()}
 
 
 def tune(reviews, tokenizer, seeds: int, labels: int, epochs: int) -> None:

@@ -24,7 +24,7 @@ from helpers.runtime import UserError, check_number
 
 
 class BottleneckAdapter(nn.Module):
-    """h + up(gelu(down(h))): two small layers with a shortcut around them.
+    """h + up(gelu(down(h))): two small layers with a residual connection around them.
 
     Source: Houlsby et al. 2019, "Parameter-efficient transfer learning for NLP", figure 2.
     """
@@ -57,7 +57,7 @@ class Rescale(nn.Module):
 
 
 def open_biases(body: nn.Module) -> nn.Module:
-    """Let every bias move, and nothing else (the biases of the normalisations count).
+    """Train every bias and nothing else (the biases of the normalisations count).
 
     Source: Ben Zaken et al. 2022, "BitFit".
     """
@@ -69,7 +69,8 @@ def open_biases(body: nn.Module) -> nn.Module:
 def add_bottlenecks(body: nn.Module, size: int) -> nn.Module:
     """Freeze the body and put an adapter after each block's attention and feed-forward layer.
 
-    They come before the shortcut and the normalisation, as in the paper (which trains the normalisations too).
+    They come before the residual connection and the normalisation, as in the paper (which trains the
+    normalisations too).
 
     Args:
         size: numbers between `down` and `up`, from 1 to the hidden size.

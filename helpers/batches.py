@@ -64,6 +64,16 @@ def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = 256) -> Dataset
     return tell_truncated(dataset.map(tokenizer_function, batched=True), tokenizer, max_length)
 
 
+def padded(rows: Sequence[Sequence[int]], pad_id: int, side: str = "right") -> Batch:
+    """Token ids of different lengths as one rectangle: input_ids and attention_mask, each (batch, seq)."""
+    ids = [torch.as_tensor(row, dtype=torch.long) for row in rows]
+    ones = [torch.ones_like(row) for row in ids]
+    return {
+        "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad_id, padding_side=side),
+        "attention_mask": pad_sequence(ones, batch_first=True, padding_side=side),
+    }
+
+
 def pad(tokenizer: Any) -> Collate:
     """A collator: rows of different lengths in, one rectangle of tensors out.
 
@@ -75,13 +85,8 @@ def pad(tokenizer: Any) -> Collate:
         raise UserError("This tokenizer has no padding token; set tokenizer.pad_token first.")
 
     def collate(rows: list[Row]) -> Batch:
-        ids = [torch.as_tensor(row["input_ids"], dtype=torch.long) for row in rows]
-        ones = [torch.ones_like(row) for row in ids]
-        return {
-            "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad_id),  # (batch, seq)
-            "attention_mask": pad_sequence(ones, batch_first=True, padding_value=0),  # (batch, seq)
-            "labels": torch.tensor([row["labels"] for row in rows]),  # (batch,)
-        }
+        labels = torch.tensor([row["labels"] for row in rows])
+        return {**padded([row["input_ids"] for row in rows], pad_id), "labels": labels}
 
     return collate
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from helpers.batches import padded
 from helpers.runtime import UserError
 
 IGNORED = -100  # the label that a loss leaves out
@@ -68,7 +69,7 @@ def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def perplexity(mean_loss: float) -> float:
-    """How many tokens the model is, on average, torn between: exp of the mean loss in nats."""
+    """The number of equally likely tokens that the model in effect chooses between: exp of the mean loss in nats."""
     return math.exp(mean_loss)
 
 
@@ -149,14 +150,10 @@ def completion_batch(tokenizer, prompts: Sequence[str], answers: Sequence[str]) 
     for prompt, answer in zip(prompts, answers, strict=True):
         start = tokenizer(prompt)["input_ids"]  # with the token that opens every text
         end = tokenizer(" " + answer.strip(), add_special_tokens=False)["input_ids"]
-        rows.append(torch.tensor(start + end))
+        rows.append(start + end)
         labels.append(torch.tensor([IGNORED] * len(start) + end))
-    pad = nn.utils.rnn.pad_sequence
-    return {
-        "input_ids": pad(rows, batch_first=True, padding_value=0),
-        "attention_mask": pad([torch.ones_like(row) for row in rows], batch_first=True),
-        "labels": pad(labels, batch_first=True, padding_value=IGNORED),
-    }
+    padded_labels = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED)
+    return {**padded(rows, pad_id=0), "labels": padded_labels}
 
 
 @torch.inference_mode()

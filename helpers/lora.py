@@ -34,7 +34,7 @@ class LoRALinear(nn.Module):
         base: the layer to adapt; it is frozen in place.
         rank: from 1 to the smaller side of W.
         alpha: the update is scaled by alpha / rank, so that a learning rate outlives a change of rank.
-        dropout: share of the inputs that the branch A, B does not see in training.
+        dropout: share of the inputs that the path through A and B does not see in training.
 
     Raises:
         UserError: when the rank is not possible for this layer.
@@ -59,7 +59,7 @@ class LoRALinear(nn.Module):
         return self.base(x) + nn.functional.linear(thin, self.lora_B) * self.scaling  # (..., out)
 
     def change(self) -> Tensor:
-        """What the branch adds to the weight: (out, in), of the given rank at most."""
+        """What the LoRA path adds to the weight: (out, in), of the given rank at most."""
         return self.lora_B @ self.lora_A * self.scaling
 
 
@@ -70,13 +70,13 @@ def inject(
     rank: int,
     alpha: float,
     dropout: float = 0.0,
-    trained: Sequence[str] = (),
+    modules_to_save: Sequence[str] = (),
 ) -> list[str]:
     """Freeze the model, then put a LoRA layer in place of every linear layer that `targets` name.
 
     Args:
         targets: names or ends of names, `peft`'s rule: "query" means every layer whose path ends in ".query".
-        trained: modules that keep learning in full, such as a new head.
+        modules_to_save: modules that keep learning in full, such as a new head.
 
     Returns the paths of the layers that were replaced.
 
@@ -89,7 +89,7 @@ def inject(
         raise UserError("This model has LoRA layers already; eject them first.")
     paths = matching(model, targets)
     check_rank(model, paths, rank)
-    learning = [submodule(model, name) for name in trained]
+    learning = [submodule(model, name) for name in modules_to_save]
     model.requires_grad_(False)
     layers = linear_layers(model)
     for path in paths:
@@ -110,7 +110,7 @@ def eject(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def merge(model: nn.Module) -> nn.Module:
-    """Add every branch to its weight: the same outputs at the price of the plain layers. Merging twice adds once."""
+    """Add every LoRA path to its weight: the same outputs at the cost of the plain layers. Merging twice adds once."""
     for layer in lora_layers(model).values():
         if layer.original is None:
             layer.original = layer.base.weight.clone()
@@ -120,7 +120,7 @@ def merge(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def unmerge(model: nn.Module) -> nn.Module:
-    """Put the weights back, to the bit: subtracting the branches would leave what rounding took."""
+    """Put the weights back, to the bit: subtracting the update would leave rounding errors."""
     for layer in lora_layers(model).values():
         if layer.original is not None:
             layer.base.weight.copy_(layer.original)
@@ -131,12 +131,6 @@ def unmerge(model: nn.Module) -> nn.Module:
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     """Every LoRA layer by its path."""
     return {path: module for path, module in model.named_modules() if isinstance(module, LoRALinear)}
-
-
-def lora_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """All matrices A and all matrices B (two lists, so that each can have a learning rate of its own)."""
-    layers = lora_layers(model).values()
-    return [layer.lora_A for layer in layers], [layer.lora_B for layer in layers]
 
 
 def check_rank(model: nn.Module, paths: Sequence[str], rank: int) -> None:

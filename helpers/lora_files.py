@@ -23,20 +23,20 @@ BASE = "base_fingerprint"  # our own entry in the file's header; peft reads past
 UNKNOWN = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "lora_bias")
 
 
-def adapter_tensors(model: nn.Module, trained: Sequence[str] = ()) -> dict[str, Tensor]:
+def adapter_tensors(model: nn.Module, modules_to_save: Sequence[str] = ()) -> dict[str, Tensor]:
     """What an adapter file holds: A (rank, in) and B (out, rank) of each layer, and the modules trained in full."""
     found = {}
     for path, layer in lora_layers(model).items():
         found[f"{PREFIX}{path}.lora_A.weight"] = layer.lora_A
         found[f"{PREFIX}{path}.lora_B.weight"] = layer.lora_B
-    for name in trained:
+    for name in modules_to_save:
         for key, value in model.get_submodule(name).state_dict().items():
             found[f"{PREFIX}{name}.{key}"] = value
     return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
 
 
-def save_adapter(model: nn.Module, folder: Path, *, trained: Sequence[str] = (), base_name: str = "") -> int:
-    """Write the LoRA layers, and the modules `trained` in full, so that `PeftModel.from_pretrained` loads them.
+def save_adapter(model: nn.Module, folder: Path, *, modules_to_save: Sequence[str] = (), base_name: str = "") -> int:
+    """Write the LoRA layers, and the `modules_to_save` in full, so that `PeftModel.from_pretrained` loads them.
 
     Returns the bytes written.
 
@@ -49,9 +49,9 @@ def save_adapter(model: nn.Module, folder: Path, *, trained: Sequence[str] = (),
     if any(layer.original is not None for layer in layers.values()):
         raise UserError("The adapter is merged into the weights; unmerge it before saving.")
     folder = Path(folder)
-    write_json(folder / CONFIG, _config(layers, trained, base_name))
-    header = {"format": "pt", BASE: fingerprint(model, trained)}
-    save_file(adapter_tensors(model, trained), folder / WEIGHTS, metadata=header)
+    write_json(folder / CONFIG, _config(layers, modules_to_save, base_name))
+    header = {"format": "pt", BASE: fingerprint(model, modules_to_save)}
+    save_file(adapter_tensors(model, modules_to_save), folder / WEIGHTS, metadata=header)
     return sum((folder / name).stat().st_size for name in (CONFIG, WEIGHTS))
 
 
@@ -70,7 +70,7 @@ def load_adapter(model: nn.Module, folder: Path) -> list[str]:
     check_base(model, config, tensors, made_for)
     paths = [key.removeprefix(PREFIX).removesuffix(".lora_A.weight") for key in tensors if key.endswith("A.weight")]
     options = {"rank": config["r"], "alpha": config["lora_alpha"], "dropout": config.get("lora_dropout", 0.0)}
-    inject(model, paths, **options, trained=config.get("modules_to_save") or ())
+    inject(model, paths, **options, modules_to_save=config.get("modules_to_save") or ())
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for key, value in tensors.items():
@@ -78,17 +78,17 @@ def load_adapter(model: nn.Module, folder: Path) -> list[str]:
     return paths
 
 
-def fingerprint(model: nn.Module, trained: Sequence[str] = ()) -> str:
-    """A hash of all weights but the adapter's and those of the modules `trained` in full."""
+def fingerprint(model: nn.Module, modules_to_save: Sequence[str] = ()) -> str:
+    """A hash of all weights but the adapter's and those of the `modules_to_save` in full."""
     found = hashlib.sha256()
     for name, value in sorted((path.replace(".base.", "."), value) for path, value in model.named_parameters()):
-        if "lora_" not in name and not any(name.startswith(f"{module}.") for module in trained):
+        if "lora_" not in name and not any(name.startswith(f"{module}.") for module in modules_to_save):
             found.update(name.encode())
             found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 
-def _config(layers: dict, trained: Sequence[str], base_name: str) -> dict[str, object]:
+def _config(layers: dict, modules_to_save: Sequence[str], base_name: str) -> dict[str, object]:
     one = next(iter(layers.values()))
     rank = len(one.lora_A)
     return {
@@ -99,7 +99,7 @@ def _config(layers: dict, trained: Sequence[str], base_name: str) -> dict[str, o
         "lora_alpha": one.scaling * rank,
         "lora_dropout": one.dropout.p,
         "target_modules": list(layers),
-        "modules_to_save": list(trained) or None,
+        "modules_to_save": list(modules_to_save) or None,
         "bias": "none",
         "inference_mode": True,
     }

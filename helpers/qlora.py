@@ -122,8 +122,8 @@ def check_rows(body: nn.Module, device: str = "cpu", round_trip: Callable[[int],
         )
 
 
-def adapted(body: nn.Module, rank: int = RANK, alpha: int = ALPHA):
-    """The body with a LoRA branch beside every linear layer, by `peft`; all else is frozen.
+def with_lora(body: nn.Module, rank: int = RANK, alpha: int = ALPHA):
+    """The body with LoRA on every linear layer, by `peft`; all else is frozen.
 
     Raises:
         UserError: when the rank is not possible for the smallest layer.
@@ -146,13 +146,13 @@ def classifier(
     choose("method", method, METHODS)
     if method != "qlora":
         body = catalog.body("encoder", track, model)
-        return MeanPoolClassifier(body if method == "full" else adapted(body, rank), num_labels).to(device)
+        return MeanPoolClassifier(body if method == "full" else with_lora(body, rank), num_labels).to(device)
     from peft import prepare_model_for_kbit_training
     from transformers import AutoModel
 
     body = load_four_bit(AutoModel, catalog.model_source("encoder", track, model), device)
     body = prepare_model_for_kbit_training(body, use_gradient_checkpointing=False)
-    return MeanPoolClassifier(adapted(body, rank), num_labels).to(device)
+    return MeanPoolClassifier(with_lora(body, rank), num_labels).to(device)
 
 
 def fit(

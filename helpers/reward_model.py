@@ -26,7 +26,7 @@ SIDES = ("chosen", "rejected")
 Pair = dict[str, sft.Row]
 BATCH_SIZE = 16  # pairs: many small steps find the direction sooner than few large ones
 LEARNING_RATE = 1e-3
-CENTRE = 0.01  # how strongly the two scores of a pair are pulled to a mean of 0
+CENTERING = 0.01  # how strongly the two scores of a pair are pulled to a mean of 0
 
 
 def check_preferences(rows: Iterable[Mapping], field: str = "preferences") -> None:
@@ -98,10 +98,11 @@ def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     return -nn.functional.logsigmoid(chosen - rejected).mean()
 
 
-def centring(chosen: Tensor, rejected: Tensor) -> Tensor:
+def centering_penalty(chosen: Tensor, rejected: Tensor) -> Tensor:
     """The mean square of each pair's sum, a scalar: 0 when the two scores lie evenly about 0.
 
-    Comparisons within a wish leave each wish its own zero; this makes answers to different wishes comparable.
+    Comparisons within one prompt leave each prompt its own zero; the penalty makes answers to different prompts
+    comparable.
     chosen, rejected: (batch,). Source: Eisenstein et al. 2023; TRL's `center_rewards_coefficient`.
     """
     return ((chosen + rejected) ** 2).mean()
@@ -140,7 +141,7 @@ def train_reward_model(
                 chosen, rejected = pair_scores(model, batch)
             chosen, rejected = chosen.float(), rejected.float()
             loss = bradley_terry_loss(chosen, rejected)
-            (loss + CENTRE * centring(chosen, rejected)).backward()
+            (loss + CENTERING * centering_penalty(chosen, rejected)).backward()
             nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
             optimizer.step()
             scheduler.step()

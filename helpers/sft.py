@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
-from helpers.batches import Batch, grouped_batches
+from helpers.batches import Batch, grouped_batches, padded
 from helpers.evaluation import share
 from helpers.intervals import Interval
 from helpers.language_model import IGNORED
 from helpers.models import config_of
 from helpers.runtime import UserError
-from helpers.training import History, fit_adamw
+from helpers.training import History, fit_adamw, to_device
 
 COLUMNS = ("prompt", "completion")
 Row = dict[str, list[int]]
@@ -123,13 +123,9 @@ def encode_rows(
 
 def collate(rows: Sequence[Row], pad_id: int) -> Batch:
     """Rows of different lengths as input_ids, attention_mask and labels, each (batch, seq), padded on the right."""
-    ids = [torch.tensor(row["input_ids"]) for row in rows]
     labels = [torch.tensor(row["labels"]) for row in rows]
-    return {
-        "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad_id),
-        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
-        "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORED),
-    }
+    padded_labels = pad_sequence(labels, batch_first=True, padding_value=IGNORED)
+    return {**padded([row["input_ids"] for row in rows], pad_id), "labels": padded_labels}
 
 
 def conversation_batches(
@@ -186,7 +182,8 @@ def answer(
             torch.manual_seed(seed)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = _left_padded([ids[row] for row in rows], settings["pad_token_id"], model.device)
+            # Every row ends at the right edge, where the next token goes.
+            batch = to_device(padded([ids[row] for row in rows], settings["pad_token_id"], side="left"), model)
             written = model.generate(**batch, **settings)[:, batch["input_ids"].shape[1] :]  # (batch, new tokens)
             for row, text in zip(rows, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
                 answers[row] = text.strip()
@@ -215,17 +212,6 @@ def exact_match_rates(rows: Sequence[Mapping], answers: Sequence[str], column: s
     for place, row in enumerate(rows):
         places.setdefault(row[column], []).append(place)
     return {value: share(correct[chosen]) for value, chosen in places.items()}
-
-
-def _left_padded(rows: Sequence[list[int]], pad_id: int, device: torch.device) -> Batch:
-    """Every row ends at the right edge, where the next token goes: input_ids and attention_mask (batch, seq)."""
-    width = max(map(len, rows))
-    ids = [[pad_id] * (width - len(row)) + row for row in rows]
-    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
-    return {
-        "input_ids": torch.tensor(ids, device=device),
-        "attention_mask": torch.tensor(mask, device=device),
-    }
 
 
 def _check_room(model: nn.Module, ids: Sequence[list[int]], prompts: Sequence[str], max_new_tokens: int) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from tqdm import tqdm
+from transformers import get_linear_schedule_with_warmup
 
 from helpers.batches import Batch, Collate, FeatureBatches, TokenizedReviews, length_batches
 from helpers.cost import Stopwatch
@@ -181,18 +182,8 @@ def decay_groups(model: nn.Module, weight_decay: float = 0.01) -> list[dict[str,
 
 
 def warmup_linear(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> LambdaLR:
-    """The learning rate rises from 0 over the first share `warmup` of the steps, then falls to 0.
-
-    The same line as `transformers.get_linear_schedule_with_warmup`.
-    """
-    rising = math.ceil(warmup * steps)
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return step / max(1, rising)
-        return max(0.0, (steps - step) / max(1, steps - rising))
-
-    return LambdaLR(optimizer, factor)
+    """The learning rate rises from 0 over the first share `warmup` of the steps, then falls to 0."""
+    return get_linear_schedule_with_warmup(optimizer, math.ceil(warmup * steps), steps)
 
 
 def trainable_parameters(model: nn.Module) -> int:

@@ -168,7 +168,7 @@ def test_lora_by_hand_learns_and_merges(classifier, batch):
 
 def test_lora_of_queries_and_values(family, classifier, batch):
     assert attention_targets(classifier.body) == TARGETS[family]
-    paths = inject(classifier, attention_targets(classifier.body), rank=2, alpha=4, trained=("head",))
+    paths = inject(classifier, attention_targets(classifier.body), rank=2, alpha=4, modules_to_save=("head",))
     assert len(paths) == len(TARGETS[family]) * classifier.config.num_hidden_layers
     assert any("lora_B" in name for name in moved_by_a_step(classifier, batch))
 
@@ -187,7 +187,7 @@ def test_lora_on_all_linear_layers_finds_as_many(folder, classifier):
     ours = [module for module in blocks(classifier.body).modules() if isinstance(module, torch.nn.Linear)]
     theirs = [name for name, _ in raw.named_parameters() if "lora_A" in name and "pooler" not in name]
     assert len(theirs) == len(ours)
-    assert qlora.adapted(classifier.body, rank=2).peft_config
+    assert qlora.with_lora(classifier.body, rank=2).peft_config
 
 
 @pytest.mark.slow

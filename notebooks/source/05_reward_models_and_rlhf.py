@@ -280,11 +280,11 @@ assert difference_reward_loss < 1e-6
 # %%
 from tqdm import tqdm
 
-from helpers.reward_model import CENTRE
+from helpers.reward_model import CENTERING
 from helpers.training import has_bfloat16
 
 
-def centring(chosen, rejected):
+def centering_penalty(chosen, rejected):
     return ((chosen + rejected) ** 2).mean()
 
 
@@ -299,7 +299,7 @@ def learn_to_score(scorer, rows, epochs):
             chosen, rejected = pair_scores(scorer, batch)
         chosen, rejected = chosen.float(), rejected.float()
         loss = bradley_terry_loss(chosen, rejected)
-        (loss + CENTRE * centring(chosen, rejected)).backward()
+        (loss + CENTERING * centering_penalty(chosen, rejected)).backward()
         nn.utils.clip_grad_norm_(scorer.parameters(), max_norm=1.0)
         optimizer.step()
         scheduler.step()

@@ -428,7 +428,7 @@ for wrong in ({"targets": ("qeury",), "rank": 8}, {"targets": tuple(targets), "r
 from peft import LoraConfig, PeftModel, get_peft_model
 
 ours = copy.deepcopy(start_point)
-lora.inject(ours, targets, rank=rank, alpha=alpha, trained=("head",))
+lora.inject(ours, targets, rank=rank, alpha=alpha, modules_to_save=("head",))
 for layer in lora.lora_layers(ours).values():
     nn.init.normal_(layer.lora_B, std=0.05)  # with B at zero, any two branches agree
 config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=["head"])
@@ -464,7 +464,7 @@ from helpers.lora_files import load_adapter, save_adapter
 
 folder = tempfile.TemporaryDirectory()
 kept = Path(folder.name) / "untrained"
-save_adapter(ours, kept, trained=("head",))
+save_adapter(ours, kept, modules_to_save=("head",))
 loaded = PeftModel.from_pretrained(copy.deepcopy(start_point), kept)
 assert torch.equal(experiment.logits_of(loaded, some), logits)
 print("files:", ", ".join(sorted(path.name for path in kept.iterdir())))
@@ -519,7 +519,7 @@ floor = {
 }
 
 # %%
-adapter_bytes = save_adapter(low_rank, Path(folder.name) / "reviews", trained=("head",))
+adapter_bytes = save_adapter(low_rank, Path(folder.name) / "reviews", modules_to_save=("head",))
 full_bytes = sum(value.numel() * value.element_size() for value in tuned.state_dict().values())
 rows = {outcome.title: [f"{outcome.accuracy:.3f}", "", "", "", ""] for outcome in floor.values()}
 for name in ("head_only", "lora", "full"):

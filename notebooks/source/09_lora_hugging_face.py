@@ -210,7 +210,7 @@ check("09.1", adapter_bytes)
 few = reviews["train"].select(range(min(16 * run.by_budget(quick=2, standard=10), len(reviews["train"]))))
 settings = {"learning_rate": rates["lora"], "epochs": 1, "seed": seed, "bfloat16": False, "sampling": "sequential"}
 ours, theirs = (without_dropout(copy.deepcopy(base)) for _ in range(2))  # two runs would drop different numbers
-lora.inject(ours, targets, rank=rank, alpha=alpha, trained=("head",))
+lora.inject(ours, targets, rank=rank, alpha=alpha, modules_to_save=("head",))
 config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=["head"])
 theirs = get_peft_model(theirs, config)
 for path, layer in lora.lora_layers(ours).items():
@@ -253,7 +253,7 @@ by_hand = prepare(copy.deepcopy(base), "lora", rank=rank, alpha=alpha)
 learner = Learner(collate, epochs=epochs, seed=seed)
 history = learner.fit(by_hand, reviews["train"], rates["lora"], progress="by hand")
 hand = outcome_of("by hand", by_hand, reviews, history.seconds)
-hand_bytes = lora_files.save_adapter(by_hand, adapters / "by_hand", trained=("head",))
+hand_bytes = lora_files.save_adapter(by_hand, adapters / "by_hand", modules_to_save=("head",))
 lines = {
     "layer, putting in, merging": code_lines(lora),
     "files": code_lines(lora_files),

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from helpers.linear_layers import linear_names
-from helpers.lora import LoRALinear, eject, inject, lora_layers, lora_parameters, merge, unmerge
+from helpers.lora import LoRALinear, eject, inject, lora_layers, merge, unmerge
 from helpers.models import MeanPoolClassifier
 from helpers.runtime import UserError
 from helpers.training import trainable_parameters
@@ -37,8 +37,8 @@ def stir(model: nn.Module) -> None:
     """Give every B values that are not zero, as training would."""
     draws = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        for matrix in lora_parameters(model)[1]:
-            matrix.copy_(torch.randn(matrix.shape, generator=draws))
+        for layer in lora_layers(model).values():
+            layer.lora_B.copy_(torch.randn(layer.lora_B.shape, generator=draws))
 
 
 def test_outputs_do_not_change_at_the_start(batch):
@@ -50,7 +50,7 @@ def test_outputs_do_not_change_at_the_start(batch):
 
 def test_only_the_branch_and_the_named_modules_learn(batch):
     model = tiny()
-    paths = inject(model, TARGETS, rank=4, alpha=8, trained=("head",))
+    paths = inject(model, TARGETS, rank=4, alpha=8, modules_to_save=("head",))
     assert len(paths) == 4 and all(path.endswith(TARGETS) for path in paths)
     assert trainable_parameters(model) == 4 * 4 * (16 + 16) + 16 * 2 + 2
     before = copy.deepcopy(dict(model.named_parameters()))

@@ -25,12 +25,12 @@ def batch():
 def saved(tmp_path):
     """An adapted model, and the folder of its adapter."""
     model = tiny()
-    inject(model, TARGETS, rank=4, alpha=6, dropout=0.1, trained=("head",))
+    inject(model, TARGETS, rank=4, alpha=6, dropout=0.1, modules_to_save=("head",))
     stir(model)
     with torch.no_grad():
         model.head.weight.add_(1.0)
     model.eval()
-    size = save_adapter(model, tmp_path / "ours", trained=("head",), base_name="tiny")
+    size = save_adapter(model, tmp_path / "ours", modules_to_save=("head",), base_name="tiny")
     assert size == sum(path.stat().st_size for path in (tmp_path / "ours").iterdir())
     return model, tmp_path / "ours"
 

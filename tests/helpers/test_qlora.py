@@ -118,7 +118,7 @@ def test_an_unknown_method_is_said():
 @pytest.mark.parametrize("rank", [0, -1, 9, 2.0])
 def test_an_impossible_rank_is_said(rank):
     with pytest.raises(UserError, match=f"rank is {rank}"):
-        qlora.adapted(nn.Sequential(nn.Linear(16, 8)), rank)
+        qlora.with_lora(nn.Sequential(nn.Linear(16, 8)), rank)
 
 
 @pytest.mark.parametrize("method", qlora.METHODS)

@@ -78,7 +78,7 @@ def model_of(method: str, family: str, predicts: bool, folder):
         made.save_pretrained(folder)
         made = qlora.load_four_bit(kind, str(folder))
     made = plain_linear(made)
-    made = made if method == "full" else qlora.adapted(made)
+    made = made if method == "full" else qlora.with_lora(made)
     return made if predicts else MeanPoolClassifier(made, CLASSES)
 
 

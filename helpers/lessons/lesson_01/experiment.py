@@ -1,4 +1,4 @@
-"""One block of an encoder by the roles of its parts, whatever its family calls them."""
+"""Lesson 01 takes one block of an encoder apart: its layers by their roles, whatever its family calls them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from helpers.models import config_of
+from helpers.linear_layers import block_paths, feed_forward_paths
+from helpers.models import blocks, config_of
 from helpers.runtime import UserError
 
-BERT = (
-    "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
-    "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm",
-)  # fmt: skip
-DISTILBERT = (
-    "attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin",
-    "sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm",
-)  # fmt: skip
-FAMILIES = {"bert": ("encoder.layer", BERT), "roberta": ("encoder.layer", BERT)}
-FAMILIES |= {"distilbert": ("transformer.layer", DISTILBERT)}
+FAMILIES = ("bert", "roberta", "distilbert")  # each block: attention, norm, feed-forward, norm
 
 
 @dataclass(frozen=True)
@@ -46,6 +38,17 @@ def encoder_block(model: nn.Module, layer: int) -> EncoderBlock:
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise UserError(f"model: a {family} model has other blocks than are taken apart here; choose one of {known}.")
-    blocks, paths = FAMILIES[family]
     body: Any = getattr(model, "base_model", model)
-    return EncoderBlock(*(body.get_submodule(f"{blocks}.{layer}.{path}") for path in paths))
+    block, paths, (inward, _) = blocks(body)[layer], block_paths(body), feed_forward_paths(body)
+    attention_norm, output_norm = (module for module in block.modules() if isinstance(module, nn.LayerNorm))
+    linear: Any = block.get_submodule
+    return EncoderBlock(
+        linear(paths.query),
+        linear(paths.key),
+        linear(paths.value),
+        linear(paths.attention_output),
+        attention_norm,
+        linear(inward[0]),
+        linear(paths.feed_forward_output),
+        output_norm,
+    )

@@ -53,7 +53,7 @@ class Task:
 
 
 def fit_and_evaluate(
-    strategy: FreezeStrategy, task: Task, *, epochs: int, seed: int, rate_scale: float = 1.0, progress: str = ""
+    strategy: FreezeStrategy, task: Task, *, epochs: int, seed: int, rate_scale: float = 1.0
 ) -> Outcome:
     """Train with one strategy and predict the test rows.
 
@@ -63,9 +63,9 @@ def fit_and_evaluate(
     seed_everything(seed)
     model = freeze_all_but(task.new_model(strategy.pretrained).to(task.device), strategy.trainable_blocks)
     fit = train_on_features if strategy.trainable_blocks == 0 else train_on_text
-    rate, progress = strategy.learning_rate * rate_scale, progress or strategy.title
+    rate = strategy.learning_rate * rate_scale
     with PeakMemory() as memory:
-        history = fit(model, task.train_rows, task.collate, rate, epochs=epochs, seed=seed, progress=progress)
+        history = fit(model, task.train_rows, task.collate, rate, epochs=epochs, seed=seed, progress=strategy.title)
     return evaluate(strategy.title, model, task.test_rows, task.collate, history, peak_bytes=memory.added)
 
 

@@ -1,4 +1,4 @@
-"""The methods of lesson 07: what each lets move, with one recipe for the lesson and its reference table."""
+"""Lesson 07: what each method trains, with one recipe for the lesson and its reference table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from helpers.prompt_tuning import add_prefix, add_soft_prompt
 from helpers.runtime import UserError, seed_everything
 from helpers.training import half_precision, train_on_features, train_on_text
 
-# A pretrained body goes in; out comes the body to use, frozen but for what may move.
+# Takes a pretrained body and returns the body to use, frozen but for what is trainable.
 Adapt = Callable[[nn.Module], nn.Module]
 
 LABELS = 500
@@ -36,7 +36,7 @@ SIZES = (1, 8, 32)  # of the two sweeps: vectors of the soft prompt, rank of LoR
 
 @dataclass(frozen=True)
 class Method:
-    """One way to fine-tune: what it lets move, and how fast."""
+    """One way to fine-tune: what it trains, and the learning rate."""
 
     name: str  # the ending of its metrics: accuracy_bitfit
     title: str
@@ -45,34 +45,34 @@ class Method:
     adapt: Adapt
 
 
-def frozen(body: nn.Module) -> nn.Module:
-    """Nothing of the body moves: only the head learns."""
+def freeze(body: nn.Module) -> nn.Module:
+    """Train nothing of the body, only the head."""
     return body.requires_grad_(False)
 
 
-def last_block(body: nn.Module) -> nn.Module:
-    """The last block moves."""
+def train_last_block(body: nn.Module) -> nn.Module:
+    """Train the last block."""
     blocks(body.requires_grad_(False))[-1].requires_grad_(True)
     return body
 
 
-def everything(body: nn.Module) -> nn.Module:
-    """Every parameter moves."""
+def train_all(body: nn.Module) -> nn.Module:
+    """Train every parameter."""
     return body.requires_grad_(True)
 
 
 def methods(length: int = LENGTH, rank: int = RANK, size: int = SIZE) -> dict[str, Method]:
     """Every method by its name, in the order of the map."""
     every = (
-        Method("head_only", "head only", "selective", 3e-2, frozen),
+        Method("head_only", "head only", "selective", 3e-2, freeze),
         Method("bitfit", "BitFit", "selective", 1e-2, open_biases),
-        Method("last_block", "last block", "selective", 2e-3, last_block),
+        Method("last_block", "last block", "selective", 2e-3, train_last_block),
         Method("adapter", "bottleneck adapter", "additive", 1e-2, lambda body: add_bottlenecks(body, size)),
         Method("ia3", "IA3", "additive", 3e-2, add_ia3),
         soft_prompt(length),
         Method("prefix", "prefix", "additive", 1e-1, lambda body: add_prefix(body, length)),
         low_rank(rank),
-        Method("full", "everything", "all", 1e-3, everything),
+        Method("full", "everything", "all", 1e-3, train_all),
     )
     return {method.name: method for method in every}
 
@@ -122,7 +122,7 @@ def fine_tune(
     """
     seed_everything(seed)
     both = pair(language_model.to(task.device), method.adapt, num_labels)
-    fit = train_on_features if method.adapt is frozen else train_on_text
+    fit = train_on_features if method.adapt is freeze else train_on_text
     data, rate = (task.train_rows, task.collate), method.learning_rate
     with half_precision(torch.device(task.device)):
         history = fit(both.classifier, *data, rate, epochs=epochs, seed=seed, progress=method.title)
@@ -130,7 +130,7 @@ def fine_tune(
 
 
 def trained_part(model: nn.Module) -> dict[str, Tensor]:
-    """Name -> value of every parameter that may move: all that has to be kept of a fine-tuning."""
+    """Name -> value of every trainable parameter: all that a checkpoint of the fine-tuning needs."""
     return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 

@@ -41,7 +41,7 @@ def block_targets(model: MeanPoolClassifier) -> list[str]:
 def prepare(model: MeanPoolClassifier, method: str, *, rank: int = RANK, alpha: float = ALPHA) -> MeanPoolClassifier:
     """Choose in place what is trainable: the head alone, LoRA layers and the head, all blocks and the head, or all."""
     if method == "lora":
-        inject(model, block_targets(model), rank=rank, alpha=alpha, trained=("head",))
+        inject(model, block_targets(model), rank=rank, alpha=alpha, modules_to_save=("head",))
         return model
     return freeze_all_but(model, {"head_only": 0, "blocks": len(blocks(model.body)), "full": None}[method])
 

@@ -148,14 +148,14 @@ def test_a_file_of_another_method_or_size_is_refused_and_changes_nothing(tmp_pat
 def test_a_pickle_is_one_sentence(tmp_path):
     path = tmp_path / "trained.safetensors"
     path.write_bytes(pickle.dumps({"head.weight": 1}))
-    model = experiment.pair(language_model(), experiment.frozen).classifier
+    model = experiment.pair(language_model(), experiment.freeze).classifier
     with pytest.raises(UserError, match=r"trained\.safetensors is not a safetensors file"):
         experiment.load_trained(model, path)
 
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path):
     path = tmp_path / "trained.safetensors"
-    model = experiment.pair(language_model(), experiment.frozen).classifier
+    model = experiment.pair(language_model(), experiment.freeze).classifier
     part = {name: value.clone() for name, value in experiment.trained_part(model).items()}
     part["head.bias"][0] = float("nan")
     save_file(part, path)
