@@ -18,7 +18,7 @@ from transformers import BitsAndBytesConfig
 from helpers import catalog
 from helpers.batches import Batch, Row, TokenizedReviews
 from helpers.cost import Stopwatch
-from helpers.memory.room import Way, checkpoint, way_to_train
+from helpers.memory.microbatches import MicrobatchPlan, checkpoint, plan_microbatches
 from helpers.models import MeanPoolClassifier
 from helpers.quantization.four_bit import quiet_bitsandbytes
 from helpers.runtime import UserError, check_number, choose
@@ -195,10 +195,10 @@ def fit(
     return watch.seconds
 
 
-def _way(model: nn.Module, rows: TokenizedReviews, collate: Callable[[list[Row]], Batch]) -> Way:
+def _way(model: nn.Module, rows: TokenizedReviews, collate: Callable[[list[Row]], Batch]) -> MicrobatchPlan:
     """How the batch of the longest rows fits the free memory; checkpointing is switched on where it has to be."""
     longest = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))[:BATCH_SIZE]
-    way = way_to_train(model, collate([rows[row] for row in longest]))
+    way = plan_microbatches(model, collate([rows[row] for row in longest]))
     if way.checkpointed:
         checkpoint(model)
     return way

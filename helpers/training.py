@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from tqdm import tqdm
 
 from helpers.cost import PeakMemory, Stopwatch
-from helpers.memory.room import Way, checkpoint, split, way_to_train
+from helpers.memory.microbatches import MicrobatchPlan, checkpoint, plan_microbatches, split
 from helpers.runtime import UserError
 
 __all__ = [
@@ -148,12 +148,12 @@ def _passes(batches: Iterable, epochs: int, progress: str) -> Iterator[dict[str,
                 bar.update()
 
 
-def _prepared(model: nn.Module, batch: dict[str, Tensor]) -> Way:
+def _prepared(model: nn.Module, batch: dict[str, Tensor]) -> MicrobatchPlan:
     """How this model takes a step of this size in the memory that is free; says so where it is not the plain way."""
-    way = way_to_train(model, batch)
+    way = plan_microbatches(model, batch)
     if way.checkpointed:
         checkpoint(model)
-    if way != Way():
+    if way != MicrobatchPlan():
         again = ", and computes its blocks twice" if way.checkpointed else ""
         print(f"To fit the memory, each step takes its batch in {way.parts} part(s){again}.")
     return way

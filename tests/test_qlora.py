@@ -14,7 +14,7 @@ from helpers import qlora
 from helpers.batches import TokenizedReviews
 from helpers.lora import LoRALinear
 from helpers.memory import saved_bytes
-from helpers.memory.room import Way
+from helpers.memory.microbatches import MicrobatchPlan
 from helpers.models import MeanPoolClassifier
 from helpers.quantization.four_bit import FourBitLinear
 from helpers.runtime import UserError
@@ -155,14 +155,16 @@ def test_where_memory_is_short_the_trainer_takes_parts_and_learns_the_same(monke
         labels = torch.tensor([row["labels"] for row in some])
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
 
-    for way in (Way(), Way(4, checkpointed=True)):
-        monkeypatch.setattr(qlora, "way_to_train", lambda *_, way=way: way)
+    for way in (MicrobatchPlan(), MicrobatchPlan(4, checkpointed=True)):
+        monkeypatch.setattr(qlora, "plan_microbatches", lambda *_, way=way: way)
         torch.manual_seed(0)
         model = MeanPoolClassifier(BertModel(config, add_pooling_layer=False))
         qlora.fit(model, rows, collate, learning_rate=1e-2, epochs=1)
         learned[way] = model.head.weight.detach().clone()
     assert {qlora.BATCH_SIZE, qlora.BATCH_SIZE // 4} == set(widths)
-    torch.testing.assert_close(learned[Way()], learned[Way(4, checkpointed=True)], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        learned[MicrobatchPlan()], learned[MicrobatchPlan(4, checkpointed=True)], atol=1e-4, rtol=1e-3
+    )
 
 
 WIDTHS = [32, 64, 80, 96, 128, 312]  # 312: what TinyBERT has; no multiple of 16, so no AVX-512 code takes it

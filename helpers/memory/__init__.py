@@ -1,12 +1,12 @@
 """What training takes in memory, part by part: predicted by formulas, and measured on a real step."""
 
 from helpers.memory.architecture import Architecture
-from helpers.memory.measured import measure, saved_bytes, storage_bytes
-from helpers.memory.predicted import Ledger, Plan, adam_bytes, four_bit_bytes, predict
+from helpers.memory.measurement import measure, saved_bytes, storage_bytes
+from helpers.memory.prediction import MemoryLedger, Plan, adam_bytes, four_bit_bytes, predict
 
 __all__ = [
     "Architecture",
-    "Ledger",
+    "MemoryLedger",
     "Plan",
     "adam_bytes",
     "four_bit_bytes",

@@ -146,7 +146,7 @@ print(f"its 4-bit codes: {len(ours.packed):,} bytes; mean error: {off:.0%} of th
 # again in section 3.
 
 # %%
-from helpers.memory.measured import storage_bytes, weight_tensors
+from helpers.memory.measurement import storage_bytes, weight_tensors
 
 
 def saved_bytes(model, forward):

@@ -7,7 +7,7 @@ import torch
 
 from helpers import qlora
 from helpers.memory import Architecture, Plan, measure, predict
-from helpers.memory.measured import allocator_peak
+from helpers.memory.measurement import allocator_peak
 from helpers.runtime import seed_everything
 
 pytestmark = pytest.mark.gpu

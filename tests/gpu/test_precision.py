@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers import catalog
-from helpers.memory.room import Way, free_bytes, way_to_train
+from helpers.memory.microbatches import MicrobatchPlan, free_bytes, plan_microbatches
 from helpers.precision import half_precision, has_bfloat16
 from helpers.runtime import seed_everything, start
 from helpers.training import train
@@ -54,4 +54,4 @@ def test_the_gpu_gives_the_losses_of_the_cpu(device):
 def test_the_memory_that_is_free_is_the_devices(device):
     assert free_bytes(device) == torch.cuda.mem_get_info()[0]
     model = catalog.classifier("pocket").to(device)
-    assert way_to_train(model, {name: value.to(device) for name, value in a_batch().items()}) == Way()
+    assert plan_microbatches(model, {name: value.to(device) for name, value in a_batch().items()}) == MicrobatchPlan()

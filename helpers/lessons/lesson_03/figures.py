@@ -27,8 +27,8 @@ def labels_curve(
     figure, plot = axes(8.0, 4.0)
     for index, (name, scores) in enumerate(series.items()):
         colour, values = PALETTE[COLOURS[index]], [score.value for score in scores.values()]
-        look = {"fmt": MARKS[index], "color": colour, "capsize": 3, "label": f"{name}, this run"}
-        plot.errorbar(list(scores), values, spans(scores.values()), **look)
+        ends, label = spans(scores.values()), f"{name}, this run"
+        plot.errorbar(list(scores), values, ends, fmt=MARKS[index], color=colour, capsize=3, label=label)
         if reference.get(name):
             band(plot, reference[name], colour, linewidth=1.5, label=f"{name}, reference")
     if floor is not None:

@@ -132,9 +132,11 @@ def against_sparsity(curves: Mapping[str, Mapping[float, Interval]], whole: floa
     said = []
     for index, (name, unordered) in enumerate(curves.items()):
         points = dict(sorted(unordered.items()))
-        look = {"color": PALETTE[COLOURS[index % len(COLOURS)]], "marker": MARKERS[index], "capsize": 3}
-        style, values = "--" if "again" in name else "-", [point.value for point in points.values()]
-        plot.errorbar(list(points), values, spans(points.values()), linestyle=style, label=name, **look)
+        style, colour = "--" if "again" in name else "-", PALETTE[COLOURS[index % len(COLOURS)]]
+        values, ends = [point.value for point in points.values()], spans(points.values())
+        plot.errorbar(
+            list(points), values, ends, color=colour, marker=MARKERS[index], linestyle=style, capsize=3, label=name
+        )
         said.append(f"{name}: " + ", ".join(f"{point.value:.1%} at {share:.0%}" for share, point in points.items()))
     plot.axhline(whole, color=PALETTE["grey"], linestyle=":", label="all weights")
     for axis in (plot.xaxis, plot.yaxis):

@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from helpers.memory import Architecture, Plan, predict
-from helpers.memory.room import Way, free_bytes, split, way_to_train
+from helpers.memory.microbatches import MicrobatchPlan, free_bytes, plan_microbatches, split
 from helpers.models import HeadClassifier, MeanPoolClassifier
 from helpers.runtime import UserError
 from helpers.training import train
@@ -42,34 +42,37 @@ def room_for(rows: int, checkpointed: bool, model: torch.nn.Module) -> int:
 
 
 def test_plenty_is_taken_as_it_is():
-    assert way_to_train(classifier(), batch(), free=10**12) == Way()
-    assert way_to_train(classifier(), batch()) == Way()
+    assert plan_microbatches(classifier(), batch(), free=10**12) == MicrobatchPlan()
+    assert plan_microbatches(classifier(), batch()) == MicrobatchPlan()
     assert free_bytes("cpu") > 0
 
 
 def test_less_makes_it_checkpoint_then_split_then_say_what_to_change():
     model = classifier()
     assert bytes_for(8, True) < bytes_for(8, False)
-    assert way_to_train(model, batch(), free=room_for(8, True, model)) == Way(1, checkpointed=True)
-    few = way_to_train(model, batch(), free=room_for(2, True, model))
+    assert plan_microbatches(model, batch(), free=room_for(8, True, model)) == MicrobatchPlan(1, checkpointed=True)
+    few = plan_microbatches(model, batch(), free=room_for(2, True, model))
     assert few.parts == 4 and few.checkpointed
     with pytest.raises(UserError, match=r"one text of 64 tokens .* GB are free; choose a smaller one"):
-        way_to_train(model, batch(), free=0)
+        plan_microbatches(model, batch(), free=0)
 
 
 def test_a_model_without_formulas_or_text_is_taken_as_it_is():
-    assert way_to_train(HeadClassifier(torch.nn.Linear(4, 2)), {"features": torch.zeros(2, 4)}, free=0) == Way()
+    assert (
+        plan_microbatches(HeadClassifier(torch.nn.Linear(4, 2)), {"features": torch.zeros(2, 4)}, free=0)
+        == MicrobatchPlan()
+    )
     model = classifier()
     model.config = copy.deepcopy(model.config)
     model.config.model_type = "unheard-of"
-    assert way_to_train(model, batch(), free=0) == Way()
+    assert plan_microbatches(model, batch(), free=0) == MicrobatchPlan()
 
 
 def test_a_decoder_is_asked_too():
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=100, **sizes))
     with pytest.raises(UserError, match="choose a smaller one"):
-        way_to_train(model, batch() | {"labels": batch()["input_ids"]}, free=0)
+        plan_microbatches(model, batch() | {"labels": batch()["input_ids"]}, free=0)
 
 
 def test_parts_weigh_as_much_as_their_labels():
@@ -77,11 +80,13 @@ def test_parts_weigh_as_much_as_their_labels():
     assert [share for _, share in split(rows, 2)] == pytest.approx([2 / 3, 1 / 3])
 
 
-@pytest.mark.parametrize("way", [Way(4), Way(1, checkpointed=True), Way(3, checkpointed=True)])
+@pytest.mark.parametrize(
+    "way", [MicrobatchPlan(4), MicrobatchPlan(1, checkpointed=True), MicrobatchPlan(3, checkpointed=True)]
+)
 def test_every_way_gives_the_same_training(monkeypatch, way):
     losses = {}
-    for name, taken in (("at once", Way()), ("otherwise", way)):
-        monkeypatch.setattr("helpers.training.way_to_train", lambda *_, taken=taken: taken)
+    for name, taken in (("at once", MicrobatchPlan()), ("otherwise", way)):
+        monkeypatch.setattr("helpers.training.plan_microbatches", lambda *_, taken=taken: taken)
         model = classifier()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         losses[name] = train(model, [batch(8), batch(7)], optimizer, epochs=2).losses

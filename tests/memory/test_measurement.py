@@ -8,7 +8,7 @@ from torch import nn
 
 from helpers.linear_layers import plain_linear
 from helpers.memory import Architecture, Plan, measure, predict, saved_bytes
-from helpers.memory.measured import allocator_peak
+from helpers.memory.measurement import allocator_peak
 from helpers.models import MeanPoolClassifier
 
 BATCH, LENGTH, CLASSES = 8, 32, 2

@@ -1,15 +1,19 @@
-"""Does a training step fit into the memory that is free? The formula is asked before the first step."""
+"""Does a training step fit into the memory that is free, and if not, in which smaller parts does it?
+
+`predict` answers before the first step.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psutil
 import torch
 from torch import Tensor, nn
 
 from helpers.memory.architecture import Architecture
-from helpers.memory.predicted import Plan, predict
+from helpers.memory.prediction import Plan, predict
 from helpers.runtime import UserError
 
 MARGIN = 0.9  # of what is free: the allocator's holes, and what else runs
@@ -17,7 +21,7 @@ Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Way:
+class MicrobatchPlan:
     """How a step is taken: in one piece or in `parts`, with blocks computed again or not."""
 
     parts: int = 1
@@ -34,7 +38,7 @@ def free_bytes(device: str | torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def way_to_train(model: nn.Module, batch: Batch, free: int | None = None) -> Way:
+def plan_microbatches(model: nn.Module, batch: Batch, free: int | None = None) -> MicrobatchPlan:
     """The first way that fits: as it is; with checkpointing; in ever smaller parts of the batch.
 
     A model of a family without formulas is taken as it is.
@@ -48,7 +52,7 @@ def way_to_train(model: nn.Module, batch: Batch, free: int | None = None) -> Way
     """
     shape = _shape(model)
     if shape is None or batch.get("input_ids") is None or batch["input_ids"].dim() != 2:
-        return Way()
+        return MicrobatchPlan()
     rows, length = batch["input_ids"].shape
     held = sum(p.numel() * p.element_size() for p in model.parameters())  # lies there already
     room = (free_bytes(next(model.parameters()).device) if free is None else free) * MARGIN + held
@@ -58,7 +62,7 @@ def way_to_train(model: nn.Module, batch: Batch, free: int | None = None) -> Way
             plan = _plan(model, -(-rows // parts), length, checkpointed)
             most = predict(shape, plan).peak
             if most <= room:
-                return Way(min(parts, rows), checkpointed)
+                return MicrobatchPlan(min(parts, rows), checkpointed)
     raise UserError(
         f"model: a training step on one text of {length} tokens takes about {most / 1e9:.1f} GB with this model, and "
         f"{room / 1e9:.1f} GB are free; choose a smaller one with the parameter model, or see lesson 11 for QLoRA."
@@ -71,7 +75,7 @@ def can_checkpoint(model: nn.Module) -> bool:
 
 
 def checkpoint(model: nn.Module) -> None:
-    """Let the backward pass compute the blocks again, in place of keeping what is inside them."""
+    """Let the backward pass compute the blocks again, instead of keeping what is inside them."""
     _checkpointing(model).gradient_checkpointing_enable({"use_reentrant": False})
 
 
@@ -83,7 +87,7 @@ def split(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
     return [(part, count / sum(counts)) for part, count in zip(found, counts, strict=True) if count]
 
 
-def _checkpointing(model: nn.Module) -> nn.Module | None:
+def _checkpointing(model: nn.Module) -> Any:
     for candidate in (model, getattr(model, "body", None)):
         if getattr(candidate, "supports_gradient_checkpointing", False):
             return candidate
