@@ -30,7 +30,7 @@ from helpers.block_paths import attention_targets, paths_of
 from helpers.linear_layers import plain_linear
 from helpers.lora import inject, lora_layers, merge
 from helpers.models import blocks, freeze_all_but
-from helpers.quantization import prune_neurons
+from helpers.quantization.pruning import prune_neurons
 from helpers.runtime import UserError
 from helpers.training import train
 

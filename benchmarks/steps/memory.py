@@ -16,8 +16,9 @@ from torch import nn
 from benchmarks.steps.harness import Row, Spread, Target
 from helpers import catalog, dpo, ladder, lora_variants, qlora, rewards, supervised
 from helpers.adaptation import prepare
-from helpers.memory import Architecture, Plan, predict
-from helpers.memory import measure as measured_ledger
+from helpers.memory.architecture import Architecture
+from helpers.memory.measurement import measure as measured_ledger
+from helpers.memory.prediction import Plan, predict
 
 WITHIN = Target("within", 0.15)
 LENGTH = 64

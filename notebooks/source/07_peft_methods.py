@@ -44,7 +44,7 @@ from helpers.checks import check, hint, solved  # noqa: F401 - hint("07.1") help
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.lessons.lesson_03.figures import forgetting
 from helpers.lessons.lesson_07 import figures
-from helpers.memory import Architecture
+from helpers.memory.architecture import Architecture
 from helpers.models import MeanPoolClassifier, blocks
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import train, trainable_parameters

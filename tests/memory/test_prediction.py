@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.memory import Architecture, Plan, adam_bytes, four_bit_bytes, predict, storage_bytes
-from helpers.memory.measurement import weight_tensors
-from helpers.memory.prediction import trained_sizes
+from helpers.memory.architecture import Architecture
+from helpers.memory.measurement import storage_bytes, weight_tensors
+from helpers.memory.prediction import Plan, adam_bytes, four_bit_bytes, predict, trained_sizes
 from helpers.runtime import UserError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.lessons.lesson_11.figures import ledgers
-from helpers.memory import MemoryLedger
+from helpers.memory.prediction import MemoryLedger
 
 BARS = {
     "one": MemoryLedger(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from helpers.memory import MemoryLedger
+from helpers.memory.prediction import MemoryLedger
 from helpers.plotting import INK, PALETTE, Figure, axes, note
 
 COLOURS = {"weights": "blue", "gradients": "green", "optimizer": "orange", "activations": "sky"}
