@@ -105,6 +105,14 @@ def note(plot: Axes, text: str, place: tuple[float, float], offset: tuple[float,
     plot.annotate(text, place, offset, textcoords="offset points", **{"color": INK} | style)
 
 
+def listing(series: Mapping[str, Mapping[Any, Any]], form: str) -> str:
+    """What a figure of several series says in words: "one: 3 at 1, 4 at 2; other: ..."; form: "{value} at {key}"."""
+    lists = {
+        name: ", ".join(form.format(key=key, value=values[key]) for key in values) for name, values in series.items()
+    }
+    return "; ".join(f"{name}: {said}" for name, said in lists.items())
+
+
 def spans(scores: Iterable[Interval]) -> list[list[float]]:
     """How far the intervals reach below and above their values: the errors that `Axes.errorbar` takes."""
     below, above = zip(*((score.value - score.low, score.high - score.value) for score in scores), strict=True)
@@ -207,9 +215,7 @@ def by_slice(
     plot.set_axisbelow(True)
     plot.set_xlabel(f"{quantity}, with 95 % interval")
     figure.legend(loc="outside upper center", ncols=len(series), frameon=False)
-    said = (
-        f"{name}: " + ", ".join(f"{method} {scores[name].value:.0%}" for method, scores in series.items())
-        for name in names
-    )
-    figure.alt = f"{quantity[0].upper()}{quantity[1:]} by kind of row. {'; '.join(said)}."
+    turned = {name: {method: scores[name] for method, scores in series.items()} for name in names}
+    said = listing(turned, "{key} {value.value:.0%}")
+    figure.alt = f"{quantity[0].upper()}{quantity[1:]} by kind of row. {said}."
     return figure

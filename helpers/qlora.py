@@ -20,7 +20,7 @@ from helpers import catalog
 from helpers.batches import Collate, TokenizedReviews
 from helpers.cost import Stopwatch
 from helpers.linear_layers import linear_layers
-from helpers.memory.room import MicrobatchPlan, checkpoint, plan_microbatches
+from helpers.memory.microbatches import MicrobatchPlan, checkpoint, plan_microbatches
 from helpers.models import MeanPoolClassifier
 from helpers.quantization.four_bit import quiet_bitsandbytes
 from helpers.runtime import UserError, check_number, choose

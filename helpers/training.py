@@ -18,7 +18,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from helpers.batches import Batch, Collate, FeatureBatches, TokenizedReviews, length_batches
 from helpers.cost import Stopwatch
-from helpers.memory.room import MicrobatchPlan, checkpoint, plan_microbatches, split
+from helpers.memory.microbatches import MicrobatchPlan, checkpoint, plan_microbatches, split
 from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, device_of
 from helpers.runtime import UserError
 

@@ -32,7 +32,7 @@ from helpers.lessons.lesson_09.experiment import VARIANTS, with_peft
 from helpers.linear_layers import attention_targets, block_paths, plain_linear
 from helpers.lora import inject, lora_layers, merge
 from helpers.models import blocks, freeze_all_but
-from helpers.quantization import prune_neurons
+from helpers.quantization.pruning import prune_neurons
 from helpers.runtime import UserError
 from helpers.training import train
 

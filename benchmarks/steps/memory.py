@@ -17,8 +17,9 @@ from benchmarks.steps.harness import Row, Spread, Target
 from helpers import catalog, dpo, qlora, reward_model, sft, training
 from helpers.lessons.lesson_08.experiment import prepare
 from helpers.lessons.lesson_09 import experiment
-from helpers.memory import Architecture, Plan, predict
-from helpers.memory import measure as measured_ledger
+from helpers.memory.architecture import Architecture
+from helpers.memory.measurement import measure as measured_ledger
+from helpers.memory.prediction import Plan, predict
 
 WITHIN = Target("within", 0.15)
 LENGTH = 64

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from benchmarks.steps.harness import Row, Target, by_turns, same, timed
-from helpers.quantization import code_book, nf4_code, pack, to_code_book, unpack
 from helpers.quantization.four_bit import quiet_bitsandbytes
-from helpers.quantization.packing import level_pairs, look_up_pairs, pack_pairs
+from helpers.quantization.packing import level_pairs, look_up_pairs, pack, pack_pairs, unpack
+from helpers.quantization.quantizers import nf4_code, to_code_book
+from helpers.quantization.storage import code_book
 
 BLOCK = 64
 SHAPES = {"a 512 x 2048 matrix": (512, 2048), "the encoder's largest matrix, 512 x 128": (512, 128)}

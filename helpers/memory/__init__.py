@@ -1,17 +1,5 @@
-"""What training takes in memory, part by part: predicted by formulas, and measured on a real step."""
+"""What training takes in memory, part by part.
 
-from helpers.memory.architecture import Architecture
-from helpers.memory.measured import measure, saved_bytes, storage_bytes
-from helpers.memory.predicted import Ledger, Plan, adam_bytes, four_bit_bytes, predict
-
-__all__ = [
-    "Architecture",
-    "Ledger",
-    "Plan",
-    "adam_bytes",
-    "four_bit_bytes",
-    "measure",
-    "predict",
-    "saved_bytes",
-    "storage_bytes",
-]
+`architecture` reads a model's sizes, `prediction` has the formulas, `measurement` counts on a real step, and
+`microbatches` asks the formulas whether a step fits. Seconds and the peak of a whole run are in `helpers.cost`.
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from helpers.runtime import UserError, nearest
 
@@ -59,7 +60,7 @@ class Architecture:
     attention_dropout: bool = False
 
     @classmethod
-    def of(cls, config: object) -> Architecture:
+    def of(cls, config: Any) -> Architecture:
         """From a `transformers` config of one of `FAMILIES`.
 
         Raises:
@@ -106,7 +107,7 @@ class Architecture:
         each = 1 if self.family == "llama" else 2
         return (self.hidden,) * 2 * each + (width,) * 2 * self.head_norms
 
-    def _biases(self, config: object) -> tuple[int, ...]:
+    def _biases(self, config: Any) -> tuple[int, ...]:
         """Of one block, as wide as the layers that have one."""
         outputs = [out for _, out in self.matrices]
         if self.family != "llama":
@@ -144,6 +145,6 @@ class Architecture:
         return sum(self.matrix_sizes) + sum(self.other_sizes)
 
 
-def _first(config: object, *names: str):
+def _first(config: object, *names: str) -> Any:
     """What the config says under the first of these names that it has; 0 if it has none, or says None."""
     return next((getattr(config, name) for name in names if hasattr(config, name)), 0) or 0

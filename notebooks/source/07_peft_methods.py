@@ -45,7 +45,7 @@ from helpers.lessons.lesson_03.experiment import domain_losses, masked_batches
 from helpers.lessons.lesson_03.figures import forgetting
 from helpers.lessons.lesson_07 import experiment, figures
 from helpers.linear_layers import attention_targets, block_paths
-from helpers.memory import Architecture
+from helpers.memory.architecture import Architecture
 from helpers.models import MeanPoolClassifier, blocks
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import train, trainable_parameters

@@ -115,7 +115,7 @@ def affine(weights, bits, block_size=None):
 # positive half). Where will affine beat symmetric, and by how much?
 
 # %%
-from helpers.quantization import matrices
+from helpers.quantization.storage import matrices
 
 encoder = catalog.body("encoder", track, model).to(run.device)
 name, weights = next((name, w.cpu()) for name, w in matrices(encoder).items() if "embed" not in name)
@@ -445,7 +445,7 @@ print(f"equal levels {symmetric_error(weights, bits):.4f}")
 
 
 # %%
-from helpers.quantization import uniform
+from helpers.quantization.storage import uniform
 
 
 def with_levels(bits, size):
@@ -622,7 +622,7 @@ print(f"perplexity {torn(decoder):.2f} on {text_rows.numel():,} tokens")
 
 # %%
 from helpers.lessons.lesson_10.figures import Point
-from helpers.quantization import clustered, code_book, compress, load, pruned, write
+from helpers.quantization.storage import clustered, code_book, compress, load, pruned, write
 
 
 def through_a_file(original, technique):
@@ -673,7 +673,7 @@ def pruned_copy(share):
 # neurons?
 
 # %%
-from helpers.quantization import hold_at_zero, prune_neurons
+from helpers.quantization.pruning import hold_at_zero, prune_neurons
 
 
 def narrow_copy(share):

@@ -45,7 +45,7 @@ from helpers.evaluation import predict as answers
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.lessons.lesson_11 import figures
 from helpers.lora import LoRALinear
-from helpers.memory import Architecture
+from helpers.memory.architecture import Architecture
 from helpers.models import without_dropout
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import trainable_parameters
@@ -146,7 +146,7 @@ print(f"its 4-bit codes: {len(ours.packed):,} bytes; mean error: {off:.0%} of th
 # again in section 3.
 
 # %%
-from helpers.memory.measured import storage_bytes, weight_tensors
+from helpers.memory.measurement import storage_bytes, weight_tensors
 
 
 def saved_bytes(model, forward):
@@ -355,7 +355,8 @@ check("11.1", bits_per_weight)
 # The first three are arithmetic. For the fourth we count what one block of the encoder keeps of one token.
 
 # %%
-from helpers.memory import Plan, measure, predict
+from helpers.memory.measurement import measure
+from helpers.memory.prediction import Plan, predict
 
 shape = replace(architecture, dropout=0, attention_dropout=False)  # they would keep more
 plan = Plan("full", batch=run.by_budget(quick=4, standard=16), length=64, rank=rank, classes=2)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from helpers import qlora
-from helpers.memory import Architecture, Plan, measure, predict
-from helpers.memory.measured import allocator_peak
+from helpers.memory.architecture import Architecture
+from helpers.memory.measurement import allocator_peak, measure
+from helpers.memory.prediction import Plan, predict
 from helpers.runtime import seed_everything
 
 pytestmark = pytest.mark.gpu

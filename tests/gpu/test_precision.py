@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers import catalog
-from helpers.memory.room import MicrobatchPlan, free_bytes, plan_microbatches
+from helpers.memory.microbatches import MicrobatchPlan, free_bytes, plan_microbatches
 from helpers.runtime import seed_everything, start
 from helpers.training import half_precision, has_bfloat16, train
 

@@ -13,8 +13,8 @@ from transformers import BertConfig, BertModel
 from helpers import qlora
 from helpers.batches import TokenizedReviews
 from helpers.lora import LoRALinear
-from helpers.memory import saved_bytes
-from helpers.memory.room import MicrobatchPlan
+from helpers.memory.measurement import saved_bytes
+from helpers.memory.microbatches import MicrobatchPlan
 from helpers.models import MeanPoolClassifier
 from helpers.quantization.four_bit import FourBitLinear
 from helpers.runtime import UserError

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from helpers.lessons.lesson_11.figures import ledgers
-from helpers.memory import Ledger
+from helpers.memory.prediction import MemoryLedger
 
 BARS = {
-    "one": Ledger(weights=4_000_000, gradients=1_000_000, optimizer=2_000_000, activations=30_000_000, peak=38_000_000),
-    "two": Ledger(weights=3_000_000, gradients=0, optimizer=0, activations=30_000_000, peak=34_000_000),
+    "one": MemoryLedger(
+        weights=4_000_000, gradients=1_000_000, optimizer=2_000_000, activations=30_000_000, peak=38_000_000
+    ),
+    "two": MemoryLedger(weights=3_000_000, gradients=0, optimizer=0, activations=30_000_000, peak=34_000_000),
 }
 
 

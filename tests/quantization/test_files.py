@@ -10,7 +10,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from helpers.models import MeanPoolClassifier
-from helpers.quantization import clustered, code_book, compress, load, matrices, pruned, read, uniform, write
+from helpers.quantization.storage import clustered, code_book, compress, load, matrices, pruned, read, uniform, write
 from helpers.runtime import UserError
 
 TECHNIQUES = [

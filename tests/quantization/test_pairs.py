@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from helpers.quantization import fp4_code, nf4_code, pack, unpack
-from helpers.quantization.packing import level_pairs, look_up_pairs, pack_pairs
+from helpers.quantization.packing import level_pairs, look_up_pairs, pack, pack_pairs, unpack
+from helpers.quantization.quantizers import fp4_code, nf4_code
 from helpers.runtime import UserError
 
 

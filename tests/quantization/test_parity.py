@@ -5,21 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from helpers.quantization import (
+from helpers.quantization.four_bit import quiet_bitsandbytes
+from helpers.quantization.packing import pack, unpack
+from helpers.quantization.quantizers import (
     affine,
-    code_book,
     double_dequantize,
     double_quantize,
     dynamic_code,
     fp4_code,
     nf4_code,
-    pack,
     symmetric,
+    through_table,
     to_code_book,
-    unpack,
 )
-from helpers.quantization.four_bit import quiet_bitsandbytes
-from helpers.quantization.quantizers import through_table
+from helpers.quantization.storage import code_book
 
 quiet_bitsandbytes()
 import bitsandbytes.functional as bnb  # noqa: E402

@@ -6,22 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.quantization import (
-    affine,
-    blocks,
-    clustered,
-    code_book,
-    fp4_code,
-    k_means,
-    magnitude_mask,
-    nf4_code,
-    pack,
-    pruned,
-    symmetric,
-    to_code_book,
-    uniform,
-    unpack,
-)
+from helpers.quantization.packing import pack, unpack
+from helpers.quantization.pruning import magnitude_mask
+from helpers.quantization.quantizers import affine, blocks, fp4_code, k_means, nf4_code, symmetric, to_code_book
+from helpers.quantization.storage import clustered, code_book, pruned, uniform
 
 DTYPES = st.sampled_from([torch.float16, torch.bfloat16, torch.float32])
 BITS = st.integers(2, 8)

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
-from helpers.quantization import hold_at_zero, magnitude_mask, prune_neurons
-from helpers.quantization.pruning import keep_neurons
+from helpers.quantization.pruning import hold_at_zero, keep_neurons, magnitude_mask, prune_neurons
 from helpers.runtime import UserError
 
 

@@ -7,22 +7,11 @@ import logging
 import pytest
 import torch
 
-from helpers.quantization import (
-    affine,
-    blocks,
-    clustered,
-    code_book,
-    fp4_code,
-    k_means,
-    magnitude_mask,
-    nf4_code,
-    pack,
-    symmetric,
-    to_code_book,
-    uniform,
-    unpack,
-)
 from helpers.quantization.four_bit import SPEAKER, quiet_bitsandbytes
+from helpers.quantization.packing import pack, unpack
+from helpers.quantization.pruning import magnitude_mask
+from helpers.quantization.quantizers import affine, blocks, fp4_code, k_means, nf4_code, symmetric, to_code_book
+from helpers.quantization.storage import clustered, code_book, uniform
 from helpers.runtime import UserError
 
 ONES = torch.ones(4, 6)

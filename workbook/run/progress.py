@@ -39,7 +39,7 @@ class Measured:
 
 @cache
 def measured(lesson: str, budget: str, folder: Path = FOLDER) -> Measured | None:
-    """The reference's measurement; of a quick run that was not measured, the usual seconds; None if neither is there."""
+    """The reference's measurement; for a quick run without one, the usual seconds; None if neither is there."""
     try:
         kept = json.loads((folder / "lessons.json").read_text(encoding="utf-8"))
         seconds = {(row["lesson"], row["budget"]): row["seconds"] for row in kept["lessons"]}
@@ -121,4 +121,3 @@ class Progress:
 
     def _measured(self, name: str) -> Measured | None:
         return measured(name, str(self.campaign.tasks[name].parameters.get("budget", "standard")), self.folder)
-

@@ -8,7 +8,7 @@ from statistics import fmean
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from helpers.intervals import Interval
-from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, band, log_ticks, panels, spans
+from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, band, listing, log_ticks, panels, spans
 
 COLOURS = ("blue", "orange", "green", "purple", "red", "grey")
 MARKS = "osD^vP"
@@ -27,8 +27,8 @@ def labels_curve(
     figure, plot = axes(8.0, 4.0)
     for index, (name, scores) in enumerate(series.items()):
         colour, values = PALETTE[COLOURS[index]], [score.value for score in scores.values()]
-        look = {"fmt": MARKS[index], "color": colour, "capsize": 3, "label": f"{name}, this run"}
-        plot.errorbar(list(scores), values, spans(scores.values()), **look)
+        ends, label = spans(scores.values()), f"{name}, this run"
+        plot.errorbar(list(scores), values, ends, fmt=MARKS[index], color=colour, capsize=3, label=label)
         if reference.get(name):
             band(plot, reference[name], colour, linewidth=1.5, label=f"{name}, reference")
     if floor is not None:
@@ -37,16 +37,9 @@ def labels_curve(
     plot.set(xlabel="labelled reviews to learn from (logarithmic)", ylabel="accuracy, 95 % interval")
     plot.yaxis.set_major_formatter(PERCENT)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    figure.alt = " ".join(
-        f"Accuracy by number of labels. {'; '.join(_by_labels(*one) for one in group.items())}."
-        for group in (series, reference)
-        if group
-    )
+    said = [listing(group, "{value.value:.0%} with {key}") for group in (series, reference) if group]
+    figure.alt = " ".join(f"Accuracy by number of labels. {one}." for one in said)
     return figure
-
-
-def _by_labels(name: str, scores: Mapping[int, Interval]) -> str:
-    return f"{name}: " + ", ".join(f"{score.value:.0%} with {size}" for size, score in scores.items())
 
 
 def losses(curves: Mapping[str, Mapping[str, Sequence[float]]], guess: float, best: Mapping[str, int]) -> Figure:
@@ -98,11 +91,7 @@ def forgetting(before: Mapping[str, float], after: Mapping[str, Mapping[str, flo
     plot.xaxis.set_minor_locator(NullLocator())
     plot.set_xlabel("rise of the masked-word loss (nats per hidden word; logarithmic above 0.5)")
     figure.legend(loc="outside upper center", ncols=len(before), frameon=False)
-    said = (
-        f"{name}: " + ", ".join(f"{domain} {rise:+.2f}" for domain, rise in found.items())
-        for name, found in rises.items()
-    )
-    figure.alt = f"Rise of the masked-word loss by domain. {'; '.join(said)}."
+    figure.alt = f"Rise of the masked-word loss by domain. {listing(rises, '{key} {value:+.2f}')}."
     return figure
 
 

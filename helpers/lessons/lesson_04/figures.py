@@ -10,7 +10,7 @@ from torch import Tensor
 from helpers.plotting import INK, PALETTE, PERCENT, Figure, panels
 
 COLOURS = ("blue", "orange", "green", "purple")
-BINS = np.linspace(0.0, 1.0, 26)
+BINS = np.linspace(0.0, 1.0, 26).tolist()
 
 
 def confidences(groups: Mapping[str, Tensor], threshold: float) -> Figure:

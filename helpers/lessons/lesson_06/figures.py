@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from helpers.intervals import Interval
-from helpers.plotting import COLOURS, INK, PALETTE, PERCENT, Figure, axes, interval_rows, note, panels
+from helpers.plotting import COLOURS, INK, PALETTE, PERCENT, Figure, axes, interval_rows, listing, note, panels
 
 Points = Mapping[str, tuple[float, Interval]]  # label -> (KL in nats per answer, win rate)
 
@@ -61,10 +61,7 @@ def verdicts(rates: Mapping[str, Mapping[str, Interval]]) -> Figure:
     plot.grid(axis="y", color="#eeeeee")
     plot.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=len(rates), frameon=False)
-    said = (
-        f"{model}: " + ", ".join(f"{way} {one.value:.0%}" for way, one in ways.items()) for model, ways in rates.items()
-    )
-    figure.alt = f"Share of answers that the judge accepts. {'; '.join(said)}."
+    figure.alt = f"Share of answers that the judge accepts. {listing(rates, '{key} {value.value:.0%}')}."
     return figure
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 
 from helpers.intervals import Interval
-from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, band, log_ticks, note, panels, spans
+from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, band, listing, log_ticks, note, panels, spans
 
 COLOURS = {"selective": "blue", "additive": "orange", "reparameterised": "green", "all": "grey"}
 MARKS = {"selective": "o", "additive": "s", "reparameterised": "D", "all": "^"}
@@ -78,11 +78,8 @@ def sweeps(
     if any((reference or {}).values()):
         plots[0].plot([], [], color=PALETTE["grey"], label="reference over seeds, with its band")
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
-    said = (
-        f"{name} by {labels[name]}: " + ", ".join(f"{score.value:.1%} at {size}" for size, score in scores.items())
-        for name, scores in series.items()
-    )
-    figure.alt = f"Accuracy by size. {'; '.join(said)}."
+    named = {f"{name} by {labels[name]}": scores for name, scores in series.items()}
+    figure.alt = f"Accuracy by size. {listing(named, '{value.value:.1%} at {key}')}."
     return figure
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from helpers.intervals import Interval
-from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, log_ticks, note, panels
+from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, listing, log_ticks, note, panels
 
 COLOURS = ("blue", "orange", "green", "purple", "red", "sky")
 SAID_RANKS = (1, 4, 8, 16)  # the ranks of a spectrum that the alternative text names
@@ -30,25 +30,25 @@ def energies(series: Mapping[str, Sequence[float]], marked: int | None = None) -
     plot.set(xlabel="rank: how many directions are kept", ylabel="share of the change's energy", ylim=(0, 1.02))
     plot.yaxis.set_major_formatter(PERCENT)
     plot.legend(frameon=False, loc="lower right")
-    said = (
-        f"{name}: " + ", ".join(f"{shares[rank - 1]:.0%} at rank {rank}" for rank in SAID_RANKS if rank <= len(shares))
-        for name, shares in series.items()
-    )
-    figure.alt = f"Share of a change's energy that the largest directions hold. {'; '.join(said)}."
+    some = {
+        name: {rank: shares[rank - 1] for rank in SAID_RANKS if rank <= len(shares)} for name, shares in series.items()
+    }
+    said = listing(some, "{value:.0%} at rank {key}")
+    figure.alt = f"Share of a change's energy that the largest directions hold. {said}."
     return figure
 
 
 def accuracy_by_rank(series: Mapping[str, Mapping[int, Interval]], lines: Mapping[str, float]) -> Figure:
     """Accuracy against rank; series: name -> rank -> accuracy; lines: name -> an accuracy to compare with."""
     figure, plot = axes(7.0, 3.8)
-    said = []
-    for index, (name, unordered) in enumerate(series.items()):
-        colour, scores = PALETTE[COLOURS[index]], dict(sorted(unordered.items()))
+    series = {name: dict(sorted(scores.items())) for name, scores in series.items()}
+    said = [listing(series, "rank {key} {value.value:.1%}")]
+    for index, (name, scores) in enumerate(series.items()):
+        colour = PALETTE[COLOURS[index]]
         low, high = [score.low for score in scores.values()], [score.high for score in scores.values()]
         values = [score.value for score in scores.values()]
         plot.vlines(list(scores), low, high, color=colour, linewidth=3, alpha=0.35)
         plot.plot(list(scores), values, "-" + "osD"[index % 3], color=colour, label=name)
-        said.append(f"{name}: " + ", ".join(f"rank {rank} {score.value:.1%}" for rank, score in scores.items()))
     for index, (name, value) in enumerate(lines.items()):
         said.append(f"{name} {value:.1%}")
         plot.axhline(value, color=INK, linestyle=("--", ":", "-.")[index % 3], linewidth=1.2, label=said[-1])
@@ -115,9 +115,5 @@ def sizes_by_rank(series: Mapping[str, Mapping[int, float]], what: str) -> Figur
     plot.yaxis.set_minor_formatter(NullFormatter())
     plot.set(xlabel="rank", ylabel=what)
     plot.legend(frameon=False)
-    said = (
-        f"{name}: " + ", ".join(f"rank {rank} {size:.3g}" for rank, size in sizes.items())
-        for name, sizes in series.items()
-    )
-    figure.alt = f"{what[0].upper()}{what[1:]} against rank. {'; '.join(said)}."
+    figure.alt = f"{what[0].upper()}{what[1:]} against rank. {listing(series, 'rank {key} {value:.3g}')}."
     return figure

@@ -8,7 +8,7 @@ from statistics import fmean
 from matplotlib.ticker import FuncFormatter
 
 from helpers.intervals import Interval
-from helpers.plotting import INK, PALETTE, Figure, axes, interval_rows, note
+from helpers.plotting import INK, PALETTE, Figure, axes, interval_rows, listing, note
 
 COLOURS = ("blue", "orange", "green", "purple")
 
@@ -26,10 +26,8 @@ def differences(series: Mapping[str, Mapping[str, Interval]], against: str) -> F
     plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.0f}" if abs(value) > 1e-9 else "0"))
     plot.set_xlabel(f"points of accuracy against {against}, with 95 % interval")
     figure.legend(loc="outside lower center", ncols=len(series), frameon=False)
-    said = (
-        f"{whose}: " + ", ".join(f"{name} {gap:+.3f}" for name, gap in gaps.items()) for whose, gaps in series.items()
-    )
-    figure.alt = f"Difference of accuracy against {against}, with 95 % interval. {'; '.join(said)}."
+    said = listing(series, "{key} {value:+.3f}")
+    figure.alt = f"Difference of accuracy against {against}, with 95 % interval. {said}."
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from torch import Tensor
 
 from helpers.intervals import Interval
-from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, note, panels, spans
+from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, listing, note, panels, spans
 
 COLOURS = ("blue", "orange", "green", "purple", "red", "sky", "grey")
 MARKERS = "osD^vPX<>p"
@@ -129,17 +129,18 @@ def against_sparsity(curves: Mapping[str, Mapping[float, Interval]], whole: floa
     curves: technique -> share -> accuracy with its interval. whole: the accuracy with all weights.
     """
     figure, plot = axes(7.4, 3.8)
-    said = []
-    for index, (name, unordered) in enumerate(curves.items()):
-        points = dict(sorted(unordered.items()))
-        look = {"color": PALETTE[COLOURS[index % len(COLOURS)]], "marker": MARKERS[index], "capsize": 3}
-        style, values = "--" if "again" in name else "-", [point.value for point in points.values()]
-        plot.errorbar(list(points), values, spans(points.values()), linestyle=style, label=name, **look)
-        said.append(f"{name}: " + ", ".join(f"{point.value:.1%} at {share:.0%}" for share, point in points.items()))
+    curves = {name: dict(sorted(points.items())) for name, points in curves.items()}
+    for index, (name, points) in enumerate(curves.items()):
+        style, colour = "--" if "again" in name else "-", PALETTE[COLOURS[index % len(COLOURS)]]
+        values, ends = [point.value for point in points.values()], spans(points.values())
+        plot.errorbar(
+            list(points), values, ends, color=colour, marker=MARKERS[index], linestyle=style, capsize=3, label=name
+        )
     plot.axhline(whole, color=PALETTE["grey"], linestyle=":", label="all weights")
     for axis in (plot.xaxis, plot.yaxis):
         axis.set_major_formatter(PERCENT)
     plot.set(xlabel="weights taken away (of the matrices that are pruned)", ylabel="accuracy, with 95 % interval")
     plot.legend(frameon=False, fontsize=9)
-    figure.alt = f"Accuracy by share of weights taken away; with all of them {whole:.1%}. {'; '.join(said)}."
+    said = listing(curves, "{value.value:.1%} at {key:.0%}")
+    figure.alt = f"Accuracy by share of weights taken away; with all of them {whole:.1%}. {said}."
     return figure

@@ -77,7 +77,8 @@ def _toy() -> tuple[Tensor, Any, Tensor]:
     with torch.no_grad():
         base.weight.copy_(torch.randn(32, 64, generator=generator))
         base.bias.zero_()
-    layer = LoRALinear(FourBitLinear(base), rank=2, alpha=4)
+    four_bit: Any = FourBitLinear(base)  # no nn.Linear, but used like one
+    layer = LoRALinear(four_bit, rank=2, alpha=4)
     with torch.no_grad():
         for part in (layer.lora_A, layer.lora_B):
             part.copy_(0.3 * torch.randn(part.shape, generator=generator))

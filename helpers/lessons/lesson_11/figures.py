@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from helpers.memory import Ledger
+from helpers.memory.prediction import MemoryLedger
 from helpers.plotting import INK, PALETTE, Figure, axes, note
 
 COLOURS = {"weights": "blue", "gradients": "green", "optimizer": "orange", "activations": "sky"}
@@ -12,7 +12,7 @@ UNITS = {"MB": 1e6, "GB": 1e9}
 
 
 def ledgers(
-    bars: Mapping[str, Ledger], unit: str = "MB", *, marks: Mapping[str, float] | None = None, title: str = ""
+    bars: Mapping[str, MemoryLedger], unit: str = "MB", *, marks: Mapping[str, float] | None = None, title: str = ""
 ) -> Figure:
     """One bar for each ledger, the first at the top: its four parts end to end, and a black line at the peak.
 
@@ -31,9 +31,9 @@ def ledgers(
         note(plot, _short(peak), (max(start, peak), row), (5, 0), va="center")
         parts = ", ".join(f"{part} {_short(size / scale)}" for part, size in ledger.parts.items())
         said.append(f"{name}: {parts}, peak {_short(peak)}")
-    for text, size in marks.items():
-        plot.axvline(size / scale, color=PALETTE["grey"], linestyle=":")
-        note(plot, text, (size / scale, 1), (3, -2), xycoords=("data", "axes fraction"), va="bottom", fontsize=9)
+    for text, limit in marks.items():
+        plot.axvline(limit / scale, color=PALETTE["grey"], linestyle=":")
+        note(plot, text, (limit / scale, 1), (3, -2), xycoords=("data", "axes fraction"), va="bottom", fontsize=9)
     plot.set_yticks(range(len(bars)), list(bars))
     plot.invert_yaxis()
     plot.margins(x=0.1)

@@ -1,4 +1,7 @@
-"""Does a training step fit into the memory that is free? The formula is asked before the first step."""
+"""Does a training step fit into the memory that is free, and if not, in which smaller parts does it?
+
+`predict` answers before the first step.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.memory.architecture import Architecture
-from helpers.memory.predicted import Plan, predict
+from helpers.memory.prediction import Plan, predict
 from helpers.runtime import UserError
 
 MARGIN = 0.9  # of what is free: the allocator's holes, and what else runs
@@ -72,7 +75,7 @@ def can_checkpoint(model: nn.Module) -> bool:
 
 
 def checkpoint(model: nn.Module) -> None:
-    """Let the backward pass compute the blocks again, in place of keeping what is inside them."""
+    """Let the backward pass compute the blocks again, instead of keeping what is inside them."""
     _checkpointing(model).gradient_checkpointing_enable({"use_reentrant": False})
 
 

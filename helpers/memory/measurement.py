@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from helpers.memory.predicted import Ledger
+from helpers.memory.prediction import MemoryLedger
 
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:
@@ -73,7 +73,7 @@ def allocator_peak(work: Callable[[], object], device: str = "cpu") -> int:
     return peak
 
 
-def measure(model: nn.Module, batch: dict[str, Tensor], optimizer: Optimizer) -> Ledger:
+def measure(model: nn.Module, batch: dict[str, Tensor], optimizer: Optimizer) -> MemoryLedger:
     """The ledger of a training step of `model` on `batch`; the model takes three steps.
 
     batch: what `model(**batch)` takes, labels among it. The first step makes the optimizer's states.
@@ -97,4 +97,4 @@ def measure(model: nn.Module, batch: dict[str, Tensor], optimizer: Optimizer) ->
     optimizer.zero_grad()
     weights, states = storage_bytes(weight_tensors(model)), storage_bytes(optimizer_tensors(optimizer))
     peak = weights + states + allocator_peak(step, next(model.parameters()).device.type)
-    return Ledger(weights, gradients, states, activations, peak)
+    return MemoryLedger(weights, gradients, states, activations, peak)

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from helpers.linear_layers import plain_linear
-from helpers.memory import Architecture, Plan, measure, predict, saved_bytes
-from helpers.memory.measured import allocator_peak
+from helpers.memory.architecture import Architecture
+from helpers.memory.measurement import allocator_peak, measure, saved_bytes
+from helpers.memory.prediction import Plan, predict
 from helpers.models import MeanPoolClassifier
 
 BATCH, LENGTH, CLASSES = 8, 32, 2

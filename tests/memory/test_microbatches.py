@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
-from helpers.memory import Architecture, Plan, predict
-from helpers.memory.room import MicrobatchPlan, free_bytes, plan_microbatches, split
+from helpers.memory.architecture import Architecture
+from helpers.memory.microbatches import MicrobatchPlan, free_bytes, plan_microbatches, split
+from helpers.memory.prediction import Plan, predict
 from helpers.models import HeadClassifier, MeanPoolClassifier
 from helpers.runtime import UserError
 from helpers.training import train

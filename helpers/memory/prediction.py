@@ -49,7 +49,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class MemoryLedger:
     """Bytes of each part, and of the most that is held at any one time."""
 
     weights: int
@@ -162,7 +162,7 @@ def workspace(shape: Architecture, plan: Plan, width: int) -> int:
     return plan.tokens * width + max(plan.tokens * width, unpacked)
 
 
-def predict(shape: Architecture, plan: Plan) -> Ledger:
+def predict(shape: Architecture, plan: Plan) -> MemoryLedger:
     """The ledger of one training step with Adam.
 
     Activations are those held when the backward pass begins. The peak is there, or in a block that is computed again,
@@ -183,4 +183,4 @@ def predict(shape: Architecture, plan: Plan) -> Ledger:
     optimizer = adam_bytes(sizes, plan.optimizer_bits)
     in_step = gradients + TEMPORARIES[plan.optimizer_bits] * 4 * max(sizes)
     peak = weights + optimizer + max(plan.value_bytes * most, in_step)
-    return Ledger(weights, gradients, optimizer, plan.value_bytes * (held + end), peak)
+    return MemoryLedger(weights, gradients, optimizer, plan.value_bytes * (held + end), peak)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.memory import Architecture, Plan, adam_bytes, four_bit_bytes, predict, storage_bytes
-from helpers.memory.measured import weight_tensors
-from helpers.memory.predicted import trained_sizes
+from helpers.memory.architecture import Architecture
+from helpers.memory.measurement import storage_bytes, weight_tensors
+from helpers.memory.prediction import Plan, adam_bytes, four_bit_bytes, predict, trained_sizes
 from helpers.runtime import UserError
 
 
@@ -112,7 +112,7 @@ def test_four_bit_bytes_are_those_of_bitsandbytes(shape):
 def test_adam_bytes_are_those_of_the_optimizer(bits):
     import bitsandbytes as bnb
 
-    from helpers.memory.measured import optimizer_tensors
+    from helpers.memory.measurement import optimizer_tensors
 
     model = nn.Sequential(nn.Linear(100, 60), nn.Linear(60, 7))
     kind = torch.optim.AdamW if bits == 32 else bnb.optim.AdamW8bit
