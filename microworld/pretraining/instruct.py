@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -19,9 +16,9 @@ from helpers.answers import rates
 from helpers.conversations import answer, encode_rows, end_of_turn
 from helpers.supervised import RECIPE, Recipe, fine_tune
 from helpers.training import History
-from microworld.pretraining.instruct_card import write_card
-from microworld.pretraining.making import rows
-from microworld.pretraining.train import MODELS, write_sums
+from microworld.pretraining.cards import write_instruction_card
+from microworld.pretraining.making import environment, rows, write_sums
+from microworld.pretraining.train import MODELS
 
 BASE = MODELS / "pocket-decoder"
 OUT = MODELS / "pocket-decoder-instruct"
@@ -35,7 +32,8 @@ def instruct(base: Path, out: Path, recipe: Recipe = RECIPE, seed: int = 0, shar
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(seed)
-    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base).to(device)
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
+    model.to(device)  # type: ignore[arg-type]  # wrapped by transformers
     train, test = (_part(split, share) for split in ("train", "test"))
     history = fine_tune(model, encode_rows(tokenizer, train), tokenizer.pad_token_id, recipe, seed=seed)
     # `generate` and pipelines then stop where a turn ends, without being told.
@@ -47,7 +45,7 @@ def instruct(base: Path, out: Path, recipe: Recipe = RECIPE, seed: int = 0, shar
     found["exact_answer_rate"] = measured(model, tokenizer, test)
     made = {"figures": found, "losses": folded(history.losses)}
     (out / "fine_tuning.json").write_text(json.dumps(made, indent=1) + "\n")
-    write_card(out)
+    write_instruction_card(out)
     write_sums(out)
 
 
@@ -65,10 +63,7 @@ def figures(history: History, recipe: Recipe, seed: int, count: int) -> dict:
     return {
         "recipe": asdict(recipe) | {"seed": seed, "rows": count, "steps": len(history.losses)},
         "seconds_training": round(history.seconds),
-        "threads": torch.get_num_threads(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "date": date.today().isoformat(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "datasets")},
+        **environment(),
     }
 
 
