@@ -59,7 +59,7 @@ def _block(block: str) -> str:
     if SECTION.match(block):
         return _escaped(block)
     if DRAWN.search(block):
-        return "::\n\n" + "\n".join(f"    {line}" for line in block.split("\n"))
+        return ".. code-block:: text\n\n" + "\n".join(f"    {line}" for line in block.split("\n"))
     items = [item for item in ITEM.split(block) if item]
     if len(items) == 1:
         return _escaped(block)
