@@ -67,6 +67,7 @@ def _block(block: str) -> str:
 
 
 def _escaped(text: str) -> str:
+    text = re.sub(r"`'(?=\w)", "`’", text)  # behind code the theme would take it for an opening quote
     start, made = 0, []
     for code in CODE.finditer(text):
         made += [SIGNS.sub(r"\\\g<0>", text[start : code.start()]), f"\\ ``{code[1] or code[2]}``\\ "]
