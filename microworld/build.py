@@ -15,9 +15,8 @@ from microworld.corpus import Splits, corpus, library
 from microworld.films import Film
 from microworld.grammar import Speaker
 from microworld.instructions import CARELESS, SKILLS, all_facts, ask_line, ask_skill, preference
-from microworld.news import TOPICS, item
-from microworld.pages import clozes
 from microworld.reviews import Reviewer, Style, speaker
+from microworld.texts import TOPICS, clozes, item
 from microworld.world import World, generator, shuffled
 
 LABEL_NOISE = 0.02

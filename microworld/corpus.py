@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from microworld.blurbs import blurb
-from microworld.news import item, recipe
-from microworld.pages import page, reading, talk
 from microworld.reviews import Reviewer, Style, speaker
+from microworld.texts import blurb, item, page, reading, recipe, talk
 from microworld.world import World, generator
 
 CORPUS_STYLE = Style(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from microworld.grammar import Speaker, load
@@ -38,12 +39,13 @@ def title_case(title: str) -> str:
     return " ".join(w if i and w in SMALL_WORDS else w[0].upper() + w[1:] for i, w in enumerate(words))
 
 
-def make_films(count: int, seed: int, taken: set[str] = frozenset()) -> list[Film]:
+def make_films(count: int, seed: int, taken: Collection[str] = ()) -> list[Film]:
     """`count` films with distinct titles, none of which is in `taken`. Same seed, same films."""
     rng = random.Random(seed)
     speaker = Speaker(load("names", "things"), rng)
     people = [speaker.line("<first> <last>") for _ in range(max(12, count // 2))]
-    films, titles = [], set(taken)
+    films: list[Film] = []
+    titles = set(taken)
     while len(films) < count:
         title = title_case(speaker.say("title"))
         if title not in titles:
@@ -58,16 +60,11 @@ def _film(title: str, speaker: Speaker, people: list[str], rng: random.Random) -
         person = speaker.pick(people)
         if person not in crew:
             crew.append(person)
+    director, writer, composer, lead, second = crew
     hero, rival = speaker.pick(speaker.rules["first"].words), speaker.pick(speaker.rules["last"].words)
     choose = {name: speaker.pick(speaker.rules[name].words) for name in ("town", "genre", "studio")}
+    year = 1950 + int(rng.random() * 75)
     return Film(
-        title,
-        1950 + int(rng.random() * 75),
-        *crew,
-        hero,
-        rival,
-        choose["town"],
-        choose["genre"],
-        choose["studio"],
-        quality=0.15 + 0.7 * rng.random(),
-    )
+        title, year, director, writer, composer, lead, second, hero, rival,
+        choose["town"], choose["genre"], choose["studio"], quality=0.15 + 0.7 * rng.random(),
+    )  # fmt: skip

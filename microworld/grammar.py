@@ -19,6 +19,7 @@ from bisect import bisect
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 PHRASES = Path(__file__).parent / "phrases"
 PLURAL_VERBS = {"is": "are", "was": "were", "has": "have", "does": "do"}
@@ -51,7 +52,7 @@ def parse(line: str) -> tuple:
 
 
 def _sequence(tokens: list[str], at: int) -> tuple[tuple, int]:
-    parts = []
+    parts: list[tuple | str] = []
     while at < len(tokens) and tokens[at] not in "}]|":
         token = tokens[at]
         if token == "{":
@@ -81,7 +82,7 @@ def _options(tokens: list[str], at: int) -> tuple[list[tuple], int]:
 @cache
 def load(*names: str) -> dict[str, Words | list[tuple]]:
     """Read rule files by name (without ending) into one dictionary; later files may add to earlier rules."""
-    rules: dict[str, Words | list[tuple]] = {}
+    rules: dict[str, Any] = {}  # Words, or the parsed lines
     for name in names:
         for block in re.split(r"^@", (PHRASES / f"{name}.txt").read_text(encoding="utf-8"), flags=re.M)[1:]:
             head, _, body = block.partition("\n")

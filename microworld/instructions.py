@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from microworld.films import Film
 from microworld.grammar import Speaker
-from microworld.pages import FACTS
 from microworld.reviews import choose_aspects
+from microworld.texts import FACTS
 
 SKILLS = ("sentiment", "passive", "comma")
 REASONS = ("tone", "film", "form")

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.steps.harness import Row, Seconds, Spread, Target, by_turns, timed
 from helpers import catalog
 from microworld.pretraining.loop import Recipe, run
-from microworld.pretraining.making import BLOCK, Made
+from microworld.pretraining.making import BLOCK, PocketModel
 
 BATCH_SIZE = Recipe(tokens=0).batch_size
 STEPS, TOY_STEPS = 12, 1
@@ -31,7 +31,7 @@ def products_per_second(size: int) -> float:
     return 2 * size**3 / min(work() for _ in range(5))
 
 
-def operations(made: Made) -> int:
+def operations(made: PocketModel) -> int:
     """Floating-point operations in the matrix products of one step, forward and backward.
 
     The model runs uncompiled here, with attention written as products, so that every product is seen.
@@ -46,13 +46,13 @@ def operations(made: Made) -> int:
     return flops.get_total_flops()
 
 
-def blocks_of(made: Made) -> torch.Tensor:
+def blocks_of(made: PocketModel) -> torch.Tensor:
     """Random tokens: (blocks, BLOCK). Which words they are changes no time."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(5, made.model.config.vocab_size, (4 * BATCH_SIZE, BLOCK), generator=generator)
 
 
-def training(made: Made, steps: int) -> Seconds:
+def training(made: PocketModel, steps: int) -> Seconds:
     """Some steps of the real loop, in float32."""
     recipe = Recipe(tokens=steps * BATCH_SIZE * BLOCK, learning_rate=1e-5)
     loss, blocks = made.loss(recipe), blocks_of(made)
@@ -67,7 +67,7 @@ def measure(rounds: int, toy: bool) -> list[Row]:
     times = 1 if toy else max(1, round(2e10 / (2 * size**3)))
     rows = []
     for kind in ("decoder", "encoder"):
-        made = Made.resume(kind, catalog.POCKET_MODELS[kind], "cpu")
+        made = PocketModel.resume(kind, catalog.POCKET_MODELS[kind], "cpu")
         work = steps * operations(made)
         turns = by_turns(training(made, steps), timed(lambda: one @ other, times), rounds)
         shares = [

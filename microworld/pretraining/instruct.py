@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -17,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers.sft import RECIPE, SFTRecipe, answer, encode_rows, end_of_turn, exact_match_rates, fine_tune
 from helpers.training import History
-from microworld.pretraining.instruct_card import write_card
-from microworld.pretraining.making import rows
-from microworld.pretraining.train import MODELS, write_sums
+from microworld.pretraining.cards import write_instruction_card
+from microworld.pretraining.making import environment, rows, write_sums
+from microworld.pretraining.train import MODELS
 
 BASE = MODELS / "pocket-decoder"
 OUT = MODELS / "pocket-decoder-instruct"
@@ -33,7 +30,8 @@ def instruct(base: Path, out: Path, recipe: SFTRecipe = RECIPE, seed: int = 0, s
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(seed)
-    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base).to(device)
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
+    model.to(device)  # type: ignore[arg-type]  # wrapped by transformers
     train, test = (_part(split, share) for split in ("train", "test"))
     history = fine_tune(model, encode_rows(tokenizer, train), tokenizer.pad_token_id, recipe, seed=seed)
     # `generate` and pipelines then stop where a turn ends, without being told.
@@ -45,7 +43,7 @@ def instruct(base: Path, out: Path, recipe: SFTRecipe = RECIPE, seed: int = 0, s
     found["exact_answer_rate"] = measured(model, tokenizer, test)
     made = {"figures": found, "losses": folded(history.losses)}
     (out / "fine_tuning.json").write_text(json.dumps(made, indent=1) + "\n")
-    write_card(out)
+    write_instruction_card(out)
     write_sums(out)
 
 
@@ -63,10 +61,7 @@ def figures(history: History, recipe: SFTRecipe, seed: int, count: int) -> dict:
     return {
         "recipe": asdict(recipe) | {"seed": seed, "rows": count, "steps": len(history.losses)},
         "seconds_training": round(history.seconds),
-        "threads": torch.get_num_threads(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "date": date.today().isoformat(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "datasets")},
+        **environment(),
     }
 
 

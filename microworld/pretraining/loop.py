@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from transformers import BertForMaskedLM
 
-from helpers.training import has_bfloat16
+from helpers.training import decay_groups, has_bfloat16
 
 Loss = Callable[[Tensor], Tensor]  # blocks (batch, length) -> scalar
 
@@ -30,7 +31,7 @@ class Recipe:
     seed: int = 0
 
 
-def masked_loss(model: nn.Module, tokenizer, recipe: Recipe, generator: torch.Generator) -> Loss:
+def masked_loss(model: BertForMaskedLM, tokenizer, recipe: Recipe, generator: torch.Generator) -> Loss:
     """The encoder's objective. Only the chosen tokens pass the output layer: at 30 %, a third of its work."""
     special = torch.zeros(model.config.vocab_size, dtype=torch.bool)
     special[tokenizer.all_special_ids] = True
@@ -101,7 +102,7 @@ def run(
     """
     steps = recipe.tokens // (recipe.batch_size * blocks.shape[1])
     optimizer = torch.optim.AdamW(
-        _decayed(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True
+        decay_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warmup_cosine(step, steps, recipe.warmup))
     order, device = _batches(len(blocks), recipe), next(model.parameters()).device
@@ -123,26 +124,12 @@ def run(
             mean = torch.stack(losses).mean().item()
             if not math.isfinite(mean):
                 raise FloatingPointError(f"The loss is {mean} at step {step}; a lower learning rate may help.")
-            log(
-                {
-                    "step": step,
-                    "steps": steps,
-                    "tokens": step * recipe.batch_size * blocks.shape[1],
-                    "seconds": round(spent, 1),
-                    "loss": round(mean, 4),
-                }
-            )
+            tokens = step * recipe.batch_size * blocks.shape[1]
+            log({"step": step, "steps": steps, "tokens": tokens, "seconds": round(spent, 1), "loss": round(mean, 4)})
             model.train()
             losses, last = [], time.perf_counter()
             since = last
     return spent
-
-
-def _decayed(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Decay matrices; leave biases, scales and embeddings of one dimension alone."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def _warmup_cosine(step: int, steps: int, warmup: float) -> float:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -11,8 +15,9 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoTokenizer,
+    BertForMaskedLM,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
+    PreTrainedTokenizerBase,
 )
 
 from helpers.language_model import pack
@@ -29,32 +34,49 @@ def rows(config: str, split: str) -> Dataset:
     return Dataset.from_parquet(str(WORLD / config / f"{split}.parquet"))
 
 
+def environment() -> dict[str, object]:
+    """Where and when a model was made, for its card."""
+    return {
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "date": date.today().isoformat(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "datasets")},
+    }
+
+
+def write_sums(folder: Path) -> None:
+    """SHA256SUMS over every file of the folder, in the format of `sha256sum`."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != "SHA256SUMS")
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (folder / "SHA256SUMS").write_text("".join(sums))
+
+
 @dataclass
-class Made:
+class PocketModel:
     """A model in the making: what it is and how it is probed."""
 
     kind: str
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerBase
     model: PreTrainedModel
 
     @classmethod
-    def start(cls, kind: str, texts: list[str], seed: int, device: str) -> Made:
+    def start(cls, kind: str, texts: list[str], seed: int, device: str) -> PocketModel:
         """Random weights, and a tokenizer trained on the texts."""
         torch.manual_seed(seed)
         tokenizer = getattr(models, f"{kind}_tokenizer")(texts)
         return cls(kind, tokenizer, getattr(models, kind)(tokenizer).to(device))
 
     @classmethod
-    def resume(cls, kind: str, folder: Path, device: str) -> Made:
+    def resume(cls, kind: str, folder: Path, device: str) -> PocketModel:
         """The model that an earlier stage left in `folder`."""
         loader = AutoModelForMaskedLM if kind == "encoder" else AutoModelForCausalLM
-        return cls(kind, AutoTokenizer.from_pretrained(folder), loader.from_pretrained(folder).to(device))
+        return cls(kind, AutoTokenizer.from_pretrained(folder), loader.from_pretrained(folder).to(device))  # type: ignore[arg-type]  # wrapped by transformers
 
     def loss(self, recipe: Recipe) -> Loss:
         """The objective: blocks in, mean loss out."""
-        if self.kind == "decoder":
-            return next_token_loss(self.model)
-        return masked_loss(self.model, self.tokenizer, recipe, torch.Generator().manual_seed(recipe.seed))
+        if isinstance(self.model, BertForMaskedLM):
+            return masked_loss(self.model, self.tokenizer, recipe, torch.Generator().manual_seed(recipe.seed))
+        return next_token_loss(self.model)
 
     def blocks(self, texts: list[str], seed: int = 0) -> torch.Tensor:
         """The texts as packed blocks, (blocks, BLOCK)."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 PRAISE = ("good", "wonderful", "great", "lovely", "brilliant", "excellent")
 BLAME = ("bad", "dull", "awful", "boring", "poor", "terrible")
@@ -22,7 +23,7 @@ def batches(tokenizer, texts: list[str], device: torch.device, size: int = 50) -
 
 
 @torch.inference_mode()
-def features(model: nn.Module, tokenizer, texts: list[str]) -> np.ndarray:
+def features(model: PreTrainedModel, tokenizer, texts: list[str]) -> np.ndarray:
     """Mean-pooled last hidden states, (texts, hidden)."""
     model.eval()
     pooled = []
@@ -33,14 +34,14 @@ def features(model: nn.Module, tokenizer, texts: list[str]) -> np.ndarray:
     return torch.cat(pooled).numpy()
 
 
-def linear_probe(model: nn.Module, tokenizer, train: dict, held_out: dict) -> float:
+def linear_probe(model: PreTrainedModel, tokenizer, train: dict, held_out: dict) -> float:
     """Accuracy on `held_out` of a linear classifier on the frozen features of `train` (columns text and label)."""
     probe = LogisticRegression(max_iter=1000).fit(features(model, tokenizer, train["text"]), train["label"])
     return float(probe.score(features(model, tokenizer, held_out["text"]), held_out["label"]))
 
 
 @torch.inference_mode()
-def polarity_cloze(model: nn.Module, tokenizer, rows: dict) -> float:
+def polarity_cloze(model: PreTrainedModel, tokenizer, rows: dict) -> float:
     """How often a text followed by "In short, the film is" calls for a word that agrees with its label, untrained."""
     model.eval()
     masked = tokenizer.mask_token
@@ -66,7 +67,7 @@ def _first_id(tokenizer, word: str) -> int:
 
 
 @torch.inference_mode()
-def facts_recalled(model: nn.Module, tokenizer, rows: dict, size: int = 120) -> float:
+def facts_recalled(model: PreTrainedModel, tokenizer, rows: dict, size: int = 120) -> float:
     """Share of facts (columns prompt and answer) that greedy decoding completes to the letter."""
     model.eval()
     prompts = [tokenizer(prompt)["input_ids"] for prompt in rows["prompt"]]

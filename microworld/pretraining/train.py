@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import platform
 import time
 from dataclasses import asdict, replace
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 
 from microworld.pretraining import probes
-from microworld.pretraining.card import write_card
+from microworld.pretraining.cards import write_pretraining_card
 from microworld.pretraining.loop import Recipe, run
-from microworld.pretraining.making import BLOCK, ROOT, Made, rows
+from microworld.pretraining.making import BLOCK, ROOT, PocketModel, environment, rows, write_sums
 
 MODELS = ROOT / "data" / "models"
 # Which words praise and which blame is learned from lines that use several of a kind in a row, so both models read the
@@ -98,9 +94,9 @@ def train(kind: str, stages: tuple[Recipe, ...], out: Path) -> None:
     corpus, library, held_out = rows("corpus", "train"), rows("library", "train"), rows("corpus", "validation")
     done = finished(out, stages)
     if done:
-        made = Made.resume(kind, out, device)
+        made = PocketModel.resume(kind, out, device)
     else:
-        made = Made.start(kind, list(corpus["text"]), stages[0].seed, device)
+        made = PocketModel.start(kind, list(corpus["text"]), stages[0].seed, device)
         done = {"figures": {"kind": kind, "recipes": [], "seconds_training": 0, "seconds_all": 0}, "log": []}
         done["figures"]["loss_random_start"] = made.loss_by_domain(held_out)
     print(
@@ -111,7 +107,7 @@ def train(kind: str, stages: tuple[Recipe, ...], out: Path) -> None:
         one_stage(made, recipe, made.blocks(texts, recipe.seed), done, out)
         done["figures"] |= figures(made, held_out)
         (out / "pretraining.json").write_text(json.dumps(done, indent=1) + "\n")
-        write_card(out)
+        write_pretraining_card(out)
         write_sums(out)
 
 
@@ -126,7 +122,7 @@ def finished(out: Path, stages: tuple[Recipe, ...]) -> dict | None:
     return done if count < len(stages) and done["figures"]["recipes"] == recipes[:count] else None
 
 
-def one_stage(made: Made, recipe: Recipe, blocks: torch.Tensor, done: dict, out: Path) -> None:
+def one_stage(made: PocketModel, recipe: Recipe, blocks: torch.Tensor, done: dict, out: Path) -> None:
     """Train one stage; its log lines, seconds and recipe are added to `done`."""
     before = sum(earlier["tokens"] for earlier in done["figures"]["recipes"])
     (out / "pretraining.json").unlink(missing_ok=True)  # from here on the folder holds an unfinished model
@@ -145,16 +141,13 @@ def one_stage(made: Made, recipe: Recipe, blocks: torch.Tensor, done: dict, out:
     done["figures"]["recipes"].append(asdict(recipe))
 
 
-def figures(made: Made, held_out: Dataset) -> dict:
+def figures(made: PocketModel, held_out: Dataset) -> dict:
     """What the model card reports of the model as it is now, and of the machine."""
     found = {
         "parameters": made.model.num_parameters(),
         "block": BLOCK,
         "device": made.model.device.type,
-        "threads": torch.get_num_threads(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "date": date.today().isoformat(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "datasets")},
+        **environment(),
         "loss_pretrained": made.loss_by_domain(held_out),
     }
     if made.kind == "decoder":
@@ -162,17 +155,10 @@ def figures(made: Made, held_out: Dataset) -> dict:
     return found
 
 
-def save(made: Made, out: Path) -> None:
+def save(made: PocketModel, out: Path) -> None:
     """Write model and tokenizer as any hub model is laid out."""
     made.model.save_pretrained(out)
     made.tokenizer.save_pretrained(out)
-
-
-def write_sums(folder: Path) -> None:
-    """SHA256SUMS over every file of the folder, in the format of `sha256sum`."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != "SHA256SUMS")
-    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
-    (folder / "SHA256SUMS").write_text("".join(sums))
 
 
 def main() -> None:

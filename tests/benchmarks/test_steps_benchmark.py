@@ -117,7 +117,7 @@ def test_the_share_of_the_peak_runs_on_toy_sizes(monkeypatch):
 @needs_models
 def test_the_products_of_a_step_are_all_counted():
     kind = "decoder"
-    made = pretraining.Made.resume(kind, POCKET_MODELS[kind], "cpu")
+    made = pretraining.PocketModel.resume(kind, POCKET_MODELS[kind], "cpu")
     config, tokens = made.model.config, pretraining.BATCH_SIZE * (pretraining.BLOCK - 1)
     matrices = config.num_hidden_layers * (
         4 * config.hidden_size**2 + 3 * config.hidden_size * config.intermediate_size

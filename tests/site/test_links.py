@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workbook.site.links import mended, slug
+from workbook.site.links import relink, slug
 
 PAGES = {"notebooks/01_one.ipynb", "notebooks/02_two.ipynb", "docs/glossary.md", "ledger.md"}
 
@@ -23,9 +23,9 @@ def test_anchors_are_those_of_github(title, anchor):
 
 
 def test_jupyterlabs_anchors_become_those_of_the_site():
-    text = mended("[two](02_two.ipynb#5.-Where-from%3F)", "notebooks/01_one.ipynb", PAGES)
+    text = relink("[two](02_two.ipynb#5.-Where-from%3F)", "notebooks/01_one.ipynb", PAGES)
     assert text == "[two](02_two.ipynb#5-where-from)"
-    assert mended("[here](#5.-Where-from%3F)", "notebooks/01_one.ipynb", PAGES) == "[here](#5-where-from)"
+    assert relink("[here](#5.-Where-from%3F)", "notebooks/01_one.ipynb", PAGES) == "[here](#5-where-from)"
 
 
 def test_links_lead_to_pages_that_the_site_has_and_others_become_words():
@@ -33,9 +33,9 @@ def test_links_lead_to_pages_that_the_site_has_and_others_become_words():
         "[rank](../docs/glossary.md#rank), [later](09_nine.ipynb), [a sweep](../sweeps/rank.yaml), [*far*](https://x.y)"
     )
     expected = "[rank](../docs/glossary.md#rank), later, a sweep, [*far*](https://x.y)"
-    assert mended(told, "notebooks/01_one.ipynb", PAGES) == expected
+    assert relink(told, "notebooks/01_one.ipynb", PAGES) == expected
 
 
 def test_brackets_in_code_and_figures_stay():
     text = "`rows[0](x.md)` and\n```\n[a](b.md)\n```\n![alt](figure.svg) and [`code`](02_two.ipynb)"
-    assert mended(text, "notebooks/01_one.ipynb", PAGES) == text
+    assert relink(text, "notebooks/01_one.ipynb", PAGES) == text

@@ -39,7 +39,7 @@ def test_new_results_give_new_pages(found, tmp_path):
     one = LessonResults({"accuracy_full": {0: 0.51, 1: 0.52}, "accuracy_head_only": {0: 0.4, 1: 0.41}}, "two seeds")
     text = measured.leaderboard_page(Results({"02": one}), tmp_path, PAGES)
     assert "| all parameters | 0.515" in text and "two seeds" in text
-    assert measured.climb(Results({}), tmp_path) == ""
+    assert measured.ladder_picture(Results({}), tmp_path) == ""
 
 
 def test_the_start_page_has_every_question_the_two_commands_and_the_counts(found):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.site import glossary
 from workbook.lessons import NOTEBOOKS, Lesson
 from workbook.notebooks import from_source
-from workbook.site import glossary, minutes
+from workbook.site import minutes
 from workbook.site.links import slug
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,17 +15,23 @@ from helpers.intervals import Interval, mean_t
 from workbook.claims.page import markdown_table
 from workbook.claims.results import Results
 
+# Method -> its title, and how it goes about it: a baseline, or lesson 07's families.
 METHODS = {
-    "bag_of_words": "bag of words", "scratch": "random start, all parameters", "head_only": "head only",
-    "last_block": "last block", "full": "all parameters", "bitfit": "BitFit", "adapter": "adapter",
-    "soft_prompt": "soft prompt", "prefix": "prefix", "ia3": "IA3", "lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA",
-    "qlora": "QLoRA",
-}  # fmt: skip
-FAMILIES = {
-    "bag_of_words": "baseline", "scratch": "baseline", "head_only": "selective", "last_block": "selective",
-    "full": "all", "bitfit": "selective", "adapter": "additive", "soft_prompt": "additive", "prefix": "additive",
-    "ia3": "additive",
-}  # fmt: skip
+    "bag_of_words": ("bag of words", "baseline"),
+    "scratch": ("random start, all parameters", "baseline"),
+    "head_only": ("head only", "selective"),
+    "last_block": ("last block", "selective"),
+    "full": ("all parameters", "all"),
+    "bitfit": ("BitFit", "selective"),
+    "adapter": ("adapter", "additive"),
+    "soft_prompt": ("soft prompt", "additive"),
+    "prefix": ("prefix", "additive"),
+    "ia3": ("IA3", "additive"),
+    "lora": ("LoRA", "reparameterised"),
+    "rslora": ("rsLoRA", "reparameterised"),
+    "dora": ("DoRA", "reparameterised"),
+    "qlora": ("QLoRA", "reparameterised"),
+}
 # Lesson -> what its methods start from, and its methods.
 BOARDS = {
     "02": ("the pretrained encoder", ("bag_of_words", "scratch", "head_only", "last_block", "full")),
@@ -53,7 +59,7 @@ class Row:
 
     @property
     def title(self) -> str:
-        return METHODS[self.method]
+        return METHODS[self.method][0]
 
     @property
     def parameters(self) -> float:
@@ -62,8 +68,7 @@ class Row:
 
     @property
     def family(self) -> str:
-        """How the method goes about it: a baseline, or lesson 07's families."""
-        return FAMILIES.get(self.method, "reparameterised")
+        return METHODS[self.method][1]
 
 
 def setting(lesson: str, results: Results) -> str:

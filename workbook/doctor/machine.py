@@ -7,11 +7,13 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from workbook.doctor.check import Check
 from workbook.lessons.kernel import cores
 
 GIGABYTE = 1e9
+HUB = "https://huggingface.co"  # HF_ENDPOINT names another; read here, so that a half environment is told of too
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # what a Linux container may take; elsewhere there is no such file
 PATIENCE = 3.0  # seconds for the hub to answer
 
@@ -57,20 +59,18 @@ def hub(seconds: float = PATIENCE) -> Check:
     """Can the Hugging Face Hub be reached? Never needed: only `track = "hub"` asks it for anything."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return Check("hub", "not asked, because HF_HUB_OFFLINE is set; the pocket track needs none")
-    try:
-        from helpers.hub.download import endpoint, host
-    except ImportError:
-        return Check("hub", "unknown: huggingface-hub is missing", False, "Fix the packages first.", needed=False)
+    address = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    host = urlsplit(address).hostname or "the hub"  # an address may hold a user and password
     said: list[str] = []
     # A thread, because no timeout holds for the look-up of a name; as a daemon, so that nobody waits for its end.
-    asking = threading.Thread(target=lambda: said.append(_answer(endpoint(), seconds)), daemon=True)
+    asking = threading.Thread(target=lambda: said.append(_answer(address, seconds)), daemon=True)
     asking.start()
     asking.join(seconds + 0.5)
     if said == [""]:
-        return Check("hub", f"{host()} answers")
+        return Check("hub", f"{host} answers")
     why = said[0] if said else "no answer in time"
     advice = 'Nothing to do for track = "pocket"; for "hub", connect to a network, or set HF_ENDPOINT to a mirror.'
-    return Check("hub", f"{host()} cannot be reached ({why})", False, advice, needed=False)
+    return Check("hub", f"{host} cannot be reached ({why})", False, advice, needed=False)
 
 
 def _answer(address: str, seconds: float) -> str:

@@ -19,7 +19,7 @@ def slug(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
 
 
-def mended(text: str, page: str, pages: Collection[str]) -> str:
+def relink(text: str, page: str, pages: Collection[str]) -> str:
     """Markdown whose links lead to pages of the site; a link to another file of the project becomes its words.
 
     Args:

@@ -10,7 +10,7 @@ from helpers.plotting import Figure, dot_plot, png
 from workbook.claims import figures, leaderboard, page
 from workbook.claims.results import Results
 from workbook.claims.verdict import WORDS, Verdict
-from workbook.site.links import mended
+from workbook.site.links import relink
 from workbook.site.notebook import figure_element
 from workbook.site.templates import filled
 
@@ -65,7 +65,7 @@ def leaderboard_page(results: Results, extra: Path, pages: Collection[str]) -> s
     )
 
 
-def climb(results: Results, extra: Path) -> str:
+def ladder_picture(results: Results, extra: Path) -> str:
     """Lesson 02's ladder from the reference results, for the start page; '' where it was not measured."""
     scores = {row.title: row.accuracy for row in reversed(leaderboard.rows(results)["02"]) if row.accuracy}
     if not scores:
@@ -79,4 +79,4 @@ def _image(figure: Figure, extra: Path) -> str:
 
 def _from_top(text: str, name: str, pages: Collection[str]) -> str:
     """workbook.claims links to the lessons as from beside them; these pages stand one folder higher."""
-    return mended(LESSON_FILE.sub(r"](notebooks/\1", text), name, pages)
+    return relink(LESSON_FILE.sub(r"](notebooks/\1", text), name, pages)

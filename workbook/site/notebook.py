@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 from helpers.runtime import UserError
 from workbook.lessons.lesson import Lesson
 from workbook.notebooks import WIDGET, WIDGET_TEXT
-from workbook.site.links import mended
+from workbook.site.links import relink
 
 FIGURES = "figures"
 TO_MOVE = (
@@ -38,7 +38,7 @@ def shown(lesson: Lesson, extra: Path, pages: Collection[str]) -> NotebookNode:
     page = f"notebooks/{lesson.path.name}"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = mended(cell.source, page, pages)
+            cell.source = relink(cell.source, page, pages)
         elif cell.cell_type == "code":
             if cell.execution_count is None:
                 raise UserError(f"{lesson.path.name} has cells without a result: make notebooks ARGS={lesson.number}")
@@ -63,7 +63,7 @@ def _output(output: NotebookNode, lesson: Lesson, extra: Path, pages: Collection
     elif WIDGET in data or data.get("text/plain") == WIDGET_TEXT:
         data = {"text/html": TO_MOVE}
     elif "text/markdown" in data:
-        data = {"text/markdown": mended("".join(data["text/markdown"]), f"notebooks/{lesson.path.name}", pages)}
+        data = {"text/markdown": relink("".join(data["text/markdown"]), f"notebooks/{lesson.path.name}", pages)}
     if "data" in output:
         output.data = NotebookNode(data)
     return output

@@ -59,7 +59,7 @@ def _block(block: str) -> str:
     if SECTION.match(block):
         return _escaped(block)
     if DRAWN.search(block):
-        return "::\n\n" + "\n".join(f"    {line}" for line in block.split("\n"))
+        return ".. code-block:: text\n\n" + "\n".join(f"    {line}" for line in block.split("\n"))
     items = [item for item in ITEM.split(block) if item]
     if len(items) == 1:
         return _escaped(block)
@@ -67,6 +67,7 @@ def _block(block: str) -> str:
 
 
 def _escaped(text: str) -> str:
+    text = re.sub(r"`'(?=\w)", "`’", text)  # behind code the theme would take it for an opening quote
     start, made = 0, []
     for code in CODE.finditer(text):
         made += [SIGNS.sub(r"\\\g<0>", text[start : code.start()]), f"\\ ``{code[1] or code[2]}``\\ "]

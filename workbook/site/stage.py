@@ -16,7 +16,7 @@ from workbook.claims.results import load_results
 from workbook.claims.verdict import verdict
 from workbook.lessons.lesson import NOTEBOOKS, Lesson, find
 from workbook.site import measured, start
-from workbook.site.links import mended
+from workbook.site.links import relink
 from workbook.site.notebook import shown
 
 DOCS = ROOT / "docs"
@@ -52,7 +52,7 @@ def stage(folder: Path, notebooks: Path = NOTEBOOKS) -> list[Lesson]:
 
 def _texts(folder: Path, texts: list[Path], pages: set[str]) -> None:
     for text in texts:
-        content = mended(ANCHOR.sub("", text.read_text(encoding="utf-8")), f"docs/{text.name}", pages)
+        content = relink(ANCHOR.sub("", text.read_text(encoding="utf-8")), f"docs/{text.name}", pages)
         write_text(folder / text.name, content)
     for picture in [*DOCS.glob("*.png"), *DOCS.glob("*.svg")]:
         shutil.copy(picture, folder / picture.name)
@@ -61,8 +61,8 @@ def _texts(folder: Path, texts: list[Path], pages: set[str]) -> None:
 def _measured_pages(folder: Path, lessons: list[Lesson], pages: set[str], more: list[str]) -> None:
     found, extra = load_results(), folder / "extra"
     verdicts = [verdict(claim, found) for claim in load_ledger().claims]
-    first = start.start_page(lessons, verdicts, measured.climb(found, extra), more)
-    write_text(folder / "index.md", mended(first, "index.md", pages))
+    first = start.start_page(lessons, verdicts, measured.ladder_picture(found, extra), more)
+    write_text(folder / "index.md", relink(first, "index.md", pages))
     write_text(folder / "ledger.md", measured.ledger_page(verdicts, found, extra, pages))
     write_text(folder / "leaderboard.md", measured.leaderboard_page(found, extra, pages))
-    write_text(folder / "instructors.md", mended(start.instructors_page(more), "instructors.md", pages))
+    write_text(folder / "instructors.md", relink(start.instructors_page(more), "instructors.md", pages))

@@ -1,10 +1,14 @@
-"""What the corpus tells of its films: pages of facts, and talk that asks for them."""
+"""What the corpus holds besides reviews: pages of facts, talk that asks for them, blurbs, news items and recipes."""
 
 from __future__ import annotations
 
 from microworld.films import Film
 from microworld.grammar import Speaker
+from microworld.reviews import choose_aspects
 
+TOPICS = ("World", "Sports", "Business", "Sci/Tech")
+RULES = ("world", "sports", "business", "scitech")
+STRAY = 0.25  # chance that a second sentence comes from another class, as in real news
 FACTS = ("director", "year", "lead", "place", "studio", "composer")
 # How a fact is asked for by a text to complete; each line also stands in the corpus, followed by its answer.
 CLOZES = {
@@ -65,3 +69,32 @@ def clozes(film: Film) -> list[dict[str, str]]:
         for kind, prompts in CLOZES.items()
         for prompt in prompts
     ]
+
+
+def blurb(voice: Speaker, film: Film) -> str:
+    """One to three lines on one film, all of the same polarity."""
+    polarity = 1 if voice.chance(film.quality) else -1
+    voice.slots = film.slots()
+    lines = []
+    for _ in range(1 + int(voice.rng.random() * 3)):
+        choose_aspects(voice)
+        lines.append(voice.say("blurb", polarity))
+    return " ".join(lines)
+
+
+def item(voice: Speaker, topic: int) -> str:
+    """One to three sentences of class `topic` (0 to 3). The first sentence always belongs to the class."""
+    voice.slots = {}
+    sentences = [voice.say(RULES[topic])]
+    if voice.chance(0.5):
+        other = int(voice.rng.random() * 4) if voice.chance(STRAY) else topic
+        sentences.append(voice.say(RULES[other]))
+    if voice.chance(0.6):
+        sentences.append(voice.say("more"))
+    return " ".join(sentences)
+
+
+def recipe(voice: Speaker) -> str:
+    """A short recipe."""
+    voice.slots = {}
+    return voice.say("recipe")
