@@ -8,37 +8,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Any, Protocol
+from typing import Any
 
 from helpers.files import write_text
 from helpers.runtime import UserError
-from workbook.engine.ledger import Outcome, RunLedger, State
+from workbook.engine.cluster import DaskExecutor
+from workbook.engine.ledger import RunLedger, State
+from workbook.engine.local import LocalExecutor
 from workbook.engine.task import Task
 
 BEAT = 0.3
 
 
-class Executor(Protocol):
-    """Whoever gives tasks to workers: processes of this machine, or Dask's."""
-
-    def slots(self) -> int:
-        """How many runs there may be at a time."""
-
-    def submit(self, task: Task) -> Any:
-        """Send a task; return a future with `done()` and `add_done_callback()`."""
-
-    def result(self, future: Any) -> Outcome | None:
-        """The outcome of a future that is done, None when its worker died again and again.
-
-        Raises:
-            UserError: the task could not be run at all.
-        """
-
-    def check(self) -> None:
-        """Raise a `UserError` when nobody is left to do the work."""
-
-    def close(self) -> None:
-        """End what runs, where that belongs to this command."""
+Executor = LocalExecutor | DaskExecutor
 
 
 @dataclass

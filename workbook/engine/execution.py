@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill import execute_notebook
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from helpers.files import write_text
 from helpers.redaction import redacted
@@ -52,20 +52,6 @@ class Report:
     notes: list[str] = field(default_factory=list)
     seconds_kernel: float = 0.0
     seconds_cells: float = 0.0
-
-
-class SocketManager(AsyncKernelManager):
-    """A kernel manager with sockets in a folder of this user's: no port is open, and none can be taken meanwhile."""
-
-    def __init__(self, **options):
-        self.sockets = tempfile.TemporaryDirectory(prefix="workbook-", dir=_short_folder(), ignore_cleanup_errors=True)
-        connection = {"transport": "ipc", "connection_file": str(Path(self.sockets.name) / "k.json")}
-        super().__init__(**options, **({} if sys.platform == "win32" else connection))
-
-
-def _short_folder() -> str | None:
-    """The usual folder for temporary files, unless its path is too long for sockets: those may have a hundred bytes."""
-    return None if len(os.fsencode(tempfile.gettempdir())) < 70 else "/tmp"
 
 
 class CappedClient(PapermillNotebookClient):
@@ -131,7 +117,7 @@ class WorkbookEngine(NBClientEngine):
     """papermill's engine with an attempt's notebook and kernel."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, *, executed: ExecutedNotebook, kernel: dict, **_):
+    def execute_managed_notebook(cls, nb_man, kernel_name, *, executed, kernel, connection, **_):
         """Execute the notebook; `kernel` are the arguments for the kernel's process."""
         started, total = nb_man.cell_start, len(nb_man.nb.cells)
 
@@ -143,7 +129,7 @@ class WorkbookEngine(NBClientEngine):
         nb_man.save = lambda **_: executed.save()
         executed.content = nb_man.nb
         options = {"timeout": None, "startup_timeout": START_TIMEOUT, "shutdown_kernel": "immediate"}
-        client = CappedClient(nb_man, kernel_name=kernel_name, kernel_manager_class=SocketManager, **options)
+        client = CappedClient(nb_man, kernel_name=kernel_name, config=connection, **options)
         try:
             return client.execute(**kernel)
         finally:
@@ -161,15 +147,15 @@ def execute(task: Task, folder: Path) -> Report:
     """
     executed = ExecutedNotebook(folder, Path(task.notebook).name)
     began = time.monotonic()
-    with _log(folder / LOG) as log:
-        report = _execute(task, folder, executed, log)
+    with _log(folder / LOG) as log, _connection() as connection:
+        report = _execute(task, folder, executed, log, connection)
     report.seconds_kernel, report.seconds_cells = time.monotonic() - began, executed.seconds
     report.notes = [CAPPED] if executed.capped else []
     executed.finish(task)
     return report
 
 
-def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int) -> Report:
+def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int, connection: Config) -> Report:
     notebook = Path(task.notebook)
     track = str(task.parameters.get("track", "pocket"))
     settings = environment(threads=task.threads, run_folder=folder, track=track)
@@ -184,6 +170,7 @@ def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int) -> 
             language="python",
             progress_bar=False,
             executed=executed,
+            connection=connection,
             kernel={"env": settings, "cwd": str(notebook.parent), "stdout": log, "stderr": log},
         )
     except UserError:  # the notebook could not be saved meanwhile
@@ -204,6 +191,16 @@ def _sentence(failure: Exception) -> str:
     if type(failure).__name__ == "NoSuchKernel":
         return "Jupyter knows no Python kernel here: `make doctor` says how to fix it."
     return f"{type(failure).__name__}: {(str(failure).strip().splitlines() or ['no message'])[0]}"
+
+
+@contextmanager
+def _connection() -> Iterator[Config]:
+    """Where to meet the kernel: sockets in a folder of this user's, so that no port is open or taken meanwhile."""
+    short = len(os.fsencode(tempfile.gettempdir())) < 70  # a socket's path may have about a hundred bytes
+    options = {"prefix": "workbook-", "dir": None if short else "/tmp"}
+    with tempfile.TemporaryDirectory(**options, ignore_cleanup_errors=True) as folder:
+        ipc = {"transport": "ipc", "connection_file": str(Path(folder) / "kernel.json")}
+        yield Config() if sys.platform == "win32" else Config(ConnectionFileMixin=ipc)
 
 
 @contextmanager

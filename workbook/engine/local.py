@@ -39,6 +39,7 @@ class LocalExecutor:
         self._threads = ThreadPoolExecutor(workers)
         self._starting = threading.Lock()
         self._processes: set[int] = set()
+        self._futures: list[Future[Outcome | None]] = []
         self._closing = False
         adopt_orphans()
         if self._context.get_start_method() == "forkserver":
@@ -53,7 +54,8 @@ class LocalExecutor:
 
     def submit(self, task: Task) -> Future[Outcome | None]:
         """Run a task; the future's result is its outcome, None when its worker died again and again."""
-        return self._threads.submit(self._run, task)
+        self._futures.append(self._threads.submit(self._run, task))
+        return self._futures[-1]
 
     def result(self, future: Future[Outcome | None]) -> Outcome | None:
         """The result of a future that is done."""
@@ -65,8 +67,7 @@ class LocalExecutor:
     def close(self) -> None:
         """End all workers: those that do not end by themselves, because the stop file exists, are killed."""
         self._closing = True
-        threads = [self._threads.submit(lambda: None) for _ in range(self.workers)]
-        wait(threads, timeout=PATIENCE)
+        wait(self._futures, timeout=PATIENCE)
         for pid in list(self._processes):
             with suppress(psutil.NoSuchProcess):
                 end_tree(psutil.Process(pid))

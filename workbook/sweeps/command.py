@@ -25,8 +25,7 @@ from workbook.lessons.kernel import cores
 from workbook.run.plan import fitting_jobs
 from workbook.sweeps.plan import Plan
 from workbook.sweeps.progress import SweepProgress, counts, label
-from workbook.sweeps.report import write_report
-from workbook.sweeps.results import write_table
+from workbook.sweeps.report import show_report
 from workbook.sweeps.saved import SavedSweep, save_sweep
 
 MANY = 200
@@ -152,12 +151,10 @@ def _report(campaign: Campaign, folder: Path, saved: SavedSweep) -> int:
         say(_failure(campaign.states[run], label(saved.runs[run], saved.varied)))
     if len(campaign.left) < len(campaign.tasks):
         try:
-            page, table = write_report(folder, saved, campaign.states, write_table(folder, saved.runs, campaign.states))
+            show_report(folder, saved, campaign.states)
         except UserError as error:  # such as a figure of what nobody recorded; a sweep over more lessons goes on
             say(str(error))
             return 1
-        Console().print(table)
-        say(f"Look at {shown(page)}")
     if not campaign.left:
         return 0
     say(f"Run what is not done again with: workbook sweep resume {folder.name}")

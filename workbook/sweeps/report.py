@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from rich.box import SIMPLE
+from rich.console import Console
 from rich.table import Table
 
 from helpers.files import write_text
@@ -16,10 +17,11 @@ from helpers.intervals import Interval
 from helpers.plotting import png
 from helpers.redaction import redacted
 from workbook.engine.ledger import State
+from workbook.engine.screen import say, shown
 from workbook.lessons.layout import number_text, page
 from workbook.sweeps.figure import description, draw, lines_of, quantity_of
 from workbook.sweeps.progress import counts, label
-from workbook.sweeps.results import Cell, cells, cells_by_ending, has_endings, metric_names
+from workbook.sweeps.results import Cell, cells, cells_by_ending, has_endings, metric_names, write_table
 from workbook.sweeps.saved import SavedSweep
 
 PICTURE = "figure.png"
@@ -61,8 +63,13 @@ def _shown(by: list[str], metrics: list[str], found: list[Cell]) -> tuple[list[s
     ]
 
 
-def write_report(folder: Path, saved: SavedSweep, states: dict[str, State], path: Path) -> tuple[Path, Table]:
-    """Write `figure.png` and `index.html`; return the page's path and the table of cells."""
+def show_report(folder: Path, saved: SavedSweep, states: dict[str, State]) -> None:
+    """Write `runs.parquet`, `figure.png` and `index.html`; print the table of cells and where to look.
+
+    Raises:
+        UserError: no run is done, or the figure shows a metric that no run recorded.
+    """
+    path = write_table(folder, saved.runs, states)
     by, metrics, found = grouped(saved, path)
     heads, rows = _shown(by, metrics, found)
     table = Table(*heads, box=SIMPLE)
@@ -79,7 +86,8 @@ def write_report(folder: Path, saved: SavedSweep, states: dict[str, State], path
     ]
     body = "\n".join(part for part in parts if part)
     index = write_text(folder / "index.html", redacted(page(saved.question, f"<main>{body}</main>")))
-    return index, table
+    Console().print(table)
+    say(f"Look at {shown(index)}")
 
 
 def _counted(states: dict[str, State]) -> str:

@@ -17,7 +17,7 @@ from workbook.engine.owner import owner
 from workbook.engine.screen import say, shown
 from workbook.sweeps.plan import Plan, make_plans
 from workbook.sweeps.progress import counts, label, time_left
-from workbook.sweeps.report import write_report
+from workbook.sweeps.report import show_report
 from workbook.sweeps.results import ask, write_table
 from workbook.sweeps.saved import SavedSweep, members, read_sweep
 
@@ -74,18 +74,16 @@ def show_results(sweeps: Path, name: str, question: str | None) -> int:
     saved = read_sweep(sweeps, name)
     folder = sweeps / saved.name
     states = states_of(folder, saved)
-    path = write_table(folder, saved.runs, states)
     if question:
-        names, rows = ask(path, question)
+        names, rows = ask(write_table(folder, saved.runs, states), question)
         answer = Table(*names, box=SIMPLE)
         for row in rows:
             answer.add_row(*map(str, row))
         Console().print(answer)
         return 0
-    page, table = write_report(folder, saved, states, path)
-    Console().print(table)
+    show_report(folder, saved, states)
     done = counts(states)["done"]
-    say(f"{done} of {len(states)} runs are done. Look at {shown(page)}")
+    say(f"{done} of {len(states)} runs are done.")
     return 0 if done == len(states) else 1
 
 
