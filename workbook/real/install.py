@@ -80,7 +80,7 @@ def convert_gguf(members: dict[str, bytes], folder: Path, parts: Path) -> None:
     try:
         convert(parts / "gguf" / PARTS["gguf"][0], folder)
     except SafetensorError as error:  # says in words what OSError says with a number
-        raise OSError(errno.ENOSPC if "StorageFull" in str(error) else errno.EIO, str(error)) from error
+        raise OSError(errno.ENOSPC if "No space left" in str(error) else errno.EIO, str(error)) from error
     shutil.copyfile(parts / "gguf" / "LICENSE", folder / "LICENSE")
 
 

@@ -15,6 +15,7 @@ from threading import Thread
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from helpers.real import DAMAGED, DATASETS, MISSING, PARTS, WHOLE, dataset, model_folder, require, state, trouble
 from helpers.runtime import UserError
@@ -217,6 +218,16 @@ def test_a_disk_that_fills_up_leaves_earlier_parts(index, folder):
     assert state("encoder") == WHOLE and state("gguf") == MISSING
     assert install(Silent(), index.parts).parts == ("gguf", "decoder", "texts")
     assert index.requests("tiny-decoder") == 1, "the archive was complete and had not to be fetched twice"
+
+
+def test_a_disk_that_fills_up_while_weights_are_written_is_named(index, complete, monkeypatch):
+    def full(gguf, folder):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(installing, "convert", full)
+    shutil.rmtree(complete / "decoder")
+    said = refusal(index, [Part("decoder", None, installing.convert_gguf, 1)])
+    assert "is full: make room" in said and state("decoder") == MISSING
 
 
 @pytest.mark.parametrize("problem", ["No space left on device", "Permission denied"])
