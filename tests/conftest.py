@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 os.environ.update(
@@ -16,7 +14,7 @@ import nbformat
 import pytest
 
 from tests.side_by_side import group_of
-from workbook.lessons.kernel import environment
+from tests.verification import run_nbval
 
 # A suite started in the background (`make test &`) ignores Ctrl-C, and so would every command it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -66,17 +64,6 @@ class Course:
 @pytest.fixture
 def course(tmp_path: Path) -> Course:
     return Course(tmp_path / "notebooks")
-
-
-def run_nbval(notebook: Path, results: Path, cell_seconds: int = 300) -> subprocess.CompletedProcess:
-    """The nbval layer: run a notebook in a fresh kernel, comparing the outputs of its marked cells."""
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", f"--nbval-cell-timeout={cell_seconds}", str(notebook)]
-    return subprocess.run(
-        [*command, "-q", "-p", "no:cacheprovider", "--rootdir", str(notebook.parent), "-c", os.devnull],
-        env=environment(threads=1, run_folder=results),
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.fixture(scope="session")

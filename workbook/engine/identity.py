@@ -22,13 +22,18 @@ def state_of(lesson: Lesson) -> dict[str, str]:
     The notebook counts by its code and tags, not by its bytes: cell identifiers are random, outputs come and go.
     """
     code = [[cell["source"], sorted(cell["metadata"].get("tags", []))] for cell in _code_cells(lesson)]
-    sums = sorted((ROOT / "data").rglob("SHA256SUMS"))
     return {
         "notebook": _hash(code),
         "helpers": _hash([[str(file.relative_to(ROOT)), file.read_text(encoding="utf-8")] for file in files(lesson)]),
-        "data": _hash([file.read_text(encoding="utf-8") for file in sums]),
+        "data": _hash([file.read_text(encoding="utf-8") for file in sums()]),
         "libraries": _hash(versions()),
     }
+
+
+def sums() -> list[Path]:
+    """The lists of hashes of all committed data and models; those of fetched files are pinned in the code."""
+    found = (ROOT / "data").rglob("SHA256SUMS")
+    return sorted(file for file in found if not file.is_relative_to(ROOT / "data" / "real"))
 
 
 def run_identity(state: dict[str, str], parameters: dict[str, object]) -> str:
@@ -65,23 +70,33 @@ def difference(then: dict[str, str], now: dict[str, str]) -> str:
 
 
 def files(lesson: Lesson) -> list[Path]:
-    """The modules of this project that the notebook imports, that these import, and metrics, loaded by their path."""
+    """The modules of this project that the notebook imports, and that these import.
+
+    Loaded by their names or paths, and so never seen as imports: the lesson's exercises, and metrics.
+    """
     # Reading some fifty modules takes a while, and a worker asks before every run.
     newest = max(file.stat().st_mtime_ns for own in OWN for file in (ROOT / own).rglob("*.py"))
     imported = _imported_files(tuple(cell["source"] for cell in _code_cells(lesson)), newest)
-    return sorted(imported | set((ROOT / "helpers" / "metrics").rglob("*.py")))
+    exercises = ROOT / "helpers" / "lessons" / f"lesson_{lesson.number}" / "exercises.py"
+    by_name = {*(ROOT / "helpers" / "metrics").rglob("*.py"), *([exercises] if exercises.is_file() else [])}
+    return sorted(imported | by_name)
 
 
 @lru_cache(maxsize=8)
 def _imported_files(sources: tuple[str, ...], newest: int) -> set[Path]:
-    waiting = [_parsed(source) for source in sources]
+    waiting = [_imported(_parsed(source)) for source in sources]
     found: set[Path] = set()
     while waiting:
-        for module, name in _imported(waiting.pop()):
+        for module, name in waiting.pop():
             for file in _module_files(module, name) - found:
                 found.add(file)
-                waiting.append(ast.parse(file.read_text(encoding="utf-8")))
+                waiting.append(_imports_of(file, file.stat().st_mtime_ns))
     return found
+
+
+@lru_cache(maxsize=512)
+def _imports_of(file: Path, changed: int) -> set[tuple[str, str]]:
+    return _imported(ast.parse(file.read_text(encoding="utf-8")))
 
 
 def _imported(tree: ast.AST) -> set[tuple[str, str]]:

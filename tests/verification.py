@@ -1,0 +1,163 @@
+"""Do the committed notebooks still hold? Each is run as nbval runs it, and its numbers are held to the reference.
+
+    python -m tests.verification [NN ...]      the lessons whose code changed since they were verified; --all: all
+
+`data/reference/verified.json` keeps, for each lesson, a fingerprint of the code that passed. `make test` runs a lesson
+anew when its fingerprint is another one, and a third of the others by turns, so that every commit of a lesson is run in
+full once, by whoever changed it or by the tests, and not on every later commit too.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import click
+
+from helpers.files import write_json
+from helpers.paths import ROOT
+from helpers.record import FILE, read, versions
+from helpers.reference import FOLDER
+from helpers.runtime import UserError
+from tests.claims import guard
+from workbook.claims.results import load_results
+from workbook.engine.identity import files, sums
+from workbook.lessons.kernel import cores, environment
+from workbook.lessons.lesson import Lesson, find, select
+
+VERIFIED = FOLDER / "verified.json"
+CELL_SECONDS = 600
+TURNS = 3  # a verified lesson is run anew on one commit of so many
+
+
+def run_nbval(notebook: Path, results: Path, cell_seconds: int = CELL_SECONDS) -> subprocess.CompletedProcess:
+    """Run a notebook in a fresh kernel on one thread; nbval compares the outputs of its marked cells.
+
+    Args:
+        results: the folder into which the notebook records its numbers.
+    """
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", f"--nbval-cell-timeout={cell_seconds}", str(notebook)]
+    return subprocess.run(
+        [*command, "-q", "-p", "no:cacheprovider", "--rootdir", str(notebook.parent), "-c", os.devnull],
+        env=environment(threads=1, run_folder=results),
+        capture_output=True,
+        text=True,
+    )
+
+
+def outside_the_reference(lesson: Lesson, folder: Path) -> list[str]:
+    """A sentence for each number in the run's folder that the reference does not expect; [] without a reference."""
+    reference = load_results().lessons.get(lesson.number)
+    if reference is None or not guard.guarded(reference):
+        return []
+    return guard.outside(read(folder / FILE)["metrics"], reference)
+
+
+def verify(lesson: Lesson) -> list[str]:
+    """What a fresh run of the committed notebook gives otherwise than it should; [] when all is well."""
+    with tempfile.TemporaryDirectory() as folder:
+        ended = run_nbval(lesson.path, Path(folder))
+        if ended.returncode:
+            return [ended.stdout[-6000:] + ended.stderr[-2000:]]
+        return outside_the_reference(lesson, Path(folder))
+
+
+def fingerprint(lesson: Lesson) -> str:
+    """A hash of everything that decides a lesson's outputs: its code, the code it reaches, data and libraries.
+
+    Prose, docstrings, comments and empty lines do not count.
+    """
+    cells = [[cell["source"], sorted(cell["metadata"].get("tags", []))] for cell in lesson.cells if _is_code(cell)]
+    code = {str(file.relative_to(ROOT)): bare(file.read_text(encoding="utf-8")) for file in files(lesson)}
+    data = {str(file.relative_to(ROOT)): _sha(file) for file in _data(lesson)}
+    libraries = {name: found.partition("+")[0] for name, found in versions().items() if name != "python"}
+    whole = json.dumps([cells, code, data, libraries], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+@cache
+def bare(code: str) -> str:
+    """Python code without docstrings, comment lines and empty lines."""
+    lines = code.splitlines()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            text = node.body[0]
+            lines[text.lineno - 1 : text.end_lineno] = [""] * (text.end_lineno - text.lineno + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+
+
+def _is_code(cell: dict) -> bool:
+    return cell["cell_type"] == "code"
+
+
+def _data(lesson: Lesson) -> list[Path]:
+    """The sums of all data and models, and the reference files that the lesson's code names."""
+    code = "\n".join(cell["source"] for cell in lesson.cells if _is_code(cell))
+    named = [file for file in FOLDER.iterdir() if file != VERIFIED and re.search(rf"[\"']{file.stem}[\"']", code)]
+    ledger = [file for file in FOLDER.iterdir() if file != VERIFIED] if "workbook.claims" in code else []
+    return sorted({*sums(), *named, *ledger})
+
+
+def _sha(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def kept() -> dict[str, str]:
+    """Lesson -> the fingerprint that passed last."""
+    return json.loads(VERIFIED.read_text(encoding="utf-8")) if VERIFIED.is_file() else {}
+
+
+def to_run(lessons: Sequence[Lesson], turn: int) -> list[Lesson]:
+    """The lessons whose code changed since they were verified, and those of the others whose turn it is."""
+    known = kept()
+    return [
+        lesson
+        for lesson in lessons
+        if known.get(lesson.name) != fingerprint(lesson) or int(lesson.number) % TURNS == turn % TURNS
+    ]
+
+
+def turn_of_commit() -> int:
+    """A number that the commit gives; 0 outside a git checkout."""
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return int(asked.stdout, 16) if asked.returncode == 0 else 0
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("lessons", nargs=-1, metavar="[NN]...")
+@click.option("--all", "every", is_flag=True, help="Also lessons whose code is the one that passed.")
+@click.option("--jobs", default=None, type=click.IntRange(1, 64), help="Notebooks side by side.  [default: cores]")
+def main(lessons: tuple[str, ...], every: bool, jobs: int | None) -> None:
+    """Run the committed notebooks NN (all, if none is named) as the tests do, and keep which passed."""
+    try:
+        chosen = select(lessons, find())
+    except UserError as error:
+        raise click.ClickException(str(error)) from None
+    known = kept()
+    prints = {lesson: fingerprint(lesson) for lesson in chosen}
+    waiting = [lesson for lesson in chosen if every or known.get(lesson.name) != prints[lesson]]
+    failed = False
+    with ThreadPoolExecutor(jobs or cores()) as pool:
+        for lesson, problems in zip(waiting, pool.map(verify, waiting), strict=True):
+            click.echo("\n".join([f"{lesson.name}: {'differs' if problems else 'holds'}", *problems]))
+            failed = failed or bool(problems)
+            if not problems:
+                known[lesson.name] = prints[lesson]
+                write_json(VERIFIED, dict(sorted(known.items())))
+    if not waiting:
+        click.echo("All of them passed with this very code; --all runs them anew.")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
