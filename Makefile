@@ -12,7 +12,7 @@ SIDE ?= -n logical --maxprocesses 4
 # Some lessons show wider tables: ladder pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora.
 REFERENCES ?=
 
-.PHONY: help run test test-fast test-faults test-gpu lab doctor notebooks editions data models real reference site bench format lock setup clean
+.PHONY: help run test verify test-fast test-faults test-gpu lab doctor notebooks editions data models real reference site bench format lock setup clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -23,8 +23,11 @@ setup:
 run: setup  ## run the lessons: notebooks, figures and pages under runs/
 	@$(BIN)/workbook run $(ARGS)
 
-test: setup  ## the whole suite
-	@$(BIN)/python -m pytest $(SIDE) $(ARGS)
+test: setup  ## the whole suite; names its twenty slowest tests
+	@$(BIN)/python -m pytest $(SIDE) --durations=20 $(ARGS)
+
+verify: setup  ## run the committed notebooks whose code changed, and keep which passed      ARGS="02", ARGS=--all
+	@$(BIN)/python -m tests.verification $(ARGS)
 
 test-fast: setup  ## the part of the suite that needs no lesson to run
 	@$(BIN)/python -m pytest $(SIDE) -m "not slow and not gpu and not network" $(ARGS)
