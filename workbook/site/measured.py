@@ -67,10 +67,9 @@ def leaderboard_page(results: Results, extra: Path, pages: Collection[str]) -> s
 
 def climb(results: Results, extra: Path) -> str:
     """Lesson 02's ladder from the reference results, for the start page; '' where it was not measured."""
-    known = [row for row in leaderboard.rows(results)["02"] if row.accuracy]
-    if not known:
+    scores = {row.title: row.accuracy for row in reversed(leaderboard.rows(results)["02"]) if row.accuracy}
+    if not scores:
         return ""
-    scores = {row.title: row.accuracy for row in reversed(known)}
     figure = dot_plot(scores)
     return _image(figure, figure.alt, extra)
 
