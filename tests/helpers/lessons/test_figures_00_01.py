@@ -1,13 +1,12 @@
-"""Figures: what is drawn, and how it reaches the page."""
+"""The figures of lessons 00 and 01 draw what they are given, and say it in words too."""
 
 import pytest
 import torch
 
-from helpers import plotting
-from helpers.intervals import Interval, wilson
+from helpers.intervals import wilson
 from helpers.lessons.lesson_00.figures import interval_against_rows, top_words_figure
 from helpers.lessons.lesson_01.figures import attention_grid, attention_map, before_after, shares
-from helpers.plotting import PALETTE, Figure, png, spans
+from helpers.plotting import Figure, png
 
 WEIGHTS = torch.tensor([[0.9, 0.1], [0.3, 0.7]])
 FIGURES = {
@@ -50,36 +49,6 @@ def test_bars_have_the_heights_of_their_values():
     assert [round(bar.get_height(), 6) for bar in axes.patches] == [10, 20, 5, 40]
 
 
-@pytest.mark.parametrize(("given", "wanted"), [("", WORDS["words"]), ("Two bars.", "Two bars.")])
-def test_show_puts_the_alternative_text_on_the_page(monkeypatch, given, wanted):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda bundle, **more: shown.append((bundle, more["metadata"])))
-    plotting.show(FIGURES["words"](), alt=given)
-    ((bundle, metadata),) = shown
-    assert bundle["text/plain"] == wanted and bundle["image/png"].startswith(b"\x89PNG")
-    assert metadata["image/png"]["alt"] == wanted
-
-
-@pytest.mark.parametrize("way", [plotting.show, plotting.picture])
-def test_a_figure_without_words_is_refused(way):
-    figure, _ = plotting.axes()
-    with pytest.raises(ValueError, match="alternative text"):
-        way(figure)
-    with pytest.raises(ValueError, match="alternative text"):
-        way(figure, alt="  ")
-
-
 def test_a_map_needs_one_token_for_each_row():
     with pytest.raises(ValueError, match="square"):
         attention_map(WEIGHTS, ["one"])
-
-
-def test_the_palette_differs_in_lightness_or_hue():
-    assert len(set(PALETTE.values())) == len(PALETTE) == 8
-
-
-def test_spans_are_never_negative():
-    assert spans([Interval(0.5, 0.4, 0.75), Interval(1.0, 0.9, 1.0 - 1e-12)]) == [
-        [pytest.approx(0.1), pytest.approx(0.1)],
-        [pytest.approx(0.25), 0.0],
-    ]

@@ -11,14 +11,15 @@ from textwrap import indent
 import pytest
 
 from helpers.checks.registry import hints, names, verdict
-from tests.checks.lesson_code import answer, asked_in, sources
+from tests.helpers.checks.lesson_code import answer, asked_in, sources
 from workbook.editions.cells import read
 
 HERE = Path(__file__).resolve().parent
-LESSONS = HERE.parents[1] / "helpers" / "lessons"
+LESSONS = HERE.parents[2] / "helpers" / "lessons"
 EXERCISES = [name for path in sorted(LESSONS.glob("lesson_*/exercises.py")) for name in names(path.parent.name[-2:])]
 TABLES = [
-    importlib.import_module(f"tests.checks.mistakes.{path.stem}") for path in sorted(HERE.glob("mistakes/lesson_*.py"))
+    importlib.import_module(f"tests.helpers.checks.mistakes.{path.stem}")
+    for path in sorted(HERE.glob("mistakes/lesson_*.py"))
 ]
 MISTAKES = [mistake for table in TABLES for mistake in table.MISTAKES]
 RIGHT = {name: right for table in TABLES for name, right in table.RIGHT.items()}

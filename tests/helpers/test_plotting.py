@@ -1,4 +1,4 @@
-"""The figures that several lessons share show every value that they are given, and say it in words too."""
+"""What several lessons draw shows every value it is given, says it in words too, and reaches the page with them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from helpers import plotting
 from helpers.intervals import Interval, wilson
 from helpers.lessons.lesson_02.figures import learning_rates
-from helpers.plotting import png
+from helpers.plotting import PALETTE, png, spans
 
 SCORES = {"head only": wilson(70, 100), "all": wilson(95, 100)}
 
@@ -61,3 +61,33 @@ def test_a_learning_rate_per_step_is_drawn():
 def test_figures_are_drawn_for_any_number_of_methods(count):
     scores = {f"method {number}": wilson(50 + number, 100) for number in range(count)}
     assert png(plotting.dot_plot(scores)).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("given", "wanted"), [("", plotting.dot_plot(SCORES).alt), ("Two rows.", "Two rows.")])
+def test_show_puts_the_alternative_text_on_the_page(monkeypatch, given, wanted):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, **more: shown.append((bundle, more["metadata"])))
+    plotting.show(plotting.dot_plot(SCORES), alt=given)
+    ((bundle, metadata),) = shown
+    assert bundle["text/plain"] == wanted and bundle["image/png"].startswith(b"\x89PNG")
+    assert metadata["image/png"]["alt"] == wanted
+
+
+@pytest.mark.parametrize("way", [plotting.show, plotting.picture])
+def test_a_figure_without_words_is_refused(way):
+    figure, _ = plotting.axes()
+    with pytest.raises(ValueError, match="alternative text"):
+        way(figure)
+    with pytest.raises(ValueError, match="alternative text"):
+        way(figure, alt="  ")
+
+
+def test_the_palette_differs_in_lightness_or_hue():
+    assert len(set(PALETTE.values())) == len(PALETTE) == 8
+
+
+def test_spans_are_never_negative():
+    assert spans([Interval(0.5, 0.4, 0.75), Interval(1.0, 0.9, 1.0 - 1e-12)]) == [
+        [pytest.approx(0.1), pytest.approx(0.1)],
+        [pytest.approx(0.25), 0.0],
+    ]
