@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def real_folder() -> Path:
 
 
 def state(part: str, folder: Path | None = None) -> str:
-    """One of WHOLE, MISSING, DAMAGED and OLD for a part, after reading every byte of its files.
+    """One of WHOLE, MISSING, DAMAGED and OLD for a part, after comparing every byte of its files with their hashes.
 
     Args:
         part: a key of PARTS.
@@ -67,9 +68,20 @@ def _state_of_files(place: Path, part: str) -> str:
         listed[name] = digest
     if not {*PARTS[part], FORMAT_FILE} <= set(listed):
         return DAMAGED
-    if any(sha256(place / name) != digest for name, digest in listed.items()):
+    if any(_digest(place / name) != digest for name, digest in listed.items()):
         return DAMAGED
     return WHOLE if (place / FORMAT_FILE).read_text(encoding="utf-8").strip() == str(FORMATS[part]) else OLD
+
+
+def _digest(path: Path) -> str:
+    found = path.stat()
+    return _digest_of(path, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _digest_of(path: Path, size: int, changed: int) -> str:
+    """The SHA-256 of a file, computed once for each state of it: a lesson opens a model several times."""
+    return sha256(path)
 
 
 def trouble(parts: Iterable[str] = tuple(PARTS), folder: Path | None = None) -> str:

