@@ -93,7 +93,7 @@ def shared_lab(tmp_path_factory) -> Lab:
     return Lab(tmp_path_factory.mktemp("lab"))
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 180) -> object:
+def wait_until(condition: Callable[[], object], seconds: float = 400) -> object:
     """Wait until `condition()` is true; return what it said."""
     end = time.monotonic() + seconds
     while not (found := condition()):
