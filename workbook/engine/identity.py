@@ -67,32 +67,50 @@ def difference(then: dict[str, str], now: dict[str, str]) -> str:
 
 def files(lesson: Lesson) -> list[Path]:
     """The modules of this project that the notebook imports, that these import, and metrics, loaded by their path."""
+    return sorted(_walk(lesson)[0] | set((ROOT / "helpers" / "metrics").rglob("*.py")))
+
+
+def imports(lesson: Lesson) -> list[tuple[str, str]]:
+    """Libraries that the notebook's code imports, itself or through helpers: (module, name or "")."""
+    return sorted(_walk(lesson)[1])
+
+
+def _walk(lesson: Lesson) -> tuple[set[Path], set[tuple[str, str]]]:
     # Reading some fifty modules takes a while, and a worker asks before every run.
     newest = max(file.stat().st_mtime_ns for own in OWN for file in (ROOT / own).rglob("*.py"))
-    imported = _imported_files(tuple(cell["source"] for cell in _code_cells(lesson)), newest)
-    return sorted(imported | set((ROOT / "helpers" / "metrics").rglob("*.py")))
+    return _walked(tuple(cell["source"] for cell in _code_cells(lesson)), newest)
 
 
 @lru_cache(maxsize=8)
-def _imported_files(sources: tuple[str, ...], newest: int) -> set[Path]:
-    waiting = [_parsed(source) for source in sources]
-    found: set[Path] = set()
+def _walked(sources: tuple[str, ...], newest: int) -> tuple[set[Path], set[tuple[str, str]]]:
+    cells = [_parsed(source) for source in sources]
+    named = {file for tree in cells for module, name in _imported(tree) for file in _module_files(module, name)}
+    waiting = [(tree, True) for tree in cells]
+    own: set[Path] = set()
+    libraries: set[tuple[str, str]] = set()
     while waiting:
-        for module, name in _imported(waiting.pop()):
-            for file in _module_files(module, name) - found:
-                found.add(file)
-                waiting.append(ast.parse(file.read_text(encoding="utf-8")))
-    return found
+        tree, direct = waiting.pop()
+        # What a module imports only inside functions is worth loading ahead when the notebook itself names the module.
+        libraries |= {pair for pair in _imported(tree, inside=direct) if pair[0].partition(".")[0] not in OWN}
+        for module, name in _imported(tree):
+            for file in _module_files(module, name) - own:
+                own.add(file)
+                waiting.append((ast.parse(file.read_text(encoding="utf-8")), file in named))
+    return own, libraries
 
 
-def _imported(tree: ast.AST) -> set[tuple[str, str]]:
-    """What is imported, as (module, name or "")."""
-    found = set()
-    for node in ast.walk(tree):
+def _imported(tree: ast.AST, inside: bool = True) -> set[tuple[str, str]]:
+    """What is imported, as (module, name or ""); also inside functions, if wanted."""
+    found: set[tuple[str, str]] = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
             found |= {(alias.name, "") for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found |= {(node.module, alias.name) for alias in node.names}
+        elif inside or not isinstance(node, ast.FunctionDef):
+            waiting += ast.iter_child_nodes(node)
     return found
 
 

@@ -26,7 +26,8 @@ from workbook.sweeps.saved import SavedSweep
 PICTURE = "figure.png"
 MAIN = 6
 PAGE = """<main><h1>{{ saved.question }}</h1>
-<p>{{ counted }}. Lesson {{ saved.notebook }}. Square brackets: 95 % intervals over the runs of a cell (Student's t).</p>
+<p>{{ counted }}. Lesson {{ saved.notebook }}.
+Square brackets: 95 % intervals over the runs of a cell (Student's t).</p>
 {% if picture %}
 <p><img alt="{{ picture.alt }}" src="data:image/png;base64,{{ picture.data }}"></p>
 {% endif %}
