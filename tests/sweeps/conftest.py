@@ -93,7 +93,7 @@ def shared_lab(tmp_path_factory) -> Lab:
     return Lab(tmp_path_factory.mktemp("lab"))
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 180) -> object:
+def wait_until(condition: Callable[[], object], seconds: float = 400) -> object:
     """Wait until `condition()` is true; return what it said."""
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -114,6 +114,9 @@ def processes_below(pid: int, words: str = "") -> list[psutil.Process]:
     return found
 
 
+SERVER = "multiprocessing.forkserver"
+
+
 def parts_of(lab: Lab) -> dict[str, list[psutil.Process]]:
     """The processes of a sweep by what they are; those that outlived their parents are among them."""
     found: dict[str, list[psutil.Process]] = {part: [] for part in ("server", "worker", "kernel")}
@@ -121,12 +124,12 @@ def parts_of(lab: Lab) -> dict[str, list[psutil.Process]]:
         try:
             if process.environ().get("TMPDIR") != str(lab.scratch):
                 continue
-            if "ipykernel_launcher" in " ".join(process.cmdline()):
+            command, above = " ".join(process.cmdline()), psutil.Process(process.ppid())
+            if "ipykernel_launcher" in command:
                 found["kernel"].append(process)
-            elif "multiprocessing.forkserver" in " ".join(process.cmdline()):
-                # Workers are copies of the server, and look alike but for what they come from.
-                below = "multiprocessing.forkserver" in " ".join(psutil.Process(process.ppid()).cmdline())
-                found["worker" if below else "server"].append(process)
+            elif SERVER in command:  # workers are copies of it, kernels are copies of workers
+                generation = [SERVER in " ".join(one.cmdline()) for one in (above, *above.parents()[:1])]
+                found[("server", "worker", "kernel")[sum(generation)]].append(process)
         except (psutil.Error, OSError):
             continue
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -12,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -20,11 +20,11 @@ from papermill import execute_notebook
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
 
 from helpers.files import write_text
 from helpers.redaction import redacted
 from helpers.runtime import UserError
+from workbook.engine.kernel import ForkedKernel, manager
 from workbook.engine.ledger import PROGRESS
 from workbook.engine.task import Task
 from workbook.lessons.kernel import environment, with_own_kernels
@@ -117,7 +117,7 @@ class WorkbookEngine(NBClientEngine):
     """papermill's engine with an attempt's notebook and kernel."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, *, executed, kernel, connection, **_):
+    def execute_managed_notebook(cls, nb_man, kernel_name, *, executed, kernel, make_manager, **_):
         """Execute the notebook; `kernel` are the arguments for the kernel's process."""
         started, total = nb_man.cell_start, len(nb_man.nb.cells)
 
@@ -129,7 +129,8 @@ class WorkbookEngine(NBClientEngine):
         nb_man.save = lambda **_: executed.save()
         executed.content = nb_man.nb
         options = {"timeout": None, "startup_timeout": START_TIMEOUT, "shutdown_kernel": "immediate"}
-        client = CappedClient(nb_man, kernel_name=kernel_name, config=connection, **options)
+        client = CappedClient(nb_man, km=make_manager(), kernel_name=kernel_name, **options)
+        client.owns_km = True  # it starts the kernel and shuts it down
         try:
             return client.execute(**kernel)
         finally:
@@ -139,23 +140,27 @@ class WorkbookEngine(NBClientEngine):
 papermill_engines.register("workbook", WorkbookEngine)
 
 
-def execute(task: Task, folder: Path) -> Report:
+def execute(task: Task, folder: Path, forked: ForkedKernel | None = None) -> Report:
     """Run the task's notebook into an attempt's folder: executed notebook, page, log.
+
+    Args:
+        forked: becomes the kernel; None starts one.
 
     Raises:
         UserError: what was executed cannot be written.
     """
     executed = ExecutedNotebook(folder, Path(task.notebook).name)
     began = time.monotonic()
-    with _log(folder / LOG) as log, _connection() as connection:
-        report = _execute(task, folder, executed, log, connection)
+    with _log(folder / LOG) as log, _socket_folder() as sockets:
+        kernel = partial(manager, task.kernel, f"{sockets}/kernel.json", forked)
+        report = _execute(task, folder, executed, log, kernel)
     report.seconds_kernel, report.seconds_cells = time.monotonic() - began, executed.seconds
     report.notes = [CAPPED] if executed.capped else []
     executed.finish(task)
     return report
 
 
-def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int, connection: Config) -> Report:
+def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int, make_manager) -> Report:
     notebook = Path(task.notebook)
     track = str(task.parameters.get("track", "pocket"))
     settings = environment(threads=task.threads, run_folder=folder, track=track)
@@ -170,7 +175,7 @@ def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int, con
             language="python",
             progress_bar=False,
             executed=executed,
-            connection=connection,
+            make_manager=make_manager,
             kernel={"env": settings, "cwd": str(notebook.parent), "stdout": log, "stderr": log},
         )
     except UserError:  # the notebook could not be saved meanwhile
@@ -194,13 +199,12 @@ def _sentence(failure: Exception) -> str:
 
 
 @contextmanager
-def _connection() -> Iterator[Config]:
-    """Where to meet the kernel: sockets in a folder of this user's, so that no port is open or taken meanwhile."""
+def _socket_folder() -> Iterator[str]:
+    """A folder of this user's for the kernel's sockets, so that no port is open, or taken by somebody meanwhile."""
     short = len(os.fsencode(tempfile.gettempdir())) < 70  # a socket's path may have about a hundred bytes
-    options = {"prefix": "workbook-", "dir": None if short else "/tmp"}
-    with tempfile.TemporaryDirectory(**options, ignore_cleanup_errors=True) as folder:
-        ipc = {"transport": "ipc", "connection_file": str(Path(folder) / "kernel.json")}
-        yield Config() if sys.platform == "win32" else Config(ConnectionFileMixin=ipc)
+    where = None if short else "/tmp"
+    with tempfile.TemporaryDirectory(prefix="workbook-", dir=where, ignore_cleanup_errors=True) as folder:
+        yield folder
 
 
 @contextmanager

@@ -74,39 +74,57 @@ def files(lesson: Lesson) -> list[Path]:
 
     Loaded by their names or paths, and so never seen as imports: the lesson's exercises, and metrics.
     """
-    # Reading some fifty modules takes a while, and a worker asks before every run.
-    newest = max(file.stat().st_mtime_ns for own in OWN for file in (ROOT / own).rglob("*.py"))
-    imported = _imported_files(tuple(cell["source"] for cell in _code_cells(lesson)), newest)
     exercises = ROOT / "helpers" / "lessons" / f"lesson_{lesson.number}" / "exercises.py"
     by_name = {*(ROOT / "helpers" / "metrics").rglob("*.py"), *([exercises] if exercises.is_file() else [])}
-    return sorted(imported | by_name)
+    return sorted(_walk(lesson)[0] | by_name)
 
 
-@lru_cache(maxsize=8)
-def _imported_files(sources: tuple[str, ...], newest: int) -> set[Path]:
-    waiting = [_imported(_parsed(source)) for source in sources]
-    found: set[Path] = set()
+def imports(lesson: Lesson) -> list[tuple[str, str]]:
+    """Libraries that the notebook's code imports, itself or through helpers: (module, name or "")."""
+    return sorted(_walk(lesson)[1])
+
+
+def _walk(lesson: Lesson) -> tuple[set[Path], set[tuple[str, str]]]:
+    # Reading some fifty modules takes a while, and a worker asks before every run.
+    newest = max(file.stat().st_mtime_ns for own in OWN for file in (ROOT / own).rglob("*.py"))
+    return _walked(tuple(cell["source"] for cell in _code_cells(lesson)), newest)
+
+
+@lru_cache(maxsize=32)
+def _walked(sources: tuple[str, ...], newest: int) -> tuple[set[Path], set[tuple[str, str]]]:
+    cells = [_parsed(source) for source in sources]
+    named = {file for tree in cells for module, name in _imported(tree) for file in _module_files(module, name)}
+    waiting = [(tree, True) for tree in cells]
+    own: set[Path] = set()
+    libraries: set[tuple[str, str]] = set()
     while waiting:
-        for module, name in waiting.pop():
-            for file in _module_files(module, name) - found:
-                found.add(file)
-                waiting.append(_imports_of(file, file.stat().st_mtime_ns))
-    return found
+        tree, direct = waiting.pop()
+        # What a module imports only inside functions is worth loading ahead when the notebook itself names the module.
+        libraries |= {pair for pair in _imported(tree, inside=direct) if pair[0].partition(".")[0] not in OWN}
+        for module, name in _imported(tree):
+            for file in _module_files(module, name) - own:
+                own.add(file)
+                waiting.append((_tree(file, file.stat().st_mtime_ns), file in named))
+    return own, libraries
 
 
 @lru_cache(maxsize=512)
-def _imports_of(file: Path, changed: int) -> set[tuple[str, str]]:
-    return _imported(ast.parse(file.read_text(encoding="utf-8")))
+def _tree(file: Path, changed: int) -> ast.AST:
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def _imported(tree: ast.AST) -> set[tuple[str, str]]:
-    """What is imported, as (module, name or "")."""
-    found = set()
-    for node in ast.walk(tree):
+def _imported(tree: ast.AST, inside: bool = True) -> set[tuple[str, str]]:
+    """What is imported, as (module, name or ""); also inside functions, if wanted."""
+    found: set[tuple[str, str]] = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
             found |= {(alias.name, "") for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found |= {(node.module, alias.name) for alias in node.names}
+        elif inside or not isinstance(node, ast.FunctionDef):
+            waiting += ast.iter_child_nodes(node)
     return found
 
 

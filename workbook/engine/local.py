@@ -6,13 +6,16 @@ imports it anew. A worker that dies costs its own run an attempt, and no other r
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,22 +23,36 @@ from typing import Any
 
 import psutil
 
+from workbook.engine.kernel import ForkedKernel, can_be_forked
 from workbook.engine.ledger import Outcome
+from workbook.engine.preload import VARIABLE
 from workbook.engine.processes import adopt_orphans, end_run, end_tree
 from workbook.engine.task import Task
 from workbook.engine.worker import run_task
 
+INLINE = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # figures go into the notebook
 METHOD = "forkserver" if sys.platform.startswith("linux") else "spawn"
 DEATHS = 3  # of a run's worker, before it is given up
 PATIENCE = 15.0  # seconds that workers have to end what they run, once the stop file exists
 
 
-class LocalExecutor:
-    """Gives tasks to worker processes of this machine, `workers` at a time."""
+# What the server of this process's workers was started with: there is one, as long as this process lives.
+_server: dict[str, str] = {}
 
-    def __init__(self, workers: int, method: str | None = None):
-        self.workers = workers
-        self._context: Any = multiprocessing.get_context(method or METHOD)  # typeshed: BaseContext makes no Process
+
+class LocalExecutor:
+    """Gives tasks to worker processes of this machine, `workers` at a time.
+
+    Args:
+        libraries: what all tasks' notebooks import, as (module, name or ""): loaded once, if kernels can be copies.
+        settings: the environment that the tasks' kernels have in common; libraries look at it when they are loaded.
+    """
+
+    def __init__(
+        self, workers: int, libraries: Sequence[tuple[str, str]] = (), settings: Mapping[str, str] | None = None
+    ):
+        self.workers, self.warm = workers, False
+        self._context: Any = multiprocessing.get_context(METHOD)  # typeshed: BaseContext makes no Process
         self._threads = ThreadPoolExecutor(workers)
         self._starting = threading.Lock()
         self._processes: set[int] = set()
@@ -43,10 +60,21 @@ class LocalExecutor:
         self._closing = False
         adopt_orphans()
         if self._context.get_start_method() == "forkserver":
-            self._context.set_forkserver_preload(["workbook.engine.worker"])
-            before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to the server, too
+            self.warm = self._start_server(json.dumps(libraries), dict(settings or {}) if can_be_forked() else {})
+
+    def _start_server(self, libraries: str, settings: dict[str, str]) -> bool:
+        """Start the server, unless it runs; whether it has loaded libraries under these settings."""
+        if not _server:
+            before, interrupt = dict(os.environ), signal.getsignal(signal.SIGINT)
+            _server.update(settings or os.environ)
+            os.environ.update({**settings, **({VARIABLE: libraries, **INLINE} if settings else {})})
+            self._context.set_forkserver_preload(["workbook.engine.worker", "workbook.engine.preload"])
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to the server, too
             forkserver.ensure_running()
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, interrupt)
+            os.environ.clear()
+            os.environ.update(before)
+        return bool(settings) and settings == _server
 
     def slots(self) -> int:
         """How many runs there may be at a time."""
@@ -54,6 +82,7 @@ class LocalExecutor:
 
     def submit(self, task: Task) -> Future[Outcome | None]:
         """Run a task; the future's result is its outcome, None when its worker died again and again."""
+        task = replace(task, warm=self.warm and task.kernel == "python3")
         self._futures.append(self._threads.submit(self._run, task))
         return self._futures[-1]
 
@@ -98,12 +127,13 @@ class LocalExecutor:
 def _work(sender: Connection, task: Task) -> None:
     """In the worker process: run the task and send its outcome."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ended through the stop file
+    forked = ForkedKernel() if task.warm else None
     adopt_orphans()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     nothing = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # the terminal belongs to the command's own view
         os.dup2(nothing, stream)
-    sender.send(run_task(task))
+    sender.send(run_task(task, forked))
 
 
 def _end_with_parent() -> None:

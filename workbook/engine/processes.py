@@ -22,11 +22,15 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def end_run(folder: Path) -> None:
-    """End every child of this process that belongs to a run in `folder`, with everything below it."""
+def end_run(folder: Path, kernel: int = 0) -> None:
+    """End every child of this process that belongs to a run in `folder`, with everything below it.
+
+    Args:
+        kernel: the number of one that does, though its environment was another when it began.
+    """
     for child in psutil.Process().children():
         with suppress(psutil.Error, OSError):
-            if Path(child.environ().get(RUN_FOLDER, "")).is_relative_to(folder):
+            if child.pid == kernel or Path(child.environ().get(RUN_FOLDER, "")).is_relative_to(folder):
                 end_tree(child)
 
 

@@ -19,6 +19,7 @@ class Task:
         retries: how often a crashed attempt is tried again.
         stop: a file; while it exists, what runs is ended and nothing begins.
         pages: names of the notebooks whose pages stand beside this one's.
+        warm: its kernel may be a copy of the worker, which has loaded what the notebook imports.
         home: where the link at the top of the run's page leads, and what it says.
     """
 
@@ -33,6 +34,7 @@ class Task:
     state: dict[str, str] = field(default_factory=dict)
     seconds: float = math.inf
     retries: int = 0
+    warm: bool = False
     pages: list[str] = field(default_factory=list)
     home: tuple[str, str] = ("../index.html", "All lessons of this run")
 

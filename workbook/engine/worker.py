@@ -10,6 +10,7 @@ from pathlib import Path
 from helpers.runtime import UserError
 from workbook.engine.execution import execute
 from workbook.engine.identity import difference, named_parameters, run_identity, state_of
+from workbook.engine.kernel import ForkedKernel
 from workbook.engine.ledger import ALIVE, PROGRESS, Outcome, RunLedger, at_work, write_outcome
 from workbook.engine.processes import end_run
 from workbook.engine.task import Task
@@ -23,8 +24,8 @@ BEAT = 0.5
 class Watch:
     """Beside an attempt: shows that it is alive, and ends it when its time is up or its command was stopped."""
 
-    def __init__(self, folder: Path, task: Task):
-        self.folder, self.task = folder, task
+    def __init__(self, folder: Path, task: Task, kernel: int):
+        self.folder, self.task, self.kernel = folder, task, kernel
         self.ended_for = ""  # "timeout" or "stopped"
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -36,7 +37,7 @@ class Watch:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
-        end_run(self.folder)  # whatever the notebook left behind
+        end_run(self.folder, self.kernel)  # whatever the notebook left behind
 
     def _watch(self) -> None:
         deadline = time.monotonic() + self.task.seconds
@@ -47,20 +48,24 @@ class Watch:
                 late = time.monotonic() > deadline
                 self.ended_for = "stopped" if self.task.is_over else "timeout" if late else ""
             if self.ended_for:  # again and again: the kernel may only be starting
-                end_run(self.folder)
+                end_run(self.folder, self.kernel)
 
 
-def run_task(task: Task) -> Outcome:
-    """Run until the ledger has an outcome; return it. "halt" means: begin nothing more; "stopped": it was asked for."""
+def run_task(task: Task, forked: ForkedKernel | None = None) -> Outcome:
+    """Run until the ledger has an outcome; return it. "halt" means: begin nothing more; "stopped": it was asked for.
+
+    Args:
+        forked: becomes the kernel of the first attempt.
+    """
     try:
-        return _run_task(task)
+        return _run_task(task, [forked] if forked else [])
     except (UserError, OSError) as error:
         return Outcome("halt", error=str(error))
     except Exception as error:
         return Outcome("halt", error=f"A worker cannot run {task.key}: {type(error).__name__}: {error}")
 
 
-def _run_task(task: Task) -> Outcome:
+def _run_task(task: Task, forked: list[ForkedKernel]) -> Outcome:
     ledger = RunLedger(Path(task.folder), task.numbered)
     _wait_for_others(ledger, task)
     ledger.set_damaged_aside()
@@ -71,7 +76,7 @@ def _run_task(task: Task) -> Outcome:
     while not task.is_over:
         if changed := _changed(task):
             return Outcome("halt", error=f"{changed} changed since this sweep was planned: start it again.")
-        outcome = _attempt(ledger, task)
+        outcome = _attempt(ledger, task, forked.pop() if forked else None)
         crashes += outcome.status == "crashed"
         cut = outcome.status == "failed" and is_download(outcome.error)
         downloads += cut
@@ -98,10 +103,10 @@ def _wait_for_others(ledger: RunLedger, task: Task) -> None:
         time.sleep(1)
 
 
-def _attempt(ledger: RunLedger, task: Task) -> Outcome:
+def _attempt(ledger: RunLedger, task: Task, forked: ForkedKernel | None) -> Outcome:
     """Run once, in a new folder; an attempt that does not count gives the folder's name up."""
     folder = ledger.new_attempt(task.parameters)
-    outcome = _outcome(folder, task)
+    outcome = _outcome(folder, task, forked)
     if outcome.status in ("halt", "stopped"):
         with suppress(OSError):
             if ledger.numbered:
@@ -112,11 +117,11 @@ def _attempt(ledger: RunLedger, task: Task) -> Outcome:
     return write_outcome(folder, outcome)
 
 
-def _outcome(folder: Path, task: Task) -> Outcome:
+def _outcome(folder: Path, task: Task, forked: ForkedKernel | None) -> Outcome:
     began = time.monotonic()
     try:
-        with Watch(folder, task) as watch:
-            report = execute(task, folder)
+        with Watch(folder, task, forked.pid if forked else 0) as watch:
+            report = execute(task, folder, forked)
     except (UserError, OSError) as error:
         return Outcome("halt", error=str(error))
     if watch.ended_for == "stopped":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from pathlib import Path
 
+from jinja2 import Environment
 from pygments.formatters import HtmlFormatter
 
 STYLE = Path(__file__).with_name("page.css")
@@ -26,6 +27,11 @@ PAGE = """<!doctype html>
 def page(title: str, body: str) -> str:
     """A whole page with the workbook's own style."""
     return PAGE.format(title=html.escape(title), style=style(), body=body)
+
+
+def filled(template: str, **values: object) -> str:
+    """A template of Jinja with these values, which are escaped."""
+    return Environment(autoescape=True, trim_blocks=True).from_string(template).render(values)
 
 
 def number_text(name: str, value: float) -> str:

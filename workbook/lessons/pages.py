@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import nbformat
+from jinja2 import pass_context
 from latex2mathml.converter import convert as mathml
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import Highlight2HTML, clean_html
@@ -52,6 +53,7 @@ class PageExporter(HTMLExporter):
         yield "highlight_code", lambda *args, **options: Highlighted(colour(*args, **options))
         yield "clean_html", lambda element: element if isinstance(element, Highlighted) else clean_html(element)
 
+    @pass_context
     def markdown2html(self, context, source):
         path = context.get("resources", {}).get("metadata", {}).get("path", "")
         attachments = context.get("cell", {}).get("attachments", {})
@@ -59,8 +61,6 @@ class PageExporter(HTMLExporter):
             escape=False, attachments=attachments, embed_images=True, path=path, exclude_anchor_links=True
         )
         return MarkdownWithMath(renderer=renderer).render(source)
-
-    markdown2html.jinja_pass_arg = HTMLExporter.markdown2html.jinja_pass_arg
 
 
 def write_page(

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 
 from helpers.files import write_text
 from helpers.redaction import redacted
 from workbook.engine.ledger import Outcome
 from workbook.lessons import Lesson
-from workbook.lessons.layout import number_text, page
+from workbook.lessons.layout import filled, number_text, page
 from workbook.run.plan import Run
 
 MAIN = 6
+PAGE = """<main><h1>The lessons, run {{ run }}</h1>
+<table><thead><tr><th>lesson</th><th></th><th>time</th><th>main figures</th></tr></thead><tbody>
+{% for row in rows %}
+<tr><td>{% if row.file %}<a href="{{ row.file }}">{{ row.title }}</a>{% else %}{{ row.title }}{% endif %}</td>
+<td class="{{ "left" if row.status == "not run" else row.status }}">{{ row.status }}</td><td>{{ row.seconds }}</td>
+<td>{{ row.words | join("<br>" | safe) }}</td></tr>
+{% endfor %}
+</tbody></table>
+<p>Beside each page lie the executed notebook and <code>metrics.json</code> with all figures.</p></main>"""
 
 
 def main_figures(outcome: Outcome | None) -> list[tuple[str, str]]:
@@ -24,14 +32,8 @@ def main_figures(outcome: Outcome | None) -> list[tuple[str, str]]:
 
 def write_index(run: Run) -> Path:
     """Write `index.html`: every lesson with its state, time and figures."""
-    rows = "\n".join(_row(run, lesson) for lesson in run.lessons)
-    body = f"""<h1>The lessons, run {html.escape(run.folder.name)}</h1>
-<table><thead><tr><th>lesson</th><th></th><th>time</th><th>main figures</th></tr></thead>
-<tbody>
-{rows}
-</tbody></table>
-<p>Beside each page lie the executed notebook and <code>metrics.json</code> with all figures.</p>"""
-    return write_text(run.folder / "index.html", redacted(page("The lessons", f"<main>{body}</main>")))
+    body = filled(PAGE, run=run.folder.name, rows=[_row(run, lesson) for lesson in run.lessons])
+    return write_text(run.folder / "index.html", redacted(page("The lessons", body)))
 
 
 def closing_lines(run: Run) -> list[str]:
@@ -50,18 +52,17 @@ def closing_lines(run: Run) -> list[str]:
     return lines
 
 
-def _row(run: Run, lesson: Lesson) -> str:
+def _row(run: Run, lesson: Lesson) -> dict[str, object]:
     state = run.campaign.states[lesson.name]
     outcome = state.outcome
-    title = html.escape(f"{lesson.number} · {lesson.title}")
-    if (run.folder / lesson.name / f"{lesson.name}.html").is_file():
-        title = f'<a href="{lesson.name}/{lesson.name}.html">{title}</a>'
-    status, seconds, kind = ("not run", "", "left")
-    if outcome:
-        status = kind = "done" if state.status == "done" else "failed"
-        seconds = f"{outcome.seconds:.0f} s"
-    figures = "<br>".join(f"{html.escape(name)}: {value}" for name, value in main_figures(outcome))
+    words = [f"{name}: {value}" for name, value in main_figures(outcome)]
     if outcome and outcome.error:
-        where = f"cell [{outcome.cell}]: " if outcome.cell else ""
-        figures = html.escape(where + outcome.error)
-    return f'<tr><td>{title}</td><td class="{kind}">{status}</td><td>{seconds}</td><td>{figures}</td></tr>'
+        words = [f"{f'cell [{outcome.cell}]: ' if outcome.cell else ''}{outcome.error}"]
+    file = f"{lesson.name}/{lesson.name}.html"
+    return {
+        "title": f"{lesson.number} · {lesson.title}",
+        "file": file if (run.folder / file).is_file() else "",
+        "status": ("done" if state.status == "done" else "failed") if outcome else "not run",
+        "seconds": f"{outcome.seconds:.0f} s" if outcome else "",
+        "words": words,
+    }

@@ -15,13 +15,14 @@ from rich.console import Console
 from helpers.runtime import UserError
 from workbook.engine import cluster
 from workbook.engine.campaign import Campaign, Executor
+from workbook.engine.identity import imports
 from workbook.engine.interrupts import INTERRUPTED, interruptible
 from workbook.engine.ledger import State
 from workbook.engine.local import LocalExecutor
 from workbook.engine.owner import locked
 from workbook.engine.screen import live_view, say, shown
 from workbook.engine.task import Task
-from workbook.lessons.kernel import cores
+from workbook.lessons.kernel import cores, environment
 from workbook.run.plan import fitting_jobs
 from workbook.sweeps.plan import Plan
 from workbook.sweeps.progress import SweepProgress, counts, label
@@ -105,18 +106,21 @@ def _execute(plan: Plan, campaign: Campaign, options: Options) -> None:
     progress = SweepProgress(plan, campaign)
     with (
         interruptible(leave_on_hangup=bool(options.scheduler)),
-        _executor(options, len(campaign.left)) as executor,
+        _executor(plan, campaign, options) as executor,
         live_view(Console(soft_wrap=True), progress.table, progress.lines) as watch,
     ):
         campaign.execute(executor, watch, campaign.left)
 
 
 @contextmanager
-def _executor(options: Options, left: int) -> Iterator[Executor]:
+def _executor(plan: Plan, campaign: Campaign, options: Options) -> Iterator[Executor]:
     """Whoever gives the runs to workers."""
-    workers = _workers(options, left)
+    workers = _workers(options, len(campaign.left))
     if not (options.scheduler or options.slurm):
-        with closing(LocalExecutor(workers)) as local:
+        tracks = {str(parameters.get("track", "pocket")) for parameters in plan.runs.values()}
+        threads = campaign.tasks[campaign.left[0]].threads
+        settings = environment(threads=threads, track=tracks.pop()) if len(tracks) == 1 else {}
+        with closing(LocalExecutor(workers, imports(plan.lesson), settings)) as local:
             yield local
         return
     chosen = cluster.slurm(options.slurm, workers) if options.slurm else cluster.external(options.scheduler)

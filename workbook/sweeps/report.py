@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import math
 import re
 from pathlib import Path
@@ -16,9 +15,9 @@ from helpers.files import write_text
 from helpers.intervals import Interval
 from helpers.plotting import png
 from helpers.redaction import redacted
-from workbook.engine.ledger import State
+from workbook.engine.ledger import Outcome, State
 from workbook.engine.screen import say, shown
-from workbook.lessons.layout import number_text, page
+from workbook.lessons.layout import filled, number_text, page
 from workbook.sweeps.figure import description, draw, lines_of, quantity_of
 from workbook.sweeps.progress import counts, label
 from workbook.sweeps.results import Cell, cells, cells_by_ending, has_endings, metric_names, write_table
@@ -26,6 +25,26 @@ from workbook.sweeps.saved import SavedSweep
 
 PICTURE = "figure.png"
 MAIN = 6
+PAGE = """<main><h1>{{ saved.question }}</h1>
+<p>{{ counted }}. Lesson {{ saved.notebook }}.
+Square brackets: 95 % intervals over the runs of a cell (Student's t).</p>
+{% if picture %}
+<p><img alt="{{ picture.alt }}" src="data:image/png;base64,{{ picture.data }}"></p>
+{% endif %}
+<table><thead><tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr></thead><tbody>
+{% for row in rows %}
+<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody></table>
+<h2>Every run</h2>
+<table><tbody>
+{% for run in runs %}
+<tr><td>{{ run.name }}</td><td class="{{ run.status }}">{{ run.status }}</td><td>{{ run.seconds }}</td>
+<td>{% for word, file in run.files.items() %}<a href="{{ file }}">{{ word }}</a><br>{% endfor %}</td>
+<td>{{ run.words | join("<br>" | safe) }}
+{% if run.trace %}<details><summary>traceback</summary><pre>{{ run.trace }}</pre></details>{% endif %}</td></tr>
+{% endfor %}
+</tbody></table></main>"""
 TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -54,15 +73,6 @@ def grouped(saved: SavedSweep, path: Path) -> tuple[list[str], list[str], list[C
     return [*saved.varied, saved.figure["x"]], list(found[0].means), found
 
 
-def _shown(by: list[str], metrics: list[str], found: list[Cell]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the cells' table."""
-    heads = [*by, "runs", *(name.replace("_", " ") for name in metrics)]
-    return heads, [
-        [*map(str, cell.values), str(cell.runs), *(mean_text(name, cell.means[name]) for name in metrics)]
-        for cell in found
-    ]
-
-
 def show_report(folder: Path, saved: SavedSweep, states: dict[str, State]) -> None:
     """Write `runs.parquet`, `figure.png` and `index.html`; print the table of cells and where to look.
 
@@ -71,78 +81,57 @@ def show_report(folder: Path, saved: SavedSweep, states: dict[str, State]) -> No
     """
     path = write_table(folder, saved.runs, states)
     by, metrics, found = grouped(saved, path)
-    heads, rows = _shown(by, metrics, found)
+    heads = [*by, "runs", *(name.replace("_", " ") for name in metrics)]
+    rows = [
+        [*map(str, cell.values), str(cell.runs), *(mean_text(name, cell.means[name]) for name in metrics)]
+        for cell in found
+    ]
+    body = filled(
+        PAGE,
+        saved=saved,
+        counted=", ".join(f"{count} {status}" for status, count in counts(states).items() if count),
+        picture=_picture(folder, saved, path),
+        heads=heads,
+        rows=rows,
+        runs=[_run(folder, saved, run, state, metrics) for run, state in states.items()],
+    )
+    index = write_text(folder / "index.html", redacted(page(saved.question, body)))
     table = Table(*heads, box=SIMPLE)
     for row in rows:
         table.add_row(*row)
-    parts = [
-        f"<h1>{html.escape(saved.question)}</h1>",
-        f"<p>{_counted(states)} Lesson {html.escape(saved.notebook)}. Square brackets: 95 % intervals over the "
-        "runs of a cell (Student's t).</p>",
-        _picture(folder, saved, path),
-        _html_table(heads, rows),
-        "<h2>Every run</h2>",
-        _runs_table(folder, saved, states, metrics),
-    ]
-    body = "\n".join(part for part in parts if part)
-    index = write_text(folder / "index.html", redacted(page(saved.question, f"<main>{body}</main>")))
     Console().print(table)
     say(f"Look at {shown(index)}")
 
 
-def _counted(states: dict[str, State]) -> str:
-    number = counts(states)
-    return ", ".join(f"{count} {status}" for status, count in number.items() if count) + "."
-
-
-def _picture(folder: Path, saved: SavedSweep, path: Path) -> str:
+def _picture(folder: Path, saved: SavedSweep, path: Path) -> dict[str, str]:
+    """The figure, as a page holds it; {} when the sweep has none."""
     if not saved.figure:
-        return ""
+        return {}
     x, metrics = saved.figure["x"], saved.figure["metrics"]
     lines = lines_of(path, saved.figure)
     picture = png(draw(lines, x, quantity_of(metrics), saved.figure.get("log", False), saved.question))
     (folder / PICTURE).write_bytes(picture)
-    alt = html.escape(description(lines, x))
-    return f'<p><img alt="{alt}" src="data:image/png;base64,{base64.b64encode(picture).decode()}"></p>'
+    return {"alt": description(lines, x), "data": base64.b64encode(picture).decode()}
 
 
-def _runs_table(folder: Path, saved: SavedSweep, states: dict[str, State], metrics: list[str]) -> str:
-    rows = []
-    for run, state in states.items():
-        name = html.escape(label(saved.runs[run], saved.varied) or run)
-        seconds = f"{state.outcome.seconds:.0f} s" if state.outcome else ""
-        links = "<br>".join(_links(folder, state, saved.notebook))
-        rows.append(
-            f'<tr><td>{name}</td><td class="{state.status}">{state.status}</td><td>{seconds}</td>'
-            f"<td>{links}</td><td>{_words(state, metrics)}</td></tr>"
-        )
-    return "<table><tbody>" + "\n".join(rows) + "</tbody></table>"
-
-
-def _links(folder: Path, state: State, notebook: str) -> list[str]:
-    """Where the executed notebook lies, to read and to open."""
-    made = {"page": ".html", "notebook": ".ipynb"}
-    files = {word: state.folder / f"{notebook}{suffix}" for word, suffix in made.items()} if state.folder else {}
-    return [f'<a href="{file.relative_to(folder)}">{word}</a>' for word, file in files.items() if file.is_file()]
-
-
-def _words(state: State, metrics: list[str]) -> str:
-    """What a run found, or why it did not."""
-    if not state.outcome:
-        return ""
-    notes = [html.escape(note) for note in state.outcome.notes]
+def _run(folder: Path, saved: SavedSweep, run: str, state: State, metrics: list[str]) -> dict[str, object]:
+    """A run's row: what it is called, what it found or why it did not, and where its notebook lies."""
+    outcome = state.outcome or Outcome(state.status)
     if state.status == "done":
-        values = state.outcome.metrics
-        numbers = [f"{name.replace('_', ' ')}: {number_text(name, values[name])}" for name in metrics if name in values]
-        return "<br>".join([*numbers, *notes])
-    where = f"cell [{state.outcome.cell}]: " if state.outcome.cell else ""
-    # A terminal's colours would stand in the page as signs.
-    trace = html.escape(TERMINAL_COLOURS.sub("", state.outcome.trace))
-    folded = f"<details><summary>traceback</summary><pre>{trace}</pre></details>" if trace else ""
-    return "<br>".join([html.escape(where + state.outcome.error).replace("\n", "<br>"), *notes]) + folded
-
-
-def _html_table(heads: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
+        values = outcome.metrics
+        words = [f"{name.replace('_', ' ')}: {number_text(name, values[name])}" for name in metrics if name in values]
+    else:
+        words = f"{f'cell [{outcome.cell}]: ' if outcome.cell else ''}{outcome.error}".splitlines()
+    files = {word: f"{saved.notebook}.{word}" for word in ("html", "ipynb")} if state.folder else {}
+    return {
+        "name": label(saved.runs[run], saved.varied) or run,
+        "status": state.status,
+        "seconds": f"{outcome.seconds:.0f} s" if state.outcome else "",
+        "files": {
+            word: (state.folder / name).relative_to(folder).as_posix()
+            for word, name in files.items()
+            if state.folder and (state.folder / name).is_file()
+        },
+        "words": [*words, *outcome.notes],
+        "trace": TERMINAL_COLOURS.sub("", outcome.trace),  # which would stand in the page as signs
+    }

@@ -1,0 +1,143 @@
+"""A kernel that is a copy of its worker: it finds the libraries loaded, which costs a new process seconds of every run.
+
+Without it, twelve standard runs of lesson 01 took a fifth more of the cores' time. Only on Linux without a GPU, where
+copying a process that has loaded these libraries is safe; elsewhere kernels start as Jupyter starts them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
+
+SET_DEATH_SIGNAL = 1  # linux/prctl.h
+
+
+def can_be_forked() -> bool:
+    """Whether kernels may be copies of a process that has loaded the libraries."""
+    gpu = shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists() or Path("/dev/kfd").exists()
+    return sys.platform.startswith("linux") and not gpu and not os.environ.get("WORKBOOK_COLD_KERNELS")
+
+
+class ForkedKernel:
+    """A copy of this process that waits until it may become a kernel; looks like a `subprocess.Popen`.
+
+    It is made early, while this process has one thread and has opened nothing: what is copied later could hold
+    a lock for ever.
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(self) -> None:
+        self.returncode: int | None = None
+        self._orders, orders = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._orders.close()
+            _become_kernel(orders)
+        orders.close()
+
+    def begin(self, arguments: list[str], environment: dict[str, str], folder: str, log: int) -> None:
+        """Let it become a kernel with ipykernel's arguments; what it prints goes to the descriptor `log`."""
+        order = {"arguments": arguments, "environment": environment, "folder": folder}
+        with self._orders:
+            socket.send_fds(self._orders, [b"."], [log])
+            self._orders.sendall(json.dumps(order).encode())
+
+    def poll(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return self._wait(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        """Wait for its end; return its exit status."""
+        return self._wait(0)
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def _wait(self, how: int) -> int | None:
+        if self.returncode is None:
+            try:
+                ended, status = os.waitpid(self.pid, how)
+            except ChildProcessError:  # `end_run` has waited for it
+                ended, status = self.pid, signal.SIGKILL
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+
+class ForkedProvisioner(LocalProvisioner):
+    """Starts a kernel by letting the waiting copy begin."""
+
+    forked: ForkedKernel
+
+    async def launch_kernel(self, cmd, *, env, cwd, stdout, **options):
+        """Begin with the arguments of the command `cmd`, which would start a new process."""
+        self.forked.begin(cmd[cmd.index("-f") :], env, cwd, stdout)
+        self.process, self.pid, self.pgid = self.forked, self.forked.pid, None
+        return self.connection_info
+
+
+def manager(kernel: str, connection_file: str, forked: ForkedKernel | None) -> AsyncKernelManager:
+    """The manager of a kernel that is met at sockets beside `connection_file`; on Windows, at ports.
+
+    Args:
+        forked: the copy that becomes the kernel; None starts a new process.
+    """
+    where = {} if sys.platform == "win32" else {"transport": "ipc", "connection_file": connection_file}
+    made = AsyncKernelManager(kernel_name=kernel, **where)
+    if forked:
+        made.provisioner = ForkedProvisioner(kernel_id="forked", kernel_spec=made.kernel_spec, parent=made)
+        made.provisioner.forked = forked
+    return made
+
+
+def _become_kernel(orders: socket.socket) -> None:
+    """In the copy: wait for the order, then be a kernel until it is shut down."""
+    status = 1
+    try:
+        os.setsid()
+        _die_with_parent()
+        _, (log, *_), *_ = socket.recv_fds(orders, 1, 1)
+        order = json.loads(b"".join(iter(lambda: orders.recv(65536), b"")))
+        for target in (1, 2):
+            os.dup2(log, target)
+        os.environ.clear()
+        os.environ.update(order["environment"])
+        os.chdir(order["folder"])
+        sys.path.insert(0, "")  # as in any kernel, modules beside the notebook can be imported
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed()  # Python's own `random` has a new state in every copy
+        sys.argv = ["ipykernel_launcher", *order["arguments"], f"--IPKernelApp.parent_handle={os.getppid()}"]
+        IPKernelApp.launch_instance(sys.argv[1:])
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _die_with_parent() -> None:
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(130)
