@@ -34,7 +34,7 @@ def metric_of(beta: float) -> str:
     return f"dpo_beta_{beta:g}".replace(".", "_")
 
 
-CONTROLS = {"dpo_plain": (dpo.BETAS[0], 0.0), "chosen_only": (1e-6, dpo.SFT_WEIGHT)}  # name: (beta, sft_weight)
+CONTROLS = {"dpo_without_sft": (dpo.BETAS[0], 0.0), "chosen_only": (1e-6, dpo.SFT_WEIGHT)}  # name: (beta, sft_weight)
 
 KEPT = {"facts": "told", "skills": "skill"}  # what must not get lost: questions that no pair asks, all of them
 
@@ -132,7 +132,7 @@ def main(seeds: int, pairs: int, wishes: int, updates: int, sweep: bool, judged:
         settings = {
             "pairs": pairs,
             "beta": dpo.BETA,
-            "anchor": dpo.SFT_WEIGHT,
+            "sft_weight": dpo.SFT_WEIGHT,
             "wishes": len(bench.wishes),
             "updates": updates,
             "temperature": TEMPERATURE,

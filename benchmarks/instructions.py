@@ -49,9 +49,9 @@ def shares(rows: list[dict], answers: list[str]) -> dict[str, float]:
         return values[chosen].mean().item() if chosen else 0.0
 
     found = {f"exact_{kind}": mean(right, lambda row, kind=kind: row["kind"] == kind) for kind in SKILLS}
-    found["exact_told"] = mean(right, lambda row: row["known"] == "told")
-    found["exact_skills"] = mean(right, lambda row: row["known"] == "skill")
-    found["made_up_untold"] = mean(invented, lambda row: row["known"] == "untold")
+    found["exact_match_known"] = mean(right, lambda row: row["known"] == "told")
+    found["exact_match_skills"] = mean(right, lambda row: row["known"] == "skill")
+    found["made_up_unknown"] = mean(invented, lambda row: row["known"] == "untold")
     return found
 
 
@@ -76,7 +76,10 @@ def tune(instructions, seeds: int, limit: int) -> None:
     for rate in GRID:
         recipe = replace(RECIPE, learning_rate=rate)
         found = [measure(instructions, "sft", seed, recipe, "validation", limit) for seed in range(seeds)]
-        means = {name: mean_t([one[name] for one in found]).value for name in ("exact_told_sft", "exact_skills_sft")}
+        means = {
+            name: mean_t([one[name] for one in found]).value
+            for name in ("exact_match_known_sft", "exact_match_skills_sft")
+        }
         click.echo(f"{rate:8.0e}  " + "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
 
 

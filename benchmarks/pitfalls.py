@@ -28,7 +28,7 @@ from helpers.runtime import UserError, seed_everything, start
 from helpers.training import BATCH_SIZE, train_on_text
 
 SIZES = (*experiment.SIZES, 800, 1600)
-LABELS, PASSES, TEXTS = 400, 3, 100
+LABELS, EPOCHS, TEXTS = 400, 3, 100
 DEALS = 1  # ways to deal the films out to two sides; each seed gives their mean
 TEST_ROWS = 1000
 
@@ -74,7 +74,7 @@ def forgetting(bench: Bench) -> dict[str, float]:
     domains = experiment.domain_batches(bench.tokenizer, corpus["validation"], TEXTS, bench.seed)
     before = experiment.domain_losses(catalog.masked_language_model("pocket"), domains)
     rows = bench.train.select(range(min(LABELS, len(bench.train))))
-    steps = PASSES * -(-len(rows) // BATCH_SIZE)
+    steps = EPOCHS * -(-len(rows) // BATCH_SIZE)
     old = list(corpus["train"].shuffle(seed=bench.seed).select(range(8 * steps))["text"])
     found = {}
     for name in ("plain", "lower_rate", "last_block_only", "replay", "average"):
@@ -104,12 +104,12 @@ def _pair(seed: int):
 
 def _fine_tune(bench: Bench, name: str, language_model, classifier, rows: TokenizedReviews, old: list[str]) -> None:
     if name == "last_block_only":
-        bench.learn(freeze_all_but(classifier, 1), rows, PASSES, 2 * experiment.RATE)
+        bench.learn(freeze_all_but(classifier, 1), rows, EPOCHS, 2 * experiment.RATE)
     elif name == "replay":
         batches = experiment.masked_batches(bench.tokenizer, old, bench.seed, batch_size=8)
-        bench.learn(experiment.WithReplay(classifier, language_model, batches), rows, PASSES)
+        bench.learn(experiment.WithReplay(classifier, language_model, batches), rows, EPOCHS)
     else:
-        bench.learn(classifier, rows, PASSES, experiment.RATE / (4 if name == "lower_rate" else 1))
+        bench.learn(classifier, rows, EPOCHS, experiment.RATE / (4 if name == "lower_rate" else 1))
 
 
 def films(bench: Bench, count: int) -> dict[str, float]:
@@ -156,7 +156,7 @@ def main(seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, int
         pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else None
         given = [range(seeds), *(repeat(value) for value in (wanted, test_rows, film_count, threads))]
         measured = list(pool.map(measure_seed, *given) if pool else map(measure_seed, *given))
-        settings = {"sizes": list(wanted), "labels": LABELS, "passes": PASSES, "films": film_count}
+        settings = {"sizes": list(wanted), "labels": LABELS, "epochs": EPOCHS, "films": film_count}
         path = save_reference(
             "pitfalls", "python benchmarks/pitfalls.py", settings | {"test_rows": test_rows}, measured, into, threads
         )

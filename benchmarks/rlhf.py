@@ -128,7 +128,7 @@ def main(seeds: int, pairs: int, updates: int, wishes: int, into: Path) -> None:
         start(track="pocket", budget="standard", seed=0)
         measured = [measure(seed, pairs, updates, wishes) for seed in range(seeds)]
         settings = {"pairs": pairs, "updates": updates, "wishes": wishes}
-        settings |= {"kl_weights": list(KL_WEIGHTS), "learning_rate": PPORecipe.learning_rate}
+        settings |= {"kl_coefs": list(KL_WEIGHTS), "learning_rate": PPORecipe.learning_rate}
         path = save_reference("rlhf", "python -m benchmarks.rlhf", settings, measured, into)
         click.echo(f"written: {path.name}")
     except UserError as error:

@@ -14,7 +14,7 @@ from datasets import DatasetDict, config, load_dataset
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
-from helpers import own_data
+from helpers import own_data, real
 from helpers.files import SUMS, sha256
 from helpers.hub import datasets as hub_datasets
 from helpers.hub.datasets import HubDataset
@@ -91,6 +91,8 @@ def model_source(role: str, track: str, model: str = "") -> str:
             known = {entry.name: entry.revision for entry in HUB_MODELS.values()}
             return str(model_folder(model, known.get(model)))
         return str(check_model_folder(folder))
+    if track == "real":
+        return str(real.model_folder(role))
     if track == "hub" and fits(HUB_MODELS[role]):
         return str(model_folder(HUB_MODELS[role].name, HUB_MODELS[role].revision))
     if not POCKET_MODELS[role].is_dir():
@@ -144,7 +146,7 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0) -> DatasetDict
     choose("role", role, DATASETS)
     choose("track", track, TRACKS)
     if not data:
-        return _microworld(role) if track == "pocket" else _from_hub(role, seed)
+        return _of_track(role, track, seed)
     if role not in OWN_COLUMNS:
         raise UserError(f"data: a file of your own can stand in for {', '.join(OWN_COLUMNS)}, not {role}.")
     source, columns = own_source(data, track), OWN_COLUMNS[role]
@@ -153,7 +155,7 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0) -> DatasetDict
     own = own_data.print_notes(own_data.load_columns(source, columns))
     if role == "preferences":
         return hub_datasets.join_world(own.map(lambda row: {"reason": "yours", "film": ""}), _microworld(role), seed)
-    found = _microworld(role) if track == "pocket" else _from_hub(role, seed)
+    found = _of_track(role, track, seed)
     found["newcomer"] = own.add_column("domain", ["yours"] * len(own))
     return found
 
@@ -175,6 +177,12 @@ def own_source(data: str, track: str) -> own_data.Request:
             raise UserError(f'data: there is no file {request.path}; if it is a name on the hub, set track = "hub".')
         path = hub_datasets.table_folder(name)
     return replace(request, path=path)
+
+
+def _of_track(role: str, track: str, seed: int) -> DatasetDict:
+    if track == "real" and role in real.DATASETS:
+        return real.dataset(role)
+    return _from_hub(role, seed) if track == "hub" else _microworld(role)
 
 
 def _microworld(role: str) -> DatasetDict:

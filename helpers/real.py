@@ -11,9 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.model_folder import SUMS, sha256
-from helpers.paths import ROOT
-from helpers.reach import expanded
+from helpers.files import SUMS, sha256
+from helpers.paths import ROOT, expanded
 from helpers.runtime import UserError, choose
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-TRACKS = ("pocket", "hub")
+TRACKS = ("pocket", "real", "hub")
 BUDGETS = ("quick", "standard", "full")
 HUB_RATES = (
     "Hub track: the learning rates here were chosen for the small pocket models. For results with a published model "
@@ -105,7 +105,7 @@ def start(*, track: str, budget: str, seed: int, threads: int | None = None) -> 
     check_number("seed", seed, 0, 2**32 - 1, integer=True)
     if threads is not None:
         check_number("threads", threads, 1, 1024, integer=True)
-    quiet_libraries(offline=track == "pocket")
+    quiet_libraries(offline=track != "hub")
     device = _device()
     _make_deterministic(device)
     if threads is not None:

@@ -751,8 +751,8 @@ saved = record(
     perplexity_random=perplexity_random,
     perplexity_before_general=on_the_old(before),
     perplexity_after_general=on_the_old(after),
-    perplexity_before_newcomer=before["newcomer"],
-    perplexity_after_newcomer=after["newcomer"],
+    perplexity_before_new_domain=before["newcomer"],
+    perplexity_after_new_domain=after["newcomer"],
     facts_recalled_pretrained=results["pretrained"].value,
     facts_recalled_random=results["random weights"].value,
     facts_recalled_most_common=results["most common answer"].value,
@@ -763,7 +763,7 @@ saved = record(
     difference_block=difference_block,
     difference_masked_loss=difference_masked_loss,
     difference_next_token_loss=difference_next_token_loss,
-    losses_newcomer=losses,
+    losses_new_domain=losses,
 )
 print(f"saved: {saved.name}")
 solved("01")

@@ -574,7 +574,11 @@ from helpers.reference import load_reference
 
 reference = load_reference("instructions")
 ways = {"base": "before", "sft": "answers only", "everything": "everything", "without_space": "without the space"}
-columns = {"exact_told": "told facts", "exact_skills": "skills", "made_up_untold": "made up, unknown films"}
+columns = {
+    "exact_match_known": "told facts",
+    "exact_match_skills": "skills",
+    "made_up_unknown": "made up, unknown films",
+}
 table = {}
 for way, title in ways.items():
     found = {column: reference.interval(f"{quantity}_{way}") for quantity, column in columns.items()}

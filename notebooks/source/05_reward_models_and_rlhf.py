@@ -53,14 +53,14 @@ model = ""  # an instructed model of your own: a folder, or with track "hub" a n
 data = ""  # pairs of your own (`prompt`, `chosen`, `rejected`), joined to those about films; "" takes none
 pairs = 4000  # compared pairs that the reward model learns from
 updates = 30  # of PPO, GRPO and RLOO each
-kl_weight = 0.2  # the price of leaving the model we started from; 0 is no leash at all
+kl_coef = 0.2  # the price of leaving the model we started from; 0 is no leash at all
 learning_rate = 5e-4  # of PPO; RLOO and GRPO take a share of it
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
 check_number("pairs", pairs, 32, 4000, integer=True)
 check_number("updates", updates, 1, 10_000, integer=True)
-check_number("kl_weight", kl_weight, 0.0, 100.0)
+check_number("kl_coef", kl_coef, 0.0, 100.0)
 check_number("learning_rate", learning_rate, 1e-7, 1e-1)
 pair_count = run.by_budget(quick=48, standard=pairs)
 wish_count = run.by_budget(quick=16, standard=200, full=800)
@@ -590,7 +590,7 @@ def train_ppo(policy, reference, tokenizer, prompts, score, recipe):
 from helpers.lessons.lesson_05.experiment import ScoreLog
 
 settings = {"updates": update_count, "batch_size": batch_size, "learning_rate": learning_rate}
-recipe = PPORecipe(**settings, kl_coef=kl_weight)
+recipe = PPORecipe(**settings, kl_coef=kl_coef)
 seed_everything(seed)
 policy = PolicyWithValue(new_policy())
 watched = {"PPO": ScoreLog(score, judge_answer)}  # asks the judge too, for our eyes only
@@ -694,7 +694,7 @@ def with_trl(name, trainer_class, config_class, rate, leash):
     policy, watched[name] = new_policy(), ScoreLog(score, judge_answer)
     policy.generation_config.eos_token_id = end_of_turn(tokenizer)  # where TRL looks for the end of an answer
     settings = group_settings(update_count, batch_size, seed)
-    settings |= {"learning_rate": rate * learning_rate, "beta": leash * kl_weight}
+    settings |= {"learning_rate": rate * learning_rate, "beta": leash * kl_coef}
     arguments = config_class(output_dir=scratch_folder.name, use_cpu=run.device == "cpu", **settings)
     trainer = trainer_class(
         policy, reward_function(watched[name]), args=arguments, train_dataset=asked, processing_class=tokenizer
@@ -806,7 +806,7 @@ for wish, line in zip(test_wishes[:6], weak_graded.answers, strict=False):
     print(f"{wish}\n   {line}")
 
 # %%
-both = {"no leash": watched["no leash"], f"KL weight {kl_weight:g}": watched["PPO"]}
+both = {"no leash": watched["no leash"], f"KL weight {kl_coef:g}": watched["PPO"]}
 proxies, truths = ({name: getattr(seen, what) for name, seen in both.items()} for what in ("proxy", "truth"))
 plotting.show(figures.proxy_and_truth(proxies, truths))
 proxy_gap = paired_bootstrap(weak_graded.proxy.numpy(), graded["SFT"].proxy.numpy(), seed=seed)
@@ -837,7 +837,7 @@ from helpers.reference import load_reference
 reference = load_reference("rlhf")
 print("Reference:", reference.label)
 titles = {"sft": "SFT"} | {
-    f"sweep_{number}": f"PPO, KL weight {weight:g}" for number, weight in enumerate(reference.settings["kl_weights"])
+    f"sweep_{number}": f"PPO, KL weight {weight:g}" for number, weight in enumerate(reference.settings["kl_coefs"])
 }
 titles |= {"grpo": "GRPO", "rloo": "RLOO"}
 
@@ -853,11 +853,11 @@ rows = {
 pd.DataFrame.from_dict(rows, orient="index", columns=["granted", "reward model's score", "KL (nats)"])
 
 # %%
-swept = {f"{weight:g}": f"sweep_{number}" for number, weight in enumerate(reference.settings["kl_weights"])}
+swept = {f"{weight:g}": f"sweep_{number}" for number, weight in enumerate(reference.settings["kl_coefs"])}
 of_score, of_truth = (
     {weight: reference.metrics[f"{what}_{name}"] for weight, name in swept.items()} for what in ("proxy", "true_reward")
 )
-plotting.show(figures.by_kl_weight(of_score, of_truth))
+plotting.show(figures.by_kl_coef(of_score, of_truth))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1003,7 +1003,7 @@ for name, found in graded.items():
 for name in seconds:
     values[f"seconds_{name.lower()}"], values[f"peak_memory_bytes_{name.lower()}"] = seconds[name], peak_bytes[name]
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "pairs": pairs}
-parameters |= {"updates": updates, "kl_weight": kl_weight, "learning_rate": learning_rate}
+parameters |= {"updates": updates, "kl_coef": kl_coef, "learning_rate": learning_rate}
 saved = record("05_reward_models_and_rlhf", parameters, **values)
 scratch_folder.cleanup()
 print(f"saved: {saved.name}")
@@ -1012,7 +1012,7 @@ solved("05")
 # %% [markdown]
 # ## Next
 #
-# - A shorter leash: `workbook run 05 -p kl_weight 0.8`. A poorer reward model: `workbook run 05 -p pairs 500`.
+# - A shorter leash: `workbook run 05 -p kl_coef 0.8`. A poorer reward model: `workbook run 05 -p pairs 500`.
 # - From here on the pieces you wrote come from `helpers.ppo` and `helpers.reward_model`, word for word.
 # - [Lesson 06](06_direct_preference_optimization.ipynb) asks whether all this can be done without a reward model.
 #

@@ -56,14 +56,14 @@ model = ""  # an instructed model of your own: a folder, or with track "hub" a n
 data = ""  # pairs of your own (`prompt`, `chosen`, `rejected`), joined to those about films; "" takes none
 pairs = 3200  # training pairs
 beta = 1.0  # how dear it is to leave the reference: high is careful, low is bold
-anchor = 1.0  # weight of the chosen answers' own loss; 0.0 is DPO as first published
+sft_weight = 1.0  # weight of the chosen answers' own loss; 0.0 is DPO as first published
 learning_rate = 2e-4  # below lesson 04's: the model can already write
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
 check_number("pairs", pairs, 32, 4000, integer=True)
 check_number("beta", beta, 1e-3, 10.0)
-check_number("anchor", anchor, 0.0, 10.0)
+check_number("sft_weight", sft_weight, 0.0, 10.0)
 check_number("learning_rate", learning_rate, 1e-7, 1e-1)
 pair_count = run.by_budget(quick=32, standard=pairs, full=min(2 * pairs, 4000))
 few_count = max(32, pair_count // 4)  # of the runs that are compared with each other in sections 6 and 8
@@ -478,16 +478,16 @@ seconds_reference = watch.seconds
 policies, trained = {}, {}
 
 
-def train_with(name, beta, anchor, rows):
+def train_with(name, beta, sft_weight, rows):
     """DPO from the SFT model on the first `rows` pairs; keeps the policy and its log under a name."""
     seed_everything(seed)
     policies[name] = copy.deepcopy(sft)
-    settings = {"beta": beta, "sft_weight": anchor, "learning_rate": learning_rate, "seed": seed}
+    settings = {"beta": beta, "sft_weight": sft_weight, "learning_rate": learning_rate, "seed": seed}
     data = train_pairs[:rows], train_reference[:rows], tokenizer.pad_token_id
     trained[name] = dpo.train_dpo(policies[name], *data, **settings)
 
 
-train_with("main", beta, anchor, pair_count)
+train_with("main", beta, sft_weight, pair_count)
 main_run = trained["main"]
 print(f"{len(main_run.log)} steps in {main_run.seconds:.1f} s, the reference's numbers in {seconds_reference:.1f} s")
 low = dpo.BETAS[0]
@@ -513,7 +513,7 @@ def draw_likelihoods(name, beta, title):
     changes[name], last[name] = sides, ends
 
 
-draw_likelihoods("main", beta, f"beta {beta:g}, anchor {anchor:g}")
+draw_likelihoods("main", beta, f"beta {beta:g}, SFT weight {sft_weight:g}")
 
 # %%
 draw_likelihoods(low, low, f"beta {low:g}, no anchor")
@@ -613,7 +613,7 @@ check("06.2", share_of_wins)
 # **Predict 5.** Which beta goes furthest? Does going further mean winning more?
 
 # %%
-train_with("with anchor", beta, anchor, few_count)
+train_with("with anchor", beta, sft_weight, few_count)
 train_with("anchor alone", 1e-6, 1.0, few_count)  # so small a beta leaves only the chosen answers' own loss
 for value in dpo.BETAS[1:]:  # section 6 trained the first
     train_with(value, value, 0.0, few_count)
@@ -678,7 +678,7 @@ def reference_cell(metric, form="{:.2f}", scale=1.0):
 in_memory = {
     "sft": ("SFT", ""),
     "dpo": ("DPO", "policy (the reference ran before)"),
-    "dpo_plain": ("DPO, no anchor, beta 0.1", "the same"),
+    "dpo_without_sft": ("DPO, no anchor, beta 0.1", "the same"),
     "chosen_only": ("the anchor alone", "policy"),
     "rlhf": ("RLHF", "policy, value head, reference, reward model"),
 }
@@ -829,7 +829,7 @@ values = {
     "loss_first_step": loss_first_step, "difference_dpo_loss": difference_dpo_loss,
     "difference_dpo_gradient": difference_dpo_gradient,
     "win_rate_dpo": win_rate_dpo.value, "kl_dpo": kl["main"],
-    "win_rate_dpo_plain": measured_win_rate(judged[low]).value, "kl_dpo_plain": kl[low],
+    "win_rate_dpo_without_sft": measured_win_rate(judged[low]).value, "kl_dpo_without_sft": kl[low],
     "win_rate_chosen_only": measured_win_rate(judged["anchor alone"]).value, "kl_chosen_only": kl["anchor alone"],
     "betas": list(dpo.BETAS), "kl_dpo_by_beta": [kl[value] for value in dpo.BETAS],
     "win_rate_dpo_by_beta": [measured_win_rate(judged[value]).value for value in dpo.BETAS],
@@ -838,12 +838,12 @@ values = {
 for what, sides in kept.items():
     values |= {f"exact_answer_rate_{what}_{name}": one.mean() for name, one in zip(("sft", "dpo"), sides, strict=True)}
 for name, sides in changes.items():
-    ending = "dpo_plain" if name == low else "dpo"
+    ending = "dpo_without_sft" if name == low else "dpo"
     values |= {f"log_prob_change_{side}_{ending}": curve for side, curve in sides.items()}
 for name, found in (("pretrained", before_judged), ("sft", sft_judged), ("dpo", judged["main"])):
     values |= {f"{way}_rate_{name}": getattr(found, way).mean() for way in WAYS}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "pairs": pairs}
-parameters |= {"beta": beta, "anchor": anchor, "learning_rate": learning_rate}
+parameters |= {"beta": beta, "sft_weight": sft_weight, "learning_rate": learning_rate}
 saved = record("06_direct_preference_optimization", parameters, **values)
 scratch_folder.cleanup()
 print(f"saved: {saved.name}")
@@ -852,7 +852,7 @@ solved("06")
 # %% [markdown]
 # ## Next
 #
-# - Bolder: `workbook run 06 -p anchor 0.0 -p beta 0.1`. What is won, and what is lost?
+# - Bolder: `workbook run 06 -p sft_weight 0.0 -p beta 0.1`. What is won, and what is lost?
 # - Fewer pairs: `workbook run 06 -p pairs 200`. How many does the win need?
 # - Lesson 07 asks which parameters should move at all.
 #

@@ -40,7 +40,7 @@ def test_what_it_writes_is_what_the_lesson_reads(benchmark, tmp_path):
     for name in ("sft", "dpo", "rlhf"):
         for way in ("good", "form"):
             assert 0 <= found.interval(f"{way}_rate_{name}").value <= 1
-    for name in ("dpo", "dpo_plain", "rlhf", "dpo_beta_0_1"):
+    for name in ("dpo", "dpo_without_sft", "rlhf", "dpo_beta_0_1"):
         assert 0 <= found.interval(f"win_rate_{name}").value <= 1 and found.interval(f"kl_{name}").value >= 0
 
 

@@ -31,7 +31,7 @@ def test_what_it_writes_is_what_the_lesson_reads(benchmark, tmp_path):
     found = load_reference("instructions", tmp_path)
     assert found.seeds == [0, 1]
     for arm in ("base", "sft", "everything", "without_space"):
-        for quantity in ("exact_told", "exact_skills", "made_up_untold"):
+        for quantity in ("exact_match_known", "exact_match_skills", "made_up_unknown"):
             assert 0 <= found.interval(f"{quantity}_{arm}").value <= 1
 
 

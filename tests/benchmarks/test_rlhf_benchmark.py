@@ -19,7 +19,7 @@ def test_what_it_writes_is_what_the_lesson_reads(tmp_path):
     result = CliRunner().invoke(rlhf.main, options)
     assert result.exit_code == 0, result.output
     found = load_reference("rlhf", tmp_path)
-    names = ["sft", "grpo", "rloo", *(f"sweep_{number}" for number in range(len(found.settings["kl_weights"])))]
+    names = ["sft", "grpo", "rloo", *(f"sweep_{number}" for number in range(len(found.settings["kl_coefs"])))]
     for name in names:
         assert 0 <= found.interval(f"true_reward_{name}").value <= 1
         assert {f"proxy_{name}", f"kl_{name}"} <= set(found.metrics)

@@ -180,7 +180,7 @@ def test_linear_names_are_what_targets_may_say():
         (TARGETS, {"alpha": 0}, "alpha is 0"),
         (TARGETS, {"alpha": float("nan")}, "alpha is nan"),
         (TARGETS, {"dropout": 1.0}, "dropout is 1.0"),
-        (TARGETS, {"trained": ("haed",)}, r'no module "haed"; there are: body, head\. Did you mean "head"'),
+        (TARGETS, {"modules_to_save": ("haed",)}, r'no module "haed"; there are: body, head\. Did you mean "head"'),
     ],
 )
 def test_bad_input_is_one_sentence_and_changes_nothing(targets, options, said):

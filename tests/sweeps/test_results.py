@@ -102,7 +102,7 @@ def test_endings_of_names_stand_below_the_figure(table):
 
 
 def test_the_words_that_metrics_share_are_the_axis():
-    assert quantity_of(["win_rate_dpo", "win_rate_dpo_plain"]) == "win rate dpo"
+    assert quantity_of(["win_rate_dpo", "win_rate_dpo_without_sft"]) == "win rate dpo"
     assert quantity_of(["accuracy_nf4_*", "accuracy_int_*"]) == "accuracy"
     assert quantity_of(["win_rate_dpo"]) == "win rate dpo" and quantity_of(["kl_dpo", "seconds_dpo"]) == "value"
 

@@ -15,8 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import rmtree
 
-from helpers.model_folder import sha256
-
+from helpers.files import sha256
 from helpers.runtime import UserError
 from workbook.real.sources import Archive
 

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from filelock import FileLock, Timeout
-from helpers.model_folder import SUMS, sha256
 from safetensors import SafetensorError
 
+from helpers.files import SUMS, sha256
 from helpers.real import FORMAT_FILE, FORMATS, PARTS, WHOLE, real_folder, state
 from helpers.runtime import UserError
 from workbook.real.conversion import convert

@@ -59,7 +59,7 @@ def leave_one_out(answer: Callable) -> None:
     ],
 )
 def rewards_at_the_end(answer: Callable) -> None:
-    """answer(scores, log_probs, reference, mask, kl_weight): the reward of every token."""
+    """answer(scores, log_probs, reference, mask, kl_coef): the reward of every token."""
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]).bool()
     scores = torch.tensor([5.0, 7.0, -2.0])
     log_probs, reference = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))

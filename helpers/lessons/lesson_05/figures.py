@@ -79,7 +79,7 @@ def tilted(weights: Sequence[float], proxy: Sequence[float], truth: Sequence[flo
     return figure
 
 
-def by_kl_weight(scores: Mapping[str, Sequence[float]], truths: Mapping[str, Sequence[float]]) -> Figure:
+def by_kl_coef(scores: Mapping[str, Sequence[float]], truths: Mapping[str, Sequence[float]]) -> Figure:
     """Score and share of granted wishes after training: a dot for each seed, a line through the means.
 
     Both: KL weight -> one value per seed.

@@ -56,7 +56,7 @@ def test_the_leash_goes_from_short_to_long():
 
 def test_a_leash_over_seeds_has_a_point_for_each_weight():
     found = {"0": [0.1, 0.3], "0.2": [0.7, 0.7]}
-    figure = rewards.by_kl_weight(found, found)
+    figure = rewards.by_kl_coef(found, found)
     left, right = figure.axes
     assert [label.get_text() for label in right.get_xticklabels()] == ["0", "0.2"]
     assert left.get_title(loc="left") == "reward model's score" and right.get_ylim() == (0, 1)

@@ -18,8 +18,8 @@ def leave_one_out(rewards):
 def rewards_of(place="last", sign=1.0):
     """The token rewards of exercise 05.3 with one thing done wrongly."""
 
-    def mended(scores, log_probs, reference, mask, kl_weight):
-        rewards = -sign * kl_weight * (log_probs - reference) * mask
+    def mended(scores, log_probs, reference, mask, kl_coef):
+        rewards = -sign * kl_coef * (log_probs - reference) * mask
         last = mask.sum(dim=1) - 1 if place == "last" else torch.full((len(scores),), mask.shape[1] - 1)
         rewards[torch.arange(len(scores)), last] += scores
         return rewards
