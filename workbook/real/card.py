@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import mean
 
 from datasets import Dataset, DatasetDict
-from helpers.baselines import bag_of_words, majority
 
+from helpers.evaluation import bag_of_words, majority
 from helpers.files import write_text
 from helpers.paths import ROOT
 from helpers.real import DATASETS, dataset, require
