@@ -33,7 +33,7 @@ test-fast: setup  ## the part of the suite that needs no lesson to run
 	@$(BIN)/python -m pytest $(SIDE) -m "not slow and not gpu and not network" $(ARGS)
 
 test-faults: setup  ## sweeps whose workers, schedulers and commands are killed (ten minutes)
-	@$(BIN)/python -m pytest tests/sweeps -m faults $(ARGS)
+	@$(BIN)/python -m pytest tests/workbook/sweeps -m faults $(ARGS)
 
 test-gpu: setup  ## what needs a CUDA device: precision, 4 bits, paged optimizers, the memory ledger
 	@$(BIN)/python -m pytest tests/gpu -m gpu $(ARGS)

@@ -14,8 +14,8 @@ from tests.side_by_side import group_of
     ("nodeid", "group"),
     [
         ("tests/test_batches.py::test_padding[0]", "tests/test_batches.py"),
-        ("tests/sweeps/test_runs.py::test_case_7", "sweeps"),
-        ("tests/site/test_reading.py::test_search", "browser"),
+        ("tests/workbook/sweeps/test_runs.py::test_case_7", "sweeps"),
+        ("tests/workbook/site/test_reading.py::test_search", "browser"),
         ("tests/browser/test_lessons.py::test_opens[02_full]", "browser"),
         ("tests/test_notebooks.py::test_nbval_finds_the_committed_outputs[02_full_vs_last_layer]", "lesson 02"),
         ("tests/test_notebooks.py::test_a_fresh_run_is_where_it_should_be[02_full_vs_last_layer]", "lesson 02"),

@@ -29,7 +29,7 @@ from helpers.paths import ROOT
 from helpers.record import FILE, read, versions
 from helpers.reference import FOLDER
 from helpers.runtime import UserError
-from tests.claims import guard
+from tests.workbook.claims import guard
 from workbook.claims.results import load_results
 from workbook.engine.identity import files, sums
 from workbook.lessons.kernel import cores, environment

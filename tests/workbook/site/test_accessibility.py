@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
-CACHE = HERE.parents[1] / "build" / "axe"
+CACHE = HERE.parents[2] / "build" / "axe"
 RULES = CACHE / "node_modules" / "axe-core" / "axe.min.js"
 PAGES = ("index", "notebooks/02_full_vs_last_layer", "ledger")
 SCREENS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from helpers.runtime import UserError
-from tests.claims.recorded import recorded
+from tests.workbook.claims.recorded import recorded
 from workbook.claims.ledger import PATH, Claim, ClaimsLedger, load_ledger
 from workbook.claims.page import headings
 from workbook.lessons import NOTEBOOKS, Lesson, find

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.claims.sentences import fingerprint, plain, sentences
+from tests.workbook.claims.sentences import fingerprint, plain, sentences
 from workbook.claims.ledger import load_ledger
 
 VARIABLE = "COURSE_CONCLUSION"  # a path to the text, which is not part of this repository

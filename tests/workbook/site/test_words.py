@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.site import glossary
+from tests.workbook.site import glossary
 from workbook.lessons import NOTEBOOKS, Lesson
 from workbook.notebooks import from_source
 from workbook.site import minutes
 from workbook.site.links import slug
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LESSONS = [Lesson(NOTEBOOKS / f"{path.stem}.ipynb") for path in sorted((NOTEBOOKS / "source").glob("*.py"))]
 TERMS = glossary.terms()
 TIME = re.compile(

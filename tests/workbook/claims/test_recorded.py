@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.claims.recorded import recorded
+from tests.workbook.claims.recorded import recorded
 
 LESSON = """# %% [markdown]
 # # A question?

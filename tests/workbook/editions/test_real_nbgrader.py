@@ -22,7 +22,7 @@ from workbook.editions.exercises import find_exercises
 from workbook.lessons import find
 from workbook.lessons.kernel import environment
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PINS = Path(__file__).with_name("nbgrader.txt")
 VENV = ROOT / ".nbgrader-venv"  # stays between runs; not in git
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.site.conftest import served
+from tests.workbook.site.conftest import served
 from workbook.lessons import find
 
 pytestmark = pytest.mark.slow

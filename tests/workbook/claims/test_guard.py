@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.claims.guard import guarded, outside, ranges
+from tests.workbook.claims.guard import guarded, outside, ranges
 from workbook.claims.results import LessonResults
 
 SEEDS = range(5)
