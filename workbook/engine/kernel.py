@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from ipykernel.kernelapp import IPKernelApp
@@ -50,7 +51,7 @@ class ForkedKernel:
     def begin(self, arguments: list[str], environment: dict[str, str], folder: str, log: int) -> None:
         """Let it become a kernel with ipykernel's arguments; what it prints goes to the descriptor `log`."""
         order = {"arguments": arguments, "environment": environment, "folder": folder}
-        with self._orders:
+        with self._orders, suppress(BrokenPipeError):  # killed before it began, which is seen at its first reply
             socket.send_fds(self._orders, [b"."], [log])
             self._orders.sendall(json.dumps(order).encode())
 
