@@ -18,6 +18,11 @@ HUB_RATES = (
     "Hub track: the learning rates here were chosen for the small pocket models. For results with a published model "
     "begin with a twentieth: change learning_rate or rate_scale at the top, as docs/hub.md explains."
 )
+REAL_RATES = (
+    "Real track: so far only lesson 02 was run on it, and its learning rates were chosen for the small pocket models. "
+    "Begin with a twentieth of them: -p rate_scale 0.05."
+)
+NOTICES = {"hub": HUB_RATES, "real": REAL_RATES}
 
 
 class UserError(Exception):
@@ -111,8 +116,8 @@ def start(*, track: str, budget: str, seed: int, threads: int | None = None) -> 
     if threads is not None:
         torch.set_num_threads(threads)
     seed_everything(seed)
-    if track == "hub":
-        print(HUB_RATES)
+    if track in NOTICES:
+        print(NOTICES[track])
     return Runtime(track, budget, seed, device, torch.get_num_threads())
 
 

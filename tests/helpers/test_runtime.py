@@ -16,7 +16,7 @@ from helpers.runtime import BUDGETS, UserError, check_number, choose, nearest, s
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"track": "poket"}, ["track", "poket", '"pocket", "hub"', 'Did you mean "pocket"?']),
+        ({"track": "poket"}, ["track", "poket", '"pocket", "real", "hub"', 'Did you mean "pocket"?']),
         ({"budget": "standart"}, ["budget", "standart", 'Did you mean "standard"?']),
         ({"budget": None}, ["budget is None"]),
         ({"seed": -1}, ["seed is -1", "0"]),

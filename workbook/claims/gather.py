@@ -17,12 +17,11 @@ import click
 from helpers import record
 from helpers.reference import machine
 from helpers.runtime import UserError
-from workbook.claims.results import TABLE, Rows, read_rows, rows_of, write_table
+from workbook.claims.results import FEWEST, TABLE, Rows, read_rows, rows_of, write_table
 from workbook.sweeps.saved import SWEEPS, members, read_sweep
 from workbook.sweeps.status import states_of
 
 SWEEP = "reference"
-FEWEST = 5  # seeds that make a reference
 
 
 @dataclass(frozen=True)

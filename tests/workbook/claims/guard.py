@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from helpers.intervals import Interval
-from workbook.claims.gather import FEWEST
 from workbook.claims.own_runs import expected
-from workbook.claims.results import LessonResults
+from workbook.claims.results import FEWEST, LessonResults
 
 BY_LUCK = 0.01
 # Another machine has others: times, ratios of times (int8 products depend on the processor's instructions), memory.
