@@ -56,6 +56,7 @@ UNIX_ONLY = {
 }
 # Each with what happens elsewhere.
 STATED = {
+    "workbook/engine/kernel.py": "kernels that are copies of their worker: elsewhere than on Linux, new processes",
     "workbook/lessons/kernel.py": "cores: os.cpu_count",
     "helpers/progress.py": "the user's number: the user's name",
 }
