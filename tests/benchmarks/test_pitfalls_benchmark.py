@@ -28,7 +28,7 @@ def benchmark():
 @pytest.mark.slow
 def test_what_it_writes_is_what_the_lesson_reads(benchmark, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "TEXTS", 4)
-    monkeypatch.setattr(benchmark, "PASSES", 1)
+    monkeypatch.setattr(benchmark, "EPOCHS", 1)
     monkeypatch.setattr(benchmark, "LABELS", 32)
     monkeypatch.setattr(benchmark.experiment, "STEPS_FOR_FEW", 2)
     monkeypatch.setattr(benchmark.experiment, "FILM_EPOCHS", 1)
