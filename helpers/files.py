@@ -56,6 +56,11 @@ def changed_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def committed_sums(data: Path) -> list[Path]:
+    """The SHA256SUMS below a data folder, but for those of fetched files in its folder `real`."""
+    return sorted(file for file in data.rglob(SUMS) if not file.is_relative_to(data / "real"))
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """A temporary file to write; forced to the disk, then put in the place of `path`."""

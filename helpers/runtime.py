@@ -14,15 +14,12 @@ from dataclasses import dataclass
 
 TRACKS = ("pocket", "real", "hub")
 BUDGETS = ("quick", "standard", "full")
-HUB_RATES = (
-    "Hub track: the learning rates here were chosen for the small pocket models. For results with a published model "
-    "begin with a twentieth: change learning_rate or rate_scale at the top, as docs/hub.md explains."
-)
-REAL_RATES = (
-    "Real track: so far only lesson 02 was run on it, and its learning rates were chosen for the small pocket models. "
-    "Begin with a twentieth of them: -p rate_scale 0.05."
-)
-NOTICES = {"hub": HUB_RATES, "real": REAL_RATES}
+NOTICES = {
+    "hub": "Hub track: the learning rates here were chosen for the small pocket models. For results with a published "
+    "model begin with a twentieth: change learning_rate or rate_scale at the top, as docs/hub.md explains.",
+    "real": "Real track: so far only lesson 02 was run on it, and its learning rates were chosen for the small pocket "
+    "models. Begin with a twentieth of them: -p rate_scale 0.05.",
+}
 
 
 class UserError(Exception):

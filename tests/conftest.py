@@ -14,7 +14,6 @@ import nbformat
 import pytest
 
 from tests.side_by_side import group_of
-from tests.verification import run_nbval
 
 # A suite started in the background (`make test &`) ignores Ctrl-C, and so would every command it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -68,4 +67,6 @@ def course(tmp_path: Path) -> Course:
 
 @pytest.fixture(scope="session")
 def nbval():
+    from tests.verification import run_nbval  # loads the ledger and the engine, which few tests need
+
     return run_nbval

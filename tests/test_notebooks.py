@@ -138,8 +138,11 @@ def test_nbval_finds_the_committed_outputs(lesson, fresh_run):
 @pytest.mark.slow
 @each_lesson
 def test_a_fresh_run_is_where_the_reference_expects_one_more(lesson, fresh_run):
+    reference = verification.reference_of(lesson)
+    if reference is None:
+        pytest.skip(f"lesson {lesson.number} has no reference over enough seeds")
     _, folder = fresh_run(lesson)
-    assert verification.outside_the_reference(lesson, folder) == []
+    assert verification.outside_the_reference(reference, folder) == []
 
 
 @pytest.mark.slow
@@ -149,7 +152,9 @@ def test_a_learning_rate_thirty_times_too_high_is_caught(tmp_path):
     command = [sys.executable, "-m", "workbook.cli", "run", "01", "-p", "learning_rate", str(rate)]
     ended = subprocess.run([*command, "--into", str(tmp_path)], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout[-2000:]
-    found = verification.outside_the_reference(lesson, next(tmp_path.glob(f"*/{lesson.name}")))
+    reference = verification.reference_of(lesson)
+    assert reference
+    found = verification.outside_the_reference(reference, next(tmp_path.glob(f"*/{lesson.name}")))
     assert any(sentence.startswith("perplexity_after") for sentence in found), found
 
 

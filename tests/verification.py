@@ -2,7 +2,7 @@
 
     python -m tests.verification [NN ...]      the lessons whose code changed since they were verified; --all: all
 
-`data/reference/verified.json` keeps, for each lesson, a fingerprint of the code that passed. `make test` runs a lesson
+`tests/verified.json` keeps, for each lesson, a fingerprint of the code that passed. `make test` runs a lesson
 anew when its fingerprint is another one, and a third of the others by turns, so that every commit of a lesson is run in
 full once, by whoever changed it or by the tests, and not on every later commit too.
 """
@@ -24,19 +24,19 @@ from pathlib import Path
 
 import click
 
-from helpers.files import write_json
+from helpers.files import committed_sums, sha256, write_json
 from helpers.paths import ROOT
 from helpers.record import FILE, read, versions
 from helpers.reference import FOLDER
 from helpers.runtime import UserError
 from tests.workbook.claims import guard
-from workbook.claims.results import load_results
-from workbook.engine.identity import files, sums
+from workbook.claims.results import LessonResults, load_results
+from workbook.engine.identity import code_of, files
 from workbook.lessons.kernel import cores, environment
 from workbook.lessons.lesson import Lesson, find, select
 
-VERIFIED = FOLDER / "verified.json"
-CELL_SECONDS = 600
+VERIFIED = Path(__file__).with_name("verified.json")
+CELL_SECONDS = 300
 TURNS = 3  # a verified lesson is run anew on one commit of so many
 
 
@@ -55,11 +55,14 @@ def run_nbval(notebook: Path, results: Path, cell_seconds: int = CELL_SECONDS) -
     )
 
 
-def outside_the_reference(lesson: Lesson, folder: Path) -> list[str]:
-    """A sentence for each number in the run's folder that the reference does not expect; [] without a reference."""
+def reference_of(lesson: Lesson) -> LessonResults | None:
+    """What a run of the lesson is held to; None where there is no reference over enough seeds."""
     reference = load_results().lessons.get(lesson.number)
-    if reference is None or not guard.guarded(reference):
-        return []
+    return reference if reference and guard.guarded(reference) else None
+
+
+def outside_the_reference(reference: LessonResults, folder: Path) -> list[str]:
+    """A sentence for each number in the run's folder that the reference does not expect."""
     return guard.outside(read(folder / FILE)["metrics"], reference)
 
 
@@ -69,7 +72,8 @@ def verify(lesson: Lesson) -> list[str]:
         ended = run_nbval(lesson.path, Path(folder))
         if ended.returncode:
             return [ended.stdout[-6000:] + ended.stderr[-2000:]]
-        return outside_the_reference(lesson, Path(folder))
+        reference = reference_of(lesson)
+        return outside_the_reference(reference, Path(folder)) if reference else []
 
 
 def fingerprint(lesson: Lesson) -> str:
@@ -77,9 +81,9 @@ def fingerprint(lesson: Lesson) -> str:
 
     Prose, docstrings, comments and empty lines do not count.
     """
-    cells = [[cell["source"], sorted(cell["metadata"].get("tags", []))] for cell in lesson.cells if _is_code(cell)]
+    cells = code_of(lesson)
     code = {str(file.relative_to(ROOT)): bare(file.read_text(encoding="utf-8")) for file in files(lesson)}
-    data = {str(file.relative_to(ROOT)): _sha(file) for file in _data(lesson)}
+    data = {str(file.relative_to(ROOT)): sha256(file) for file in _data(lesson)}
     libraries = {name: found.partition("+")[0] for name, found in versions().items() if name != "python"}
     whole = json.dumps([cells, code, data, libraries], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
@@ -96,20 +100,12 @@ def bare(code: str) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
-def _is_code(cell: dict) -> bool:
-    return cell["cell_type"] == "code"
-
-
 def _data(lesson: Lesson) -> list[Path]:
     """The sums of all data and models, and the reference files that the lesson's code names."""
-    code = "\n".join(cell["source"] for cell in lesson.cells if _is_code(cell))
-    named = [file for file in FOLDER.iterdir() if file != VERIFIED and re.search(rf"[\"']{file.stem}[\"']", code)]
-    ledger = [file for file in FOLDER.iterdir() if file != VERIFIED] if "workbook.claims" in code else []
-    return sorted({*sums(), *named, *ledger})
-
-
-def _sha(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    code = "\n".join(source for source, _ in code_of(lesson))
+    whole_ledger = "workbook.claims" in code
+    named = [file for file in FOLDER.iterdir() if whole_ledger or re.search(rf"[\"']{file.stem}[\"']", code)]
+    return sorted([*committed_sums(ROOT / "data"), *named])
 
 
 def kept() -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from helpers.paths import ROOT
 from workbook.doctor.check import Check, show
-from workbook.doctor.files import damaged, disk, hashes
+from workbook.doctor.files import disk, hashes
 from workbook.doctor.installed import kernel, packages, python, requirements
 from workbook.doctor.machine import graphics, hub, memory, processor
 from workbook.doctor.real import real_track
@@ -18,7 +18,6 @@ from workbook.doctor.real import real_track
 __all__ = [
     "Check",
     "checks",
-    "damaged",
     "disk",
     "graphics",
     "hashes",

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
 
+from helpers.files import changed_files, committed_sums
 from workbook.doctor.check import Check
 
-SUMS = "SHA256SUMS"
 GIGABYTE = 1e9
 
 
 def hashes(data: Path) -> list[Check]:
     """Do the files of each folder with a list of hashes still have them?"""
     found = []
-    for sums in sorted(data.rglob(SUMS)):
-        if sums.is_relative_to(data / "real"):  # fetched, not committed: `workbook.doctor.real` looks at it
-            continue
-        wrong, count = damaged(sums), len(sums.read_text(encoding="utf-8").splitlines())
+    for sums in committed_sums(data):
+        wrong = [file.name for file in changed_files(sums.parent)]
+        count = len(sums.read_text(encoding="utf-8").splitlines())
         shown = "damaged: " + ", ".join(wrong) if wrong else f"{count} files whole"
         folder = sums.parent.relative_to(data.parent)
         advice = f"Restore it with `git checkout {folder.as_posix()}`."
         found.append(Check(folder.as_posix(), shown, not wrong, advice))
     return found or [Check("data", "no data folder with hashes", False, "Restore it with `git checkout data`.")]
-
-
-def damaged(sums: Path) -> list[str]:
-    """The files named in a SHA256SUMS that are missing or have another hash."""
-    wrong = []
-    for line in sums.read_text(encoding="utf-8").splitlines():
-        wanted, _, name = line.partition(" ")
-        path = sums.parent / name.strip().lstrip("*")
-        if wanted and (not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted):
-            wrong.append(path.name)
-    return wrong
 
 
 def disk(folder: Path) -> Check:

@@ -8,6 +8,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+from helpers.files import committed_sums
 from helpers.paths import ROOT, local_path
 from helpers.record import versions
 from workbook.lessons import Lesson
@@ -21,19 +22,17 @@ def state_of(lesson: Lesson) -> dict[str, str]:
 
     The notebook counts by its code and tags, not by its bytes: cell identifiers are random, outputs come and go.
     """
-    code = [[cell["source"], sorted(cell["metadata"].get("tags", []))] for cell in _code_cells(lesson)]
     return {
-        "notebook": _hash(code),
+        "notebook": _hash(code_of(lesson)),
         "helpers": _hash([[str(file.relative_to(ROOT)), file.read_text(encoding="utf-8")] for file in files(lesson)]),
-        "data": _hash([file.read_text(encoding="utf-8") for file in sums()]),
+        "data": _hash([file.read_text(encoding="utf-8") for file in committed_sums(ROOT / "data")]),
         "libraries": _hash(versions()),
     }
 
 
-def sums() -> list[Path]:
-    """The lists of hashes of all committed data and models; those of fetched files are pinned in the code."""
-    found = (ROOT / "data").rglob("SHA256SUMS")
-    return sorted(file for file in found if not file.is_relative_to(ROOT / "data" / "real"))
+def code_of(lesson: Lesson) -> list[list]:
+    """The text and the tags of each code cell."""
+    return [[cell["source"], sorted(cell["metadata"].get("tags", []))] for cell in _code_cells(lesson)]
 
 
 def run_identity(state: dict[str, str], parameters: dict[str, object]) -> str:
