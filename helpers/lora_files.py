@@ -149,7 +149,7 @@ def check_base(model: nn.Module, config: dict, tensors: dict[str, Tensor], made_
 
 def _check_fit(model: nn.Module, tensors: dict[str, Tensor], rank: int) -> None:
     """Every tensor has its place in the model, with the right shape."""
-    sizes = {name: tuple(value.shape) for name, value in model.named_parameters()}
+    sizes = {name: tuple(value.shape) for name, value in model.named_parameters(remove_duplicate=False)}
     for key, value in tensors.items():
         path, _, part = key.removeprefix(PREFIX).rpartition(".lora_")
         wanted = sizes.get(f"{path}.weight" if path else key.removeprefix(PREFIX))

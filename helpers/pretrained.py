@@ -255,7 +255,7 @@ def _one_sentence(folder: str) -> Iterator[None]:
         said = _first_line(error)
         if not isinstance(error, OSError | ValueError):
             said = f"{type(error).__name__}: {said}"
-        raise UserError(f"model: {folder} cannot be loaded: {said}") from None
+        raise UserError(f"model: {folder} cannot be loaded: {said.rstrip('.')}.") from None
 
 
 def _from_pretrained(auto_class: Any, folder: str, **options: Any) -> Any:
