@@ -7,6 +7,7 @@ name; where none is known, what `main` was at the first download is kept until y
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,15 @@ from helpers.linear_layers import plain_linear
 from helpers.models import MeanPoolClassifier
 from helpers.own_data.formats import FORMATS
 from helpers.paths import ROOT, exists, local_path
-from helpers.pretrained import add_chat_template, check_model_folder, load_model, load_tokenizer
+from helpers.pretrained import (
+    add_chat_template,
+    check_chat_template,
+    check_model_folder,
+    load_model,
+    load_tokenizer,
+)
 from helpers.runtime import TRACKS, UserError, choose
+from helpers.weight_files import check_files
 
 MODELS = ("encoder", "decoder", "instruct")
 DATASETS = ("corpus", "topics", "reviews", "instructions", "preferences", "facts")
@@ -89,21 +97,26 @@ def model_source(role: str, track: str, model: str = "") -> str:
         folder = local_path(model)
         if track == "hub" and not exists(folder) and is_hub_name(model):
             known = {entry.name: entry.revision for entry in HUB_MODELS.values()}
-            return str(model_folder(model, known.get(model)))
-        return str(check_model_folder(folder))
+            return str(check_files(model_folder(model, known.get(model))))
+        return str(check_files(check_model_folder(folder)))
     if track == "real":
         return str(real.model_folder(role))
     if track == "hub" and fits(HUB_MODELS[role]):
-        return str(model_folder(HUB_MODELS[role].name, HUB_MODELS[role].revision))
+        return str(check_files(model_folder(HUB_MODELS[role].name, HUB_MODELS[role].revision)))
     if not POCKET_MODELS[role].is_dir():
         raise UserError(f"The {role} is not in data/models; make it with: make models")
     return str(check_model_folder(POCKET_MODELS[role]))
 
 
 def tokenizer(role: str, track: str, model: str = "") -> Any:
-    """The tokenizer that belongs to the model of this role."""
-    found = load_tokenizer(model_source(role, track, model))
-    return add_chat_template(found) if track == "hub" and role != "encoder" else found
+    """The tokenizer that belongs to the model of this role; a decoder's has a chat template that works."""
+    source = model_source(role, track, model)
+    found = load_tokenizer(source)
+    if role == "encoder":
+        return found
+    if track == "hub" or model:
+        found = add_chat_template(found)
+    return check_chat_template(found, source)
 
 
 def body(role: str, track: str, model: str = "", pretrained: bool = True) -> nn.Module:
@@ -128,8 +141,16 @@ def random_like(role: str, track: str, model: str = "") -> Any:
 
 
 def classifier(track: str, model: str = "", num_labels: int = 2, pretrained: bool = True) -> MeanPoolClassifier:
-    """The encoder with a linear head on its mean-pooled last hidden layer."""
+    """The encoder with a new linear head on its mean-pooled last hidden layer."""
+    if model:
+        say_new_head(model)
     return MeanPoolClassifier(body("encoder", track, model, pretrained), num_labels)
+
+
+@cache
+def say_new_head(model: str) -> None:
+    """Print, once for each model, that a classification head is new."""
+    print(f"model: the classification head on {model} is new; its weights are random until you train them.")
 
 
 def dataset(role: str, track: str, data: str = "", seed: int = 0) -> DatasetDict:

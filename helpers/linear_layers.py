@@ -41,6 +41,31 @@ def matching(model: nn.Module, targets: Iterable[str]) -> list[str]:
     return [path for path in paths if path in found]
 
 
+def sharing(model: nn.Module) -> dict[str, list[str]]:
+    """The linear layers whose weight another part of the model uses too: path -> the other parts' paths.
+
+    An output head tied to the embeddings is one. To change the weight of one is to change all of them.
+    """
+    places: dict[object, list[str]] = {}
+    for parent, module in model.named_modules():  # names each module once, so blocks that repeat are no sharing
+        for name, child in module._modules.items():
+            for parameter in child._parameters.values() if child is not None else ():
+                if parameter is not None:
+                    places.setdefault(_memory(parameter), []).append(f"{parent}.{name}" if parent else name)
+    found = {}
+    for path, layer in linear_layers(model).items():
+        weight = layer._parameters.get("weight")  # none where it is computed
+        others = [] if weight is None else [other for other in places.get(_memory(weight), ()) if other != path]
+        if others:
+            found[path] = others
+    return found
+
+
+def _memory(parameter: torch.Tensor) -> object:
+    """What two parameters have in common if one is a view of all of the other."""
+    return id(parameter) if parameter.is_meta or not parameter.numel() else (parameter.device, parameter.data_ptr())
+
+
 def submodule(model: nn.Module, name: str) -> nn.Module:
     """The module of this name; a UserError that says which there are."""
     try:

@@ -22,8 +22,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from helpers.linear_layers import linear_layers, matching, replace_module, submodule
+from helpers.linear_layers import linear_layers, matching, replace_module, sharing, submodule
 from helpers.runtime import UserError, check_number
 
 
@@ -81,7 +82,8 @@ def inject(
     Returns the paths of the layers that were replaced.
 
     Raises:
-        UserError: before anything is changed, when a name fits no linear layer or the rank is impossible.
+        UserError: before anything is changed, when a name fits no linear layer, the rank is impossible, or LoRA could
+            not be merged into the layer: its weight is shared (a tied head), not of floats, or computed from others.
     """
     check_number("alpha", alpha, 1e-9, 1e9)
     check_number("dropout", dropout, 0.0, 0.999)
@@ -89,6 +91,7 @@ def inject(
         raise UserError("This model has LoRA layers already; eject them first.")
     paths = matching(model, targets)
     check_rank(model, paths, rank)
+    check_mergeable(model, paths)
     learning = [submodule(model, name) for name in modules_to_save]
     model.requires_grad_(False)
     layers = linear_layers(model)
@@ -110,8 +113,15 @@ def eject(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def merge(model: nn.Module) -> nn.Module:
-    """Add every LoRA path to its weight: the same outputs at the cost of the plain layers. Merging twice adds once."""
-    for layer in lora_layers(model).values():
+    """Add every LoRA path to its weight: the same outputs at the cost of the plain layers. Merging twice adds once.
+
+    Raises:
+        UserError: before anything is changed, when a weight is one that `inject` would refuse: the sum would change
+            other parts of the model too.
+    """
+    layers = lora_layers(model)
+    check_mergeable(model, list(layers))
+    for layer in layers.values():
         if layer.original is None:
             layer.original = layer.base.weight.clone()
             layer.base.weight += layer.change()
@@ -131,6 +141,35 @@ def unmerge(model: nn.Module) -> nn.Module:
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     """Every LoRA layer by its path."""
     return {path: module for path, module in model.named_modules() if isinstance(module, LoRALinear)}
+
+
+def check_mergeable(model: nn.Module, paths: Sequence[str]) -> None:
+    """A UserError for a linear layer whose weight cannot take LoRA's sum without changing something else.
+
+    Args:
+        paths: of linear layers, or of the LoRA layers around them.
+    """
+    shared = sharing(model)
+    for path in paths:
+        layer = model.get_submodule(path) if path else model
+        base, own = (layer.base, f"{path}.base") if isinstance(layer, LoRALinear) else (layer, path)
+        if parametrize.is_parametrized(base):
+            raise UserError(
+                f'The weight of the linear layer "{path}" is computed from other parameters (torch\'s parametrize), so '
+                "LoRA cannot be merged into it; call nn.utils.parametrize.remove_parametrizations on it first."
+            )
+        if not base.weight.is_floating_point():
+            raise UserError(
+                f'The weight of the linear layer "{path}" is stored as {base.weight.dtype} (quantized), so LoRA cannot '
+                "be merged into it; use peft for quantized layers, or a model in float32."
+            )
+        if own in shared:
+            raise UserError(
+                f'The linear layer "{path}" shares its weight with {", ".join(shared[own])} (a tied weight), so '
+                f"merging LoRA into it would change both; leave {path} out of targets, or untie it first: "
+                f"model.{path}.weight = nn.Parameter(model.{path}.weight.detach().clone()) and "
+                "model.config.tie_word_embeddings = False."
+            )
 
 
 def check_rank(model: nn.Module, paths: Sequence[str], rank: int) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from helpers.files import write_json
 from helpers.lora import inject, lora_layers
 from helpers.runtime import UserError
+from helpers.weight_files import listed, wrong_content
 
 WEIGHTS, CONFIG, PICKLE = "adapter_model.safetensors", "adapter_config.json", "adapter_model.bin"
 PREFIX = "base_model.model."  # where peft's own wrappers keep the model
@@ -68,6 +69,7 @@ def load_adapter(model: nn.Module, folder: Path) -> list[str]:
         raise UserError(f"This adapter uses {used[0]}, which LoRALinear does not know; load it with peft.")
     tensors, made_for = read_weights(Path(folder))
     check_base(model, config, tensors, made_for)
+    _check_whole(tensors)
     paths = [key.removeprefix(PREFIX).removesuffix(".lora_A.weight") for key in tensors if key.endswith("A.weight")]
     options = {"rank": config["r"], "alpha": config["lora_alpha"], "dropout": config.get("lora_dropout", 0.0)}
     inject(model, paths, **options, modules_to_save=config.get("modules_to_save") or ())
@@ -124,6 +126,9 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
     if not (folder / WEIGHTS).is_file():
         pickle = f" but {PICKLE}, a pickle, which can run code when it is opened" * (folder / PICKLE).is_file()
         raise UserError(f"{folder.name} has no {WEIGHTS}{pickle}; save the adapter as safetensors.")
+    wrong = wrong_content(folder / WEIGHTS)
+    if wrong and "pickle" not in wrong:
+        raise UserError(f"{WEIGHTS} in {folder.name} {wrong}")
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get(BASE, "")  # noqa: SIM118
@@ -144,7 +149,7 @@ def check_base(model: nn.Module, config: dict, tensors: dict[str, Tensor], made_
 
 def _check_fit(model: nn.Module, tensors: dict[str, Tensor], rank: int) -> None:
     """Every tensor has its place in the model, with the right shape."""
-    sizes = {name: tuple(value.shape) for name, value in model.named_parameters()}
+    sizes = {name: tuple(value.shape) for name, value in model.named_parameters(remove_duplicate=False)}
     for key, value in tensors.items():
         path, _, part = key.removeprefix(PREFIX).rpartition(".lora_")
         wanted = sizes.get(f"{path}.weight" if path else key.removeprefix(PREFIX))
@@ -155,6 +160,27 @@ def _check_fit(model: nn.Module, tensors: dict[str, Tensor], rank: int) -> None:
         if tuple(value.shape) != wanted:
             shapes = f"{key} is {tuple(value.shape)}, where this model needs {wanted}"
             raise UserError(f"This adapter was made for another base model: {shapes}.")
+
+
+def _check_whole(tensors: dict[str, Tensor]) -> None:
+    """Every A has its B, every B its A, and all numbers are finite."""
+    halves = {key for key in tensors if key.endswith((".lora_A.weight", ".lora_B.weight"))}
+    alone = {key for key in halves if _other_half(key) not in halves}
+    if alone or not halves:
+        what = f"has only one half of its layers ({listed(alone)})" if alone else f"holds no LoRA layer ({WEIGHTS})"
+        raise UserError(f"This adapter {what}; each needs a lora_A and a lora_B, so save the adapter again.")
+    wrong = [key for key, value in tensors.items() if not torch.isfinite(value.float()).all()]
+    if wrong:
+        raise UserError(
+            f"This adapter holds numbers that are not finite ({listed(wrong)}): its training diverged, or the file is "
+            "damaged; take an earlier checkpoint."
+        )
+
+
+def _other_half(key: str) -> str:
+    """The name of A's B, and of B's A."""
+    path, _, part = key.rpartition(".lora_")
+    return f"{path}.lora_{'B' if part.startswith('A') else 'A'}.weight"
 
 
 def _own_name(key: str) -> str:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from helpers.files import SUMS, changed_files
+from helpers.loading_report import check_finite, check_loading
 from helpers.paths import exists, unreachable
 from helpers.runtime import UserError
+from helpers.weight_files import TOKENIZERS, check_adapter, tensor_headers, wrong_content
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 REMOTE_CODE = (
@@ -26,6 +29,14 @@ ONLY_PICKLE = (
     "from_pretrained(folder), then save_pretrained(folder), which writes safetensors."
 )
 NO_WEIGHTS = "has no *.safetensors file with weights; save the model with save_pretrained(folder)."
+ASK_FOR_PLAIN = (
+    "the lessons train and quantize plain weights (float32, float16 or bfloat16): give the model that it was made from."
+)
+HOW_TO_GET_A_CONFIG = "save a model with save_pretrained(folder) to get one."
+OTHER_FORMATS = {
+    "*.gguf": "GGUF file", "tf_model*.h5": "TensorFlow file", "flax_model*.msgpack": "Flax file", "*.onnx": "ONNX file",
+    "*.npz": "NumPy file", "*.tflite": "TensorFlow Lite file",
+}  # fmt: skip
 # For a decoder without a template of its own; the tokens are those that SmolLM2 and Qwen have in their vocabularies.
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] + '\n' }}{% if message['role'] == 'assistant' %}"
@@ -34,11 +45,16 @@ CHAT = (
 )
 
 
-def load_model(kind: Any, folder: str, pretrained: bool = True) -> Any:
+def load_model(kind: Any, folder: str, pretrained: bool = True, **options: Any) -> Any:
     """A model of an Auto class: with the folder's weights in float32, or of the same sizes with random ones.
 
+    Args:
+        options: for the model's configuration, such as num_labels. With `AutoModelForSequenceClassification` the head
+            may be new; with every other class each weight has to come from the folder.
+
     Raises:
-        UserError: when it cannot be loaded, or models of this family are not of this kind.
+        UserError: when it cannot be loaded or run, when weights are missing, not expected or of another shape, or when
+            models of this family are not of this kind.
     """
     import torch
     from transformers import AutoConfig
@@ -46,11 +62,16 @@ def load_model(kind: Any, folder: str, pretrained: bool = True) -> Any:
     config = _from_pretrained(AutoConfig, folder)
     check_kind(kind, config)
     # BERT's pooler would come with random weights that no lesson uses.
-    options: dict[str, Any] = {"add_pooling_layer": False} if _has_pooler(kind, config) else {}
+    if _has_pooler(kind, config):
+        options["add_pooling_layer"] = False
     options["dtype"] = torch.float32  # what a file holds is often bfloat16, too coarse for small steps
     if pretrained:
-        return _from_pretrained(kind, folder, **options)
-    return kind.from_config(config, **options)
+        model = _with_weights(kind, folder, options)
+    else:
+        with _one_sentence(folder):
+            model = kind.from_config(config, **options)
+    _try_out(model, folder)
+    return model
 
 
 def load_tokenizer(folder: str) -> Any:
@@ -61,7 +82,20 @@ def load_tokenizer(folder: str) -> Any:
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    return fit_to_model(_from_pretrained(AutoTokenizer, folder), _from_pretrained(AutoConfig, folder), folder)
+    config = _from_pretrained(AutoConfig, folder)
+    if Path(folder).is_dir() and not any((Path(folder) / name).is_file() for name in TOKENIZERS):
+        raise UserError(
+            f"model: {folder} has no tokenizer (none of {', '.join(TOKENIZERS)}); copy the files of the tokenizer that "
+            "the model was trained with, or save it with tokenizer.save_pretrained(folder)."
+        )
+    tokenizer = _from_pretrained(AutoTokenizer, folder)
+    words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    if not words:
+        raise UserError(
+            f"model: the tokenizer in {folder} knows no word: its vocabulary holds {len(tokenizer)} special tokens and "
+            "nothing else; save the tokenizer again with save_pretrained(folder)."
+        )
+    return fit_to_model(tokenizer, config, folder)
 
 
 def fit_to_model(tokenizer: Any, config: Any, folder: str) -> Any:
@@ -108,15 +142,40 @@ def add_chat_template(tokenizer: Any) -> Any:
     """Give a decoder's tokenizer the chat template that lessons need, if it has none; changed in place and returned.
 
     Raises:
-        UserError: its vocabulary has no token to end a turn with.
+        UserError: its vocabulary has no tokens to begin and end a turn with.
     """
     if tokenizer.chat_template is None:
-        if "<|im_end|>" not in tokenizer.get_vocab():
+        if not {"<|im_start|>", "<|im_end|>"} <= set(tokenizer.get_vocab()):
             raise UserError(
-                "model: this tokenizer has no chat template, nor an <|im_end|> to make one with; choose another."
+                "model: this tokenizer has no chat template, nor an <|im_start|> and <|im_end|> to make one with; "
+                "choose another, or set tokenizer.chat_template and save it with save_pretrained(folder)."
             )
         tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
         tokenizer.chat_template = CHAT
+    return tokenizer
+
+
+def check_chat_template(tokenizer: Any, folder: str) -> Any:
+    """Return `tokenizer` if its chat template can write a question, and a question with its answer.
+
+    Raises:
+        UserError: when the template raises, or leaves the words out.
+    """
+    question, answer = "a question", "an answer"
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    try:
+        opened = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
+        whole = tokenizer.apply_chat_template(turns, tokenize=False)
+    except Exception as error:  # a template is a program: it can raise anything
+        raise UserError(
+            f"model: the chat template of the tokenizer in {folder} fails on one user turn and its answer "
+            f"({_first_line(error)}); correct chat_template.jinja, or take the template of the model's authors."
+        ) from None
+    if question not in opened or question not in whole or answer not in whole:
+        raise UserError(
+            f"model: the chat template of the tokenizer in {folder} leaves out what the user or the assistant says; "
+            "correct chat_template.jinja: it has to write message['content'] of every turn."
+        )
     return tokenizer
 
 
@@ -126,13 +185,15 @@ def check_model_folder(folder: Path) -> Path:
     Raises:
         UserError: naming the folder or file, what is wrong with it and how to fix it.
     """
+    if exists(folder) and folder.is_file():
+        raise UserError(f"model: {folder} is a file; give the folder that it lies in, {folder.parent}.")
     if not exists(folder) or not folder.is_dir():
         raise UserError(f"model: there is no folder {folder}.")
     try:
+        check_adapter(folder)
         _check_config(folder)
         if not any(folder.glob("*.safetensors")):
-            pickled = any(any(folder.glob(pattern)) for pattern in PICKLES)
-            raise UserError(f"model: {folder} {ONLY_PICKLE if pickled else NO_WEIGHTS}")
+            raise UserError(f"model: {folder} {_instead_of_weights(folder)}")
         for path in changed_files(folder):
             state = "damaged or changed" if path.is_file() else "missing"
             raise UserError(
@@ -145,7 +206,7 @@ def check_model_folder(folder: Path) -> Path:
 
 
 def check_kind(kind: Any, config: Any) -> None:
-    """Refuse a decoder where blanks are to be filled, and an encoder where texts are to be continued.
+    """Refuse an encoder-decoder, a decoder where blanks are to be filled, and an encoder that is to continue a text.
 
     kind: an Auto class of `transformers`; config: the model's. What a family can do is read from the library's own
     tables.
@@ -155,6 +216,11 @@ def check_kind(kind: Any, config: Any) -> None:
     """
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(
+            f"model: a {config.model_type} model is an encoder-decoder, and the lessons need an encoder alone, such as "
+            "BERT, or a decoder alone, such as Llama."
+        )
     fills = type(config) in AutoModelForMaskedLM._model_mapping
     if kind is AutoModelForMaskedLM and not fills:
         raise UserError(
@@ -167,19 +233,76 @@ def check_kind(kind: Any, config: Any) -> None:
         )
 
 
-def _from_pretrained(auto_class: Any, folder: str, **options: Any) -> Any:
+@contextmanager
+def _one_sentence(folder: str) -> Iterator[None]:
+    """Say in one sentence whatever the library raises while a folder is loaded."""
     from safetensors import SafetensorError
 
-    loader: Callable[..., Any] = auto_class.from_pretrained
     try:
-        return loader(folder, trust_remote_code=False, **options)
+        yield
+    except UserError:
+        raise
     except SafetensorError as error:
         raise UserError(f"model: the weights in {folder} are damaged ({error}); copy them again.") from None
-    except (OSError, ValueError) as error:
+    except ImportError as error:
+        raise UserError(
+            f"model: {folder} needs a package that is not installed here ({_first_line(error)}); give a model that "
+            "transformers loads without it."
+        ) from None
+    except Exception as error:  # a folder can fail in every layer of the library, down to its tokenizers in Rust
         if "trust_remote_code" in str(error):
             raise UserError(f"model: {folder} {REMOTE_CODE}") from None
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"model: {folder} cannot be loaded: {said[0]}") from None
+        said = _first_line(error)
+        if not isinstance(error, OSError | ValueError):
+            said = f"{type(error).__name__}: {said}"
+        raise UserError(f"model: {folder} cannot be loaded: {said.rstrip('.')}.") from None
+
+
+def _from_pretrained(auto_class: Any, folder: str, **options: Any) -> Any:
+    loader: Callable[..., Any] = auto_class.from_pretrained
+    with _one_sentence(folder):
+        return loader(folder, trust_remote_code=False, **options)
+
+
+def _with_weights(kind: Any, folder: str, options: dict[str, Any]) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    # Sizes that differ are reported like the rest: the loader would raise, and print the names where nobody reads them.
+    asked = {"output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
+    model, info = _from_pretrained(kind, folder, **options, **asked)
+    new_head = kind is AutoModelForSequenceClassification
+    check_loading(model, info, tensor_headers(Path(folder)), folder, new_head)
+    check_finite(model, folder)
+    return model
+
+
+def _try_out(model: Any, folder: str) -> None:
+    """Run two tokens through the model: what cannot read a text fails here and not in the middle of a lesson."""
+    import torch
+
+    training = model.training
+    known = getattr(model.config, "vocab_size", None) or 2
+    ids = torch.tensor([[0, min(1, known - 1)]])  # (batch, seq)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            output = model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
+        hidden = output.last_hidden_state if model.base_model is model else output.logits
+        if model.base_model is model and tuple(hidden.shape) != (1, 2, model.config.hidden_size):
+            raise ValueError(f"its output is {tuple(hidden.shape)}, not (batch, seq, hidden)")
+    except Exception as error:  # the model's own code, of any family
+        raise UserError(
+            f"model: a {model.config.model_type} model cannot read a text by its token numbers alone "
+            f"({_first_line(error)}); the lessons need an encoder such as BERT or a decoder such as Llama."
+        ) from None
+    finally:
+        model.train(training)
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, in one line; of those that open with a heading, the line after it too."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return said if len(said) <= 300 else f"{said[:300]}..."
 
 
 def _has_pooler(kind: Any, config: Any) -> bool:
@@ -188,23 +311,49 @@ def _has_pooler(kind: Any, config: Any) -> bool:
     return "add_pooling_layer" in inspect.signature(kind._model_mapping[type(config)].__init__).parameters
 
 
+def _instead_of_weights(folder: Path) -> str:
+    if any(any(folder.glob(pattern)) for pattern in PICKLES):
+        return ONLY_PICKLE
+    for pattern, kind in OTHER_FORMATS.items():
+        for path in sorted(folder.glob(pattern)):
+            return (
+                f"holds its weights as a {kind} ({path.name}) and the lessons read safetensors; "
+                "load it with transformers and save it with save_pretrained(folder)."
+            )
+    return NO_WEIGHTS
+
+
 def _check_config(folder: Path) -> None:
     from transformers import CONFIG_MAPPING
 
     path = folder / "config.json"
     if not path.is_file():
-        raise UserError(
-            f"model: {folder} has no config.json, so its architecture is unknown; "
-            "save a model with save_pretrained(folder) to get one."
-        )
+        inside = sorted(found.parent for found in folder.glob("*/config.json"))
+        hint = f"give the folder that has one, {inside[0]}." if inside else HOW_TO_GET_A_CONFIG
+        raise UserError(f"model: {folder} has no config.json, so its architecture is unknown; {hint}")
+    wrong = wrong_content(path)
+    if wrong:
+        raise UserError(f"model: {path} {wrong}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         family = config.get("model_type")
     except (ValueError, AttributeError):
         raise UserError(f"model: {path} is not valid JSON; fetch or save it again.") from None
-    if not family:
+    if not family or not isinstance(family, str):
         raise UserError(f"model: {path} names no model_type; save the model again.")
     if family not in CONFIG_MAPPING:
         if "auto_map" in config or any(folder.glob("*.py")):
             raise UserError(f"model: {folder} {REMOTE_CODE}")
         raise UserError(f'model: {folder} is of the family "{family}", which the installed transformers does not know.')
+    quantized = config.get("quantization_config") or config.get("compression_config")
+    if quantized:
+        raise UserError(f"model: {folder} is already quantized ({_how(quantized)}); {ASK_FOR_PLAIN}")
+
+
+def _how(quantized: Any) -> str:
+    """A quantization by its method and bits: "gptq, 4 bits"."""
+    if not isinstance(quantized, dict):
+        return "quantization_config in config.json"
+    bits = quantized.get("bits") or quantized.get("w_bit")
+    bits = bits or (4 if quantized.get("load_in_4bit") else 8 if quantized.get("load_in_8bit") else None)
+    return f"{quantized.get('quant_method', 'an unknown method')}" + (f", {bits} bits" if bits else "")

@@ -18,6 +18,7 @@ from transformers import AutoModelForSequenceClassification
 from helpers import sft
 from helpers.batches import Batch, grouped_batches
 from helpers.models import device_of
+from helpers.pretrained import load_model
 from helpers.runtime import UserError
 from helpers.training import has_bfloat16, to_device, warmup_linear
 
@@ -110,7 +111,7 @@ def centering_penalty(chosen: Tensor, rejected: Tensor) -> Tensor:
 
 def new_reward_model(source: str, tokenizer) -> Any:
     """The model in a folder, its next-token head replaced by one that gives a single number, 0 at the start."""
-    model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, dtype=torch.float32)
+    model = load_model(AutoModelForSequenceClassification, source, num_labels=1)
     # The head reads the last token that is not padding, so it has to know which one is.
     model.config.pad_token_id = tokenizer.pad_token_id
     nn.init.zeros_(model.score.weight)

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from transformers import BertConfig, BertModel
+from torch.nn.utils import parametrizations
+from transformers import BertConfig, BertForMaskedLM, BertModel, LlamaConfig, LlamaForCausalLM
 
-from helpers.linear_layers import linear_names
+from helpers.linear_layers import linear_names, sharing
 from helpers.lora import LoRALinear, eject, inject, lora_layers, merge, unmerge
 from helpers.models import MeanPoolClassifier
 from helpers.runtime import UserError
@@ -202,3 +203,116 @@ def test_a_second_injection_is_refused():
     inject(model, TARGETS, rank=4, alpha=8)
     with pytest.raises(UserError, match="has LoRA layers already"):
         inject(model, ("key",), rank=4, alpha=8)
+
+
+SIZES = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 50}
+
+
+def decoder(tied: bool) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=tied)).eval()
+
+
+def one_layer_twice() -> nn.Module:
+    layer = nn.Linear(8, 8)
+    return nn.ModuleDict({"first": layer, "second": layer})
+
+
+def one_weight_twice() -> nn.Module:
+    model = nn.ModuleDict({"first": nn.Linear(8, 8), "second": nn.Linear(8, 8)})
+    model["second"].weight = model["first"].weight
+    return model
+
+
+def one_memory_twice() -> nn.Module:
+    model = nn.ModuleDict({"first": nn.Linear(8, 8), "second": nn.Linear(8, 8)})
+    model["second"].weight.data = model["first"].weight.data
+    return model
+
+
+def normed() -> nn.Module:
+    return nn.ModuleDict({"first": parametrizations.weight_norm(nn.Linear(8, 8))})
+
+
+def eight_bit() -> nn.Module:
+    model = nn.ModuleDict({"first": nn.Linear(8, 8)})
+    model["first"].weight = nn.Parameter(torch.zeros(8, 8, dtype=torch.int8), requires_grad=False)
+    return model
+
+
+NOT_MERGEABLE = [
+    (
+        lambda: decoder(tied=True),
+        "lm_head",
+        'The linear layer "lm_head" shares its weight with model.embed_tokens (a tied weight), so merging LoRA into it '
+        "would change both; leave lm_head out of targets, or untie it first: model.lm_head.weight = "
+        "nn.Parameter(model.lm_head.weight.detach().clone()) and model.config.tie_word_embeddings = False.",
+    ),
+    (
+        lambda: BertForMaskedLM(BertConfig(**SIZES)),
+        "decoder",
+        'The linear layer "cls.predictions.decoder" shares its weight with bert.embeddings.word_embeddings (a tied',
+    ),
+    (one_layer_twice, "first", 'The linear layer "first" shares its weight with second (a tied weight), so merging'),
+    (one_weight_twice, "second", 'The linear layer "second" shares its weight with first (a tied weight), so merging'),
+    (one_memory_twice, "second", 'The linear layer "second" shares its weight with first (a tied weight), so merging'),
+    (
+        normed,
+        "first",
+        "is computed from other parameters (torch's parametrize), so LoRA cannot be merged into it; call",
+    ),
+    (eight_bit, "first", "is stored as torch.int8 (quantized), so LoRA cannot be merged into it; use peft for"),
+]
+
+
+@pytest.mark.parametrize(("make", "target", "said"), NOT_MERGEABLE)
+def test_a_weight_that_is_not_the_layers_own_takes_no_lora(make, target, said):
+    model = make()
+    with pytest.raises(UserError) as problem:
+        inject(model, [target], rank=2, alpha=4)
+    assert said in str(problem.value) and "\n" not in str(problem.value)
+    assert not lora_layers(model)
+
+
+def test_the_other_layers_of_a_tied_model_take_lora():
+    model, ids = decoder(tied=True), torch.tensor([[3, 4, 5]])
+    inject(model, ("q_proj", "down_proj"), rank=2, alpha=4)
+    stir(model)
+    apart = model(input_ids=ids).logits
+    assert (merge(model)(input_ids=ids).logits - apart).abs().max() < 1e-4
+
+
+def test_an_untied_head_takes_lora_and_merges():
+    model, ids = decoder(tied=True), torch.tensor([[3, 4, 5]])
+    model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
+    model.config.tie_word_embeddings = False
+    embeddings = model.model.embed_tokens.weight.detach().clone()
+    inject(model, ("lm_head",), rank=2, alpha=4)
+    stir(model)
+    apart = model(input_ids=ids).logits
+    assert (merge(model)(input_ids=ids).logits - apart).abs().max() < 1e-4
+    assert torch.equal(model.model.embed_tokens.weight, embeddings)
+
+
+def test_a_head_tied_after_the_injection_is_not_merged():
+    model = decoder(tied=False)
+    inject(model, ("lm_head", "q_proj"), rank=2, alpha=4)
+    stir(model)
+    model.lm_head.base.weight = model.model.embed_tokens.weight
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    with pytest.raises(UserError, match='"lm_head" shares its weight with model.embed_tokens'):
+        merge(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+    assert all(layer.original is None for layer in lora_layers(model).values())
+
+
+def test_blocks_that_repeat_are_no_sharing():
+    block = nn.Sequential(nn.Linear(8, 8), nn.GELU())
+    model = nn.ModuleDict({"blocks": nn.ModuleList([block, block])})
+    assert sharing(model) == {} and sharing(tiny()) == {}
+    x = torch.randn(2, 8)
+    inject(model, ("0",), rank=2, alpha=4)
+    stir(model)
+    apart = model["blocks"][1](model["blocks"][0](x))
+    merge(model)
+    assert (model["blocks"][1](model["blocks"][0](x)) - apart).abs().max() < 1e-4

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from helpers.lora import inject, lora_layers, merge
 from helpers.lora_files import CONFIG, WEIGHTS, load_adapter, save_adapter
 from helpers.runtime import UserError
-from tests.helpers.test_lora import TARGETS, stir, tiny
+from tests.helpers.test_lora import TARGETS, decoder, stir, tiny
 
 
 @pytest.fixture
@@ -129,6 +129,55 @@ def test_a_tensor_of_a_wrong_shape_is_refused(saved):
     name = next(iter(tensors))
     save_file(tensors | {name: torch.zeros(1, 1)}, path)
     refused(saved[1], "where this model needs")
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5494400\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (LFS, "^adapter_model.safetensors in ours is a Git LFS pointer and not the file itself; run .git lfs pull."),
+        (b"", "^adapter_model.safetensors in ours is empty; copy or download it again"),
+        (b"<html>Sign in</html>", "^adapter_model.safetensors in ours is a web page and not the file itself"),
+        (b"half", "is not a safetensors file"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(saved, content, said):
+    (saved[1] / WEIGHTS).write_bytes(content)
+    refused(saved[1], said)
+
+
+@pytest.mark.parametrize(
+    ("keep", "factor", "said"),
+    [
+        (
+            lambda key: "lora_B" not in key,
+            1,
+            r"has only one half of its layers \(.*lora_A.weight, .* and 1 more\); each",
+        ),
+        (
+            lambda key: "0.attention.self.query.lora_A" not in key,
+            1,
+            r"one half of its layers \([\w.]*query.lora_B.weight\)",
+        ),
+        (lambda key: "lora_" not in key, 1, r"holds no LoRA layer \(adapter_model.safetensors\)"),
+        (lambda key: True, float("nan"), "holds numbers that are not finite .*: its training diverged"),
+    ],
+)
+def test_an_adapter_that_is_not_whole_is_refused(saved, keep, factor, said):
+    tensors = {key: value * factor for key, value in load_file(saved[1] / WEIGHTS).items() if keep(key)}
+    save_file(tensors, saved[1] / WEIGHTS)
+    refused(saved[1], said)
+
+
+def test_an_adapter_of_a_tied_head_is_refused(tmp_path):
+    model = decoder(tied=False)
+    inject(model, ("lm_head",), rank=2, alpha=4)
+    save_adapter(model, tmp_path)
+    path = tmp_path / WEIGHTS
+    save_file(load_file(path), path)  # without the base's fingerprint, as peft writes it
+    refused(tmp_path, '"lm_head" shares its weight with model.embed_tokens', decoder(tied=True))
 
 
 def test_nothing_to_save_and_merged_are_refused(saved, tmp_path):
