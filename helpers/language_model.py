@@ -151,13 +151,17 @@ def blocks_of_text(tokenizer, texts: Iterable[str], length: int, seed: int = 0) 
     Raises:
         UserError: when the texts are too short for one row.
     """
-    encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    texts = list(texts)
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     end = tokenizer.eos_token_id
     start = end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     rows = pack(encoded, length, start, end, seed)
     if len(rows) == 0:
         count = sum(len(ids) for ids in encoded)
-        raise UserError(f"{len(encoded)} texts with {count} tokens are too few: one row takes {length} tokens.")
+        raise UserError(
+            f"{len(encoded)} texts with {count} tokens are too few: one row takes {length} tokens. Use more texts, or "
+            "longer ones."
+        )
     return rows
 
 

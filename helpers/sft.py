@@ -120,10 +120,15 @@ def check_conversation(tokenizer, prompt: str, completion: str, max_length: int 
     texts = render(tokenizer, prompt), render(tokenizer, prompt, completion)
     alone, together = (len(_ids(tokenizer, text)) for text in texts)
     fix = f"but the context holds {max_length}; shorten it, leave the row out, or raise max_length if the model can."
-    if alone > max_length - 2:  # an answer takes a token and an end at least
+    if prompt_is_too_long(alone, max_length):
         raise UserError(f'prompt: "{prompt[:40]}..." takes {alone} tokens, {fix}')
     if together > max_length:
         raise UserError(f'completion: with its prompt "{prompt[:40]}..." it takes {together} tokens, {fix}')
+
+
+def prompt_is_too_long(tokens: int, max_length: int) -> bool:
+    """Whether a prompt of so many tokens leaves no room for a token of an answer and its end."""
+    return tokens > max_length - 2
 
 
 def end_of_turn(tokenizer) -> int:

@@ -319,7 +319,7 @@ train_rows = sft_tools.encode_rows(tokenizer, train_data)
 if data:
     from helpers.own_data import load_columns, print_notes
 
-    own = print_notes(load_columns(catalog.own_source(data, track), sft_tools.COLUMNS))
+    own = print_notes(load_columns(catalog.own_source(data, track), sft_tools.COLUMNS, tokenizer))
     train_rows += sft_tools.encode_rows(tokenizer, own, field=data)
 lengths = torch.tensor([len(row["input_ids"]) for row in train_rows])
 learned = torch.tensor([sum(label != -100 for label in row["labels"]) for row in train_rows])

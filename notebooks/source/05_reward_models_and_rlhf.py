@@ -85,7 +85,7 @@ def new_policy():
 
 
 sft = new_policy().eval().requires_grad_(False)
-preferences = catalog.dataset("preferences", track, data, seed)
+preferences = catalog.dataset("preferences", track, data, seed, tokenizer=tokenizer)
 wishes = about_films(preferences["train"])["prompt"]  # the judge understands wishes about films, and no others
 test_wishes = about_films(preferences["test"])["prompt"][:wish_count]
 for wish in test_wishes[:3]:
