@@ -153,13 +153,14 @@ def say_new_head(model: str) -> None:
     print(f"model: the classification head on {model} is new; its weights are random until you train them.")
 
 
-def dataset(role: str, track: str, data: str = "", seed: int = 0) -> DatasetDict:
+def dataset(role: str, track: str, data: str = "", seed: int = 0, *, tokenizer: Any = None) -> DatasetDict:
     """The dataset of this role as a `DatasetDict`.
 
     Args:
         data: a file or folder of the learner's own (CSV, JSON Lines, JSON, Parquet), on the hub track also a name
             there, or "". For `reviews` and `topics` it needs text and label; for `corpus` text, and takes the place
             of the `newcomer` split; for `preferences` prompt, chosen and rejected, and joins the micro-world's pairs.
+        tokenizer: for `preferences` of the learner's own, which then must not be longer than the lessons' models read.
 
     Raises:
         UserError: when there is no such role, file or column, or the hub cannot be reached.
@@ -173,7 +174,7 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0) -> DatasetDict
     source, columns = own_source(data, track), OWN_COLUMNS[role]
     if "label" in columns:
         return own_data.print_notes(own_data.load_labelled(source, seed))
-    own = own_data.print_notes(own_data.load_columns(source, columns))
+    own = own_data.print_notes(own_data.load_columns(source, columns, tokenizer if role == "preferences" else None))
     if role == "preferences":
         return hub_datasets.join_world(own.map(lambda row: {"reason": "yours", "film": ""}), _microworld(role), seed)
     found = _of_track(role, track, seed)

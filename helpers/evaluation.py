@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -18,6 +19,10 @@ from helpers.intervals import Interval, wilson
 from helpers.models import device_of
 from helpers.runtime import UserError
 from helpers.training import History, half_precision, to_device, trainable_parameters
+
+WORD = re.compile(r"(?u)\b\w\w+\b")  # as scikit-learn cuts words
+# Thai, Lao, Tibetan, Burmese, Khmer, the two of Japanese, and Chinese.
+SPACELESS = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 @torch.inference_mode()
@@ -144,12 +149,37 @@ def bag_of_words(texts: Sequence[str], labels: Sequence[int], strength: float = 
     """Fit a logistic regression on the words and word pairs of each text, weighted by tf-idf.
 
     strength: scikit-learn's C, the inverse of the penalty; 10 was best on validation rows.
-    Returns a fitted pipeline: `.predict(texts)` gives labels. Order beyond two words is lost.
+    Returns a fitted pipeline: `.predict(texts)` gives labels. Order beyond two words is lost. Where most texts are in
+    a script without spaces (Chinese, Thai), or have no word, characters take the place of words.
     Raises UserError when there is only one class.
     """
     if len(set(labels)) < 2:
         raise UserError("The training rows hold a single class; a classifier needs at least two.")
     # A word seen once says nothing about the next text, unless there are hardly any texts.
     rare = 2 if len(texts) >= 100 else 1
-    words = TfidfVectorizer(ngram_range=(1, 2), min_df=rare, sublinear_tf=True)
+    settings = {"ngram_range": (1, 2), "min_df": rare, "sublinear_tf": True}
+    if not counts_words(texts, rare):
+        settings |= {"analyzer": "char", "min_df": 1}
+    words = TfidfVectorizer(**settings)
     return make_pipeline(words, LogisticRegression(C=strength, max_iter=1000)).fit(list(texts), list(labels))
+
+
+def counts_words(texts: Sequence[str], rare: int = 1) -> bool:
+    """Whether `bag_of_words` counts words in these texts, and not characters.
+
+    rare: a word is counted that so many texts have.
+    """
+    if 2 * sum(map(without_spaces, texts)) > len(texts):
+        return False
+    counts: Counter[str] = Counter()
+    for text in texts:
+        words = set(WORD.findall(text.lower()))
+        counts.update(words)
+        if any(counts[word] >= rare for word in words):
+            return True
+    return False
+
+
+def without_spaces(text: str) -> bool:
+    """Whether more than half of the letters are of a script that puts no spaces between words."""
+    return 2 * len(SPACELESS.findall(text)) > sum(map(str.isalpha, text))

@@ -5,14 +5,17 @@ The definitions that lesson 01 teaches are written there too; a test keeps the t
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from helpers.batches import padded
+from helpers.models import config_of
 from helpers.runtime import UserError
 
 IGNORED = -100  # the label that a loss leaves out
@@ -73,6 +76,35 @@ def perplexity(mean_loss: float) -> float:
     return math.exp(mean_loss)
 
 
+def positions(model: nn.Module, attention_mask: Tensor) -> dict[str, Tensor]:
+    """The argument `position_ids` (batch, seq) that a batch padded on the left needs, or no argument.
+
+    A model with learned positions (GPT-2) counts them from the left edge, padding included, unless it is told where a
+    row's text begins. Rotary positions (Llama) are relative: padding on the left moves all of them alike.
+    attention_mask: (batch, seq), 1 for a real token, 0 for padding.
+    """
+    rotary = getattr(config_of(model), "rope_parameters", None)
+    if rotary or "position_ids" not in inspect.signature(model.forward).parameters:
+        return {}
+    return {"position_ids": (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)}
+
+
+def count_positions_from_mask(*models: Any) -> None:
+    """From now on these models pass themselves `positions`, where a trainer of another library passes none.
+
+    models: None is no model, as `GRPOTrainer.ref_model` is without a KL penalty.
+    """
+
+    def add_positions(called: Any, arguments: tuple, named: dict) -> tuple[tuple, dict]:
+        mask = named.get("attention_mask")
+        if mask is None or mask.dim() != 2 or "position_ids" in named or named.get("past_key_values") is not None:
+            return arguments, named
+        return arguments, {**named, **positions(called, mask)}
+
+    for model in (model for model in models if model is not None and positions(model, torch.ones(1, 1))):
+        model.register_forward_pre_hook(add_positions, with_kwargs=True)
+
+
 @torch.inference_mode()
 def greedy(model: nn.Module, input_ids: Tensor, max_new_tokens: int, end_id: int | None = None) -> Tensor:
     """Append the likeliest next token again and again. input_ids: (1, seq); returns (1, longer)."""
@@ -119,13 +151,17 @@ def blocks_of_text(tokenizer, texts: Iterable[str], length: int, seed: int = 0) 
     Raises:
         UserError: when the texts are too short for one row.
     """
-    encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    texts = list(texts)
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     end = tokenizer.eos_token_id
     start = end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     rows = pack(encoded, length, start, end, seed)
     if len(rows) == 0:
         count = sum(len(ids) for ids in encoded)
-        raise UserError(f"{len(encoded)} texts with {count} tokens are too few: one row takes {length} tokens.")
+        raise UserError(
+            f"{len(encoded)} texts with {count} tokens are too few: one row takes {length} tokens. Use more texts, or "
+            "longer ones."
+        )
     return rows
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from helpers.language_model import positions
 from helpers.runtime import UserError
 from helpers.sft import end_of_turn, render
 
@@ -72,9 +73,8 @@ class PolicyWithValue(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, new: int) -> tuple[Tensor, Tensor]:
         """Log-probabilities and values of the last `new` tokens, each (batch, new)."""
-        outputs = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, logits_to_keep=new + 1
-        )
+        asked = {"input_ids": input_ids, "attention_mask": attention_mask, **positions(self.model, attention_mask)}
+        outputs = self.model(**asked, output_hidden_states=True, logits_to_keep=new + 1)
         # The position before a token predicts it, and its value is the guess before the token is known.
         hidden = outputs.hidden_states[-1][:, -new - 1 : -1].detach()  # it reads the policy and does not bend it
         values = self.value_head(hidden).squeeze(-1)
@@ -159,8 +159,9 @@ def roll_out(policy: PolicyWithValue, reference: nn.Module, tokenizer, prompts: 
     mask = answer_mask(written, end)
     attention_mask = torch.cat([read["attention_mask"], mask.long()], dim=1)
     log_probs, values = policy(input_ids, attention_mask, written.shape[1])
-    asked = {"input_ids": input_ids, "attention_mask": attention_mask, "logits_to_keep": written.shape[1] + 1}
-    reference_log_probs = log_probs_of(reference(**asked).logits[:, :-1], written)
+    asked = {"input_ids": input_ids, "attention_mask": attention_mask, **positions(reference, attention_mask)}
+    logits = reference(**asked, logits_to_keep=written.shape[1] + 1).logits
+    reference_log_probs = log_probs_of(logits[:, :-1], written)
     answers = [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
     return Rollout(input_ids, attention_mask, mask, log_probs, reference_log_probs, values, answers)
 

@@ -19,6 +19,7 @@ from helpers import sft
 from helpers.batches import Batch, grouped_batches
 from helpers.models import device_of
 from helpers.pretrained import load_model
+from helpers.own_data.table import same_answer
 from helpers.runtime import UserError
 from helpers.training import has_bfloat16, to_device, warmup_linear
 
@@ -43,7 +44,7 @@ def check_preferences(rows: Iterable[Mapping], field: str = "preferences") -> No
         for side in SIDES:
             if not isinstance(row[side], str) or not row[side].strip():
                 raise UserError(f"{field}: {side} is empty in row {count}; write an answer or leave the row out.")
-        if row["chosen"].strip() == row["rejected"].strip():
+        if same_answer(row["chosen"], row["rejected"]):
             raise UserError(
                 f'{field}: chosen and rejected are equal in row {count} ("{row["chosen"][:40]}"); such a pair '
                 "prefers nothing, so leave it out."

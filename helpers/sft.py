@@ -59,14 +59,57 @@ def encode(tokenizer, prompt: str, completion: str, answer_only: bool = True, ma
     The template decides how a text begins and ends, as in TRL's `SFTTrainer`, so nothing is added around it.
 
     Raises:
-        UserError: when the completion is empty, the template leaves the end of the turn unmarked, or the
-            conversation is longer than `max_length` tokens.
+        UserError: when the completion is empty, the template or the tokenizer drops it, the template leaves the end
+            of the turn unmarked, or the conversation is longer than `max_length` tokens.
     """
     check_conversation(tokenizer, prompt, completion, max_length)
-    start = tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
-    input_ids = tokenizer(render(tokenizer, prompt, completion), add_special_tokens=False)["input_ids"]
-    hidden = len(start) if answer_only else 0
+    input_ids, hidden = split_conversation(tokenizer, prompt, completion)
+    not_learned = {token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id}
+    if not_learned.issuperset(input_ids[hidden:]):
+        raise UserError(
+            f'completion: after the template and the tokenizer, no token is left of "{completion[:40]}", so there is '
+            "nothing to learn from; change the completion, leave the row out, or use another model."
+        )
+    if not answer_only:
+        hidden = 0
     return {"input_ids": input_ids, "labels": [IGNORED] * hidden + input_ids[hidden:]}
+
+
+def split_conversation(tokenizer, prompt: str, completion: str) -> tuple[list[int], int]:
+    """The token ids of a conversation, and how many of them come before the answer.
+
+    Mostly the prompt's own tokens begin the whole. They do not when a token joins the end of the prompt and the
+    beginning of the answer, or when the template opens an answer differently than it records one (with `<think>`).
+    Then the answer is found by its characters; a token that holds one of them belongs to it.
+    """
+    opened, whole = render(tokenizer, prompt), render(tokenizer, prompt, completion)
+    start, input_ids = _ids(tokenizer, opened), _ids(tokenizer, whole)
+    if whole.startswith(opened):
+        if input_ids[: len(start)] == start:
+            return input_ids, len(start)
+        place = len(opened)
+    else:
+        # The answer begins where another one would change the text; two that differ, since one may begin as this one.
+        place = min(_shared(whole, render(tokenizer, prompt, other)) for other in ("A", "B"))
+    return input_ids, _tokens_before(tokenizer, whole, input_ids, place)
+
+
+def _ids(tokenizer, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _shared(one: Sequence, other: Sequence) -> int:
+    """With how many equal items both begin."""
+    same = [first == second for first, second in zip(one, other, strict=False)]
+    return [*same, False].index(False)
+
+
+def _tokens_before(tokenizer, text: str, input_ids: list[int], place: int) -> int:
+    """How many tokens hold no character from `place` on."""
+    if not tokenizer.is_fast:  # it cannot say which characters a token holds
+        return _shared(input_ids, _ids(tokenizer, text[:place]))
+    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return next((number for number, (_, end) in enumerate(spans) if end > place), len(spans))
 
 
 def check_conversation(tokenizer, prompt: str, completion: str, max_length: int = 256) -> None:
@@ -75,12 +118,17 @@ def check_conversation(tokenizer, prompt: str, completion: str, max_length: int 
         raise UserError(f'completion: empty for the prompt "{prompt[:40]}"; write an answer or leave the row out.')
     end_of_turn(tokenizer)
     texts = render(tokenizer, prompt), render(tokenizer, prompt, completion)
-    alone, together = (len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
+    alone, together = (len(_ids(tokenizer, text)) for text in texts)
     fix = f"but the context holds {max_length}; shorten it, leave the row out, or raise max_length if the model can."
-    if alone > max_length - 2:  # an answer takes a token and an end at least
+    if prompt_is_too_long(alone, max_length):
         raise UserError(f'prompt: "{prompt[:40]}..." takes {alone} tokens, {fix}')
     if together > max_length:
         raise UserError(f'completion: with its prompt "{prompt[:40]}..." it takes {together} tokens, {fix}')
+
+
+def prompt_is_too_long(tokens: int, max_length: int) -> bool:
+    """Whether a prompt of so many tokens leaves no room for a token of an answer and its end."""
+    return tokens > max_length - 2
 
 
 def end_of_turn(tokenizer) -> int:

@@ -14,18 +14,25 @@ from typing import Any
 import numpy
 
 from helpers import catalog
-from helpers.own_data.columns import KINDS, name_list
+from helpers.evaluation import counts_words, without_spaces
+from helpers.language_model import blocks_of_text
+from helpers.own_data.columns import KINDS, LESSONS, name_list
+from helpers.own_data.conversations import without_unfit
 from helpers.own_data.datasets import class_names, shared_texts, split_labelled, text_keys, texts_with_several_labels
 from helpers.own_data.request import Request
 from helpers.own_data.splits import normalized, read_splits
 from helpers.own_data.table import Table, check_usable
 from helpers.runtime import UserError
+from helpers.truncation import mostly_unknown
 
 MISSING_WORDS = ("nan", "null", "none", "n/a", "na", "unknown", "?")
 CLASSES = 12  # shown of many
 UNREADABLE = 10
 SAMPLE = 20_000  # texts of a role: enough for a share, and done in seconds
 AT_ONCE = 500  # texts tokenized together
+BLOCK = 64  # tokens in a row of lesson 01
+READER = {"labelled texts": "encoder", "plain texts": "encoder", "instructions": "decoder", "preferences": "instruct"}
+CONVERSATIONS = ("instructions", "preferences")
 
 
 @dataclass
@@ -34,6 +41,7 @@ class Report:
 
     lines: list[str] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
+    lessons: Sequence[str] = ()
 
     @classmethod
     def on(cls, files: Sequence[str], model: str = "", max_tokens: int = 256) -> Report:
@@ -50,16 +58,23 @@ class Report:
         report = cls()
         requests = [Request.of(file) for file in files]
         tables, aside = read_splits(requests)
-        tokenizer = catalog.tokenizer("encoder", "pocket", model)
+        kind = _kind(tables["train"])
+        tokenizer = catalog.tokenizer(READER[kind], "pocket", model)
+        if kind in CONVERSATIONS:
+            tables = {split: without_unfit(table, tokenizer, max_tokens) for split, table in tables.items()}
         for split, table in tables.items():
             report.lines.append(f"{table.path}" + (f"  ({split})" if len(tables) > 1 else ""))
             report._add(_of_table(table))
             report._add(("tokens", f"{role}: {_lengths(table, role, tokenizer, max_tokens)}") for role in _texts(table))
+            report._add(("note", said) for said in _hard_to_read(table, tokenizer))
             report.lines.append("")
             report._try(check_usable, table, all(request.skip_bad for request in requests))
         report._add(_of_all(tables))
         if "label" in tables["train"].rows and not any(table.rows.empty for table in tables.values()):
             report._try(split_labelled, tables, 0)
+        if kind == "plain texts":
+            report._try(_blocks, tables["train"], catalog.tokenizer("decoder", "pocket"))
+        report.lessons = LESSONS[kind]
         report._add(("note", f"not read: {name}") for name in aside)
         return report
 
@@ -68,8 +83,13 @@ class Report:
         if self.trouble:
             return ["These data cannot be used yet:", *(f"- {trouble}" for trouble in self.trouble)]
         if len(files) > 1:
-            return ["These data can be used: put the files in one folder, and give a lesson that folder as its data."]
-        return [f'These data can be used: in a lesson\'s parameters, write data = "{files[0]}".']
+            folder = "put the files in one folder, and give that folder as data to"
+            return [f"These data can be used: {folder} {self._of_lessons()}."]
+        return [f'These data can be used: in the parameters of {self._of_lessons()}, write data = "{files[0]}".']
+
+    def _of_lessons(self) -> str:
+        numbers = sorted(self.lessons)
+        return f"lessons {', '.join(numbers[:-1])} or {numbers[-1]}" if len(numbers) > 1 else f"lesson {numbers[0]}"
 
     def _add(self, found: Iterator[tuple[str, str]]) -> None:
         self.lines += [f"  {name:12}{said}" for name, said in found]
@@ -81,6 +101,42 @@ class Report:
             self.trouble.append(str(error).removeprefix("data: "))
 
 
+def _kind(table: Table) -> str:
+    return next(name for name, roles in KINDS.items() if roles == tuple(table.rows))
+
+
+def _hard_to_read(table: Table, tokenizer: Any) -> Iterator[str]:
+    """Texts that the lessons read worse than others, and the first of them: no spaces, or unknown tokens."""
+    for role in _texts(table):
+        texts = table.rows[role].iloc[:SAMPLE].map(str)
+        spaceless = [place for place, text in texts.items() if without_spaces(text)]
+        if spaceless:
+            where = f"{len(spaceless):,} (the first: {spaceless[0]}) have no spaces between words"
+            instead = "" if counts_words(list(texts), 2) else ", so the bag of words counts characters"
+            yield f"{role}: of {len(texts):,} looked at, {where}{instead}"
+        ids = [
+            row
+            for start in range(0, len(texts), AT_ONCE)
+            for row in _ids(tokenizer, texts.iloc[start : start + AT_ONCE])
+        ]
+        unknown = mostly_unknown(ids, tokenizer)
+        if unknown:
+            where = f"{len(unknown):,} (the first: {texts.index[unknown[0]]})"
+            yield f"{role}: of {len(texts):,} looked at, {where} consist mostly of tokens that the model does not know"
+
+
+def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    return tokenizer(list(texts), verbose=False)["input_ids"]
+
+
+def _blocks(table: Table, tokenizer: Any) -> None:
+    """Raise a UserError where lesson 01 would: it measures on the first fifth of the texts, and trains on the rest."""
+    texts = [str(text) for text in table.rows["text"]]
+    held_out = max(1, len(texts) // 5)
+    for part in (texts[held_out:], texts[:held_out]):
+        blocks_of_text(tokenizer, part[:BLOCK], BLOCK)  # every text gives a token at least: so many are enough
+
+
 def _of_table(table: Table) -> Iterator[tuple[str, str]]:
     yield "rows", f"{table.total:,}, of which {len(table.problems):,} cannot be used"
     for problem in table.summary():
@@ -90,9 +146,8 @@ def _of_table(table: Table) -> Iterator[tuple[str, str]]:
     if table.suspicion():
         yield "", table.suspicion()
     roles = table.choice.columns
-    kind = next((name for name, wanted in KINDS.items() if wanted == tuple(roles)), "")
     yield "columns", f"{len(table.columns):,}: {name_list(table.columns)}"
-    yield "read as", f"{kind}: {table.choice}"
+    yield "read as", f"{_kind(table)}: {table.choice}"
     unread = [name for name in table.columns if name not in roles.values()]
     if unread:
         yield "not read", name_list(unread)
@@ -117,11 +172,6 @@ def _of_all(tables: dict[str, Table]) -> Iterator[tuple[str, str]]:
     if "label" in train.rows:
         yield "conflicts", f"{texts_with_several_labels(tables):,} (texts that have more than one label)"
         yield from (("note", note) for note in _odd_classes({name for t in tables.values() for name in class_names(t)}))
-    if "rejected" in train.rows:
-        pairs = [pair for t in tables.values() for pair in zip(t.rows["chosen"], t.rows["rejected"], strict=True)]
-        same = sum(normalized(chosen) == normalized(rejected) for chosen, rejected in pairs)
-        if same:
-            yield "note", f"{same:,} rows have the same text as chosen and as rejected: nothing to learn there"
 
 
 def _odd_classes(classes: set[str]) -> Iterator[str]:
@@ -142,15 +192,16 @@ def _texts(table: Table) -> list[str]:
 
 def _lengths(table: Table, role: str, tokenizer: Any, limit: int) -> str:
     """'3 to 900, median 80, 95 of 100 up to 210; 4.1 % have more than 256, and are cut there'."""
-    texts = [str(text) for text in table.rows[role]]
+    texts = table.rows[role].map(str)
     if len(texts) > SAMPLE:
-        texts = random.Random(0).sample(texts, SAMPLE)
+        texts = texts.iloc[sorted(random.Random(0).sample(range(len(texts)), SAMPLE))]
     counts: list[int] = []
     for start in range(0, len(texts), AT_ONCE):
-        counts += map(len, tokenizer(texts[start : start + AT_ONCE], verbose=False)["input_ids"])
+        counts += map(len, _ids(tokenizer, texts.iloc[start : start + AT_ONCE]))
     shortest, median, high, longest = numpy.percentile(counts, (0, 50, 95, 100), method="lower")
-    cut = 100 * sum(count > limit for count in counts) / len(counts)
-    return (
-        f"{shortest:,} to {longest:,}, median {median:,}, 95 of 100 up to {high:,}; {cut:.1f} % have more than "
-        f"{limit}, and are cut there"
-    )
+    said = f"{shortest:,} to {longest:,}, median {median:,}, 95 of 100 up to {high:,}"
+    if _kind(table) in CONVERSATIONS:
+        return said
+    long = [place for place, count in zip(texts.index, counts, strict=True) if count > limit]
+    where = f" (such as {long[0]})" if long else ""
+    return f"{said}; {100 * len(long) / len(counts):.1f} % have more than {limit}, and are cut there{where}"

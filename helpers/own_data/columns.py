@@ -36,6 +36,13 @@ KINDS = {
     "instructions": ("prompt", "completion"),
     "plain texts": ("text",),
 }
+# The lessons that take each kind as their `data`.
+LESSONS = {
+    "preferences": ("05", "06"),
+    "labelled texts": ("00", "02", "03", "07", "08", "09", "10", "11", "01"),  # 01 reads the texts alone
+    "instructions": ("04",),
+    "plain texts": ("01",),
+}
 SHOWN = 8  # of a file's columns, in a sentence
 REMARK = re.compile(r"\s*[(\[].*[)\]]\s*$")  # as in "label (0=bad, 1=good)"
 

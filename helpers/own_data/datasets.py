@@ -7,9 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
+from helpers.own_data.conversations import without_unfit
 from helpers.own_data.request import Request
 from helpers.own_data.splits import SPLITS, cut, normalized, read_splits
 from helpers.own_data.table import Table, check_usable
@@ -48,15 +50,21 @@ def load_labelled(data: Path | str | Request, seed: int) -> DatasetDict:
     return DatasetDict(found)
 
 
-def load_columns(data: Path | str | Request, columns: Sequence[str]) -> Dataset:
+def load_columns(data: Path | str | Request, columns: Sequence[str], tokenizer: Any = None) -> Dataset:
     """A file's `columns`, as text, in the file's order; of a folder with several splits, those of train.
+
+    Args:
+        data: as for `load_labelled`.
+        columns: roles, such as prompt and completion.
+        tokenizer: with a chat template, which refuses conversations that are longer than a model of the lessons reads.
 
     Raises:
         UserError: when a file cannot be read or rows of it cannot be used.
     """
     request = Request.of(data)
     tables, aside = read_splits([request], columns, ("train",))
-    table = check_usable(tables["train"], request.skip_bad)
+    table = tables["train"] if tokenizer is None else without_unfit(tables["train"], tokenizer)
+    check_usable(table, request.skip_bad)
     found = Dataset.from_dict({role: [str(value) for value in table.rows[role]] for role in columns})
     left_out = _left_out([table])
     found.info.description = f"{table.path.name}: {table.choice}; {len(found):,} rows{left_out}.{_not_read(aside)}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas
 
-from helpers.own_data.chats import Conversation, as_text, is_derived
+from helpers.own_data.chats import PAIR, Conversation, as_text, is_derived
 from helpers.own_data.columns import Choice, choose_columns
 from helpers.own_data.formats import FORMATS, Record, records
 from helpers.own_data.request import Request
@@ -21,6 +21,8 @@ from helpers.runtime import UserError
 
 LOOKED_AT = 1000  # records whose keys become the columns
 LONG = 10  # lines of one row: more are shown, since a missing quote glues rows together
+EQUAL = "the same chosen and rejected answer"
+TOO_LONG = "too long"
 READABLE = (str, int, float, bool, decimal.Decimal, datetime.date, datetime.time)
 
 
@@ -46,12 +48,18 @@ class Table:
     def summary(self) -> list[str]:
         """One phrase for each way of being unusable: how many rows, and where the first one is."""
         found = []
-        for problem in (f"no {role}" for role in self.rows):
+        named = [*(f"no {role}" for role in self.rows), EQUAL]
+        for problem in named:
             places = [place for place, reason in self.problems.items() if reason == problem]
             if places:
                 has = "has" if len(places) == 1 else "have"
                 found.append(f"{len(places):,} of {self.total:,} rows {has} {problem} (the first: {places[0]})")
-        others = {place: reason for place, reason in self.problems.items() if reason[3:] not in self.rows}
+        long = {place: reason for place, reason in self.problems.items() if reason.startswith(TOO_LONG)}
+        if long:
+            place, reason = next(iter(long.items()))
+            verb, why = "is" if len(long) == 1 else "are", reason.removeprefix(f"{TOO_LONG}: ")
+            found.append(f"{len(long):,} of {self.total:,} rows {verb} {TOO_LONG} (the first: {place}, {why})")
+        others = {place: said for place, said in self.problems.items() if said not in named and place not in long}
         if others:
             place, reason = next(iter(others.items()))
             found.append(f"{len(others):,} cannot be read (the first: {place}, {reason})")
@@ -125,17 +133,26 @@ def _table(path: Path, found: Iterator[Record], roles: Sequence[str], given: dic
     if not columns:
         raise _empty(path, roles)
     choice = choose_columns(columns, roles, given, path.name)
+    pair = [list(choice.columns).index(role) for role in PAIR if role in choice.columns]
+    pair = pair if len(pair) == len(PAIR) else []
     rows: dict[str, list] = {}
     problems: dict[str, str] = {}
     for record in itertools.chain(first, found):
         values = [record.values.get(column) for column in choice.columns.values()]
         problem = record.problem or next(filter(None, map(_wrong, choice.columns, values)), "")
+        if pair and not problem and same_answer(*(str(values[place]) for place in pair)):
+            problem = EQUAL
         if problem:
             problems[record.place] = problem
         else:
             rows[record.place] = values
     frame = pandas.DataFrame(list(rows.values()), index=list(rows), columns=list(choice.columns), dtype=object)
     return Table(path, [name for name in columns if not is_derived(name)], choice, frame, problems)
+
+
+def same_answer(chosen: str, rejected: str) -> bool:
+    """Whether a pair prefers nothing, because its answers differ in the white space around them at most."""
+    return chosen.strip() == rejected.strip()
 
 
 def _wrong(role: str, value: object) -> str:

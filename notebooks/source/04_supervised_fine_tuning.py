@@ -206,13 +206,17 @@ print(render(tokenizer, "Who made it?", "Ann Lee."))
 #
 # In pretraining every token is a label. Here we want the answer, not the question: the prompt's labels are **-100**,
 # which the loss leaves out.
+#
+# The prompt's tokens begin the whole, but check that token by token: some templates end in a space, which joins the
+# first word of the answer in one token, and some open an answer with `<think>`, which they do not record.
 
 
 # %%
 def encode(tokenizer, prompt, completion, answer_only=True):
     start = tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
     input_ids = tokenizer(render(tokenizer, prompt, completion), add_special_tokens=False)["input_ids"]
-    hidden = len(start) if answer_only else 0
+    same = [one == other for one, other in zip(start, input_ids, strict=False)]
+    hidden = [*same, False].index(False) if answer_only else 0  # the tokens that both begin with
     return {"input_ids": input_ids, "labels": [-100] * hidden + input_ids[hidden:]}
 
 
@@ -315,7 +319,7 @@ train_rows = sft_tools.encode_rows(tokenizer, train_data)
 if data:
     from helpers.own_data import load_columns, print_notes
 
-    own = print_notes(load_columns(catalog.own_source(data, track), sft_tools.COLUMNS))
+    own = print_notes(load_columns(catalog.own_source(data, track), sft_tools.COLUMNS, tokenizer))
     train_rows += sft_tools.encode_rows(tokenizer, own, field=data)
 lengths = torch.tensor([len(row["input_ids"]) for row in train_rows])
 learned = torch.tensor([sum(label != -100 for label in row["labels"]) for row in train_rows])

@@ -85,7 +85,7 @@ def new_policy():
 
 
 sft = new_policy().eval().requires_grad_(False)
-preferences = catalog.dataset("preferences", track, data, seed)
+preferences = catalog.dataset("preferences", track, data, seed, tokenizer=tokenizer)
 wishes = about_films(preferences["train"])["prompt"]  # the judge understands wishes about films, and no others
 test_wishes = about_films(preferences["test"])["prompt"][:wish_count]
 for wish in test_wishes[:3]:
@@ -409,9 +409,14 @@ print(answer_mask(torch.tensor([[5, 7, 9, 0, 0], [5, 7, 5, 7, 5]]), end_id=9).in
 # %% [markdown]
 # **A value head.** The reward comes at the end of an answer. To tell which *tokens* were good, a second head guesses,
 # before each token, how much reward is still to come. If the guess rises after a token, the token was good.
-
+#
+# The rows are padded on the left. A model with learned positions, such as GPT-2, has to be told where each row begins:
+# `positions` counts from the attention mask. For a model with rotary positions, such as ours, it passes nothing.
 
 # %%
+from helpers.language_model import positions
+
+
 class PolicyWithValue(nn.Module):
     def __init__(self, model):
         super().__init__()
@@ -422,9 +427,8 @@ class PolicyWithValue(nn.Module):
 
     def forward(self, input_ids, attention_mask, new):
         """Log-probabilities and values of the last `new` tokens, each (batch, new)."""
-        outputs = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, logits_to_keep=new + 1
-        )
+        asked = {"input_ids": input_ids, "attention_mask": attention_mask, **positions(self.model, attention_mask)}
+        outputs = self.model(**asked, output_hidden_states=True, logits_to_keep=new + 1)
         # The position before a token predicts it, and its value is the guess before the token is known.
         hidden = outputs.hidden_states[-1][:, -new - 1 : -1].detach()  # it reads the policy and does not bend it
         values = self.value_head(hidden).squeeze(-1)
@@ -452,8 +456,9 @@ def roll_out(policy, reference, tokenizer, prompts, new):
     mask = answer_mask(written, end)
     attention_mask = torch.cat([read["attention_mask"], mask.long()], dim=1)
     log_probs, values = policy(input_ids, attention_mask, written.shape[1])
-    asked = {"input_ids": input_ids, "attention_mask": attention_mask, "logits_to_keep": written.shape[1] + 1}
-    reference_log_probs = log_probs_of(reference(**asked).logits[:, :-1], written)
+    asked = {"input_ids": input_ids, "attention_mask": attention_mask, **positions(reference, attention_mask)}
+    logits = reference(**asked, logits_to_keep=written.shape[1] + 1).logits
+    reference_log_probs = log_probs_of(logits[:, :-1], written)
     answers = [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
     return Rollout(input_ids, attention_mask, mask, log_probs, reference_log_probs, values, answers)
 
@@ -684,6 +689,7 @@ def group_settings(updates, batch_size, seed):
 from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
+from helpers.language_model import count_positions_from_mask
 from helpers.lessons.lesson_05.experiment import reward_function
 
 asked = Dataset.from_dict({"prompt": [messages(wish) for wish in wishes]})
@@ -700,6 +706,7 @@ def with_trl(name, trainer_class, config_class, rate, leash):
         policy, reward_function(watched[name]), args=arguments, train_dataset=asked, processing_class=tokenizer
     )
     trainer.remove_callback(PrinterCallback)
+    count_positions_from_mask(policy, trainer.ref_model)  # TRL pads on the left too, and passes no positions
     with Stopwatch() as watch, PeakMemory() as memory:
         trainer.train()
     seconds[name], peak_bytes[name] = watch.seconds, memory.added

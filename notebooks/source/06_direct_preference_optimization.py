@@ -80,7 +80,7 @@ question_count = run.by_budget(quick=8, standard=180, full=800)  # of facts, and
 # %%
 sft = catalog.causal_language_model(track, model, role="instruct").to(run.device).eval()
 tokenizer = catalog.tokenizer("instruct", track, model)
-preferences = catalog.dataset("preferences", track, data, seed)
+preferences = catalog.dataset("preferences", track, data, seed, tokenizer=tokenizer)
 wishes = about_films(preferences["test"])["prompt"][:wish_count]  # the judge understands no others
 sft_judged = experiment.judge_policy(sft, tokenizer, wishes, judge_answer, seed=seed)
 for prompt, line in list(zip(wishes, sft_judged.answers, strict=True))[:6]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from helpers.batches import TokenizedReviews, length_batches, pad
-from helpers.evaluation import accuracy, bag_of_words, majority, predict
+from helpers.evaluation import accuracy, bag_of_words, counts_words, majority, predict
 from helpers.runtime import UserError
 from tests.helpers.test_training import Padding, toy
 
@@ -76,3 +76,20 @@ def test_accuracy_counts_the_largest_score():
     assert accuracy(logits, torch.tensor([0, 1, 1, 0])) == 0.5
     with pytest.raises(UserError, match="no rows"):
         accuracy(torch.empty(0, 2), torch.empty(0))
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["a good film", "a bad film"], True),
+        (["这部电影很好", "我不喜欢"], False),
+        (["映画はとても良かった", "つまらない"], False),
+        (["ภาพยนตร์ดี", "ไม่ดี"], False),
+        (["이 영화는 좋다", "나쁘다"], True),  # Korean puts spaces between words
+        (["!", "?"], False),
+        (["a", "b"], False),
+    ],
+)
+def test_a_bag_of_words_takes_characters_where_there_are_no_words(texts, words):
+    assert counts_words(texts) == words
+    assert bag_of_words(texts, [0, 1], strength=100.0).predict(texts).tolist() == [0, 1]

@@ -6,9 +6,20 @@ import copy
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    GPT2Config,
+    GPTBigCodeConfig,
+    GPTJConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+)
 
 from helpers import catalog
+from helpers.language_model import count_positions_from_mask, positions
 from helpers.ppo import (
     PolicyWithValue,
     PPORecipe,
@@ -159,3 +170,65 @@ def test_a_reward_that_is_no_number_stops_the_run(tiny, tokenizer):
             PolicyWithValue(tiny), tiny, tokenizer, PROMPTS, lambda p, a: torch.full((len(a),), float("nan")),
             PPORecipe(updates=2, batch_size=4, max_new_tokens=4),
         )  # fmt: skip
+
+
+SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "max_position_embeddings": 64}
+FAMILIES = {
+    "gpt2": GPT2Config(n_layer=2, n_head=2, n_embd=16, n_positions=64, initializer_range=0.3),
+    "llama": LlamaConfig(**SIZES, intermediate_size=32, initializer_range=0.3),
+    "gpt_neox": GPTNeoXConfig(**SIZES, intermediate_size=32, initializer_range=0.3),
+    "opt": OPTConfig(**SIZES, ffn_dim=32, word_embed_proj_dim=16, init_std=0.3),
+    "gpt_bigcode": GPTBigCodeConfig(n_layer=2, n_head=2, n_embd=16, n_positions=64, initializer_range=0.3),
+    "gptj": GPTJConfig(n_layer=2, n_head=2, n_embd=16, n_positions=64, rotary_dim=4, initializer_range=0.3),
+    "bloom": BloomConfig(n_layer=2, n_head=2, hidden_size=16, initializer_range=0.3),
+}
+
+
+def of_family(name: str, tokenizer):
+    torch.manual_seed(0)
+    marks = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": 1, "eos_token_id": 2}
+    config = copy.deepcopy(FAMILIES[name])
+    for key, value in ({"vocab_size": len(tokenizer)} | marks).items():
+        setattr(config, key, value)
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_left_padded_rollout_is_the_same_as_each_row_alone(family, tokenizer):
+    """GPT-2's learned positions, counted from the left edge, would be off by nats."""
+    model = of_family(family, tokenizer)
+    policy = PolicyWithValue(model)
+    torch.nn.init.normal_(policy.value_head.weight)
+    torch.manual_seed(1)
+    found = roll_out(policy, model, tokenizer, PROMPTS, new=6)
+    assert (found.attention_mask[:, 0] == 0).any()  # some rows are padded on the left
+    for row in range(len(PROMPTS)):
+        ids = found.input_ids[row, found.attention_mask[row].bool()][None]
+        new = int(found.mask[row].sum())
+        with torch.no_grad():
+            wanted = log_probs_of(model(input_ids=ids).logits[:, -new - 1 : -1], ids[:, -new:])[0]
+            values = policy(ids, torch.ones_like(ids), new)[1][0]
+        assert torch.allclose(found.log_probs[row, :new], wanted, atol=1e-5)
+        assert torch.allclose(found.reference_log_probs[row, :new], wanted, atol=1e-5)
+        assert torch.allclose(found.values[row, :new], values, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_that_counts_its_own_positions_reads_left_padding_as_none(family, tokenizer):
+    """What TRL's trainers do: an attention mask, and no positions."""
+    model = of_family(family, tokenizer)
+    count_positions_from_mask(model, None)
+    ids, mask = torch.tensor([[9, 9, 9, 30, 31, 32, 33]]), torch.tensor([[0, 0, 0, 1, 1, 1, 1]])
+    with torch.no_grad():
+        alone = model(input_ids=ids[:, 3:]).logits
+        padded = model(input_ids=ids, attention_mask=mask).logits[:, 3:]
+        written = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=4)[:, 3:]
+        assert torch.allclose(alone, padded, atol=1e-5)
+        assert torch.equal(written, model.generate(input_ids=ids[:, 3:], do_sample=False, max_new_tokens=4))
+
+
+def test_positions_count_from_the_first_real_token(tiny, tokenizer):
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0]])
+    found = positions(of_family("gpt2", tokenizer), mask)
+    assert found["position_ids"].tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 2, 2]]
+    assert positions(tiny, mask) == {}  # so that nothing changes for rotary positions, to the bit

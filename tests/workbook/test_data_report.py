@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from helpers import catalog
+from helpers.own_data import load_columns, notes
+from helpers.own_data.columns import KINDS, LESSONS
+from helpers.reward_model import preference_rows
+from helpers.runtime import UserError
+from helpers.sft import encode_rows
 from workbook.cli import main
 
+ROOT = Path(__file__).resolve().parents[2]
 GOOD = [(f"the film number {row} was good", "yes" if row % 2 else "no") for row in range(40)]
 
 
@@ -68,7 +77,8 @@ def test_pairs_with_nothing_to_choose(tmp_path, check):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps({"prompt": "a", "chosen": "b", "rejected": "b"}) + "\n")
     status, said = check(path)
-    assert status == 0 and "preferences: prompt from" in said and "1 rows have the same text as chosen" in said
+    assert status == 1 and "preferences: prompt from" in said
+    assert "1 of 1 rows has the same chosen and rejected answer (the first: line 1)" in said
 
 
 @pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n"], ids=["missing", "empty", "other columns"])
@@ -82,3 +92,92 @@ def test_what_cannot_be_read_at_all_is_one_sentence(tmp_path, check, content):
 def test_help_shows_how(check):
     status, said = check("--help")
     assert status == 0 and "workbook data check reviews.csv" in said and "--model" in said
+
+
+PAIR = {"prompt": "Be kind.", "chosen": "A good film.", "rejected": "A bad film."}
+ASK = {"prompt": "Who made it?", "completion": "Ann Lee."}
+LONG = "a good film " * 300
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem", "columns"),
+    [
+        (
+            [ASK, ASK | {"prompt": LONG}],
+            "1 of 2 rows is too long (the first: line 2, its prompt takes",
+            ("prompt", "completion"),
+        ),
+        (
+            [ASK, ASK, ASK | {"completion": LONG}],
+            "1 of 3 rows is too long (the first: line 3, prompt and completion take",
+            ("prompt", "completion"),
+        ),
+        (
+            [PAIR, PAIR | {"rejected": LONG}, PAIR | {"prompt": LONG}],
+            "2 of 3 rows are too long (the first: line 2, prompt and rejected take",
+            ("prompt", "chosen", "rejected"),
+        ),
+        (
+            [PAIR, PAIR | {"rejected": " A good film. "}],
+            "1 of 2 rows has the same chosen and rejected answer (the first: line 2)",
+            ("prompt", "chosen", "rejected"),
+        ),
+    ],
+)
+def test_check_and_lesson_refuse_and_skip_the_same_rows(tmp_path, check, rows, problem, columns):
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokenizer = catalog.tokenizer("instruct", "pocket")
+    status, said = check(path)
+    assert status == 1 and problem in said
+    with pytest.raises(UserError) as error:
+        load_columns(path, columns, tokenizer)
+    assert problem in str(error.value) and 'leave them out: data="mine.jsonl?bad=skip"' in str(error.value)
+    assert str(error.value).removeprefix("data: ") in said
+    status, said = check(f"{path}?bad=skip")
+    assert status == 0 and problem in said
+    kept = load_columns(f"{path}?bad=skip", columns, tokenizer)
+    assert problem in notes(kept)
+    if "chosen" in columns:
+        assert len(preference_rows(tokenizer, kept)) == len(kept) >= 1
+    else:
+        assert len(encode_rows(tokenizer, kept)) == len(kept) >= 1
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "expected"),
+    [
+        ('{"text": "short"}\n' * 3, 1, "tokens are too few: one row takes 64 tokens. Use more texts, or longer ones."),
+        ('{"text": "short"}\n', 1, "0 texts with 0 tokens are too few"),
+        (json.dumps({"text": LONG}) + "\n" + json.dumps({"text": LONG}) + "\n", 0, "in the parameters of lesson 01"),
+        (
+            json.dumps({"text": LONG}) + "\n" + json.dumps({"text": LONG}) + "\n",
+            0,
+            "and are cut there (such as line 1)",
+        ),
+        (json.dumps(ASK) + "\n", 0, "in the parameters of lesson 04, write"),
+        (json.dumps(PAIR) + "\n", 0, "in the parameters of lessons 05 or 06, write"),
+    ],
+)
+def test_which_lessons_take_a_file(tmp_path, check, content, status, expected):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(content)
+    found, said = check(path)
+    assert found == status and expected in said, said
+
+
+def test_texts_in_a_script_without_spaces(tmp_path, check):
+    rows = [
+        (f"这部电影第{row}部非常好看", "好") if row % 2 else (f"我不喜欢这第{row}个故事", "坏") for row in range(40)
+    ]
+    path = write(tmp_path / "mine.csv", rows, "text,label")
+    status, said = check(path)
+    assert status == 0
+    assert "40 (the first: line 2) have no spaces between words, so the bag of words counts characters" in said
+    assert "40 (the first: line 2) consist mostly of tokens that the model does not know" in said
+
+
+def test_the_lessons_named_are_those_that_take_such_data():
+    sources = sorted((ROOT / "notebooks" / "source").glob("[0-9][0-9]_*.py"))
+    taking = {path.name[:2] for path in sources if re.search(r'^data = ""', path.read_text(), re.MULTILINE)}
+    assert set().union(*LESSONS.values()) == taking and list(LESSONS) == list(KINDS)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from helpers.language_model import IGNORED
 from helpers.lessons.lesson_05.experiment import Judge, JudgedAnswers, judge_answers
-from helpers.sft import Row, answer, collate, render
+from helpers.sft import Row, answer, collate, split_conversation
 from helpers.training import to_device
 
 TEMPERATURE = 0.6  # of the answers that are judged: at 1.0 random typing errors hide what was learned
@@ -52,6 +52,5 @@ def kl_per_answer(
 
 def _answer_row(tokenizer, prompt: str, text: str) -> Row:
     """A drawn answer with labels on it; unlike `encode` it takes an empty one, since a policy may say nothing."""
-    start = tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
-    whole = tokenizer(render(tokenizer, prompt, text), add_special_tokens=False)["input_ids"]
-    return {"input_ids": whole, "labels": [IGNORED] * len(start) + whole[len(start) :]}
+    input_ids, hidden = split_conversation(tokenizer, prompt, text)
+    return {"input_ids": input_ids, "labels": [IGNORED] * hidden + input_ids[hidden:]}
