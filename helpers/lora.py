@@ -158,9 +158,10 @@ def check_mergeable(model: nn.Module, paths: Sequence[str]) -> None:
                 f'The weight of the linear layer "{path}" is computed from other parameters (torch\'s parametrize), so '
                 "LoRA cannot be merged into it; call nn.utils.parametrize.remove_parametrizations on it first."
             )
-        if not base.weight.is_floating_point():
+        weight = base.get_parameter("weight")
+        if not weight.is_floating_point():
             raise UserError(
-                f'The weight of the linear layer "{path}" is stored as {base.weight.dtype} (quantized), so LoRA cannot '
+                f'The weight of the linear layer "{path}" is stored as {weight.dtype} (quantized), so LoRA cannot '
                 "be merged into it; use peft for quantized layers, or a model in float32."
             )
         if own in shared:

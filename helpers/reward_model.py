@@ -18,8 +18,8 @@ from transformers import AutoModelForSequenceClassification
 from helpers import sft
 from helpers.batches import Batch, grouped_batches
 from helpers.models import device_of
-from helpers.pretrained import load_model
 from helpers.own_data.table import same_answer
+from helpers.pretrained import load_model
 from helpers.runtime import UserError
 from helpers.training import has_bfloat16, to_device, warmup_linear
 

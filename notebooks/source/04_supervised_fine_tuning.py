@@ -836,7 +836,8 @@ from helpers.record import record
 values = {f"exact_answer_rate_{kind}": rate.value for kind, rate in series["after fine-tuning"].items()}
 values |= {"exact_answer_rate_base": before["told"].value, "exact_answer_rate_base_skills": before["skill"].value}
 values |= {"exact_answer_rate_sft": after["told"].value, "exact_answer_rate_skills": after["skill"].value}
-values |= {f"exact_answer_rate_everything_{group}": known["everything"][group].value for group in ("told", "skill")}
+values |= {"exact_answer_rate_everything_known": known["everything"]["told"].value}
+values |= {"exact_answer_rate_everything_skill": known["everything"]["skill"].value}
 values |= {"made_up_answer_rate_sft": made_up_after.value, "seconds_sft": history.seconds}
 for when, found in (("base", forms_before), ("sft", forms_after)):
     values[f"completion_rate_{when}"] = found["facts, sentence"].value
