@@ -10,6 +10,7 @@ from pathlib import Path
 
 from helpers.files import committed_sums
 from helpers.paths import ROOT, local_path
+from helpers.real import real_folder
 from helpers.record import versions
 from workbook.lessons import Lesson
 
@@ -38,6 +39,8 @@ def code_of(lesson: Lesson) -> list[list]:
 def run_identity(state: dict[str, str], parameters: dict[str, object]) -> str:
     """Twelve hexadecimal digits that belong to this code, these parameters and the files that they name."""
     named = {name: _content(str(parameters[name])) for name in named_parameters(parameters)}
+    if parameters.get("track") == "real":  # fetched files, so no commit knows them
+        named["real"] = _hash([file.read_text(encoding="utf-8") for file in committed_sums(real_folder())])
     return _hash([state, parameters, *([named] if any(named.values()) else [])])[:12]
 
 

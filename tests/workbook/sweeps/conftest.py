@@ -62,7 +62,7 @@ class Lab:
         """Run `workbook sweep` to its end: exit status and what it said."""
         process = self.start(verb, *arguments, **options)
         try:
-            said, _ = process.communicate(timeout=400)
+            said, _ = process.communicate(timeout=180)
         finally:
             process.kill()
         return process.returncode, said
@@ -93,7 +93,7 @@ def shared_lab(tmp_path_factory) -> Lab:
     return Lab(tmp_path_factory.mktemp("lab"))
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 400) -> object:
+def wait_until(condition: Callable[[], object], seconds: float = 180) -> object:
     """Wait until `condition()` is true; return what it said."""
     end = time.monotonic() + seconds
     while not (found := condition()):

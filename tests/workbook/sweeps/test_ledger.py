@@ -225,6 +225,19 @@ def test_a_file_of_ones_own_belongs_to_the_run_by_its_content(tmp_path):
     assert identity.run_identity(state, {"data": "owner/name"}) == identity._hash([state, {"data": "owner/name"}])[:12]
 
 
+def test_a_run_on_the_real_track_belongs_to_the_fetched_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBOOK_REAL_DIR", str(tmp_path))
+    sums = tmp_path / "texts" / "SHA256SUMS"
+    sums.parent.mkdir()
+    found = {}
+    for text in ("a" * 64, "b" * 64):
+        sums.write_text(f"{text}  counts.json\n")
+        found[text] = [identity.run_identity({}, {"track": track}) for track in ("real", "pocket")]
+    (real_before, pocket_before), (real_after, pocket_after) = found.values()
+    assert real_before != real_after
+    assert pocket_before == pocket_after
+
+
 def test_metrics_that_are_loaded_by_their_path_count_as_helpers():
     [lesson] = [one for one in find() if one.number == "02"]
     assert any("metrics" in path.parts and path.name != "__init__.py" for path in identity.files(lesson))

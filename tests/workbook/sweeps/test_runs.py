@@ -104,7 +104,7 @@ def ended(shared_lab):
     lab.notebook(BEHAVIOUR.format(**where), SILENT, record=False)
     file = lab.sweep(question=f"Is {TOKEN} hidden?", grid={"mode": [*MODES, TOKEN]})
     settings = {**os.environ, "MY_API_KEY": SECRET}
-    lab.status, lab.said = lab.run("run", file, "--timeout", "45", "--workers", "2", env=settings)
+    lab.status, lab.said = lab.run("run", file, "--timeout", "20", "--workers", "2", env=settings)
     server.shutdown()
     return lab
 
@@ -156,7 +156,7 @@ def test_case_9_leaving_early_or_without_a_record_is_incomplete(ended):
 
 def test_case_10_a_hang_ends_and_a_question_fails(ended, left_over):
     outcome = ended.outcome(mode="hangs")
-    assert outcome["status"] == "failed" and "longer than 45 s" in outcome["error"]
+    assert outcome["status"] == "failed" and "longer than 20 s" in outcome["error"]
     assert "StdinNotImplementedError" in ended.outcome(mode="asks")["error"]
     assert not left_over(ended.folder)
 
