@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from helpers.intervals import Answer, Interval
 from helpers.record import METRIC_NAME
 
 FORMULA = re.compile(r"(?P<number>[^<>=]+) (?P<relation>[<>]=?|=) (?P<value>\S+)(?: ± (?P<margin>\S+))?")
@@ -21,8 +20,8 @@ IN_WORDS = {">": "above", ">=": "at least", "<": "below", "<=": "at most"}
 class Comparison:
     """A formula such as `accuracy_full - accuracy_head_only > 0`, evaluated in each run.
 
-    What makes a seed lucky for both sides of a difference or a ratio cancels out inside the run; the interval over
-    the seeds is Student's (`helpers.intervals.mean_t`).
+    What makes a seed lucky for both sides of a difference or a ratio cancels out inside the run; what the seeds say
+    about it together is worked out in `workbook.claims.inference`.
     """
 
     formula: str
@@ -39,9 +38,18 @@ class Comparison:
         except ZeroDivisionError:
             return math.nan
 
-    def answer(self, interval: Interval) -> Answer:
-        """ "yes": the whole interval lies inside; "no": all of it outside; "open": the seeds cannot tell."""
-        return interval.within(*self.bounds, closed=self.closed)
+    @property
+    def is_ratio(self) -> bool:
+        """Whether the number is one metric divided by another; such numbers are averaged in logarithms."""
+        match self.number:
+            case ast.BinOp(ast.Name(), ast.Div(), ast.Name()):
+                return True
+        return False
+
+    def met_by(self, number: float) -> bool:
+        """Whether a number is as the rule wants it."""
+        low, high = self.bounds
+        return low <= number <= high if self.closed else low < number < high
 
 
 def parse(formula: object) -> Comparison:

@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from helpers import plotting
 from helpers.intervals import Interval
 from helpers.plotting import INK, PALETTE, Figure, axes
+from workbook.claims.inference import believed
 from workbook.claims.leaderboard import Row
 from workbook.claims.verdict import WORDS, Verdict
 
@@ -20,7 +21,9 @@ from workbook.claims.verdict import WORDS, Verdict
 LOOKS = {
     "holds": (PALETTE["green"], "white", "✓"),
     "holds with a condition": (PALETTE["sky"], "black", "◐"),
-    "not at this scale": (PALETTE["red"], "white", "✗"),
+    "contradicted": (PALETTE["red"], "white", "✗"),
+    "cannot tell": (PALETTE["yellow"], "black", "?"),
+    "true by construction": ("#C9D6DF", INK, "="),
     "not measured yet": ("white", INK, "–"),
     "not measurable": ("#E6E6E6", INK, "·"),
 }
@@ -73,6 +76,31 @@ def _lines(verdicts: Sequence[Verdict]) -> list[tuple[str, Sequence[Verdict]]]:
         for group, part in parts.items()
         for start in range(0, len(part), PER_LINE)
     ]
+
+
+def p_values(ordered: Sequence[float], rate: float) -> Figure:
+    """Sorted p-values against their places, with the line of Benjamini and Hochberg; what counts is filled.
+
+    ordered: p-values, the smallest first; rate: the share of wrong answers that is accepted.
+    """
+    figure, plot = axes(7.2, 3.6)
+    limit, count = believed(ordered, rate), len(ordered)
+    places = range(1, count + 1)
+    counting = [p <= limit for p in ordered]
+    floor = 1e-6  # smaller ones are drawn there
+    drawn = [max(p, floor) for p in ordered]
+    for wanted, fill_colour, label in ((True, PALETTE["blue"], "counts"), (False, "white", "stays open")):
+        points = [(place, p) for place, p, one in zip(places, drawn, counting, strict=True) if one == wanted]
+        plot.plot(*zip(*points, strict=True) if points else ((), ()), "o", markersize=5, markerfacecolor=fill_colour,
+                  markeredgecolor=PALETTE["blue"], label=f"{label}: {len(points)}")  # fmt: skip
+    plot.plot(places, [place / count * rate for place in places], color=PALETTE["red"], label=f"k / m times {rate:g}")
+    plot.set(yscale="log", ylim=(floor / 2, 1.5), xlabel="place k of the p-value", ylabel="p (at least 0.000001)")
+    plot.legend(frameon=False, fontsize=9, loc="lower right")
+    figure.alt = (
+        f"{count} p-values in order. {sum(counting)} lie at or below {limit:.3g}, the limit of Benjamini and Hochberg, "
+        f"and count as answers; {count - sum(counting)} stay open."
+    )
+    return figure
 
 
 def share_for_numbers(points: Mapping[str, Shares], own: Mapping[str, Shares] | None = None) -> Figure:

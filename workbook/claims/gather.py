@@ -1,6 +1,6 @@
 """From the sweep over all lessons to the reference: every number that its runs recorded, in one table.
 
-python -m workbook.claims.gather [--sweeps FOLDER] [--into FILE]
+python -m workbook.claims.gather [--sweeps FOLDER] [--real] [--into FILE]
 
 A lesson whose runs are not all done, or are fewer than five, is left as it was, and that is said: `workbook sweep
 resume reference` goes on there. Nothing is typed by hand: what a run recorded is what the table holds.
@@ -17,11 +17,11 @@ import click
 from helpers import record
 from helpers.reference import machine
 from helpers.runtime import UserError
-from workbook.claims.results import FEWEST, TABLE, Rows, read_rows, rows_of, write_table
+from workbook.claims.results import FEWEST, REAL_TABLE, TABLE, Rows, read_rows, rows_of, write_table
 from workbook.sweeps.saved import SWEEPS, members, read_sweep
 from workbook.sweeps.status import states_of
 
-SWEEP = "reference"
+SWEEP, REAL_SWEEP = "reference", "reference_real"
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ def _without_seed(parameters: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in parameters.items() if name != "seed"}
 
 
-def gather(sweeps: Path, into: Path) -> list[str]:
-    """Write the table from all of the reference's sweeps; return a line for each lesson.
+def gather(sweeps: Path, into: Path, sweep: str = SWEEP) -> list[str]:
+    """Write the table from all sweeps with this name; return a line for each lesson.
 
     Lessons that are not taken keep the rows that the table had.
     """
     rows, about = read_rows(into)
     lines = []
-    for name in members(sweeps, SWEEP):
+    for name in members(sweeps, sweep):
         lesson = name[-2:]
         try:
             found = gathered(sweeps, name)
@@ -84,10 +84,11 @@ def gather(sweeps: Path, into: Path) -> list[str]:
 
 @click.command()
 @click.option("--sweeps", type=click.Path(path_type=Path), default=SWEEPS, help="Another folder than runs/sweeps/.")
-@click.option("--into", type=click.Path(path_type=Path), default=TABLE, help="Another table.")
-def main(sweeps: Path, into: Path) -> None:
+@click.option("--real", is_flag=True, help="The runs on real text, into results_real.parquet.")
+@click.option("--into", type=click.Path(path_type=Path), default=None, help="Another table.")
+def main(sweeps: Path, real: bool, into: Path | None) -> None:
     """Put what the reference's runs recorded into data/reference/results.parquet."""
-    lines = gather(sweeps.resolve(), into)
+    lines = gather(sweeps.resolve(), into or (REAL_TABLE if real else TABLE), REAL_SWEEP if real else SWEEP)
     click.echo("\n".join(lines))
     sys.exit(1 if any("not taken" in line for line in lines) else 0)
 

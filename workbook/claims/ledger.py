@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,19 +52,15 @@ class Shown(Strict):
 
 
 class Trial(Strict):
-    """One setting in which the claim is put to the test: it passes where all of its rules do."""
+    """One setting in which the claim is put to the test: it passes where all of its rules do.
+
+    hard: a setting in which a true sentence of this kind could well fail; else it is the one the sentence speaks of.
+    """
 
     lesson: Number
     setting: Text
     rules: Annotated[list[Rule], Field(min_length=1)]
-
-
-class Closest(Strict):
-    """A number of a lesson that comes closest to a claim which no run can measure; it decides nothing."""
-
-    lesson: Number
-    metric: Metric
-    words: Text
+    hard: bool = False
 
 
 class Published(Strict):
@@ -82,29 +79,38 @@ class Claim(Strict):
     group: Text
     claim: Text
     covers: Annotated[list[Place], Field(min_length=1)]
-    kind: Literal["measured", "unmeasured"]
+    kind: Literal["empirical", "construction", "unmeasured"]
     shown: Annotated[list[Shown], Field(min_length=1)]
     trials: tuple[Trial, ...] = ()
-    closest: Closest | None = None
-    at_best: Literal["holds", "holds with a condition"] = "holds"
-    condition: str = ""
-    reason: str = ""  # measured: why it would not hold here; unmeasured: why nothing can be
+    note: str = ""  # how the sentence was read, or what to keep in mind; true whatever the figures say
+    reason: str = ""  # why no run can measure it
     published: tuple[Published, ...] = ()
 
     @model_validator(mode="after")
     def whole(self) -> Claim:
-        if not self.reason:
-            raise ValueError(f"{self.id} needs a reason")
-        if self.kind == "unmeasured" and (self.trials or self.condition or not self.closest):
-            raise ValueError(f"{self.id} is not measured: it needs a closest, and has neither trials nor a condition")
-        if self.kind == "measured" and (self.closest or not (self.trials and self.condition)):
-            raise ValueError(f"{self.id} is measured: it needs trials and a condition, and has no closest")
+        if self.kind == "unmeasured":
+            if self.trials or not self.reason:
+                raise ValueError(f"{self.id} is unmeasured: it needs a reason, and has no trials")
+            return self
+        if self.reason or not self.trials:
+            raise ValueError(f"{self.id} is measured: it needs trials, and has no reason why not")
+        hard = {trial.hard for trial in self.trials}
+        if self.kind == "construction" and True in hard:
+            raise ValueError(f"{self.id} is true by construction: none of its trials can be hard")
+        if self.kind == "empirical" and hard != {True, False}:
+            raise ValueError(f"{self.id} is empirical: it needs a trial as the sentence says and a hard one")
         return self
+
+
+TestRows = dict[Number, dict[str, Annotated[int, Field(strict=True, ge=1)]]]
 
 
 class ClaimsLedger(Strict):
     """The whole file."""
 
+    points: dict[Annotated[str, Field(pattern=r"^\d+$")], Text]  # number in the conclusion -> what it is about
+    test_rows: TestRows
+    test_rows_real: TestRows = Field(default_factory=dict)  # of the lessons on real text
     sentences: Annotated[list[Sentence], Field(min_length=1)]
     claims: Annotated[list[Claim], Field(min_length=1)]
 
@@ -113,6 +119,9 @@ class ClaimsLedger(Strict):
         names = [f'claim "{one.id}"' for one in self.claims] + [f'sentence "{one.place}"' for one in self.sentences]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"the {twice} is there twice")
+        nameless = {one.place.partition(".")[0] for one in self.sentences} - set(self.points)
+        if nameless:
+            raise ValueError(f"points has no words for point {min(nameless, key=int)}")
         asserted = {one.place for one in self.sentences if one.asserts}
         for claim in self.claims:
             for place in set(claim.covers) - asserted:
@@ -121,6 +130,39 @@ class ClaimsLedger(Strict):
         if left:
             raise ValueError(f"no claim covers sentence {min(left)}")
         return self
+
+
+def rows_behind(metrics: Sequence[str], test_rows: Mapping[str, int]) -> dict[str, int]:
+    """The test rows behind those of these metrics that are shares of rows.
+
+    test_rows: a metric's beginning -> rows; of several that fit, the longest counts.
+    """
+    found = {}
+    for metric in metrics:
+        if fitting := [start for start in test_rows if metric.startswith(start)]:
+            found[metric] = test_rows[max(fitting, key=len)]
+    return found
+
+
+def own_claim(text: str) -> Claim:
+    """A claim of one's own, written in YAML: `claim`, and `trials` with `lesson`, `setting`, `rules` and `hard`.
+
+    Raises:
+        UserError: it is not plain YAML, or something in it is not as it should be.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"The claim is not plain YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not content.get("claim"):
+        raise UserError("A claim needs a line `claim: ...` with the sentence, and `trials:`.")
+    usual = {"id": "my-own-claim", "short": "my own claim", "group": "Mine", "covers": ["0.0"], "kind": "empirical"}
+    lessons = [one["lesson"] for one in content.get("trials") or [] if isinstance(one, dict) and "lesson" in one]
+    whole = usual | {"shown": [{"lesson": lesson, "section": 1} for lesson in lessons[:1]]} | content
+    try:
+        return Claim.model_validate(whole)
+    except ValidationError as error:
+        raise UserError(f"Your claim: {_sentence(error, whole, Claim)}") from None
 
 
 def load_ledger(path: Path = PATH) -> ClaimsLedger:
@@ -143,7 +185,7 @@ def load_ledger(path: Path = PATH) -> ClaimsLedger:
         raise UserError(f"{path.name}: {_sentence(error, content)}") from None
 
 
-def _sentence(error: ValidationError, content: dict) -> str:
+def _sentence(error: ValidationError, content: dict, top: type[Strict] = ClaimsLedger) -> str:
     """The first thing that is wrong, with the claim's id and its place; for a misspelt field, the nearest name."""
     # A misspelt field also leaves the right one out: the misspelling is the one to tell.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
@@ -153,7 +195,7 @@ def _sentence(error: ValidationError, content: dict) -> str:
         parts[1] = str(entry.get("id", parts[1])) if isinstance(entry, dict) else parts[1]
     place = ".".join(parts) or "the file"
     if first["type"] == "extra_forbidden":
-        fields = Claim.model_fields if len(parts) == 3 else {}
+        fields = Claim.model_fields if len(parts) == 3 or (top is Claim and len(parts) == 1) else {}
         return f'there is no field "{place}".{nearest(parts[-1], fields)}'
     said = first["msg"].removeprefix("Value error, ").removesuffix(".")
-    return f"{place}: {said[0].lower() + said[1:]}."
+    return f"{place}: {said[0].lower() + said[1:]}." if parts or top is ClaimsLedger else f"{said}."

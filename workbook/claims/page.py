@@ -5,19 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from helpers.intervals import Interval, mean_t
 from helpers.runtime import UserError, nearest
 from workbook.claims.ledger import Claim, ClaimsLedger, Published, Shown
 from workbook.claims.results import Results
-from workbook.claims.verdict import Verdict
+from workbook.claims.verdict import Measurement, Verdict, Word
 from workbook.lessons import find
 from workbook.lessons.lesson import Lesson
 
+MEANING: Mapping[Word, str] = {
+    "holds": "every trial passed, also the hard ones",
+    "holds with a condition": "it passed as the sentence says it, and not in every hard trial; the words name them",
+    "contradicted": "it failed as the sentence says it",
+    "cannot tell": "these seeds and test rows leave it open",
+    "true by construction": "a count, the size of a file, or two ways of computing one thing; no seed differed",
+    "not measured yet": "there are no figures for it so far",
+    "not measurable": "a definition, a name, or a sentence about people",
+}
 MARKS = {"yes": "✓", "no": "✗", "open": "?", "missing": "–"}
 SIGNS = {
     "holds": "✓ holds",
     "holds with a condition": "◐ holds with a condition",
-    "not at this scale": "✗ not at this scale",
+    "contradicted": "✗ contradicted",
+    "cannot tell": "? cannot tell",
+    "true by construction": "= true by construction",
     "not measured yet": "– not measured yet",
     "not measurable": "· not measurable",
 }
@@ -40,10 +50,12 @@ def sources(results: Results, head: str) -> str:
     return markdown_table(["lesson", head], ((number, one.label) for number, one in sorted(results.lessons.items())))
 
 
-def table(verdicts: Sequence[Verdict], own: Mapping[str, Verdict] | None = None) -> str:
-    """A table in Markdown: claim, what the reference measured, your own runs, verdict and where to see it.
+def table(verdicts: Sequence[Verdict], real: Mapping[str, Verdict], own: Mapping[str, Verdict] | None = None) -> str:
+    """A table in Markdown: claim, what the reference measured, both verdicts, your own runs and where to see it.
 
-    own: claim's id -> the same from the learner's own runs; its figures are shown, it decides nothing.
+    Args:
+        real: claim's id -> its verdict on published models and real text.
+        own: the same from the learner's own runs; its figures are shown, it decides nothing.
     """
     mine = {name: _own(one) for name, one in (own or {}).items() if _own(one)}
     lessons = find()
@@ -52,26 +64,28 @@ def table(verdicts: Sequence[Verdict], own: Mapping[str, Verdict] | None = None)
         verdict = f"**{SIGNS[one.word]}**" + (f"<br>{one.text}" if one.text else "")
         links = "<br>".join(link(place, lessons) for place in one.claim.shown)
         yours = [mine.get(one.claim.id, "")] if mine else []
-        rows.append([_claim(one.claim), _measured(one), *yours, verdict, links])
-    heads = ["claim", "measured, reference", *(["your own runs"] if mine else []), "verdict", "seen in"]
-    return markdown_table(heads, rows)
+        rows.append([_claim(one.claim), _measured(one), verdict, _real(one, real.get(one.claim.id)), *yours, links])
+    heads = ["claim", "measured, invented world", "invented world", "real text"]
+    return markdown_table([*heads, *(["your own runs"] if mine else []), "seen in"], rows)
 
 
-def evidence(verdicts: Sequence[Verdict], name: str) -> str:
-    """All that one claim rests on, with its rules as formulas; a UserError for a name that no claim has."""
-    found = {one.claim.id: one for one in verdicts}
-    if name not in found:
-        raise UserError(f'There is no claim "{name}".{nearest(name, found)}')
-    verdict = found[name]
+def evidence(verdict: Verdict) -> str:
+    """All that one claim rests on, with its rules as formulas."""
     lines = [verdict.claim.claim, f"verdict: {verdict.word}. {verdict.text}".rstrip()]
     for result in verdict.trials:
-        lines.append(f"  lesson {result.trial.lesson}, {result.trial.setting}:")
+        hard = " (hard)" if result.trial.hard else ""
+        lines.append(f"  lesson {result.trial.lesson}, {result.trial.setting}{hard}:")
         for one in result.measurements:
-            lines.append(f"    {one.rule.formula}:  {_plain(one.interval, one.seeds)}  {MARKS[one.answer]}")
-    if near := verdict.claim.closest:
-        lines.append(f"  closest to it, lesson {near.lesson}, {near.words}:")
-        lines.append(f"    {near.metric}:  {_plain(_closest(verdict), len(verdict.closest))}")
+            lines.append(f"    {one.rule.formula}:  {_plain(one)}  {MARKS[one.answer]}")
+    lines += [f"  note: {verdict.claim.note}"] if verdict.claim.note else []
     return "\n".join([*lines, *(f"  theirs: {published(one)}" for one in verdict.claim.published)])
+
+
+def named(verdicts: Mapping[str, Verdict], name: str) -> Verdict:
+    """The verdict on the claim with this id; a UserError for a name that no claim has."""
+    if name not in verdicts:
+        raise UserError(f'There is no claim "{name}".{nearest(name, verdicts)}')
+    return verdicts[name]
 
 
 def link(place: Shown, lessons: Sequence[Lesson]) -> str:
@@ -97,34 +111,50 @@ def published(one: Published) -> str:
 
 
 def _claim(claim: Claim) -> str:
+    places = ", ".join(dict.fromkeys(place.partition(".")[0] for place in claim.covers))
+    note = f"<br>{claim.note}" if claim.note else ""
     theirs = "".join(f"<br>*theirs: {published(one)}*" for one in claim.published)
-    return f"**{claim.short}**<br>{claim.claim}{theirs}"
+    return f"**{claim.short}** (point {places})<br>{claim.claim}{note}{theirs}"
 
 
 def _measured(verdict: Verdict) -> str:
     lines = []
     for result in verdict.trials:
-        said = (f"{_bold(one.interval)} {MARKS[one.answer]} ({one.rule.needs})" for one in result.measurements)
-        lines.append(f"{result.trial.setting}: {', '.join(said)}")
-    if near := verdict.claim.closest:
-        lines.append(f"closest to it, {near.words}: {_bold(_closest(verdict))}")
+        said = (f"{_bold(one)} {MARKS[one.answer]} ({one.rule.needs})" for one in result.measurements)
+        lines.append(f"{'*hard:* ' if result.trial.hard else ''}{result.trial.setting}: {', '.join(said)}")
+    return "<br>".join(lines)
+
+
+def _real(verdict: Verdict, real: Verdict | None) -> str:
+    """The verdict on real text with its figures; nothing for what no run can tell or what holds by construction."""
+    if verdict.word in ("true by construction", "not measurable"):
+        return ""
+    if real is None or real.word == "not measured yet":
+        return SIGNS["not measured yet"]
+    lines = [f"**{SIGNS[real.word]}**", *([real.text] if real.text else [])]
+    for result in real.trials:
+        said = [f"{_bold(one)} {MARKS[one.answer]}" for one in result.measurements if one.estimate]
+        lines += [f"{result.trial.setting}: {', '.join(said)}"] if said else []
     return "<br>".join(lines)
 
 
 def _own(verdict: Verdict) -> str:
     """What the learner's own runs measured, with the number of runs; '' where there is nothing."""
     known = [(one.interval, one.seeds) for result in verdict.trials for one in result.measurements]
-    known.append((_closest(verdict), len(verdict.closest)))
     return "<br>".join(f"{value.value:.3g} ({seeds} run{'s' * (seeds > 1)})" for value, seeds in known if value)
 
 
-def _closest(verdict: Verdict) -> Interval | None:
-    return mean_t(verdict.closest) if verdict.closest else None
+def _plain(one: Measurement) -> str:
+    if one.estimate is None:
+        return "no figures yet"
+    if one.estimate.exact:
+        return f"{one.estimate.interval.value:.3g} in each of {one.seeds} seeds"
+    return f"{one.estimate.interval:.3g}, {one.seeds} seeds, p = {one.estimate.p:.1g}"
 
 
-def _plain(interval: Interval | None, seeds: int) -> str:
-    return f"{interval:.3g}, {seeds} seeds" if interval else "no figures yet"
-
-
-def _bold(interval: Interval | None) -> str:
-    return "**{}** {}".format(*f"{interval:.3g}".split(" ", 1)) if interval else "no figures yet"
+def _bold(one: Measurement) -> str:
+    if one.estimate is None:
+        return "no figures yet"
+    if one.estimate.exact:
+        return f"**{one.estimate.interval.value:.3g}**"
+    return "**{}** {}".format(*f"{one.estimate.interval:.3g}".split(" ", 1))

@@ -2,6 +2,7 @@
 
 `data/reference/results.parquet` has a row for every number: lesson ("02"), seed, metric, value. Its schema's metadata
 hold under `reference` (JSON), for each lesson, the command, date, machine, threads, versions and parameters.
+`results_real.parquet` beside it is the same for the lessons on published models and real text (`track = "real"`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from helpers.reference import FOLDER
 from helpers.runtime import UserError
 
 FEWEST = 5  # seeds that make a reference
-TABLE = FOLDER / "results.parquet"
+TABLE, REAL_TABLE = FOLDER / "results.parquet", FOLDER / "results_real.parquet"
 SCHEMA = pyarrow.schema(
     {"lesson": pyarrow.string(), "seed": pyarrow.int64(), "metric": pyarrow.string(), "value": pyarrow.float64()}
 )

@@ -1,29 +1,44 @@
-"""From a claim and results to a verdict: what every trial measured, and what follows from all of them."""
+"""From claims and results to verdicts: what every trial measured, and what follows from all of them."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from helpers.intervals import Answer, Interval, mean_t
+from helpers.intervals import Interval
 from workbook.claims.comparison import Comparison
-from workbook.claims.ledger import Claim, Trial
+from workbook.claims.inference import Estimate, believed, estimate
+from workbook.claims.ledger import Claim, Trial, rows_behind
 from workbook.claims.results import Results
 
-Word = Literal["holds", "holds with a condition", "not at this scale", "not measured yet", "not measurable"]
+Word = Literal[
+    "holds",
+    "holds with a condition",
+    "contradicted",
+    "cannot tell",
+    "true by construction",
+    "not measured yet",
+    "not measurable",
+]
 WORDS: tuple[Word, ...] = get_args(Word)
+JUDGED: tuple[Word, ...] = WORDS[:4]  # the words of claims that a measurement could have refuted
+Answer = Literal["yes", "no", "open", "missing"]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one rule's number is: its interval over the seeds (None: no seed has it), and how it answers."""
+    """What one rule's number is over the seeds (None: no seed has it), and how it answers."""
 
     rule: Comparison
     seeds: int
-    interval: Interval | None
-    answer: Answer | Literal["missing"]
+    estimate: Estimate | None
+    answer: Answer
+
+    @property
+    def interval(self) -> Interval | None:
+        """The number with its 95 % interval."""
+        return self.estimate.interval if self.estimate else None
 
 
 @dataclass(frozen=True)
@@ -34,10 +49,11 @@ class TrialResult:
     measurements: tuple[Measurement, ...]
 
     @property
-    def answer(self) -> Answer | Literal["missing"]:
+    def answer(self) -> Answer:
         """All of its rules have to say yes; a single no settles it, whatever is missing."""
         answers = {one.answer for one in self.measurements}
-        return next((answer for answer in ("no", "missing", "open") if answer in answers), "yes")
+        found: tuple[Answer, ...] = ("no", "missing", "open")
+        return next((answer for answer in found if answer in answers), "yes")
 
 
 @dataclass(frozen=True)
@@ -47,7 +63,6 @@ class Verdict:
     claim: Claim
     word: Word
     trials: tuple[TrialResult, ...]
-    closest: tuple[float, ...] = ()  # of a claim that no run can measure: what comes closest, a value per seed
 
     @property
     def missing(self) -> int:
@@ -55,51 +70,98 @@ class Verdict:
         return sum(one.answer == "missing" for one in self.trials)
 
     @property
-    def undecided(self) -> bool:
-        """Not shown, and not refuted either: every interval holds its threshold."""
-        return self.word == "not at this scale" and all(one.answer != "no" for one in self.trials)
-
-    @property
     def text(self) -> str:
-        """The condition or the reason that goes with the word, and what is still missing."""
-        parts = ["These seeds cannot tell."] if self.undecided else []
-        parts += [self.claim.condition] if self.word == "holds with a condition" else []
-        parts += [self.claim.reason] if self.word in ("not at this scale", "not measurable") else []
+        """What goes with the word, made from the answers: in which settings it holds, and in which it does not."""
+        if self.word == "not measurable":
+            return self.claim.reason
+        parts = []
+        if self.word == "holds with a condition":
+            for answer, words in (("yes", "It holds for"), ("no", "It fails for"), ("open", "Open for")):
+                settings = [one.trial.setting for one in self.trials if one.answer == answer]
+                parts += [f"{words}: {'; '.join(settings)}."] if settings else []
         if 0 < self.missing < len(self.trials):
             parts.append(f"So far {len(self.trials) - self.missing} of {len(self.trials)} trials have figures.")
         return " ".join(parts)
 
 
-def verdict(claim: Claim, results: Results) -> Verdict:
-    """The verdict on a claim.
+def judge(claims: Sequence[Claim], results: Results, test_rows: Mapping[str, Mapping[str, int]]) -> dict[str, Verdict]:
+    """The verdicts on all claims together, by the claim's id.
 
-    A trial passes where every rule's 95 % interval over the seeds lies wholly on the side that the claim says. All
-    trials pass: it holds. Some do: it holds with a condition. None: not at this scale. Trials without figures do not
-    count, and with none at all there is no verdict. A claim whose sentence says more than its trials can show is
-    marked in the ledger (`at_best`): its best verdict is the one with a condition.
+    Together, because asking a hundred questions of a few seeds finds something by luck: an answer counts when its p is
+    below the limit that `believed` gives for all rules of all empirical claims. Then, for each claim:
+
+    - a *plain* trial is the setting that the sentence speaks of. If one answers "no", the claim is contradicted, and
+      if one is open, these seeds cannot tell, whatever the other trials say;
+    - a *hard* trial is a setting in which a true sentence of this kind could well fail. With all plain trials passed
+      the claim holds if the hard ones pass too, and holds with a condition if not;
+    - a claim that is true by construction (a count, the size of a file, two ways of computing one thing) has to be so
+      in every seed. A single exception contradicts it.
+
+    Args:
+        test_rows: lesson -> metric's beginning -> test rows behind it (`ClaimsLedger.test_rows`).
     """
-    if near := claim.closest:
-        return Verdict(claim, "not measurable", (), tuple(results.values(near.lesson, near.metric)))
+    measured = {claim.id: [_trial(trial, results, test_rows) for trial in claim.trials] for claim in claims}
+    asked = [
+        one.p
+        for claim in claims
+        if claim.kind == "empirical"
+        for found in measured[claim.id]
+        for _, _, one in found
+        if one and not one.exact
+    ]
+    limit = believed(asked)
+    return {claim.id: _verdict(claim, measured[claim.id], results, limit) for claim in claims}
+
+
+Found = list[tuple[Comparison, int, Estimate | None]]
+
+
+def _trial(trial: Trial, results: Results, test_rows: Mapping[str, Mapping[str, int]]) -> Found:
+    found: Found = []
+    for rule in trial.rules:
+        runs = [dict(zip(rule.metrics, values, strict=True)) for values in results.runs(trial.lesson, rule.metrics)]
+        rows = rows_behind(rule.metrics, test_rows.get(trial.lesson, {}))
+        found.append((rule, len(runs), estimate(rule, runs, rows)))
+    return found
+
+
+def _verdict(claim: Claim, measured: Sequence[Found], results: Results, limit: float) -> Verdict:
     trials = tuple(
-        TrialResult(trial, tuple(_measurement(rule, trial.lesson, results) for rule in trial.rules))
-        for trial in claim.trials
+        TrialResult(
+            trial,
+            tuple(
+                Measurement(rule, seeds, one, _answer(claim, trial, rule, one, results, limit))
+                for rule, seeds, one in found
+            ),
+        )
+        for trial, found in zip(claim.trials, measured, strict=True)
     )
-    return Verdict(claim, _word(claim, [one.answer for one in trials if one.answer != "missing"]), trials)
+    return Verdict(claim, _word(claim, trials), trials)
 
 
-def _word(claim: Claim, answers: Sequence[str]) -> Word:
-    if not answers:
+def _answer(
+    claim: Claim, trial: Trial, rule: Comparison, found: Estimate | None, results: Results, limit: float
+) -> Answer:
+    if found is None:
+        return "missing"
+    if claim.kind == "construction":
+        runs = results.runs(trial.lesson, rule.metrics)
+        every = all(rule.met_by(rule.evaluate(dict(zip(rule.metrics, values, strict=True)))) for values in runs)
+        return "yes" if every else "no"
+    return found.side if found.exact or found.p <= limit else "open"
+
+
+def _word(claim: Claim, trials: Sequence[TrialResult]) -> Word:
+    if claim.kind == "unmeasured":
+        return "not measurable"
+    plain = {one.answer for one in trials if not one.trial.hard}
+    hard = {one.answer for one in trials if one.trial.hard} - {"missing"}
+    if "no" in plain:
+        return "contradicted"
+    if not plain - {"missing"}:
         return "not measured yet"
-    if "yes" not in answers:
-        return "not at this scale"
-    return claim.at_best if set(answers) == {"yes"} else "holds with a condition"
-
-
-def _measurement(rule: Comparison, lesson: str, results: Results) -> Measurement:
-    runs = results.runs(lesson, rule.metrics)
-    numbers = [rule.evaluate(dict(zip(rule.metrics, values, strict=True))) for values in runs]
-    numbers = [number for number in numbers if math.isfinite(number)]  # a ratio to zero says nothing
-    if not numbers:
-        return Measurement(rule, 0, None, "missing")
-    interval = mean_t(numbers)
-    return Measurement(rule, len(numbers), interval, rule.answer(interval))
+    if claim.kind == "construction":
+        return "true by construction"
+    if "open" in plain:
+        return "cannot tell"
+    return "holds" if hard == {"yes"} else "holds with a condition"

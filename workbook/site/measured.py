@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from helpers.plotting import Figure, dot_plot, png
@@ -16,13 +16,6 @@ from workbook.site.templates import filled
 
 SETTING = re.compile(r"^\*\*(Lesson \d\d: .+)\*\*$", re.MULTILINE)
 LESSON_FILE = re.compile(r"\]\((\d\d_\w+\.ipynb)")
-MEANING = {
-    "holds": "every trial passed",
-    "holds with a condition": "some did, and the condition says which",
-    "not at this scale": "none did, and the reason says why, and when it would",
-    "not measured yet": "the reference has no figures for it so far",
-    "not measurable": "a definition, a name, or about people; the number beside it comes close and decides nothing",
-}
 CLAIMS = "## {}\n\n:::{{container}} claims\n{}\n:::"
 SHARES = """:::{container} picture
 %s
@@ -32,7 +25,9 @@ SHARES = """:::{container} picture
 methods that train a thousandth of the model."""
 
 
-def ledger_page(verdicts: Sequence[Verdict], results: Results, extra: Path, pages: Collection[str]) -> str:
+def ledger_page(
+    verdicts: Sequence[Verdict], real: Mapping[str, Verdict], results: Results, extra: Path, pages: Collection[str]
+) -> str:
     """The ledger in Markdown: what the verdicts mean, all claims at a glance, then each group with its figures."""
     counts = {word: sum(found.word == word for found in verdicts) for word in WORDS}
     groups: dict[str, list[Verdict]] = {}
@@ -42,10 +37,10 @@ def ledger_page(verdicts: Sequence[Verdict], results: Results, extra: Path, page
         "ledger.md",
         count=len(verdicts),
         words="\n".join(
-            f"- **{page.SIGNS[word]}** ({counts[word]}): {MEANING[word]}." for word in WORDS if counts[word]
+            f"- **{page.SIGNS[word]}** ({counts[word]}): {page.MEANING[word]}." for word in WORDS if counts[word]
         ),
         overview=_image(figures.tiles(verdicts), extra),
-        groups="\n\n".join(CLAIMS.format(group, page.table(part)) for group, part in groups.items()),
+        groups="\n\n".join(CLAIMS.format(group, page.table(part, real)) for group, part in groups.items()),
         sources=page.sources(results, "measured with"),
     )
     return _from_top(text, "ledger.md", pages)

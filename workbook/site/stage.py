@@ -12,8 +12,8 @@ from helpers.files import write_text
 from helpers.paths import ROOT
 from helpers.runtime import UserError
 from workbook.claims.ledger import load_ledger
-from workbook.claims.results import load_results
-from workbook.claims.verdict import verdict
+from workbook.claims.results import REAL_TABLE, load_results
+from workbook.claims.verdict import judge
 from workbook.lessons.lesson import NOTEBOOKS, Lesson, find
 from workbook.site import measured, start
 from workbook.site.links import relink
@@ -60,9 +60,11 @@ def _texts(folder: Path, texts: list[Path], pages: set[str]) -> None:
 
 def _measured_pages(folder: Path, lessons: list[Lesson], pages: set[str], more: list[str]) -> None:
     found, extra = load_results(), folder / "extra"
-    verdicts = [verdict(claim, found) for claim in load_ledger().claims]
+    ledger = load_ledger()
+    verdicts = list(judge(ledger.claims, found, ledger.test_rows).values())
+    real = judge(ledger.claims, load_results(REAL_TABLE), ledger.test_rows_real)
     first = start.start_page(lessons, verdicts, measured.ladder_picture(found, extra), more)
     write_text(folder / "index.md", relink(first, "index.md", pages))
-    write_text(folder / "ledger.md", measured.ledger_page(verdicts, found, extra, pages))
+    write_text(folder / "ledger.md", measured.ledger_page(verdicts, real, found, extra, pages))
     write_text(folder / "leaderboard.md", measured.leaderboard_page(found, extra, pages))
     write_text(folder / "instructors.md", relink(start.instructors_page(more), "instructors.md", pages))

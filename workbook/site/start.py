@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbook.claims.verdict import Verdict
+from workbook.claims.verdict import JUDGED, Verdict
 from workbook.lessons.lesson import Lesson
 from workbook.site import minutes
 from workbook.site.templates import contents, filled
@@ -19,16 +19,16 @@ def start_page(lessons: Sequence[Lesson], verdicts: Sequence[Verdict], figure: s
     more: files of docs/ that are pages beside those that every site has.
     """
     words = [found.word for found in verdicts]
-    tried = ("holds", "holds with a condition", "not at this scale")
     return filled(
         "start.md",
         count=COUNTS[len(lessons)] if len(lessons) < len(COUNTS) else len(lessons),
         figure=figure,
         questions="\n".join(_question(lesson) for lesson in lessons),
-        measured=sum(word in tried for word in words),
+        measured=sum(word in JUDGED for word in words),
         holds=words.count("holds"),
         condition=words.count("holds with a condition"),
-        not_here=words.count("not at this scale"),
+        contradicted=words.count("contradicted"),
+        open=words.count("cannot tell"),
         contents=_contents(lessons, more),
     )
 

@@ -1,52 +1,101 @@
-"""The exercises of lesson 12: what an interval answers, why pairs are compared, and who may be ranked with whom."""
+"""The exercises of lesson 12: a rule that can fail, the limit for many questions, and who may be ranked with whom."""
 
 from __future__ import annotations
 
+import ast
+import operator
+import re
 from collections.abc import Callable
 
 from helpers.checks import Wrong, attempted, called, exercise, expect
-from helpers.intervals import mean_t
+
+RULE = re.compile(r"(?P<number>[^<>=]+?)\s*(?P<relation>[<>]=?)\s*(?P<bound>\S+)")
+RELATIONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 @exercise(
     "12.1",
     hints=[
-        "Draw the interval on a line and mark the threshold. There are three ways in which they can lie.",
-        "The whole interval above: yes. The whole interval below: no. In all other cases the seeds cannot tell.",
-        'return "yes" if low > threshold else "no" if high < threshold else "open"',
+        "Which number is 0 when the two are equal? What is its largest value that you would still call as good?",
+        "LoRA may be worse by up to 0.01. It may be better by any amount, so one bound is enough.",
+        'return "accuracy_lora - accuracy_full > -0.01"',
     ],
 )
-def answer_of(answer: Callable) -> None:
-    """answer(low, high, threshold): "yes", "no" or "open" for the claim that the figure is above the threshold."""
-    cases = {(0.91, 0.94, 0.9): "yes", (0.85, 0.89, 0.9): "no", (0.89, 0.92, 0.9): "open", (-0.2, 0.6, 0.0): "open"}
-    for given, wanted in cases.items():
-        low, high, threshold = given
-        got = attempted(answer(*given))
-        if isinstance(got, bool):
-            raise Wrong('it returns True or False, but there are three answers: "yes", "no" and "open"')
-        middle = "yes" if (low + high) / 2 > threshold else "no"
-        mistakes = {"that is what the middle says; the interval holds the threshold": middle}
-        expect(called("answer", given), got, wanted, mistakes=mistakes)
+def as_good_as_full(answer: Callable) -> None:
+    """answer(): a rule as text, true where LoRA loses at most one point of accuracy against all parameters."""
+    rule = attempted(answer())
+    if not isinstance(rule, str) or not (found := RULE.fullmatch(rule.strip())):
+        raise Wrong('it should return a rule as text, such as "accuracy_lora > 0.9"')
+    cases = [
+        (0.90, 0.90, True, "LoRA and all parameters are equal"),
+        (0.895, 0.90, True, "LoRA is worse by half a point"),
+        (0.95, 0.90, True, "LoRA is better by five points"),
+        (0.87, 0.90, False, "LoRA is worse by three points"),
+        (0.60, 0.63, False, "LoRA is worse by three points, and both are low"),
+    ]
+    for lora, full, wanted, words in cases:
+        values = {"accuracy_lora": lora, "accuracy_full": full}
+        try:
+            left, right = (_value(found[part], values) for part in ("number", "bound"))
+        except (KeyError, SyntaxError, ValueError, ZeroDivisionError):
+            raise Wrong(f'"{rule}" cannot be computed from accuracy_lora and accuracy_full') from None
+        expect(f"the rule where {words} ({lora} against {full})", RELATIONS[found["relation"]](left, right), wanted)
+
+
+def _value(text: str, values: dict[str, float]) -> float:
+    """The value of a formula with + - * / over these names; nothing else is evaluated."""
+    signs = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+    def of(node: ast.expr) -> float:
+        match node:
+            case ast.BinOp(left, sign, right) if type(sign) in signs:
+                return signs[type(sign)](of(left), of(right))
+            case ast.UnaryOp(ast.USub(), operand):
+                return -of(operand)
+            case ast.Name(name):
+                return values[name]
+            case ast.Constant(int() | float()):
+                return float(node.value)
+        raise ValueError(text)
+
+    return of(ast.parse(text.strip(), mode="eval").body)
 
 
 @exercise(
     "12.2",
     hints=[
-        "Both methods had the same seed, hence the same reviews. Which single number does one seed give?",
-        "Take the difference seed by seed first, then one interval over the differences.",
-        "return mean_t([one - other for one, other in zip(a, b)])",
+        "Sort the p-values. What is the line's height at the k-th of m?",
+        "The line is k / m * rate. Look for the *largest* p on or below it, even if smaller ones lie above it.",
+        "ordered = sorted(p_values)\n"
+        "passed = [p for k, p in enumerate(ordered, start=1) if p <= k / len(ordered) * rate]\n"
+        "return max(passed, default=0.0)",
     ],
 )
-def paired(answer: Callable) -> None:
-    """answer(a, b): the interval of the mean of a - b over seeds, with its `low` and `high`."""
-    a, b = [0.95, 0.85, 0.90, 0.80], [0.91, 0.82, 0.85, 0.77]
-    wanted = mean_t([one - other for one, other in zip(a, b, strict=True)])
-    got = attempted(answer(list(a), list(b)))
-    if not hasattr(got, "low"):
-        raise Wrong("it should return an interval, such as mean_t gives")
-    apart = "the two intervals are taken apart and then subtracted: what makes a seed hard for both stays in"
-    expect("the lower end", got.low, wanted.low, mistakes={apart: mean_t(a).low - mean_t(b).high})
-    expect("the upper end", got.high, wanted.high)
+def largest_believed(answer: Callable) -> None:
+    """answer(p_values, rate): the largest p that counts by Benjamini and Hochberg, or 0.0."""
+    cases = [
+        ([0.001, 0.8, 0.02, 0.6], 0.05, 0.02),
+        ([0.04, 0.045, 0.05], 0.05, 0.05),  # only the last lies below the line, and all of them count
+        ([0.2, 0.5, 0.9], 0.05, 0.0),
+        ([0.03], 0.05, 0.03),
+        ([0.01, 0.04, 0.03, 0.9, 0.7], 0.10, 0.04),
+    ]
+    for p_values, rate, wanted in cases:
+        ordered, count = sorted(p_values), len(p_values)
+        single = max((p for p in ordered if p <= rate), default=0.0)
+        shared = max((p for p in ordered if p <= rate / count), default=0.0)
+        stopped = 0.0
+        for place, p in enumerate(ordered, start=1):
+            if p > place / count * rate:
+                break
+            stopped = p
+        mistakes = {
+            "every p is compared with the rate itself, as if it were the only question": single,
+            "every p is compared with rate / m; that is Bonferroni's limit": shared,
+            "it stops at the first p above the line; a larger one may lie below it again": stopped,
+        }
+        mistakes = {said: value for said, value in mistakes.items() if value != wanted}
+        expect(called("answer", (p_values, rate)), attempted(answer(list(p_values), rate)), wanted, mistakes=mistakes)
 
 
 @exercise(
