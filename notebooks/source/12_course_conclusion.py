@@ -63,19 +63,20 @@ print(f"{len(ledger.sentences)} sentences, of which {asserting} assert something
 # `data/reference/claims.yaml`. The claims are of three kinds, and only the first can be refuted by a measurement:
 
 # %%
-kinds = pd.Series([one.kind for one in ledger.claims]).value_counts()
+kinds = [one.kind for one in ledger.claims]
 meaning = {
     "empirical": "a measurement could refute it",
     "construction": "a count, the size of a file, or two ways of computing one thing",
     "unmeasured": "a definition, a name, or a sentence about people",
 }
-pd.DataFrame({"claims": kinds, "what it means": pd.Series(meaning)}).rename_axis("kind")
+rows = [[kind, str(kinds.count(kind)), words] for kind, words in meaning.items()]
+display(Markdown(page.markdown_table(["kind", "claims", "what it means"], rows)))
 
 # %% [markdown]
 # ## 1. From a sentence to a rule
 #
-# "Fine-tuning only the final layer decreases the performance." Which performance? Compared with what? In which task?
-# How often? A **rule** answers each of these questions. Here is the whole entry of one claim:
+# "Training only the last layer makes the model worse." Worse in what? Compared with what? In which task? How often? A
+# **rule** answers each of these questions. Here is the whole entry of one claim:
 
 # %%
 print(page.evidence(example))
@@ -110,9 +111,8 @@ differences = [full - head for full, head in pairs]
 count = len(differences)
 error_seeds = stdev(differences) / math.sqrt(count)  # standard error of the mean
 half = float(stdtrit(count - 1, 0.975)) * error_seeds  # Student's t: 97.5 % of it lie below this factor
-print(
-    f"mean {mean(differences):.3f}, interval over seeds {mean(differences) - half:.3f} to {mean(differences) + half:.3f}"
-)
+middle = mean(differences)
+print(f"mean {middle:.3f}, interval over seeds {middle - half:.3f} to {middle + half:.3f}")
 
 # %% [markdown]
 # This interval covers what differs between seeds: training rows, their order, random starts. One thing does not
@@ -240,8 +240,8 @@ plotting.show(figures.p_values(asked, inference.FALSE_DISCOVERIES))
 
 # %% [markdown]
 # **Benjamini and Hochberg** (1995) sort the p-values and compare the k-th of m with k/m times 0.05, the line in the
-# figure. The largest p that lies on or below the line sets the limit; everything up to it counts. Among the answers that
-# are given then, at most 5 % are expected to be wrong. Holm's method would allow no wrong answer at all in 95 of 100
+# figure. The largest p that lies on or below the line sets the limit; everything up to it counts. Of the answers given
+# then, at most 5 % are expected to be wrong. Holm's method would allow no wrong answer at all in 95 of 100
 # ledgers, and leave more questions open. A ledger with one wrong line is still useful, so we take the former.
 #
 # ### Exercise 12.2: the limit
@@ -273,7 +273,8 @@ check("12.2", largest_believed)
 # Now every answer is known, and the verdict follows:
 
 # %%
-pd.DataFrame({"it means": {page.SIGNS[word]: page.MEANING[word] for word in WORDS}}).rename_axis("verdict")
+rows = [[f"**{page.SIGNS[word]}**", page.MEANING[word]] for word in WORDS]
+display(Markdown(page.markdown_table(["verdict", "what it means"], rows)))
 
 # %% [markdown]
 # A plain trial that fails *contradicts* the sentence, whatever the hard trials say. If the plain trials pass and a hard
@@ -283,7 +284,7 @@ pd.DataFrame({"it means": {page.SIGNS[word]: page.MEANING[word] for word in WORD
 # same rules. Behind each figure stands ✓, ✗ or ?. *Point* is the number in the course's conclusion:
 
 # %%
-pd.Series(ledger.points, name="what the course's conclusion says there").rename_axis("point").to_frame()
+display(Markdown(page.markdown_table(["point", "what it is about"], ledger.points.items())))
 
 # %%
 real = judge(ledger.claims, load_results(REAL_TABLE), ledger.test_rows_real)
@@ -313,8 +314,8 @@ show("The tools", "How much of it to train")
 show("What fine-tuning brings")
 
 # %% [markdown]
-# "Addresses issues like [overfitting](../docs/glossary.md#overfitting), catastrophic
-# [forgetting](../docs/glossary.md#catastrophic-forgetting) and [leakage](../docs/glossary.md#data-leakage)" is the
+# That fine-tuning deals with [overfitting](../docs/glossary.md#overfitting), catastrophic
+# [forgetting](../docs/glossary.md#catastrophic-forgetting) and [leakage](../docs/glossary.md#data-leakage) is the
 # weakest sentence of the list. Taken at its word, it claims that fine-tuning itself does so. What helps are measures
 # that you take *besides*: stop early, replay old texts, split by film, train less of the model.
 
@@ -371,8 +372,13 @@ for found in verdicts.values():
 sentence = """
 claim: LoRA forgets less of the old task than training all parameters.
 trials:
-- {lesson: "07", setting: "rise of the language model's loss", rules: [loss_rise_full - loss_rise_lora > 0]}
-- {lesson: "08", setting: "accuracy on the old topics", rules: [accuracy_topics_lora - accuracy_topics_full > 0], hard: true}
+- lesson: "07"
+  setting: rise of the language model's loss
+  rules: [loss_rise_full - loss_rise_lora > 0]
+- lesson: "08"
+  setting: accuracy on the old topics
+  rules: [accuracy_topics_lora - accuracy_topics_full > 0]
+  hard: true
 """
 ours = own_claim(sentence)
 print(page.evidence(judge([*ledger.claims, ours], reference, ledger.test_rows)[ours.id]))
@@ -394,10 +400,10 @@ display(Markdown(leaderboard.page(reference, mine.results)))
 
 # %% [markdown]
 # *Forgotten* is what training cost on the old task: in lesson 07 the rise of the language model's loss with the change
-# in place, in lesson 08 the points of accuracy lost on the topics. Both metrics are 0 when nothing is lost; higher is worse.
-# *Trained numbers* (parameters) include the head.
+# in place, in lesson 08 the points of accuracy lost on the topics. Both metrics are 0 when nothing is lost; higher is
+# worse. *Trained numbers* (parameters) include the head.
 #
-# **Predict 5.** Which method gives most accuracy for its numbers?
+# **Predict 5.** Which method gives most accuracy for its parameters?
 
 # %%
 shares = leaderboard.shares(reference)
@@ -408,9 +414,9 @@ if shares:
 # %% [markdown]
 # <details><summary>How to read it</summary>
 #
-# 0 % is the head alone and 100 % is all parameters, each of the same setting, so the panels have one scale and still
-# are not mixed. To the left stand methods that train a thousandth of the model. Those inside the blocks reach most of
-# the way: how *many* numbers move matters less than *where* they sit.
+# 0 % is the head alone and 100 % is all parameters of the same setting, so all panels have one scale. To the left stand
+# methods that train a thousandth of the model. Methods inside the blocks reach most of the way. The soft prompt and the
+# prefix train as few parameters and do not, so the count alone does not decide.
 #
 # </details>
 
@@ -454,8 +460,8 @@ def ranked(rows):
 check("12.3", ranked)
 
 # %% [markdown]
-# In the colleague's list the last block of one lesson may stand before all parameters of another, which had a quarter of
-# the labels. The habit that finds this bug: before you sort, ask what the rows have in common.
+# In the colleague's list the last block of one lesson may stand before all parameters of another, which had a quarter
+# of the labels. The habit that finds this bug: before you sort, ask what the rows have in common.
 #
 # ## 7. Your own runs
 #

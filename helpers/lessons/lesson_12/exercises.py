@@ -74,7 +74,8 @@ def _value(text: str, values: dict[str, float]) -> float:
 def largest_believed(answer: Callable) -> None:
     """answer(p_values, rate): the largest p that counts by Benjamini and Hochberg, or 0.0."""
     cases = [
-        ([0.001, 0.8, 0.02, 0.6], 0.05, 0.02),
+        ([0.6, 0.001, 0.03, 0.8], 0.05, 0.001),
+        ([0.001, 0.02, 0.035, 0.04, 0.9], 0.05, 0.04),  # the third lies above the line, the fourth on it
         ([0.04, 0.045, 0.05], 0.05, 0.05),  # only the last lies below the line, and all of them count
         ([0.2, 0.5, 0.9], 0.05, 0.0),
         ([0.03], 0.05, 0.03),

@@ -8,7 +8,7 @@ from workbook.claims import figures
 from workbook.claims.leaderboard import Row
 from workbook.claims.ledger import load_ledger
 from workbook.claims.results import Results
-from workbook.claims.verdict import verdict
+from workbook.claims.verdict import judge
 
 
 def point(method, numbers, value):
@@ -21,7 +21,7 @@ PART = [point("full", 1000, 1.0), point("last_block", 100, 0.8), point("lora", 1
 
 
 def test_every_claim_has_its_tile():
-    verdicts = [verdict(one, Results({})) for one in load_ledger().claims]
+    verdicts = list(judge(load_ledger().claims, Results({}), {}).values())
     figure = figures.tiles(verdicts, "Was it all true?")
     texts = ["".join(text.get_text().split()) for text in figure.axes[0].texts]  # wrapped over lines
     for found in verdicts:
@@ -52,3 +52,10 @@ def test_a_single_panel_without_own_runs():
     figure = figures.share_for_numbers({"one": PART})
     assert len(figure.axes) == 1
     assert "your own runs" not in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_p_values_that_count_are_told_in_words():
+    figure = figures.p_values([1e-9, 0.01, 0.2, 0.9], 0.05)
+    assert "2 lie at or below 0.01" in figure.alt and "2 stay open" in figure.alt
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()][:2] == ["counts: 2", "stays open: 2"]
+    assert png(figures.p_values([0.5], 0.05)).startswith(b"\x89PNG")

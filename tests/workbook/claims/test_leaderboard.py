@@ -8,7 +8,7 @@ from helpers.runtime import UserError
 from workbook.claims import leaderboard, page
 from workbook.claims.ledger import Shown, load_ledger
 from workbook.claims.results import LessonResults, Results, load_results
-from workbook.claims.verdict import verdict
+from workbook.claims.verdict import judge
 from workbook.lessons import find
 
 NONE = Results({})
@@ -71,26 +71,38 @@ def test_the_share_of_the_way():
 
 
 def test_the_page_of_the_ledger():
-    claims = load_ledger().claims
-    found = [verdict(one, load_results()) for one in claims]
-    text = page.table(found)
-    assert text.count("\n") == len(claims) + 1
-    assert all(line.count(" | ") == 3 for line in text.splitlines()), "four columns, no stray bar"
-    assert "your own runs" not in text
-    mine = {one.id: verdict(one, toy()) for one in claims}
-    assert "your own runs" in page.table(found, mine)
-    assert text.count("closest to it, ") == sum(one.kind == "unmeasured" for one in claims) > 0
-    assert "no figures yet" not in text
-    assert set(page.groups(load_ledger())) == {one.group for one in claims}
+    ledger = load_ledger()
+    found = judge(ledger.claims, load_results(), ledger.test_rows)
+    text = page.table(list(found.values()), {})
+    assert text.count("\n") == len(found) + 1
+    assert all(line.count(" | ") == 4 for line in text.splitlines()), "five columns, no stray bar"
+    assert "your own runs" not in text and "no figures yet" not in text
+    mine = judge(ledger.claims, toy(), {})
+    assert "your own runs" in page.table(list(found.values()), {}, mine)
+    assert set(page.groups(ledger)) == {one.group for one in ledger.claims}
+    assert "**last layer only: worse** (point 4)" in text
+
+
+def test_the_second_verdict_is_that_on_real_text():
+    ledger = load_ledger()
+    found = judge(ledger.claims, load_results(), ledger.test_rows)
+    runs = {"accuracy_full": {0: 0.80, 1: 0.81, 2: 0.80}, "accuracy_head_only": {0: 0.90, 1: 0.90, 2: 0.91}}
+    real = judge(ledger.claims, Results({"02": LessonResults(runs, "real")}), ledger.test_rows_real)
+    rows = {line.split("**")[1]: line.split(" | ") for line in page.table(list(found.values()), real).splitlines()[2:]}
+    assert "✓ holds" in rows["last layer only: worse"][2] and "✗ contradicted" in rows["last layer only: worse"][3]
+    assert rows["learning from feedback (RLHF)"][3] == "– not measured yet"
+    assert rows["what LoRA adds is light"][3] == "", "bytes need no second world"
 
 
 def test_evidence_names_formula_figure_and_source():
-    found = [verdict(one, load_results()) for one in load_ledger().claims]
-    said = page.evidence(found, "last-layer-worse")
-    assert "accuracy_full - accuracy_head_only > 0" in said and "5 seeds" in said and "theirs: " in said
-    assert "closest to it, lesson 08, accuracy when a change is cut" in page.evidence(found, "rank")
+    ledger = load_ledger()
+    found = judge(ledger.claims, load_results(), ledger.test_rows)
+    said = page.evidence(page.named(found, "last-layer-worse"))
+    assert "accuracy_full - accuracy_head_only > 0" in said and "5 seeds, p = " in said and "theirs: " in said
+    assert "(hard)" in said
+    assert "in each of 5 seeds" in page.evidence(found["lora-few-parameters"])
     with pytest.raises(UserError, match='no claim "last-layer-wors".*"last-layer-worse"'):
-        page.evidence(found, "last-layer-wors")
+        page.named(found, "last-layer-wors")
 
 
 def test_links_lead_to_sections():

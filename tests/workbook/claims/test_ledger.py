@@ -9,12 +9,16 @@ import yaml
 
 from helpers.runtime import UserError
 from tests.workbook.claims.recorded import recorded
-from workbook.claims.ledger import PATH, Claim, ClaimsLedger, load_ledger
+from workbook.claims.ledger import PATH, Claim, ClaimsLedger, load_ledger, own_claim, rows_behind
 from workbook.claims.page import headings
+from workbook.claims.results import load_results
+from workbook.claims.verdict import judge
 from workbook.lessons import NOTEBOOKS, Lesson, find
 
 SOURCES = {path.name[:2]: path for path in sorted(NOTEBOOKS.glob("*/[0-9][0-9]_*.py"))}
 CONTENT = {
+    "points": {"0": "a title", "1": "the weather", "2": "the sea"},
+    "test_rows": {"02": {"accuracy_": 2000}},
     "sentences": [
         {"place": "0.1", "sha256": "0" * 64, "asserts": False, "why": "a title"},
         {"place": "1.1", "sha256": "1" * 64, "asserts": True},
@@ -22,9 +26,10 @@ CONTENT = {
     "claims": [
         {
             "id": "warm", "short": "warm", "group": "Weather", "claim": "It is warm.", "covers": ["1.1"],
-            "kind": "measured", "shown": [{"lesson": "02", "section": 1}], "condition": "in summer", "reason": "snow",
+            "kind": "empirical", "shown": [{"lesson": "02", "section": 1}],
             "trials": [
-                {"lesson": "02", "setting": "here", "rules": ["accuracy > 0.5"]}
+                {"lesson": "02", "setting": "here", "rules": ["accuracy > 0.5"]},
+                {"lesson": "02", "setting": "in winter", "rules": ["accuracy > 0.5"], "hard": True},
             ],
         }
     ],
@@ -53,10 +58,9 @@ def said(content, tmp_path) -> str:
 
 
 def metrics_of(claim: Claim) -> list[tuple[str, str]]:
-    """(lesson, metric) of all that a claim rests on, or of what comes closest to it."""
-    near = [(claim.closest.lesson, claim.closest.metric)] if claim.closest else []
+    """(lesson, metric) of all that a claim rests on."""
     rules = [(trial.lesson, rule) for trial in claim.trials for rule in trial.rules]
-    return near + [(lesson, metric) for lesson, rule in rules for metric in rule.metrics]
+    return [(lesson, metric) for lesson, rule in rules for metric in rule.metrics]
 
 
 def unknown_metrics(ledger: ClaimsLedger) -> list[str]:
@@ -85,7 +89,7 @@ def test_every_sentence_that_asserts_is_covered_and_every_place_exists():
 
 def test_every_claim_names_a_metric_that_a_lesson_records():
     ledger = load_ledger()
-    assert [claim.id for claim in ledger.claims if not metrics_of(claim)] == []
+    assert [one.id for one in ledger.claims if bool(metrics_of(one)) == (one.kind == "unmeasured")] == []
     assert unknown_metrics(ledger) == []
 
 
@@ -95,13 +99,6 @@ def test_a_planted_wrong_metric_is_caught(wrong):
     claim = next(one for one in content["claims"] if one["id"] == "last-layer-worse")
     claim["trials"][0]["rules"][0] = f"{wrong} - accuracy_head_only > 0"  # lesson 02 has no LoRA, and asks no questions
     assert unknown_metrics(ClaimsLedger.model_validate(content)) == [f"last-layer-worse: {wrong} (lesson 02)"]
-
-
-def test_a_planted_wrong_closest_metric_is_caught():
-    content = yaml.safe_load(PATH.read_text(encoding="utf-8"))
-    claim = next(one for one in content["claims"] if one["id"] == "rank")
-    claim["closest"]["metric"] = "accuracy_cut_to_rank_1"
-    assert unknown_metrics(ClaimsLedger.model_validate(content)) == ["rank: accuracy_cut_to_rank_1 (lesson 08)"]
 
 
 def test_every_claim_points_to_a_section_that_is_there():
@@ -133,8 +130,14 @@ RULE = ("claims", 0, "trials", 0, "rules", 0)
         (changed("claims", 0, "short", value="x" * 60), "claims.warm.short: string should have at most 34 characters"),
         (changed("claims", 0, "covers", value=["1.2"]), f"warm covers sentence 1.2, {NOT_LISTED}"),
         (changed("claims", 0, "covers", value=["0.1"]), f"warm covers sentence 0.1, {NOT_LISTED}"),
-        (changed("claims", 0, "condition", drop=True), "warm is measured: it needs trials and a condition"),
-        (changed("claims", 0, "kind", value="unmeasured"), "warm is not measured: it needs a closest"),
+        (changed("claims", 0, "trials", drop=True), "warm is measured: it needs trials"),
+        (changed("claims", 0, "reason", value="snow"), "warm is measured: it needs trials, and has no reason why not"),
+        (changed("claims", 0, "kind", value="unmeasured"), "warm is unmeasured: it needs a reason, and has no trials"),
+        (changed("claims", 0, "kind", value="construction"), "warm is true by construction: none of its trials can be"),
+        (changed("claims", 0, "trials", 1, "hard", value=False), "warm is empirical: it needs a trial as the sentence"),
+        (changed("claims", 0, "trials", 0, "hard", value=True), "warm is empirical: it needs a trial as the sentence"),
+        (changed("points", value={"0": "a title"}), "points has no words for point 1"),
+        (changed("test_rows", "02", "accuracy_", value=0), "test_rows.02.accuracy_: input should be greater than"),
         (
             changed(*RULE, value={"kind": "above"}),
             "claims.warm.trials.0.rules.0: \"{'kind': 'above'}\" is no rule; write",
@@ -151,7 +154,7 @@ RULE = ("claims", 0, "trials", 0, "rules", 0)
         (changed("sentences", 1, "sha256", value="zz"), "sentences.1.sha256: string should match pattern"),
         (CONTENT | {"claims": CONTENT["claims"] * 2}, 'the claim "warm" is there twice'),
         (CONTENT | {"claims": []}, "claims: list should have at least 1 item"),
-        ({"sentences": CONTENT["sentences"]}, "claims: field required"),
+        ({name: CONTENT[name] for name in CONTENT if name != "claims"}, "claims: field required"),
         ("- 1\n", "claims.yaml has to hold `sentences:` and `claims:`."),
         ("claims: !!python/object/apply:os.getcwd []\n", "claims.yaml is not plain YAML"),
         ("claims: {", "claims.yaml is not plain YAML"),
@@ -174,11 +177,67 @@ def test_a_missing_file_is_named(tmp_path):
         load_ledger(tmp_path / "nothing.yaml")
 
 
-def test_what_no_run_can_measure_needs_a_number_that_comes_close_and_no_trials():
-    plain = {name: value for name, value in CONTENT["claims"][0].items() if name not in ("trials", "condition")}
-    near = {"lesson": "02", "metric": "accuracy", "words": "the nearest"}
-    assert Claim.model_validate(plain | {"kind": "unmeasured", "closest": near}).trials == ()
-    with pytest.raises(ValueError, match="warm is not measured: it needs a closest"):
+def test_what_no_run_can_measure_needs_a_reason_and_no_trials():
+    plain = {name: value for name, value in CONTENT["claims"][0].items() if name != "trials"}
+    assert Claim.model_validate(plain | {"kind": "unmeasured", "reason": "a name"}).trials == ()
+    with pytest.raises(ValueError, match="warm is unmeasured: it needs a reason"):
         Claim.model_validate(plain | {"kind": "unmeasured"})
-    with pytest.raises(ValueError, match="warm is measured: it needs trials and a condition, and has no closest"):
-        Claim.model_validate(CONTENT["claims"][0] | {"closest": near})
+
+
+def test_the_rows_behind_a_metric_are_those_of_its_longest_beginning():
+    rows = {"accuracy_": 500, "accuracy_full_film": 430}
+    assert rows_behind(["accuracy_full_film_split", "accuracy_full", "seconds"], rows) == {
+        "accuracy_full_film_split": 430,
+        "accuracy_full": 500,
+    }
+
+
+def test_every_share_of_rows_in_a_rule_has_its_test_rows():
+    ledger = load_ledger()
+    shares = ("accuracy_", "exact_answer_rate_", "true_reward_", "win_rate_", "good_rate_", "made_up_answer_rate_")
+    for claim in ledger.claims:
+        for lesson, metric in metrics_of(claim):
+            if metric.startswith(shares):
+                assert rows_behind([metric], ledger.test_rows[lesson]), f"{claim.id}: {metric}"
+
+
+def test_the_test_rows_fit_the_shares_that_were_measured():
+    """A share of N rows is a whole number of rows; a win rate counts ties as one half."""
+    ledger, found = load_ledger(), load_results()
+    for claim in ledger.claims:
+        for lesson, metric in metrics_of(claim):
+            for rows in rows_behind([metric], ledger.test_rows.get(lesson, {})).values():
+                parts = 2 * rows if metric.startswith("win_rate") else rows
+                for value in found.values(lesson, metric):
+                    assert abs(value * parts - round(value * parts)) < 1e-3, f"{lesson} {metric}: {value} of {rows}"
+
+
+OWN = """
+claim: Head and body together beat the head.
+trials:
+- {lesson: "02", setting: all labels, rules: [accuracy_full - accuracy_head_only > 0]}
+- {lesson: "07", setting: few labels, rules: [accuracy_full - accuracy_head_only > 0], hard: true}
+"""
+
+
+def test_a_claim_of_ones_own_is_judged_like_the_others():
+    one = own_claim(OWN)
+    ledger = load_ledger()
+    assert judge([*ledger.claims, one], load_results(), ledger.test_rows)[one.id].word == "holds"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "A claim needs a line `claim: ...` with the sentence, and `trials:`."),
+        ("claim: [", "The claim is not plain YAML"),
+        ("claim: So.", "Your claim: my-own-claim is measured: it needs trials"),
+        (OWN.replace("hard: true", "hard: false"), "Your claim: my-own-claim is empirical: it needs a trial as the"),
+        (OWN.replace("trials:", "trails:"), 'Your claim: there is no field "trails". Did you mean "trials"?'),
+        (OWN.replace("> 0]}", ">> 0]}"), "is no rule; write one like"),
+    ],
+)
+def test_a_mistake_in_ones_own_claim_is_told_in_one_sentence(text, told):
+    with pytest.raises(UserError) as caught:
+        own_claim(text)
+    assert told in str(caught.value) and "\n" not in str(caught.value)

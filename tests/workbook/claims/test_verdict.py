@@ -1,21 +1,17 @@
-"""Verdicts on toy results: what the intervals over seeds say, and nothing else."""
+"""Verdicts on toy results: which word follows from the answers of plain and hard trials, and nothing else."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.intervals import Interval, mean_t
 from workbook.claims.comparison import parse
 from workbook.claims.ledger import Claim
 from workbook.claims.results import LessonResults, Results
-from workbook.claims.verdict import verdict
+from workbook.claims.verdict import Verdict, judge
 
-HIGH, LOW, MIXED = (0.95, 0.96, 0.94), (0.60, 0.61, 0.62), (0.2, 0.99, 0.6)
-NUMBERS = st.floats(-1e3, 1e3)
+HIGH, LOW, MIXED = (0.95, 0.96, 0.94), (0.60, 0.61, 0.62), (0.2, 0.99, 0.9)
 
 
 def results(**metrics) -> Results:
@@ -24,11 +20,12 @@ def results(**metrics) -> Results:
     return Results({"02": LessonResults(found, "a toy")})
 
 
-def claim(*trials, **fields) -> Claim:
-    """A claim with these trials, each a list of rules."""
-    made = [{"lesson": "02", "setting": "here", "rules": rules} for rules in trials]
-    others = {"id": "toy", "short": "toy", "group": "Toys", "claim": "So.", "covers": ["1.1"], "kind": "measured"}
-    others |= {"shown": [{"lesson": "02", "section": 1}], "condition": "if it is warm", "reason": "it is cold"}
+def claim(plain, hard=("hard > 0.8",), **fields) -> Claim:
+    """A claim with a plain and a hard trial, each a list of rules; hard=None: true by construction."""
+    made = [{"lesson": "02", "setting": "plain", "rules": [plain] if isinstance(plain, str) else plain}]
+    made += [{"lesson": "02", "setting": "hard", "rules": list(hard), "hard": True}] if hard else []
+    others = {"id": "toy", "short": "toy", "group": "Toys", "claim": "So.", "covers": ["1.1"]}
+    others |= {"kind": "empirical" if hard else "construction", "shown": [{"lesson": "02", "section": 1}]}
     return Claim.model_validate(others | {"trials": made} | fields)
 
 
@@ -36,69 +33,78 @@ def above(metric, threshold=0.8):
     return f"{metric} > {threshold!r}"
 
 
+def found_of(one: Claim, **metrics) -> Verdict:
+    return judge([one], results(**metrics), {})[one.id]
+
+
 def word(one: Claim, **metrics) -> str:
-    return verdict(one, results(**metrics)).word
+    return found_of(one, **metrics).word
 
 
 def test_the_words():
-    both = claim([above("a")], [above("b")])
-    assert word(both, a=HIGH, b=HIGH) == "holds"
-    assert word(both, a=HIGH, b=LOW) == word(both, a=LOW, b=HIGH) == "holds with a condition"
-    assert word(both, a=HIGH, b=MIXED) == "holds with a condition"
-    assert word(both, a=LOW, b=LOW) == word(both, a=MIXED, b=LOW) == "not at this scale"
-    assert word(both, c=HIGH) == "not measured yet"
+    one = claim(above("a"))
+    assert word(one, a=HIGH, hard=HIGH) == "holds"
+    assert word(one, a=HIGH, hard=LOW) == word(one, a=HIGH, hard=MIXED) == "holds with a condition"
+    assert word(one, a=LOW, hard=HIGH) == word(one, a=LOW, hard=MIXED) == "contradicted", "the plain trial decides"
+    assert word(one, a=MIXED, hard=HIGH) == word(one, a=MIXED, hard=LOW) == "cannot tell"
+    assert word(one, hard=HIGH) == word(one, other=HIGH) == "not measured yet"
+    assert word(one, a=LOW) == "contradicted"
 
 
-def test_trials_without_figures_do_not_count_but_are_told():
-    found = verdict(claim([above("a")], [above("b")]), results(a=HIGH))
-    assert (found.word, found.missing) == ("holds", 1)
-    assert found.text == "So far 1 of 2 trials have figures."
+def test_a_claim_that_was_never_tried_hard_does_not_simply_hold():
+    found = found_of(claim(above("a")), a=HIGH)
+    assert (found.word, found.missing) == ("holds with a condition", 1)
+    assert found.text == "It holds for: plain. So far 1 of 2 trials have figures."
 
 
 def test_in_a_trial_every_rule_has_to_hold():
     one = claim([above("a"), above("b")])
-    assert word(one, a=HIGH, b=HIGH) == "holds"
-    assert word(one, a=HIGH, b=LOW) == "not at this scale"
-    assert word(one, a=HIGH) == "not measured yet"
-    assert word(one, a=LOW) == "not at this scale", "one rule that fails settles it"
+    assert word(one, a=HIGH, b=HIGH, hard=HIGH) == "holds"
+    assert word(one, a=HIGH, b=LOW, hard=HIGH) == "contradicted"
+    assert word(one, a=HIGH, hard=HIGH) == "not measured yet"
+    assert word(one, a=LOW, hard=HIGH) == "contradicted", "one rule that fails settles it"
 
 
 def test_a_single_seed_shows_nothing():
-    assert word(claim([above("a")]), a=[0.99]) == "not at this scale"
+    assert word(claim(above("a")), a=[0.99], hard=[0.99]) == "cannot tell"
 
 
-def test_at_best_lowers_a_verdict_and_never_raises_one():
-    careful = claim([above("a")], [above("b")], at_best="holds with a condition")
-    assert word(careful, a=HIGH, b=HIGH) == word(careful, a=HIGH, b=LOW) == "holds with a condition"
-    assert word(careful, a=LOW, b=LOW) == "not at this scale"
+def test_by_construction_every_seed_has_to_agree():
+    one = claim("a <= 0.0001", hard=None)
+    assert word(one, a=(1e-7, 0, 3e-6)) == "true by construction"
+    assert word(one, a=(1e-7, 0, 3e-3)) == "contradicted", "a single exception is one too many"
+    assert word(one) == "not measured yet"
 
 
 def test_what_no_run_can_measure_is_not_judged():
-    near = {"lesson": "02", "metric": "a", "words": "the nearest thermometer"}
-    one = claim(kind="unmeasured", condition="", closest=near)
+    one = claim("a > 0", kind="unmeasured", trials=[], reason="it is a name")
     for values in (HIGH, LOW):
-        assert word(one, a=values) == "not measurable", "what comes closest decides nothing"
-        assert verdict(one, results(a=values)).closest == values
-    assert verdict(one, results()).text == "it is cold" and verdict(one, results()).closest == ()
+        assert word(one, a=values) == "not measurable"
+    assert found_of(one).text == "it is a name"
 
 
-def test_the_condition_or_the_reason_goes_with_the_word():
-    one = claim([above("a")], [above("b")])
-    assert verdict(one, results(a=HIGH, b=HIGH)).text == ""
-    assert verdict(one, results(a=HIGH, b=LOW)).text == "if it is warm"
-    assert verdict(one, results(a=LOW, b=LOW)).text == "it is cold"
-    open_one = verdict(one, results(a=MIXED, b=MIXED))
-    assert (open_one.word, open_one.text) == ("not at this scale", "These seeds cannot tell. it is cold")
-    assert open_one.undecided and not verdict(one, results(a=LOW, b=MIXED)).undecided
+def test_the_words_of_a_condition_name_the_trials():
+    found = found_of(claim(above("a")), a=HIGH, hard=LOW)
+    assert found.text == "It holds for: plain. It fails for: hard."
+    assert found_of(claim(above("a")), a=HIGH, hard=MIXED).text == "It holds for: plain. Open for: hard."
+    assert found_of(claim(above("a")), a=HIGH, hard=HIGH).text == ""
+
+
+def test_the_more_is_asked_the_stronger_an_answer_has_to_be():
+    weak = claim(above("a", 0.85), hard=(above("a", 0.85),))
+    values = (0.93, 0.90, 0.95, 0.89)
+    assert word(weak, a=values) == "holds"
+    noise = [claim(above("noise"), hard=(above("noise"),), id=f"noise-{number}") for number in range(40)]
+    crowd = judge([weak, *noise], results(a=values, noise=(0.1, 0.9, 0.95, 1.3)), {})
+    assert crowd["toy"].word == "cannot tell"
 
 
 def test_pairs_are_compared_seed_by_seed():
     """What makes a seed hard for both cancels out; only seeds that both have count."""
-    harder = "a - b > 0"
+    harder = claim("a - b > 0", hard=("a - b > 0",))
     a, b = (0.95, 0.80, 0.65), (0.93, 0.77, 0.63)
-    assert mean_t(a).low < mean_t(b).high
-    assert word(claim([harder]), a=a, b=b) == "holds"
-    figure = verdict(claim([harder]), results(a=a, b=b[:2])).trials[0].measurements[0]
+    assert word(harder, a=a, b=b) == "holds"
+    figure = found_of(harder, a=a, b=b[:2]).trials[0].measurements[0]
     assert figure.seeds == 2 and figure.interval.value == pytest.approx(0.025)
 
 
@@ -125,40 +131,17 @@ def test_the_number_of_a_run(formula, number, needs):
 
 
 def test_nothing_is_divided_by_zero():
-    assert word(claim(["a / b > 2"]), a=HIGH, b=(0.0, 0.0, 0.0)) == "not measured yet"
-    assert word(claim(["(a - b) / (b - b) > 0.5"]), a=HIGH, b=LOW) == "not measured yet"
+    assert word(claim("a / b > 2"), a=HIGH, b=(0.0, 0.0, 0.0)) == "not measured yet"
+    assert word(claim("(a - b) / (b - b) > 0.5"), a=HIGH, b=LOW) == "not measured yet"
 
 
 def test_a_limit_may_be_reached():
-    exact = claim(["a <= 0"])
-    assert word(exact, a=(0, 0, 0)) == "holds"
-    assert word(exact, a=(0, 0, 1)) == "not at this scale"
-
-
-@given(middle=NUMBERS, half=st.floats(0, 1e3), threshold=NUMBERS)
-def test_an_answer_follows_from_where_the_whole_interval_lies(middle, half, threshold):
-    interval = Interval(middle, middle - half, middle + half)
-    answer = parse(above("a", threshold)).answer(interval)
-    assert (answer == "yes") == (interval.low > threshold)
-    assert (answer == "no") == (interval.high <= threshold)
-    assert answer in ("yes", "no", "open")
-
-
-@given(middle=NUMBERS, half=st.floats(0, 1e3), wider=st.floats(0, 1e3), by=st.floats(1e-3, 1e3))
-def test_a_wider_interval_never_turns_an_answer_around(middle, half, wider, by):
-    rule = parse(f"a - b = 0 ± {by!r}")
-    narrow = rule.answer(Interval(middle, middle - half, middle + half))
-    wide = rule.answer(Interval(middle, middle - half - wider, middle + half + wider))
-    assert wide in (narrow, "open")
+    exact = claim("a <= 0", hard=None)
+    assert word(exact, a=(0, 0, 0)) == "true by construction"
+    assert word(exact, a=(0, 0, 1)) == "contradicted"
 
 
 @given(values=st.lists(st.floats(0, 1), min_size=2, max_size=6), threshold=st.floats(-1, 2))
-def test_a_threshold_and_its_opposite_never_both_hold(values, threshold):
-    found = results(a=values, b=[threshold] * len(values))
-    more = claim(["a - b > 0"])
-    less = claim(["b - a > 0"])
-    assert {verdict(more, found).word, verdict(less, found).word} != {"holds"}
-
-
-def test_no_interval_is_open():
-    assert parse(above("a")).answer(Interval(0.9, math.nan, math.nan)) == "open"
+def test_a_sentence_and_its_opposite_never_both_hold(values, threshold):
+    found = {"a": values, "b": [threshold] * len(values), "hard": HIGH}
+    assert {word(claim("a - b > 0"), **found), word(claim("b - a > 0"), **found)} != {"holds"}

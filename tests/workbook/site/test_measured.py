@@ -8,7 +8,7 @@ import pytest
 
 from workbook.claims.ledger import load_ledger
 from workbook.claims.results import LessonResults, Results, load_results
-from workbook.claims.verdict import verdict
+from workbook.claims.verdict import judge
 from workbook.lessons import find
 from workbook.site import measured, minutes, start
 
@@ -18,12 +18,13 @@ PAGES = {f"notebooks/{lesson.path.name}" for lesson in find()}
 @pytest.fixture(scope="module")
 def found():
     reference = load_results()
-    return reference, [verdict(claim, reference) for claim in load_ledger().claims]
+    ledger = load_ledger()
+    return reference, list(judge(ledger.claims, reference, ledger.test_rows).values())
 
 
 def test_the_ledger_has_every_claim_and_links_into_the_lessons(found, tmp_path):
     reference, verdicts = found
-    text = measured.ledger_page(verdicts, reference, tmp_path, PAGES)
+    text = measured.ledger_page(verdicts, {}, reference, tmp_path, PAGES)
     for one in verdicts:
         assert f"**{one.claim.short}**" in text
     assert "](notebooks/02_full_vs_last_layer.ipynb#5-the-climb)" in text

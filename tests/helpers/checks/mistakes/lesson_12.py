@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from helpers.intervals import Interval, mean_t
+
+def as_good_as_full():
+    return "accuracy_lora - accuracy_full >= -0.01"
 
 
-def answer_of(low, high, threshold):
-    return "yes" if low > threshold else "no" if high < threshold else "open"
+def largest_believed(p_values, rate=0.05):
+    count = 0
+    for place, p in enumerate(sorted(p_values), start=1):
+        if p <= place * rate / len(p_values):
+            count = place
+    return sorted(p_values)[count - 1] if count else 0.0
 
 
-def paired(a, b):
-    return mean_t([one - other for one, other in zip(a, b, strict=True)])
+def stops_early(p_values, rate=0.05):
+    last = 0.0
+    for place, p in enumerate(sorted(p_values), start=1):
+        if p > place * rate / len(p_values):
+            return last
+        last = p
+    return last
 
 
 def ranked(rows):
@@ -20,20 +31,23 @@ def ranked(rows):
     return found
 
 
-def apart(a, b):
-    return Interval(0.04, mean_t(a).low - mean_t(b).high, mean_t(a).high - mean_t(b).low)
-
-
-RIGHT = {"12.1": answer_of, "12.2": paired, "12.3": ranked}
+RIGHT = {"12.1": as_good_as_full, "12.2": largest_believed, "12.3": ranked}
 
 
 MISTAKES = [
-    ("12.1", lambda low, high, threshold: low > threshold, "there are three answers"),
-    ("12.1", lambda low, high, threshold: "yes" if low + high > 2 * threshold else "no", "what the middle says"),
-    ("12.1", lambda low, high, threshold: None, "is None: is a return missing?"),
-    ("12.2", apart, "taken apart and then subtracted"),
-    ("12.2", lambda a, b: sum(a) - sum(b), "it should return an interval"),
-    ("12.2", lambda a, b: mean_t(a), "the lower end should be"),
+    ("12.1", lambda: None, "should return a rule as text"),
+    ("12.1", lambda: True, "should return a rule as text"),
+    ("12.1", lambda: "accuracy_lora is fine", "should return a rule as text"),
+    ("12.1", lambda: "accuracy_lora > 0.9", "the rule where LoRA and all parameters are equal"),
+    ("12.1", lambda: "accuracy_lora - accuracy_full > 0", "LoRA and all parameters are equal"),
+    ("12.1", lambda: "accuracy_lora / accuracy_full > 0.5", "LoRA is worse by three points"),
+    ("12.1", lambda: "accuracy_full - accuracy_lora > -0.01", "LoRA is better by five points"),
+    ("12.1", lambda: "accuracy_qlora > 0.5", "cannot be computed from accuracy_lora and accuracy_full"),
+    ("12.1", lambda: "exit(1) > 0.5", "cannot be computed from accuracy_lora and accuracy_full"),
+    ("12.2", lambda p_values, rate: None, "is None: is a return missing?"),
+    ("12.2", lambda p_values, rate: max([p for p in p_values if p <= rate], default=0.0), "the only question"),
+    ("12.2", lambda p_values, rate: max([p for p in p_values if p <= rate / len(p_values)], default=0.0), "Bonferroni"),
+    ("12.2", stops_early, "stops at the first p above the line"),
     ("12.3", lambda rows: sorted(rows, key=lambda row: -row["accuracy"]), "This is one list"),
     ("12.3", lambda rows: {"500 labels": ["adapter"]}, "the methods of 500 labels should have 2 items"),
     ("12.3", lambda rows: 1, "a dictionary"),
