@@ -26,7 +26,7 @@ MUST_MATCH = {
         "to_code_book", "unpack",
     },
     "11_qlora": {"FourBitLinear", "FourBitProduct", "quantization", "saved_bytes"},
-    "08_lora_pytorch": {"LoRALinear", "lora_layers", "merge", "share_of_energy", "truncate", "unmerge"},
+    "08_lora_pytorch": {"LoRALinear", "lora_layers", "share_of_energy", "truncate", "unmerge"},
 }  # fmt: skip
 
 # Modules that teach nothing: a lesson's function of the same name is a coincidence.
@@ -36,6 +36,7 @@ SHORTER = {
     ("02_full_vs_last_layer", "MeanPoolClassifier"): "both read the same batch and their difference is asserted",
     ("02_full_vs_last_layer", "freeze_all_but"): "helpers also frees the last norm of a decoder",
     ("04_supervised_fine_tuning", "encode"): "helpers also refuses a row that nothing could be learned from",
+    ("08_lora_pytorch", "merge"): "helpers also refuses a weight that another part of the model shares",
 }
 
 

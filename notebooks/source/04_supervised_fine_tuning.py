@@ -207,8 +207,12 @@ print(render(tokenizer, "Who made it?", "Ann Lee."))
 # In pretraining every token is a label. Here we want the answer, not the question: the prompt's labels are **-100**,
 # which the loss leaves out.
 #
-# The prompt's tokens begin the whole, but check that token by token: some templates end in a space, which joins the
-# first word of the answer in one token, and some open an answer with `<think>`, which they do not record.
+# <details><summary>Do the prompt's tokens begin the whole?</summary>
+#
+# Here they do. Check it token by token with another template: some end in a space, which joins the first word of the
+# answer in one token, and some open an answer with `<think>`, which they do not record.
+#
+# </details>
 
 
 # %%

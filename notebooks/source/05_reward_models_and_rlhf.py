@@ -411,7 +411,8 @@ print(answer_mask(torch.tensor([[5, 7, 9, 0, 0], [5, 7, 5, 7, 5]]), end_id=9).in
 # before each token, how much reward is still to come. If the guess rises after a token, the token was good.
 #
 # The rows are padded on the left. A model with learned positions, such as GPT-2, has to be told where each row begins:
-# `positions` counts from the attention mask. For a model with rotary positions, such as ours, it passes nothing.
+# `positions` counts from the [attention mask](../docs/glossary.md#attention-mask). For a model with rotary positions,
+# such as ours, it passes nothing.
 
 # %%
 from helpers.language_model import positions
