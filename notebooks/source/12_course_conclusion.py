@@ -85,7 +85,8 @@ print(page.evidence(example))
 # Each setting is a **trial**. The first trial is *plain*: it is what the sentence speaks of. The others are *hard*:
 # settings in which a true sentence of this kind could well fail, such as fewer labels. Without a hard trial a ledger
 # can be made green by choosing easy ones.
-#
+
+# %% [markdown]
 # The thresholds follow from the words. "Better" is a difference above 0. "The same accuracy" is one within a point
 # (0.01). "Few" is less than a tenth, and "much faster" is twice as fast.
 #
@@ -165,12 +166,14 @@ assert difference_verdict < 1e-4 and math.isclose(first.p, p_by_hand, rel_tol=1e
 # - **"The same, within a point"** needs *two* tests: the difference is above -0.01, and it is below 0.01 (Schuirmann,
 #   1987). An interval that contains 0 does not show that two things are equal.
 # - **Claims by construction** need no statistics. They hold in every seed or they are wrong.
-#
+
+# %% [markdown]
 # ### Exercise 12.1: a rule that can fail
 #
-# Turn this sentence into a rule: "LoRA is as good as training all parameters, up to one point of accuracy." Return the
-# formula as text, over the metrics `accuracy_lora` and `accuracy_full`, such as `"accuracy_lora > 0.9"`. A LoRA that is
-# *better* than all parameters is as good as them, too. The check tries your rule on runs that it makes up.
+# Turn this sentence into a rule: "[LoRA](../docs/glossary.md#lora) is as good as training all parameters, up to one
+# point of accuracy." Return the formula as text, over the metrics `accuracy_lora` and `accuracy_full`, such as
+# `"accuracy_lora > 0.9"`. A LoRA that is *better* than all parameters is as good as them, too. The check tries your
+# rule on runs that it makes up.
 
 
 # %% tags=["exercise"]
@@ -243,7 +246,8 @@ plotting.show(figures.p_values(asked, inference.FALSE_DISCOVERIES))
 # figure. The largest p that lies on or below the line sets the limit; everything up to it counts. Of the answers given
 # then, at most 5 % are expected to be wrong. Holm's method would allow no wrong answer at all in 95 of 100
 # ledgers, and leave more questions open. A ledger with one wrong line is still useful, so we take the former.
-#
+
+# %% [markdown]
 # ### Exercise 12.2: the limit
 #
 # Write it. `p_values` is a list in any order; return the largest p that counts, or 0.0 if none does.
@@ -317,7 +321,8 @@ show("What fine-tuning brings")
 # That fine-tuning deals with [overfitting](../docs/glossary.md#overfitting), catastrophic
 # [forgetting](../docs/glossary.md#catastrophic-forgetting) and [leakage](../docs/glossary.md#data-leakage) is the
 # weakest sentence of the list. Taken at its word, it claims that fine-tuning itself does so. What helps are measures
-# that you take *besides*: stop early, replay old texts, split by film, train less of the model.
+# that you take *besides*: stop early, [replay](../docs/glossary.md#replay) old texts, split by film, train less of the
+# model.
 
 # %%
 show("Four ways to fine-tune", "The libraries")
@@ -336,9 +341,10 @@ show("LoRA", "QLoRA")
 show("Fewer bits")
 
 # %% [markdown]
-# The course lists weight clustering and pruning among *quantization* techniques. Clustering is one: it stores a code
-# book and short codes, and only the choice of levels differs. Pruning is none: the remaining weights keep all their
-# bits.
+# The course lists weight clustering and [pruning](../docs/glossary.md#pruning) among
+# [quantization](../docs/glossary.md#quantization) techniques. Clustering is one: it stores a
+# [code book](../docs/glossary.md#code-book) and short codes, and only the choice of levels differs. Pruning is none:
+# the remaining weights keep all their bits.
 #
 # ## 5. What did not hold
 #
@@ -385,7 +391,8 @@ print(page.evidence(judge([*ledger.claims, ours], reference, ledger.test_rows)[o
 
 # %% [markdown]
 # Your claim joins all the others, so that the limit of section 3 counts it, too.
-#
+
+# %% [markdown]
 # ## 6. The leaderboard
 #
 # The classifiers of the course. But lesson 02 had 2,000 labels, lesson 07 had 500, and lesson 08 started from a model
@@ -415,8 +422,9 @@ if shares:
 # <details><summary>How to read it</summary>
 #
 # 0 % is the head alone and 100 % is all parameters of the same setting, so all panels have one scale. To the left stand
-# methods that train a thousandth of the model. Methods inside the blocks reach most of the way. The soft prompt and the
-# prefix train as few parameters and do not, so the count alone does not decide.
+# methods that train a thousandth of the model. Methods inside the blocks reach most of the way. The [soft
+# prompt](../docs/glossary.md#soft-prompt) and the prefix train as few parameters and do not, so the count alone does
+# not decide.
 #
 # </details>
 
