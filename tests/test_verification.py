@@ -7,8 +7,10 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from helpers import record
 from tests import verification
 from tests.verification import bare, fingerprint, to_run
+from workbook.claims.results import LessonResults, Results
 
 
 @pytest.fixture
@@ -72,3 +74,22 @@ def test_only_what_passes_is_kept(lessons, monkeypatch):
     result = CliRunner().invoke(verification.main, [])
     assert result.exit_code == 0 and result.output == "01_next: holds\n", "only the one that had not passed is run"
     assert "All of them passed" in CliRunner().invoke(verification.main, []).output
+
+
+def test_a_notebook_is_built_by_the_very_run_that_is_held_to_the_reference(lessons, monkeypatch):
+    held = LessonResults({"accuracy": dict(enumerate([0.9, 0.91, 0.9, 0.89, 0.9]))}, "a toy")
+    monkeypatch.setattr(verification, "load_results", lambda: Results({"00": held}))
+    built = {}
+
+    def build(lesson, results):
+        built[lesson.number] = results
+        if lesson.number == "02":
+            return "cell 3 of 9 fails"
+        record.record(lesson.name, {}, folder=results, accuracy=0.1)
+        return ""
+
+    monkeypatch.setattr(verification, "build", build)
+    result = CliRunner().invoke(verification.main, ["--build", "--jobs", "1"])
+    assert "00_start: differs\naccuracy is 0.1, but one more run is expected at" in result.output
+    assert "01_next: holds" in result.output and "02_last: differs\ncell 3 of 9 fails" in result.output
+    assert set(verification.kept()) == {"01_next"} and len(set(built.values())) == 3

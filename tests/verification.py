@@ -1,6 +1,7 @@
 """Do the committed notebooks still hold? Each is run as nbval runs it, and its numbers are held to the reference.
 
     python -m tests.verification [NN ...]      the lessons whose code changed since they were verified; --all: all
+    python -m tests.verification --build       the same, but their notebooks are built anew by this very run
 
 `tests/verified.json` keeps, for each lesson, a fingerprint of the code that passed. `make test` runs a lesson
 anew when its fingerprint is another one, and a third of the others by turns, so that every commit of a lesson is run in
@@ -34,6 +35,7 @@ from workbook.claims.results import LessonResults, load_results
 from workbook.engine.identity import code_of, files
 from workbook.lessons.kernel import cores, environment
 from workbook.lessons.lesson import Lesson, find, select
+from workbook.notebooks import build
 
 VERIFIED = Path(__file__).with_name("verified.json")
 CELL_SECONDS = 300
@@ -72,6 +74,15 @@ def verify(lesson: Lesson) -> list[str]:
         ended = run_nbval(lesson.path, Path(folder))
         if ended.returncode:
             return [ended.stdout[-6000:] + ended.stderr[-2000:]]
+        reference = reference_of(lesson)
+        return outside_the_reference(reference, Path(folder)) if reference else []
+
+
+def build_and_verify(lesson: Lesson) -> list[str]:
+    """Build the notebook anew; what this run gives otherwise than the reference expects. [] when all is well."""
+    with tempfile.TemporaryDirectory() as folder:
+        if problem := build(lesson, results=Path(folder)):
+            return [problem]
         reference = reference_of(lesson)
         return outside_the_reference(reference, Path(folder)) if reference else []
 
@@ -132,8 +143,9 @@ def turn_of_commit() -> int:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("lessons", nargs=-1, metavar="[NN]...")
 @click.option("--all", "every", is_flag=True, help="Also lessons whose code is the one that passed.")
+@click.option("--build", "anew", is_flag=True, help="Build their notebooks anew: the run that is kept is verified.")
 @click.option("--jobs", default=None, type=click.IntRange(1, 64), help="Notebooks side by side.  [default: cores]")
-def main(lessons: tuple[str, ...], every: bool, jobs: int | None) -> None:
+def main(lessons: tuple[str, ...], every: bool, anew: bool, jobs: int | None) -> None:
     """Run the committed notebooks NN (all, if none is named) as the tests do, and keep which passed."""
     try:
         chosen = select(lessons, find())
@@ -144,7 +156,7 @@ def main(lessons: tuple[str, ...], every: bool, jobs: int | None) -> None:
     waiting = [lesson for lesson in chosen if every or known.get(lesson.name) != prints[lesson]]
     failed = False
     with ThreadPoolExecutor(jobs or cores()) as pool:
-        for lesson, problems in zip(waiting, pool.map(verify, waiting), strict=True):
+        for lesson, problems in zip(waiting, pool.map(build_and_verify if anew else verify, waiting), strict=True):
             click.echo("\n".join([f"{lesson.name}: {'differs' if problems else 'holds'}", *problems]))
             failed = failed or bool(problems)
             if not problems:

@@ -28,13 +28,16 @@ WIDGET_TEXT = "Something to move appears here when this cell runs in JupyterLab.
 CELL_SECONDS = 900
 
 
-def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
+def execute(notebook: NotebookNode, folder: Path, results: Path | None = None) -> NotebookNode:
     """Run every cell from a fresh kernel in `folder`, on one thread; return it with clean outputs.
+
+    Args:
+        results: where the lesson records its numbers; they are dropped by default.
 
     Raises:
         UserError: a cell fails, or the kernel dies.
     """
-    with tempfile.TemporaryDirectory() as results:
+    with tempfile.TemporaryDirectory() as dropped:
         client = NotebookClient(
             notebook,
             kernel_name="python3",
@@ -44,7 +47,7 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
             resources={"metadata": {"path": str(folder)}},
         )
         try:
-            client.execute(env=environment(threads=1, run_folder=Path(results)))
+            client.execute(env=environment(threads=1, run_folder=results or Path(dropped)))
         except CellExecutionError as error:
             failed = (any(one.output_type == "error" for one in cell.get("outputs", [])) for cell in notebook.cells)
             cell = next(number for number, found in enumerate(failed, 1) if found)
@@ -91,18 +94,24 @@ def stale(lesson: Lesson) -> str:
     return ""
 
 
-def build(lesson: Lesson, folder: Path | None = None, parameters: dict[str, object] | None = None) -> str:
+def build(
+    lesson: Lesson,
+    folder: Path | None = None,
+    parameters: dict[str, object] | None = None,
+    results: Path | None = None,
+) -> str:
     """Build one lesson's notebook, or its edition with solutions into `folder`; return what went wrong, or ''.
 
     Args:
         parameters: values other than the lesson's own, as papermill would put them in.
+        results: where the lesson records its numbers; they are dropped by default.
     """
     target = (folder or lesson.path.parent) / lesson.path.name
     try:
         notebook = instructor(lesson.source) if folder else from_source(lesson.source)
         if parameters:
             notebook = with_parameters(notebook, parameters)
-        write_notebook(target, execute(notebook, lesson.path.parent))
+        write_notebook(target, execute(notebook, lesson.path.parent, results))
     except UserError as error:
         return str(error)
     return ""
