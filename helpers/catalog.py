@@ -176,7 +176,7 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0, *, tokenizer: 
         return own_data.print_notes(own_data.load_labelled(source, seed))
     own = own_data.print_notes(own_data.load_columns(source, columns, tokenizer if role == "preferences" else None))
     if role == "preferences":
-        return hub_datasets.join_world(own.map(lambda row: {"reason": "yours", "film": ""}), _microworld(role), seed)
+        return hub_datasets.deal_out(own.map(lambda row: {"reason": "yours", "film": ""}), _microworld(role), seed)
     found = _of_track(role, track, seed)
     found["newcomer"] = own.add_column("domain", ["yours"] * len(own))
     return found

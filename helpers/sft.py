@@ -117,6 +117,7 @@ def check_conversation(tokenizer, prompt: str, completion: str, max_length: int 
     if not isinstance(completion, str) or not completion.strip():
         raise UserError(f'completion: empty for the prompt "{prompt[:40]}"; write an answer or leave the row out.')
     end_of_turn(tokenizer)
+    max_length = most_tokens(tokenizer, max_length)
     texts = render(tokenizer, prompt), render(tokenizer, prompt, completion)
     alone, together = (len(_ids(tokenizer, text)) for text in texts)
     fix = f"but the context holds {max_length}; shorten it, leave the row out, or raise max_length if the model can."
@@ -124,6 +125,11 @@ def check_conversation(tokenizer, prompt: str, completion: str, max_length: int 
         raise UserError(f'prompt: "{prompt[:40]}..." takes {alone} tokens, {fix}')
     if together > max_length:
         raise UserError(f'completion: with its prompt "{prompt[:40]}..." it takes {together} tokens, {fix}')
+
+
+def most_tokens(tokenizer, max_length: int) -> int:
+    """`max_length`, or what the tokenizer says that its model has positions for, if that is less."""
+    return min(max_length, getattr(tokenizer, "model_max_length", max_length))
 
 
 def prompt_is_too_long(tokens: int, max_length: int) -> bool:

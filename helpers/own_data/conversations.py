@@ -22,6 +22,7 @@ def without_unfit(table: Table, tokenizer: Any, max_length: int = 256) -> Table:
     if "prompt" not in table.rows or not answers or table.rows.empty:
         return table
     sft.end_of_turn(tokenizer)
+    max_length = sft.most_tokens(tokenizer, max_length)
     problems: dict[str, str] = {}
     for start in range(0, len(table.rows), AT_ONCE):
         rows = table.rows.iloc[start : start + AT_ONCE].map(str)

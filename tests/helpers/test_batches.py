@@ -129,6 +129,39 @@ def test_too_many_or_too_few_labels_are_refused_with_the_range(count):
         sample_rows(many(), count, 0)
 
 
+def labelled(*labels: int) -> Dataset:
+    return Dataset.from_dict({"text": [f"text {row}" for row in range(len(labels))], "label": labels})
+
+
+@pytest.mark.parametrize(("labels", "count"), [([0] * 90 + [1] * 2, 4), ([0] * 60 + [1] * 60 + [2], 3), ([0, 1], 2)])
+def test_a_sample_has_every_class(labels, count):
+    for seed in range(5):
+        drawn = sample_rows(labelled(*labels), count, seed)
+        assert len(set(drawn["text"])) == count and set(drawn["label"]) == set(labels)
+
+
+def test_a_sample_with_every_class_by_chance_is_the_plain_one():
+    rows = labelled(*range(4), *[0, 1, 2, 3] * 30)
+    plain = rows.shuffle(seed=3).select(range(60))
+    assert list(sample_rows(rows, 60, 3)["text"]) == list(plain["text"])
+
+
+def test_a_sample_of_fewer_rows_than_classes_has_as_many_classes_as_rows():
+    drawn = sample_rows(labelled(*[0] * 50, *range(1, 30)), 5, 0)
+    assert len(set(drawn["label"])) == 5 == len(drawn)
+
+
+def test_a_learners_own_file_gives_all_that_it_has(capsys):
+    rows = labelled(0, 1, 0, 1)
+    rows.info.description = "mine.csv"
+    assert sorted(sample_rows(rows, 2000, 0)["text"]) == [f"text {row}" for row in range(4)]
+    assert capsys.readouterr().out == (
+        "labels: 2,000 are asked for and your data have 4 to train on, so all are used.\n"
+    )
+    with pytest.raises(UserError, match="labels is 1; choose a number from 2 to 4"):
+        sample_rows(rows, 1, 0)
+
+
 @pytest.mark.parametrize("count", [2.5, "20", None, True])
 def test_labels_must_be_a_whole_number(count):
     with pytest.raises(UserError, match="whole number"):

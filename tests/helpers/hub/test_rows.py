@@ -96,6 +96,8 @@ def test_pairs_of_ones_own_join_the_micro_worlds(tmp_path):
     path.write_text("prompt,chosen,rejected\n" + "".join(f"Say {n}.,{n}.,No {n}.\n" for n in range(30)))
     found = catalog.dataset("preferences", "pocket", data=str(path), seed=0)
     assert "yours" in found["train"]["reason"] and "tone" in found["train"]["reason"]
+    path.write_text("prompt,chosen,rejected\nSay 1.,1.,No.\n")
+    assert catalog.dataset("preferences", "pocket", data=str(path), seed=0)["train"]["reason"].count("yours") == 1
     own = catalog.dataset("preferences", "pocket")
     with pytest.raises(UserError, match="at least 10"):
         join_world(own["train"].select(range(3)), own, seed=0)
