@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -89,6 +90,29 @@ def pad(tokenizer: Any) -> Collate:
         return {**padded([row["input_ids"] for row in rows], pad_id), "labels": labels}
 
     return collate
+
+
+def full_rows(tokenizer: Any, texts: Sequence[str], count: int, length: int) -> Tensor:
+    """Token ids without padding, (count, length): the first texts that are long enough, cut to `length` tokens.
+
+    Where too few are, all texts stand end to end in the rows, as often as it takes, and a line says so.
+
+    Raises:
+        UserError: when the tokenizer's model reads fewer than `length` tokens.
+    """
+    most = getattr(tokenizer, "model_max_length", length)
+    if length > most:
+        raise UserError(
+            f"model: it reads {most} tokens at most, and this needs rows of {length}; choose another model."
+        )
+    encoded = tokenizer(list(texts), verbose=False)["input_ids"]
+    rows = [ids[:length] for ids in encoded if len(ids) >= length][:count]
+    if len(rows) < count:
+        print(f"Fewer than {count} texts have {length} tokens, so texts stand end to end in these rows.")
+        joined = [token for ids in encoded for token in ids]
+        endless = itertools.cycle(joined)
+        rows = [list(itertools.islice(endless, length)) for _ in range(count)]
+    return torch.tensor(rows)
 
 
 class LengthGroupedSampler(Sampler[list[int]]):
@@ -200,7 +224,9 @@ def sample_rows(dataset: Dataset, count: int, seed: int, name: str = "labels") -
     if not 2 <= count <= len(dataset):
         raise UserError(f"{name} is {count}; choose a number from 2 to {len(dataset)}.")
     shuffled = dataset.shuffle(seed=seed)
-    return shuffled.select(_with_every_class(shuffled["label"], count) if "label" in shuffled.features else range(count))
+    return shuffled.select(
+        _with_every_class(shuffled["label"], count) if "label" in shuffled.features else range(count)
+    )
 
 
 def _with_every_class(labels: Sequence[int], count: int) -> list[int]:

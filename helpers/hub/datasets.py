@@ -118,7 +118,9 @@ def deal_out(rows: Dataset, world: DatasetDict, seed: int) -> DatasetDict:
         taken = drawn.select(dealt[split][:most]).cast(own.features)
         result[split] = concatenate_datasets([taken, own]).shuffle(seed=seed)
         joined.append(f"{most:,} in {split}")
-    print(f"{len(rows):,} rows join the micro-world's: {', '.join(joined)} (never more than the micro-world has there).")
+    print(
+        f"{len(rows):,} rows join the micro-world's: {', '.join(joined)} (never more than the micro-world has there)."
+    )
     print("Nobody knows the one right answer to them, so what is judged exactly are the micro-world's rows alone.")
     return DatasetDict(result)
 

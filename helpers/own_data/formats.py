@@ -135,7 +135,9 @@ def _csv(path: Path, encoding: str, separator: str) -> Iterator[Record]:
             yield Record(place, dict(zip(header, row, strict=True)))
         elif row:
             glued = f"; it runs on to line {reader.line_num}, so check its quotes" if reader.line_num > first else ""
-            yield Record(place, dict.fromkeys(header), f"{len(row)} fields, where the first line names {len(header)}{glued}")
+            yield Record(
+                place, dict.fromkeys(header), f"{len(row)} fields, where the first line names {len(header)}{glued}"
+            )
 
 
 def _header(path: Path, row: list[str]) -> list[str]:

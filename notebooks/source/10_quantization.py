@@ -115,10 +115,10 @@ def affine(weights, bits, block_size=None):
 # positive half). Where will affine beat symmetric, and by how much?
 
 # %%
-from helpers.quantization.storage import matrices
+from helpers.quantization.storage import example_matrix, matrices
 
 encoder = catalog.body("encoder", track, model).to(run.device)
-name, weights = next((name, w.cpu()) for name, w in matrices(encoder).items() if "embed" not in name)
+name, weights = example_matrix(encoder, block_size)
 print(f"{name}: {tuple(weights.shape)}")
 
 

@@ -12,6 +12,7 @@ from helpers.batches import (
     FeatureBatches,
     LengthGroupedSampler,
     TokenizedReviews,
+    full_rows,
     length_batches,
     pad,
     sample_rows,
@@ -100,6 +101,32 @@ def test_tokenize_adds_a_column_and_cuts_long_texts(capsys):
     reviews = TokenizedReviews.from_dataset(found)
     assert reviews.lengths == [4, 2] and reviews[1] == {"input_ids": [97, 98], "labels": 0}
     assert reviews.select([1]).labels == [0]
+
+
+class Letters:
+    """A tokenizer with a token for each letter."""
+
+    model_max_length = 64
+
+    def __call__(self, texts, **_):
+        return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
+
+
+def test_full_rows_are_the_first_long_texts_cut(capsys):
+    rows = full_rows(Letters(), ["ab", "abcd", "wxyz12", "efgh"], 2, 4)
+    assert ["".join(map(chr, row)) for row in rows.tolist()] == ["abcd", "wxyz"]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("texts", "expected"), [(["ab", "c"], ["abca", "bcab"]), (["abcd", "e"], ["abcd", "eabc"])])
+def test_full_rows_of_short_texts_hold_them_end_to_end(capsys, texts, expected):
+    assert ["".join(map(chr, row)) for row in full_rows(Letters(), texts, 2, 4).tolist()] == expected
+    assert capsys.readouterr().out == ("Fewer than 2 texts have 4 tokens, so texts stand end to end in these rows.\n")
+
+
+def test_full_rows_longer_than_the_model_reads():
+    with pytest.raises(UserError, match="model: it reads 64 tokens at most, and this needs rows of 65"):
+        full_rows(Letters(), ["ab"], 2, 65)
 
 
 def test_feature_batches_keep_rows_and_labels_together():

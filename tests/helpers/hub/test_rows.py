@@ -97,7 +97,12 @@ def test_pairs_of_ones_own_join_the_micro_worlds(tmp_path):
     found = catalog.dataset("preferences", "pocket", data=str(path), seed=0)
     assert "yours" in found["train"]["reason"] and "tone" in found["train"]["reason"]
     path.write_text("prompt,chosen,rejected\nSay 1.,1.,No.\n")
-    assert catalog.dataset("preferences", "pocket", data=str(path), seed=0)["train"]["reason"].count("yours") == 1
+    assert (
+        catalog.dataset("preferences", "pocket", data=str(path), seed=0)["train"]
+        .filter(lambda row: row["reason"] == "yours")
+        .num_rows
+        == 1
+    )
     own = catalog.dataset("preferences", "pocket")
     with pytest.raises(UserError, match="at least 10"):
         join_world(own["train"].select(range(3)), own, seed=0)
