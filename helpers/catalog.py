@@ -23,7 +23,7 @@ from helpers.hub.models import HubModel, fits, is_hub_name, model_folder
 from helpers.linear_layers import plain_linear
 from helpers.models import MeanPoolClassifier
 from helpers.own_data.formats import FORMATS
-from helpers.paths import ROOT, exists, local_path
+from helpers.paths import ROOT, check_cache, exists, local_path
 from helpers.pretrained import (
     add_chat_template,
     check_chat_template,
@@ -210,6 +210,7 @@ def _of_track(role: str, track: str, seed: int) -> DatasetDict:
 def _microworld(role: str) -> DatasetDict:
     if not (MICROWORLD / "README.md").is_file():
         raise UserError("The datasets are not in data/microworld; make them with: make data")
+    check_cache()
     # A cache for each state of the data: `datasets` does not notice that a local file was made anew.
     cache = Path(config.HF_DATASETS_CACHE) / f"microworld-{sha256(MICROWORLD / SUMS)[:16]}"
     return load_dataset(str(MICROWORLD), role, cache_dir=str(cache))

@@ -19,7 +19,7 @@ from helpers.language_model import blocks_of_text
 from helpers.own_data.columns import KINDS, LESSONS, name_list
 from helpers.own_data.conversations import without_unfit
 from helpers.own_data.datasets import class_names, shared_texts, split_labelled, text_keys, texts_with_several_labels
-from helpers.own_data.request import Request
+from helpers.own_data.request import Request, quoted
 from helpers.own_data.splits import normalized, read_splits
 from helpers.own_data.table import Table, check_usable
 from helpers.runtime import UserError
@@ -68,7 +68,7 @@ class Report:
             report._add(("tokens", f"{role}: {_lengths(table, role, tokenizer, max_tokens)}") for role in _texts(table))
             report._add(("note", said) for said in _hard_to_read(table, tokenizer))
             report.lines.append("")
-            report._try(check_usable, table, all(request.skip_bad for request in requests))
+            report._try(check_usable, table)
         report._add(_of_all(tables))
         if "label" in tables["train"].rows and not any(table.rows.empty for table in tables.values()):
             report._try(split_labelled, tables, 0)
@@ -85,7 +85,7 @@ class Report:
         if len(files) > 1:
             folder = "put the files in one folder, and give that folder as data to"
             return [f"These data can be used: {folder} {self._of_lessons()}."]
-        return [f'These data can be used: in the parameters of {self._of_lessons()}, write data = "{files[0]}".']
+        return [f"These data can be used: in the parameters of {self._of_lessons()}, write data = {quoted(files[0])}."]
 
     def _of_lessons(self) -> str:
         numbers = sorted(self.lessons)

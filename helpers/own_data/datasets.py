@@ -39,7 +39,7 @@ def load_labelled(data: Path | str | Request, seed: int) -> DatasetDict:
     request = Request.of(data)
     tables, aside = read_splits([request], ("text", "label"))
     for table in tables.values():
-        check_usable(table, request.skip_bad)
+        check_usable(table)
     rows, classes = split_labelled(tables, seed)
     described = _description(tables, rows, classes) + _not_read(aside)
     numbers = {name: number for number, name in enumerate(classes)}
@@ -64,7 +64,7 @@ def load_columns(data: Path | str | Request, columns: Sequence[str], tokenizer: 
     request = Request.of(data)
     tables, aside = read_splits([request], columns, ("train",))
     table = tables["train"] if tokenizer is None else without_unfit(tables["train"], tokenizer)
-    check_usable(table, request.skip_bad)
+    check_usable(table)
     found = Dataset.from_dict({role: [str(value) for value in table.rows[role]] for role in columns})
     left_out = _left_out([table])
     found.info.description = f"{table.path.name}: {table.choice}; {len(found):,} rows{left_out}.{_not_read(aside)}"

@@ -54,6 +54,23 @@ class Request:
             "bad" in given and choose("data: bad", given["bad"], ("skip",)) == "skip",
         )
 
+    def suggestion(self, **more: str) -> str:
+        """`data="reviews.csv?text=Body&bad=skip"`: what was said, with `more` options, as Python that can be pasted."""
+        separators = {sign: name for name, sign in SEPARATORS.items()}
+        options = {**self.columns, "encoding": self.encoding, "sep": separators.get(self.separator, "")}
+        options |= {"bad": "skip" if self.skip_bad else "", **more}
+        said = "&".join(f"{name}={_escaped(value)}" for name, value in options.items() if value)
+        return f"data={quoted(f'{self.path.name}?{said}' if said else self.path.name)}"
+
+
+def quoted(text: str) -> str:
+    """A text as a Python literal, in double quotes where those need no backslash."""
+    return repr(text) if any(mark in text for mark in '"\\') or not text.isprintable() else f'"{text}"'
+
+
+def _escaped(value: str) -> str:
+    return value.replace("%", "%25").replace("&", "%26").replace("+", "%2B")
+
 
 def _pairs(options: str) -> dict[str, str]:
     pairs = parse_qsl(options, keep_blank_values=True)

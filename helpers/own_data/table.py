@@ -34,11 +34,16 @@ class Table:
     problems: the same of every other row -> what is wrong with it, such as "no label".
     """
 
-    path: Path
+    request: Request
     columns: list[str]
     choice: Choice
     rows: pandas.DataFrame
     problems: dict[str, str]
+
+    @property
+    def path(self) -> Path:
+        """The file; of several pieces, the first."""
+        return self.request.path
 
     @property
     def total(self) -> int:
@@ -90,7 +95,7 @@ def read(request: Request, roles: Sequence[str] = (), pieces: Sequence[Path] = (
     return table
 
 
-def check_usable(table: Table, skip_bad: bool) -> Table:
+def check_usable(table: Table) -> Table:
     """The table, if no row is lost without the learner's word.
 
     Raises:
@@ -99,10 +104,9 @@ def check_usable(table: Table, skip_bad: bool) -> Table:
     name, problems = table.path.name, " and ".join(table.summary())
     if not table.total:
         raise _empty(table.path, list(table.rows))
-    if table.problems and not skip_bad:
-        raise UserError(
-            f'data: in {name} {problems}; correct or remove them, or leave them out: data="{name}?bad=skip".'
-        )
+    if table.problems and not table.request.skip_bad:
+        leave_out = table.request.suggestion(bad="skip")
+        raise UserError(f"data: in {name} {problems}; correct or remove them, or leave them out: {leave_out}.")
     if table.rows.empty:
         raise UserError(f"data: no row of {name} can be used: {problems}.")
     return table
@@ -115,14 +119,15 @@ def _read_one(request: Request, roles: Sequence[str]) -> Table:
     if not exists(path) or path.is_dir():
         raise UserError(f"data: there is no file {path}.")
     try:
-        found = records(path, request.encoding, request.separator) if path.stat().st_size else iter(())
+        found = records(request) if path.stat().st_size else iter(())
         plain = (record._replace(values=as_text(record.values)) for record in found)
-        return _table(path, plain, roles, request.columns)
+        return _table(request, plain, roles)
     except OSError as error:
         raise unreachable(path, error) from None
 
 
-def _table(path: Path, found: Iterator[Record], roles: Sequence[str], given: dict[str, str]) -> Table:
+def _table(request: Request, found: Iterator[Record], roles: Sequence[str]) -> Table:
+    path = request.path
     first = list(itertools.islice(found, LOOKED_AT))
     columns = list(dict.fromkeys(itertools.chain.from_iterable(record.values for record in first)))
     if not columns and first:
@@ -132,7 +137,7 @@ def _table(path: Path, found: Iterator[Record], roles: Sequence[str], given: dic
         )
     if not columns:
         raise _empty(path, roles)
-    choice = choose_columns(columns, roles, given, path.name)
+    choice = choose_columns(columns, roles, request)
     pair = [list(choice.columns).index(role) for role in PAIR if role in choice.columns]
     pair = pair if len(pair) == len(PAIR) else []
     rows: dict[str, list] = {}
@@ -147,7 +152,7 @@ def _table(path: Path, found: Iterator[Record], roles: Sequence[str], given: dic
         else:
             rows[record.place] = values
     frame = pandas.DataFrame(list(rows.values()), index=list(rows), columns=list(choice.columns), dtype=object)
-    return Table(path, [name for name in columns if not is_derived(name)], choice, frame, problems)
+    return Table(request, [name for name in columns if not is_derived(name)], choice, frame, problems)
 
 
 def same_answer(chosen: str, rejected: str) -> bool:
@@ -160,7 +165,7 @@ def _wrong(role: str, value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip():
         return f"no {role}"
     if isinstance(value, Conversation):
-        return f"its {role} has {value.messages} messages, where a lesson reads one question and one answer"
+        return f"its {role} has {value.problem}"
     if not isinstance(value, READABLE):
         return f"its {role} is a {type(value).__name__}, not a text"
     if isinstance(value, str) and any("\ud800" <= mark <= "\udfff" for mark in value):

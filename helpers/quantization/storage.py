@@ -19,6 +19,7 @@ from helpers.quantization.pruning import magnitude_mask
 from helpers.quantization.quantizers import (
     affine,
     blocks,
+    check_weights,
     double_dequantize,
     double_quantize,
     fp4_code,
@@ -79,14 +80,15 @@ def uniform(bits: int, block_size: int | str | None = None, zero_point: bool = F
     top = 2 ** (bits - 1) - 1
 
     def store(weights: Tensor) -> Stored:
-        shape, (weights, settings) = tuple(weights.shape), _filled(weights, block_size)
+        filled, settings = _filled(weights, block_size)
         if zero_point:
-            codes, scale, zero = affine(weights, bits, block_size)
+            codes, scale, zero = affine(filled, bits, block_size)
             tensors = {"codes": pack(codes, bits), "scale": scale, "zero": zero.to(torch.uint8)}
         else:
-            codes, scale = symmetric(weights, bits, block_size)
+            codes, scale = symmetric(filled, bits, block_size)
             tensors = {"codes": pack(codes + top, bits), "scale": scale}
-        return Stored("affine" if zero_point else "symmetric", shape, {"bits": bits, **settings}, tensors)
+        settings |= {"bits": bits}
+        return Stored("affine" if zero_point else "symmetric", tuple(weights.shape), settings, tensors)
 
     named: dict[object, str] = {None: "one scale", "channel": "a scale per channel"}
     where = named.get(block_size, f"blocks of {block_size}")
@@ -98,14 +100,14 @@ def code_book(kind: str = "nf4", block_size: int = 64, double: bool = False) -> 
     choose("kind", kind, CODES)
 
     def store(weights: Tensor) -> Stored:
-        shape, (weights, settings) = tuple(weights.shape), _filled(weights, block_size)
-        codes, scale = to_code_book(weights, CODES[kind](), block_size)
+        filled, settings = _filled(weights, block_size)
+        codes, scale = to_code_book(filled, CODES[kind](), block_size)
         tensors = {"codes": pack_pairs(codes), "scale": scale}
         if double:
             small, outer, mean = double_quantize(scale)
             tensors |= {"scale": small.to(torch.uint8), "outer": outer, "mean": mean}
         settings |= {"block_size": block_size}
-        return Stored(f"{kind}_double" if double else kind, shape, settings, tensors)
+        return Stored(f"{kind}_double" if double else kind, tuple(weights.shape), settings, tensors)
 
     return Technique(kind.upper() + (" + double quantization" if double else ""), 4, store)
 
@@ -134,9 +136,10 @@ def pruned(sparsity: float) -> Technique:
 
 def _filled(weights: Tensor, block_size: int | str | None) -> tuple[Tensor, dict[str, int]]:
     """The weights, with zeros behind the last if they do not fill its block, as bitsandbytes has it; and how many."""
-    padding = -weights.numel() % block_size if isinstance(block_size, int) else 0
-    if not padding:
+    count = check_weights(weights).numel()
+    if not isinstance(block_size, int) or block_size < 1 or not count % block_size:
         return weights, {}
+    padding = -count % block_size
     return torch.nn.functional.pad(weights.flatten(), (0, padding)), {"padding": padding}
 
 

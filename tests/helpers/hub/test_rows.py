@@ -54,7 +54,7 @@ def test_instructions_are_mixed_with_those_that_can_be_checked(capsys):
     theirs = found["train"].filter(lambda row: row["film"] == "")
     assert set(theirs["known"]) == {"open"} and "open_qa" in theirs["kind"]
     assert len(found["test"]) > len(own["test"])
-    assert "but for 1 that are too long" in capsys.readouterr().out
+    assert "1 of 301 rows are too long and are left out" in capsys.readouterr().out
 
 
 def test_preferences_are_mixed_with_those_that_a_judge_knows():
