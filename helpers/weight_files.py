@@ -48,12 +48,13 @@ def wrong_content(path: Path) -> str:
         )
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "is a web page and not the file itself; download the file again, from its download link."
-    if path.suffix == ".safetensors" and start.startswith((b"\x80", b"PK\x03\x04")):
+    foreign = path.suffix == ".safetensors" and start[8:9] != b"{"  # the header's length may begin like anything
+    if foreign and start.startswith((b"\x80", b"PK\x03\x04")):
         return (
             "is a pickle with another name, which can run code when it is opened; convert it where you trust it: "
             "from_pretrained(folder), then save_pretrained(folder)."
         )
-    if path.suffix == ".safetensors" and start.startswith(b"GGUF"):
+    if foreign and start.startswith(b"GGUF"):
         return "is a GGUF file with another name; save the model with save_pretrained(folder)."
     return ""
 

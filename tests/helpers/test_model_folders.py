@@ -467,6 +467,16 @@ def test_folders_that_are_no_model(encoder, change, words):
     assert words in said(body, encoder)
 
 
+def test_a_header_whose_length_begins_like_a_pickle_is_none(encoder):
+    content = (encoder / WEIGHTS).read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    spaces = -(length - 0x80) % 256  # the format allows spaces after the header
+    padded = content[8 : 8 + length] + b" " * spaces + content[8 + length :]
+    (encoder / WEIGHTS).write_bytes(struct.pack("<Q", length + spaces) + padded)
+    assert (encoder / WEIGHTS).read_bytes()[0] == 0x80
+    assert body("pocket", str(encoder)).config.hidden_size == 16
+
+
 def test_a_file_in_a_folders_place(encoder):
     sentence = said(body, encoder / WEIGHTS)
     assert sentence == f"model: HERE is a file; give the folder that it lies in, {encoder}."
