@@ -125,8 +125,18 @@ def body(role: str, track: str, model: str = "", pretrained: bool = True) -> nn.
 
 
 def masked_language_model(track: str, model: str = "") -> Any:
-    """The encoder with its masked-word head."""
-    return _model(AutoModelForMaskedLM, "encoder", track, model)
+    """The encoder with its masked-word head.
+
+    Raises:
+        UserError: also when a model of the learner's own has a tokenizer without a mask token.
+    """
+    found = _model(AutoModelForMaskedLM, "encoder", track, model)
+    if model and tokenizer("encoder", track, model).mask_token is None:
+        raise UserError(
+            f"model: the tokenizer in {model} has no mask token, so there is no blank to fill; set "
+            "tokenizer.mask_token to the one that the model was trained with, and save it with save_pretrained(folder)."
+        )
+    return found
 
 
 def causal_language_model(track: str, model: str = "", role: str = "decoder") -> Any:

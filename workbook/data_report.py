@@ -24,6 +24,7 @@ from helpers.own_data.splits import normalized, read_splits
 from helpers.own_data.table import Table, check_usable
 from helpers.runtime import UserError
 from helpers.truncation import mostly_unknown
+from workbook.model_report import refusals
 
 MISSING_WORDS = ("nan", "null", "none", "n/a", "na", "unknown", "?")
 CLASSES = 12  # shown of many
@@ -60,6 +61,7 @@ class Report:
         tables, aside = read_splits(requests)
         kind = _kind(tables["train"])
         tokenizer = catalog.tokenizer(READER[kind], "pocket", model)
+        max_tokens = min(max_tokens, tokenizer.model_max_length)
         if kind in CONVERSATIONS:
             tables = {split: without_unfit(table, tokenizer, max_tokens) for split, table in tables.items()}
         for split, table in tables.items():
@@ -72,9 +74,11 @@ class Report:
         report._add(_of_all(tables))
         if "label" in tables["train"].rows and not any(table.rows.empty for table in tables.values()):
             report._try(split_labelled, tables, 0)
-        if kind == "plain texts":
-            report._try(_blocks, tables["train"], catalog.tokenizer("decoder", "pocket"))
         report.lessons = LESSONS[kind]
+        if "01" in report.lessons and not tables["train"].rows.empty:
+            report._add(report._without_lesson_01(tables["train"]))
+        if model:
+            report._add(report._without_refusals(model))
         report._add(("note", f"not read: {name}") for name in aside)
         return report
 
@@ -88,17 +92,45 @@ class Report:
         return [f"These data can be used: in the parameters of {self._of_lessons()}, write data = {quoted(files[0])}."]
 
     def _of_lessons(self) -> str:
-        numbers = sorted(self.lessons)
-        return f"lessons {', '.join(numbers[:-1])} or {numbers[-1]}" if len(numbers) > 1 else f"lesson {numbers[0]}"
+        return _numbered(self.lessons, "or")
 
     def _add(self, found: Iterator[tuple[str, str]]) -> None:
         self.lines += [f"  {name:12}{said}" for name, said in found]
+
+    def _without_lesson_01(self, table: Table) -> Iterator[tuple[str, str]]:
+        try:
+            _blocks(table, catalog.tokenizer("decoder", "pocket"))
+        except UserError as error:
+            self.lessons = [lesson for lesson in self.lessons if lesson != "01"]
+            if self.lessons:
+                yield "note", f"lesson 01 does not take them: {error}"
+            else:
+                self.trouble.append(str(error))
+
+    def _without_refusals(self, model: str) -> Iterator[tuple[str, str]]:
+        refused = refusals(model)
+        sentences: dict[str, list[str]] = {}
+        for lesson in sorted(self.lessons):
+            if refused[lesson]:
+                sentences.setdefault(refused[lesson], []).append(lesson)
+        self.lessons = [lesson for lesson in self.lessons if not refused[lesson]]
+        for sentence, lessons in sentences.items():
+            if self.lessons:
+                yield "model", f"not for {_numbered(lessons, 'and')}: {sentence.removeprefix('model: ')}"
+            else:
+                self.trouble.append(f"{_numbered(lessons, 'and')}: {sentence.removeprefix('model: ')}")
 
     def _try(self, function: Any, *arguments: object) -> None:
         try:
             function(*arguments)
         except UserError as error:
             self.trouble.append(str(error).removeprefix("data: "))
+
+
+def _numbered(lessons: Sequence[str], word: str) -> str:
+    """'lessons 02, 03 or 08'."""
+    *numbers, last = sorted(lessons)
+    return f"lessons {', '.join(numbers)} {word} {last}" if numbers else f"lesson {last}"
 
 
 def _kind(table: Table) -> str:

@@ -78,6 +78,8 @@ tokenizer = catalog.tokenizer("encoder", track, model)
 collate = pad(tokenizer)
 num_labels = max(reviews["train"]["label"]) + 1
 pool = sample_rows(reviews["train"], max(*sizes, labels), seed)
+labels = min(labels, len(pool))  # a file of your own may have fewer
+sizes = [size for size in sizes if size <= len(pool)] or [len(pool)]
 drawn = {"train": pool}
 for split, count in (("validation", min(300, test_count)), ("test", test_count)):
     drawn[split] = reviews[split].select(range(min(count, len(reviews[split]))))
@@ -110,7 +112,7 @@ def accuracies(sizes, pretrained):
 
 by_labels = {"pretrained": accuracies(sizes, pretrained=True)}
 print("and from a random start:")
-by_labels["random start"] = accuracies(sizes[::2], pretrained=False)
+by_labels["random start"] = accuracies(sizes[::-2][::-1], pretrained=False)
 
 # %% [markdown]
 # The points below are this run's, with Wilson's intervals. The lines with their bands are the **reference**: *not* from
@@ -292,7 +294,7 @@ if budget != "quick":
 
 # %%
 passes, patience = run.by_budget(quick=2, standard=8), 2
-handful = {split: rows[split].select(range(min(48, labels))) for split in ("train", "validation")}
+handful = {split: rows[split].select(range(min(48, labels, len(rows[split])))) for split in ("train", "validation")}
 
 
 def same_start():

@@ -48,7 +48,9 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5494400
 def save_tokenizer(folder, words=WORDS, template=None):
     made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="[UNK]", pad_token="[PAD]")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="[UNK]", pad_token="[PAD]", mask_token="[MASK]"
+    )
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
 
