@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
+import pandas
 
 from helpers import catalog
 from helpers.evaluation import counts_words, without_spaces
@@ -67,8 +68,11 @@ class Report:
         for split, table in tables.items():
             report.lines.append(f"{table.path}" + (f"  ({split})" if len(tables) > 1 else ""))
             report._add(_of_table(table))
-            report._add(("tokens", f"{role}: {_lengths(table, role, tokenizer, max_tokens)}") for role in _texts(table))
-            report._add(("note", said) for said in _hard_to_read(table, tokenizer))
+            for role in _texts(table):
+                looked_at = _sample(table.rows[role])
+                ids = _ids(tokenizer, looked_at)
+                report._add(_lengths(role, looked_at, ids, None if kind in CONVERSATIONS else max_tokens))
+                report._add(_hard_to_read(role, looked_at, ids, tokenizer))
             report.lines.append("")
             report._try(check_usable, table)
         report._add(_of_all(tables))
@@ -137,28 +141,30 @@ def _kind(table: Table) -> str:
     return next(name for name, roles in KINDS.items() if roles == tuple(table.rows))
 
 
-def _hard_to_read(table: Table, tokenizer: Any) -> Iterator[str]:
+def _sample(values: pandas.Series) -> pandas.Series:
+    """Texts of a role: all, or so many drawn by chance that their tokens are counted in seconds."""
+    if len(values) > SAMPLE:
+        values = values.iloc[sorted(random.Random(0).sample(range(len(values)), SAMPLE))]
+    return values.map(str)
+
+
+def _ids(tokenizer: Any, texts: pandas.Series) -> list[list[int]]:
+    """The token ids of every text."""
+    pieces = (texts.iloc[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
+    return [ids for piece in pieces for ids in tokenizer(list(piece), verbose=False)["input_ids"]]
+
+
+def _hard_to_read(role: str, texts: pandas.Series, ids: list[list[int]], tokenizer: Any) -> Iterator[tuple[str, str]]:
     """Texts that the lessons read worse than others, and the first of them: no spaces, or unknown tokens."""
-    for role in _texts(table):
-        texts = table.rows[role].iloc[:SAMPLE].map(str)
-        spaceless = [place for place, text in texts.items() if without_spaces(text)]
-        if spaceless:
-            where = f"{len(spaceless):,} (the first: {spaceless[0]}) have no spaces between words"
-            instead = "" if counts_words(list(texts), 2) else ", so the bag of words counts characters"
-            yield f"{role}: of {len(texts):,} looked at, {where}{instead}"
-        ids = [
-            row
-            for start in range(0, len(texts), AT_ONCE)
-            for row in _ids(tokenizer, texts.iloc[start : start + AT_ONCE])
-        ]
-        unknown = mostly_unknown(ids, tokenizer)
-        if unknown:
-            where = f"{len(unknown):,} (the first: {texts.index[unknown[0]]})"
-            yield f"{role}: of {len(texts):,} looked at, {where} consist mostly of tokens that the model does not know"
-
-
-def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    return tokenizer(list(texts), verbose=False)["input_ids"]
+    spaceless = [place for place, text in texts.items() if without_spaces(text)]
+    if spaceless:
+        where = f"{len(spaceless):,} (the first: {spaceless[0]}) have no spaces between words"
+        instead = "" if counts_words(list(texts), 2) else ", so the bag of words counts characters"
+        yield "note", f"{role}: of {len(texts):,} looked at, {where}{instead}"
+    unknown = mostly_unknown(ids, tokenizer)
+    if unknown:
+        said = f"{len(unknown):,} (the first: {texts.index[unknown[0]]}) consist mostly of tokens"
+        yield "note", f"{role}: of {len(texts):,} looked at, {said} that the model does not know"
 
 
 def _blocks(table: Table, tokenizer: Any) -> None:
@@ -222,18 +228,16 @@ def _texts(table: Table) -> list[str]:
     return [role for role in table.rows if role != "label"] if len(table.rows) else []
 
 
-def _lengths(table: Table, role: str, tokenizer: Any, limit: int) -> str:
-    """'3 to 900, median 80, 95 of 100 up to 210; 4.1 % have more than 256, and are cut there'."""
-    texts = table.rows[role].map(str)
-    if len(texts) > SAMPLE:
-        texts = texts.iloc[sorted(random.Random(0).sample(range(len(texts)), SAMPLE))]
-    counts: list[int] = []
-    for start in range(0, len(texts), AT_ONCE):
-        counts += map(len, _ids(tokenizer, texts.iloc[start : start + AT_ONCE]))
+def _lengths(role: str, texts: pandas.Series, ids: list[list[int]], limit: int | None) -> Iterator[tuple[str, str]]:
+    """'3 to 900, median 80, 95 of 100 up to 210; 4.1 % have more than 256, and are cut there'.
+
+    limit: None where nothing is cut.
+    """
+    counts = list(map(len, ids))
     shortest, median, high, longest = numpy.percentile(counts, (0, 50, 95, 100), method="lower")
-    said = f"{shortest:,} to {longest:,}, median {median:,}, 95 of 100 up to {high:,}"
-    if _kind(table) in CONVERSATIONS:
-        return said
-    long = [place for place, count in zip(texts.index, counts, strict=True) if count > limit]
-    where = f" (such as {long[0]})" if long else ""
-    return f"{said}; {100 * len(long) / len(counts):.1f} % have more than {limit}, and are cut there{where}"
+    said = f"{role}: {shortest:,} to {longest:,}, median {median:,}, 95 of 100 up to {high:,}"
+    if limit is not None:
+        long = [place for place, count in zip(texts.index, counts, strict=True) if count > limit]
+        where = f" (such as {long[0]})" if long else ""
+        said += f"; {100 * len(long) / len(counts):.1f} % have more than {limit}, and are cut there{where}"
+    yield "tokens", said

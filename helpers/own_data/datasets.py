@@ -136,7 +136,7 @@ def texts_with_several_labels(tables: Mapping[str, Table]) -> int:
 
 def shared_texts(tables: Mapping[str, Table], roles: Sequence[str] = ("text",)) -> dict[tuple[str, str], int]:
     """Two splits -> rows of the second whose texts the first has too."""
-    keys = {split: text_keys(table, roles) for split, table in tables.items()}
+    keys = {split: text_keys(table, roles) for split, table in tables.items()} if len(tables) > 1 else {}
     pairs = itertools.combinations(keys, 2)
     return {(one, two): sum(map(set(keys[one]).__contains__, keys[two])) for one, two in pairs}
 

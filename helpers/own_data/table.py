@@ -6,6 +6,7 @@ import datetime
 import decimal
 import itertools
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ LOOKED_AT = 1000  # records whose keys become the columns
 LONG = 10  # lines of one row: more are shown, since a missing quote glues rows together
 EQUAL = "the same chosen and rejected answer"
 TOO_LONG = "too long"
+HALF = re.compile("[\ud800-\udfff]")  # a surrogate, which no encoding can write alone
 READABLE = (str, int, float, bool, decimal.Decimal, datetime.date, datetime.time)
 
 
@@ -168,7 +170,7 @@ def _wrong(role: str, value: object) -> str:
         return f"its {role} has {value.problem}"
     if not isinstance(value, READABLE):
         return f"its {role} is a {type(value).__name__}, not a text"
-    if isinstance(value, str) and any("\ud800" <= mark <= "\udfff" for mark in value):
+    if isinstance(value, str) and HALF.search(value):
         return f"its {role} holds half a character"
     return ""
 
