@@ -538,7 +538,7 @@ def test_no_tokenizer(encoder):
         (text("tokenizer.json", '{"version": "1.0", "model": {"type": "Odd"}}'), "model: HERE cannot be loaded: "),
         (text("tokenizer_config.json", "[]"), "model: HERE cannot be loaded: "),
         (lambda folder: save_tokenizer(folder, WORDS | {"more": 10, "words": 11}), "has 2 token(s) more than the 10"),
-        (lambda folder: save_tokenizer(folder, {"[PAD]": 0, "[UNK]": 1}), "knows no word: its vocabulary holds 2"),
+        (lambda folder: save_tokenizer(folder, {"[PAD]": 0, "[UNK]": 1}), "knows no word: its vocabulary holds 3"),
     ],
 )  # fmt: skip
 def test_tokenizers_that_do_not_load_or_fit(encoder, change, words):

@@ -41,8 +41,8 @@ DECODERS = ("GPT-2", "Llama")
 
 def few_words():
     """Twelve rows in four classes: one Chinese word each, and one text of 50,000 characters."""
-    rows = [("猫狗鸟鱼"[row % 4] + "一二三"[row // 4], "north east south west".split()[row % 4]) for row in range(11)]
-    return [*rows, ("a very long story " * 2800, "west")]
+    rows = [("猫狗鸟鱼"[row % 4] + "一二三"[row // 4], "NESW"[row % 4]) for row in range(11)]
+    return [*rows, ("a very long story " * 2800, "W")]
 
 
 def many_classes():
