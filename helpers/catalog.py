@@ -21,6 +21,7 @@ from helpers.hub import datasets as hub_datasets
 from helpers.hub.datasets import HubDataset
 from helpers.hub.models import HubModel, fits, is_hub_name, model_folder
 from helpers.linear_layers import plain_linear
+from helpers.merged_adapters import base_of, merged_folder
 from helpers.models import MeanPoolClassifier
 from helpers.own_data.formats import FORMATS
 from helpers.paths import ROOT, check_cache, exists, local_path
@@ -98,6 +99,10 @@ def model_source(role: str, track: str, model: str = "") -> str:
         if track == "hub" and not exists(folder) and is_hub_name(model):
             known = {entry.name: entry.revision for entry in HUB_MODELS.values()}
             return str(check_files(model_folder(model, known.get(model))))
+        base = base_of(folder)
+        if base and not (folder / "config.json").is_file():
+            say_merged(str(folder), str(base))
+            return str(check_files(merged_folder(folder, check_files(check_model_folder(base)))))
         return str(check_files(check_model_folder(folder)))
     if track == "real":
         return str(real.model_folder(role))
@@ -161,6 +166,12 @@ def classifier(track: str, model: str = "", num_labels: int = 2, pretrained: boo
 def say_new_head(model: str) -> None:
     """Print, once for each model, that a classification head is new."""
     print(f"model: the classification head on {model} is new; its weights are random until you train them.")
+
+
+@cache
+def say_merged(folder: str, base: str) -> None:
+    """Print, once for each adapter, that a lesson takes it together with its base."""
+    print(f"model: {folder} is a LoRA adapter for {base}; the lesson takes the two merged.")
 
 
 def dataset(role: str, track: str, data: str = "", seed: int = 0, *, tokenizer: Any = None) -> DatasetDict:

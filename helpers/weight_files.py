@@ -59,6 +59,11 @@ def wrong_content(path: Path) -> str:
     return ""
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, alone or beside a model."""
+    return any((folder / name).is_file() for name in (ADAPTER_CONFIG, *ADAPTER_WEIGHTS))
+
+
 def check_adapter(folder: Path) -> None:
     """Refuse a folder that holds an adapter: alone it is no model, and beside a model transformers would add it.
 
@@ -66,7 +71,7 @@ def check_adapter(folder: Path) -> None:
         UserError: naming the base model that the adapter belongs to.
     """
     path = folder / ADAPTER_CONFIG
-    if not path.is_file() and not any((folder / name).is_file() for name in ADAPTER_WEIGHTS):
+    if not is_adapter(folder):
         return
     kind, base = "adapter", ""
     if path.is_file():
@@ -125,7 +130,7 @@ def tensor_headers(folder: Path) -> Header:
         UserError: when a file of weights is missing, cut short or no safetensors file.
     """
     found: Header = {}
-    for path in _weight_paths(folder):
+    for path in weight_paths(folder):
         found |= read_header(path)
     if not found:
         raise UserError(f"model: the weights in {folder} hold no tensor; save the model with save_pretrained(folder).")
@@ -163,7 +168,7 @@ def listed(names: Iterable[str], shown: int = 3) -> str:
     return ", ".join(ordered[:shown]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def _weight_paths(folder: Path) -> list[Path]:
+def weight_paths(folder: Path) -> list[Path]:
     """The files that `from_pretrained` would read: one, or those that the index lists."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]

@@ -587,7 +587,7 @@ def numbers_changed(both):
 
 untouched = [name for name, both in fitted.items() if numbers_changed(both) == 0]
 print("every pretrained number is as it was:", ", ".join(titles[name] for name in untouched))
-assert {of[name].family for name in untouched} == {"selective", "additive", "reparameterised"}
+assert {of[name].family for name in untouched} >= {"selective", "additive", "reparameterised"}
 
 # %% [markdown]
 # The whole table. "Old loss" is the mean rise of the masked-word loss with the change in place; the reference columns
