@@ -176,7 +176,7 @@ def _blocks(table: Table, tokenizer: Any) -> None:
 
 
 def _of_table(table: Table) -> Iterator[tuple[str, str]]:
-    yield "rows", f"{table.total:,}, of which {len(table.problems):,} cannot be used"
+    yield "rows", f"{table.total:,}, of which {len(table.problems):,} cannot be used{table.on_lines()}"
     for problem in table.summary():
         yield "", problem
     for place, reason in list(table.problems.items())[1:UNREADABLE]:

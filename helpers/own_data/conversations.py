@@ -52,4 +52,4 @@ def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
 def _moved(table: Table, problems: Mapping[str, str]) -> Table:
     in_order = {place: problems[place] for place in table.rows.index if place in problems}
     rows = table.rows.drop(index=list(in_order))
-    return Table(table.request, table.columns, table.choice, rows, {**table.problems, **in_order})
+    return Table(table.request, table.columns, table.choice, rows, {**table.problems, **in_order}, table.long)

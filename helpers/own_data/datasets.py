@@ -184,7 +184,11 @@ def _not_read(aside: Sequence[str]) -> str:
     return f" Not read: {', '.join(aside)}." if aside else ""
 
 
+def _also(said: str) -> str:
+    return f"; {said}" if said else ""
+
+
 def _left_out(tables: Sequence[Table]) -> str:
     left = [f"{len(t.problems):,} of {t.path.name} ({' and '.join(t.summary())})" for t in tables if t.problems]
     left = [f"; left out: {', '.join(left)}"] if left else []
-    return "".join([*left, *(f"; {table.suspicion()}" for table in tables if table.suspicion())])
+    return "".join([*left, *(f"{table.on_lines()}{_also(table.suspicion())}" for table in tables)])

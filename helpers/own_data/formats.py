@@ -45,6 +45,7 @@ class Record(NamedTuple):
     place: str
     values: dict[str, object]
     problem: str = ""
+    lines: int = 1  # of the file that it takes
 
 
 def records(request: Request) -> Iterator[Record]:
@@ -171,7 +172,7 @@ def _csv(request: Request, separator: str) -> Iterator[Record]:
         if not header:
             header = _header(path, row)
         elif len(row) == len(header):
-            yield Record(place, dict(zip(header, row, strict=True)))
+            yield Record(place, dict(zip(header, row, strict=True)), lines=reader.line_num - first + 1)
         elif row:
             glued = f"; it runs on to line {reader.line_num}, so check its quotes" if reader.line_num > first else ""
             yield Record(

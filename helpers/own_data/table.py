@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas
@@ -34,6 +34,7 @@ class Table:
 
     rows: the usable ones, a column for each role; each row's index says where it stands, such as "line 5".
     problems: the same of every other row -> what is wrong with it, such as "no label".
+    long: the same of rows that take several lines of a CSV file -> how many.
     """
 
     request: Request
@@ -41,6 +42,7 @@ class Table:
     choice: Choice
     rows: pandas.DataFrame
     problems: dict[str, str]
+    long: dict[str, int] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -72,12 +74,15 @@ class Table:
             found.append(f"{len(others):,} cannot be read (the first: {place}, {reason})")
         return found
 
+    def on_lines(self) -> str:
+        """'; 3 rows take 7 lines of the file' where rows and lines of a CSV file are not one to one, or ''."""
+        count, rows = sum(self.long.values()), "row takes" if len(self.long) == 1 else "rows take"
+        return f"; {len(self.long):,} {rows} {count:,} lines of the file" if self.long else ""
+
     def suspicion(self) -> str:
         """'line 21 runs over 41 lines; is a quote missing?' for a CSV file whose rows may be glued together, or ''."""
-        lines = self.rows.map(lambda value: str(value).count("\n")).sum(axis=1) + 1
-        if self.path.suffix.lower() not in (".csv", ".tsv") or lines.empty or lines.max() <= LONG:
-            return ""
-        return f"{lines.idxmax()} runs over {lines.max():,} lines; is a quote missing?"
+        place, most = max(self.long.items(), key=lambda one: one[1], default=("", 0))
+        return f"{place} runs over {most:,} lines; is a quote missing?" if most > LONG else ""
 
 
 def read(request: Request, roles: Sequence[str] = (), pieces: Sequence[Path] = ()) -> Table:
@@ -93,6 +98,7 @@ def read(request: Request, roles: Sequence[str] = (), pieces: Sequence[Path] = (
     for piece in pieces:
         other = _read_one(replace(request, path=piece), list(table.rows))
         table.rows = pandas.concat([table.rows, other.rows.rename(lambda place, name=piece.name: f"{place} of {name}")])
+        table.long |= {f"{place} of {piece.name}": lines for place, lines in other.long.items()}
         table.problems |= {f"{place} of {piece.name}": problem for place, problem in other.problems.items()}
     return table
 
@@ -144,6 +150,7 @@ def _table(request: Request, found: Iterator[Record], roles: Sequence[str]) -> T
     pair = pair if len(pair) == len(PAIR) else []
     rows: dict[str, list] = {}
     problems: dict[str, str] = {}
+    long: dict[str, int] = {}
     for record in itertools.chain(first, found):
         values = [record.values.get(column) for column in choice.columns.values()]
         problem = record.problem or next(filter(None, map(_wrong, choice.columns, values)), "")
@@ -153,8 +160,10 @@ def _table(request: Request, found: Iterator[Record], roles: Sequence[str]) -> T
             problems[record.place] = problem
         else:
             rows[record.place] = values
+            if record.lines > 1:
+                long[record.place] = record.lines
     frame = pandas.DataFrame(list(rows.values()), index=list(rows), columns=list(choice.columns), dtype=object)
-    return Table(request, [name for name in columns if not is_derived(name)], choice, frame, problems)
+    return Table(request, [name for name in columns if not is_derived(name)], choice, frame, problems, long)
 
 
 def same_answer(chosen: str, rejected: str) -> bool:

@@ -151,6 +151,16 @@ def test_rows_that_a_quote_joins_into_one_are_mentioned(tmp_path):
     assert "line 42 runs over 22 lines; is a quote missing?" in notes(load_labelled(path, 0))
 
 
+def test_rows_and_lines_of_the_file_are_compared(tmp_path):
+    path = csv(tmp_path / "mine.csv", '"two\nlines",good', '"three\n\nlines",bad')
+    assert "; 2 rows take 5 lines of the file." in notes(load_labelled(path, 0))
+    assert "lines" not in notes(load_labelled(csv(tmp_path / "mine.csv"), 0))
+    path.write_text(
+        'text,label,note\na text,good,"one\ntwo"\n' + "".join(f"t {n},bad,x\nu {n},good,y\n" for n in range(9))
+    )
+    assert "; 1 row takes 2 lines of the file." in notes(load_labelled(path, 0))  # of a column that nobody reads
+
+
 def test_a_text_with_two_labels_never_stands_on_two_sides(tmp_path):
     path = csv(
         tmp_path / "mine.csv", *(f"{text},{'bad' if place % 2 else 'good'}" for place, text in enumerate(TEXTS[:9]))
