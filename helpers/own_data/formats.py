@@ -27,6 +27,7 @@ FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 SEPARATORS = (",", ";", "\t", "|")
 LINE_LIMIT = 10_000_000  # characters: a text of a million words is still shorter
 JSON_LIMIT = 100_000_000  # bytes of a list of rows, which has to be read at once
+LONG = 10  # lines of one row: more are mentioned, since a missing quote glues rows together
 SAMPLE = 4096  # bytes by which text is told from other content
 MARKS = {  # UTF-32's begins as UTF-16's does
     codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
@@ -174,10 +175,12 @@ def _csv(request: Request, separator: str) -> Iterator[Record]:
         elif len(row) == len(header):
             yield Record(place, dict(zip(header, row, strict=True)), lines=reader.line_num - first + 1)
         elif row:
-            glued = f"; it runs on to line {reader.line_num}, so check its quotes" if reader.line_num > first else ""
-            yield Record(
-                place, dict.fromkeys(header), f"{len(row)} fields, where the first line names {len(header)}{glued}"
-            )
+            taken = reader.line_num - first + 1
+            if taken > LONG:
+                raise _runs_on(path, first, reader.line_num)
+            glued = f"; it runs on to line {reader.line_num}, so check its quotes" if taken > 1 else ""
+            problem = f"{len(row)} fields, where the first line names {len(header)}{glued}"
+            yield Record(place, dict.fromkeys(header), problem, taken)
 
 
 def _header(path: Path, row: list[str]) -> list[str]:
@@ -193,13 +196,17 @@ def _quotes(path: Path, first: int, last: int, error: csv.Error) -> str:
     if "unexpected end" in str(error) or "field larger" in str(error):
         raise UserError(f"data: {path.name}, line {first} opens a quote that is never closed; close it or remove it.")
     if last > first:
-        raise UserError(
-            f"data: {path.name}, line {first} opens a quote that runs on into line {last}, so {last - first:,} lines "
-            'would be lost; remove the quote in that line, or put the whole field in quotes and write "" inside.'
-        )
+        raise _runs_on(path, first, last)
     if first == 1:
         raise UserError(f"data: the first line of {path.name} has quotes that cannot be read ({error}); correct it.")
     return f"its quotes cannot be read: {error}"
+
+
+def _runs_on(path: Path, first: int, last: int) -> UserError:
+    return UserError(
+        f"data: {path.name}, line {first} opens a quote that runs on into line {last}, so {last - first:,} lines would "
+        'be lost; remove the quote in that line, or put the whole field in quotes and write "" inside.'
+    )
 
 
 def _json_lines(request: Request) -> Iterator[Record]:

@@ -15,13 +15,12 @@ import pandas
 
 from helpers.own_data.chats import PAIR, Conversation, as_text, is_derived
 from helpers.own_data.columns import Choice, choose_columns
-from helpers.own_data.formats import FORMATS, Record, records
+from helpers.own_data.formats import FORMATS, LONG, Record, records
 from helpers.own_data.request import Request
 from helpers.paths import exists, unreachable
 from helpers.runtime import UserError
 
 LOOKED_AT = 1000  # records whose keys become the columns
-LONG = 10  # lines of one row: more are shown, since a missing quote glues rows together
 EQUAL = "the same chosen and rejected answer"
 TOO_LONG = "too long"
 HALF = re.compile("[\ud800-\udfff]")  # a surrogate, which no encoding can write alone
@@ -160,8 +159,8 @@ def _table(request: Request, found: Iterator[Record], roles: Sequence[str]) -> T
             problems[record.place] = problem
         else:
             rows[record.place] = values
-            if record.lines > 1:
-                long[record.place] = record.lines
+        if record.lines > 1:
+            long[record.place] = record.lines
     frame = pandas.DataFrame(list(rows.values()), index=list(rows), columns=list(choice.columns), dtype=object)
     return Table(request, [name for name in columns if not is_derived(name)], choice, frame, problems, long)
 

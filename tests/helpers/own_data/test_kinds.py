@@ -151,6 +151,17 @@ def test_rows_that_a_quote_joins_into_one_are_mentioned(tmp_path):
     assert "line 42 runs over 22 lines; is a quote missing?" in notes(load_labelled(path, 0))
 
 
+@pytest.mark.parametrize(("rows", "lost"), [(8, False), (20, True)])
+def test_a_glued_row_with_other_fields_is_refused_where_it_takes_many_lines(tmp_path, rows, lost):
+    path = csv(tmp_path / "mine.csv", '"tis a pity,bad', *["more,bad"] * rows, 'it was ",good,good')
+    if lost:
+        assert "line 42 opens a quote that runs on into line 63, so 21 lines would be lost" in refused(
+            load_labelled, f"{path}?bad=skip", 0
+        )
+    else:
+        assert "; 1 row takes 10 lines of the file" in notes(load_labelled(f"{path}?bad=skip", 0))
+
+
 def test_rows_and_lines_of_the_file_are_compared(tmp_path):
     path = csv(tmp_path / "mine.csv", '"two\nlines",good', '"three\n\nlines",bad')
     assert "; 2 rows take 5 lines of the file." in notes(load_labelled(path, 0))
