@@ -64,8 +64,7 @@ def encode(tokenizer, prompt: str, completion: str, answer_only: bool = True, ma
     """
     check_conversation(tokenizer, prompt, completion, max_length)
     input_ids, hidden = split_conversation(tokenizer, prompt, completion)
-    not_learned = {token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id}
-    if not_learned.issuperset(input_ids[hidden:]):
+    if not_learned(tokenizer).issuperset(input_ids[hidden:]):
         raise UserError(
             f'completion: after the template and the tokenizer, no token is left of "{completion[:40]}", so there is '
             "nothing to learn from; change the completion, leave the row out, or use another model."
@@ -73,6 +72,11 @@ def encode(tokenizer, prompt: str, completion: str, answer_only: bool = True, ma
     if not answer_only:
         hidden = 0
     return {"input_ids": input_ids, "labels": [IGNORED] * hidden + input_ids[hidden:]}
+
+
+def not_learned(tokenizer) -> set[int]:
+    """The tokens that say nothing: all special ones but the unknown token, which stands for a word."""
+    return {token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id}
 
 
 def split_conversation(tokenizer, prompt: str, completion: str) -> tuple[list[int], int]:
