@@ -142,7 +142,7 @@ def test_check_and_lesson_refuse_and_skip_the_same_rows(tmp_path, check, rows, p
     assert status == 1 and problem in said
     with pytest.raises(UserError) as error:
         load_columns(path, columns, tokenizer)
-    assert problem in str(error.value) and 'leave them out: data="mine.jsonl?bad=skip"' in str(error.value)
+    assert problem in str(error.value) and f'leave them out: data="{path}?bad=skip"' in str(error.value)
     assert str(error.value).removeprefix("data: ") in said
     status, said = check(f"{path}?bad=skip")
     assert status == 0 and problem in said

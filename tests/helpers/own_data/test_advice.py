@@ -26,11 +26,11 @@ def sentence(data) -> str:
     return str(problem.value)
 
 
-def advised(folder, said: str) -> str:
-    """The value of `data=...` in a sentence, as Python reads it, with the folder before it."""
+def advised(said: str) -> str:
+    """The value of `data=...` in a sentence, as Python reads it."""
     line = re.search(r"data=(\"[^\"]*\"|'[^']*')", said)
     assert line, said
-    return f"{folder}/{ast.literal_eval(line[1])}"
+    return ast.literal_eval(line[1])
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_the_encoding_that_is_advised_reads_the_file(tmp_path, word, encoding, f
     byte = re.sub(rb"[\x00-\x7f]", b"", word.encode(encoding))[0]
     assert said == (
         f"data: mine.csv, line 42 is not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8, or name its encoding: "
-        f'data="mine.csv?encoding={fix}".'
+        f'data="{path}?encoding={fix}".'
     )
-    assert word in {text for rows in load_labelled(advised(tmp_path, said), 0).values() for text in rows["text"]}
+    assert word in {text for rows in load_labelled(advised(said), 0).values() for text in rows["text"]}
 
 
-FOREIGN = 'data="mine.csv?encoding=NAME", such as cp1251 (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese).'
-WESTERN = 'data="mine.csv?encoding=NAME", such as cp1250 (Central Europe), cp437 (DOS) or mac_roman.'
+FOREIGN = 'data="PATH?encoding=NAME", such as cp1251 (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese).'
+WESTERN = 'data="PATH?encoding=NAME", such as cp1250 (Central Europe), cp437 (DOS) or mac_roman.'
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ WESTERN = 'data="mine.csv?encoding=NAME", such as cp1250 (Central Europe), cp437
 def test_other_encodings_are_named(tmp_path, word, encoding, fix):
     path = tmp_path / "mine.csv"
     path.write_bytes(table(extra=[(word, "good")]).encode(encoding))
-    assert sentence(path).endswith(f"save the file as UTF-8, or name its encoding, {fix}")
+    assert sentence(path).endswith(f"save the file as UTF-8, or name its encoding, {fix.replace('PATH', str(path))}")
     assert word in {t for rows in load_labelled(f"{path}?encoding={encoding}", 0).values() for t in rows["text"]}
 
 
@@ -79,8 +79,8 @@ def test_utf_8_is_advised_where_another_encoding_was_said(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(table(extra=[("mit Œuvre“ ‘ und ’ Ý", "good")]), encoding="utf-8")
     said = sentence(f"{path}?encoding=ascii")
-    assert said.endswith('or name its encoding: data="mine.csv?encoding=utf-8".')
-    load_labelled(advised(tmp_path, said), 0)
+    assert said.endswith('or name its encoding: data="PATH?encoding=utf-8".'.replace("PATH", str(path)))
+    load_labelled(advised(said), 0)
 
 
 @pytest.mark.parametrize("ending", [".csv", ".json", ".jsonl"])
@@ -94,10 +94,9 @@ def test_wide_characters_in_every_form(tmp_path, ending, encoding):
     if encoding[-2:] in ("le", "be"):  # no byte-order mark says which
         said = sentence(path)
         assert (
-            said
-            == f'data: mine{ending} looks like {encoding[:6].upper()}; say so: data="mine{ending}?encoding={encoding}".'
+            said == f'data: mine{ending} looks like {encoding[:6].upper()}; say so: data="{path}?encoding={encoding}".'
         )
-        data = advised(tmp_path, said)
+        data = advised(said)
     assert sum(map(len, load_labelled(data, 0).values())) == 40
 
 
@@ -106,8 +105,8 @@ def test_what_was_said_already_is_kept(tmp_path, options):
     path = tmp_path / "mine.csv"
     path.write_text(table("A+B&C=100%,Stars", extra=[("", "good")]))
     said = sentence(f"{path}?text=A%2BB%26C=100%25&label=Stars{options}")
-    assert said.endswith(f'or leave them out: data="mine.csv?text=A%2BB%26C=100%25&label=Stars{options}&bad=skip".')
-    assert sum(map(len, load_labelled(advised(tmp_path, said), 0).values())) == 40
+    assert said.endswith(f'or leave them out: data="{path}?text=A%2BB%26C=100%25&label=Stars{options}&bad=skip".')
+    assert sum(map(len, load_labelled(advised(said), 0).values())) == 40
 
 
 @pytest.mark.parametrize("name", ['my "best".csv', "it's.csv", "back\\slash.csv", "a?b.csv", "tab\there.csv", "ü.csv"])
@@ -115,7 +114,7 @@ def test_the_line_to_paste_is_python(tmp_path, name):
     path = tmp_path / name
     path.write_text(table(extra=[("", "good")]))
     line = Request.of(f"{path}?bad=skip").suggestion()
-    assert ast.literal_eval(line.removeprefix("data=")) == f"{name}?bad=skip"
+    assert ast.literal_eval(line.removeprefix("data=")) == f"{path}?bad=skip"
     assert line.removeprefix("data=") in sentence(path)
     assert ast.literal_eval(quoted(str(path))) == str(path)
 
@@ -128,3 +127,13 @@ def test_a_separator_can_be_named(tmp_path, sign, name):
     data = f"{path}?text=text, as it was said, by them&label=label, one, of two"
     assert sum(map(len, load_labelled(f"{data}&sep={name}", 0).values())) == 40
     assert sum(map(len, load_labelled(data, 0).values())) == 40  # and is found
+
+
+def test_a_folder_is_advised_as_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train.csv").write_text(table(extra=[("", "good")]))
+    (tmp_path / "mine" / "test.csv").write_text(table())
+    monkeypatch.chdir(tmp_path)
+    said = sentence("mine")
+    assert said.endswith('or leave them out: data="mine?bad=skip".')
+    assert {split: len(rows) for split, rows in load_labelled(advised(said), 0).items()}["test"] == 40

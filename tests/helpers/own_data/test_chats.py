@@ -92,7 +92,7 @@ def test_conversations_that_no_lesson_reads(tmp_path, turns, why):
         load_columns(path, ASK)
     assert str(problem.value) == (
         f"data: in mine.jsonl 1 cannot be read (the first: line 2, its prompt {why}); correct or remove them, or leave "
-        'them out: data="mine.jsonl?bad=skip".'
+        f'them out: data="{path}?bad=skip".'
     )
     assert len(load_columns(f"{path}?bad=skip", ASK)) == 1
 

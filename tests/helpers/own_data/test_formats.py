@@ -45,7 +45,7 @@ def test_another_encoding_is_named_with_its_line_and_its_fix(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_bytes(csv("Un café noir,good").encode("latin-1"))
     found = said(path)
-    assert "line 62 is not UTF-8 (byte 0xe9)" in found and 'data="mine.csv?encoding=cp1252"' in found
+    assert "line 62 is not UTF-8 (byte 0xe9)" in found and f'data="{path}?encoding=cp1252"' in found
     for encoding in ("latin-1", "cp1252"):
         assert "Un café noir" in texts_of(f"{path}?encoding={encoding}")
 
