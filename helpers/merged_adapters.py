@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from functools import cache
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -37,7 +38,9 @@ def merged_folder(folder: Path, base: Path) -> Path:
     if used:
         raise UserError(f"model: the adapter in {folder} uses {used[0]}, which is not merged here; merge it with peft.")
     sources = weight_paths(base)
-    name = "-".join(sha256(path)[:12] for path in (folder / WEIGHTS, folder / ADAPTER_CONFIG, *sources))
+    name = "-".join(
+        _digest(path, path.stat().st_mtime_ns) for path in (folder / WEIGHTS, folder / ADAPTER_CONFIG, *sources)
+    )
     found = cache_folder() / "merged" / name[:100]
     if not (found / "config.json").is_file():
         tensors = {key: value for path in sources for key, value in load_file(path).items()}
@@ -64,6 +67,12 @@ def base_of(folder: Path) -> Path | None:
         return None
     base = local_path(str(name)) if name else None
     return base if base and exists(base) and base.is_dir() else None
+
+
+@cache
+def _digest(path: Path, _changed: int) -> str:
+    """The beginning of a file's hash; computed once in a process, unless the file changes."""
+    return sha256(path)[:12]
 
 
 def _merge(tensors: dict[str, Tensor], adapter: dict[str, Tensor], config: dict, folder: Path) -> None:
