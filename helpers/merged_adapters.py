@@ -37,14 +37,14 @@ def merged_folder(folder: Path, base: Path) -> Path:
     used = [name for name in OTHER if config.get(name)] + ["bias"] * (config.get("bias", "none") != "none")
     if used:
         raise UserError(f"model: the adapter in {folder} uses {used[0]}, which is not merged here; merge it with peft.")
-    sources = weight_paths(base)
+    adapter, sources = read_weights(folder)[0], weight_paths(base)
     name = "-".join(
         _digest(path, path.stat().st_mtime_ns) for path in (folder / WEIGHTS, folder / ADAPTER_CONFIG, *sources)
     )
     found = cache_folder() / "merged" / name[:100]
     if not (found / "config.json").is_file():
         tensors = {key: value for path in sources for key, value in load_file(path).items()}
-        _merge(tensors, read_weights(folder)[0], config, folder)
+        _merge(tensors, adapter, config, folder)
         found.mkdir(parents=True, exist_ok=True)
         save_file(
             {key: value.contiguous() for key, value in tensors.items()}, found / "model.safetensors", {"format": "pt"}

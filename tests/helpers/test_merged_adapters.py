@@ -131,6 +131,14 @@ def test_adapters_that_are_not_merged(tmp_path, changes, sentence):
     assert sentence in str(problem.value).replace(str(tmp_path / "adapter"), "HERE")
 
 
+def test_an_adapter_in_a_pickle_is_refused(tmp_path):
+    model, targets = base(tmp_path, "bert")
+    get_peft_model(model, LoraConfig(r=2, target_modules=targets)).save_pretrained(tmp_path / "adapter")
+    (tmp_path / "adapter" / "adapter_model.safetensors").rename(tmp_path / "adapter" / "adapter_model.bin")
+    with pytest.raises(UserError, match="adapter has no adapter_model.safetensors but adapter_model.bin, a pickle"):
+        catalog.body("encoder", "pocket", str(tmp_path / "adapter"))
+
+
 def test_peft_reads_the_same_folder(tmp_path):
     model, targets = base(tmp_path, "llama")
     trained(get_peft_model(model, LoraConfig(r=2, target_modules=targets))).save_pretrained(tmp_path / "adapter")
