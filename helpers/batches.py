@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -89,6 +90,29 @@ def pad(tokenizer: Any) -> Collate:
         return {**padded([row["input_ids"] for row in rows], pad_id), "labels": labels}
 
     return collate
+
+
+def full_rows(tokenizer: Any, texts: Sequence[str], count: int, length: int) -> Tensor:
+    """Token ids without padding, (count, length): the first texts that are long enough, cut to `length` tokens.
+
+    Where too few are, all texts stand end to end in the rows, as often as it takes, and a line says so.
+
+    Raises:
+        UserError: when the tokenizer's model reads fewer than `length` tokens.
+    """
+    most = getattr(tokenizer, "model_max_length", length)
+    if length > most:
+        raise UserError(
+            f"model: it reads {most} tokens at most, and this needs rows of {length}; choose another model."
+        )
+    encoded = tokenizer(list(texts), verbose=False)["input_ids"]
+    rows = [ids[:length] for ids in encoded if len(ids) >= length][:count]
+    if len(rows) < count:
+        print(f"Fewer than {count} texts have {length} tokens, so texts stand end to end in these rows.")
+        joined = [token for ids in encoded for token in ids]
+        endless = itertools.cycle(joined)
+        rows = [list(itertools.islice(endless, length)) for _ in range(count)]
+    return torch.tensor(rows)
 
 
 class LengthGroupedSampler(Sampler[list[int]]):
@@ -185,9 +209,33 @@ class FeatureBatches:
 
 
 def sample_rows(dataset: Dataset, count: int, seed: int, name: str = "labels") -> Dataset:
-    """`count` rows drawn at random by the seed; a UserError when there are not so many, or under 2."""
+    """`count` rows drawn at random by the seed, with at least one of every class if there are as many rows.
+
+    A learner's own file with fewer rows gives all it has, and a line says so.
+
+    Raises:
+        UserError: when the count is under 2, or more than the workbook's own datasets have.
+    """
     if isinstance(count, bool) or not isinstance(count, int):
         raise UserError(f"{name} is {count!r}; it must be a whole number.")
+    if count > len(dataset) >= 2 and dataset.info.description:  # only a learner's own data have one
+        print(f"{name}: {count:,} are asked for and your data have {len(dataset):,} to train on, so all are used.")
+        count = len(dataset)
     if not 2 <= count <= len(dataset):
         raise UserError(f"{name} is {count}; choose a number from 2 to {len(dataset)}.")
-    return dataset.shuffle(seed=seed).select(range(count))
+    shuffled = dataset.shuffle(seed=seed)
+    return shuffled.select(
+        _with_every_class(shuffled["label"], count) if "label" in shuffled.features else range(count)
+    )
+
+
+def _with_every_class(labels: Sequence[int], count: int) -> list[int]:
+    """The first `count` rows; a class that has none among them gets its first row in the place of another class's."""
+    labels = list(labels)
+    firsts: dict[int, int] = {}
+    for row, label in enumerate(labels):
+        firsts.setdefault(label, row)
+    spare = [row for row in range(count) if firsts[labels[row]] != row]
+    late = [row for row in firsts.values() if row >= count][: len(spare)]
+    dropped = set(spare[len(spare) - len(late) :])
+    return [row for row in range(count) if row not in dropped] + late

@@ -21,9 +21,10 @@ from helpers.hub import datasets as hub_datasets
 from helpers.hub.datasets import HubDataset
 from helpers.hub.models import HubModel, fits, is_hub_name, model_folder
 from helpers.linear_layers import plain_linear
+from helpers.merged_adapters import base_of, merged_folder
 from helpers.models import MeanPoolClassifier
 from helpers.own_data.formats import FORMATS
-from helpers.paths import ROOT, exists, local_path
+from helpers.paths import ROOT, check_cache, exists, local_path
 from helpers.pretrained import (
     add_chat_template,
     check_chat_template,
@@ -98,6 +99,10 @@ def model_source(role: str, track: str, model: str = "") -> str:
         if track == "hub" and not exists(folder) and is_hub_name(model):
             known = {entry.name: entry.revision for entry in HUB_MODELS.values()}
             return str(check_files(model_folder(model, known.get(model))))
+        base = base_of(folder)
+        if base and not (folder / "config.json").is_file():
+            say_merged(str(folder), str(base))
+            return str(check_files(merged_folder(folder, check_files(check_model_folder(base)))))
         return str(check_files(check_model_folder(folder)))
     if track == "real":
         return str(real.model_folder(role))
@@ -125,8 +130,18 @@ def body(role: str, track: str, model: str = "", pretrained: bool = True) -> nn.
 
 
 def masked_language_model(track: str, model: str = "") -> Any:
-    """The encoder with its masked-word head."""
-    return _model(AutoModelForMaskedLM, "encoder", track, model)
+    """The encoder with its masked-word head.
+
+    Raises:
+        UserError: also when a model of the learner's own has a tokenizer without a mask token.
+    """
+    found = _model(AutoModelForMaskedLM, "encoder", track, model)
+    if model and tokenizer("encoder", track, model).mask_token is None:
+        raise UserError(
+            f"model: the tokenizer in {model} has no mask token, so there is no blank to fill; set "
+            "tokenizer.mask_token to the one that the model was trained with, and save it with save_pretrained(folder)."
+        )
+    return found
 
 
 def causal_language_model(track: str, model: str = "", role: str = "decoder") -> Any:
@@ -153,6 +168,12 @@ def say_new_head(model: str) -> None:
     print(f"model: the classification head on {model} is new; its weights are random until you train them.")
 
 
+@cache
+def say_merged(folder: str, base: str) -> None:
+    """Print, once for each adapter, that a lesson takes it together with its base."""
+    print(f"model: {folder} is a LoRA adapter for {base}; the lesson takes the two merged.")
+
+
 def dataset(role: str, track: str, data: str = "", seed: int = 0, *, tokenizer: Any = None) -> DatasetDict:
     """The dataset of this role as a `DatasetDict`.
 
@@ -176,7 +197,7 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0, *, tokenizer: 
         return own_data.print_notes(own_data.load_labelled(source, seed))
     own = own_data.print_notes(own_data.load_columns(source, columns, tokenizer if role == "preferences" else None))
     if role == "preferences":
-        return hub_datasets.join_world(own.map(lambda row: {"reason": "yours", "film": ""}), _microworld(role), seed)
+        return hub_datasets.deal_out(own.map(lambda row: {"reason": "yours", "film": ""}), _microworld(role), seed)
     found = _of_track(role, track, seed)
     found["newcomer"] = own.add_column("domain", ["yours"] * len(own))
     return found
@@ -210,6 +231,7 @@ def _of_track(role: str, track: str, seed: int) -> DatasetDict:
 def _microworld(role: str) -> DatasetDict:
     if not (MICROWORLD / "README.md").is_file():
         raise UserError("The datasets are not in data/microworld; make them with: make data")
+    check_cache()
     # A cache for each state of the data: `datasets` does not notice that a local file was made anew.
     cache = Path(config.HF_DATASETS_CACHE) / f"microworld-{sha256(MICROWORLD / SUMS)[:16]}"
     return load_dataset(str(MICROWORLD), role, cache_dir=str(cache))

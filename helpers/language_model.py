@@ -145,8 +145,10 @@ def pack(documents: list[list[int]], length: int, start: int, end: int, seed: in
     return torch.tensor(np.array(blocks, dtype=np.int64))
 
 
-def blocks_of_text(tokenizer, texts: Iterable[str], length: int, seed: int = 0) -> Tensor:
+def blocks_of_text(tokenizer, texts: Iterable[str], length: int, seed: int = 0, *, again: bool = False) -> Tensor:
     """Texts laid end to end in full rows, each beginning where a text begins: (rows, length) token ids.
+
+    again: where the texts are too short for one row, take them as often as it needs.
 
     Raises:
         UserError: when the texts are too short for one row.
@@ -155,6 +157,9 @@ def blocks_of_text(tokenizer, texts: Iterable[str], length: int, seed: int = 0) 
     encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     end = tokenizer.eos_token_id
     start = end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if again and encoded:
+        tokens = sum(len(ids) + 1 for ids in encoded)
+        encoded = encoded * max(1, -(-(length - 1) // tokens))
     rows = pack(encoded, length, start, end, seed)
     if len(rows) == 0:
         count = sum(len(ids) for ids in encoded)

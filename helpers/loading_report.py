@@ -78,12 +78,6 @@ def check_finite(model: Any, folder: str) -> None:
         )
 
 
-def unused_heads(model: Any, info: Mapping[str, Any]) -> list[str]:
-    """The names of the heads in the file that this model leaves out, such as "classifier"."""
-    names = {name for name in info["unexpected_keys"] if not _has_place(model, name)}
-    return sorted({name.partition(".")[0] for name in names if not COMPUTED.search(name) and not _is_pooler(name)})
-
-
 def _is_pooler(name: str) -> bool:
     """BERT's pooler, which no lesson uses."""
     return "pooler" in name.split(".")

@@ -102,11 +102,10 @@ def add_prefix(body: Any, length: int) -> Any:
     Raises:
         UserError: when the body is no encoder of a known family, or has a prefix.
     """
+    check_prefix(body)
     config = config_of(body)
     check_number("length", length, 1, config.max_position_embeddings - 1, integer=True)
-    family, heads = config.model_type, config.num_attention_heads
-    if family not in ENCODERS:
-        raise UserError(f"A prefix needs an encoder here ({', '.join(ENCODERS)}), and this is a {family} model.")
+    heads = config.num_attention_heads
     if config._attn_implementation == "prefix":
         raise UserError("This model has a prefix already.")
     body.requires_grad_(False)
@@ -116,6 +115,13 @@ def add_prefix(body: Any, length: int) -> Any:
         attention.prefix = Prefix(heads, length, config.hidden_size // heads).to(device_of(block))
     body.set_attn_implementation("prefix")
     return body
+
+
+def check_prefix(body: nn.Module) -> None:
+    """Raise a UserError unless the body is an encoder of a family that `add_prefix` knows."""
+    family = config_of(body).model_type
+    if family not in ENCODERS:
+        raise UserError(f"A prefix needs an encoder here ({', '.join(ENCODERS)}), and this is a {family} model.")
 
 
 def prefixes(body: nn.Module) -> list[Prefix]:

@@ -64,8 +64,7 @@ def encode(tokenizer, prompt: str, completion: str, answer_only: bool = True, ma
     """
     check_conversation(tokenizer, prompt, completion, max_length)
     input_ids, hidden = split_conversation(tokenizer, prompt, completion)
-    not_learned = {token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id}
-    if not_learned.issuperset(input_ids[hidden:]):
+    if not_learned(tokenizer).issuperset(input_ids[hidden:]):
         raise UserError(
             f'completion: after the template and the tokenizer, no token is left of "{completion[:40]}", so there is '
             "nothing to learn from; change the completion, leave the row out, or use another model."
@@ -73,6 +72,11 @@ def encode(tokenizer, prompt: str, completion: str, answer_only: bool = True, ma
     if not answer_only:
         hidden = 0
     return {"input_ids": input_ids, "labels": [IGNORED] * hidden + input_ids[hidden:]}
+
+
+def not_learned(tokenizer) -> set[int]:
+    """The tokens that say nothing: all special ones but the unknown token, which stands for a word."""
+    return {token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id}
 
 
 def split_conversation(tokenizer, prompt: str, completion: str) -> tuple[list[int], int]:
@@ -117,6 +121,7 @@ def check_conversation(tokenizer, prompt: str, completion: str, max_length: int 
     if not isinstance(completion, str) or not completion.strip():
         raise UserError(f'completion: empty for the prompt "{prompt[:40]}"; write an answer or leave the row out.')
     end_of_turn(tokenizer)
+    max_length = most_tokens(tokenizer, max_length)
     texts = render(tokenizer, prompt), render(tokenizer, prompt, completion)
     alone, together = (len(_ids(tokenizer, text)) for text in texts)
     fix = f"but the context holds {max_length}; shorten it, leave the row out, or raise max_length if the model can."
@@ -124,6 +129,11 @@ def check_conversation(tokenizer, prompt: str, completion: str, max_length: int 
         raise UserError(f'prompt: "{prompt[:40]}..." takes {alone} tokens, {fix}')
     if together > max_length:
         raise UserError(f'completion: with its prompt "{prompt[:40]}..." it takes {together} tokens, {fix}')
+
+
+def most_tokens(tokenizer, max_length: int) -> int:
+    """`max_length`, or what the tokenizer says that its model has positions for, if that is less."""
+    return min(max_length, getattr(tokenizer, "model_max_length", max_length))
 
 
 def prompt_is_too_long(tokens: int, max_length: int) -> bool:

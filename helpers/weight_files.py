@@ -48,14 +48,20 @@ def wrong_content(path: Path) -> str:
         )
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "is a web page and not the file itself; download the file again, from its download link."
-    if path.suffix == ".safetensors" and start.startswith((b"\x80", b"PK\x03\x04")):
+    foreign = path.suffix == ".safetensors" and start[8:9] != b"{"  # the header's length may begin like anything
+    if foreign and start.startswith((b"\x80", b"PK\x03\x04")):
         return (
             "is a pickle with another name, which can run code when it is opened; convert it where you trust it: "
             "from_pretrained(folder), then save_pretrained(folder)."
         )
-    if path.suffix == ".safetensors" and start.startswith(b"GGUF"):
+    if foreign and start.startswith(b"GGUF"):
         return "is a GGUF file with another name; save the model with save_pretrained(folder)."
     return ""
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, alone or beside a model."""
+    return any((folder / name).is_file() for name in (ADAPTER_CONFIG, *ADAPTER_WEIGHTS))
 
 
 def check_adapter(folder: Path) -> None:
@@ -65,7 +71,7 @@ def check_adapter(folder: Path) -> None:
         UserError: naming the base model that the adapter belongs to.
     """
     path = folder / ADAPTER_CONFIG
-    if not path.is_file() and not any((folder / name).is_file() for name in ADAPTER_WEIGHTS):
+    if not is_adapter(folder):
         return
     kind, base = "adapter", ""
     if path.is_file():
@@ -124,7 +130,7 @@ def tensor_headers(folder: Path) -> Header:
         UserError: when a file of weights is missing, cut short or no safetensors file.
     """
     found: Header = {}
-    for path in _weight_paths(folder):
+    for path in weight_paths(folder):
         found |= read_header(path)
     if not found:
         raise UserError(f"model: the weights in {folder} hold no tensor; save the model with save_pretrained(folder).")
@@ -162,7 +168,7 @@ def listed(names: Iterable[str], shown: int = 3) -> str:
     return ", ".join(ordered[:shown]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def _weight_paths(folder: Path) -> list[Path]:
+def weight_paths(folder: Path) -> list[Path]:
     """The files that `from_pretrained` would read: one, or those that the index lists."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
+import pandas
 
 from helpers import catalog
 from helpers.evaluation import counts_words, without_spaces
@@ -19,11 +20,12 @@ from helpers.language_model import blocks_of_text
 from helpers.own_data.columns import KINDS, LESSONS, name_list
 from helpers.own_data.conversations import without_unfit
 from helpers.own_data.datasets import class_names, shared_texts, split_labelled, text_keys, texts_with_several_labels
-from helpers.own_data.request import Request
+from helpers.own_data.request import Request, quoted
 from helpers.own_data.splits import normalized, read_splits
 from helpers.own_data.table import Table, check_usable
 from helpers.runtime import UserError
 from helpers.truncation import mostly_unknown
+from workbook.model_report import refusals
 
 MISSING_WORDS = ("nan", "null", "none", "n/a", "na", "unknown", "?")
 CLASSES = 12  # shown of many
@@ -60,21 +62,27 @@ class Report:
         tables, aside = read_splits(requests)
         kind = _kind(tables["train"])
         tokenizer = catalog.tokenizer(READER[kind], "pocket", model)
+        max_tokens = min(max_tokens, tokenizer.model_max_length)
         if kind in CONVERSATIONS:
             tables = {split: without_unfit(table, tokenizer, max_tokens) for split, table in tables.items()}
         for split, table in tables.items():
             report.lines.append(f"{table.path}" + (f"  ({split})" if len(tables) > 1 else ""))
             report._add(_of_table(table))
-            report._add(("tokens", f"{role}: {_lengths(table, role, tokenizer, max_tokens)}") for role in _texts(table))
-            report._add(("note", said) for said in _hard_to_read(table, tokenizer))
+            for role in _texts(table):
+                looked_at = _sample(table.rows[role])
+                ids = _ids(tokenizer, looked_at)
+                report._add(_lengths(role, looked_at, ids, None if kind in CONVERSATIONS else max_tokens))
+                report._add(_hard_to_read(role, looked_at, ids, tokenizer))
             report.lines.append("")
-            report._try(check_usable, table, all(request.skip_bad for request in requests))
+            report._try(check_usable, table)
         report._add(_of_all(tables))
         if "label" in tables["train"].rows and not any(table.rows.empty for table in tables.values()):
             report._try(split_labelled, tables, 0)
-        if kind == "plain texts":
-            report._try(_blocks, tables["train"], catalog.tokenizer("decoder", "pocket"))
         report.lessons = LESSONS[kind]
+        if "01" in report.lessons and not tables["train"].rows.empty:
+            report._add(report._without_lesson_01(tables["train"]))
+        if model:
+            report._add(report._without_refusals(model))
         report._add(("note", f"not read: {name}") for name in aside)
         return report
 
@@ -85,14 +93,36 @@ class Report:
         if len(files) > 1:
             folder = "put the files in one folder, and give that folder as data to"
             return [f"These data can be used: {folder} {self._of_lessons()}."]
-        return [f'These data can be used: in the parameters of {self._of_lessons()}, write data = "{files[0]}".']
+        return [f"These data can be used: in the parameters of {self._of_lessons()}, write data = {quoted(files[0])}."]
 
     def _of_lessons(self) -> str:
-        numbers = sorted(self.lessons)
-        return f"lessons {', '.join(numbers[:-1])} or {numbers[-1]}" if len(numbers) > 1 else f"lesson {numbers[0]}"
+        return _numbered(self.lessons, "or")
 
     def _add(self, found: Iterator[tuple[str, str]]) -> None:
         self.lines += [f"  {name:12}{said}" for name, said in found]
+
+    def _without_lesson_01(self, table: Table) -> Iterator[tuple[str, str]]:
+        try:
+            _blocks(table, catalog.tokenizer("decoder", "pocket"))
+        except UserError as error:
+            self.lessons = [lesson for lesson in self.lessons if lesson != "01"]
+            if self.lessons:
+                yield "note", f"lesson 01 does not take them: {error}"
+            else:
+                self.trouble.append(str(error))
+
+    def _without_refusals(self, model: str) -> Iterator[tuple[str, str]]:
+        refused = refusals(model)
+        sentences: dict[str, list[str]] = {}
+        for lesson in sorted(self.lessons):
+            if refused[lesson]:
+                sentences.setdefault(refused[lesson], []).append(lesson)
+        self.lessons = [lesson for lesson in self.lessons if not refused[lesson]]
+        for sentence, lessons in sentences.items():
+            if self.lessons:
+                yield "model", f"not for {_numbered(lessons, 'and')}: {sentence.removeprefix('model: ')}"
+            else:
+                self.trouble.append(f"{_numbered(lessons, 'and')}: {sentence.removeprefix('model: ')}")
 
     def _try(self, function: Any, *arguments: object) -> None:
         try:
@@ -101,32 +131,40 @@ class Report:
             self.trouble.append(str(error).removeprefix("data: "))
 
 
+def _numbered(lessons: Sequence[str], word: str) -> str:
+    """'lessons 02, 03 or 08'."""
+    *numbers, last = sorted(lessons)
+    return f"lessons {', '.join(numbers)} {word} {last}" if numbers else f"lesson {last}"
+
+
 def _kind(table: Table) -> str:
     return next(name for name, roles in KINDS.items() if roles == tuple(table.rows))
 
 
-def _hard_to_read(table: Table, tokenizer: Any) -> Iterator[str]:
+def _sample(values: pandas.Series) -> pandas.Series:
+    """Texts of a role: all, or so many drawn by chance that their tokens are counted in seconds."""
+    if len(values) > SAMPLE:
+        values = values.iloc[sorted(random.Random(0).sample(range(len(values)), SAMPLE))]
+    return values.map(str)
+
+
+def _ids(tokenizer: Any, texts: pandas.Series) -> list[list[int]]:
+    """The token ids of every text."""
+    pieces = (texts.iloc[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
+    return [ids for piece in pieces for ids in tokenizer(list(piece), verbose=False)["input_ids"]]
+
+
+def _hard_to_read(role: str, texts: pandas.Series, ids: list[list[int]], tokenizer: Any) -> Iterator[tuple[str, str]]:
     """Texts that the lessons read worse than others, and the first of them: no spaces, or unknown tokens."""
-    for role in _texts(table):
-        texts = table.rows[role].iloc[:SAMPLE].map(str)
-        spaceless = [place for place, text in texts.items() if without_spaces(text)]
-        if spaceless:
-            where = f"{len(spaceless):,} (the first: {spaceless[0]}) have no spaces between words"
-            instead = "" if counts_words(list(texts), 2) else ", so the bag of words counts characters"
-            yield f"{role}: of {len(texts):,} looked at, {where}{instead}"
-        ids = [
-            row
-            for start in range(0, len(texts), AT_ONCE)
-            for row in _ids(tokenizer, texts.iloc[start : start + AT_ONCE])
-        ]
-        unknown = mostly_unknown(ids, tokenizer)
-        if unknown:
-            where = f"{len(unknown):,} (the first: {texts.index[unknown[0]]})"
-            yield f"{role}: of {len(texts):,} looked at, {where} consist mostly of tokens that the model does not know"
-
-
-def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    return tokenizer(list(texts), verbose=False)["input_ids"]
+    spaceless = [place for place, text in texts.items() if without_spaces(text)]
+    if spaceless:
+        where = f"{len(spaceless):,} (the first: {spaceless[0]}) have no spaces between words"
+        instead = "" if counts_words(list(texts), 2) else ", so the bag of words counts characters"
+        yield "note", f"{role}: of {len(texts):,} looked at, {where}{instead}"
+    unknown = mostly_unknown(ids, tokenizer)
+    if unknown:
+        said = f"{len(unknown):,} (the first: {texts.index[unknown[0]]}) consist mostly of tokens"
+        yield "note", f"{role}: of {len(texts):,} looked at, {said} that the model does not know"
 
 
 def _blocks(table: Table, tokenizer: Any) -> None:
@@ -138,7 +176,7 @@ def _blocks(table: Table, tokenizer: Any) -> None:
 
 
 def _of_table(table: Table) -> Iterator[tuple[str, str]]:
-    yield "rows", f"{table.total:,}, of which {len(table.problems):,} cannot be used"
+    yield "rows", f"{table.total:,}, of which {len(table.problems):,} cannot be used{table.on_lines()}"
     for problem in table.summary():
         yield "", problem
     for place, reason in list(table.problems.items())[1:UNREADABLE]:
@@ -190,18 +228,16 @@ def _texts(table: Table) -> list[str]:
     return [role for role in table.rows if role != "label"] if len(table.rows) else []
 
 
-def _lengths(table: Table, role: str, tokenizer: Any, limit: int) -> str:
-    """'3 to 900, median 80, 95 of 100 up to 210; 4.1 % have more than 256, and are cut there'."""
-    texts = table.rows[role].map(str)
-    if len(texts) > SAMPLE:
-        texts = texts.iloc[sorted(random.Random(0).sample(range(len(texts)), SAMPLE))]
-    counts: list[int] = []
-    for start in range(0, len(texts), AT_ONCE):
-        counts += map(len, _ids(tokenizer, texts.iloc[start : start + AT_ONCE]))
+def _lengths(role: str, texts: pandas.Series, ids: list[list[int]], limit: int | None) -> Iterator[tuple[str, str]]:
+    """'3 to 900, median 80, 95 of 100 up to 210; 4.1 % have more than 256, and are cut there'.
+
+    limit: None where nothing is cut.
+    """
+    counts = list(map(len, ids))
     shortest, median, high, longest = numpy.percentile(counts, (0, 50, 95, 100), method="lower")
-    said = f"{shortest:,} to {longest:,}, median {median:,}, 95 of 100 up to {high:,}"
-    if _kind(table) in CONVERSATIONS:
-        return said
-    long = [place for place, count in zip(texts.index, counts, strict=True) if count > limit]
-    where = f" (such as {long[0]})" if long else ""
-    return f"{said}; {100 * len(long) / len(counts):.1f} % have more than {limit}, and are cut there{where}"
+    said = f"{role}: {shortest:,} to {longest:,}, median {median:,}, 95 of 100 up to {high:,}"
+    if limit is not None:
+        long = [place for place, count in zip(texts.index, counts, strict=True) if count > limit]
+        where = f" (such as {long[0]})" if long else ""
+        said += f"; {100 * len(long) / len(counts):.1f} % have more than {limit}, and are cut there{where}"
+    yield "tokens", said

@@ -94,26 +94,34 @@ def preferences(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDict
 
 
 def join_world(rows: Dataset, world: DatasetDict, seed: int) -> DatasetDict:
-    """Rows that fit a context, drawn and dealt out to the splits of the micro-world, then shuffled among its rows.
-
-    There are never more of them in a split than of the micro-world's.
-    """
-    columns = world["train"].column_names
-    texts = [name for name in columns if name in ("prompt", "completion", "chosen", "rejected")]
+    """Rows of the hub that fit a context, among the micro-world's: see `deal_out`."""
+    texts = [name for name in world["train"].column_names if name in ("prompt", "completion", "chosen", "rejected")]
     sides = [name for name in texts if name != "prompt"]
     fitting = rows.filter(lambda row: all(row[name] for name in texts) and max(
         pieces(f"{row['prompt']} {row[side]}") for side in sides) <= PIECES)  # fmt: skip
-    print(f"{len(rows):,} rows join the micro-world's, but for {len(rows) - len(fitting):,} that are too long.")
-    print("Nobody knows the one right answer to them, so what is judged exactly are the micro-world's rows alone.")
     if len(fitting) < 10:
         raise UserError(f"data: only {len(fitting)} of {len(rows)} rows are short enough; at least 10 are needed.")
-    fitting, tenth = fitting.select_columns(columns).shuffle(seed=seed), len(fitting) // 10
-    dealt = {"test": range(tenth), "validation": range(tenth, 2 * tenth), "train": range(2 * tenth, len(fitting))}
-    result = {}
+    print(f"{len(rows) - len(fitting):,} of {len(rows):,} rows are too long and are left out.")
+    return deal_out(fitting, world, seed)
+
+
+def deal_out(rows: Dataset, world: DatasetDict, seed: int) -> DatasetDict:
+    """Rows drawn and dealt out to the splits of the micro-world, then shuffled among its rows.
+
+    There are never more of them in a split than of the micro-world's, so that both kinds are learned.
+    """
+    drawn, tenth = rows.select_columns(world["train"].column_names).shuffle(seed=seed), len(rows) // 10
+    dealt = {"test": range(tenth), "validation": range(tenth, 2 * tenth), "train": range(2 * tenth, len(rows))}
+    result, joined = {}, []
     for split, own in world.items():
         most = min(len(own), LEARNED, len(dealt[split]))
-        taken = fitting.select(dealt[split][:most]).cast(own.features)
+        taken = drawn.select(dealt[split][:most]).cast(own.features)
         result[split] = concatenate_datasets([taken, own]).shuffle(seed=seed)
+        joined.append(f"{most:,} in {split}")
+    print(
+        f"{len(rows):,} rows join the micro-world's: {', '.join(joined)} (never more than the micro-world has there)."
+    )
+    print("Nobody knows the one right answer to them, so what is judged exactly are the micro-world's rows alone.")
     return DatasetDict(result)
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from helpers.own_data.chats import is_derived
+from helpers.own_data.chats import PAIR, QUESTION, is_derived
+from helpers.own_data.request import Request
 from helpers.runtime import UserError, nearest
 
 # The likeliest first: a file with "text" and "title" is about the text.
@@ -43,6 +44,8 @@ LESSONS = {
     "instructions": ("04",),
     "plain texts": ("01",),
 }
+CHATS = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue")
+CONVERSATIONS = ("preferences", "instructions")
 SHOWN = 8  # of a file's columns, in a sentence
 REMARK = re.compile(r"\s*[(\[].*[)\]]\s*$")  # as in "label (0=bad, 1=good)"
 
@@ -65,12 +68,13 @@ class Choice:
         return f" (guessed; {others} would fit too)" if others else " (guessed)"
 
 
-def choose_columns(columns: Sequence[str], roles: Sequence[str], given: Mapping[str, str], file: str) -> Choice:
+def choose_columns(columns: Sequence[str], roles: Sequence[str], request: Request) -> Choice:
     """The column for every role; no `roles` takes those of the first of `KINDS` that all find one.
 
     Raises:
         UserError: when a role finds no column, or the learner named one that is not there.
     """
+    given, file = request.columns, request.path.name
     own = [name for name in columns if not is_derived(name)]
     for role, column in given.items():
         if column not in columns:
@@ -86,10 +90,7 @@ def choose_columns(columns: Sequence[str], roles: Sequence[str], given: Mapping[
     for role in roles:
         free = [name for name in fits[role] if name not in chosen.values()]
         if role not in chosen and not free:
-            raise UserError(
-                f"data: {file} has no column {role}, nor one with a name like it; its columns are {name_list(own)}. "
-                f'Say which it is: data="{file}?{role}=NAME".'
-            )
+            raise UserError(_missing(role, roles, columns, request))
         chosen.setdefault(role, next(iter(free), ""))
     guessed = {
         role: [name for name in fits[role] if name in own and name not in chosen.values()]
@@ -101,6 +102,32 @@ def choose_columns(columns: Sequence[str], roles: Sequence[str], given: Mapping[
     return Choice({role: chosen[role] for role in roles}, guessed)
 
 
+def _missing(role: str, roles: Sequence[str], columns: Sequence[str], request: Request) -> str:
+    """Why no column plays a role, and what to do: name it, choose another lesson, or change the file."""
+    file, own = request.path.name, [name for name in columns if not is_derived(name)]
+    wanted = " and ".join(roles)
+    for kind in CONVERSATIONS:
+        if set(KINDS[kind]) != set(roles) and all(_fitting(columns, name) for name in KINDS[kind]):
+            lessons = LESSONS[kind]
+            take = f"lessons {' and '.join(lessons)} take" if len(lessons) > 1 else f"lesson {lessons[0]} takes"
+            return f"data: {file} holds {kind} ({', '.join(KINDS[kind])}), which {take}; this needs {wanted}."
+    chats = [name for name in own if name.lower() in CHATS]
+    if chats:
+        return (
+            f'data: the column "{chats[0]}" of {file} holds no conversation that a lesson reads; each row needs a list '
+            'like [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}].'
+        )
+    if role == "prompt" and all(name in roles and _fitting(columns, name) for name in ("chosen", "rejected")):
+        return (
+            f"data: {file} has chosen and rejected and no prompt; give each row a prompt, or begin both answers "
+            'with the same question, as messages or as "Human: ... Assistant: ...".'
+        )
+    return (
+        f"data: {file} has no column {role}, nor one with a name like it; its columns are {name_list(own)}. "
+        f"Say which it is: {request.suggestion(**{role: 'NAME'})}."
+    )
+
+
 def name_list(names: Sequence[str]) -> str:
     """A few of the names, and how many more there are."""
     more = len(names) - SHOWN
@@ -110,4 +137,8 @@ def name_list(names: Sequence[str]) -> str:
 
 def _fitting(columns: Sequence[str], role: str) -> list[str]:
     plain = {name: re.sub(r"[\s-]", "_", REMARK.sub("", name).strip().lower()) for name in columns}
-    return [name for wanted in NAMES[role] for name in plain if plain[name] == wanted]
+    found = [name for wanted in NAMES[role] for name in plain if plain[name] == wanted]
+    # A conversation under another name: the question of it is the prompt, and what its column becomes the answer.
+    asked = [name for name in columns if name.endswith(QUESTION) and name.removesuffix(QUESTION) not in PAIR]
+    others = {"prompt": asked, "completion": [name.removesuffix(QUESTION) for name in asked]}.get(role, [])
+    return [*found, *(name for name in others if name not in found)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from helpers import sft
 from helpers.own_data.table import TOO_LONG, Table
+from helpers.runtime import UserError
 
 ANSWERS = ("completion", "chosen", "rejected")
 AT_ONCE = 500  # conversations tokenized together
@@ -22,18 +23,36 @@ def without_unfit(table: Table, tokenizer: Any, max_length: int = 256) -> Table:
     if "prompt" not in table.rows or not answers or table.rows.empty:
         return table
     sft.end_of_turn(tokenizer)
+    max_length = sft.most_tokens(tokenizer, max_length)
+    special = sft.not_learned(tokenizer)
     problems: dict[str, str] = {}
     for start in range(0, len(table.rows), AT_ONCE):
         rows = table.rows.iloc[start : start + AT_ONCE].map(str)
         asked = [sft.render(tokenizer, prompt) for prompt in rows["prompt"]]
-        prompts = _lengths(tokenizer, asked)
+        prompts = [len(ids) for ids in _ids(tokenizer, asked)]
         for role in answers:
-            whole = [sft.render(tokenizer, *pair) for pair in zip(rows["prompt"], rows[role], strict=True)]
-            for place, prompt, length in zip(rows.index, prompts, _lengths(tokenizer, whole), strict=True):
+            pairs = list(zip(rows["prompt"], rows[role], strict=True))
+            whole = [sft.render(tokenizer, *pair) for pair in pairs]
+            lengths, alone = map(len, _ids(tokenizer, whole)), _ids(tokenizer, list(rows[role]))
+            for place, pair, text, prompt, length, ids in zip(
+                rows.index, pairs, whole, prompts, lengths, alone, strict=True
+            ):
                 said = _too_long(role, prompt, length, max_length)
+                kept = pair[1].strip() in text and not special.issuperset(ids)
+                if not said and not kept and not _learns(tokenizer, *pair, max_length):
+                    said = f"no token of its {role} is left after the chat template and the tokenizer"
                 if said:
                     problems.setdefault(place, said)
     return _moved(table, problems)
+
+
+def _learns(tokenizer: Any, prompt: str, answer: str, max_length: int) -> bool:
+    """Whether `sft.encode` finds a label in this conversation."""
+    try:
+        sft.encode(tokenizer, prompt, answer, max_length=max_length)
+    except UserError:
+        return False
+    return True
 
 
 def _too_long(role: str, prompt: int, whole: int, most: int) -> str:
@@ -44,11 +63,11 @@ def _too_long(role: str, prompt: int, whole: int, most: int) -> str:
     return ""
 
 
-def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
-    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]]
+def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def _moved(table: Table, problems: Mapping[str, str]) -> Table:
     in_order = {place: problems[place] for place in table.rows.index if place in problems}
     rows = table.rows.drop(index=list(in_order))
-    return Table(table.path, table.columns, table.choice, rows, {**table.problems, **in_order})
+    return Table(table.request, table.columns, table.choice, rows, {**table.problems, **in_order}, table.long)

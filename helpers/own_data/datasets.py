@@ -39,7 +39,7 @@ def load_labelled(data: Path | str | Request, seed: int) -> DatasetDict:
     request = Request.of(data)
     tables, aside = read_splits([request], ("text", "label"))
     for table in tables.values():
-        check_usable(table, request.skip_bad)
+        check_usable(table)
     rows, classes = split_labelled(tables, seed)
     described = _description(tables, rows, classes) + _not_read(aside)
     numbers = {name: number for number, name in enumerate(classes)}
@@ -64,7 +64,7 @@ def load_columns(data: Path | str | Request, columns: Sequence[str], tokenizer: 
     request = Request.of(data)
     tables, aside = read_splits([request], columns, ("train",))
     table = tables["train"] if tokenizer is None else without_unfit(tables["train"], tokenizer)
-    check_usable(table, request.skip_bad)
+    check_usable(table)
     found = Dataset.from_dict({role: [str(value) for value in table.rows[role]] for role in columns})
     left_out = _left_out([table])
     found.info.description = f"{table.path.name}: {table.choice}; {len(found):,} rows{left_out}.{_not_read(aside)}"
@@ -136,7 +136,7 @@ def texts_with_several_labels(tables: Mapping[str, Table]) -> int:
 
 def shared_texts(tables: Mapping[str, Table], roles: Sequence[str] = ("text",)) -> dict[tuple[str, str], int]:
     """Two splits -> rows of the second whose texts the first has too."""
-    keys = {split: text_keys(table, roles) for split, table in tables.items()}
+    keys = {split: text_keys(table, roles) for split, table in tables.items()} if len(tables) > 1 else {}
     pairs = itertools.combinations(keys, 2)
     return {(one, two): sum(map(set(keys[one]).__contains__, keys[two])) for one, two in pairs}
 
@@ -184,7 +184,11 @@ def _not_read(aside: Sequence[str]) -> str:
     return f" Not read: {', '.join(aside)}." if aside else ""
 
 
+def _also(said: str) -> str:
+    return f"; {said}" if said else ""
+
+
 def _left_out(tables: Sequence[Table]) -> str:
     left = [f"{len(t.problems):,} of {t.path.name} ({' and '.join(t.summary())})" for t in tables if t.problems]
     left = [f"; left out: {', '.join(left)}"] if left else []
-    return "".join([*left, *(f"; {table.suspicion()}" for table in tables if table.suspicion())])
+    return "".join([*left, *(f"{table.on_lines()}{_also(table.suspicion())}" for table in tables)])

@@ -11,6 +11,8 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,58 +20,81 @@ import pyarrow
 from datasets import ClassLabel, Features
 from pyarrow import parquet
 
+from helpers.own_data.request import Request
 from helpers.runtime import UserError
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 SEPARATORS = (",", ";", "\t", "|")
 LINE_LIMIT = 10_000_000  # characters: a text of a million words is still shorter
 JSON_LIMIT = 100_000_000  # bytes of a list of rows, which has to be read at once
+LONG = 10  # lines of one row: more are mentioned, since a missing quote glues rows together
 SAMPLE = 4096  # bytes by which text is told from other content
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MARKS = {  # UTF-32's begins as UTF-16's does
+    codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+# The bytes of a character, and the place of the one that is not zero in a Latin letter.
+WIDE = {"utf-32-le": (4, 0), "utf-32-be": (4, 3), "utf-16-le": (2, 0), "utf-16-be": (2, 1)}
 
 
 class Record(NamedTuple):
-    """One row: where it stands, as "line 5" or "row 5"; its values, or why it cannot be read."""
+    """One row: where it stands, as "line 5" or "row 5"; its values, or why it cannot be read.
+
+    A row of a CSV file that cannot be read still has the header's columns, each with None.
+    """
 
     place: str
     values: dict[str, object]
     problem: str = ""
+    lines: int = 1  # of the file that it takes
 
 
-def records(path: Path, encoding: str = "", separator: str = "") -> Iterator[Record]:
-    """Every row of the file, the unreadable ones included.
+def records(request: Request) -> Iterator[Record]:
+    """Every row of the file that is asked for, the unreadable ones included.
 
     Raises:
         UserError: when the file cannot be read as a whole; a line is longer than 10 million characters, is not in this
             encoding, or opens a quote that runs into the following rows.
     """
-    if path.suffix.lower() == ".parquet":
+    path, suffix = request.path, request.path.suffix.lower()
+    if suffix == ".parquet":
         return _parquet(path)
-    if _is_json_list(path):
-        return _json_list(path, encoding)
-    encoding = _encoding(path, encoding)
+    request = replace(request, encoding=_encoding(request))
+    if suffix == ".json" and _begins_with(path, request.encoding) == "[":
+        return _json_list(request)
     csv.field_size_limit(LINE_LIMIT)  # Python's own limit of 131,072 characters would refuse a long text
-    if path.suffix.lower() in (".json", ".jsonl"):
-        return _json_lines(path, encoding)
-    return _csv(path, encoding, separator or ("\t" if path.suffix.lower() == ".tsv" else _separator(path, encoding)))
+    if suffix in (".json", ".jsonl"):
+        return _json_lines(request)
+    return _csv(request, request.separator or ("\t" if suffix == ".tsv" else _separator(request)))
 
 
-def _encoding(path: Path, encoding: str) -> str:
+def _encoding(request: Request) -> str:
     """The encoding that was given, the one that the file's byte-order mark names, or UTF-8."""
+    path, encoding = request.path, request.encoding
     with path.open("rb") as file:
         start = file.read(SAMPLE)
     marked = next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8")
     if not encoding or encoding.startswith(marked.removesuffix("-sig")):
         encoding = marked
     if b"\0" in start and not encoding.startswith(("utf-16", "utf-32")):
-        if start[1::2].count(0) > 0.6 * len(start) / 2:  # Latin letters in UTF-16: every second byte is zero
-            raise UserError(f'data: {path.name} looks like UTF-16; say so: data="{path.name}?encoding=utf-16-le".')
+        for name, (width, place) in WIDE.items():  # of a Latin letter in UTF-16, one byte of two is zero
+            others = [byte for number, byte in enumerate(start) if number % width != place]
+            if others.count(0) > 0.9 * len(others):
+                suggestion = request.suggestion(encoding=name)
+                raise UserError(f"data: {path.name} looks like {name[:6].upper()}; say so: {suggestion}.")
         raise UserError(f"data: {path.name} is no text file, whatever its ending says; save it as CSV, UTF-8.")
     return encoding
 
 
-def _lines(path: Path, encoding: str) -> Iterator[str]:
+def _begins_with(path: Path, encoding: str) -> str:
+    """The first character of a text file that is no white space."""
+    with path.open("rb") as file:
+        return file.read(256).decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")[:1]
+
+
+def _lines(request: Request) -> Iterator[str]:
     """The lines of a text file, none of them so long that it could fill the memory."""
+    path, encoding = request.path, request.encoding
     try:
         with path.open(encoding=encoding, newline="") as file:
             for number in itertools.count(1):
@@ -83,28 +108,46 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
                     return
                 yield line
     except UnicodeError as error:
-        raise _not_decoded(path, encoding, error) from None
+        raise _not_decoded(request, error) from None
 
 
-def _not_decoded(path: Path, encoding: str, error: UnicodeError) -> UserError:
+def _not_decoded(request: Request, error: UnicodeError) -> UserError:
     """The error for a file in another encoding, with the first line that is."""
-    name, other = encoding.removesuffix("-sig").upper(), "cp1252" if encoding.startswith("utf") else "utf-8"
-    fix = f'save the file as UTF-8, or name its encoding: data="{path.name}?encoding={other}".'
+    path, encoding = request.path, request.encoding
+    name = encoding.removesuffix("-sig").upper()
     if name.startswith(("UTF-16", "UTF-32")):
-        return UserError(f"data: {path.name} is not {name} ({error}); {fix}")
+        utf_8 = request.suggestion(encoding="utf-8")
+        return UserError(f"data: {path.name} is not {name} ({error}); save it as UTF-8, or name its encoding: {utf_8}.")
     with path.open("rb") as file:
         for number in itertools.count(1):
+            line = file.readline(LINE_LIMIT)
             try:
-                file.readline(LINE_LIMIT).decode(encoding)
+                line.decode(encoding)
             except UnicodeDecodeError as first:
-                byte = first.object[first.start]
-                return UserError(f"data: {path.name}, line {number} is not {name} (byte 0x{byte:02x}); {fix}")
+                wrong = f"line {number} is not {name} (byte 0x{line[first.start]:02x})"
+                fix = _other_encoding(request, line)
+                return UserError(f"data: {path.name}, {wrong}; save the file as UTF-8, or name its encoding{fix}.")
     raise AssertionError("a line that cannot be decoded is found again")
 
 
-def _separator(path: Path, encoding: str) -> str:
+def _other_encoding(request: Request, line: bytes) -> str:
+    """Which encoding a line may be in, as the end of a sentence; tried, so that the advice reads this line."""
+    letters = [byte for byte in line if chr(byte).isalpha() or byte > 127]
+    foreign = 2 * sum(byte > 127 for byte in letters) > len(letters)  # an alphabet of its own
+    for name in ("utf-8", "cp1252"):
+        with suppress(UnicodeDecodeError):
+            line.decode(name)
+            if name == "utf-8" or not foreign:
+                return f": {request.suggestion(encoding=name)}"
+    example = request.suggestion(encoding="NAME")
+    if foreign:
+        return f", {example}, such as cp1251 (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)"
+    return f", {example}, such as cp1250 (Central Europe), cp437 (DOS) or mac_roman"
+
+
+def _separator(request: Request) -> str:
     """The separator under which most of the first rows have as many fields as the header."""
-    lines = list(itertools.islice(_lines(path, encoding), 20))
+    lines = list(itertools.islice(_lines(request), 20))
 
     def agreement(separator: str) -> tuple[int, int]:
         header, *rows = [row for row in csv.reader(lines, delimiter=separator) if row] or [[]]
@@ -113,26 +156,31 @@ def _separator(path: Path, encoding: str) -> str:
     return max(SEPARATORS, key=agreement)
 
 
-def _csv(path: Path, encoding: str, separator: str) -> Iterator[Record]:
+def _csv(request: Request, separator: str) -> Iterator[Record]:
+    path = request.path
     header: list[str] = []
-    reader = csv.reader(_lines(path, encoding), delimiter=separator, strict=True)
+    reader = csv.reader(_lines(request), delimiter=separator, strict=True)
     while True:
         first = reader.line_num + 1
         place = f"line {first}"
         try:
             row = next(reader, None)
         except csv.Error as error:
-            yield Record(place, {}, _quotes(path, first, reader.line_num, error))
+            yield Record(place, dict.fromkeys(header), _quotes(path, first, reader.line_num, error))
             continue
         if row is None:
             return
         if not header:
             header = _header(path, row)
         elif len(row) == len(header):
-            yield Record(place, dict(zip(header, row, strict=True)))
+            yield Record(place, dict(zip(header, row, strict=True)), lines=reader.line_num - first + 1)
         elif row:
-            glued = f"; it runs on to line {reader.line_num}, so check its quotes" if reader.line_num > first else ""
-            yield Record(place, {}, f"{len(row)} fields, where the first line names {len(header)}{glued}")
+            taken = reader.line_num - first + 1
+            if taken > LONG:
+                raise _runs_on(path, first, reader.line_num)
+            glued = f"; it runs on to line {reader.line_num}, so check its quotes" if taken > 1 else ""
+            problem = f"{len(row)} fields, where the first line names {len(header)}{glued}"
+            yield Record(place, dict.fromkeys(header), problem, taken)
 
 
 def _header(path: Path, row: list[str]) -> list[str]:
@@ -148,17 +196,21 @@ def _quotes(path: Path, first: int, last: int, error: csv.Error) -> str:
     if "unexpected end" in str(error) or "field larger" in str(error):
         raise UserError(f"data: {path.name}, line {first} opens a quote that is never closed; close it or remove it.")
     if last > first:
-        raise UserError(
-            f"data: {path.name}, line {first} opens a quote that runs on into line {last}, so {last - first:,} lines "
-            'would be lost; remove the quote in that line, or put the whole field in quotes and write "" inside.'
-        )
+        raise _runs_on(path, first, last)
     if first == 1:
         raise UserError(f"data: the first line of {path.name} has quotes that cannot be read ({error}); correct it.")
     return f"its quotes cannot be read: {error}"
 
 
-def _json_lines(path: Path, encoding: str) -> Iterator[Record]:
-    for number, line in enumerate(_lines(path, encoding), start=1):
+def _runs_on(path: Path, first: int, last: int) -> UserError:
+    return UserError(
+        f"data: {path.name}, line {first} opens a quote that runs on into line {last}, so {last - first:,} lines would "
+        'be lost; remove the quote in that line, or put the whole field in quotes and write "" inside.'
+    )
+
+
+def _json_lines(request: Request) -> Iterator[Record]:
+    for number, line in enumerate(_lines(request), start=1):
         if line.strip():
             try:
                 yield _object(f"line {number}", json.loads(line))
@@ -166,19 +218,14 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Record]:
                 yield Record(f"line {number}", {}, f"not valid JSON ({str(error).split(':')[0].lower()})")
 
 
-def _is_json_list(path: Path) -> bool:
-    """Whether this is one list of rows; a `.json` that holds one object a line is JSON Lines."""
-    with path.open("rb") as file:
-        return path.suffix.lower() == ".json" and file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"["
-
-
-def _json_list(path: Path, encoding: str) -> Iterator[Record]:
+def _json_list(request: Request) -> Iterator[Record]:
+    path = request.path
     if path.stat().st_size > JSON_LIMIT:
         raise UserError(f"data: {path.name} is too large for one list in JSON; save it as JSON Lines (.jsonl).")
     try:
-        rows = json.loads(path.read_text(encoding=encoding or "utf-8-sig"))
+        rows = json.loads(path.read_text(encoding=request.encoding).removeprefix("\ufeff"))
     except UnicodeError as error:
-        raise _not_decoded(path, encoding or "utf-8", error) from None
+        raise _not_decoded(request, error) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"data: {path.name} is not valid JSON: {error}.") from None
     return (_object(f"row {number}", row) for number, row in enumerate(rows, start=1))

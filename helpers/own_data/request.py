@@ -23,6 +23,7 @@ class Request:
     encoding: of a text file; "" takes UTF-8, or what the file's byte-order mark says.
     separator: between the fields of a CSV file; "" takes the one under which most rows agree with the header.
     skip_bad: leave out rows that cannot be used, and count them, instead of refusing the file.
+    typed: the path as the learner wrote it, of a folder also where `path` is a file in it.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class Request:
     encoding: str = ""
     separator: str = ""
     skip_bad: bool = False
+    typed: str = ""
 
     @classmethod
     def of(cls, data: Request | str | Path) -> Request:
@@ -44,7 +46,7 @@ class Request:
             return data
         name, mark, options = str(data).rpartition("?")
         if not mark or exists(expanded(data)):
-            return cls(expanded(data))
+            return cls(expanded(data), typed=str(data))
         given = _pairs(options)
         return cls(
             expanded(name),
@@ -52,7 +54,26 @@ class Request:
             _encoding(given.get("encoding", "")),
             SEPARATORS[choose("data: sep", given["sep"], SEPARATORS)] if "sep" in given else "",
             "bad" in given and choose("data: bad", given["bad"], ("skip",)) == "skip",
+            name,
         )
+
+    def suggestion(self, **more: str) -> str:
+        """`data="reviews.csv?text=Body&bad=skip"`: what was said, with `more` options, as Python that can be pasted."""
+        separators = {sign: name for name, sign in SEPARATORS.items()}
+        options = {**self.columns, "encoding": self.encoding, "sep": separators.get(self.separator, "")}
+        options |= {"bad": "skip" if self.skip_bad else "", **more}
+        said = "&".join(f"{name}={_escaped(value)}" for name, value in options.items() if value)
+        path = self.typed or str(self.path)
+        return f"data={quoted(f'{path}?{said}' if said else path)}"
+
+
+def quoted(text: str) -> str:
+    """A text as a Python literal, in double quotes where those need no backslash."""
+    return repr(text) if any(mark in text for mark in '"\\') or not text.isprintable() else f'"{text}"'
+
+
+def _escaped(value: str) -> str:
+    return value.replace("%", "%25").replace("&", "%26").replace("+", "%2B")
 
 
 def _pairs(options: str) -> dict[str, str]:

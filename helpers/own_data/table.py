@@ -6,23 +6,24 @@ import datetime
 import decimal
 import itertools
 import math
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas
 
 from helpers.own_data.chats import PAIR, Conversation, as_text, is_derived
 from helpers.own_data.columns import Choice, choose_columns
-from helpers.own_data.formats import FORMATS, Record, records
+from helpers.own_data.formats import FORMATS, LONG, Record, records
 from helpers.own_data.request import Request
 from helpers.paths import exists, unreachable
 from helpers.runtime import UserError
 
 LOOKED_AT = 1000  # records whose keys become the columns
-LONG = 10  # lines of one row: more are shown, since a missing quote glues rows together
 EQUAL = "the same chosen and rejected answer"
 TOO_LONG = "too long"
+HALF = re.compile("[\ud800-\udfff]")  # a surrogate, which no encoding can write alone
 READABLE = (str, int, float, bool, decimal.Decimal, datetime.date, datetime.time)
 
 
@@ -32,13 +33,20 @@ class Table:
 
     rows: the usable ones, a column for each role; each row's index says where it stands, such as "line 5".
     problems: the same of every other row -> what is wrong with it, such as "no label".
+    long: the same of rows that take several lines of a CSV file -> how many.
     """
 
-    path: Path
+    request: Request
     columns: list[str]
     choice: Choice
     rows: pandas.DataFrame
     problems: dict[str, str]
+    long: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The file; of several pieces, the first."""
+        return self.request.path
 
     @property
     def total(self) -> int:
@@ -65,12 +73,15 @@ class Table:
             found.append(f"{len(others):,} cannot be read (the first: {place}, {reason})")
         return found
 
+    def on_lines(self) -> str:
+        """'; 3 rows take 7 lines of the file' where rows and lines of a CSV file are not one to one, or ''."""
+        count, rows = sum(self.long.values()), "row takes" if len(self.long) == 1 else "rows take"
+        return f"; {len(self.long):,} {rows} {count:,} lines of the file" if self.long else ""
+
     def suspicion(self) -> str:
         """'line 21 runs over 41 lines; is a quote missing?' for a CSV file whose rows may be glued together, or ''."""
-        lines = self.rows.map(lambda value: str(value).count("\n")).sum(axis=1) + 1
-        if self.path.suffix.lower() not in (".csv", ".tsv") or lines.empty or lines.max() <= LONG:
-            return ""
-        return f"{lines.idxmax()} runs over {lines.max():,} lines; is a quote missing?"
+        place, most = max(self.long.items(), key=lambda one: one[1], default=("", 0))
+        return f"{place} runs over {most:,} lines; is a quote missing?" if most > LONG else ""
 
 
 def read(request: Request, roles: Sequence[str] = (), pieces: Sequence[Path] = ()) -> Table:
@@ -86,11 +97,12 @@ def read(request: Request, roles: Sequence[str] = (), pieces: Sequence[Path] = (
     for piece in pieces:
         other = _read_one(replace(request, path=piece), list(table.rows))
         table.rows = pandas.concat([table.rows, other.rows.rename(lambda place, name=piece.name: f"{place} of {name}")])
+        table.long |= {f"{place} of {piece.name}": lines for place, lines in other.long.items()}
         table.problems |= {f"{place} of {piece.name}": problem for place, problem in other.problems.items()}
     return table
 
 
-def check_usable(table: Table, skip_bad: bool) -> Table:
+def check_usable(table: Table) -> Table:
     """The table, if no row is lost without the learner's word.
 
     Raises:
@@ -99,10 +111,9 @@ def check_usable(table: Table, skip_bad: bool) -> Table:
     name, problems = table.path.name, " and ".join(table.summary())
     if not table.total:
         raise _empty(table.path, list(table.rows))
-    if table.problems and not skip_bad:
-        raise UserError(
-            f'data: in {name} {problems}; correct or remove them, or leave them out: data="{name}?bad=skip".'
-        )
+    if table.problems and not table.request.skip_bad:
+        leave_out = table.request.suggestion(bad="skip")
+        raise UserError(f"data: in {name} {problems}; correct or remove them, or leave them out: {leave_out}.")
     if table.rows.empty:
         raise UserError(f"data: no row of {name} can be used: {problems}.")
     return table
@@ -115,14 +126,15 @@ def _read_one(request: Request, roles: Sequence[str]) -> Table:
     if not exists(path) or path.is_dir():
         raise UserError(f"data: there is no file {path}.")
     try:
-        found = records(path, request.encoding, request.separator) if path.stat().st_size else iter(())
+        found = records(request) if path.stat().st_size else iter(())
         plain = (record._replace(values=as_text(record.values)) for record in found)
-        return _table(path, plain, roles, request.columns)
+        return _table(request, plain, roles)
     except OSError as error:
         raise unreachable(path, error) from None
 
 
-def _table(path: Path, found: Iterator[Record], roles: Sequence[str], given: dict[str, str]) -> Table:
+def _table(request: Request, found: Iterator[Record], roles: Sequence[str]) -> Table:
+    path = request.path
     first = list(itertools.islice(found, LOOKED_AT))
     columns = list(dict.fromkeys(itertools.chain.from_iterable(record.values for record in first)))
     if not columns and first:
@@ -132,11 +144,12 @@ def _table(path: Path, found: Iterator[Record], roles: Sequence[str], given: dic
         )
     if not columns:
         raise _empty(path, roles)
-    choice = choose_columns(columns, roles, given, path.name)
+    choice = choose_columns(columns, roles, request)
     pair = [list(choice.columns).index(role) for role in PAIR if role in choice.columns]
     pair = pair if len(pair) == len(PAIR) else []
     rows: dict[str, list] = {}
     problems: dict[str, str] = {}
+    long: dict[str, int] = {}
     for record in itertools.chain(first, found):
         values = [record.values.get(column) for column in choice.columns.values()]
         problem = record.problem or next(filter(None, map(_wrong, choice.columns, values)), "")
@@ -146,8 +159,10 @@ def _table(path: Path, found: Iterator[Record], roles: Sequence[str], given: dic
             problems[record.place] = problem
         else:
             rows[record.place] = values
+        if record.lines > 1:
+            long[record.place] = record.lines
     frame = pandas.DataFrame(list(rows.values()), index=list(rows), columns=list(choice.columns), dtype=object)
-    return Table(path, [name for name in columns if not is_derived(name)], choice, frame, problems)
+    return Table(request, [name for name in columns if not is_derived(name)], choice, frame, problems, long)
 
 
 def same_answer(chosen: str, rejected: str) -> bool:
@@ -160,10 +175,10 @@ def _wrong(role: str, value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip():
         return f"no {role}"
     if isinstance(value, Conversation):
-        return f"its {role} has {value.messages} messages, where a lesson reads one question and one answer"
+        return f"its {role} has {value.problem}"
     if not isinstance(value, READABLE):
         return f"its {role} is a {type(value).__name__}, not a text"
-    if isinstance(value, str) and any("\ud800" <= mark <= "\udfff" for mark in value):
+    if isinstance(value, str) and HALF.search(value):
         return f"its {role} holds half a character"
     return ""
 

@@ -19,6 +19,7 @@ from helpers.quantization.pruning import magnitude_mask
 from helpers.quantization.quantizers import (
     affine,
     blocks,
+    check_weights,
     double_dequantize,
     double_quantize,
     fp4_code,
@@ -37,7 +38,10 @@ CODES = {"nf4": nf4_code, "fp4": fp4_code}
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor, quantized. `tensors` and `settings` are all that a file keeps of it."""
+    """One tensor, quantized. `tensors` and `settings` are all that a file keeps of it.
+
+    settings: may hold "padding", the zeros after the last weight that fill up its block.
+    """
 
     method: str
     shape: tuple[int, ...]
@@ -47,11 +51,16 @@ class Stored:
     def restore(self) -> Tensor:
         """The weights that the codes stand for: float32, in the original shape."""
         choose("method", self.method, RESTORE)
-        return RESTORE[self.method](self).reshape(self.shape)
+        return RESTORE[self.method](self).flatten()[: math.prod(self.shape)].reshape(self.shape)
+
+    @property
+    def numbers(self) -> int:
+        """How many codes there are: one a weight, and those of the padding."""
+        return math.prod(self.shape) + self.settings.get("padding", 0)
 
     def codes(self, bits: int) -> Tensor:
         """The packed codes as numbers: (numbers,)."""
-        return unpack(self.tensors["codes"], bits, math.prod(self.shape))
+        return unpack(self.tensors["codes"], bits, self.numbers)
 
 
 @dataclass(frozen=True)
@@ -71,13 +80,15 @@ def uniform(bits: int, block_size: int | str | None = None, zero_point: bool = F
     top = 2 ** (bits - 1) - 1
 
     def store(weights: Tensor) -> Stored:
+        filled, settings = _filled(weights, block_size)
         if zero_point:
-            codes, scale, zero = affine(weights, bits, block_size)
+            codes, scale, zero = affine(filled, bits, block_size)
             tensors = {"codes": pack(codes, bits), "scale": scale, "zero": zero.to(torch.uint8)}
         else:
-            codes, scale = symmetric(weights, bits, block_size)
+            codes, scale = symmetric(filled, bits, block_size)
             tensors = {"codes": pack(codes + top, bits), "scale": scale}
-        return Stored("affine" if zero_point else "symmetric", tuple(weights.shape), {"bits": bits}, tensors)
+        settings |= {"bits": bits}
+        return Stored("affine" if zero_point else "symmetric", tuple(weights.shape), settings, tensors)
 
     named: dict[object, str] = {None: "one scale", "channel": "a scale per channel"}
     where = named.get(block_size, f"blocks of {block_size}")
@@ -89,12 +100,14 @@ def code_book(kind: str = "nf4", block_size: int = 64, double: bool = False) -> 
     choose("kind", kind, CODES)
 
     def store(weights: Tensor) -> Stored:
-        codes, scale = to_code_book(weights, CODES[kind](), block_size)
+        filled, settings = _filled(weights, block_size)
+        codes, scale = to_code_book(filled, CODES[kind](), block_size)
         tensors = {"codes": pack_pairs(codes), "scale": scale}
         if double:
             small, outer, mean = double_quantize(scale)
             tensors |= {"scale": small.to(torch.uint8), "outer": outer, "mean": mean}
-        return Stored(f"{kind}_double" if double else kind, tuple(weights.shape), {"block_size": block_size}, tensors)
+        settings |= {"block_size": block_size}
+        return Stored(f"{kind}_double" if double else kind, tuple(weights.shape), settings, tensors)
 
     return Technique(kind.upper() + (" + double quantization" if double else ""), 4, store)
 
@@ -121,6 +134,15 @@ def pruned(sparsity: float) -> Technique:
     return Technique(f"pruned to {sparsity:.0%} zeros", 1 + 32 * (1 - sparsity), store)
 
 
+def _filled(weights: Tensor, block_size: int | str | None) -> tuple[Tensor, dict[str, int]]:
+    """The weights, with zeros behind the last if they do not fill its block, as bitsandbytes has it; and how many."""
+    count = check_weights(weights).numel()
+    if not isinstance(block_size, int) or block_size < 1 or not count % block_size:
+        return weights, {}
+    padding = -count % block_size
+    return torch.nn.functional.pad(weights.flatten(), (0, padding)), {"padding": padding}
+
+
 def _uniform(stored: Stored) -> Tensor:
     bits, scale = stored.settings["bits"], stored.tensors["scale"]
     zero = stored.tensors.get("zero", torch.tensor(2 ** (bits - 1) - 1))
@@ -131,7 +153,7 @@ def _code_book(stored: Stored) -> Tensor:
     scale = stored.tensors["scale"]
     if "outer" in stored.tensors:
         scale = double_dequantize(scale.long(), stored.tensors["outer"], stored.tensors["mean"])
-    levels = look_up_pairs(stored.tensors["codes"], _pairs(stored.method[:3]), math.prod(stored.shape))
+    levels = look_up_pairs(stored.tensors["codes"], _pairs(stored.method[:3]), stored.numbers)
     return levels.reshape(len(scale), -1).mul_(scale)  # in place: new memory costs more than the product
 
 
@@ -172,6 +194,24 @@ def matrices(model: nn.Module) -> dict[str, Tensor]:
         for name, parameter in model.named_parameters()
         if parameter.dim() >= 2 and not name.startswith(HEADS)
     }
+
+
+def example_matrix(model: nn.Module, block_size: int = 64) -> tuple[str, Tensor]:
+    """The name and weights, on the CPU, of the first matrix outside the embeddings: as many rows as fill all blocks.
+
+    Blocks of 64 and of `block_size` both have to come out even, so that lessons can compare them with bitsandbytes'.
+
+    Raises:
+        UserError: when no rows of it fill the blocks.
+    """
+    name, weights = next((name, matrix.cpu()) for name, matrix in matrices(model).items() if "embed" not in name)
+    step = math.lcm(64, block_size) // math.gcd(math.lcm(64, block_size), weights[0].numel())
+    rows = len(weights) // step * step
+    if not rows:
+        raise UserError(
+            f"block_size is {block_size}, which {name} of shape {tuple(weights.shape)} cannot fill; use 64."
+        )
+    return name, weights[:rows]
 
 
 def compress(model: nn.Module, technique: Technique) -> dict[str, Stored]:

@@ -89,7 +89,7 @@ def read(row):
     print(fill(f"[{names[row['label']]}] {row['text']}", width=100), end="\n\n")
 
 
-for row in reviews["train"].select(range(5)):
+for row in reviews["train"].select(range(min(5, len(reviews["train"])))):
     read(row)
 
 # %%

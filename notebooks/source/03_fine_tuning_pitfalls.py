@@ -78,6 +78,8 @@ tokenizer = catalog.tokenizer("encoder", track, model)
 collate = pad(tokenizer)
 num_labels = max(reviews["train"]["label"]) + 1
 pool = sample_rows(reviews["train"], max(*sizes, labels), seed)
+labels, test_count = min(labels, len(pool)), min(test_count, len(reviews["test"]))  # your own file may have fewer
+sizes = [size for size in sizes if size <= len(pool)] or [len(pool)]
 drawn = {"train": pool}
 for split, count in (("validation", min(300, test_count)), ("test", test_count)):
     drawn[split] = reviews[split].select(range(min(count, len(reviews[split]))))
@@ -110,7 +112,7 @@ def accuracies(sizes, pretrained):
 
 by_labels = {"pretrained": accuracies(sizes, pretrained=True)}
 print("and from a random start:")
-by_labels["random start"] = accuracies(sizes[::2], pretrained=False)
+by_labels["random start"] = accuracies(sizes[::-2][::-1], pretrained=False)
 
 # %% [markdown]
 # The points below are this run's, with Wilson's intervals. The lines with their bands are the **reference**: *not* from
@@ -292,7 +294,7 @@ if budget != "quick":
 
 # %%
 passes, patience = run.by_budget(quick=2, standard=8), 2
-handful = {split: rows[split].select(range(min(48, labels))) for split in ("train", "validation")}
+handful = {split: rows[split].select(range(min(48, labels, len(rows[split])))) for split in ("train", "validation")}
 
 
 def same_start():
@@ -785,6 +787,8 @@ chance = np.random.default_rng(seed)
 right_of = []
 for _ in range(candidates):
     some = chance.permutation(len(kept))[: max(16, len(kept) // 2)]
+    while len(set(kept_labels[some])) < 2:  # a rare class is not in every draw
+        some = chance.permutation(len(kept))[: max(16, len(kept) // 2)]
     variant = LogisticRegression(max_iter=200).fit(kept[some], kept_labels[some])
     right_of.append(variant.predict(judged) == judged_labels)
 right_of = np.array(right_of)  # (variants, test rows)
@@ -812,7 +816,7 @@ def luck_with(rows):
     return figures.luck(*winners(right_of, rows), rows, candidates)
 
 
-few_rows = min(50, test_count // 2)
+few_rows = min(50, max(1, test_count // 2))
 figure = luck_with(few_rows)
 plotting.show(figure)
 print(figure.alt)
@@ -820,7 +824,7 @@ print(figure.alt)
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
 
-options = [rows for rows in (10, 20, 50, 100, 200, 400) if rows < test_count]
+options = [rows for rows in (10, 20, 50, 100, 200, 400) if rows < test_count] or [few_rows]
 slider = SelectionSlider(options=options, value=few_rows if few_rows in options else options[0], description="rows")
 page = HTML()
 

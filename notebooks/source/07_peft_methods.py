@@ -106,8 +106,9 @@ tokenizer = catalog.tokenizer("encoder", track, model)
 collate = pad(tokenizer)
 test_count = min(test_count, len(reviews["test"]))
 drawn = {"train": sample_rows(reviews["train"], train_count, seed), "test": reviews["test"].select(range(test_count))}
+max_tokens = min(experiment.MAX_TOKENS, tokenizer.model_max_length - length)  # the soft prompt takes places too
 rows = {
-    split: TokenizedReviews.from_dataset(tokenize(part, tokenizer, max_length=experiment.MAX_TOKENS))
+    split: TokenizedReviews.from_dataset(tokenize(part, tokenizer, max_length=max_tokens))
     for split, part in drawn.items()
 }
 num_labels = max(reviews["train"]["label"]) + 1
@@ -125,7 +126,7 @@ print(f"majority class {floor:.3f}, bag of words {by_words:.3f}")
 # and else how far apart they are.
 
 # %%
-batch = collate([rows["test"][row] for row in range(4)])
+batch = collate([rows["test"][row] for row in range(min(4, test_count))])
 text = {name: batch[name].to(run.device) for name in ("input_ids", "attention_mask")}
 
 
@@ -586,7 +587,7 @@ def numbers_changed(both):
 
 untouched = [name for name, both in fitted.items() if numbers_changed(both) == 0]
 print("every pretrained number is as it was:", ", ".join(titles[name] for name in untouched))
-assert {of[name].family for name in untouched} == {"selective", "additive", "reparameterised"}
+assert {of[name].family for name in untouched} >= {"selective", "additive", "reparameterised"}
 
 # %% [markdown]
 # The whole table. "Old loss" is the mean rise of the masked-word loss with the change in place; the reference columns

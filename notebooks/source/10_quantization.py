@@ -115,10 +115,10 @@ def affine(weights, bits, block_size=None):
 # positive half). Where will affine beat symmetric, and by how much?
 
 # %%
-from helpers.quantization.storage import matrices
+from helpers.quantization.storage import example_matrix, matrices
 
 encoder = catalog.body("encoder", track, model).to(run.device)
-name, weights = next((name, w.cpu()) for name, w in matrices(encoder).items() if "embed" not in name)
+name, weights = example_matrix(encoder, block_size)
 print(f"{name}: {tuple(weights.shape)}")
 
 
@@ -605,7 +605,9 @@ from helpers.language_model import blocks_of_text, mean_next_token_loss, perplex
 decoder = catalog.causal_language_model(track).to(run.device).eval()
 decoder_tokenizer = catalog.tokenizer("decoder", track)
 text_count = run.by_budget(quick=8, standard=64, full=512)
-text_rows = blocks_of_text(decoder_tokenizer, reviews["validation"]["text"], length=64, seed=seed)[:text_count]
+text_rows = blocks_of_text(decoder_tokenizer, reviews["validation"]["text"], length=64, seed=seed, again=True)[
+    :text_count
+]
 
 
 def torn(network):

@@ -39,7 +39,7 @@ from torch import nn
 from torch.nn.functional import linear
 
 from helpers import catalog, plotting, qlora
-from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
+from helpers.batches import TokenizedReviews, full_rows, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("11.1") helps when you are stuck
 from helpers.evaluation import predict as answers
 from helpers.intervals import paired_bootstrap, wilson
@@ -387,8 +387,7 @@ if shape.family == "bert" and shape.activation == 2:
 reviews = catalog.dataset("reviews", track, data, seed)
 tokenizer = catalog.tokenizer("encoder", track, model)
 num_labels = max(reviews["train"]["label"]) + 1
-long = [ids for ids in tokenizer(reviews["train"]["text"][:200])["input_ids"] if len(ids) >= plan.length]
-ids = torch.tensor([row[: plan.length] for row in long[: plan.batch]])  # (batch, seq), without padding
+ids = full_rows(tokenizer, reviews["train"]["text"][:200], plan.batch, plan.length)  # (batch, seq), without padding
 zeros = torch.zeros(len(ids), dtype=torch.long)
 batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": zeros}
 
@@ -810,7 +809,8 @@ def colleague(original, layer):
 
 
 # %%
-looked_at = reviews["validation"].select(range(run.by_budget(quick=32, standard=500)))
+looked_at = reviews["validation"]
+looked_at = looked_at.select(range(min(run.by_budget(quick=32, standard=500), len(looked_at))))
 some = TokenizedReviews.from_dataset(tokenize(looked_at, tokenizer))
 
 

@@ -12,6 +12,7 @@ from helpers.batches import (
     FeatureBatches,
     LengthGroupedSampler,
     TokenizedReviews,
+    full_rows,
     length_batches,
     pad,
     sample_rows,
@@ -102,6 +103,32 @@ def test_tokenize_adds_a_column_and_cuts_long_texts(capsys):
     assert reviews.select([1]).labels == [0]
 
 
+class Letters:
+    """A tokenizer with a token for each letter."""
+
+    model_max_length = 64
+
+    def __call__(self, texts, **_):
+        return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
+
+
+def test_full_rows_are_the_first_long_texts_cut(capsys):
+    rows = full_rows(Letters(), ["ab", "abcd", "wxyz12", "efgh"], 2, 4)
+    assert ["".join(map(chr, row)) for row in rows.tolist()] == ["abcd", "wxyz"]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("texts", "expected"), [(["ab", "c"], ["abca", "bcab"]), (["abcd", "e"], ["abcd", "eabc"])])
+def test_full_rows_of_short_texts_hold_them_end_to_end(capsys, texts, expected):
+    assert ["".join(map(chr, row)) for row in full_rows(Letters(), texts, 2, 4).tolist()] == expected
+    assert capsys.readouterr().out == ("Fewer than 2 texts have 4 tokens, so texts stand end to end in these rows.\n")
+
+
+def test_full_rows_longer_than_the_model_reads():
+    with pytest.raises(UserError, match="model: it reads 64 tokens at most, and this needs rows of 65"):
+        full_rows(Letters(), ["ab"], 2, 65)
+
+
 def test_feature_batches_keep_rows_and_labels_together():
     features, labels = torch.arange(10.0).unsqueeze(1), torch.arange(10)
     batches = FeatureBatches(features, labels, 4, seed=1)
@@ -127,6 +154,39 @@ def test_a_sample_is_drawn_by_its_seed():
 def test_too_many_or_too_few_labels_are_refused_with_the_range(count):
     with pytest.raises(UserError, match=f"labels is {count}; choose a number from 2 to 40"):
         sample_rows(many(), count, 0)
+
+
+def labelled(*labels: int) -> Dataset:
+    return Dataset.from_dict({"text": [f"text {row}" for row in range(len(labels))], "label": labels})
+
+
+@pytest.mark.parametrize(("labels", "count"), [([0] * 90 + [1] * 2, 4), ([0] * 60 + [1] * 60 + [2], 3), ([0, 1], 2)])
+def test_a_sample_has_every_class(labels, count):
+    for seed in range(5):
+        drawn = sample_rows(labelled(*labels), count, seed)
+        assert len(set(drawn["text"])) == count and set(drawn["label"]) == set(labels)
+
+
+def test_a_sample_with_every_class_by_chance_is_the_plain_one():
+    rows = labelled(*range(4), *[0, 1, 2, 3] * 30)
+    plain = rows.shuffle(seed=3).select(range(60))
+    assert list(sample_rows(rows, 60, 3)["text"]) == list(plain["text"])
+
+
+def test_a_sample_of_fewer_rows_than_classes_has_as_many_classes_as_rows():
+    drawn = sample_rows(labelled(*[0] * 50, *range(1, 30)), 5, 0)
+    assert len(set(drawn["label"])) == 5 == len(drawn)
+
+
+def test_a_learners_own_file_gives_all_that_it_has(capsys):
+    rows = labelled(0, 1, 0, 1)
+    rows.info.description = "mine.csv"
+    assert sorted(sample_rows(rows, 2000, 0)["text"]) == [f"text {row}" for row in range(4)]
+    assert capsys.readouterr().out == (
+        "labels: 2,000 are asked for and your data have 4 to train on, so all are used.\n"
+    )
+    with pytest.raises(UserError, match="labels is 1; choose a number from 2 to 4"):
+        sample_rows(rows, 1, 0)
 
 
 @pytest.mark.parametrize("count", [2.5, "20", None, True])

@@ -136,6 +136,14 @@ def test_blocks_of_text(tokenizer):
         blocks_of_text(tokenizer, ["the"], length=40)
 
 
+@pytest.mark.parametrize("texts", [["the"], ["the", "film"], ["the film was good"] * 30])
+def test_texts_too_short_for_a_row_are_taken_again(tokenizer, texts):
+    rows = blocks_of_text(tokenizer, texts, length=20, again=True)
+    assert rows.shape[1] == 20 and len(rows) >= 1
+    if len(texts) == 30:
+        assert torch.equal(rows, blocks_of_text(tokenizer, texts, length=20))
+
+
 def test_a_completion_opens_as_the_model_has_read(tokenizer):
     batch = completion_batch(tokenizer, ["the film"], ["was good"])
     assert batch["input_ids"].tolist() == [[4, 5, 6, 7]]

@@ -118,6 +118,16 @@ LONG = "a good film " * 300
             ("prompt", "chosen", "rejected"),
         ),
         (
+            [ASK, ASK | {"completion": "<|stop|>"}],
+            "1 cannot be read (the first: line 2, no token of its completion is left after the chat template and the",
+            ("prompt", "completion"),
+        ),
+        (
+            [PAIR, PAIR | {"rejected": "<|stop|>"}],
+            "1 cannot be read (the first: line 2, no token of its rejected is left after the chat template and the",
+            ("prompt", "chosen", "rejected"),
+        ),
+        (
             [PAIR, PAIR | {"rejected": " A good film. "}],
             "1 of 2 rows has the same chosen and rejected answer (the first: line 2)",
             ("prompt", "chosen", "rejected"),
@@ -132,7 +142,7 @@ def test_check_and_lesson_refuse_and_skip_the_same_rows(tmp_path, check, rows, p
     assert status == 1 and problem in said
     with pytest.raises(UserError) as error:
         load_columns(path, columns, tokenizer)
-    assert problem in str(error.value) and 'leave them out: data="mine.jsonl?bad=skip"' in str(error.value)
+    assert problem in str(error.value) and f'leave them out: data="{path}?bad=skip"' in str(error.value)
     assert str(error.value).removeprefix("data: ") in said
     status, said = check(f"{path}?bad=skip")
     assert status == 0 and problem in said

@@ -13,10 +13,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from click.testing import CliRunner
 
+from helpers import catalog
+from helpers.paths import cache_folder
+from helpers.runtime import UserError
 from workbook import doctor
 from workbook.cli import main
 from workbook.doctor import (
     Check,
+    cache,
     checks,
     disk,
     hashes,
@@ -33,9 +37,45 @@ from workbook.doctor import (
 
 def test_this_machine_is_looked_at_in_full():
     names = [check.name for check in checks()]
-    wanted = {"Python", "packages", "Jupyter kernel", "data/microworld", "free disk", "free memory", "cores", "GPU"}
+    wanted = {
+        "Python",
+        "packages",
+        "Jupyter kernel",
+        "data/microworld",
+        "free disk",
+        "free memory",
+        "cores",
+        "GPU",
+        "cache",
+    }
     assert wanted | {"hub"} <= set(names)
     assert all(check.found and (check.fine or check.advice) for check in checks())
+
+
+@pytest.mark.parametrize("variable", ["HF_HOME", "HF_DATASETS_CACHE", "XDG_CACHE_HOME"])
+def test_a_cache_folder_that_cannot_be_written_is_found_and_named_in_one_sentence(tmp_path, monkeypatch, variable):
+    (tmp_path / "a file").write_text("")
+    for name in ("HF_HOME", "HF_DATASETS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "good"))
+    assert cache().fine and str(tmp_path / "good") in cache().found
+    monkeypatch.setenv(variable, str(tmp_path / "a file" / "inside"))
+    found = cache()
+    fix = "et HF_HOME to a folder that you may write (export HF_HOME=~/hf)."
+    assert not found.fine and found.needed
+    assert (found.found, found.advice) == (f"{tmp_path / 'a file'} is no folder", f"S{fix}")
+    with pytest.raises(UserError) as problem:
+        catalog.dataset("reviews", "pocket")
+    assert str(problem.value) == (
+        f"The cache folder {cache_folder()} cannot be used: {tmp_path / 'a file'} is no folder; s{fix}"
+    )
+
+
+def test_a_cache_folder_that_may_not_be_written(tmp_path, monkeypatch):
+    """The tests may run as a user to whom nothing is forbidden, so the system's answer is played."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert cache().found == f"{tmp_path} may not be written" and not cache().fine
 
 
 def test_an_old_python_is_found():

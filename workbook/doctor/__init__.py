@@ -10,13 +10,14 @@ from pathlib import Path
 
 from helpers.paths import ROOT
 from workbook.doctor.check import Check, show
-from workbook.doctor.files import disk, hashes
+from workbook.doctor.files import cache, disk, hashes
 from workbook.doctor.installed import kernel, packages, python, requirements
 from workbook.doctor.machine import graphics, hub, memory, processor
 from workbook.doctor.real import real_track
 
 __all__ = [
     "Check",
+    "cache",
     "checks",
     "disk",
     "graphics",
@@ -40,7 +41,7 @@ def checks(root: Path = ROOT) -> list[Check]:
         root: the folder that holds the packages; with a pyproject.toml it is a checkout.
     """
     if (root / "pyproject.toml").is_file():
-        place = [packages(root / "requirements.lock"), *hashes(root / "data"), real_track(), disk(root)]
+        place = [packages(root / "requirements.lock"), *hashes(root / "data"), real_track(), disk(root), cache()]
     else:
         found = "not here: this is the installed package, without notebooks, data and models"
         advice = "To run lessons, clone the repository and run `make run` there."

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from helpers.files import changed_files, committed_sums
+from helpers.paths import OTHER_CACHE, cache_folder, unwritable
 from workbook.doctor.check import Check
 
 GIGABYTE = 1e9
@@ -31,3 +32,9 @@ def disk(folder: Path) -> Check:
     if not os.access(folder, os.W_OK):
         return Check("free disk", f"{folder} may not be written", False, "Move to a folder that you may write.")
     return Check("free disk", f"{free:.1f} GB", free > 1, "Runs want 1 GB: make room, or remove old folders of runs/.")
+
+
+def cache() -> Check:
+    """May the cache folder be written, into which `datasets` converts the micro-world once?"""
+    wrong = unwritable(cache_folder())
+    return Check("cache", wrong or str(cache_folder()), not wrong, f"{OTHER_CACHE[0].upper()}{OTHER_CACHE[1:]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from helpers.runtime import UserError, nearest
 
+
+class Loader(yaml.SafeLoader):
+    """Plain values only: a tag that would build an object is an error. 1e-3 is a number, as in YAML 1.2 and Python."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 Whole = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 
 
@@ -91,8 +100,7 @@ def read_spec(path: Path) -> Sweep:
         UserError: the file is missing, not plain YAML, or a field of it is not as it should be.
     """
     try:
-        # The safe loader makes plain values only: a tag that would build an object is an error.
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except FileNotFoundError:
         names = [other.stem for other in path.parent.glob("*.yaml")]
         raise UserError(f"There is no sweep file {path}.{nearest(path.stem, names)}") from None

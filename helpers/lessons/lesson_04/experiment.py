@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.language_model import IGNORED, shift_labels
-from helpers.sft import collate, encode, exact_match
+from helpers.sft import collate, exact_match, split_conversation
 from helpers.training import to_device
 
 YEAR = re.compile(r"\d{4}\.")
@@ -32,10 +32,14 @@ def made_up(rows: Sequence[Mapping], answers: Sequence[str]) -> Tensor:
 def confidence(
     model: nn.Module, tokenizer, prompts: Sequence[str], answers: Sequence[str], batch_size: int = 64
 ) -> Tensor:
-    """The probability that the model gives to each answer as a whole, its end included: (rows,)."""
+    """The probability that the model gives to each answer as a whole, its end included: (rows,).
+
+    A model may answer nothing at all: that has the probability of the end of the turn.
+    """
     model.eval()
     pad_id = tokenizer.pad_token_id
-    rows = [encode(tokenizer, *pair) for pair in zip(prompts, answers, strict=True)]
+    parts = [split_conversation(tokenizer, *pair) for pair in zip(prompts, answers, strict=True)]
+    rows = [{"input_ids": ids, "labels": [IGNORED] * hidden + ids[hidden:]} for ids, hidden in parts]
     found = []
     for start in range(0, len(rows), batch_size):
         batch = to_device(collate(rows[start : start + batch_size], pad_id), model)

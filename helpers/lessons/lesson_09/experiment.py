@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from safetensors.torch import save_file
 from torch import nn
 
@@ -28,6 +29,7 @@ from helpers.runtime import seed_everything
 from helpers.training import BATCH_SIZE, History, has_bfloat16, quiet_trainer, warmup_linear
 
 LABELS, EPOCHS = 1000, 2
+CLOSED = -10.0  # the bias of an output that stands for no class
 RANK, ALPHA = 8, 16
 
 
@@ -160,6 +162,25 @@ def fine_tune(
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     history = History(losses, watch.seconds)
     return adapted, evaluate(variant.title, adapted, rows["test"], collate, history, bfloat16=True)
+
+
+def close_outputs(model: MeanPoolClassifier, classes: int) -> MeanPoolClassifier:
+    """Start the biases of the outputs from `classes` on at -10, in place: they stand for no class of the task.
+
+    Else the first steps push all texts in one direction, away from outputs that never occur (lesson 09, section 2).
+    """
+    with torch.no_grad():
+        model.head.bias[classes:] = CLOSED
+    return model
+
+
+def one_of_each(dataset: Dataset, names: Sequence[str], count: int = 2) -> dict[str, str]:
+    """The first text of each of the first `count` classes that occur, with the class's name."""
+    found: dict[int, str] = {}
+    for text, label in zip(dataset["text"], dataset["label"], strict=True):
+        if label < len(names):
+            found.setdefault(label, text)
+    return {found[label]: names[label] for label in sorted(found)[:count]}
 
 
 def check_config(model: nn.Module, config) -> list[str]:

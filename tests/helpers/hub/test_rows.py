@@ -54,7 +54,7 @@ def test_instructions_are_mixed_with_those_that_can_be_checked(capsys):
     theirs = found["train"].filter(lambda row: row["film"] == "")
     assert set(theirs["known"]) == {"open"} and "open_qa" in theirs["kind"]
     assert len(found["test"]) > len(own["test"])
-    assert "but for 1 that are too long" in capsys.readouterr().out
+    assert "1 of 301 rows are too long and are left out" in capsys.readouterr().out
 
 
 def test_preferences_are_mixed_with_those_that_a_judge_knows():
@@ -96,6 +96,13 @@ def test_pairs_of_ones_own_join_the_micro_worlds(tmp_path):
     path.write_text("prompt,chosen,rejected\n" + "".join(f"Say {n}.,{n}.,No {n}.\n" for n in range(30)))
     found = catalog.dataset("preferences", "pocket", data=str(path), seed=0)
     assert "yours" in found["train"]["reason"] and "tone" in found["train"]["reason"]
+    path.write_text("prompt,chosen,rejected\nSay 1.,1.,No.\n")
+    assert (
+        catalog.dataset("preferences", "pocket", data=str(path), seed=0)["train"]
+        .filter(lambda row: row["reason"] == "yours")
+        .num_rows
+        == 1
+    )
     own = catalog.dataset("preferences", "pocket")
     with pytest.raises(UserError, match="at least 10"):
         join_world(own["train"].select(range(3)), own, seed=0)

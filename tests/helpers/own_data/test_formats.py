@@ -45,7 +45,7 @@ def test_another_encoding_is_named_with_its_line_and_its_fix(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_bytes(csv("Un café noir,good").encode("latin-1"))
     found = said(path)
-    assert "line 62 is not UTF-8 (byte 0xe9)" in found and 'data="mine.csv?encoding=cp1252"' in found
+    assert "line 62 is not UTF-8 (byte 0xe9)" in found and f'data="{path}?encoding=cp1252"' in found
     for encoding in ("latin-1", "cp1252"):
         assert "Un café noir" in texts_of(f"{path}?encoding={encoding}")
 
@@ -213,13 +213,16 @@ def test_what_comes_after_the_question_mark(tmp_path):
         assert word in refused(Request.of, f"a.csv{wrong}")
 
 
+ASK = ("prompt", "completion")
+
+
 def test_prompts_and_pairs(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps({"Instruction": "Hi?", "chosen": "Hello.", "rejected": "No."}) + "\n")
     found = load_columns(path, ("prompt", "chosen", "rejected"))
     assert found[0] == {"prompt": "Hi?", "chosen": "Hello.", "rejected": "No."}
     assert 'prompt from "Instruction" (guessed)' in notes(found)
-    assert "no column completion" in refused(load_columns, path, ("prompt", "completion"))
+    assert "lessons 05 and 06 take; this needs prompt and completion" in refused(load_columns, path, ASK)
 
 
 @pytest.mark.parametrize(

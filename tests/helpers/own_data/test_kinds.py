@@ -85,7 +85,7 @@ def test_tab_separated_values(tmp_path):
 def test_utf_16_without_its_mark(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_bytes("\n".join(["text,label", *map(",".join, zip(TEXTS, LABELS, strict=False))]).encode("utf-16-le"))
-    assert 'data="mine.csv?encoding=utf-16-le"' in refused(load_labelled, path, 0)
+    assert f'data="{path}?encoding=utf-16-le"' in refused(load_labelled, path, 0)
     assert names(f"{path}?encoding=utf-16-le") == ["bad", "good"]
 
 
@@ -149,6 +149,27 @@ def test_rows_that_a_quote_joins_into_one_are_mentioned(tmp_path):
     assert "line 42 opens" in refused(load_labelled, path, 0)
     path = csv(tmp_path / "mine.csv", '"tis a pity,bad', *["more,bad"] * 20, 'it was cool",good')
     assert "line 42 runs over 22 lines; is a quote missing?" in notes(load_labelled(path, 0))
+
+
+@pytest.mark.parametrize(("rows", "lost"), [(8, False), (20, True)])
+def test_a_glued_row_with_other_fields_is_refused_where_it_takes_many_lines(tmp_path, rows, lost):
+    path = csv(tmp_path / "mine.csv", '"tis a pity,bad', *["more,bad"] * rows, 'it was ",good,good')
+    if lost:
+        assert "line 42 opens a quote that runs on into line 63, so 21 lines would be lost" in refused(
+            load_labelled, f"{path}?bad=skip", 0
+        )
+    else:
+        assert "; 1 row takes 10 lines of the file" in notes(load_labelled(f"{path}?bad=skip", 0))
+
+
+def test_rows_and_lines_of_the_file_are_compared(tmp_path):
+    path = csv(tmp_path / "mine.csv", '"two\nlines",good', '"three\n\nlines",bad')
+    assert "; 2 rows take 5 lines of the file." in notes(load_labelled(path, 0))
+    assert "lines" not in notes(load_labelled(csv(tmp_path / "mine.csv"), 0))
+    path.write_text(
+        'text,label,note\na text,good,"one\ntwo"\n' + "".join(f"t {n},bad,x\nu {n},good,y\n" for n in range(9))
+    )
+    assert "; 1 row takes 2 lines of the file." in notes(load_labelled(path, 0))  # of a column that nobody reads
 
 
 def test_a_text_with_two_labels_never_stands_on_two_sides(tmp_path):

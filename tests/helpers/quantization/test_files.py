@@ -10,8 +10,23 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from helpers.models import MeanPoolClassifier
-from helpers.quantization.storage import clustered, code_book, compress, load, matrices, pruned, read, uniform, write
+from helpers.quantization.four_bit import quiet_bitsandbytes
+from helpers.quantization.storage import (
+    clustered,
+    code_book,
+    compress,
+    example_matrix,
+    load,
+    matrices,
+    pruned,
+    read,
+    uniform,
+    write,
+)
 from helpers.runtime import UserError
+
+quiet_bitsandbytes()
+from bitsandbytes import functional  # noqa: E402
 
 TECHNIQUES = [
     uniform(8, "channel"),
@@ -46,6 +61,43 @@ def test_what_is_read_is_what_was_written(technique, tmp_path):
     count = sum(weights.numel() for weights in matrices(model).values())
     whole = sum(parameter.numel() * 4 for parameter in model.parameters())
     assert size < whole - count * 4 + count * (technique.bits + 1) / 8 + 12_000  # names and header: a few kilobytes
+
+
+@pytest.mark.parametrize("shape", [(2, 312), (3, 5), (7, 1, 13), (1, 64), (65, 1)])
+@pytest.mark.parametrize(
+    "technique", [uniform(3, 64), uniform(4, 48, zero_point=True), *TECHNIQUES[3:6]], ids=lambda one: one.name
+)
+def test_a_last_block_that_is_not_full_is_filled_with_zeros(technique, shape):
+    torch.manual_seed(0)
+    weights = torch.randn(shape)
+    restored = technique(weights).restore()
+    assert restored.shape == weights.shape
+    assert (restored - weights).abs().max() < weights.abs().max() / 2
+    cut = technique(torch.cat([weights.flatten(), torch.zeros(192)])[: -(-weights.numel() // 192) * 192])
+    assert torch.equal(cut.restore()[: weights.numel()], restored.flatten()) or "double" in technique.name
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+@pytest.mark.parametrize("shape", [(2, 312), (5, 26)])
+def test_a_last_block_that_is_not_full_is_bitsandbytes(kind, shape):
+    torch.manual_seed(0)
+    weights = torch.randn(shape)
+    theirs = functional.dequantize_4bit(*functional.quantize_4bit(weights.flatten(), blocksize=64, quant_type=kind))
+    assert torch.equal(code_book(kind)(weights).restore(), theirs.reshape(shape))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "block_size", "shape"), [(64, 64, (64, 64)), (48, 64, (48, 48)), (40, 64, (40, 40)), (20, 64, (16, 20))]
+)
+def test_the_example_fills_its_blocks(hidden, block_size, shape):
+    name, weights = example_matrix(tiny(hidden), block_size)
+    assert name == "body.encoder.layer.0.attention.self.query.weight" and tuple(weights.shape) == shape
+    assert weights.numel() % 64 == weights.numel() % block_size == 0
+
+
+def test_a_block_that_no_example_fills():
+    with pytest.raises(UserError, match="block_size is 4096, which body.encoder.* of shape .20, 20. cannot fill; use"):
+        example_matrix(tiny(20), 4096)
 
 
 def test_the_head_and_the_vectors_stay_whole(tmp_path):

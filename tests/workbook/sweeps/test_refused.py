@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from workbook.cli import main
 from workbook.lessons import NOTEBOOKS
 from workbook.sweeps.plan import make_plans
+from workbook.sweeps.spec import read_spec
 
 
 @pytest.fixture
@@ -239,3 +240,19 @@ def test_the_sweeps_that_are_shipped_fit_their_lessons():
     for file in files:
         for plan in make_plans(file, NOTEBOOKS):
             assert 2 <= len(plan.runs) <= 100, file
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1e-3", 0.001), ("5E4", 50000.0), ("-2.5e+3", -2500.0), (".5e-1", 0.05), ("1.e2", 100.0), ("0.001", 0.001),
+        ("12", 12), ('"1e-3"', "1e-3"), ("e5", "e5"), ("1e", "1e"), ("1e3x", "1e3x"), ("1-e3", "1-e3"),
+    ],
+)  # fmt: skip
+def test_a_number_with_an_exponent_is_one(tmp_path, written, value):
+    """YAML 1.1, which PyYAML reads, takes 1e-3 for a word; Python and YAML 1.2 do not."""
+    path = tmp_path / "rate.yaml"
+    path.write_text(f'question: "q"\nnotebook: "04"\ngrid: {{learning_rate: [{written}]}}\nfixed: {{x: {written}}}\n')
+    spec = read_spec(path)
+    assert spec.grid == {"learning_rate": [value]} and spec.fixed == {"x": value}
+    assert type(spec.fixed["x"]) is type(value)

@@ -8,7 +8,7 @@ from helpers import catalog
 from helpers.evaluation import share
 from helpers.language_model import next_token_loss
 from helpers.lessons.lesson_04.experiment import confidence, looks_like_an_answer, made_up
-from helpers.sft import collate, encode, exact_match_rates
+from helpers.sft import collate, encode, exact_match_rates, render
 
 ROWS = [
     {"kind": "fact_year", "known": "told", "completion": "1999."},
@@ -64,3 +64,16 @@ def test_confidence_is_the_probability_of_the_whole_answer():
         loss = next_token_loss(model(input_ids=batch["input_ids"]).logits, batch["labels"])
         assert sure.item() == pytest.approx((-loss * learned).exp().item(), rel=1e-4)
     assert torch.allclose(found, confidence(model, tokenizer, prompts, given), atol=1e-6)
+
+
+def test_an_answer_of_nothing_has_the_probability_of_the_end_of_the_turn():
+    tokenizer = catalog.tokenizer("decoder", "pocket")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes, initializer_range=0.3)).eval()
+    (sure,) = confidence(model, tokenizer, ["it ?"], [""])
+    ids = tokenizer(render(tokenizer, "it ?", ""), add_special_tokens=False)["input_ids"]
+    start = len(tokenizer(render(tokenizer, "it ?"), add_special_tokens=False)["input_ids"])
+    log_probabilities = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(dim=-1)
+    wanted = sum(log_probabilities[place - 1, ids[place]] for place in range(start, len(ids)))
+    assert sure.item() == pytest.approx(wanted.exp().item(), rel=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from datasets import Dataset
 from peft.optimizers import create_loraplus_optimizer
 
 from helpers.batches import TokenizedReviews, pad
@@ -71,3 +72,23 @@ def test_trainer_and_a_plain_loop_take_the_same_first_step(rows, tmp_path):
     found = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     wanted = tiny()(**pad(Tokens)([few[i] for i in range(16)])).loss.item()
     assert found == pytest.approx([wanted], abs=1e-6)
+
+
+@pytest.mark.parametrize("used", [1, 2])
+def test_outputs_that_stand_for_no_class_are_closed(used):
+    model = experiment.close_outputs(tiny(), used)
+    assert model.head.bias.tolist() == [0.0] * used + [-10.0] * (2 - used)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "count", "expected"),
+    [
+        ([1, 0, 1], ["bad", "good"], 2, {"b": "bad", "a": "good"}),
+        ([3, 1, 3, 2], ["w", "x", "y", "z"], 2, {"b": "x", "d": "y"}),  # the first two classes that occur
+        ([3, 0, 2], ["w", "x"], 2, {"b": "w"}),  # the others are not of the task
+        ([5], list("abcdef"), 2, {"a": "f"}),
+    ],
+)
+def test_one_text_of_each_class(labels, names, count, expected):
+    dataset = Dataset.from_dict({"text": list("abcd")[: len(labels)], "label": labels})
+    assert experiment.one_of_each(dataset, names, count) == expected

@@ -1,0 +1,78 @@
+"""Which lessons take a model folder of a learner's own: what they ask of it is asked here, by the same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from helpers import catalog, qlora
+from helpers.lessons.lesson_01.experiment import encoder_block
+from helpers.memory.architecture import Architecture
+from helpers.prompt_tuning import check_prefix
+from helpers.runtime import UserError
+
+LEDGER = 64  # tokens in a row of lesson 11's ledger
+
+
+def refusals(model: str) -> dict[str, str]:
+    """Lesson -> the sentence with which it refuses this folder, "" where it takes it."""
+    answers = {question: _answer(question, model) for question in {ask for asked in ASKED.values() for ask in asked}}
+    return {lesson: next((answers[ask] for ask in asked if answers[ask]), "") for lesson, asked in ASKED.items()}
+
+
+def _answer(question: Callable[[str], Any], model: str) -> str:
+    try:
+        question(model)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _reads(model: str) -> None:
+    catalog.tokenizer("encoder", "pocket", model)
+    catalog.body("encoder", "pocket", model)
+
+
+def _fills_blanks(model: str) -> Any:
+    catalog.tokenizer("encoder", "pocket", model)
+    return catalog.masked_language_model("pocket", model)
+
+
+def _has_known_blocks(model: str) -> None:
+    encoder_block(_fills_blanks(model), 0)
+
+
+def _takes_a_prefix(model: str) -> None:
+    check_prefix(catalog.body("encoder", "pocket", model))
+
+
+def _answers(model: str) -> None:
+    catalog.tokenizer("instruct", "pocket", model)
+    catalog.causal_language_model("pocket", model, role="instruct")
+
+
+def _has_a_ledger(model: str) -> None:
+    body = catalog.body("encoder", "pocket", model)
+    qlora.check_rows(body)
+    Architecture.of(body.config)
+    most = catalog.tokenizer("encoder", "pocket", model).model_max_length
+    if most < LEDGER:
+        raise UserError(
+            f"model: it reads {most} tokens at most, and this needs rows of {LEDGER}; choose another model."
+        )
+
+
+ASKED: dict[str, tuple[Callable[[str], Any], ...]] = {
+    "00": (_fills_blanks,),
+    "01": (_has_known_blocks,),
+    "02": (_reads,),
+    "03": (_fills_blanks,),
+    "04": (_answers,),
+    "05": (_answers,),
+    "06": (_answers,),
+    "07": (_fills_blanks, _takes_a_prefix),
+    "08": (_reads,),
+    "09": (_reads,),
+    "10": (_reads,),
+    "11": (_reads, _has_a_ledger),
+}
