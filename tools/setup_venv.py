@@ -10,6 +10,7 @@ from where pip is configured to look. uv, where it is installed, does the work o
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -147,7 +148,7 @@ def cpu_build(pin):
             with urllib.request.urlopen(page, timeout=PATIENCE) as reply:
                 wheels = re.findall(r'href="([^"#]+\.whl)', reply.read().decode("utf-8", "replace"))
             name = "torch-%s+cpu-cp%d%d-cp" % ((pin.partition("==")[2],) + sys.version_info[:2])
-            machine = "%s.whl" % os.uname().machine
+            machine = "%s.whl" % platform.machine()
             fit = [one for one in wheels if name in urllib.parse.unquote(one) and one.endswith(machine)]
             if not fit:
                 answer.append((0, "has no %s for this Python" % pin))
