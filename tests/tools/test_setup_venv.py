@@ -207,9 +207,8 @@ def test_an_index_that_does_not_have_it_or_does_not_answer_is_one_sentence(index
         monkeypatch.setattr(setup_venv, "PATIENCE", 0.2)
         began = time.monotonic()
         said = setup_venv.torch_source("", "torch==2.0.0").said
-    assert (
-        time.monotonic() - began < 5 and said.count(". ") == 1 and "torch comes from where pip usually looks." in said
-    )
+    assert time.monotonic() - began < 5
+    assert said.endswith("index cannot be reached (timed out): torch comes from where pip usually looks.")
 
 
 PIP_CONFIG = r"""

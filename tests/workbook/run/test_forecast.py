@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helpers.files import write_json
-from workbook.engine.ledger import OUTCOME, STARTED
+from helpers.record import record
+from workbook.engine.ledger import STARTED, Outcome, write_outcome
 from workbook.lessons import Lesson
 from workbook.run import forecast as module
 from workbook.run.forecast import expected, forecast, results_bytes, side_by_side
@@ -29,7 +30,8 @@ def runs(course, tmp_path, monkeypatch):
         write_json(run.folder / FILE, {"lessons": [], "parameters": given, "jobs": jobs})
         for lesson, seconds in (took or {}).items():
             write_json(run.folder / lesson / STARTED, {})
-            write_json(run.folder / lesson / OUTCOME, {"status": "done", "seconds": seconds})
+            record(lesson, given[lesson], folder=run.folder / lesson, accuracy_full=0.5)
+            write_outcome(run.folder / lesson, Outcome("done", seconds))
         run.campaign.begin()
         return run
 
