@@ -283,6 +283,8 @@ def download_size(torch):
     total = 0
     try:
         for item in json.loads(report.stdout.decode("utf-8"))["install"]:
+            if item["download_info"]["url"].startswith("file:"):
+                continue  # on this disk already
             asked = urllib.request.Request(item["download_info"]["url"], method="HEAD")
             with urllib.request.urlopen(asked, timeout=PATIENCE) as reply:
                 total += int(reply.headers["Content-Length"])

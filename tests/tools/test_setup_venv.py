@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import tomllib
+import types
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -301,3 +303,12 @@ def test_nothing_sends_pip_elsewhere_by_default():
 def test_ci_calls_the_readmes_test_command():
     assert "make test" in (ROOT / ".ci" / "run").read_text().splitlines()[-1]
     assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_the_size_of_a_download_leaves_out_what_is_on_this_disk(index, monkeypatch):
+    found = [{"download_info": {"url": url}} for url in (f"{index}/torch.whl", f"{index}/cuda.whl", "file:///big.whl")]
+    said = types.SimpleNamespace(stdout=json.dumps({"install": found}).encode())
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: said)
+    assert setup_venv.download_size(["torch==2.0.0"]) == 2 * 187_000_000
+    said.stdout = b"pip is too old for this"
+    assert setup_venv.download_size(["torch==2.0.0"]) == 0
