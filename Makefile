@@ -1,7 +1,7 @@
 # All targets but help, lock and clean set up .venv when requirements.lock or pyproject.toml changed.
 #   make run    run all lessons, with a page for each        make run ARGS="02 --budget quick -p seed 1"
 #   make test   the whole test suite
-# WORKBOOK_TORCH=cpu takes torch's build for CPUs (PyTorch's own index); PYTHON=... another Python to start from.
+# WORKBOOK_TORCH=cpu or =cuda chooses torch's build; PYTHON=... another Python to start from.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -79,9 +79,9 @@ bench: setup  ## seconds and memory of each lesson, and our steps beside the lib
 format: setup  ## ruff, as the pre-commit hook runs it
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-lock:  ## requirements.lock and environment.yml from pyproject.toml
+lock:  ## requirements.lock and the versions of all ways in, from pyproject.toml
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(PYTHON) -m venv "$$dir" \
-	  && "$$dir/bin/pip" install --quiet --upgrade pip && "$$dir/bin/python" tools/lock.py
+	  && "$$dir/bin/pip" install --quiet --upgrade pip && "$$dir/bin/python" tools/lock.py && "$$dir/bin/python" tools/ways_in.py
 
 clean:  ## remove .venv; runs/ stays
 	rm -rf .venv

@@ -2,17 +2,23 @@
 
 Needs nothing but Python's standard library, and says so in one sentence when that Python is too old.
 
-WORKBOOK_TORCH=cpu takes torch's build for CPUs from PyTorch's own index (smaller by gigabytes on Linux);
-without it, torch comes from wherever pip is configured to look, like all the rest.
+On Linux without an NVIDIA device, torch comes as its CPU build from PyTorch's own index when that index answers: the
+default build brings gigabytes of CUDA libraries. WORKBOOK_TORCH=cpu or =cuda decides instead. Everything else comes
+from where pip is configured to look. uv, where it is installed, does the work of pip in a fraction of the time.
 """
 
 import hashlib
+import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 OLDEST = (3, 11)
@@ -22,6 +28,10 @@ LOCK = ROOT / "requirements.lock"
 STAMP = VENV / "workbook-stamp"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+BUILDS = ("", "cpu", "cuda")
+NVIDIA = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")  # dxg: a GPU in Windows' Linux
+PATIENCE = 4.0  # seconds for PyTorch's index to answer
+DISK = {"cpu": 2.6, "cuda": 8.0}  # GB of a complete .venv
 BATCH = 10
 
 INSTALLED = """
@@ -41,8 +51,8 @@ def main():
         if sys.version_info < OLDEST:
             use_newer_python()
         build = os.environ.get("WORKBOOK_TORCH", "")
-        if build not in ("", "cpu"):
-            raise SetupError('WORKBOOK_TORCH is "%s", but the only build it can name is "cpu".' % build)
+        if build not in BUILDS:
+            raise SetupError('WORKBOOK_TORCH is "%s", but the builds it can name are "cpu" and "cuda".' % build)
         if STAMP.is_file() and STAMP.read_text() == fingerprint(build):
             return 0
         install(build)
@@ -79,25 +89,157 @@ def fingerprint(build):
 
 
 def install(build):
-    """Bring .venv to the lock, telling what is downloaded and how much is left."""
+    """Bring .venv to the lock, saying what is downloaded and how much is left."""
     began = time.monotonic()
     make_venv()
     locked = [line for line in LOCK.read_text().split() if re.match(r"^[a-z0-9.-]+==", line)]
+    if build:
+        drop_other_torch(build)
     missing = [pin for pin in locked if pin not in installed()]
+    torch = [pin for pin in missing if pin.startswith("torch==")]
     if missing:
         print("Setting up .venv: %d of %d packages to install." % (len(missing), len(locked)), flush=True)
-        free = shutil.disk_usage(str(VENV)).free / 1e9
-        if free < 3:
-            print("Only %.1f GB of disk are free; 3 GB are wanted (8 GB with CUDA)." % free, flush=True)
+    source = torch_source(build, torch[0]) if torch else Source("", "", False)
+    if torch:
+        check_disk(DISK["cpu" if source.small else "cuda"])
+        print(source.said, flush=True)
+    uv = shutil.which("uv")
+    if not (uv and install_with_uv(uv, source, torch)):
+        install_with_pip(source, torch, missing, locked)
+    STAMP.write_text(fingerprint(build))
+    print("Ready: .venv is complete (%.0f s)." % (time.monotonic() - began), flush=True)
+
+
+def check_disk(wanted):
+    """Say how much disk .venv takes, and whether it is there."""
+    free = shutil.disk_usage(str(VENV)).free / 1e9
+    short = " That may be too little." if free < wanted else ""
+    print(".venv takes up to %.1f GB of disk; %.1f GB are free.%s" % (wanted, free, short), flush=True)
+
+
+class Source:
+    """Where torch comes from: an index ("": pip's usual places), a sentence that says so, whether CUDA stays out."""
+
+    def __init__(self, index, said, small):
+        self.index, self.said, self.small = index, said, small
+
+
+def torch_source(build, pin):
+    """Choose between PyTorch's CPU index and pip's usual places."""
+    cpu_only = sys.platform.startswith("linux") and not any(Path(name).exists() for name in NVIDIA)
+    if build == "cuda" or (build == "" and not cpu_only):
+        return Source("", "torch comes from where pip usually looks.", not sys.platform.startswith("linux"))
+    size, trouble = cpu_build(pin)
+    if size or build == "cpu":
+        much = ": %.0f MB to download, unless a cache has it" % (size / 1e6) if size else ""
+        why = "" if build else "This machine has no NVIDIA GPU. "
+        return Source(CPU_INDEX, "%sTaking torch's CPU build%s." % (why, much), True)
+    said = "This machine has no NVIDIA GPU, but PyTorch's own index %s: torch comes from where pip usually looks."
+    return Source("", said % trouble, False)
+
+
+def cpu_build(pin):
+    """(bytes of the CPU wheel for this Python, "") or (0, why PyTorch's index does not give it)."""
+    answer = []
+
+    def ask():
+        try:
+            page = CPU_INDEX + "/torch/"
+            with urllib.request.urlopen(page, timeout=PATIENCE) as reply:
+                wheels = re.findall(r'href="([^"#]+\.whl)', reply.read().decode("utf-8", "replace"))
+            name = "torch-%s+cpu-cp%d%d-cp" % ((pin.partition("==")[2],) + sys.version_info[:2])
+            machine = "%s.whl" % platform.machine()
+            fit = [one for one in wheels if name in urllib.parse.unquote(one) and one.endswith(machine)]
+            if not fit:
+                answer.append((0, "has no %s for this Python" % pin))
+                return
+            asked = urllib.request.Request(urllib.parse.urljoin(page, fit[0]), method="HEAD")
+            with urllib.request.urlopen(asked, timeout=PATIENCE) as reply:
+                answer.append((int(reply.headers.get("Content-Length") or 0) or 1, ""))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            answer.append((0, "cannot be reached (%s)" % (getattr(reason, "strerror", None) or reason)))
+
+    # A thread that nobody waits for: no timeout holds for the look-up of a name.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(2 * PATIENCE)
+    return answer[0] if answer else (0, "does not answer")
+
+
+def drop_other_torch(build):
+    """Uninstall a torch of another build than the one that WORKBOOK_TORCH names."""
+    code = "from importlib.metadata import version; print(version('torch'))"
+    found = subprocess.run([str(PYTHON), "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if found.returncode == 0 and sys.platform.startswith("linux") and (b"+cpu" in found.stdout) != (build == "cpu"):
+        subprocess.call([str(PYTHON), "-m", "pip", "uninstall", "--quiet", "--yes", "torch"])
+
+
+def install_with_uv(uv, source, torch):
+    """Let uv install everything; return False, after a sentence, when uv cannot."""
+    print("Using uv (%s)." % uv, flush=True)
+    pip = pip_settings()
+    settings = uv_settings(pip)
+    command = [uv, "pip", "install", "--python", str(PYTHON)]
+    if pip.get("no-index", "0").lower() in ("1", "true", "yes", "on"):
+        command.append("--no-index")
+    steps = [
+        (settings, ["-r", str(LOCK)]),
+        (settings, ["--no-deps", "--no-build-isolation", "-e", str(ROOT)]),
+    ]
+    if source.index and torch:
+        steps.insert(0, (dict(settings, UV_DEFAULT_INDEX=source.index), ["--no-deps"] + torch))
+    for there, step in steps:
+        process = subprocess.Popen(
+            command + step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, env=there
+        )
+        last = ""
+        for line in process.stdout:
+            last = line.strip() or last
+            if last.startswith("Downloading "):
+                print("    %s" % last, flush=True)
+        if process.wait() != 0:
+            print("uv stopped (%s). Going on with pip." % last.lstrip("\u2570\u2500\u25b6\u00d7 "), flush=True)
+            return False
+    return True
+
+
+def pip_settings():
+    """What pip is configured for: its files, then the environment, which wins."""
+    said = subprocess.check_output([str(PYTHON), "-m", "pip", "config", "list"], universal_newlines=True)
+    found = {}
+    for section in ("global", "install", ":env:"):
+        found.update(re.findall(r"^%s\.([a-z-]+)='(.*)'$" % section, said, re.MULTILINE))
+    return found
+
+
+def uv_settings(pip):
+    """The environment in which uv looks where pip would: uv does not read pip's configuration."""
+    settings = dict(os.environ)
+    for name, variable, between in (
+        ("index-url", "UV_DEFAULT_INDEX", " "),
+        ("extra-index-url", "UV_EXTRA_INDEX_URL", " "),
+        ("find-links", "UV_FIND_LINKS", ","),
+        ("constraint", "UV_CONSTRAINT", " "),
+        ("trusted-host", "UV_INSECURE_HOST", " "),
+        ("cert", "SSL_CERT_FILE", " "),
+        ("proxy", "ALL_PROXY", " "),
+    ):
+        if name in pip:
+            settings.setdefault(variable, between.join(pip[name].replace("\\n", " ").split()))
+    settings.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # as pip chooses among several places
+    return settings
+
+
+def install_with_pip(source, torch, missing, locked):
+    """Install torch, then the others a few at a time, so that an interruption loses little."""
     installers = [pin for pin in missing if pin.startswith(("pip==", "setuptools=="))]
     if installers:
         pip(installers, "[1] ", "--no-deps")
-    install_torch(build, missing)
+    install_torch(source, torch, missing)
     install_rest(locked)
     pip(["-r", str(LOCK)], "", quiet=True)  # adds what only this platform needs
     pip(["-e", str(ROOT)], "", "--no-deps", "--no-build-isolation", quiet=True)
-    STAMP.write_text(fingerprint(build))
-    print("Ready: .venv is complete (%.0f s)." % (time.monotonic() - began), flush=True)
 
 
 def make_venv():
@@ -109,7 +251,7 @@ def make_venv():
     print("Making %s with Python %d.%d." % ((VENV,) + sys.version_info[:2]), flush=True)
     if subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)]) != 0:
         raise SetupError(
-            "This Python cannot make a virtual environment: on Debian, `apt install python3-venv` mends it."
+            "This Python cannot make a virtual environment: install it with `apt install python3-venv` on Debian."
         )
 
 
@@ -118,16 +260,37 @@ def installed():
     return set(subprocess.check_output([str(PYTHON), "-c", INSTALLED], universal_newlines=True).split())
 
 
-def install_torch(build, missing):
+def install_torch(source, torch, missing):
     """torch before everything else, with its own needs held to the lock."""
-    torch = [pin for pin in missing if pin.startswith("torch==")]
     if not torch:
         return
     print("[2] torch, the largest part; %d others after it." % (len(missing) - 1), flush=True)
-    if build == "cpu":
-        pip(torch, "    ", "--no-deps", "--index-url", CPU_INDEX)
+    if source.index:
+        pip(torch, "    ", "--no-deps", "--index-url", source.index)
     else:
+        size = download_size(torch)
+        if size:
+            print("    %.0f MB to download, unless a cache has them." % (size / 1e6), flush=True)
         pip(torch, "    ", "--constraint", str(LOCK))
+
+
+def download_size(torch):
+    """Bytes that pip would fetch for torch and what only torch needs, 0 where that cannot be known."""
+    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--dry-run", "--report", "-", "--no-input"]
+    report = subprocess.run(
+        command + ["--constraint", str(LOCK)] + torch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    total = 0
+    try:
+        for item in json.loads(report.stdout.decode("utf-8"))["install"]:
+            if item["download_info"]["url"].startswith("file:"):
+                continue  # on this disk already
+            asked = urllib.request.Request(item["download_info"]["url"], method="HEAD")
+            with urllib.request.urlopen(asked, timeout=PATIENCE) as reply:
+                total += int(reply.headers["Content-Length"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    return total
 
 
 def install_rest(locked):

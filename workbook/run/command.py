@@ -15,6 +15,7 @@ from workbook.engine.owner import locked
 from workbook.engine.screen import live_view, say, shown
 from workbook.lessons import find, select
 from workbook.lessons.parameters import resolve
+from workbook.run.forecast import forecast
 from workbook.run.plan import Run, new_run
 from workbook.run.progress import Progress
 from workbook.run.report import closing_lines, write_index
@@ -43,6 +44,7 @@ def execute_run(run: Run) -> int:
         threads = "1 thread" if run.threads == 1 else f"{run.threads} threads"
         left, count = len(run.campaign.left), len(run.lessons)
         say(f"{left} of {count} lessons to run, {run.jobs} side by side, {threads} each.")
+        say(forecast(run))
         try:
             _execute(run)
         except KeyboardInterrupt:
