@@ -58,7 +58,7 @@ def keep_model(
         folder = run_folder(notebook) / MODEL_FOLDER
     is_classifier = isinstance(model, MeanPoolClassifier)
     _check(model, is_classifier, label_names)
-    examples = list(examples)[:EXAMPLES]
+    examples, max_length = list(examples)[:EXAMPLES], min(max_length, tokenizer.model_max_length)
     facts: dict[str, object] = {
         "kind": "classifier" if is_classifier else "decoder",
         "figures": [[what, found.value, found.low, found.high] for what, found in figures.items()],
