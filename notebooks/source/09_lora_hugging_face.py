@@ -400,8 +400,8 @@ assert difference_averaged < 1e-4
 print(f"averaged outputs of the tokens against our logits: {difference_averaged:.0e}")
 
 # %% [markdown]
-# So these weights can leave under names that `transformers` knows. `keep_model` writes them, the tokenizer and the class
-# names into the run's folder, if you ask for it. Then one command makes a folder for anywhere else:
+# So these weights can leave under names that `transformers` knows. `keep_model` writes them, the tokenizer and the
+# class names into the run's folder, if you ask for it. Then one command makes a folder for anywhere else:
 #
 # ```bash
 # workbook run 09 --keep-model

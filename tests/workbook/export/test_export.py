@@ -1,4 +1,4 @@
-"""A kept model becomes a folder that transformers loads where this project cannot be imported, and says the same there."""
+"""A kept model becomes a folder that transformers loads where this project cannot be imported, and says the same."""
 
 from __future__ import annotations
 
