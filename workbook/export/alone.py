@@ -24,7 +24,7 @@ def classify(asked: dict[str, Any]) -> dict[str, Any]:
     ]
     if asked["without_code"]:
         models.append(getattr(transformers, asked["without_code"]).from_pretrained(asked["folder"]).eval())
-    found = [[] for _ in models]  # type: list[list[list[float]]]
+    found: list[list[list[float]]] = [[] for _ in models]
     for text in asked["examples"]:
         read = tokenizer(text, truncation=True, max_length=asked["max_length"], return_tensors="pt")
         for model, logits in zip(models, found, strict=True):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
-from typing import Any
 
 from helpers.catalog import HUB_MODELS
 from workbook.export.kept import Kept
@@ -24,8 +22,8 @@ print(classify("{example}", truncation=True, max_length={max_length}))
 ```
 
 `trust_remote_code=True` runs `modeling_mean_pool.py`, a file of forty lines in this folder; read it first. It is needed
-because this classifier averages the last hidden states over the tokens, which no sequence classifier of a
-{family} model in `transformers` does.
+because this classifier averages the last hidden states over the tokens, and no sequence classifier that `transformers`
+has for `{family}` models does.
 """
 WITHOUT_CODE = """\
 Without that file, load the weights as a token classifier and average its logits over the tokens. The head is linear, so
@@ -76,7 +74,6 @@ def card(kept: Kept, name: str, findings: Findings) -> str:
     Args:
         name: of the exported folder.
     """
-    parameters = kept.recorded["parameters"]
     base, licence, about = _base(kept)
     kind = "text classifier" if kept.is_classifier else "chat model"
     parts = [
@@ -86,7 +83,7 @@ def card(kept: Kept, name: str, findings: Findings) -> str:
         "## What was measured\n\nOn rows that training did not see, with 95 % intervals over those rows. One run with "
         f"one seed: another seed gives another model.\n\n{_figures(kept)}",
         "All other figures of the run are in `metrics.json`.",
-        f"## How it was trained\n\n{_table(['parameter', 'value'], _trained(parameters))}",
+        f"## How it was trained\n\n{_table(['parameter', 'value'], _trained(kept))}",
         f"Libraries: {_versions(kept)}. Finished {kept.recorded['finished'][:10]}.",
         "## What was checked\n\n" + "\n".join(f"- {line}" for line in findings.compared),
         f"## Limits\n\n{about}",
@@ -124,10 +121,8 @@ def _figures(kept: Kept) -> str:
     return _table(["figure", "value", "95 % interval"], rows)
 
 
-def _trained(parameters: dict[str, Any]) -> list[list[str]]:
-    """The run's parameters; a path of the learner's own by its last part."""
-    own = {name: PurePath(str(parameters[name])).name for name in ("model", "data") if parameters.get(name)}
-    return [[name, f"`{value}`"] for name, value in (parameters | own).items() if value != ""]
+def _trained(kept: Kept) -> list[list[str]]:
+    return [[name, f"`{value}`"] for name, value in kept.parameters.items() if value != ""]
 
 
 def _versions(kept: Kept) -> str:
@@ -140,7 +135,7 @@ def _role(kept: Kept) -> str:
 
 
 def _hub_name(kept: Kept) -> str:
-    parameters = kept.recorded["parameters"]
+    parameters = kept.parameters
     if parameters.get("model"):
         return ""
     names = {"encoder": "sentence-transformers/all-MiniLM-L6-v2", "decoder": "HuggingFaceTB/SmolLM2-135M-Instruct"}
@@ -150,12 +145,12 @@ def _hub_name(kept: Kept) -> str:
 
 def _base(kept: Kept) -> tuple[str, str, str]:
     """What the model began as, its licence as the hub writes it, and what limits it."""
-    parameters = kept.recorded["parameters"]
+    parameters = kept.parameters
     measured = (
         "The figures hold for rows like those that it was tested on. Measure it on your own before you rely on it."
     )
     if parameters.get("model"):
-        return f"`{PurePath(str(parameters['model'])).name}`, a model of the learner's own", "other", measured
+        return f"`{parameters['model']}`, a model of the learner's own", "other", measured
     track = parameters.get("track", "pocket")
     if track == "pocket":
         return f"the workbook's pocket {_role(kept)}", "mit", POCKET
@@ -164,7 +159,7 @@ def _base(kept: Kept) -> tuple[str, str, str]:
 
 
 def _licence_words(kept: Kept, licence: str) -> str:
-    parameters = kept.recorded["parameters"]
+    parameters = kept.parameters
     model = "that of the model that it began as" if licence == "other" else licence
     data = "your own file's" if parameters.get("data") else "that of the track's data, which the workbook's docs state"
     return f"Weights: {model}. Data that it was trained on: {data}."

@@ -6,12 +6,13 @@ import errno
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from safetensors import SafetensorError
 
-from helpers.files import write_text
+from helpers.files import write_json, write_text
 from helpers.record import FILE
 from helpers.runtime import UserError, quiet_libraries
 from workbook.engine.interrupts import INTERRUPTED, interruptible
@@ -73,10 +74,10 @@ def _check_target(target: Path) -> None:
         raise UserError(f"{target} is not empty, and an export replaces nothing: name another folder.")
 
 
-def _build(kept: Kept, folder: Path, tell, gguf: bool) -> Findings:
+def _build(kept: Kept, folder: Path, tell: Callable[[str], None], gguf: bool) -> Findings:
     """Fill the folder, all but the card."""
     tell("Writing weights and tokenizer")
-    shutil.copyfile(kept.folder.parent / FILE, folder / FILE)
+    write_json(folder / FILE, kept.recorded | {"parameters": kept.parameters})
     family = json.loads((kept.folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     count = len(kept.facts["examples"])
     if kept.is_classifier:
@@ -89,7 +90,9 @@ def _build(kept: Kept, folder: Path, tell, gguf: bool) -> Findings:
         compared = [_difference(count, check_logits(said["said"], kept.facts["said"], "The folder"))]
         if written.without_code:
             difference = check_logits(said["without_code"], kept.facts["said"], written.without_code)
-            compared.append(f"As {written.without_code}, without this folder's code: {difference:.0e} at most.")
+            compared.append(
+                f"As {written.without_code}, without this folder's code, they differ by {difference:.0e} at most."
+            )
         return Findings(compared, family, written.without_code)
     write_decoder(kept, folder)
     tell("Loading the folder in a process of its own")
@@ -106,7 +109,7 @@ def _build(kept: Kept, folder: Path, tell, gguf: bool) -> Findings:
     return Findings(compared, family, gguf=name, gguf_note=note)
 
 
-def _with_gguf(kept: Kept, folder: Path, said: dict, tell) -> tuple[str, str]:
+def _with_gguf(kept: Kept, folder: Path, said: dict, tell: Callable[[str], None]) -> tuple[str, str]:
     """Write a GGUF file and load it again: a note for the card, and the file's name, "" where there is none."""
     if reason := why_not(folder):
         return f"There is no GGUF file: {reason}.", ""
@@ -123,14 +126,16 @@ def _with_gguf(kept: Kept, folder: Path, said: dict, tell) -> tuple[str, str]:
 
 
 def _difference(count: int, difference: float) -> str:
-    return (
-        f"Loaded without the workbook, its logits for {count} texts differ by {difference:.0e} at most from those of "
-        "the lesson's model."
-    )
+    loaded = "Loaded without the workbook, its logits"
+    if difference == 0:
+        return f"{loaded} for {count} texts are those of the lesson's model to the bit."
+    return f"{loaded} for {count} texts differ by {difference:.0e} at most from those of the lesson's model."
 
 
 def _place(staging: Path, target: Path) -> None:
-    staging.chmod(0o755)  # a temporary folder is its owner's alone
+    staging.chmod(0o755)  # a temporary folder and the files of safetensors are their owner's alone
+    for path in staging.iterdir():
+        path.chmod(0o644)
     if target.is_dir():
         target.rmdir()  # it is empty
     staging.rename(target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from helpers import record
@@ -36,6 +36,13 @@ class Kept:
     @property
     def is_classifier(self) -> bool:
         return self.facts["kind"] == "classifier"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The run's parameters, with a path of the learner's own cut to its last part."""
+        given = self.recorded["parameters"]
+        own = {name: PurePath(str(given[name])).name for name in ("model", "data") if given.get(name)}
+        return given | own
 
     @property
     def figures(self) -> list[tuple[str, Interval]]:

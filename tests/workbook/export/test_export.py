@@ -160,7 +160,8 @@ def test_the_card_has_the_runs_figures_and_nothing_private(runs, exported):
         assert "license: mit" in card and "invented world" in card and "`mine.csv`" in card
         assert json.loads((folder / "metrics.json").read_text())["metrics"] == {"accuracy_lora": 0.85}
         for path in folder.glob("*"):
-            if path.suffix in (".md", ".py") or path.name.endswith("config.json"):
+            assert path.stat().st_mode & 0o444 == 0o444
+            if path.suffix in (".md", ".py") or path.name.endswith(("config.json", "metrics.json")):
                 text = path.read_text()
                 assert "secret" not in text and str(runs) not in text and TEXTS[1] not in text, path
     assert "0 = negative, 1 = positive" in (exported / "reviews" / "README.md").read_text()
