@@ -24,11 +24,12 @@ from workbook.export.decoder import write_decoder
 from workbook.export.gguf_file import why_not, write_gguf
 from workbook.export.kept import Kept, find_kept
 
-GGUF = "model-f32.gguf"
+# In a folder of its own: beside a tokenizer.json, `transformers` takes that and no chat template.
+GGUF = Path("gguf", "model-f32.gguf")
 GGUF_NOTE = """\
-`{name}` has the same weights in float32, the tokenizer and the chat template, for programs that read GGUF. Loaded
-again with `gguf_file="{name}"`, it gave the same greedy answers as this folder on {count} of {count} prompts. It was
-not tried with llama.cpp, whose `llama-quantize` makes smaller files of it.
+`{folder}/{name}` has the same weights in float32, the tokenizer and the chat template, for programs that read GGUF.
+Loaded again with `from_pretrained("{folder}", gguf_file="{name}")`, it gave the same greedy answers as this folder on
+{count} of {count} prompts. It was not tried with llama.cpp, whose `llama-quantize` makes smaller files of it.
 """
 
 
@@ -113,13 +114,14 @@ def _with_gguf(kept: Kept, folder: Path, said: dict, tell: Callable[[str], None]
     """Write a GGUF file and load it again: a note for the card, and the file's name, "" where there is none."""
     if reason := why_not(folder):
         return f"There is no GGUF file: {reason}.", ""
+    (folder / GGUF.parent).mkdir()
     path = write_gguf(folder, folder / GGUF)
     tell("Loading the GGUF file in a process of its own")
-    again = ask(kept, folder, gguf=path.name)
+    again = ask(kept, path.parent, gguf=path.name)
     equal, count = equal_answers(again["said"], said["said"]), len(said["said"])
     if equal == count:
-        return GGUF_NOTE.format(name=path.name, count=count), path.name
-    path.unlink()
+        return GGUF_NOTE.format(folder=GGUF.parent, name=path.name, count=count), GGUF.as_posix()
+    shutil.rmtree(path.parent)
     others = sum(one != other for one, other in zip(again["ids"], said["ids"], strict=True))
     why = f"its tokenizer reads {others} of the prompts as other tokens" if others else "its weights round differently"
     return f"There is no GGUF file: loaded again it gave {equal} of {count} answers, because {why}.", ""
@@ -133,9 +135,8 @@ def _difference(count: int, difference: float) -> str:
 
 
 def _place(staging: Path, target: Path) -> None:
-    staging.chmod(0o755)  # a temporary folder and the files of safetensors are their owner's alone
-    for path in staging.iterdir():
-        path.chmod(0o644)
+    for path in (staging, *staging.rglob("*")):  # a temporary folder and safetensors' files are their owner's alone
+        path.chmod(0o755 if path.is_dir() else 0o644)
     if target.is_dir():
         target.rmdir()  # it is empty
     staging.rename(target)

@@ -144,9 +144,9 @@ def test_code_that_nobody_agreed_to_is_refused_and_not_replaced_by_another_head(
         AutoModelForSequenceClassification.from_pretrained(exported / "reviews", trust_remote_code=False)
 
 
-@pytest.mark.parametrize("gguf", ["", command.GGUF], ids=["safetensors", "gguf"])
-def test_a_decoder_gives_the_same_twenty_answers(exported, tmp_path, gguf):
-    said = stranger(SPEAKS, exported / "chat", PROMPTS, tmp_path, gguf)
+@pytest.mark.parametrize(("folder", "gguf"), [("chat", ""), ("chat/gguf", command.GGUF.name)])
+def test_a_decoder_gives_the_same_twenty_answers(exported, tmp_path, folder, gguf):
+    said = stranger(SPEAKS, exported / folder, PROMPTS, tmp_path, gguf)
     model, tokenizer = catalog.causal_language_model("pocket", "", "instruct"), catalog.tokenizer("instruct", "pocket")
     assert [text for text, _ in said] == answer(model, tokenizer, PROMPTS, batch_size=1)
     assert min(tokens for _, tokens in said) < 24  # it stops by itself
@@ -308,5 +308,5 @@ def test_a_decoder_that_gguf_cannot_hold_here_is_named(exported, tmp_path, file,
 def test_a_gguf_file_that_answers_otherwise_is_left_out_and_the_card_says_why(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "equal_answers", lambda said, wanted: 17)
     result = export(runs, tmp_path / "out", "--lesson", "4")
-    assert result.exit_code == 0 and not (tmp_path / "out" / command.GGUF).exists()
+    assert result.exit_code == 0 and not (tmp_path / "out" / "gguf").exists()
     assert "it gave 17 of 20 answers" in (tmp_path / "out" / "README.md").read_text()
