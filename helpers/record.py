@@ -20,6 +20,7 @@ from helpers.redaction import redacted
 from helpers.runtime import UserError
 
 FILE = "metrics.json"
+MODEL_FOLDER, KEEP_MODEL = "model", "WORKBOOK_KEEP_MODEL"  # where, and whether, a lesson keeps its model beside that
 LIBRARIES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "peft", "trl", "bitsandbytes")
 METRIC_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 SCHEMA = {
@@ -60,11 +61,15 @@ def record(
     }
     validate(result)
     if folder is None:
-        folder = Path(os.environ.get("WORKBOOK_RUN_DIR") or ROOT / "runs" / "interactive" / notebook)
-        path = write_json(folder / FILE, result)
+        path = write_json(run_folder(notebook) / FILE, result)
         progress.keep_run(notebook, parameters.get("budget"))  # the learner's progress: the lesson came to its end
         return path
     return write_json(folder / FILE, result)
+
+
+def run_folder(notebook: str) -> Path:
+    """Where this run's files go: the folder that `WORKBOOK_RUN_DIR` names, else runs/interactive/NOTEBOOK."""
+    return Path(os.environ.get("WORKBOOK_RUN_DIR") or ROOT / "runs" / "interactive" / notebook)
 
 
 def read(path: Path) -> dict:

@@ -78,8 +78,9 @@ def lab(options: tuple[str, ...]) -> None:
 )
 @click.option("--notebooks", type=click.Path(path_type=Path), help="Another folder of lessons than notebooks/.")
 @click.option("--into", type=click.Path(path_type=Path), help="Another folder for results than runs/.")
+@click.option("--keep-model", is_flag=True, help="Keep the trained model of lessons that can, for workbook export.")
 @click.option("--resume", is_flag=True, help="Go on with the latest run: what is done stays done.")
-def run(lessons, budget, seed, jobs, pairs, notebooks, into, resume) -> None:
+def run(lessons, budget, seed, jobs, pairs, notebooks, into, keep_model, resume) -> None:
     """Run the lessons NN (all, if none is named) and make a page of each.
 
     \b
@@ -87,15 +88,42 @@ def run(lessons, budget, seed, jobs, pairs, notebooks, into, resume) -> None:
     workbook run 02 --seed 1              one lesson with another seed
     workbook run --budget quick           does everything work? (some minutes)
     workbook run 02 -p track pocket       any name in the lesson's parameters cell
+    workbook run 09 --keep-model          and keep the trained model: workbook export
     """
     from workbook.run.command import execute_run, prepare
     from workbook.run.plan import resumed_run
 
     given = [*pairs, *((name, value) for name, value in (("budget", budget), ("seed", seed)) if value is not None)]
-    if resume and (lessons or given or jobs or notebooks):
+    if resume and (lessons or given or jobs or notebooks or keep_model):
         raise UserError("--resume goes on with the latest run as it was started: it takes nothing beside it.")
     runs = (into or RUNS).resolve()
-    sys.exit(execute_run(resumed_run(runs) if resume else prepare(runs, notebooks or NOTEBOOKS, lessons, given, jobs)))
+    if resume:
+        sys.exit(execute_run(resumed_run(runs)))
+    sys.exit(execute_run(prepare(runs, notebooks or NOTEBOOKS, lessons, given, jobs, keep_model)))
+
+
+@main.command()
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--to", "target", required=True, type=click.Path(path_type=Path), help="The folder to write; new or empty."
+)
+@click.option("--lesson", default="", metavar="NN", help="Which lesson's model, if several of the run kept one.")
+@click.option("--gguf/--no-gguf", default=True, help="Also write a decoder as a GGUF file.  [default: gguf]")
+@click.option("--into", "runs", type=click.Path(path_type=Path), help="Another folder of runs than runs/.")
+def export(run: str, target: Path, lesson: str, gguf: bool, runs: Path | None) -> None:
+    """Write the fine-tuned model of RUN as a folder that plain transformers loads.
+
+    RUN is a folder in runs/, its path, or "latest". It has to be a run with --keep-model. The folder gets merged
+    weights, tokenizer, label names or chat template, and a model card with the run's figures and intervals. The command
+    loads it again in a process without this workbook and compares what the model says. See docs/export.md.
+
+    \b
+    workbook run 09 --keep-model               train, and keep the model
+    workbook export latest --to my-model       write the folder
+    """
+    from workbook.export.command import export as write
+
+    sys.exit(write(run, (runs or RUNS).resolve(), target, lesson, gguf))
 
 
 @main.command()

@@ -163,7 +163,7 @@ def execute(task: Task, folder: Path, forked: ForkedKernel | None = None) -> Rep
 def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int, make_manager) -> Report:
     notebook = Path(task.notebook)
     track = str(task.parameters.get("track", "pocket"))
-    settings = environment(threads=task.threads, run_folder=folder, track=track)
+    settings = environment(threads=task.threads, run_folder=folder, track=track, keep_model=task.keep_model)
     os.environ["JUPYTER_PATH"] = with_own_kernels(os.environ.get("JUPYTER_PATH", ""))  # where this process looks
     try:
         execute_notebook(

@@ -21,6 +21,7 @@ class Task:
         pages: names of the notebooks whose pages stand beside this one's.
         warm: its kernel may be a copy of the worker, which has loaded what the notebook imports.
         home: where the link at the top of the run's page leads, and what it says.
+        keep_model: whether a lesson that can keep its trained model does so.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Task:
     warm: bool = False
     pages: list[str] = field(default_factory=list)
     home: tuple[str, str] = ("../index.html", "All lessons of this run")
+    keep_model: bool = False
 
     @property
     def is_over(self) -> bool:

@@ -6,13 +6,17 @@ import os
 import sys
 from pathlib import Path
 
+from helpers.record import KEEP_MODEL
+
 
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def environment(*, threads: int, run_folder: Path | None = None, track: str = "pocket") -> dict[str, str]:
+def environment(
+    *, threads: int, run_folder: Path | None = None, track: str = "pocket", keep_model: bool = False
+) -> dict[str, str]:
     """This process's environment with what makes a lesson repeatable, quiet and, on the pocket track, offline."""
     settings = {
         "OMP_NUM_THREADS": str(threads),
@@ -29,6 +33,8 @@ def environment(*, threads: int, run_folder: Path | None = None, track: str = "p
         settings |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     if run_folder is not None:
         settings["WORKBOOK_RUN_DIR"] = str(run_folder)
+    if keep_model:
+        settings[KEEP_MODEL] = "1"
     inherited = dict(os.environ)
     # Dask tells its workers to give freed memory back at once. Training frees and takes the same tensors at every step,
     # and would spend a third of its time on that.

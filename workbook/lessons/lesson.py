@@ -57,6 +57,11 @@ class Lesson:
                 return cell["source"].splitlines()[0][2:].strip()
         return self.name
 
+    @property
+    def keeps_model(self) -> bool:
+        """Whether a run can keep the model that this lesson trains, for `workbook export`."""
+        return any(cell["cell_type"] == "code" and "keep_model(" in cell["source"] for cell in self.cells)
+
     def tagged(self, tag: str) -> list[dict]:
         """The cells that carry `tag`."""
         return [cell for cell in self.cells if tag in cell["metadata"].get("tags", [])]

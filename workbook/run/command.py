@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from helpers.record import MODEL_FOLDER
 from helpers.runtime import UserError
 from workbook.engine.interrupts import INTERRUPTED, interruptible
 from workbook.engine.local import LocalExecutor
@@ -22,15 +23,25 @@ from workbook.run.report import closing_lines, write_index
 
 
 def prepare(
-    runs: Path, notebooks: Path, names: Sequence[str], given: Sequence[tuple[str, str]], jobs: int | None
+    runs: Path,
+    notebooks: Path,
+    names: Sequence[str],
+    given: Sequence[tuple[str, str]],
+    jobs: int | None,
+    keep_model: bool = False,
 ) -> Run:
     """A new run of the named lessons, once all of its parameters are found good.
 
     Raises:
-        UserError: when a lesson or a parameter is not as it should be.
+        UserError: when a lesson or a parameter is not as it should be, or no lesson keeps the model that is wanted.
     """
-    lessons = select(names, find(notebooks.resolve()))
-    return new_run(runs, lessons, resolve(lessons, given), jobs)
+    course = find(notebooks.resolve())
+    lessons = select(names, course)
+    parameters = resolve(lessons, given)
+    if keep_model and not any(lesson.keeps_model for lesson in lessons):
+        able = ", ".join(lesson.number for lesson in course if lesson.keeps_model) or "none"
+        raise UserError(f"--keep-model: no lesson of this run keeps its model; these lessons do: {able}.")
+    return new_run(runs, lessons, parameters, jobs, keep_model)
 
 
 def execute_run(run: Run) -> int:
@@ -78,6 +89,8 @@ def _report(run: Run) -> int:
     for line in closing_lines(run):
         say(line)
     say(f"\nLook at {shown(page)}")
+    if any((run.folder / lesson.name / MODEL_FOLDER).is_dir() for lesson in run.lessons):
+        say(f"Take the model away with: workbook export {run.folder.name} --to my-model")
     if run.campaign.left:
         say("Run the failed ones again with: workbook run --resume")
     return 1 if run.campaign.left else 0

@@ -25,12 +25,16 @@ BYTES_A_LESSON = 2e9
 
 @dataclass(frozen=True)
 class Run:
-    """A folder under `runs/`, the lessons that fill it, each with its parameters, and how many run side by side."""
+    """A folder under `runs/`, the lessons that fill it, each with its parameters, and how many run side by side.
+
+    keep_model: whether lessons keep the model that they trained.
+    """
 
     folder: Path
     lessons: list[Lesson]
     parameters: dict[str, dict[str, object]]
     jobs: int
+    keep_model: bool = False
 
     @property
     def threads(self) -> int:
@@ -57,6 +61,7 @@ class Run:
                 self.threads,
                 numbered=False,
                 pages=pages,
+                keep_model=self.keep_model,
             )
             for lesson in self.lessons
         }
@@ -70,15 +75,17 @@ class Run:
         return [[name for name in left if name not in last], last]
 
 
-def new_run(runs: Path, lessons: list[Lesson], parameters: dict[str, dict], jobs: int | None) -> Run:
+def new_run(
+    runs: Path, lessons: list[Lesson], parameters: dict[str, dict], jobs: int | None, keep_model: bool = False
+) -> Run:
     """A run in a new folder named by the date and time.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    run = Run(_new_folder(runs), lessons, parameters, min(jobs or fitting_jobs(), len(lessons)))
+    run = Run(_new_folder(runs), lessons, parameters, min(jobs or fitting_jobs(), len(lessons)), keep_model)
     plan = {"lessons": [str(lesson.path) for lesson in lessons], "parameters": parameters, "jobs": run.jobs}
-    write_json(run.folder / FILE, plan)
+    write_json(run.folder / FILE, plan | {"keep_model": keep_model})
     return run
 
 
@@ -95,7 +102,8 @@ def resumed_run(runs: Path) -> Run:
     try:
         plan = json.loads(plans[-1].read_text(encoding="utf-8"))
         lessons, parameters, jobs = [Lesson(Path(path)) for path in plan["lessons"]], plan["parameters"], plan["jobs"]
-        return Run(folder, lessons, {lesson.name: parameters[lesson.name] for lesson in lessons}, int(jobs))
+        of_lessons = {lesson.name: parameters[lesson.name] for lesson in lessons}
+        return Run(folder, lessons, of_lessons, int(jobs), bool(plan.get("keep_model", False)))
     except (ValueError, KeyError, TypeError):
         raise UserError(f"The plan of the run {folder.name} is damaged: start a new one with `workbook run`.") from None
 

@@ -235,3 +235,15 @@ def test_the_environment_is_set_before_the_kernel(tmp_path):
     settings = environment(threads=3, run_folder=tmp_path)
     assert settings["OMP_NUM_THREADS"] == "3" and settings["WORKBOOK_RUN_DIR"] == str(tmp_path)
     assert settings["HF_HUB_OFFLINE"] == "1" and settings["PYTHONHASHSEED"] == "0"
+
+
+def test_a_model_is_kept_only_where_it_is_asked_for(course):
+    code = "import os\nprint('asked:', os.environ.get('WORKBOOK_KEEP_MODEL'))"
+    course.add("00_keeps", f"{code}  # keep_model(")
+    course.add("01_does_not", code)
+    status, said = run(course, "01", "--keep-model")
+    assert status == 1 and "no lesson of this run keeps its model; these lessons do: 00." in said
+    for arguments, asked in (((), "asked: None"), (("--keep-model",), "asked: 1")):
+        status, said = run(course, "00", *arguments)
+        assert status == 0, said
+        assert asked in (folder(course) / "00_keeps" / "00_keeps.ipynb").read_text()
