@@ -14,8 +14,9 @@
 # # What does a model know before you train it?
 #
 # Fine-tuning starts from a *pretrained* model: one that has read a lot of text and was never given a
-# [label](../docs/glossary.md#label). In this lesson you open such a model, write its attention, its training task and
-# its sampling loop yourself, and measure what it knows.
+# [label](../docs/glossary.md#label). In this lesson you open such a model, write its
+# [attention](../docs/glossary.md#attention), its training task and its sampling loop yourself, and measure what it
+# knows.
 #
 # *About 75 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
@@ -28,14 +29,6 @@
 # - measure a language model fairly: bits per character, on text that it has not read;
 # - keep pretraining on new text with `Trainer`, and measure gain and forgetting;
 # - test what a model knows, in wordings that it has seen and in others.
-
-# %% tags=["parameters"]
-track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
-budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains longer
-seed = 0  # the start of every random draw
-model = ""  # an encoder of your own (BERT's family): a folder, or a name on the hub; "" takes the track's
-data = ""  # a file of your own with a `text` column, to keep pretraining on; "" takes the recipes
-learning_rate = 5e-4  # of the continued pretraining: low enough to keep most of the old knowledge
 
 # %%
 import json
@@ -52,6 +45,19 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
+# %% tags=["parameters"]
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
+budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains longer
+seed = 0  # the start of every random draw
+model = ""  # an encoder of your own (BERT's family): a folder, or a name on the hub; "" takes the track's
+data = ""  # a file of your own with a `text` column, to keep pretraining on; "" takes the recipes
+learning_rate = 5e-4  # of the continued pretraining: low enough to keep most of the old knowledge
+
+# %% [markdown]
+# The texts are about an invented world, so we know every sentence that our two small "pocket" models have read.
+# Section 7 repeats the main results with published models on real text. `helpers` is this course's own package.
+
+# %%
 from helpers import catalog, language_model, plotting
 from helpers import real as real_track
 from helpers.checks import check, hint, solved, verdict  # noqa: F401 - hint("01.1") helps when you are stuck
@@ -61,15 +67,11 @@ from helpers.lessons.lesson_01 import experiment, figures
 from helpers.record import record
 from helpers.runtime import check_number, start
 
-# %%
 run = start(track=track, budget=budget, seed=seed)
 check_number("learning_rate", learning_rate, 1e-6, 1e-1)
 corpus = catalog.dataset("corpus", track, data, seed)  # load_dataset("data/microworld", "corpus")
 
 # %% [markdown]
-# The texts are about an invented world, so we know every sentence that our two small "pocket" models have read.
-# Section 7 repeats the main results with published models on real text.
-#
 # ## 1. A model is a folder
 #
 # On the Hugging Face Hub, a model is a folder under version control; here it is a folder on your disk. `catalog`
@@ -269,10 +271,10 @@ assert difference_padding < 1e-4 < difference_no_mask
 # %% [markdown]
 # <details><summary>Why</summary>
 #
-# The mask gives padding an [attention](../docs/glossary.md#attention) [weight](../docs/glossary.md#weight) of exactly
-# zero. What remains is rounding, since sums over longer rows are added in another order. Without the mask, words attend
-# to padding, and a sentence's scores depend on its neighbours in the [batch](../docs/glossary.md#batch). This bug
-# raises no exception. In the next section you write the mask yourself.
+# The mask gives padding an attention [weight](../docs/glossary.md#weight) of exactly zero. What remains is rounding,
+# since sums over longer rows are added in another order. Without the mask, words attend to padding, and a sentence's
+# scores depend on its neighbours in the [batch](../docs/glossary.md#batch). This bug raises no exception. In the next
+# section you write the mask yourself.
 #
 # </details>
 #
@@ -305,9 +307,10 @@ assert all(seen_by_encoder) and seen_by_decoder == [False] * 5 + [True]
 # %% [markdown]
 # <details><summary>Why</summary>
 #
-# In the encoder, each token attends to the whole sentence, on both sides. That helps to understand a finished text. In
-# the decoder a token attends only to itself and to earlier tokens (a *causal mask*). So the past never changes when a
-# token is added, and in training the model cannot copy the next token that it has to predict.
+# In the encoder, each token attends to the whole sentence, on both sides. That helps to understand a finished text.
+# In the decoder a token attends only to itself and to earlier tokens (a *[causal
+# mask](../docs/glossary.md#causal-mask)*). So the past never changes when a token is added, and in training the model
+# cannot copy the next token that it has to predict.
 #
 # </details>
 #
@@ -320,18 +323,18 @@ assert all(seen_by_encoder) and seen_by_decoder == [False] * 5 + [True]
 # <details><summary>Why divide by the root of d?</summary>
 #
 # A dot product of $d$ independent numbers of variance 1 has variance $d$. Without the division, wide vectors would give
-# large scores, one weight near 1, and almost no gradient for the rest.
+# large scores, one weight near 1, and almost no [gradient](../docs/glossary.md#gradient) for the rest.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 01.1: attention with its masks
 #
-# Write it, for all sentences and heads at once. (A layer runs several attentions side by side, its *attention heads*,
-# each on its own slice of the vector.) `attention_mask` is 1 for tokens and 0 for padding: no token may give weight to
-# padding. With `causal=True`, no token may give weight to a later one either. `check` compares your result with
-# PyTorch's `scaled_dot_product_attention`. From here on the lesson runs *your* function; while the exercise is open, PyTorch's
-# takes its place.
+# Write it, for all sentences and [heads](../docs/glossary.md#head) at once. (A layer runs several attentions side by
+# side, its *attention heads*, each on its own slice of the vector.) `attention_mask` is 1 for tokens and 0 for
+# padding: no token may give weight to padding. With `causal=True`, no token may give weight to a later one either.
+# `check` compares your result with PyTorch's `scaled_dot_product_attention`. From here on the lesson runs *your*
+# function; while the exercise is open, PyTorch's takes its place.
 
 
 # %% tags=["exercise"]
@@ -542,20 +545,21 @@ patterns = {
     "one after": lambda tokens: at_distance(tokens, -1),
     '"not", 1 to 4 before': lambda tokens: at_distance(tokens, 1, 2, 3, 4, of="not"),
     "any word, 1 to 4 before": lambda tokens: at_distance(tokens, 1, 2, 3, 4),
+    "[SEP]": lambda tokens: torch.tensor([[token == "[SEP]" for token in tokens]] * len(tokens)),
 }
 
 # %%
 shares = {name: average_pattern(looked_at, pattern) for name, pattern in patterns.items()}  # each (layers, heads)
 plotting.show(figures.head_patterns(shares))
-found = [shares[name][layer, head].item() for name in list(patterns)[2:]]
+found = [shares[name][layer, head].item() for name in list(patterns)[2:4]]
 print(f'layer {layer}, head {head}: {found[0]:.3f} on "not", {found[1]:.3f} on any word at these distances')
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Two patterns hold on average: in layer 0, one head looks at the token before and one at the token after. Heads of this
-# kind are in published transformers as well (Clark et al. 2019). The negation story does not hold: compare the two
-# numbers below the figure. One bright cell in one sentence is an anecdote.
+# Two patterns hold on average: in layer 0, one head looks at the token before and one at the token after. Heads of
+# this kind are in published [transformers](../docs/glossary.md#transformer) as well (Clark et al. 2019). The negation
+# story does not hold: compare the two numbers below the figure. One bright cell in one sentence is an anecdote.
 #
 # A map also shows only where information *may* flow. Later layers can ignore what a sharp head brings, and quite
 # different weights can give the same prediction (Jain and Wallace 2019; Wiegreffe and Pinter 2019 discuss when maps do
@@ -697,9 +701,9 @@ for name, table in (("greatest harm", harm), ("sharpest", sharpness)):
 # %% [markdown]
 # <details><summary>What this says, and what it does not</summary>
 #
-# A pattern that holds on average *and* a loss that grows without the head: now there is evidence that the model uses the
-# two neighbour heads. The reverse does not follow. We removed one head at a time, and where two heads do the same work,
-# each looks harmless while the other stays. (One set of masked texts, one model: a check, not a law.)
+# A pattern that holds on average *and* a loss that grows without the head: now there is evidence that the model uses
+# the two neighbour heads. The reverse does not follow. We removed one head at a time, and where two heads do the same
+# work, each looks harmless while the other stays. (One set of masked texts, one model: a check, not a law.)
 #
 # </details>
 #
@@ -738,8 +742,8 @@ assert difference_next_token_loss < 1e-5
 # The usual number for a language model is the *[perplexity](../docs/glossary.md#perplexity)*, the exponential of this
 # loss: among how many equally likely tokens does the model seem to choose?
 #
-# **Predict 7.** The vocabulary has 4,096 tokens. What perplexity do you expect from the pretrained decoder on texts that
-# were held out? And from the same architecture with random weights?
+# **Predict 7.** The vocabulary has 4,096 tokens. What perplexity do you expect from the pretrained decoder on texts
+# that were held out? And from the same architecture with random weights?
 
 
 # %%
@@ -794,8 +798,8 @@ for domain in sorted(set(corpus["validation"]["domain"])):
 #
 # ### Exercise 01.3: find the bug
 #
-# A colleague computes bits per character for a padded batch. The next cell shows that the figure of a text depends on
-# what stands beside it. There are *two* mistakes. Repair the function.
+# A colleague computes [bits per character](../docs/glossary.md#bits-per-character) for a padded batch. The next cell
+# shows that the figure of a text depends on what stands beside it. There are *two* mistakes. Repair the function.
 
 
 # %%
@@ -887,14 +891,6 @@ def greedy(model, input_ids, max_new_tokens, end_id=None):
     return input_ids
 
 
-# %% tags=["nbval-check-output"]
-prompt = decoder_tokenizer("The director of", return_tensors="pt")["input_ids"]
-ours = greedy(decoder, prompt, max_new_tokens=20, end_id=decoder.generation_config.eos_token_id)
-theirs = decoder.generate(prompt, max_new_tokens=20, do_sample=False)
-print(decoder_tokenizer.decode(ours[0], skip_special_tokens=True))
-print("the same tokens as generate:", torch.equal(ours, theirs))
-assert torch.equal(ours, theirs)
-
 # %% [markdown]
 # Greedy text never varies. *Sampling* draws the next token from the model's probabilities, shaped by two settings:
 #
@@ -936,17 +932,20 @@ check("01.4", sample)
 # %%
 if not verdict("01.4", sample).passed:
     sample = experiment.library_sample  # stands in until 01.4 is solved
-settings = {"temperature": 0.8, "top_p": 0.9}
 prompt = decoder_tokenizer("The acting", return_tensors="pt")["input_ids"]
+ours = greedy(decoder, prompt, max_new_tokens=20, end_id=decoder.generation_config.eos_token_id)
+assert torch.equal(ours, decoder.generate(prompt, max_new_tokens=20, do_sample=False))
+settings = {"temperature": 0.8, "top_p": 0.9}
 torch.manual_seed(seed)
 ours = sample(decoder, prompt, 12, **settings)
 torch.manual_seed(seed)
 theirs = decoder.generate(prompt, max_new_tokens=12, do_sample=True, top_k=0, **settings)
-print("ours:    ", decoder_tokenizer.decode(ours[0], skip_special_tokens=True))
-print("generate:", decoder_tokenizer.decode(theirs[0], skip_special_tokens=True))
+for name, rows in (("greedy", greedy(decoder, prompt, 12)), ("sample", ours), ("generate", theirs)):
+    print(f"{name:9}{decoder_tokenizer.decode(rows[0], skip_special_tokens=True)}")
 
 # %% [markdown]
-# With the same random numbers, both write the same text.
+# Greedy writing and `generate` without sampling gave the same tokens (the `assert`). With the same random numbers, your
+# `sample` and `generate` write the same text, too.
 #
 # **Predict 8.** The next cell writes forty beginnings of four tokens at each setting. Which settings give the most
 # different ones? Which give those that the model itself finds likeliest (the fewest bits per token)?
@@ -990,10 +989,10 @@ print(f"{len(new_sentences):,} held-out sentences, {repeated:,} of them also in 
 print(f"{len(measured['newcomer'])} of the others are measured")
 
 # %% [markdown]
-# At work you would use the library's `Trainer`: it takes a model, `TrainingArguments`, a collator and a dataset of token
-# ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them itself. The [learning
-# rate](../docs/glossary.md#learning-rate) is how far the [optimizer](../docs/glossary.md#optimizer) (AdamW) moves in a
-# step. (Lesson 02 writes such a loop by hand.)
+# At work you would use the library's `Trainer`: it takes a model, `TrainingArguments`, a collator and a dataset of
+# token ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them itself. The
+# [learning rate](../docs/glossary.md#learning-rate) is how far the [optimizer](../docs/glossary.md#optimizer) (AdamW)
+# moves in a step. (Lesson 02 writes such a loop by hand.)
 
 
 # %%
@@ -1029,8 +1028,9 @@ for one in range(seed, seed + run.by_budget(quick=1, standard=3, full=5)):
     after.append({domain: per_character(student, sentences).value for domain, sentences in measured.items()})
     losses.append(loss_curve)
 for domain, start_value in before.items():
-    change = mean_t([each[domain] - start_value for each in after])
-    print(f"{domain:9}{start_value:.2f} bits per character before, change {change:+.2f}  ({len(after)} seeds)")
+    change = mean_t([each[domain] - start_value for each in after])  # over the seeds
+    shown_change = change if len(after) > 1 else change.value
+    print(f"{domain:9}{start_value:.2f} bits per character before, change {shown_change:+.2f}")
 means = {domain: mean_t([each[domain] for each in after]).value for domain in measured}
 plotting.show(figures.before_after(before, means, "bits per character"))
 assert after[0]["newcomer"] < before["newcomer"]
@@ -1102,11 +1102,11 @@ def recalled(logits, labels):
 
 
 # %% [markdown]
-# One forward pass is enough: greedy writing gives the answer exactly when, after the prompt and the right tokens so far,
-# *each* token of the answer is the likeliest.
+# One forward pass is enough: greedy writing gives the answer exactly when, after the prompt and the right tokens so
+# far, *each* token of the answer is the likeliest.
 #
 # **Predict 10.** What share does the pretrained model complete exactly? The same architecture with random weights? And
-# a baseline that always gives the most common answer to that kind of question?
+# a [baseline](../docs/glossary.md#baseline) that always gives the most common answer to that kind of question?
 
 
 # %%
@@ -1175,11 +1175,11 @@ print(f"in a new wording: {new_words}, mean of {len(values)} wordings; in a seen
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# Perfect recall in wordings that the model has read; in new ones anything from none to all. So "the model knows it" is a
-# statement about a fact *and* a wording, and a test with one wording can show whatever you like. The interval draws
-# wordings, not facts: 240 facts in one wording are not 240 independent tests of whether wording matters. Why one new
-# wording works and another does not, we have not tested. Allen-Zhu and Li (2024) trained on an invented world as well:
-# there, how often facts were rephrased in training decided whether they could be asked for.
+# Perfect recall in wordings that the model has read; in new ones anything from none to all. So "the model knows it"
+# is a statement about a fact *and* a wording, and a test with one wording can show whatever you like. The interval
+# draws wordings, not facts: 240 facts in one wording are not 240 independent tests of whether wording matters. Why
+# one new wording works and another does not, we have not tested. Allen-Zhu and Li (2024) trained on an invented world
+# as well: there, how often facts were rephrased in training decided whether they could be asked for.
 #
 # </details>
 #
@@ -1203,11 +1203,11 @@ for wording in ("{} directed", "It was {} who directed") if directed else ():  #
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# Hardly any, although this order stands in the training text, too. Berglund et al. (2024) call it the *reversal curse*
-# that models trained on "A is B" cannot answer "B is A"; in their study the reversed order was missing in training. Here
-# it is there and does not suffice. The direction is also harder: a director made two or three films, and a title has
-# several tokens. How much each of these matters we have not separated. (A title drawn at random would be right for about
-# one director in a hundred.)
+# Hardly any, although this order stands in the training text, too. Berglund et al. (2024) call it the *reversal
+# curse* that models trained on "A is B" cannot answer "B is A"; in their study the reversed order was missing in
+# training. Here it is there and does not suffice. The direction is also harder: a director made two or three films,
+# and a title has several tokens. How much each of these matters we have not separated. (A title drawn at random would
+# be right for about one director in a hundred.)
 #
 # </details>
 #
@@ -1290,12 +1290,8 @@ def real_attention():
     rows = mini_tokenizer(texts[:8], padding=True, return_tensors="pt", return_token_type_ids=False)
     read = mini(**rows, output_hidden_states=True).hidden_states
     ours, _ = bert_block(read[0], mini.encoder.layer[0], 12, rows["attention_mask"])
-
-    def ending(tokens):
-        return torch.tensor([token == "[SEP]" for token in tokens]).expand(len(tokens), -1)
-
     looks = {}
-    for name, pattern in (patterns | {"[SEP]": ending}).items():
+    for name, pattern in patterns.items():
         look = average_pattern(texts, pattern, mini, mini_tokenizer)  # (layers, heads)
         looks[name] = [look.mean().item(), look.max().item()]
     return {"difference": (ours - read[1])[rows["attention_mask"].bool()].abs().max().item(), "looks": looks}
@@ -1362,8 +1358,8 @@ for wording, (right, asked_for) in shown("facts", real_facts).items():
 # <details><summary>What this says</summary>
 #
 # With a published model, too, the wording decides what comes back. What it has read how often, and in which order, we
-# cannot count: its training text is not here. (The answer has to be the very next words; "The capital of Kenya is a city
-# ..." counts as not recalled.)
+# cannot count: its training text is not here. (The answer has to be the very next words; "The capital of Kenya is a
+# city ..." counts as not recalled.)
 #
 # </details>
 #
@@ -1391,9 +1387,9 @@ plotting.show(figures.bars(both, "bits per character"))
 # <details><summary>What to look at</summary>
 #
 # Real text costs several times more bits than the invented world, though SmolLM2 is fifty times larger. The invented
-# world is easy: compare its figures with each other only. Among the real kinds, look at the intervals before you rank.
-# Two cautions. We do not know which of these sentences SmolLM2 has read; the film sentences have been public since 2005.
-# And this SmolLM2 was tuned to chat and stored in 4 bits; we have not measured what that cost.
+# world is easy: compare its figures with each other only. Among the real kinds, look at the intervals before you
+# order them. Two cautions. We do not know which of these sentences SmolLM2 has read; the film sentences have been
+# public since 2005. And this SmolLM2 was tuned to chat and stored in 4 bits; we have not measured what that cost.
 #
 # </details>
 
