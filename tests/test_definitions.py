@@ -17,7 +17,7 @@ HOME = re.compile(r"\bhelpers(?:\.[a-z_0-9]+)+|\bfrom helpers import [a-z_, ]+")
 CELL = re.compile(r"^# %%(.*)$", re.MULTILINE)
 MUST_MATCH = {
     "01_pretrained_transformers": {
-        "greedy", "mask_tokens", "masked_loss", "next_token_loss", "perplexity", "recalled", "shift_labels"
+        "greedy", "masked_loss", "next_token_loss", "perplexity", "recalled", "shift_labels"
     },
     "06_direct_preference_optimization": {"dpo_loss", "sequence_log_probs"},
     "07_peft_methods": {"BottleneckAdapter", "Rescale", "SoftPrompt", "attention_with_prefix", "open_biases"},

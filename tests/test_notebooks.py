@@ -65,7 +65,7 @@ def test_parameters_are_few_literals_each_with_a_comment(lesson):
 def test_the_lesson_keeps_the_house_style(lesson):
     code, prose = cells(lesson, "code"), cells(lesson, "markdown")
     if lesson.number != "00":
-        assert 40 <= len(code) + len(prose) <= 80
+        assert 40 <= len(code) + len(prose) <= 115
     for text in code:
         assert len(text.splitlines()) <= 30, text
     for text in prose:

@@ -13,18 +13,37 @@
 # %% [markdown]
 # # What does a model know before you train it?
 #
-# Fine-tuning starts from a *pretrained* model: one that has read a great deal of text without being told any answer.
-# Before changing one we open it, run one of its blocks by hand, and measure what it knows.
+# Fine-tuning starts from a *pretrained* model: one that has read a lot of text and was never given a
+# [label](../docs/glossary.md#label). In this lesson you open such a model, write its
+# [attention](../docs/glossary.md#attention), its training task and its sampling loop yourself, and measure what it
+# knows.
 #
-# *About 40 minutes to read (an estimate), half a minute to run (measured on two processor cores); no network.*
+# *About 75 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
 #
-# - load and save a model, and say what each file in its folder is for;
-# - compute an attention head, a block and both pretraining losses, and get the library's numbers;
-# - pretrain further on a new kind of text, and measure gain and loss;
-# - measure what pretraining put into the weights.
+# - load, use, save and share a model with `transformers`;
+# - write attention with its masks, and run a block of BERT and of Llama by hand;
+# - write masked-token training and a sampling loop with temperature and top-p;
+# - measure a language model fairly: bits per character, on text that it has not read;
+# - keep pretraining on new text with `Trainer`, and measure gain and forgetting;
+# - test what a model knows, in wordings that it has seen and in others.
+
+# %%
+import json
+import math
+import re
+from bisect import bisect_left
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -34,56 +53,54 @@ model = ""  # an encoder of your own (BERT's family): a folder, or a name on the
 data = ""  # a file of your own with a `text` column, to keep pretraining on; "" takes the recipes
 learning_rate = 5e-4  # of the continued pretraining: low enough to keep most of the old knowledge
 
+# %% [markdown]
+# The texts are about an invented world, so we know every sentence that our two small "pocket" models have read.
+# Section 7 repeats the main results with published models on real text. `helpers` is this course's own package.
+
 # %%
-import math
-from pathlib import Path
-
-import torch
-from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
-
-from helpers import catalog, plotting
-from helpers.checks import check, hint, solved  # noqa: F401 - hint("01.1") helps when you are stuck
-from helpers.language_model import top_words
-from helpers.lessons.lesson_00.figures import top_words_figure
-from helpers.lessons.lesson_01 import figures
-from helpers.lessons.lesson_01.experiment import encoder_block
+from helpers import catalog, language_model, plotting
+from helpers import real as real_track
+from helpers.checks import check, hint, solved, verdict  # noqa: F401 - hint("01.1") helps when you are stuck
+from helpers.hub.datasets import CAPITALS
+from helpers.intervals import Interval, mean_t, wilson
+from helpers.lessons.lesson_01 import experiment, figures
+from helpers.record import record
 from helpers.runtime import check_number, start
 
 run = start(track=track, budget=budget, seed=seed)
 check_number("learning_rate", learning_rate, 1e-6, 1e-1)
-corpus = catalog.dataset("corpus", track, data, seed)
-pretraining_steps = run.by_budget(quick=4, standard=60, full=600)
-measured_rows = run.by_budget(quick=8, standard=96, full=400)
-facts_asked = run.by_budget(quick=40, standard=400, full=2000)
+corpus = catalog.dataset("corpus", track, data, seed)  # load_dataset("data/microworld", "corpus")
 
 # %% [markdown]
 # ## 1. A model is a folder
 #
-# On the Hugging Face Hub a model is a folder under version control, and so it is here. `catalog` knows where each
-# folder is; everything after that is the library's own.
-
-# %%
-folder = Path(catalog.model_source("encoder", track, model))
-for path in sorted(folder.iterdir()):
-    print(f"{path.name:28}{path.stat().st_size / 1000:10,.0f} kB")
-
-# %% [markdown]
+# On the Hugging Face Hub, a model is a folder under version control; here it is a folder on your disk. `catalog`
+# (private to this course) knows where it is. All that follows is the library's own.
+#
 # | file | holds |
 # |---|---|
 # | `config.json` | the architecture: how many layers, how wide |
-# | `model.safetensors` | the weights: names and numbers. A pickle could run code when opened, this cannot |
+# | `model.safetensors` | the weights: names and numbers. A pickle file could run code when opened; this format cannot |
 # | `tokenizer.json`, `tokenizer_config.json` | how text becomes numbers |
 # | `README.md` | the *model card*: training data, results, limits, licence |
 #
-# `from_pretrained` reads the first two and builds the model.
-
-# %%
-encoder = AutoModelForMaskedLM.from_pretrained(folder).eval()
-tokenizer = AutoTokenizer.from_pretrained(folder)
-decoder = catalog.causal_language_model(track).eval()
-decoder_tokenizer = catalog.tokenizer("decoder", track)
+# `AutoTokenizer` and the `AutoModel...` classes read this folder and pick the right architecture from `config.json`:
+#
+# | class | adds on top of the [transformer](../docs/glossary.md#transformer) | returns |
+# |---|---|---|
+# | `AutoModel` | nothing | one vector for each token |
+# | `AutoModelForMaskedLM` | a [head](../docs/glossary.md#head) that scores words for hidden tokens | scores |
+# | `AutoModelForCausalLM` | a head that scores the next token | scores |
+# | `AutoModelForSequenceClassification` | a new head with random weights (lesson 02) | a score for each class |
 
 # %% tags=["nbval-check-output"]
+folder = Path(catalog.model_source("encoder", track, model))
+print(", ".join(sorted(path.name for path in folder.iterdir())))
+encoder = AutoModelForMaskedLM.from_pretrained(folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+decoder = catalog.causal_language_model(track).eval()  # AutoModelForCausalLM.from_pretrained, folder checked
+decoder_tokenizer = catalog.tokenizer("decoder", track)
+experiment.check_family(encoder)
 for name, network in (("encoder", encoder), ("decoder", decoder)):
     config = network.config
     weights = sum(parameter.numel() for parameter in network.parameters())
@@ -91,9 +108,13 @@ for name, network in (("encoder", encoder), ("decoder", decoder)):
     print(f"         {config.num_attention_heads} heads, width {config.hidden_size}, {config.vocab_size:,} tokens")
 
 # %% [markdown]
-# **Predict 1.** The [encoder](../docs/glossary.md#encoder) has never been told what a review is, what is good or what
-# is bad. It reads "The music was superb, the acting [MASK]." and has to fill the blank. Which kind of word will it put
-# first? And after "awful"? And if the opinion stands a sentence earlier: "I loved it. The acting was [MASK]."?
+# An [encoder](../docs/glossary.md#encoder) reads a finished text in both directions, and was trained to restore hidden
+# words. A [decoder](../docs/glossary.md#decoder) reads from left to right, and was trained to predict the next
+# [token](../docs/glossary.md#token): a word or a piece of one.
+#
+# **Predict 1.** No one ever told the encoder what a review is, or what is good or bad. It reads "The music was superb,
+# the acting [MASK]." and fills the blank. Is its first word praise or blame? And after "I hated it. The acting was
+# [MASK]."?
 
 # %%
 fill = pipeline("fill-mask", model=encoder, tokenizer=tokenizer, top_k=5)
@@ -103,30 +124,65 @@ for sentence in near + far:
     guesses = fill(sentence.format(tokenizer.mask_token))
     print(sentence.format("[MASK]"))
     print("   " + ", ".join(f"{guess['token_str']} {guess['score']:.0%}" for guess in guesses))
+write = pipeline("text-generation", model=decoder, tokenizer=decoder_tokenizer)
+print(write("The film tells the story of", max_new_tokens=30, do_sample=False)[0]["generated_text"])
+
+# %% [markdown]
+# A `pipeline` is three steps in one call: [tokenizer](../docs/glossary.md#tokenizer), model, and turning numbers back
+# into words. A decoder's writes text; in section 4 you write that loop yourself.
+#
+# Four sentences prove nothing. Next we fill some three hundred blanks of three kinds. For each, does a dozen words of
+# praise or a dozen words of blame get more probability, and is that the right side?
 
 # %%
-write = pipeline("text-generation", model=decoder, tokenizer=decoder_tokenizer)
-text = write("The film tells the story of", max_new_tokens=30, do_sample=False)
-print(text[0]["generated_text"])
+known = tokenizer.get_vocab()
+good_words = "good great wonderful superb lovely moving excellent brilliant charming delightful perfect splendid"
+bad_words = "bad awful dull boring weak terrible dreadful clumsy poor tedious flat lamentable"
+praise, blame = ([word for word in re.split(" ", words) if word in known] for words in (good_words, bad_words))
+aspects = ("acting", "script", "music", "editing", "story", "ending", "dialogue", "camera work")
+said = [(word, True) for word in praise[:4]] + [(word, False) for word in blame[:4]]
+pairs = [(a, b, w, good) for a in aspects[:4] for b in aspects[4:] for w, good in said]
+openings = (("I loved it", True), ("I adored it", True), ("I hated it", False), ("I could not stand it", False))
+blanks = {  # kind -> (sentence, whether praise is right)
+    "was ..., the": [(f"The {a} was {w}, the {b} [MASK].", good) for a, b, w, good in pairs],
+    "I loved it.": [(f"{o}. The {b} was [MASK].", good) for o, good in openings for b in aspects],
+    "was ..., but": [(f"The {a} was {w}, but the {b} was [MASK].", not good) for a, b, w, good in pairs],
+}
+
+
+# %%
+@torch.inference_mode()
+def prefers_praise(sentences):
+    """Whether the words of praise are together likelier than the words of blame, for each sentence's blank."""
+    texts = [sentence.replace("[MASK]", tokenizer.mask_token) for sentence in sentences]
+    rows = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+    scores = encoder(**rows).logits[rows["input_ids"] == tokenizer.mask_token_id].softmax(dim=-1)  # (batch, vocab)
+    sides = [scores[:, [known[word] for word in words]].sum(dim=-1) for words in (praise, blame)]
+    return (sides[0] > sides[1]).tolist()
+
+
+for kind, rows in blanks.items():
+    guesses = prefers_praise([sentence for sentence, _ in rows])
+    for good, name in ((True, "praise"), (False, "blame ")):
+        right = [guess == good for guess, (_, wanted) in zip(guesses, rows, strict=True) if wanted == good]
+        print(f"{kind:14}{name} is right: the model agrees in {sum(right):3} of {len(right)}")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Two things, separately. Grammar: the words should be ones that *can* stand there. Opinion: do the lists differ in
-# the right direction? Grammar comes early in [pretraining](../docs/glossary.md#pretraining), since every sentence
-# teaches it. Agreement in opinion comes later, and across a full stop last of all. What you see is where this model
-# stands.
+# Most fillings can stand there grammatically ("the acting said" cannot). Their opinion is another matter. Inside one
+# sentence, the model mostly repeats the opinion that it has just read. From the sentence before, little arrives: it
+# prefers praise after "I hated it" as well. After "but", where the opinion should turn, it repeats the first opinion
+# and is nearly always wrong. So the model has learned which words occur near each other, and not what "but" does.
+# Fluent output tells you little about what a model understood.
 #
 # </details>
 #
-# A `pipeline` is three steps in one call: [tokenizer](../docs/glossary.md#tokenizer), model, and turning the numbers
-# back into words. In section 4 we write this generation loop ourselves.
-#
-# `save_pretrained` writes the folder again. Nothing is lost on the way, to the last bit:
+# `save_pretrained` writes such a folder, and `from_pretrained` reads it back, the same to the bit. *Sharing* a model
+# means sending the folder: `model.push_to_hub("your-name/your-model")`. Whoever loads it knows only what its card says,
+# so write the card: training data, how it was measured, what it must not be used for, its licence.
 
 # %% tags=["nbval-check-output"]
-from tempfile import TemporaryDirectory
-
 with TemporaryDirectory() as copy:
     encoder.save_pretrained(copy)
     tokenizer.save_pretrained(copy)
@@ -137,28 +193,10 @@ print("same weights, to the bit:", same)
 assert same
 
 # %% [markdown]
-# **Sharing** a model means sending that folder: `push_to_hub("your-name/your-model")` uploads what `save_pretrained`
-# writes. Whoever loads it knows only what the card tells them, so the card is part of the model: what it was trained
-# on, how it was measured, what it must not be used for, its licence.
+# ## 2. Text becomes numbers
 #
-# A dataset is a folder with a card too, read by `load_dataset`; a metric is a module, read by `evaluate.load`, so
-# that everybody counts in the same way.
-
-# %%
-import evaluate
-from datasets import load_dataset
-
-reviews = load_dataset(str(catalog.MICROWORLD), "reviews")
-print({part: rows.num_rows for part, rows in reviews.items()}, reviews["train"].features["label"])
-print(reviews["train"][0]["text"])
-metric = evaluate.load(str(catalog.ROOT / "helpers" / "metrics" / "accuracy_with_interval"))
-found = metric.compute(predictions=[1, 0, 1, 1], references=[1, 0, 0, 1])
-print({name: round(value, 2) for name, value in found.items()})
-
-# %% [markdown]
-# ## 2. Text becomes a rectangle of numbers
-#
-# A tokenizer cuts text into pieces from a fixed list. Frequent words are one piece; rare ones are spelt from several.
+# A tokenizer cuts text into tokens from a fixed list, its *vocabulary*. Frequent words are one token; rare words are
+# spelled from several pieces.
 
 # %% tags=["nbval-check-output"]
 sentence = "The acting was wonderful, but I would not recommend it."
@@ -168,29 +206,64 @@ print(ids)
 print(tokenizer.decode(ids, skip_special_tokens=True))
 
 # %% [markdown]
-# Sentences differ in length, a tensor does not. So shorter rows are filled with a
-# [padding](../docs/glossary.md#padding) [token](../docs/glossary.md#token), and the `attention_mask` says which tokens
-# are real: 1 for text, 0 for padding.
+# `##` marks a piece that continues a word. `[CLS]` ("classification") opens every text and `[SEP]` ("separator")
+# closes it: *special tokens* that BERT's tokenizer adds. This tokenizer also lowercases.
+#
+# How does it choose the pieces? BERT's method, *WordPiece*, takes the longest piece of the vocabulary that the word
+# begins with, and goes on with the rest. Here is the whole algorithm:
+
+
+# %%
+def wordpiece(word, vocabulary, unknown="[UNK]"):
+    """Cut one word into the longest known pieces, from left to right."""
+    pieces, start = [], 0
+    while start < len(word):
+        for end in range(len(word), start, -1):  # the longest piece first
+            piece = ("##" if start else "") + word[start:end]
+            if piece in vocabulary:
+                break
+        else:
+            return [unknown]  # not even one letter is known here
+        pieces.append(piece)
+        start = end
+    return pieces
+
+
+# %% tags=["nbval-check-output"]
+texts = corpus["validation"]["text"]
+words = sorted(set(re.findall(r"[a-z]+", " ".join(texts).lower())))
+vocabulary = tokenizer.get_vocab()
+for word in ("recommend", "unwatchable", "xylophone"):
+    print(word, wordpiece(word, vocabulary))
+different = [word for word in words if wordpiece(word, vocabulary) != tokenizer.tokenize(word)]
+print(f"{len(words):,} different words of held-out text; cut differently by the library: {len(different)}")
+
+# %% [markdown]
+# <details><summary>And the decoder's tokenizer?</summary>
+#
+# It uses the other common method, *byte-pair encoding* (Sennrich et al. 2016): start from single bytes, and merge
+# neighbours in the order in which the tokenizer learned the merges, the most frequent pair first.
+#
+# </details>
+#
+# Sentences differ in length, but a tensor is a rectangle. So shorter rows are filled up with a
+# [padding](../docs/glossary.md#padding) token, and the [attention mask](../docs/glossary.md#attention-mask) says which
+# tokens are real: 1 for text, 0 for padding. (`token_type_ids` tell the two texts of a pair apart; we leave them out.)
+#
+# **Predict 2.** "Not bad." goes through the model once alone and once beside the longer sentence, padded. Are its
+# [logits](../docs/glossary.md#logits), the scores before [softmax](../docs/glossary.md#softmax), the same? And if we
+# forget the mask?
 
 # %% tags=["nbval-check-output"]
 batch = tokenizer(["Not bad.", sentence], padding=True, return_tensors="pt", return_token_type_ids=False)
 for name, tensor in batch.items():
-    print(f"{name} {tuple(tensor.shape)}  # (batch, seq)")
-    print(tensor)
-
-# %% [markdown]
-# **Predict 2.** "Not bad." goes through the model once alone and once beside the longer sentence, padded. Are its
-# [logits](../docs/glossary.md#logits) the same? And if we forget the mask?
-
-# %% tags=["nbval-check-output"]
+    print(f"{name} {tuple(tensor.shape)}  # (batch, seq)\n{tensor}")
 alone = tokenizer("Not bad.", return_tensors="pt", return_token_type_ids=False)
-words = alone["input_ids"].shape[1]
+count = alone["input_ids"].shape[1]
 with torch.inference_mode():
-    by_itself = encoder(**alone).logits[0]  # (seq, vocab)
-    with_mask = encoder(**batch).logits[0, :words]
-    without_mask = encoder(input_ids=batch["input_ids"]).logits[0, :words]
-difference_padding = (by_itself - with_mask).abs().max().item()
-difference_no_mask = (by_itself - without_mask).abs().max().item()
+    by_itself, with_mask = encoder(**alone).logits[0], encoder(**batch).logits[0, :count]  # (seq, vocab) each
+    without_mask = encoder(input_ids=batch["input_ids"]).logits[0, :count]
+difference_padding, difference_no_mask = ((by_itself - other).abs().max().item() for other in (with_mask, without_mask))
 print("with the mask, the same to 1e-4:   ", difference_padding < 1e-4)
 print("without it, the same to 1e-4:      ", difference_no_mask < 1e-4)
 assert difference_padding < 1e-4 < difference_no_mask
@@ -198,28 +271,28 @@ assert difference_padding < 1e-4 < difference_no_mask
 # %% [markdown]
 # <details><summary>Why</summary>
 #
-# The mask gives padding an [attention](../docs/glossary.md#attention) [weight](../docs/glossary.md#weight) of zero, so
-# a sentence never notices its neighbours; what is left is rounding, since sums over longer rows are added in another
-# order. Without the mask the words attend to padding, and the answer depends on whoever happens to share the
-# [batch](../docs/glossary.md#batch): an error that raises no exception and only makes results a little worse.
+# The mask gives padding an attention [weight](../docs/glossary.md#weight) of exactly zero. What remains is rounding,
+# since sums over longer rows are added in another order. Without the mask, words attend to padding, and a sentence's
+# scores depend on its neighbours in the [batch](../docs/glossary.md#batch). This bug raises no exception. In the next
+# section you write the mask yourself.
 #
 # </details>
 #
-# ## 3. Inside: attention, by hand
+# ## 3. Inside: attention and the block
 #
-# Both models turn each token into a vector and let the vectors exchange information. They differ in who may look at
-# whom.
+# Both models turn each token into a vector, its [embedding](../docs/glossary.md#embedding), and let the vectors
+# exchange information in *attention*. The two kinds of model differ in who may look at whom.
 #
-# **Predict 3.** We change only the *last* word of a sentence. For which positions does the vector change in the
-# encoder? In the [decoder](../docs/glossary.md#decoder)?
+# **Predict 3.** We change only the *last* token of a sentence. At which positions does the output change in the
+# encoder? In the decoder?
 
 
 # %% tags=["nbval-check-output"]
+@torch.inference_mode()
 def changed_positions(network, *pair):
     """True for each position whose last hidden vector differs between two inputs of equal length."""
-    with torch.inference_mode():
-        runs = [network(input_ids=ids, output_hidden_states=True).hidden_states[-1][0] for ids in pair]
-    return ((runs[0] - runs[1]).abs().amax(dim=-1) > 1e-4).tolist()  # (seq, hidden) -> (seq,)
+    first, second = (network(input_ids=ids, output_hidden_states=True).hidden_states[-1][0] for ids in pair)
+    return ((first - second).abs().amax(dim=-1) > 1e-4).tolist()  # (seq, hidden) -> (seq,)
 
 
 one = torch.arange(100, 106).unsqueeze(0)  # (1, 6): any six tokens will do
@@ -233,205 +306,307 @@ assert all(seen_by_encoder) and seen_by_decoder == [False] * 5 + [True]
 # %% [markdown]
 # <details><summary>Why</summary>
 #
-# In the encoder every token sees the whole sentence, on both sides: good for understanding a finished text. In the
-# decoder a token sees only what stands before it, so the past never changes when a word is added: good for writing,
-# one word after the other, and it cannot cheat when it is trained to predict the next one.
+# In the encoder, each token attends to the whole sentence, on both sides. That helps to understand a finished text.
+# In the decoder a token attends only to itself and to earlier tokens (a *[causal
+# mask](../docs/glossary.md#causal-mask)*). So the past never changes when a token is added, and in training the model
+# cannot copy the next token that it has to predict.
 #
 # </details>
 #
-# Each token asks a *query*, offers a *key*, and carries a *value*. Its weights are a
-# [softmax](../docs/glossary.md#softmax) over how well its query matches each key; its new vector is the weighted mean
-# of the values (Vaswani et al. 2017, equation 1):
+# From its vector, each token computes a *query*, a *key* and a *value*, of $d$ numbers each. A softmax over the dot
+# products of one query with all keys gives weights that sum to 1. The result is the weighted mean of the values
+# (Vaswani et al. 2017, equation 1):
 #
 # $$\text{attention}(Q, K, V) = \text{softmax}\left(\frac{Q K^\top}{\sqrt{d}}\right) V$$
-
-
-# %%
-def attention_head(hidden, query, key, value):
-    """One head. hidden: (seq, hidden); the rest: functions to (seq, d). Gives (seq, d) and (seq, seq)."""
-    q, k, v = query(hidden), key(hidden), value(hidden)  # (seq, d) each
-    scores = q @ k.T / math.sqrt(q.shape[-1])  # (seq, seq): row asks, column answers
-    weights = scores.softmax(dim=-1)
-    return weights @ v, weights
-
-
-# %% [markdown]
-# The library keeps the [heads](../docs/glossary.md#head) of a layer side by side in one matrix: head $h$ owns rows $h
-# d$ to $(h + 1) d$. We cut out one head, and ask the model for its own weights.
-
-# %%
-encoder.set_attn_implementation("eager")  # the only form that returns the weights
-inputs = tokenizer(sentence, return_tensors="pt", return_token_type_ids=False)
-with torch.inference_mode():
-    outputs = encoder(**inputs, output_hidden_states=True, output_attentions=True)
-hidden = outputs.hidden_states[0][0]  # (seq, hidden), what block 0 reads
-block = encoder_block(encoder, 0)  # its layers by their roles: every family names them otherwise
-heads, width = encoder.config.num_attention_heads, encoder.config.hidden_size
-d = width // heads
-
-
-# %% tags=["nbval-check-output"]
-def one_head(linear, head):
-    """The part of a layer's projection that belongs to one head."""
-    rows = slice(head * d, (head + 1) * d)
-    return lambda x: x @ linear.weight[rows].T + linear.bias[rows]
-
-
-with torch.inference_mode():
-    parts = [one_head(linear, 1) for linear in (block.query, block.key, block.value)]
-    context, weights = attention_head(hidden, *parts)
-difference_attention_head = (weights - outputs.attentions[0][0, 1]).abs().max().item()
-print(tuple(weights.shape), "our weights are the library's to 1e-5:", difference_attention_head < 1e-5)
-assert difference_attention_head < 1e-5
-
-# %% [markdown]
-# A *block* is all heads together, then a small network for each token on its own. Both parts add their result to what
-# came in (a *residual*), and a layer norm keeps the size of the numbers in check. That is all there is to a block. A
-# model is a vector for each token and place, blocks in a row, and a layer that turns vectors into scores.
-
-
-# %%
-from torch import nn
-
-
-def whole_block(hidden, block):
-    """One BERT block without dropout: (seq, hidden) in, (seq, hidden) out."""
-    every = []
-    for head in range(heads):
-        parts = [one_head(linear, head) for linear in (block.query, block.key, block.value)]
-        every.append(attention_head(hidden, *parts)[0])  # (seq, d)
-    mixed = block.mixing(torch.cat(every, dim=-1))  # (seq, hidden)
-    hidden = block.attention_norm(hidden + mixed)
-    wide = nn.functional.gelu(block.widening(hidden))  # (seq, intermediate)
-    return block.output_norm(hidden + block.narrowing(wide))
-
-
-# %% tags=["nbval-check-output"]
-with torch.inference_mode():
-    ours = whole_block(hidden, block)
-difference_block = (ours - outputs.hidden_states[1][0]).abs().max().item()
-print(tuple(ours.shape), "our block is the library's to 1e-5:", difference_block < 1e-5)
-assert difference_block < 1e-5
-
-# %% [markdown]
-# ### What the heads look at
 #
-# Each small square is one head: rows are tokens that look, columns tokens that are looked at, bright means much.
-# **Predict 4.** Will the heads be alike? Which patterns do you expect?
-
-# %%
-tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
-plotting.show(figures.attention_grid(outputs.attentions, tokens))
-
-# %% [markdown]
-# <details><summary>What to look for</summary>
+# <details><summary>Why divide by the root of d?</summary>
 #
-# A bright line beside the diagonal: a head that looks at the neighbour. A bright column: one token that everybody
-# looks at, often punctuation or a special token, a place to look when there is nothing to find. An even dark blue: a
-# head that averages. Attention shows where information *may* flow, not why the model decides as it does.
+# A dot product of $d$ independent numbers of variance 1 has variance $d$. Without the division, wide vectors would give
+# large scores, one weight near 1, and almost no [gradient](../docs/glossary.md#gradient) for the rest.
 #
 # </details>
 
 # %% [markdown]
-# The sharpest head, large, and below it the same figure to move: pick a layer and a head, or type a sentence of your
-# own. (In a page without Python you see only the first.)
-
-# %%
-peaks = torch.stack(outputs.attentions)[:, 0].amax(dim=-1).mean(dim=-1)  # (layers, heads)
-layer, head = divmod(peaks.argmax().item(), heads)
-sharpest = outputs.attentions[layer][0, head]
-plotting.show(figures.attention_map(sharpest, tokens, f"layer {layer}, head {head}"))
-figures.attention_browser(encoder, tokenizer, sentence, layer, head)
-
-# %% [markdown]
-# And the blank from section 1, for any sentence: write `___` where the model should guess. The figure above the
-# widget is its first picture.
-
-# %%
-blank = "The script is ___, but the music is lovely."
-plotting.show(top_words_figure(top_words(encoder, tokenizer, blank), blank))
-figures.fill_the_blank(encoder, tokenizer, blank)
-
-# %% [markdown]
-# ### Exercise 01.1: no looking ahead
+# ### Exercise 01.1: attention with its masks
 #
-# Turn attention scores into a *decoder's* weights: no token may look at a later one, and each row still sums to 1.
+# Write it, for all sentences and [heads](../docs/glossary.md#head) at once. (A layer runs several attentions side by
+# side, its *attention heads*, each on its own slice of the vector.) `attention_mask` is 1 for tokens and 0 for
+# padding: no token may give weight to padding. With `causal=True`, no token may give weight to a later one either.
+# `check` compares your result with PyTorch's `scaled_dot_product_attention`. From here on the lesson runs *your*
+# function; while the exercise is open, PyTorch's takes its place.
 
 
 # %% tags=["exercise"]
-def causal_weights(scores):
-    """scores: (seq, seq). Returns weights (seq, seq), zero above the diagonal, rows summing to 1."""
-    return ...
+def attention(query, key, value, attention_mask, causal):
+    """query, key, value: (batch, heads, seq, d); attention_mask: (batch, seq).
+
+    Returns the mixed values (batch, heads, seq, d) and the weights (batch, heads, seq, seq), one row for each query.
+    """
+    return ..., ...
 
 
-check("01.1", causal_weights)
+check("01.1", attention)
 # hint("01.1")
 
 
 # %% tags=["solution"]
-def causal_weights(scores):
-    """scores: (seq, seq). Returns weights (seq, seq), zero above the diagonal, rows summing to 1."""
-    allowed = torch.ones_like(scores).tril()
-    return scores.masked_fill(allowed == 0, -math.inf).softmax(dim=-1)
+def attention(query, key, value, attention_mask, causal):
+    """query, key, value: (batch, heads, seq, d); attention_mask: (batch, seq).
+
+    Returns the mixed values (batch, heads, seq, d) and the weights (batch, heads, seq, seq), one row for each query.
+    """
+    scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])  # (batch, heads, seq, seq)
+    allowed = attention_mask[:, None, None, :].bool()  # (batch, 1, 1, seq): the same keys for every head and query
+    if causal:
+        allowed = allowed & torch.ones_like(scores).tril().bool()
+    weights = scores.masked_fill(~allowed, -math.inf).softmax(dim=-1)
+    return weights @ value, weights
 
 
-check("01.1", causal_weights)
+check("01.1", attention)
+
+# %%
+attention_is_yours = verdict("01.1", attention).passed
+if not attention_is_yours:
+    attention = experiment.library_attention
+print("attention:", "yours" if attention_is_yours else "PyTorch's, until 01.1 is solved")
 
 # %% [markdown]
-# ### Exercise 01.2: find the bug
-#
-# A colleague builds a review encoder from PyTorch's own block. It runs and the shapes are right, but something is
-# wrong with who looks at whom: the last line should say True, as in section 2. Mend it. `check` tries your block on
-# reviews alone, together, and with one word changed.
+# A BERT *block* runs the attention of all heads, puts their results side by side and combines them (`mixing`). Then a
+# small two-layer network treats each token on its own: wider, through the smooth threshold function *GELU*, narrower
+# again. Both halves add their result to what came in: a *residual connection*. A *layer norm* then rescales each vector
+# to mean 0 and variance 1, with a learned scale and shift. These are a block's parts, by their role and their names:
+
+# %% tags=["nbval-check-output"]
+names = {  # role: the name in BERT and RoBERTa, the name in DistilBERT
+    "query": ("attention.self.query", "attention.q_lin"),
+    "key": ("attention.self.key", "attention.k_lin"),
+    "value": ("attention.self.value", "attention.v_lin"),
+    "mixing": ("attention.output.dense", "attention.out_lin"),
+    "attention_norm": ("attention.output.LayerNorm", "sa_layer_norm"),
+    "widening": ("intermediate.dense", "ffn.lin1"),
+    "narrowing": ("output.dense", "ffn.lin2"),
+    "output_norm": ("output.LayerNorm", "output_layer_norm"),
+}
+body = encoder.base_model
+layers = (body.encoder if hasattr(body, "encoder") else body.transformer).layer
+for role, known_as in names.items():
+    print(f"{role:16}", next(part for name, part in layers[0].named_modules() if name in known_as))
 
 
 # %%
-def build_block(hidden, heads):
-    return nn.TransformerEncoderLayer(hidden, heads, dim_feedforward=64, dropout=0.0)
+def split_heads(x, heads):
+    """(batch, seq, heads * d) -> (batch, heads, seq, d)"""
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
-torch.manual_seed(0)
-suspect = build_block(32, 4).eval()
-three_reviews = torch.randn(3, 6, 32)  # (batch, seq, hidden)
+def bert_block(hidden, layer, heads, attention_mask):
+    """One BERT block without dropout. hidden: (batch, seq, hidden); returns the same shape, and the weights."""
+    modules = dict(layer.named_modules())
+    part = {role: next(modules[name] for name in known_as if name in modules) for role, known_as in names.items()}
+    query, key, value = (split_heads(part[role](hidden), heads) for role in ("query", "key", "value"))
+    mixed, weights = attention(query, key, value, attention_mask, causal=False)
+    mixed = mixed.transpose(1, 2).flatten(2)  # (batch, heads, seq, d) -> (batch, seq, hidden)
+    hidden = part["attention_norm"](hidden + part["mixing"](mixed))
+    wide = nn.functional.gelu(part["widening"](hidden))  # (batch, seq, intermediate)
+    return part["output_norm"](hidden + part["narrowing"](wide)), weights
+
+
+# %% [markdown]
+# Is it the library's block? We give both the padded batch of section 2 and compare every real position.
+
+# %% tags=["nbval-check-output"]
+encoder.set_attn_implementation("eager")  # the implementation that also returns the weights
+heads = encoder.config.num_attention_heads
 with torch.inference_mode():
-    together, alone = suspect(three_reviews), suspect(three_reviews[:1])
-print("shape:", tuple(together.shape))
-print("review 0 is the same alone and beside two others:", torch.allclose(together[0], alone[0], atol=1e-4))
+    outputs = encoder(**batch, output_hidden_states=True, output_attentions=True)
+    ours, weights = bert_block(outputs.hidden_states[0], layers[0], heads, batch["attention_mask"])
+real = batch["attention_mask"].bool()  # (batch, seq): what stands in the padding is never used
+difference_block = (ours - outputs.hidden_states[1])[real].abs().max().item()
+difference_attention_head = (weights - outputs.attentions[0]).transpose(1, 2)[real].abs().max().item()
+print("hidden", tuple(ours.shape), "weights", tuple(weights.shape))
+print("our weights and our block are the library's to 1e-5:", max(difference_attention_head, difference_block) < 1e-5)
+assert max(difference_attention_head, difference_block) < 1e-5
+
+# %% [markdown]
+# An encoder like BERT is, in full: the sum of a vector for each token and one for its *position*; blocks; a head. The
+# decoder's family, Llama, differs in three ways:
+#
+# | | BERT | Llama |
+# |---|---|---|
+# | positions | a vector, added to each embedding | *rotary*: queries and keys are turned (Su et al. 2021) |
+# | norm | layer norm, after each half | *RMS norm*, before each half (Zhang and Sennrich 2019) |
+# | small network | GELU between two layers | *gated*: one layer multiplies another (Shazeer 2020) |
+#
+# Rotary positions turn each query and key by angles that grow with its position, so their dot product depends on the
+# *distance* of two tokens. RMS norm divides by the root of the mean square. The gate goes through the function SiLU.
+
+
+# %%
+def rotate(x, theta):
+    """Turn pairs of coordinates by angles that grow with the position. x: (batch, heads, seq, d)."""
+    seq, d = x.shape[-2:]
+    speeds = theta ** -(torch.arange(0, d, 2) / d)  # (d / 2,): the first pair turns fastest
+    angles = torch.arange(seq)[:, None] * speeds  # (seq, d / 2)
+    cos, sin = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)  # (seq, d)
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+def rms_norm(x, norm):
+    """Divide each vector by the root of its mean square, times a learned scale."""
+    return norm.weight * x / (x.pow(2).mean(dim=-1, keepdim=True) + norm.variance_epsilon).sqrt()
+
+
+# %%
+def llama_block(hidden, layer, config, attention_mask):
+    """One Llama block. hidden: (batch, seq, hidden); returns the same shape, and the weights."""
+    attend, network = layer.self_attn, layer.mlp
+    normed = rms_norm(hidden, layer.input_layernorm)
+    query = split_heads(attend.q_proj(normed), config.num_attention_heads)
+    key, value = (split_heads(part(normed), config.num_key_value_heads) for part in (attend.k_proj, attend.v_proj))
+    theta = config.rope_parameters["rope_theta"]
+    query, key = rotate(query, theta), rotate(key, theta)
+    sharing = config.num_attention_heads // config.num_key_value_heads  # some models share keys among query heads
+    key, value = key.repeat_interleave(sharing, dim=1), value.repeat_interleave(sharing, dim=1)
+    mixed, weights = attention(query, key, value, attention_mask, causal=True)
+    hidden = hidden + attend.o_proj(mixed.transpose(1, 2).flatten(2))
+    normed = rms_norm(hidden, layer.post_attention_layernorm)
+    gated = nn.functional.silu(network.gate_proj(normed)) * network.up_proj(normed)
+    return hidden + network.down_proj(gated), weights
+
+
+# %% [markdown]
+# **Predict 4.** How much weight do the decoder's heads give to later tokens, at most, over all layers and heads?
+
+# %% tags=["nbval-check-output"]
+decoder.set_attn_implementation("eager")
+rows = decoder_tokenizer(["The director of", sentence], padding=True, padding_side="right", return_tensors="pt")
+mask = rows["attention_mask"]
+with torch.inference_mode():
+    read = decoder(input_ids=rows["input_ids"], attention_mask=mask, output_hidden_states=True, output_attentions=True)
+    ours, weights = llama_block(read.hidden_states[0], decoder.model.layers[0], decoder.config, mask)
+difference_llama_block = (ours - read.hidden_states[1])[mask.bool()].abs().max().item()
+ahead = max(layer.triu(1).max().item() for layer in read.attentions)
+print("our block is the library's to 1e-4:", difference_llama_block < 1e-4)
+print(f"the largest weight that any head of any layer gives to a later token: {ahead}")
+decoder.set_attn_implementation("sdpa")  # the fast implementation again
+assert difference_llama_block < 1e-4 and ahead == 0
+
+# %% [markdown]
+# ### What do the heads look at?
+#
+# Here is a map of one head: each row is one token's weights and sums to 1. (In JupyterLab, a version below it moves:
+# pick a layer and a head, or type a sentence.)
+
+# %%
+tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][1])
+layer, head = min(2, len(layers) - 1), 2
+shown_map = outputs.attentions[layer][1, head]  # (seq, seq)
+plotting.show(figures.attention_map(shown_map, tokens, f"layer {layer}, head {head}"))
+figures.attention_browser(encoder, tokenizer, sentence, layer, head)
+
+# %% [markdown]
+# In layer 2, head 2 of the pocket encoder, the last piece of "recommend" gives "not" a weight of 0.59. A story suggests
+# itself: *this head finds the negation*. Before you believe it, look at more than one sentence.
+#
+# **Predict 5.** Over many held-out texts: do the four words after a "not" give it more weight in this head than they
+# give to any word at these distances?
+
+
+# %%
+def average_pattern(sentences, pattern, network=encoder, cut=tokenizer):
+    """For each layer and head, the mean weight on the pairs that pattern(tokens) marks: (layers, heads)."""
+    total, count = 0, 0
+    for text in sentences:
+        tokens, attentions = figures.attention_of(network, cut, text, longest=100)
+        marked = pattern(tokens)  # (seq, seq): True where the row's token should look at the column's
+        weights = torch.stack([layer[0] for layer in attentions])  # (layers, heads, seq, seq)
+        total, count = total + weights[:, :, marked].sum(dim=-1), count + marked.sum()
+    return total / count
+
+
+# %% [markdown]
+# The other three columns of the table are for comparison:
+
+
+# %%
+def at_distance(tokens, *distances, of=None):
+    """Pairs in which the row's token stands this far behind the column's, which is the word `of`."""
+    places = torch.arange(len(tokens))
+    near = torch.isin(places[:, None] - places, torch.tensor(distances))
+    return near & torch.tensor([of is None or token == of for token in tokens])
+
+
+looked_at = [text for text in corpus["validation"]["text"] if " not " in text][: run.by_budget(quick=10, standard=150)]
+patterns = {
+    "one before": lambda tokens: at_distance(tokens, 1),
+    "one after": lambda tokens: at_distance(tokens, -1),
+    '"not", 1 to 4 before': lambda tokens: at_distance(tokens, 1, 2, 3, 4, of="not"),
+    "any word, 1 to 4 before": lambda tokens: at_distance(tokens, 1, 2, 3, 4),
+    "[SEP]": lambda tokens: torch.tensor([[token == "[SEP]" for token in tokens]] * len(tokens)),
+}
+
+# %%
+shares = {name: average_pattern(looked_at, pattern) for name, pattern in patterns.items()}  # each (layers, heads)
+plotting.show(figures.head_patterns(shares))
+found = [shares[name][layer, head].item() for name in list(patterns)[2:4]]
+print(f'layer {layer}, head {head}: {found[0]:.3f} on "not", {found[1]:.3f} on any word at these distances')
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# Two patterns hold on average: in layer 0, one head looks at the token before and one at the token after. Heads of
+# this kind are in published [transformers](../docs/glossary.md#transformer) as well (Clark et al. 2019). The negation
+# story does not hold: compare the two numbers below the figure. One bright cell in one sentence is an anecdote.
+#
+# A map also shows only where information *may* flow. Later layers can ignore what a sharp head brings, and quite
+# different weights can give the same prediction (Jain and Wallace 2019; Wiegreffe and Pinter 2019 discuss when maps do
+# explain). The clean test is to intervene: take the head away and measure. Section 4 does this.
+#
+# </details>
+#
+# ## 4. What a model is trained to do
+#
+# Nobody labelled the [pretraining](../docs/glossary.md#pretraining) text: the text is its own answer
+# (*self-supervised* learning). The encoder learns by [masked language
+# modeling](../docs/glossary.md#masked-language-modeling): hide some tokens, restore them. BERT chooses 15 % of the
+# tokens. Of these, 80 % become `[MASK]`, 10 % become a random token, and 10 % stay (Devlin et al. 2019). The model must
+# restore all the chosen ones.
+#
+# <details><summary>Why not always [MASK]?</summary>
+#
+# Later texts contain no `[MASK]`. A word that may or may not be right keeps the model attentive at every position. The
+# 15 % is a choice, too: our pocket encoder was pretrained with 30 %.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise 01.2: hide tokens
+#
+# Write it. A token that was not chosen gets the label -100, which PyTorch's
+# [cross-entropy](../docs/glossary.md#cross-entropy) ignores. Special tokens are never chosen.
+#
+# The library's version is `DataCollatorForLanguageModeling`. A *collator* turns a list of examples into one batch: it
+# pads, and this one also masks. The two draw differently, so the cell after the exercise compares shares.
 
 
 # %% tags=["exercise"]
-def mended_block(hidden, heads):
-    """A block for (batch, seq, hidden) in which words of one review look at each other, and at no one else."""
-    return ...
+def mask_tokens(input_ids, special, mask_id, vocab_size, rate=0.15, generator=None):
+    """input_ids, special: (batch, seq). Returns what the model reads and the labels, both (batch, seq)."""
+    return ..., ...
 
 
-check("01.2", mended_block)
+check("01.2", mask_tokens)
 # hint("01.2")
 
 
 # %% tags=["solution"]
-def mended_block(hidden, heads):
-    """A block for (batch, seq, hidden) in which words of one review look at each other, and at no one else."""
-    # Without batch_first the layer reads (seq, batch, hidden): attention runs across reviews, not words.
-    return nn.TransformerEncoderLayer(hidden, heads, dim_feedforward=64, dropout=0.0, batch_first=True)
-
-
-check("01.2", mended_block)
-
-# %% [markdown]
-# ## 4. What it was trained to do
-#
-# Nobody labelled the pretraining text: the text is its own answer. That is *self-supervised* learning. The encoder's
-# task is to restore hidden tokens. Of every hundred, fifteen are chosen; of these 80 % become `[MASK]`, 10 % another
-# token, 10 % stay as they are (Devlin et al. 2019).
-
-
-# %%
-def mask_tokens(input_ids, special, *, mask_id, vocab_size, rate=0.15, generator=None):
-    """Hide some tokens: returns what the model reads, and the labels it must restore (-100: none)."""
+def mask_tokens(input_ids, special, mask_id, vocab_size, rate=0.15, generator=None):
+    """input_ids, special: (batch, seq). Returns what the model reads and the labels, both (batch, seq)."""
     draw = torch.rand(input_ids.shape, generator=generator)
     chosen = (draw < rate) & ~special.bool()  # (batch, seq)
-    labels = input_ids.masked_fill(~chosen, IGNORED)
+    labels = input_ids.masked_fill(~chosen, -100)
     fate = torch.rand(input_ids.shape, generator=generator)
     random_ids = torch.randint(vocab_size, input_ids.shape, generator=generator)
     masked = input_ids.masked_fill(chosen & (fate < 0.8), mask_id)
@@ -439,45 +614,41 @@ def mask_tokens(input_ids, special, *, mask_id, vocab_size, rate=0.15, generator
     return masked, labels
 
 
-IGNORED = -100  # the label that a loss leaves out
-
-# %% [markdown]
-# Why not always `[MASK]`? No text that the model will be used on contains it; a word that may be wrong, or right,
-# keeps it attentive to all.
-
-# %% tags=["nbval-check-output"]
-texts = corpus["validation"]["text"][:32]
-rows = tokenizer(
-    texts, padding=True, truncation=True, max_length=128, return_tensors="pt", return_special_tokens_mask=True
-)
-ids, special = rows["input_ids"], rows["special_tokens_mask"]
-draws = torch.Generator().manual_seed(seed)
-sizes = {"mask_id": tokenizer.mask_token_id, "vocab_size": tokenizer.vocab_size}
-masked, labels = mask_tokens(ids, special, **sizes, generator=draws)
-print(tokenizer.decode(ids[0, 1:20]))
-print(tokenizer.decode(masked[0, 1:20]))
+check("01.2", mask_tokens)
 
 # %%
-chosen = labels != IGNORED
-share_chosen = (chosen.sum() / (special == 0).sum()).item()
-share_masked = (masked[chosen] == tokenizer.mask_token_id).float().mean().item()
-print(f"chosen {share_chosen:.0%} of the real tokens; of these {share_masked:.0%} became {tokenizer.mask_token}")
-assert 0.10 < share_chosen < 0.20 and 0.7 < share_masked < 0.9
+from transformers import DataCollatorForLanguageModeling
+
+if not verdict("01.2", mask_tokens).passed:
+    mask_tokens = language_model.mask_tokens  # stands in until 01.2 is solved
+texts = corpus["validation"]["text"][:32]
+options = {"truncation": True, "max_length": 128, "return_special_tokens_mask": True}
+rows = tokenizer(texts, padding=True, return_tensors="pt", **options)
+ids, special, mask_id = rows["input_ids"], rows["special_tokens_mask"], tokenizer.mask_token_id
+draws = torch.Generator().manual_seed(seed)
+masked, labels = mask_tokens(ids, special, mask_id, tokenizer.vocab_size, generator=draws)
+collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
+library = collator([tokenizer(text, **options) for text in texts])
+for name, read, wanted in (("ours", masked, labels), ("the library", library["input_ids"], library["labels"])):
+    chosen = wanted != -100  # (batch, seq)
+    share, hidden, same = chosen.sum() / (special == 0).sum(), read[chosen] == mask_id, read[chosen] == wanted[chosen]
+    print(f"{name:12}chose {share:.0%}; of these [MASK] {hidden.float().mean():.0%}, same {same.float().mean():.0%}")
 
 # %% [markdown]
-# The loss is the [cross-entropy](../docs/glossary.md#cross-entropy) over the hidden tokens alone: how improbable did
-# the model find the token that really stood there? We compute it by hand and ask the model for its own.
+# The loss is the cross-entropy over the chosen tokens: minus the logarithm of the probability that the model gave to
+# the token that really stood there, averaged. With the natural logarithm, its unit is called *nat*.
 
 
 # %% tags=["nbval-check-output"]
 def masked_loss(logits, labels):
-    """Mean cross-entropy over the hidden tokens. logits: (batch, seq, vocab); labels: (batch, seq)."""
+    """Mean cross-entropy in nats over the chosen tokens. logits: (batch, seq, vocab); labels: (batch, seq)."""
     hidden = labels != IGNORED  # (batch, seq)
     log_probabilities = logits[hidden].log_softmax(dim=-1)  # (hidden tokens, vocab)
     right = log_probabilities.gather(-1, labels[hidden].unsqueeze(-1))
     return -right.mean()
 
 
+IGNORED = -100
 with torch.inference_mode():
     outputs = encoder(input_ids=masked, attention_mask=rows["attention_mask"], labels=labels)
 difference_masked_loss = (masked_loss(outputs.logits, labels) - outputs.loss).abs().item()
@@ -485,14 +656,60 @@ print("our masked loss is the model's to 1e-5:", difference_masked_loss < 1e-5)
 assert difference_masked_loss < 1e-5
 
 # %%
-truth = labels[chosen]
-restored = (outputs.logits[chosen].argmax(dim=-1) == truth).float().mean().item()
+truth = labels[labels != IGNORED]
+restored = (outputs.logits[labels != IGNORED].argmax(dim=-1) == truth).float().mean().item()
 most_common = (truth == truth.mode().values).float().mean().item()
-print(f"hidden tokens restored exactly: {restored:.0%}; always saying the most common token: {most_common:.0%}")
+print(f"of {len(truth)} chosen tokens restored exactly: {restored:.0%}; with the most common token: {most_common:.0%}")
 
 # %% [markdown]
-# The decoder's task is simpler to say: at each place, predict the next token. The labels are the text itself, moved
-# one place to the left.
+# ### Back to the heads: take one away
+#
+# Now we can test what a head is worth: set its columns in `mixing` to zero, so that nothing of it passes, and measure
+# the masked loss again (Michel et al. 2019 did this with published models).
+#
+# **Predict 6.** Section 3 showed one head that looks at the token before and one that looks at the token after. The
+# others spread their weights. Which of the sixteen does the model miss most?
+
+
+# %%
+@torch.inference_mode()
+def loss_without(layer, head):
+    """The masked loss with one attention head removed, and put back afterwards."""
+    modules = dict(layers[layer].named_modules())
+    mixing = next(modules[name] for name in names["mixing"] if name in modules)
+    d = encoder.config.hidden_size // heads
+    kept = mixing.weight.detach().clone()
+    mixing.weight[:, head * d : (head + 1) * d] = 0
+    loss = masked_loss(encoder(input_ids=masked, attention_mask=rows["attention_mask"]).logits, labels).item()
+    mixing.weight.copy_(kept)
+    return loss
+
+
+# %%
+whole = outputs.loss.item()
+harm = torch.tensor([[loss_without(layer, head) - whole for head in range(heads)] for layer in range(len(layers))])
+with torch.inference_mode():
+    maps = encoder(input_ids=ids, attention_mask=rows["attention_mask"], output_attentions=True).attentions
+real = rows["attention_mask"].bool()  # (batch, seq)
+sharpness = torch.stack([each.amax(dim=-1).transpose(1, 2)[real].mean(dim=0) for each in maps])  # (layers, heads)
+plotting.show(figures.sharpness_and_harm(sharpness, harm))
+for name, table in (("greatest harm", harm), ("sharpest", sharpness)):
+    at = divmod(table.argmax().item(), heads)
+    print(f"{name}: layer {at[0]}, head {at[1]}; loss {whole:.2f} nats with it, {whole + harm[at]:.2f} without")
+
+# %% [markdown]
+# <details><summary>What this says, and what it does not</summary>
+#
+# A pattern that holds on average *and* a loss that grows without the head: now there is evidence that the model uses
+# the two neighbour heads. The reverse does not follow. We removed one head at a time, and where two heads do the same
+# work, each looks harmless while the other stays. (One set of masked texts, one model: a check, not a law.)
+#
+# </details>
+#
+# ### The decoder's task
+#
+# [Next-token prediction](../docs/glossary.md#next-token-prediction): at each position, predict the token that follows.
+# The labels are the text itself, moved one place to the left. The causal mask lets all positions train at once.
 
 
 # %%
@@ -509,27 +726,26 @@ def next_token_loss(logits, labels):
 
 
 # %% tags=["nbval-check-output"]
-from helpers.language_model import blocks_of_text
+from helpers.language_model import blocks_of_text, mean_next_token_loss
 
-rows_general = blocks_of_text(decoder_tokenizer, texts, length=64)  # (rows, 64)
+rows_general = blocks_of_text(decoder_tokenizer, texts, length=64)  # texts end to end, cut into rows: (rows, 64)
+print(decoder_tokenizer.decode(rows_general[0]))
 with torch.inference_mode():
     outputs = decoder(input_ids=rows_general, labels=rows_general)
     ours = next_token_loss(outputs.logits, rows_general)
 difference_next_token_loss = (ours - outputs.loss).abs().item()
-print(rows_general[0, :6].tolist(), "are read, with the labels", shift_labels(rows_general)[0, :6].tolist())
 print("our next-token loss is the model's to 1e-5:", difference_next_token_loss < 1e-5)
 assert difference_next_token_loss < 1e-5
 
 # %% [markdown]
-# A loss in nats is hard to feel. Its exponential, the *[perplexity](../docs/glossary.md#perplexity)*, is easier:
-# between how many equally likely tokens does the model feel torn? Below it stands beside two
-# [baselines](../docs/glossary.md#baseline): the same architecture with random weights, and a guess that finds all
-# tokens equally likely.
+# The usual number for a language model is the *[perplexity](../docs/glossary.md#perplexity)*, the exponential of this
+# loss: among how many equally likely tokens does the model seem to choose?
+#
+# **Predict 7.** The vocabulary has 4,096 tokens. What perplexity do you expect from the pretrained decoder on texts
+# that were held out? And from the same architecture with random weights?
+
 
 # %%
-from helpers.language_model import mean_next_token_loss
-
-
 def perplexity(mean_loss):
     """Between how many equally likely tokens the model is torn: exp of the mean loss in nats."""
     return math.exp(mean_loss)
@@ -543,10 +759,129 @@ print(f"all tokens equally likely {decoder.config.vocab_size:,}")
 assert perplexity_pretrained < perplexity_random / 2
 
 # %% [markdown]
-# (Random weights can do worse than an even guess: they have preferences, all unfounded.)
+# (Random weights do worse than an even guess: they have preferences, all unfounded.)
 #
-# Predicting the next token, again and again, is writing. `generate` does this too, and faster, since it remembers
-# keys and values; the tokens are the same.
+# The pretrained figure is very low. Two checks before you believe it. **First: has the model read these sentences?**
+# The *texts* were held out, but a sentence can stand in several texts. We have the whole training text and can count.
+# With published models you usually cannot; the problem is called *contamination*.
+
+
+# %%
+def sentences_of(texts):
+    """The sentences of some texts: cut after each . ! and ? that a space follows."""
+    joined = "\n".join(texts)
+    for mark in ".!?":
+        joined = joined.replace(f"{mark} ", f"{mark}\n")
+    return joined.split("\n")
+
+
+training_text = list(corpus["train"]["text"])
+if track == "pocket":  # the decoder has read a second part, with more pages and questions about films
+    training_text += pd.read_parquet(catalog.MICROWORLD / "library" / "train.parquet")["text"].tolist()
+seen = Counter(sentences_of(training_text))
+print(f"{seen.total():,} training sentences, {len(seen):,} different")
+
+# %%
+held_out, read_before = {}, {}  # the sentences of each domain that are new, and those that are not
+for domain in sorted(set(corpus["validation"]["domain"])):
+    own = sentences_of(row["text"] for row in corpus["validation"] if row["domain"] == domain)
+    held_out[domain] = sorted({text for text in own if text not in seen and len(text) >= 20})
+    read_before[domain] = sorted({text for text in own if text in seen and len(text) >= 20})
+    share = sum(text in seen for text in own) / len(own)
+    print(f"{domain:9}{len(own):6} held-out sentences, {share:4.0%} stand in the training text")
+
+# %% [markdown]
+# **Second: perplexity is per *token*,** so it depends on the tokenizer. To compare kinds of text, or models with
+# different tokenizers, divide the whole loss by what they share, the number of characters. The unit is bits (nats
+# divided by $\ln 2$).
+#
+# ### Exercise 01.3: find the bug
+#
+# A colleague computes [bits per character](../docs/glossary.md#bits-per-character) for a padded batch. The next cell
+# shows that the figure of a text depends on what stands beside it. There are *two* mistakes. Repair the function.
+
+
+# %%
+def colleagues_bits(losses, attention_mask, characters):
+    """losses: (batch, seq), nats of each token; attention_mask: (batch, seq); characters: (batch,)."""
+    return (losses.sum(dim=1) / characters).mean() / math.log(2)
+
+
+losses = torch.tensor([[2.0, 2.0, 2.0, 2.0], [1.0, 7.0, 7.0, 7.0]])  # nats; each 7.0 stands at a padding token
+example = {"attention_mask": torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0]]), "characters": torch.tensor([16, 2])}
+print(f"both texts together: {colleagues_bits(losses, **example):.2f} bits per character")
+first = {name: value[:1] for name, value in example.items()}
+print(f"the first text alone: {colleagues_bits(losses[:1], **first):.2f}")
+
+
+# %% tags=["exercise"]
+def bits_per_character(losses, attention_mask, characters):
+    """losses: (batch, seq), nats of each token; attention_mask: (batch, seq); characters: (batch,). One number."""
+    return ...
+
+
+check("01.3", bits_per_character)
+# hint("01.3")
+
+
+# %% tags=["solution"]
+def bits_per_character(losses, attention_mask, characters):
+    """losses: (batch, seq), nats of each token; attention_mask: (batch, seq); characters: (batch,). One number."""
+    # The padding must not count, and a short text must weigh less: all bits over all characters.
+    return (losses * attention_mask).sum() / characters.sum() / math.log(2)
+
+
+check("01.3", bits_per_character)
+
+# %% [markdown]
+# Now the fair figure, on sentences one by one: those that the model has read before, and new ones. (Shannon 1951 put
+# printed English at 0.6 to 1.3 bits per character, from people's guesses. The invented world has far fewer wordings.)
+
+
+# %%
+@torch.inference_mode()
+def bits(network, cut, sentences):
+    """The bits of each sentence as the network reads it."""
+    total = []
+    for at in range(0, len(sentences), 32):
+        some = [cut.bos_token + text for text in sentences[at : at + 32]]
+        rows = cut(some, padding=True, padding_side="right", add_special_tokens=False, return_tensors="pt")
+        logits = network(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"]).logits
+        labels = shift_labels(rows["input_ids"].masked_fill(rows["attention_mask"] == 0, IGNORED))
+        losses = nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")  # (batch, seq)
+        total += (losses.sum(dim=1) / math.log(2)).tolist()
+    return np.array(total)
+
+
+# %%
+def per_character(network, sentences, cut=decoder_tokenizer):
+    """Bits per character over all of these sentences, with an interval: the sentences drawn again 1,000 times."""
+    found, characters = bits(network, cut, sentences), np.array([len(text) for text in sentences])
+    again = np.random.default_rng(seed).integers(0, len(found), (1000, len(found)))
+    ratios = found[again].sum(axis=1) / characters[again].sum(axis=1)
+    return Interval(found.sum() / characters.sum(), *np.quantile(ratios, [0.025, 0.975]))
+
+
+most = run.by_budget(quick=8, standard=120, full=400)
+measured = {domain: sentences[:most] for domain, sentences in held_out.items() if sentences}
+new = {domain: per_character(decoder, sentences) for domain, sentences in measured.items()}
+for domain, value in new.items():
+    known = per_character(decoder, read_before[domain][:most]) if read_before[domain] else "none"
+    print(f"{domain:9}bits per character: read before {known}   new {value}   ({len(measured[domain])} new sentences)")
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# Sentences that were read before cost fewer bits, so the perplexity above was flattered. How much of the gap is
+# memory we cannot say: the sentences that repeat are also the short, stock ones. The new ones are the fair measure.
+#
+# </details>
+#
+# ### From predicting to writing
+#
+# Predict a token, append it, repeat: that is writing. Always taking the likeliest token is [greedy
+# decoding](../docs/glossary.md#greedy-decoding). `generate` does the same, only faster: it stores keys and values of
+# earlier tokens (the *KV cache*).
 
 
 # %%
@@ -562,127 +897,206 @@ def greedy(model, input_ids, max_new_tokens, end_id=None):
     return input_ids
 
 
-# %% tags=["nbval-check-output"]
-prompt = decoder_tokenizer("The director of", return_tensors="pt")["input_ids"]
-ours = greedy(decoder, prompt, max_new_tokens=20, end_id=decoder.generation_config.eos_token_id)
-theirs = decoder.generate(prompt, max_new_tokens=20, do_sample=False)
-print(decoder_tokenizer.decode(ours[0], skip_special_tokens=True))
-print("the same tokens as generate:", torch.equal(ours, theirs))
-assert torch.equal(ours, theirs)
-
 # %% [markdown]
-# ### Exercise 01.3: perplexity without the padding
+# Greedy text never varies. *Sampling* draws the next token from the model's probabilities, shaped by two settings:
 #
-# You have the loss of each token of a padded batch. Give the perplexity over the real tokens. (Two things can go
-# wrong; `check` knows both.)
+# - **temperature** divides the logits before the softmax: below 1 sharpens the distribution, above 1 flattens it;
+# - **top-p** (*nucleus sampling*; Holtzman et al. 2020) keeps the likeliest tokens, just as many as are needed to hold
+#   a probability of at least $p$ together, and draws among these.
+#
+# ### Exercise 01.4: write the sampling loop
+#
+# Apply the temperature first, then top-p. Draw with `torch.multinomial`, all rows at once.
 
 
 # %% tags=["exercise"]
-def padded_perplexity(losses, attention_mask):
-    """losses, attention_mask: (batch, seq). Returns one number."""
+def sample(model, input_ids, max_new_tokens, temperature=1.0, top_p=1.0):
+    """Append tokens drawn at random. input_ids: (batch, seq); returns (batch, longer)."""
     return ...
 
 
-check("01.3", padded_perplexity)
-# hint("01.3")
+check("01.4", sample)
+# hint("01.4")
 
 
 # %% tags=["solution"]
-def padded_perplexity(losses, attention_mask):
-    """losses, attention_mask: (batch, seq). Returns one number."""
-    mean_loss = (losses * attention_mask).sum() / attention_mask.sum()
-    return math.exp(mean_loss)
+@torch.inference_mode()
+def sample(model, input_ids, max_new_tokens, temperature=1.0, top_p=1.0):
+    """Append tokens drawn at random. input_ids: (batch, seq); returns (batch, longer)."""
+    for _ in range(max_new_tokens):
+        logits = model(input_ids=input_ids).logits[:, -1] / temperature  # (batch, vocab)
+        ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
+        before = ordered.cumsum(dim=-1) - ordered  # what the likelier tokens hold together
+        kept = ordered.masked_fill(before >= top_p, 0.0)
+        probabilities = torch.zeros_like(kept).scatter(-1, order, kept)
+        input_ids = torch.cat([input_ids, torch.multinomial(probabilities, 1)], dim=1)
+    return input_ids
 
 
-check("01.3", padded_perplexity)
+check("01.4", sample)
+
+# %%
+if not verdict("01.4", sample).passed:
+    sample = experiment.library_sample  # stands in until 01.4 is solved
+prompt = decoder_tokenizer("The acting", return_tensors="pt")["input_ids"]
+ours = greedy(decoder, prompt, max_new_tokens=20, end_id=decoder.generation_config.eos_token_id)
+assert torch.equal(ours, decoder.generate(prompt, max_new_tokens=20, do_sample=False))
+settings = {"temperature": 0.8, "top_p": 0.9}
+torch.manual_seed(seed)
+ours = sample(decoder, prompt, 12, **settings)
+torch.manual_seed(seed)
+theirs = decoder.generate(prompt, max_new_tokens=12, do_sample=True, top_k=0, **settings)
+for name, rows in (("greedy", greedy(decoder, prompt, 12)), ("sample", ours), ("generate", theirs)):
+    print(f"{name:9}{decoder_tokenizer.decode(rows[0], skip_special_tokens=True)}")
 
 # %% [markdown]
+# Greedy writing and `generate` without sampling gave the same tokens (the `assert`). With the same random numbers, your
+# `sample` and `generate` write the same text, too.
+#
+# **Predict 8.** The next cell writes forty beginnings of four tokens at each setting. Which settings give the most
+# different ones? Which give those that the model itself finds likeliest (the fewest bits per token)?
+
+# %%
+for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.0, 0.9), (1.0, 0.5), (1.5, 1.0)):
+    torch.manual_seed(seed)
+    rows = sample(decoder, prompt.repeat(40, 1), 4, temperature=temperature, top_p=top_p)
+    written = [decoder_tokenizer.decode(row, skip_special_tokens=True) for row in rows]
+    with torch.inference_mode():
+        per_token = next_token_loss(decoder(input_ids=rows).logits, rows).item() / math.log(2)
+    print(f"temperature {temperature}, top_p {top_p}: {len(set(written)):2} of 40 differ, ", end="")
+    print(f"{per_token:4.1f} bits per token | {written[0]} | {written[1]}")
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# A low temperature repeats a few likely texts; a high one lets through tokens that do not fit. Top-p cuts off the tail
+# of unlikely tokens and leaves the ratios of the others as they are. There is no best setting: low for facts and code,
+# higher for ideas.
+#
+# </details>
+#
 # ## 5. Keep pretraining on a new kind of text
 #
-# The model knows films, reviews, news. It has never read what stands in the split `newcomer`. *Self-supervised
-# fine-tuning* is the same task as before on this new text: no labels, only more reading.
+# The model has never read a recipe (or, with `data`, your own texts). *Continued pretraining*, also called
+# self-supervised [fine-tuning](../docs/glossary.md#fine-tuning), is the same task on new text: no labels, only more
+# reading. One text in five is kept for measuring; of its sentences we use those that stand in no text that the model is
+# trained on.
 
 # %%
 newcomer = corpus["newcomer"]["text"]
 print(newcomer[0])
-held_out = max(1, len(newcomer) // 5)  # one text in five is only ever measured
-train_rows = blocks_of_text(decoder_tokenizer, newcomer[held_out:], length=64)
-measured = {"newcomer": blocks_of_text(decoder_tokenizer, newcomer[:held_out], length=64)}
-for domain in sorted(set(corpus["validation"]["domain"])):
-    own = [row["text"] for row in corpus["validation"] if row["domain"] == domain]
-    measured[domain] = blocks_of_text(decoder_tokenizer, own, length=64)
-measured = {domain: rows[:measured_rows] for domain, rows in measured.items()}
-
-
-# %%
-def perplexities(network):
-    """The perplexity on each domain's held-out rows."""
-    return {domain: perplexity(mean_next_token_loss(network, rows)) for domain, rows in measured.items()}
-
-
-def on_the_old(table):
-    """The geometric mean over the domains that the model knew before."""
-    logarithms = [math.log(value) for domain, value in table.items() if domain != "newcomer"]
-    return math.exp(sum(logarithms) / len(logarithms))
-
-
-before = perplexities(decoder)
-print({domain: round(value, 1) for domain, value in before.items()})
+kept_back = max(1, len(newcomer) // 5)
+new_texts, new_sentences = newcomer[kept_back:], sentences_of(newcomer[:kept_back])
+trained_on = set(sentences_of(new_texts))
+unseen = sorted({text for text in new_sentences if text not in trained_on and text not in seen and len(text) >= 20})
+measured["newcomer"] = (unseen or new_sentences)[:most]
+repeated = sum(text in trained_on for text in new_sentences)
+print(f"{len(new_sentences):,} held-out sentences, {repeated:,} of them also in the training part; ", end="")
+print(f"{len(measured['newcomer'])} of the others are measured")
 
 # %% [markdown]
-# **Predict 5.** After a few dozen steps on the new texts alone: what happens to the perplexity on them? And on the
-# texts the model knew before: better, the same, worse?
+# At work you would use the library's `Trainer`: it takes a model, `TrainingArguments`, a collator and a dataset of
+# token ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them itself. The
+# [learning rate](../docs/glossary.md#learning-rate) is how far the [optimizer](../docs/glossary.md#optimizer) (AdamW)
+# moves in a step. (Lesson 02 writes such a loop by hand.)
+
 
 # %%
-from tqdm import tqdm
+from datasets import Dataset
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
-student = catalog.causal_language_model(track)  # a fresh copy: `decoder` stays as it was
-optimizer = torch.optim.AdamW(student.parameters(), lr=learning_rate)
-draws = torch.Generator().manual_seed(seed)
-losses = []
-student.train()
-for _ in tqdm(range(pretraining_steps), desc="reading", leave=False):
-    batch = train_rows[torch.randint(len(train_rows), (16,), generator=draws)]  # (16, 64)
-    loss = next_token_loss(student(input_ids=batch).logits, batch)
-    loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-    losses.append(loss.item())
 
-# %%
-after = perplexities(student)
-print(f"on the new texts: {before['newcomer']:8.1f} before, {after['newcomer']:8.1f} after")
-print(f"on the old ones:  {on_the_old(before):8.1f} before, {on_the_old(after):8.1f} after (geometric mean)")
-plotting.show(figures.before_after(before, after))
-assert after["newcomer"] < before["newcomer"]
+def keep_pretraining(seed, folder):
+    """A copy of the decoder, trained on the new texts; returns it and the loss of each step."""
+    steps = run.by_budget(quick=4, standard=60, full=600)
+    plan = {"max_steps": steps, "per_device_train_batch_size": 16, "learning_rate": learning_rate, "seed": seed}
+    plan |= {"lr_scheduler_type": "constant", "weight_decay": 0.01, "use_cpu": True}
+    quiet = {"logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
+    arguments = TrainingArguments(folder, **plan, **quiet)
+    rows = Dataset.from_dict({"input_ids": blocks_of_text(decoder_tokenizer, new_texts, length=64).tolist()})
+    collator = DataCollatorForLanguageModeling(decoder_tokenizer, mlm=False)
+    trainer = Trainer(catalog.causal_language_model(track), arguments, collator, rows)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return trainer.model.eval(), [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
 
 # %% [markdown]
-# <details><summary>What happened, and why</summary>
+# **Predict 9.** After 60 steps of 16 rows on recipes alone: what happens to the bits per character of new recipes? And
+# of new sentences of the kinds that the model knew before?
+
+# %%
+before = {domain: per_character(decoder, sentences).value for domain, sentences in measured.items()}
+after, losses = [], []
+for one in range(seed, seed + run.by_budget(quick=1, standard=3, full=5)):
+    with TemporaryDirectory() as folder:
+        student, loss_curve = keep_pretraining(one, folder)
+    after.append({domain: per_character(student, sentences).value for domain, sentences in measured.items()})
+    losses.append(loss_curve)
+for domain, start_value in before.items():
+    change = mean_t([each[domain] - start_value for each in after])  # over the seeds
+    shown_change = change if len(after) > 1 else change.value
+    print(f"{domain:9}{start_value:.2f} bits per character before, change {shown_change:+.2f}")
+means = {domain: mean_t([each[domain] for each in after]).value for domain in measured}
+plotting.show(figures.before_after(before, means, "bits per character"))
+assert after[0]["newcomer"] < before["newcomer"]
+
+# %% [markdown]
+# <details><summary>What happened</summary>
 #
-# The new texts became far more predictable after a few dozen steps, with no label anywhere. (A first figure above the
-# size of the vocabulary is worse than guessing evenly: sure, and wrong.) Nothing protected the old ones: no step was
-# taken for them, and all weights are shared, so as a rule they get worse. How much depends on the [learning
-# rate](../docs/glossary.md#learning-rate), which you can change at the top of this notebook, and on the number of
-# steps. Lesson 03 calls this *[forgetting](../docs/glossary.md#catastrophic-forgetting)* and mends it.
+# With no label anywhere, the model learned to predict the new kind of text. The old kinds became harder: no step was
+# taken for them, and all weights are shared. This is *[forgetting](../docs/glossary.md#catastrophic-forgetting)*.
+# How much depends on the learning rate, which you can change at the top, and on the number of steps. Lesson 03 measures
+# and reduces it. (The brackets show how far the seeds of training differ; the sentences are the same each time.)
 #
 # </details>
 #
-# ## 6. What does it know?
-#
-# To predict the next word of "The director of this film is", grammar is not enough. So pretraining leaves facts in
-# the weights. We ask for them: does the model, writing greedily, complete the sentence exactly?
+# Papers mostly print perplexity per token, over all held-out text. Here it is for the last seed, beside what the model
+# writes before and after:
+
 
 # %%
-from helpers.language_model import completion_batch
+def usual_perplexity(network, texts):
+    """Per token, over texts end to end in rows of 64, sentences that were read before included."""
+    rows = blocks_of_text(decoder_tokenizer, texts, length=64)[: run.by_budget(quick=8, standard=96, full=400)]
+    return perplexity(mean_next_token_loss(network, rows))
 
-facts = next(iter(catalog.dataset("facts", track).values())).shuffle(seed=seed)
-asked = facts.select(range(min(facts_asked, len(facts))))
-for row in asked.select(range(3)):
-    print(f"{row['prompt']} -> {row['answer']}")
+
+kinds = {domain: [row["text"] for row in corpus["validation"] if row["domain"] == domain] for domain in held_out}
+usual = {}
+for name, network in (("before", decoder), ("after", student)):
+    logs = [math.log(usual_perplexity(network, own)) for own in kinds.values()]
+    usual[name] = usual_perplexity(network, newcomer[:kept_back]), math.exp(sum(logs) / len(logs))
+    print(f"{name:7}perplexity {usual[name][0]:,.1f} on recipes, {usual[name][1]:.1f} on old kinds (geometric mean)")
+    writer = pipeline("text-generation", model=network, tokenizer=decoder_tokenizer)
+    print("      ", writer("For the potato", max_new_tokens=24, do_sample=False)[0]["generated_text"])
 
 # %% [markdown]
-# One pass tells it for a whole batch: greedy writing gives the answer exactly when, with the right words before it,
-# *each* token of the answer is the likeliest.
+# The drop looks far larger than in bits per character, for three reasons: an exponential, a tokenizer that has no whole
+# tokens for the new words, and stock sentences that stand in both halves of the recipes.
+#
+# ## 6. What does it know?
+#
+# To predict the next word of "The director of this film is", grammar is not enough. So pretraining leaves facts in the
+# weights. We ask for them: does the model, writing greedily, complete the sentence exactly?
+
+
+# %%
+def stands_there(beginning):
+    """How many training sentences begin like this."""
+    at, total = bisect_left(in_order, beginning), 0
+    while at < len(in_order) and in_order[at].startswith(beginning):
+        total, at = total + seen[in_order[at]], at + 1
+    return total
+
+
+in_order = sorted(seen)
+facts = next(iter(catalog.dataset("facts", track).values())).shuffle(seed=seed)
+asked = facts.select(range(min(run.by_budget(quick=40, standard=400, full=2000), len(facts))))
+times = sorted(stands_there(f"{row['prompt']} {row['answer']}") for row in asked)
+for row in asked.select(range(3)):
+    print(f"{row['prompt']} -> {row['answer']}")
+print(f"{times[0]} to {times[-1]} training sentences begin with prompt and answer (median {times[len(times) // 2]})")
 
 
 # %%
@@ -693,77 +1107,327 @@ def recalled(logits, labels):
     return (right | (labels == IGNORED)).all(dim=-1)
 
 
-@torch.inference_mode()
-def count_recalled(network, rows):
-    """How many facts the model completes exactly."""
-    batch = completion_batch(decoder_tokenizer, rows["prompt"], rows["answer"])
-    logits = network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    return int(recalled(logits, batch["labels"]).sum())
-
-
 # %% [markdown]
-# **Predict 6.** What share is completed exactly by the pretrained model? By the same architecture with random
-# weights? And, as a baseline, by whoever always says the most common answer to that kind of question?
+# One forward pass is enough: greedy writing gives the answer exactly when, after the prompt and the right tokens so
+# far, *each* token of the answer is the likeliest.
+#
+# **Predict 10.** What share does the pretrained model complete exactly? The same architecture with random weights? And
+# a [baseline](../docs/glossary.md#baseline) that always gives the most common answer to that kind of question?
+
 
 # %%
-from collections import Counter
+@torch.inference_mode()
+def count_recalled(network, cut, prompts, answers):
+    """How many of these completions the model writes exactly."""
+    starts = [cut(prompt)["input_ids"] for prompt in prompts]
+    ends = [cut(f" {answer}", add_special_tokens=False)["input_ids"] for answer in answers]
+    rows = [first + last for first, last in zip(starts, ends, strict=True)]
+    batch = cut.pad({"input_ids": rows}, padding_side="right", return_tensors="pt")
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
+    for row, first in zip(labels, starts, strict=True):
+        row[: len(first)] = IGNORED  # only the answer counts
+    logits = network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return int(recalled(logits, labels).sum())
 
-from helpers.intervals import wilson
 
+# %%
 common = {kind: Counter() for kind in facts["kind"]}
 for kind, answer in zip(facts["kind"], facts["answer"], strict=True):
     common[kind][answer] += 1
 correct = {
-    "pretrained": count_recalled(decoder, asked),
-    "random weights": count_recalled(untrained, asked),
+    "pretrained": count_recalled(decoder, decoder_tokenizer, asked["prompt"], asked["answer"]),
+    "random weights": count_recalled(untrained, decoder_tokenizer, asked["prompt"], asked["answer"]),
     "most common answer": sum(row["answer"] == common[row["kind"]].most_common(1)[0][0] for row in asked),
 }
 results = {name: wilson(count, len(asked)) for name, count in correct.items()}
+for name, share in results.items():
+    print(f"{name:20}{share}, {correct[name]} of {len(asked)}")
+
+# %% [markdown]
+# It looks like perfect knowledge. But each of these questions is a sentence that the model has read many times. Does it
+# know the *fact*, or the *sentence*? We ask in other words. The eighteen wordings below were written before any of them
+# was tried, three for each kind; the code checks that no training sentence begins like that.
+#
+# **Predict 11.** What share of the facts does the model complete in a wording that it has never read?
 
 # %%
-for name, share in results.items():
-    print(f"{name:20}{share}  of {len(asked)}")
-plotting.show(figures.shares(results, "facts completed exactly"))
-if budget != "quick":
-    assert results["pretrained"].low > results["random weights"].high
-for title in ("The Crooked Lantern", "No Orchard for Karel"):  # films that exist nowhere
-    prompt = decoder_tokenizer(f"The director of {title} is", return_tensors="pt")["input_ids"]
-    written = greedy(decoder, prompt, max_new_tokens=5, end_id=decoder.generation_config.eos_token_id)
-    print(decoder_tokenizer.decode(written[0], skip_special_tokens=True))
+wordings = {
+    "director": ("The film {} had as its director", "Directing {} was the task of", "In charge of directing {} was"),
+    "year": ("Audiences first saw {} in the year", "{} had its premiere in", "{} dates from the year"),
+    "lead": ("In {}, the leading role belongs to", "The main part of {} went to", "The leading actor of {} is"),
+    "place": ("The events of {} happen in the town of", "{} tells of people in", "The action of {} unfolds in"),
+    "studio": ("{} is a picture from the studio", "The company that produced {} is", "The film {} comes from"),
+    "composer": ("The score of {} was composed by", "The soundtrack of {} is by", "The notes of {} were written by"),
+    "capital": ("The seat of government of {} is in", "The capital city of {} is called", "{} is governed from"),
+}
+about = pd.DataFrame(facts[:])
+about["subject"] = about["film"].where(about["film"] != "", about["prompt"].str.extract("capital of (.+) is")[0])
+about = about.dropna(subset="subject").drop_duplicates(["subject", "kind"])
+
+# %%
+shares = {}
+for kind, rows in about.groupby("kind"):
+    for wording in wordings.get(kind, ()):
+        prompts = [wording.format(subject) for subject in rows["subject"]]
+        assert track == "hub" or not any(map(stands_there, prompts)), f"the training text has: {wording}"
+        right = count_recalled(decoder, decoder_tokenizer, prompts, rows["answer"])
+        shares[wording] = right / len(rows)
+        print(f"{right:4} of {len(rows)}   {wording.format('...')}")
+values = np.array(list(shares.values()))
+again = np.random.default_rng(seed).choice(values, (2000, len(values))).mean(axis=1)  # draw wordings again, not facts
+new_words = Interval(values.mean(), *np.quantile(again, [0.025, 0.975]))
+print(f"in a new wording: {new_words}, mean of {len(values)} wordings; in a seen one: {results['pretrained']}")
 
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# What was read often, in many wordings, is recalled. Random weights know nothing: architecture is not knowledge. For
-# a film that was never in the text the model has no fact, and answers all the same, as fluently as before. It was
-# trained to continue text, not to tell the truth; lesson 04 counts such made-up answers. The brackets are [95 %
-# intervals](../docs/glossary.md#confidence-interval): when two do not overlap, chance is a poor explanation.
+# Perfect recall in wordings that the model has read; in new ones anything from none to all. So "the model knows it"
+# is a statement about a fact *and* a wording, and a test with one wording can show whatever you like. The interval
+# draws wordings, not facts: 240 facts in one wording are not 240 independent tests of whether wording matters. Why
+# one new wording works and another does not, we have not tested. Allen-Zhu and Li (2024) trained on an invented world
+# as well: there, how often facts were rephrased in training decided whether they could be asked for.
+#
+# </details>
+#
+# **Predict 12.** The other direction: we give the director and let the model name a film. Any of the director's films
+# counts. What share of the directors gets one right?
+
+# %%
+directed = about[about["kind"] == "director"].groupby("answer")["film"].agg(list).to_dict()
+reverse = {}
+for wording in ("{} directed", "It was {} who directed") if directed else ():  # the hub's facts name no films
+    prompts = [wording.format(director) for director in directed]
+    batch = decoder_tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
+    mask = batch["attention_mask"]
+    written = decoder.generate(batch["input_ids"], attention_mask=mask, max_new_tokens=12, do_sample=False)
+    texts = decoder_tokenizer.batch_decode(written[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    right = sum(text.strip().startswith(tuple(films)) for text, films in zip(texts, directed.values(), strict=True))
+    reverse[wording] = wilson(right, len(prompts))
+    print(f"{wording.format('...'):24}{reverse[wording]}, {right} of {len(prompts)} directors; ", end="")
+    print(f"{sum(map(stands_there, prompts)):,} training sentences begin like this")
+
+# %% [markdown]
+# <details><summary>What this says</summary>
+#
+# Hardly any, although this order stands in the training text, too. Berglund et al. (2024) call it the *reversal
+# curse* that models trained on "A is B" cannot answer "B is A"; in their study the reversed order was missing in
+# training. Here it is there and does not suffice. The direction is also harder: a director made two or three films,
+# and a title has several tokens. How much each of these matters we have not separated. (A title drawn at random would
+# be right for about one director in a hundred.)
+#
+# </details>
+#
+# And films that exist nowhere?
+
+# %%
+for title in ("The Crooked Lantern", "No Orchard for Karel"):  # films that stand in no text
+    prompt = decoder_tokenizer(f"The director of {title} is", return_tensors="pt")["input_ids"]
+    written = greedy(decoder, prompt, max_new_tokens=5, end_id=decoder.generation_config.eos_token_id)
+    print(decoder_tokenizer.decode(written[0], skip_special_tokens=True))
+table = {"seen wording": results["pretrained"], "new wordings": new_words}
+table |= {f"reversed: {wording.format('...')}": share for wording, share in reverse.items()}
+table |= {name: results[name] for name in ("most common answer", "random weights")}
+plotting.show(figures.bars(table, "facts completed exactly", limit=1.0))
+if budget != "quick":
+    assert results["pretrained"].low > results["random weights"].high
+
+# %% [markdown]
+# The model has no fact about these films and answers all the same, as fluently as before. It was trained to continue
+# text, not to say what is true. Lesson 04 counts such made-up answers.
+#
+# ## 7. On real text
+#
+# Does this hold outside an invented world? The *real track* (`make real`; see [docs/real.md](../docs/real.md)) brings
+# published models and rated sentences of four kinds (Hutto and Gilbert 2014):
+#
+# | model | weights | about it |
+# |---|---|---|
+# | **all-MiniLM-L6-v2**, encoder | 22.7 million | trained to embed sentences |
+# | | | it has no head for hidden words, so it cannot fill blanks |
+# | **SmolLM2-135M-Instruct**, decoder | 134.5 million | pretrained, then tuned to follow instructions |
+# | | | the package stores it in 4 bits (Q4_1; lesson 10 says what that costs) |
+
+# %%
+missing = real_track.trouble(("encoder", "decoder", "texts"))
+live = not missing and budget != "quick"
+kept = {} if live else json.loads((catalog.ROOT / "data" / "reference" / "real_pretrained.json").read_text("utf-8"))
+
+
+def shown(name, measure):
+    """What `measure()` gives now, or, without the real files, what it gave when the reference was made."""
+    kept[name] = measure() if live else kept[name]
+    return kept[name]
+
+
+if live:
+    small, large = map(real_track.model_folder, ("encoder", "decoder"))
+    mini_tokenizer, smol_tokenizer = AutoTokenizer.from_pretrained(small), AutoTokenizer.from_pretrained(large)
+    mini = AutoModel.from_pretrained(small, attn_implementation="eager").eval()
+    smol_tokenizer.bos_token = "<|endoftext|>"  # what stands between two texts in pretraining
+    smol = AutoModelForCausalLM.from_pretrained(large, dtype=torch.float32).eval()
+print("The figures below are", "measured now." if live else f"kept ones: {kept['label']}.")
+
+
+# %%
+def real_tokens():
+    """MiniLM's tokens of one sentence, and how many words our WordPiece cuts differently."""
+    texts = real_track.dataset("reviews")["train"]["text"][:1000]
+    words = sorted(set(re.findall(r"[a-z]+", " ".join(texts).lower())))
+    vocabulary = mini_tokenizer.get_vocab()
+    wrong = sum(wordpiece(word, vocabulary) != mini_tokenizer.tokenize(word) for word in words)
+    example = next(text for text in texts if len(mini_tokenizer.tokenize(text)) > len(text.split()) + 6 < 40)
+    return {"text": example, "tokens": mini_tokenizer.tokenize(example), "words": len(words), "wrong": wrong}
+
+
+found = shown("tokens", real_tokens)
+print(found["text"])
+print(" ".join(found["tokens"]))
+print(f"of {found['words']:,} words of film reviews, our WordPiece cuts {found['wrong']} differently from the library")
+
+# %% [markdown]
+# **Predict 13.** In MiniLM's 6 layers of 12 heads, what gets most attention on average: the token before, the token
+# after, or the special token `[SEP]` at the end, which stands for no word at all?
+
+
+# %%
+@torch.inference_mode()
+def real_attention():
+    """Our block against MiniLM's, and the mean weights of its heads, over sentences of film reviews with a "not"."""
+    texts = [text for text in real_track.dataset("reviews")["train"]["text"] if " not " in text][:100]
+    rows = mini_tokenizer(texts[:8], padding=True, return_tensors="pt", return_token_type_ids=False)
+    read = mini(**rows, output_hidden_states=True).hidden_states
+    ours, _ = bert_block(read[0], mini.encoder.layer[0], 12, rows["attention_mask"])
+    looks = {}
+    for name, pattern in patterns.items():
+        look = average_pattern(texts, pattern, mini, mini_tokenizer)  # (layers, heads)
+        looks[name] = [look.mean().item(), look.max().item()]
+    return {"difference": (ours - read[1])[rows["attention_mask"].bool()].abs().max().item(), "looks": looks}
+
+
+found = shown("attention", real_attention)
+print(f"our block, run with MiniLM's weights, against MiniLM's own: largest difference {found['difference']:.0e}")
+for name, (mean, largest) in found["looks"].items():
+    print(f"{name:24}mean weight over all 72 heads {mean:.2f}; the head with most {largest:.2f}")
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# Heads for the neighbours exist here, too. The most goes to `[SEP]`. Clark et al. (2019) found the same in BERT, with
+# evidence that `[SEP]` is where a head looks when it has nothing to do. So even a sharp, stable map need not carry
+# meaning.
+#
+# </details>
+#
+# Now SmolLM2 writes, with the `greedy` of this lesson and *your* `sample`:
+
+
+# %%
+@torch.inference_mode()
+def real_writing():
+    """The likeliest next tokens after a prompt, and what greedy and our sampling loop write."""
+    prompt = smol_tokenizer("The film was", return_tensors="pt")["input_ids"]
+    chances = smol(input_ids=prompt).logits[0, -1].softmax(dim=-1).topk(6)
+    torch.manual_seed(0)
+    rows = {"greedy": greedy(smol, prompt, 16)}
+    for temperature, top_p in ((0.7, 0.9), (1.0, 1.0), (1.6, 1.0)):
+        rows[f"temperature {temperature}, top_p {top_p}"] = sample(smol, prompt, 16, temperature, top_p)
+    likeliest = dict(zip(map(smol_tokenizer.decode, chances.indices), chances.values.tolist(), strict=True))
+    return {"next": likeliest, "texts": {name: smol_tokenizer.decode(row[0]) for name, row in rows.items()}}
+
+
+found = shown("writing", real_writing)
+print("The film was ...", ", ".join(f"{token.strip()} {chance:.0%}" for token, chance in found["next"].items()))
+for name, text in found["texts"].items():
+    print(f"{name:28}{' '.join(text.split())}")
+
+# %% [markdown]
+# **Predict 14.** In which form does SmolLM2 complete most: "The capital of Kenya is", three other wordings of the same
+# fact, or reversed, "Nairobi is the capital of"?
+
+
+# %%
+def real_facts():
+    """How many capitals SmolLM2 completes exactly in each wording: wording -> [right, asked]."""
+    lands, cities = list(CAPITALS), list(CAPITALS.values())
+    counts = {}
+    for wording in ("The capital of {} is", *wordings["capital"]):
+        prompts = [wording.format(land) for land in lands]
+        counts[wording.format("...")] = count_recalled(smol, smol_tokenizer, prompts, cities), len(lands)
+    prompts = [f"{city} is the capital of" for city in cities]
+    counts["reversed: ... is the capital of"] = count_recalled(smol, smol_tokenizer, prompts, lands), len(lands)
+    return counts
+
+
+for wording, (right, asked_for) in shown("facts", real_facts).items():
+    print(f"{wording:40}{wilson(right, asked_for)}, {right} of {asked_for}")
+
+# %% [markdown]
+# <details><summary>What this says</summary>
+#
+# With a published model, too, the wording decides what comes back. What it has read how often, and in which order, we
+# cannot count: its training text is not here. (The answer has to be the very next words; "The capital of Kenya is a
+# city ..." counts as not recalled.)
+#
+# </details>
+#
+# **Predict 15.** Editorials, film reviews, product reviews, tweets: which costs SmolLM2 the most bits per character?
+# More or less than the pocket decoder needed for new sentences of its own world?
+
+
+# %%
+def real_bits():
+    """SmolLM2's bits per character on 40 sentences of each kind, with their intervals."""
+    corpus = real_track.dataset("corpus")
+    rows = pd.concat(corpus[split].to_pandas() for split in ("validation", "newcomer"))
+    texts = {kind: [text for text in some if len(text) >= 40][:40] for kind, some in rows.groupby("domain")["text"]}
+    found = {kind: per_character(smol, some, smol_tokenizer) for kind, some in texts.items()}
+    return {kind: [value.value, value.low, value.high] for kind, value in found.items()}
+
+
+both = {f"SmolLM2: {kind}": Interval(*values) for kind, values in shown("bits", real_bits).items()}
+both |= {f"pocket: {kind}": value for kind, value in new.items()}
+for name, value in both.items():
+    print(f"{name:24}{value}")
+plotting.show(figures.bars(both, "bits per character"))
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# Real text costs several times more bits than the invented world, though SmolLM2 is fifty times larger. The invented
+# world is easy: compare its figures with each other only. Among the real kinds, look at the intervals before you
+# order them. Two cautions. We do not know which of these sentences SmolLM2 has read; the film sentences have been
+# public since 2005. And this SmolLM2 was tuned to chat and stored in 4 bits; we have not measured what that cost.
 #
 # </details>
 
 # %%
-from helpers.record import record
-
+old = [domain for domain in before if domain != "newcomer"]
 saved = record(
     "01_pretrained_transformers",
     {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "learning_rate": learning_rate},
     perplexity_pretrained=perplexity_pretrained,
     perplexity_random=perplexity_random,
-    perplexity_before_general=on_the_old(before),
-    perplexity_after_general=on_the_old(after),
-    perplexity_before_new_domain=before["newcomer"],
-    perplexity_after_new_domain=after["newcomer"],
+    perplexity_before_general=usual["before"][1],
+    perplexity_after_general=usual["after"][1],
+    perplexity_before_new_domain=usual["before"][0],
+    perplexity_after_new_domain=usual["after"][0],
+    bits_per_character_before_general=sum(before[domain] for domain in old) / len(old),
+    bits_per_character_after_general=sum(means[domain] for domain in old) / len(old),
+    bits_per_character_before_new_domain=before["newcomer"],
+    bits_per_character_after_new_domain=means["newcomer"],
     facts_recalled_pretrained=results["pretrained"].value,
     facts_recalled_random=results["random weights"].value,
     facts_recalled_most_common=results["most common answer"].value,
+    facts_recalled_new_wording=new_words.value,
     accuracy_masked_pretrained=restored,
     accuracy_masked_most_common=most_common,
     difference_padding=difference_padding,
     difference_attention_head=difference_attention_head,
     difference_block=difference_block,
+    difference_llama_block=difference_llama_block,
     difference_masked_loss=difference_masked_loss,
     difference_next_token_loss=difference_next_token_loss,
-    losses_new_domain=losses,
+    losses_new_domain=losses[0],
 )
 print(f"saved: {saved.name}")
 solved("01")
@@ -771,21 +1435,39 @@ solved("01")
 # %% [markdown]
 # ## Recap
 #
-# 1. A block is attention, a small network, two residuals and two norms: ours gives the library's numbers (*section 3,
-#    `whole_block`*).
-# 2. Pretraining takes its labels from the text itself; more of it makes new text predictable, at a price (*sections 4
-#    and 5*).
-# 3. Pretraining puts facts into weights that random ones lack (*section 6*).
+# 1. Attention with its masks runs the blocks of BERT and of Llama; these differ in positions, norms and the gate
+#    (*section 3*).
+# 2. Attention maps suggest stories. Average over many sentences, then take the head away (*sections 3 and 4*).
+# 3. Compare language models by bits per character, on sentences that they have not read (*section 4*).
+# 4. More pretraining makes new text predictable without labels, and old text less so (*section 5*).
+# 5. What is recalled depends on the wording, in the invented world and in a published model (*sections 6 and 7*).
 
 # %% [markdown]
 # ## Next
 #
-# From here on the pieces you wrote come from `helpers.language_model`, word for word. In [lesson
+# Later lessons import some of these pieces from `helpers.language_model`. In [lesson
 # 02](02_full_vs_last_layer.ipynb) the pretrained encoder meets its first labels: how much of it must be trained?
+#
+# Not here: how a tokenizer is trained, and how a model is pretrained from nothing. Chapters 6 and 7 of the Hugging Face
+# course and Raschka's book show both.
 #
 # ## References
 #
 # | work | year |
 # |---|---|
-# | Vaswani et al., *Attention Is All You Need* | 2017 |
+# | Allen-Zhu and Li, *Physics of Language Models: Part 3.1, Knowledge Storage and Extraction* | 2024 |
+# | Berglund et al., *The Reversal Curse: LLMs trained on "A is B" fail to learn "B is A"* | 2024 |
+# | Clark et al., *What Does BERT Look At? An Analysis of BERT's Attention* | 2019 |
 # | Devlin et al., *BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding* | 2019 |
+# | Holtzman et al., *The Curious Case of Neural Text Degeneration* | 2020 |
+# | Hutto and Gilbert, *VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text* | 2014 |
+# | Jain and Wallace, *Attention is not Explanation* | 2019 |
+# | Michel et al., *Are Sixteen Heads Really Better than One?* | 2019 |
+# | Raschka, *Build a Large Language Model (From Scratch)* | 2024 |
+# | Sennrich et al., *Neural Machine Translation of Rare Words with Subword Units* | 2016 |
+# | Shannon, *Prediction and Entropy of Printed English* | 1951 |
+# | Shazeer, *GLU Variants Improve Transformer* | 2020 |
+# | Su et al., *RoFormer: Enhanced Transformer with Rotary Position Embedding* | 2021 |
+# | Vaswani et al., *Attention Is All You Need* | 2017 |
+# | Wiegreffe and Pinter, *Attention is not not Explanation* | 2019 |
+# | Zhang and Sennrich, *Root Mean Square Layer Normalization* | 2019 |

@@ -1,54 +1,60 @@
-"""Lesson 01 takes one block of an encoder apart: its layers by their roles, whatever its family calls them."""
+"""Which encoders the lesson can take apart, and the library functions that stand in for open exercises."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
-from helpers.linear_layers import block_paths, feed_forward_paths
-from helpers.models import blocks, config_of
+from helpers.models import config_of
 from helpers.runtime import UserError
 
 FAMILIES = ("bert", "roberta", "distilbert")  # each block: attention, norm, feed-forward, norm
 
 
-@dataclass(frozen=True)
-class EncoderBlock:
-    """The layers of one block, in the order in which a text meets them."""
-
-    query: nn.Linear
-    key: nn.Linear
-    value: nn.Linear
-    mixing: nn.Linear
-    attention_norm: nn.LayerNorm
-    widening: nn.Linear
-    narrowing: nn.Linear
-    output_norm: nn.LayerNorm
-
-
-def encoder_block(model: nn.Module, layer: int) -> EncoderBlock:
-    """The parts of block `layer` of an encoder with or without a head.
-
-    Raises:
-        UserError: for a family whose blocks are built otherwise.
-    """
+def check_family(model: nn.Module) -> None:
+    """Raise a `UserError` for an encoder whose blocks are built otherwise than those that the lesson runs by hand."""
     family = config_of(model).model_type
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise UserError(f"model: a {family} model has other blocks than are taken apart here; choose one of {known}.")
-    body: Any = getattr(model, "base_model", model)
-    block, paths, (inward, _) = blocks(body)[layer], block_paths(body), feed_forward_paths(body)
-    attention_norm, output_norm = (module for module in block.modules() if isinstance(module, nn.LayerNorm))
-    linear: Any = block.get_submodule
-    return EncoderBlock(
-        linear(paths.query),
-        linear(paths.key),
-        linear(paths.value),
-        linear(paths.attention_output),
-        attention_norm,
-        linear(inward[0]),
-        linear(paths.feed_forward_output),
-        output_norm,
-    )
+
+
+def library_attention(
+    query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, causal: bool
+) -> tuple[Tensor, Tensor]:
+    """PyTorch's attention: the mixed values (batch, heads, seq, d) and the weights (batch, heads, seq, seq).
+
+    Args:
+        query, key, value: (batch, heads, seq, d).
+        attention_mask: (batch, seq), 1 for a token, 0 for padding.
+        causal: whether a token sees only itself and those before it.
+    """
+    count = key.shape[-2]
+    allowed = attention_mask[:, None, None, :].bool().expand(-1, 1, query.shape[-2], -1)
+    if causal:
+        allowed = allowed & torch.ones(query.shape[-2], count, dtype=torch.bool).tril()
+    # PyTorch returns no weights; with the identity as values, the mixture is the weights.
+    one_each = torch.eye(count).expand(*key.shape[:-1], count)
+    attend = nn.functional.scaled_dot_product_attention
+    return attend(query, key, value, attn_mask=allowed), attend(query, key, one_each, attn_mask=allowed)
+
+
+@torch.inference_mode()
+def library_sample(
+    model: Any, input_ids: Tensor, max_new_tokens: int, temperature: float = 1.0, top_p: float = 1.0
+) -> Tensor:
+    """Rows (batch, longer) of tokens drawn with the temperature and top-p of `transformers`.
+
+    Args:
+        input_ids: (batch, seq).
+    """
+    warpers = (TemperatureLogitsWarper(float(temperature)), TopPLogitsWarper(float(top_p)))
+    for _ in range(max_new_tokens):
+        scores = model(input_ids=input_ids).logits[:, -1]  # (batch, vocab)
+        for warper in warpers:
+            scores = warper(input_ids, scores)
+        input_ids = torch.cat([input_ids, torch.multinomial(scores.softmax(dim=-1), 1)], dim=1)
+    return input_ids

@@ -1,8 +1,7 @@
-"""Figures of lesson 01: attention maps, perplexities before and after training, and facts recalled."""
+"""Figures of lesson 01: attention maps, what heads look at and are worth, and values with their intervals."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from helpers.intervals import Interval
-from helpers.language_model import top_words
-from helpers.lessons.lesson_00.figures import top_words_figure
 from helpers.plotting import INK, PALETTE, Figure, axes, picture, spans
 
 
@@ -34,72 +31,78 @@ def attention_map(weights: Tensor, tokens: Sequence[str], title: str = "") -> Fi
     return figure
 
 
-def attention_grid(attentions: Sequence[Tensor], tokens: Sequence[str]) -> Figure:
-    """Every head of every layer, small; the brightest is a weight of a half or more.
+def head_patterns(shares: Mapping[str, Tensor]) -> Figure:
+    """A table of heads and patterns: how much of its weight each head gives to each pattern.
 
-    attentions: per layer (1, heads, seq, seq).
+    shares: pattern -> (layers, heads), the mean weight on the pairs of this pattern.
     """
-    layers, heads = len(attentions), attentions[0].shape[1]
-    figure = Figure(figsize=(1.7 * heads + 0.6, 1.7 * layers + 0.4), layout="constrained")
-    for place, plot in enumerate(figure.subplots(layers, heads, squeeze=False).flat):
-        layer, head = divmod(place, heads)
-        plot.imshow(attentions[layer][0, head].detach().cpu(), cmap="cividis", vmin=0, vmax=0.5)
-        plot.set(xticks=[], yticks=[])
-        plot.set_title(f"layer {layer}, head {head}", fontsize=8, color=INK)
-    where = f"looks at (the {len(tokens)} tokens, left to right)"
-    figure.supxlabel(f"{where}; yellow: a weight of 0.5 or more", fontsize=9, color=INK)
-    figure.supylabel("token (top to bottom)", fontsize=9, color=INK)
+    layers, heads = next(iter(shares.values())).shape
+    table = torch.stack([share.flatten() for share in shares.values()], dim=1)  # (layers * heads, patterns)
+    figure = Figure(figsize=(7.0, 0.27 * len(table) + 1.6), layout="constrained")
+    plot = figure.subplots()
+    image = plot.imshow(table.cpu(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for row, values in enumerate(table.tolist()):
+        for column, value in enumerate(values):
+            colour = "black" if value > 0.5 else "white"
+            plot.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+    plot.set_xticks(range(len(shares)), [name.replace(", ", ",\n") for name in shares], color=INK, fontsize=9)
+    plot.set_yticks(range(len(table)), [f"layer {row // heads}, head {row % heads}" for row in range(len(table))])
+    plot.tick_params(axis="y", labelsize=8, labelcolor=INK)
+    figure.colorbar(image, ax=plot, label="mean attention weight", shrink=0.8)
+    best = {name: divmod(int(share.argmax()), heads) for name, share in shares.items()}
+    said = "; ".join(f"{name}: {shares[name].max():.2f} in layer {at[0]}, head {at[1]}" for name, at in best.items())
+    figure.alt = f"A table of {layers * heads} attention heads and {len(shares)} patterns. Largest of each: {said}."
+    return figure
+
+
+def sharpness_and_harm(sharpness: Tensor, harm: Tensor) -> Figure:
+    """A point for each head: how sharp its maps are, and how much the loss grows without it. Both (layers, heads)."""
+    figure, plot = axes(6.4, 3.8)
+    marks = "osD^vP*X"
+    for layer, (sharp, hurt) in enumerate(zip(sharpness.tolist(), harm.tolist(), strict=True)):
+        plot.scatter(sharp, hurt, marker=marks[layer % len(marks)], label=f"layer {layer}", s=36)
+        for head, at in enumerate(zip(sharp, hurt, strict=True)):
+            plot.annotate(str(head), at, xytext=(5, 3), textcoords="offset points", fontsize=8, color=INK)
+    plot.set(xlabel="mean of each row's largest weight", ylabel="loss added without this head (nats)")
+    plot.legend(frameon=False, fontsize=8, title="number: head", title_fontsize=8)
+    heads = sharpness.shape[1]
+    sharpest, worst = (divmod(int(table.argmax()), heads) for table in (sharpness, harm))
     figure.alt = (
-        f"A grid of {layers} layers by {heads} heads: attention maps of one sentence, "
-        "some spread evenly, some with bright diagonals or bright columns."
+        f"A point for each of {sharpness.numel()} heads. Sharpest: layer {sharpest[0]}, head {sharpest[1]}; without it "
+        f"the loss grows by {harm[sharpest]:.2f}. Largest harm: layer {worst[0]}, head {worst[1]}, {harm[worst]:.2f}."
     )
     return figure
 
 
-def before_after(before: Mapping[str, float], after: Mapping[str, float]) -> Figure:
-    """The perplexity of each domain before and after training, on a logarithmic scale, each written on its bar."""
+def before_after(before: Mapping[str, float], after: Mapping[str, float], quantity: str) -> Figure:
+    """A quantity for each domain before and after training, each value written on its bar."""
     figure, plot = axes(7.4, 3.8)
     for shift, values, label, colour in ((-0.2, before, "before", "grey"), (0.2, after, "after", "orange")):
         heights = [values[name] for name in before]
         places = [place + shift for place in range(len(before))]
         bars = plot.bar(places, heights, 0.38, label=label, color=PALETTE[colour])
-        plot.bar_label(bars, [f"{height:.3g}" for height in heights], padding=2, fontsize=8, color=INK)
+        plot.bar_label(bars, [f"{height:.2f}" for height in heights], padding=2, fontsize=8, color=INK)
     plot.set_xticks(range(len(before)), list(before))
-    plot.set(yscale="log", ylabel="perplexity (logarithmic)")
+    plot.set(ylabel=quantity)
     plot.margins(y=0.15)
     plot.legend(frameon=False)
-    said = "; ".join(f"{name} {before[name]:.3g} before, {after[name]:.3g} after" for name in before)
-    figure.alt = f"Perplexity per domain before and after reading the new texts: {said}."
+    said = "; ".join(f"{name} {before[name]:.2f} before, {after[name]:.2f} after" for name in before)
+    figure.alt = f"{quantity[0].upper()}{quantity[1:]} before and after reading the new texts: {said}."
     return figure
 
 
-def shares(intervals: Mapping[str, Interval], quantity: str) -> Figure:
-    """One bar for each share, with its interval as a line across its end."""
-    figure, plot = axes(7.0, 0.55 * len(intervals) + 1.2)
+def bars(intervals: Mapping[str, Interval], quantity: str, limit: float | None = None) -> Figure:
+    """One bar for each value, with its interval as a line across its end; limit: the axis ends there."""
+    figure, plot = axes(7.0, 0.42 * len(intervals) + 1.2)
     places, values = range(len(intervals)), [interval.value for interval in intervals.values()]
     ends = spans(intervals.values())
     plot.barh(places, values, xerr=ends, color=PALETTE["sky"], ecolor=INK, capsize=4, height=0.6)
     plot.set_yticks(places, list(intervals))
     plot.invert_yaxis()
-    plot.set(xlim=(0, 1), xlabel=f"{quantity} (95 % interval)")
+    plot.set(xlim=(0, limit), xlabel=f"{quantity} (95 % interval)")
     said = "; ".join(f"{name} {interval}" for name, interval in intervals.items())
     figure.alt = f"{quantity[0].upper()}{quantity[1:]}: {said}."
     return figure
-
-
-def fill_the_blank(model: nn.Module, tokenizer: Any, sentence: str, count: int = 5) -> widgets.VBox:
-    """Type a sentence with ___ and press Enter: the likeliest words for the blank."""
-    text, page = _sentence_box(sentence), widgets.HTML()
-
-    def draw(_change=None) -> None:
-        try:
-            page.value = picture(top_words_figure(top_words(model, tokenizer, text.value, count), text.value))
-        except ValueError as problem:
-            page.value = f"<p>{html.escape(str(problem))}</p>"
-
-    text.observe(draw, names="value")
-    draw()
-    return widgets.VBox([text, page])
 
 
 def attention_browser(model: Any, tokenizer: Any, sentence: str, layer: int = 0, head: int = 0) -> widgets.VBox:

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from helpers.lessons.lesson_00.figures import certainty
-from helpers.lessons.lesson_01.figures import attention_browser, attention_of, fill_the_blank
+from helpers.lessons.lesson_01.figures import attention_browser, attention_of
 from workbook.lessons import find
 from workbook.notebooks import from_source
 
@@ -32,16 +32,6 @@ def model_and_tokenizer():
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
     return model, PreTrainedTokenizerFast(tokenizer_object=made, **names)
-
-
-def test_the_blank(model_and_tokenizer):
-    text, page = fill_the_blank(*model_and_tokenizer, "the film was ___").children
-    first = page.value
-    assert '<img alt="Bars: the likeliest words' in first
-    text.value = "the ___ was bad"
-    assert page.value.startswith("<img") and page.value != first
-    text.value = "no blank <here>"
-    assert "exactly one blank" in page.value and "<img" not in page.value
 
 
 def test_the_attention_browser(model_and_tokenizer):
@@ -72,7 +62,6 @@ def test_attention_is_cut_to_what_can_be_read(model_and_tokenizer):
 
 # A lesson's widget, and the plotting function whose figure it shows.
 TWINS = {
-    "fill_the_blank": "top_words_figure",
     "attention_browser": "attention_map",
     "certainty": "interval_against_rows",
 }

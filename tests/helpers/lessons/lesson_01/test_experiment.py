@@ -1,51 +1,42 @@
-"""The parts of a block by their roles, in every family that is known."""
+"""The encoders that the lesson can take apart, and what stands in for open exercises, against known numbers."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from transformers import (
-    BertConfig,
-    BertModel,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
-    LlamaConfig,
-    LlamaModel,
-    RobertaConfig,
-    RobertaModel,
-)
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
 
-from helpers.lessons.lesson_01.experiment import encoder_block
+from helpers.lessons.lesson_01.exercises import nucleus
+from helpers.lessons.lesson_01.experiment import check_family, library_attention, library_sample
 from helpers.runtime import UserError
 
-SIZES = {"vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
-SMALL = {"vocab_size": 30, "dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 12}
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        BertModel(BertConfig(**SIZES)),
-        RobertaModel(RobertaConfig(**SIZES)),
-        DistilBertForMaskedLM(DistilBertConfig(**SMALL)),
-    ],
-    ids=lambda model: model.config.model_type,
-)
-def test_the_parts_make_the_block(model):
-    model.eval()
-    block = encoder_block(model, 1)
-    ids = torch.arange(6, 12).unsqueeze(0)
-    with torch.inference_mode():
-        states = model(input_ids=ids, output_hidden_states=True).hidden_states
-        hidden = states[1]  # (1, seq, hidden): what block 1 reads
-        heads = [part(hidden).view(1, -1, 2, 4).transpose(1, 2) for part in (block.query, block.key, block.value)]
-        mixed = torch.nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
-        hidden = block.attention_norm(hidden + block.mixing(mixed))
-        wide = torch.nn.functional.gelu(block.widening(hidden))
-        torch.testing.assert_close(block.output_norm(hidden + block.narrowing(wide)), states[2])
+SIZES = {"vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
 
 
 def test_another_family_is_named():
-    sizes = SIZES | {"num_key_value_heads": 2}
+    check_family(BertModel(BertConfig(**SIZES)))
     with pytest.raises(UserError, match="a llama model has other blocks"):
-        encoder_block(LlamaModel(LlamaConfig(**sizes)), 0)
+        check_family(LlamaModel(LlamaConfig(**SIZES, num_key_value_heads=2)))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_librarys_attention_returns_its_weights_too(causal):
+    query, key, value = torch.randn(3, 2, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    mixed, weights = library_attention(query, key, value, mask, causal)
+    torch.testing.assert_close(weights @ value, mixed)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 2, 4))
+    assert (weights[1, :, :, 2:] == 0).all() and (not causal or (weights.triu(1) == 0).all())
+
+
+def test_the_librarys_sampling_draws_from_the_nucleus():
+    shares = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    wanted = nucleus(shares.log(), temperature=1.0, top_p=0.7)
+    torch.testing.assert_close(wanted, torch.tensor([0.625, 0.375, 0.0, 0.0]))
+    torch.manual_seed(0)
+    network = lambda input_ids: SimpleNamespace(logits=shares.log().expand(*input_ids.shape, 4))  # noqa: E731
+    rows = library_sample(network, torch.zeros(4000, 1, dtype=torch.long), 1, temperature=1.0, top_p=0.7)
+    found = torch.bincount(rows[:, 1], minlength=4) / 4000
+    torch.testing.assert_close(found, wanted, atol=0.03, rtol=0)

@@ -1,0 +1,50 @@
+"""The figures that lesson 01 shows where the real track's files are missing: data/reference/real_pretrained.json.
+
+python benchmarks/real_pretrained.py      runs the lesson with the files (`make real`), a few minutes of one core
+
+What is measured stands in the lesson, section 7. Its exercises count as open: the libraries' own functions are used.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell
+
+from helpers import real
+from helpers.files import write_json
+from helpers.reference import FOLDER, machine, today
+from helpers.runtime import UserError
+from workbook.editions.cells import from_source
+from workbook.lessons import find
+from workbook.lessons.kernel import environment
+
+PARTS = ("encoder", "decoder", "texts")
+KEEP = "from pathlib import Path as _Path\n_Path({path!r}).write_text(json.dumps(kept), 'utf-8')"
+
+
+def measured() -> dict[str, object]:
+    """What section 7 of lesson 01 measures, from a fresh kernel.
+
+    Raises:
+        UserError: the real track's files are not complete.
+    """
+    if missing := real.trouble(PARTS):
+        raise UserError(missing)
+    lesson = next(lesson for lesson in find() if lesson.number == "01")
+    notebook = from_source(lesson.source)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kept.json"
+        notebook.cells.append(new_code_cell(KEEP.format(path=str(path))))
+        about = {"metadata": {"path": str(lesson.path.parent)}}
+        client = NotebookClient(notebook, kernel_name="python3", timeout=1800, resources=about)
+        client.execute(env=environment(threads=1, run_folder=Path(folder)))
+        return json.loads(path.read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    label = f"measured on {today()}, {machine()}, one thread, by `python benchmarks/real_pretrained.py`"
+    print(write_json(FOLDER / "real_pretrained.json", {"label": label, **measured()}))
