@@ -34,9 +34,10 @@
 # | **clustering** (weight sharing) | the few values are learned from the weights | yes, with unequal steps |
 # | **[pruning](../docs/glossary.md#pruning)** | some weights go, the others keep all bits | no; the two combine |
 #
-# Two more distinctions return all the time. *Post-training quantization* rounds a finished model;
-# *quantization-aware training* trains while the weights are rounded. *Weight-only* formats round the weights alone;
-# others also round the [activations](../docs/glossary.md#activation), the numbers that a layer reads.
+# Two more distinctions return all the time. *Post-training quantization* rounds a finished model; *[quantization-aware
+# training](../docs/glossary.md#quantization-aware-training)* trains while the weights are rounded. *Weight-only*
+# formats round the weights alone; others also round the [activations](../docs/glossary.md#activation), the numbers that
+# a layer reads.
 
 # %%
 import copy
@@ -101,7 +102,7 @@ def restored(numbers, bits, block_size=None, kind="affine"):
     if kind == "symmetric":
         codes, scale = symmetric(numbers, bits, block_size)
         return (codes * scale).reshape(numbers.shape)
-    codes, scale, zero = affine(numbers, bits, block_size)  # you write `affine` in a moment
+    codes, scale, zero = affine(numbers, bits, block_size)  # exercise 10.1
     return ((codes - zero) * scale).reshape(numbers.shape)
 
 
@@ -110,8 +111,8 @@ def restored(numbers, bits, block_size=None, kind="affine"):
 # and -0.30, 0, 0, 0.10, 0.30 come back. No weight moves farther than half a step.
 #
 # If all numbers are positive, such as the output of a ReLU, symmetric levels waste half of the codes. **Affine**
-# quantization spreads the levels from the smallest number to the largest. The **zero point** is the code that stands
-# for 0, so `weight ≈ (code - zero) * scale`:
+# quantization spreads the levels from the smallest number to the largest. The **[zero
+# point](../docs/glossary.md#zero-point)** is the code that stands for 0, so `weight ≈ (code - zero) * scale`:
 #
 # $$\text{scale} = \frac{\text{high} - \text{low}}{2^b - 1}, \qquad
 # \text{zero} = \text{round}(-\text{low} / \text{scale})$$
@@ -210,9 +211,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # ### A float, bit by bit
 #
-# A float has a **sign** bit, **exponent** bits (which power of
-# two) and **fraction** bits (where between two powers). Exponent bits buy range, fraction bits buy precision. FP8 comes
-# in two kinds, E4M3 and E5M2; the name counts exponent and fraction (*mantissa*) bits.
+# A float has a **sign** bit, **exponent** bits (which power of two) and **fraction** bits (where between two powers).
+# Exponent bits buy range, fraction bits buy precision. FP8 comes in two kinds, E4M3 and E5M2: the name counts the
+# exponent and the fraction (*mantissa*) bits.
 #
 # **Predict 2.** float16 and bfloat16 both have 16 bits. Which of them is nearer to 0.3?
 
@@ -500,10 +501,10 @@ plotting.show(figures.levels(weights, books | {f"k-means, {bits} bits": centres}
 # ## 6. Codes in bytes: open a GGUF file
 #
 # A 4-bit code in a PyTorch tensor still takes a byte. Files pack two codes into each byte, as bitsandbytes did above.
-# GGUF is the file format of llama.cpp, Ollama and LM Studio. Its 4-bit type **Q4_1** stores 32 weights in 20 bytes: a
-# float16 scale $d$, a float16 minimum $m$, and 16 bytes that hold two codes each. The *lower* four bits are the first
-# 16 weights, the *upper* four the last 16. A weight is $\text{code} \cdot d + m$: affine quantization with a minimum in
-# place of the zero point, at $20 \cdot 8 / 32 = 5$ bits per weight.
+# **[GGUF](../docs/glossary.md#gguf)** is the file format of llama.cpp, Ollama and LM Studio. Its 4-bit type **Q4_1**
+# stores 32 weights in 20 bytes: a float16 scale $d$, a float16 minimum $m$, and 16 bytes that hold two codes each. The
+# *lower* four bits are the first 16 weights, the *upper* four the last 16. A weight is $\text{code} \cdot d + m$:
+# affine quantization with a minimum in place of the zero point, at $20 \cdot 8 / 32 = 5$ bits per weight.
 #
 # We decode it by hand, first for our own matrix, then for a published file: SmolLM2-135M-Instruct in Q4_1. That file
 # belongs to the course's *real track*, which `workbook real` fetches once. Without it the committed reference is shown.
@@ -521,9 +522,9 @@ def q4_1(raw):
     return codes * d + m
 
 
-raw = gguf.quants.quantize(weights.numpy(), gguf.GGMLQuantizationType.Q4_1)
+raw = gguf.quants.quantize(weights.reshape(-1, 32).numpy(), gguf.GGMLQuantizationType.Q4_1)
 theirs = gguf.quants.dequantize(raw, gguf.GGMLQuantizationType.Q4_1)
-same_pocket = torch.equal(q4_1(raw).reshape(weights.shape), torch.from_numpy(theirs))
+same_pocket = torch.equal(q4_1(raw), torch.from_numpy(theirs))
 print(f"first block: {bytes(raw.flatten()[:20]).hex(' ', 4)}")
 print("our matrix, decoded by hand, equals the gguf package's:", same_pocket)
 assert same_pocket
@@ -953,11 +954,13 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # ## 12. When the activations have outliers
 #
-# The products above had well-behaved inputs. Large language models do not: a few channels of their activations are up
-# to a hundred times as large as the rest, always the same ones (Dettmers et al. 2022, *LLM.int8()*). A scale per row of
-# *inputs* is then set by these channels, and everything else rounds to a few levels. Section 16 shows such channels in
-# a published model. The pocket decoder is too small to have them, so we **plant** one: multiply a channel of each norm
-# by 100, and divide the weights that read this channel by 100. The model computes the same as before.
+# The products above had well-behaved inputs. In large language models, a few channels of the activations are many times
+# as large as the rest, up to 20 times in the models that Dettmers et al. 2022 studied for *LLM.int8()*. These channels
+# then set the scale of a whole row of *inputs*, and the other channels are left with a few levels. Section 16 looks for
+# such channels in a published model.
+#
+# The pocket decoder has none, so we **plant** one: multiply one channel of each norm by 20 or by 100, and divide the
+# weights that read this channel by as much. The model computes the same function as before.
 #
 # **Calibration** runs the model on a few texts and watches what each linear layer reads. We note the largest value of
 # each input channel for this section, and the mean products of all pairs of channels for the next one. The texts come
@@ -965,7 +968,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 # %%
-def planted(model, channel=7, factor=100):
+def planted(model, factor, channel=7):
     """The same function, with one loud channel in what attention and feed-forward layers read."""
     network = copy.deepcopy(model)
     for block in network.model.layers:
@@ -1010,8 +1013,8 @@ def linear_inputs(network, rows):
 # a factor and multiplies the weights by it, so that both are equally easy to round; the factor is the root of the
 # channel's largest input over its largest weight.
 #
-# **Predict 7.** With the planted channel and int8 for weights and activations: what happens to the perplexity with
-# static scales?
+# **Predict 7.** With a channel 100 times as large, and int8 for weights and activations: what will the perplexity be
+# with static scales?
 
 
 # %%
@@ -1032,22 +1035,22 @@ class Int8Linear(torch.nn.Module):
 
 
 # %%
-REMEDIES = {"dynamic": {}, "static": {"static": True}, "mixed precision": {"threshold": 6.0},
-            "SmoothQuant": {"smooth": True}, "SmoothQuant, static": {"smooth": True, "static": True}}  # fmt: skip
+smooth, both = {"smooth": True}, {"smooth": True, "static": True}
+REMEDIES = {"dynamic": {}, "static": {"static": True}, "mixed precision": {"threshold": 6.0}}
+REMEDIES |= {"SmoothQuant": smooth, "SmoothQuant, static": both}
 calibration = blocks_of_text(decoder_tokenizer, reviews["train"]["text"][:600], length=64, seed=seed)[:text_count]
 decoder, rows = decoder.cpu(), {}
-for title, network in {"plain": decoder, "planted": planted(decoder)}.items():
+networks = {"plain": decoder, "planted_20": planted(decoder, 20), "planted": planted(decoder, 100)}
+for title, network in networks.items():
     largest, _ = linear_inputs(network, calibration)
     for remedy, options in REMEDIES.items():
         copied = copy.deepcopy(network)
         for name, most in largest.items():
             copied.set_submodule(name, Int8Linear(copied.get_submodule(name), most, **options))
-        after = values[f"perplexity_int8_{title}_{remedy.lower().replace(', ', '_').replace(' ', '_')}"] = (
-            measured_perplexity(copied)
-        )
-        rows.setdefault(remedy, []).append(f"{after:.3f}")
-rows = {"float32": [f"{perplexity_whole:.3f}", f"{measured_perplexity(planted(decoder)):.3f}"]} | rows
-pd.DataFrame.from_dict(rows, orient="index", columns=["perplexity", "with a planted channel"])
+        rows.setdefault(remedy, []).append(f"{(after := measured_perplexity(copied)):.3f}")
+        values[f"perplexity_int8_{title}_{remedy.lower().replace(', ', '_').replace(' ', '_')}"] = after
+rows = {"float32": [f"{measured_perplexity(network):.3f}" for network in networks.values()]} | rows
+pd.DataFrame.from_dict(rows, orient="index", columns=["perplexity", "outlier, 20 times", "outlier, 100 times"])
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1059,13 +1062,13 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["perplexity", "with a plan
 # ## 13. The error that counts: GPTQ
 #
 # A small error in the weights matters only through what the layer *outputs*. So measure $\lVert Wx - Qx \rVert$ on real
-# inputs $x$. Summed over calibration tokens, only their Gram matrix $G = \sum x x^\top$ is needed:
+# inputs $x$: the calibration tokens. Their products of all pairs of channels, $G = \sum x x^\top$, are all we need:
 #
 # $$\sum_x \lVert (W - Q)\,x \rVert^2 = \text{trace}\left((W - Q)\, G\, (W - Q)^\top\right)$$
 #
-# **GPTQ** (Frantar et al. 2022) makes this error small. It rounds the matrix one column at a time. When a column is
-# rounded, the layer loses `error * (input of this column)`. Later columns read inputs that correlate with this one, so
-# changing their weights, which are not rounded yet, can make up for part of the loss.
+# **[GPTQ](../docs/glossary.md#gptq)** (Frantar et al. 2022) makes this error small. It rounds the matrix one column at
+# a time. When a column is rounded, the layer loses `error * (input of this column)`. Later columns read inputs that
+# correlate with this one, so changing their weights, which are not rounded yet, can make up for part of the loss.
 #
 # The best change is a least-squares solution. GPTQ reads it from one triangular matrix $U$ with
 # $U^\top U = G^{-1}$, computed once per layer. For column $j$ and all later columns $k$:
@@ -1145,8 +1148,9 @@ check("10.3", spread)
 #
 # **AWQ** (Lin et al. 2024) has another idea for the same problem, without an inverse. Weights that meet large inputs
 # matter more. Multiply these columns by a factor before rounding, and divide by it afterwards (in a real model, in the
-# layer before): they then get finer steps, at the expense of the others. The factor is the channel's mean input to a
-# power $\alpha$ between 0 (plain rounding) and 1; try several, keep the best for each layer by the output error.
+# layer before): they then get finer steps, at the expense of the others. The factor is the size of the channel's inputs
+# (here the RMS, in the paper the mean) to a power $\alpha$ between 0, plain rounding, and 1. Try several, and keep the
+# best for each layer by the output error.
 #
 # Three numbers for each method: how far the weights are from the originals, how far the outputs are on the calibration
 # texts (both relative, averaged over layers), and the perplexity on *other* texts. We round the decoder's linear layers
@@ -1255,7 +1259,7 @@ print("\n".join(f"{title:25} accuracy {value:.3f}" for title, value in two_bits.
 # ## 16. Real text: SmolLM2
 #
 # The same functions on a published model and real sentences. Two limits: the model's weights come from the 4-bit file
-# of section 7 (the original ones are not on the package index), so a further rounding to 4 bits loses less than it
+# of section 6 (the original ones are not on the package index), so a further rounding to 4 bits loses less than it
 # would from the original. And the texts are 16 pieces of 128 tokens, one draw.
 
 # %%
@@ -1273,21 +1277,20 @@ if live:
 
 # %%
 REAL = {
-    "nearest_4": lambda w, name: restored(w, 4, 64),
-    "nf4": lambda w, name: in_book(w, nf4_code(), 64),
-    "nearest_3": lambda w, name: restored(w, 3, 64),
-    "gptq_3": lambda w, name: gptq(w, smol_gram[name], 3, spread_error),
+    "nearest_4": ("rounding to nearest, 4 bits", lambda w, name: restored(w, 4, 64)),
+    "nf4": ("NF4", lambda w, name: in_book(w, nf4_code(), 64)),
+    "nearest_3": ("rounding to nearest, 3 bits", lambda w, name: restored(w, 3, 64)),
+    "gptq_3": ("GPTQ, 3 bits", lambda w, name: gptq(w, smol_gram[name], 3, spread_error)),
 }
 if live:
     inside["perplexity_file"] = measured_perplexity(smol, texts)
-    inside |= {f"perplexity_{kind}": judged(smol, smol_gram, texts, way)[-1] for kind, way in REAL.items()}
+    inside |= {f"perplexity_{kind}": judged(smol, smol_gram, texts, way)[-1] for kind, (_, way) in REAL.items()}
 print("measured now" if live else f"reference: {published.label}")
-print(
-    f"largest input channel over the median one: {inside['outlier_largest']:.0f} in the layer with the most extreme,",
-    end="",
-)
-print(f" {inside['outlier_median']:.1f} in the median layer")
-pd.Series({name: f"{inside[f'perplexity_{name}']:.2f}" for name in ("file", *REAL)}, name="perplexity").to_frame()
+print(f"largest input channel over the median channel: {inside['outlier_median']:.1f} in the median layer,", end="")
+print(f" {inside['outlier_largest']:.0f} in the most extreme one")
+shown = {"the file's own weights": inside["perplexity_file"]}
+shown |= {title: inside[f"perplexity_{kind}"] for kind, (title, _) in REAL.items()}
+pd.Series(shown, name="perplexity").map("{:.2f}".format).to_frame()
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1302,7 +1305,7 @@ pd.Series({name: f"{inside[f'perplexity_{name}']:.2f}" for name in ("file", *REA
 # |---|---|---|
 # | a laptop, CPU or Apple chip | GGUF, `Q4_K_M`; `Q6_K`, `Q8_0` if they fit | llama.cpp; memory sets the speed |
 # | one NVIDIA GPU, few users | AWQ or GPTQ, 4 bits, groups of 128 | weight-only int4 kernels (vLLM, SGLang) |
-# | a GPU server, many users | FP8 (from Hopper on) or int8 W8A8 | products in 8 bits: bound by arithmetic |
+# | a GPU server, many users | FP8 (Ada, Hopper and later), or int8 W8A8 | products in 8 bits: bound by arithmetic |
 # | a Blackwell GPU | NVFP4 or MXFP4 | E2M1 products in hardware |
 # | to fine-tune it | the bfloat16 original, and `BitsAndBytesConfig` | NF4 is made while loading (lesson 11) |
 # | a doubt | two files that fit, and your own test rows | the loss depends on model and task |
