@@ -20,6 +20,7 @@ DIFFERENCES = {  # of the recap: quantity -> what is compared, and the endings o
         ("4 bits: NF4 minus float32", "nf4_4", "float32"),
         ("2 bits: QAT minus training on and rounding", "qat_2", "dense_then_2"),
         ("70 % of the weights pruned, minus the control", "smallest_weights_trained_again_70", "dense"),
+        ("a third of the model gone: smallest weights minus neurons", "smallest_weights_30", "whole_neurons_90"),
     ],
     "perplexity": [
         ("3 bits: GPTQ minus rounding to nearest", "gptq_linear_3", "nearest_linear_3"),
