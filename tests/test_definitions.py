@@ -22,8 +22,7 @@ MUST_MATCH = {
     "06_direct_preference_optimization": {"dpo_loss", "sequence_log_probs"},
     "07_peft_methods": {"BottleneckAdapter", "Rescale", "SoftPrompt", "attention_with_prefix", "open_biases"},
     "10_quantization": {
-        "affine", "double_quantize", "fp4_code", "k_means", "magnitude_mask", "nf4_code", "pack", "symmetric",
-        "to_code_book", "unpack",
+        "double_quantize", "fp4_code", "gptq", "k_means", "magnitude_mask", "nf4_code", "symmetric", "to_code_book",
     },
     "11_qlora": {"FourBitLinear", "FourBitProduct", "quantization", "saved_bytes"},
     "08_lora_pytorch": {"LoRALinear", "lora_layers", "share_of_energy", "truncate", "unmerge"},

@@ -127,6 +127,25 @@ def fp4_code() -> Tensor:
     return torch.tensor(sizes + [-size for size in sizes]) / max(sizes)
 
 
+def small_float(exponent_bits: int, fraction_bits: int) -> Tensor:
+    """What each code of a small float stands for, in the order of the codes: a sign bit, the exponent, the fraction.
+
+    Exponent 0 holds zero and the subnormal numbers. No code is set aside for infinity or NaN: `small_float(2, 1)` is
+    E2M1 of the OCP Microscaling formats (2023), and E4M3 and E5M2 equal torch's wherever torch's are finite.
+    """
+    codes = torch.arange(2 ** (exponent_bits + fraction_bits))
+    exponent, fraction = codes >> fraction_bits, (codes % 2**fraction_bits) / 2**fraction_bits
+    bias = 2 ** (exponent_bits - 1) - 1
+    sizes = torch.where(exponent > 0, 2.0 ** (exponent - bias) * (1 + fraction), 2.0 ** (1 - bias) * fraction)
+    return torch.cat([sizes, -sizes])
+
+
+def e2m1_code() -> Tensor:
+    """The 16 levels of the 4-bit float E2M1 in the order of their codes, scaled to -1 ... 1."""
+    levels = small_float(2, 1)
+    return levels / levels.max()
+
+
 def to_code_book(weights: Tensor, code: Tensor, block_size: int = 64) -> tuple[Tensor, Tensor]:
     """Each weight's nearest level, after its block was scaled to -1 ... 1.
 

@@ -22,6 +22,7 @@ from helpers.quantization.quantizers import (
     check_weights,
     double_dequantize,
     double_quantize,
+    e2m1_code,
     fp4_code,
     k_means,
     nf4_code,
@@ -33,7 +34,7 @@ from helpers.runtime import UserError, choose
 ENTRY = "quantized"  # the entry of the file's header that says how each matrix was stored
 HEADS = ("head.", "lm_head.", "classifier.")
 
-CODES = {"nf4": nf4_code, "fp4": fp4_code}
+CODES = {"nf4": nf4_code, "fp4": fp4_code, "e2m1": e2m1_code}
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def uniform(bits: int, block_size: int | str | None = None, zero_point: bool = F
 
 
 def code_book(kind: str = "nf4", block_size: int = 64, double: bool = False) -> Technique:
-    """The levels of NF4 or FP4; with `double`, the scales in 8 bits each."""
+    """The levels of NF4, FP4 or E2M1; with `double`, the scales in 8 bits each."""
     choose("kind", kind, CODES)
 
     def store(weights: Tensor) -> Stored:
@@ -153,7 +154,7 @@ def _code_book(stored: Stored) -> Tensor:
     scale = stored.tensors["scale"]
     if "outer" in stored.tensors:
         scale = double_dequantize(scale.long(), stored.tensors["outer"], stored.tensors["mean"])
-    levels = look_up_pairs(stored.tensors["codes"], _pairs(stored.method[:3]), stored.numbers)
+    levels = look_up_pairs(stored.tensors["codes"], _pairs(stored.method.removesuffix("_double")), stored.numbers)
     return levels.reshape(len(scale), -1).mul_(scale)  # in place: new memory costs more than the product
 
 
@@ -180,8 +181,10 @@ RESTORE: dict[str, Callable[[Stored], Tensor]] = {
     "affine": _uniform,
     "nf4": _code_book,
     "fp4": _code_book,
+    "e2m1": _code_book,
     "nf4_double": _code_book,
     "fp4_double": _code_book,
+    "e2m1_double": _code_book,
     "clusters": _clusters,
     "pruned": _pruned,
 }

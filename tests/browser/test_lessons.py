@@ -18,7 +18,6 @@ WIDGETS = {
     "01": "figures.attention_browser(",
     "06": "slider = SelectionSlider(",
     "08": "slider = SelectionSlider(",
-    "10": "choose_bits = IntSlider(",
 }
 WRONG = 'def accuracy(predictions, labels):\n    return 1.0\n\n\ncheck("00.1", accuracy)'
 RIGHT = """def accuracy(predictions, labels):

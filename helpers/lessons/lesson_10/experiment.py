@@ -1,4 +1,4 @@
-"""Lesson 10, whole-number arithmetic: a model whose linear layers multiply int8, and how long a call takes."""
+"""Lesson 10: GPTQ with what its exercise asks for, what a GGUF file holds, int8 copies, and how long a call takes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,83 @@ import copy
 import timeit
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from helpers.quantization.quantizers import affine
 from helpers.runtime import check_number
+
+DIFFERENCES = {  # of the recap: quantity -> what is compared, and the endings of the two metrics
+    "accuracy": [
+        ("4 bits: NF4 minus float32", "nf4_4", "float32"),
+        ("2 bits: QAT minus training on and rounding", "qat_2", "dense_then_2"),
+        ("70 % of the weights pruned, minus the control", "smallest_weights_trained_again_70", "dense"),
+        ("a third of the model gone: smallest weights minus neurons", "smallest_weights_30", "whole_neurons_90"),
+    ],
+    "perplexity": [
+        ("3 bits: GPTQ minus rounding to nearest", "gptq_linear_3", "nearest_linear_3"),
+        ("3 bits: AWQ minus rounding to nearest", "awq_linear_3", "nearest_linear_3"),
+        ("3 bits: GPTQ calibrated on one text, minus on all", "gptq_linear_3_one_text", "gptq_linear_3"),
+        ("planted outliers: int8, static scales, minus float32", "int8_planted_static", "float32"),
+        ("planted outliers: the same with SmoothQuant", "int8_planted_smoothquant_static", "float32"),
+    ],
+}
+Spread = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
+
+
+def spread_error(block: Tensor, rounded: Tensor, upper: Tensor, at: int) -> tuple[Tensor, Tensor]:
+    """The block with the error of column `at` worked into the columns after it, and that error (out,).
+
+    Args:
+        block: (out, columns), weights of which the columns before `at` are finished.
+        rounded: (out,), what column `at` became.
+        upper: (columns, columns), this block's part of U, where U^T U is the inverse of the Gram matrix.
+
+    Source: Frantar et al. 2022, "GPTQ", equation 2 and algorithm 1.
+    """
+    error = (block[:, at] - rounded) / upper[at, at]
+    block = block.clone()
+    block[:, at + 1 :] -= torch.outer(error, upper[at, at + 1 :])
+    return block, error
+
+
+def gptq(weights: Tensor, gram: Tensor, bits: int, spread: Spread, block_size: int = 64) -> Tensor:
+    """The matrix rounded column by column; `spread` works each column's error into the later columns. (out, in)"""
+    damped = gram.double() + 0.01 * gram.diagonal().mean() * torch.eye(len(gram))
+    upper = torch.linalg.cholesky(torch.linalg.inv(damped), upper=True).float()  # upper.T @ upper is the inverse
+    rest, done = weights.clone(), []
+    for first in range(0, weights.shape[1], block_size):
+        end = first + block_size
+        block, inside, errors = rest[:, first:end], upper[first:end, first:end], []
+        _, scale, zero = affine(block, bits, "channel")  # of this block's weights, as they are by now
+        for at in range(block.shape[1]):
+            codes = (torch.round(block[:, at] / scale[:, 0]) + zero[:, 0]).clamp(0, 2**bits - 1)
+            done.append((codes - zero[:, 0]) * scale[:, 0])
+            block, error = spread(block, done[-1], inside, at)
+            errors.append(error)
+        rest[:, end:] -= torch.stack(errors, dim=1) @ upper[first:end, end:]
+    return torch.stack(done, dim=1)
+
+
+def contents(path: Path, decode: Callable[[Any], Tensor]) -> dict[str, float]:
+    """What a GGUF file holds: weights and bytes by type, and how many Q4_1 tensors `decode` gives as `gguf` does."""
+    from gguf import GGUFReader
+    from gguf.quants import dequantize
+
+    found: dict[str, float] = dict.fromkeys(("weights_all", "bytes_all", "count_q4_1", "equal_q4_1"), 0.0)
+    for tensor in GGUFReader(path).tensors:
+        kind = tensor.tensor_type.name.lower()
+        for key in (kind, "all"):
+            found[f"weights_{key}"] = found.get(f"weights_{key}", 0.0) + float(tensor.n_elements)
+            found[f"bytes_{key}"] = found.get(f"bytes_{key}", 0.0) + float(tensor.n_bytes)
+        if kind == "q4_1":
+            right = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type)).flatten()
+            found["count_q4_1"] += 1
+            found["equal_q4_1"] += torch.equal(decode(tensor.data).flatten(), right)
+    return found
 
 
 def int8_copy(model: nn.Module) -> nn.Module:

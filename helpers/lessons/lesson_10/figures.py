@@ -1,4 +1,4 @@
-"""Figures of lesson 10: levels over a histogram of weights, quality against bytes, accuracy against sparsity."""
+"""Figures of lesson 10: floats bit by bit, levels under a histogram, quality against bytes, accuracy when pruned."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
 from helpers.intervals import Interval
@@ -15,6 +16,7 @@ from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, listing, note,
 COLOURS = ("blue", "orange", "green", "purple", "red", "sky", "grey")
 MARKERS = "osD^vPX<>p"
 NEAR = 45.0  # pixels
+FIELDS = {"sign": PALETTE["red"], "exponent": PALETTE["sky"], "fraction": PALETTE["yellow"]}
 
 
 @dataclass(frozen=True)
@@ -58,19 +60,31 @@ def levels(weights: Tensor, codes: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def weights_and_errors(weights: Tensor, restored: Tensor, title: str) -> Figure:
-    """Two histograms: the weights with what came back of them, and the errors. `title` says how large they are."""
-    figure, (left, right) = panels(8.0, 2.9, columns=2)
-    before, after, bins = weights.flatten().numpy(), restored.flatten().numpy(), 160
-    left.hist(before, bins=bins, color=PALETTE["sky"], label="weights")
-    left.hist(after, bins=bins, color=PALETTE["orange"], alpha=0.7, label="after quantization")
-    left.set(xlabel="value", ylabel="how many", yscale="log")
-    left.legend(frameon=False, fontsize=8)
-    right.hist(after - before, bins=bins, color=PALETTE["red"])
-    right.set(xlabel="error", ylabel="how many", yscale="log")  # one large error must not vanish beside thousands
-    right.xaxis.set_major_locator(MaxNLocator(5))
-    figure.suptitle(title, x=0.02, ha="left", fontsize=11, color=INK)
-    figure.alt = title
+def bit_fields(formats: Mapping[str, tuple[str, int, float, float]], number: float) -> Figure:
+    """One row of bits for each float format, coloured by sign, exponent and fraction.
+
+    formats: name -> its bits as text, how many of them are exponent, the value that they stand for, the largest value.
+    number: what was to be stored.
+    """
+    figure, plot = axes(9.0, 0.9 + 0.42 * len(formats))
+    said = []
+    for row, (name, (pattern, exponent, value, largest)) in enumerate(formats.items()):
+        fields = {"sign": pattern[:1], "exponent": pattern[1 : 1 + exponent], "fraction": pattern[1 + exponent :]}
+        kinds = [kind for kind, bits in fields.items() for _ in bits]
+        for place, (bit, kind) in enumerate(zip(pattern, kinds, strict=True)):
+            plot.barh(row, 0.92, left=place, height=0.75, color=FIELDS[kind], alpha=0.55)
+            plot.text(place + 0.46, row, bit, ha="center", va="center", fontsize=8, color=INK)
+        off = abs(value / number - 1)
+        written = f"{value:.6g} (off by {off:.2%}); largest {largest:.3g}"
+        plot.text(32.8, row, written, va="center", fontsize=9, color=INK)
+        said.append(f"{name}: {' '.join(bits for bits in fields.values())} is {written}")
+    plot.set_yticks(range(len(formats)), list(formats))
+    plot.invert_yaxis()
+    plot.set(xlim=(0, 50), xticks=[])
+    plot.spines[["left", "bottom"]].set_visible(False)
+    plot.legend([Patch(color=FIELDS[kind], alpha=0.55) for kind in FIELDS], list(FIELDS), loc="upper center",
+                bbox_to_anchor=(0.3, 0.0), ncols=3, frameon=False, fontsize=9)  # fmt: skip
+    figure.alt = f"How each format stores {number:g}, as sign, exponent and fraction. {'; '.join(said)}."
     return figure
 
 
@@ -123,10 +137,11 @@ def _name_points(plot: Axes, points: Sequence[Point]) -> None:
             note(plot, point.label, point.place, (5, 5), fontsize=9)
 
 
-def against_sparsity(curves: Mapping[str, Mapping[float, Interval]], whole: float) -> Figure:
-    """Accuracy over the share of weights that is pruned.
+def against_sparsity(curves: Mapping[str, Mapping[float, Interval]], whole: float, control: float) -> Figure:
+    """Accuracy over the share of the model's weights that is gone.
 
-    curves: technique -> share -> accuracy with its interval. whole: the accuracy with all weights.
+    curves: technique -> share -> accuracy with its interval. whole: the accuracy with all weights; control: the same
+    after as much more training as the curves "trained again" had.
     """
     figure, plot = axes(7.4, 3.8)
     curves = {name: dict(sorted(points.items())) for name, points in curves.items()}
@@ -137,10 +152,13 @@ def against_sparsity(curves: Mapping[str, Mapping[float, Interval]], whole: floa
             list(points), values, ends, color=colour, marker=MARKERS[index], linestyle=style, capsize=3, label=name
         )
     plot.axhline(whole, color=PALETTE["grey"], linestyle=":", label="all weights")
+    plot.axhline(control, color=INK, linestyle="--", linewidth=1, label="all weights, trained again")
     for axis in (plot.xaxis, plot.yaxis):
         axis.set_major_formatter(PERCENT)
-    plot.set(xlabel="weights taken away (of the matrices that are pruned)", ylabel="accuracy, with 95 % interval")
+    plot.set(xlabel="weights gone, of all in the model", ylabel="accuracy, with 95 % interval")
     plot.legend(frameon=False, fontsize=9)
     said = listing(curves, "{value.value:.1%} at {key:.0%}")
-    figure.alt = f"Accuracy by share of weights taken away; with all of them {whole:.1%}. {said}."
+    figure.alt = (
+        f"Accuracy by share of all weights gone; with all of them {whole:.1%}, trained again {control:.1%}. {said}."
+    )
     return figure

@@ -38,9 +38,13 @@ def test_every_code_book_has_its_line_of_levels():
     assert "k-means has 2 of its 2 levels within one" in figure.alt
 
 
-def test_weights_and_errors_are_two_histograms():
-    figure = figures.weights_and_errors(WEIGHTS, WEIGHTS.round(), "to whole numbers")
-    assert len(figure.axes) == 2 and figure.get_suptitle() == figure.alt == "to whole numbers"
+def test_every_bit_of_a_format_is_drawn_and_its_value_is_said():
+    figure = figures.bit_fields({"half": ("0011010011001101", 5, 0.300048828125, 65504.0)}, 0.3)
+    drawn = [text.get_text() for text in figure.axes[0].texts]
+    assert (
+        "".join(drawn[:16]) == "0011010011001101" and len({bar.get_facecolor() for bar in figure.axes[0].patches}) == 3
+    )
+    assert "half: 0 01101 0011001101 is 0.300049 (off by 0.02%); largest 6.55e+04" in figure.alt
     assert png(figure).startswith(b"\x89PNG")
 
 
@@ -65,6 +69,7 @@ def test_the_bytes_in_words_name_every_point():
 
 def test_sparsity_curves_have_a_line_and_words_for_each():
     curves = {"smallest": {0.5: wilson(80, 100), 0.3: wilson(90, 100)}, "trained again": {0.5: wilson(88, 100)}}
-    figure = figures.against_sparsity(curves, 0.91)
-    assert all(name in texts(figure) for name in (*curves, "all weights"))
-    assert "smallest: 90.0% at 30%, 80.0% at 50%" in figure.alt and "with all of them 91.0%" in figure.alt
+    figure = figures.against_sparsity(curves, 0.91, 0.92)
+    assert all(name in texts(figure) for name in (*curves, "all weights", "all weights, trained again"))
+    assert "smallest: 90.0% at 30%, 80.0% at 50%" in figure.alt
+    assert "with all of them 91.0%, trained again 92.0%" in figure.alt

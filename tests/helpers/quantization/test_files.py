@@ -34,6 +34,7 @@ TECHNIQUES = [
     uniform(4, 64, zero_point=True),
     code_book("nf4"),
     code_book("fp4"),
+    code_book("e2m1", 32),
     code_book("nf4", double=True),
     clustered(3),
     pruned(0.75),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from gguf.quants import MXFP4
 
 from helpers.quantization.four_bit import quiet_bitsandbytes
 from helpers.quantization.packing import pack, unpack
@@ -12,8 +13,10 @@ from helpers.quantization.quantizers import (
     double_dequantize,
     double_quantize,
     dynamic_code,
+    e2m1_code,
     fp4_code,
     nf4_code,
+    small_float,
     symmetric,
     through_table,
     to_code_book,
@@ -47,6 +50,20 @@ SAMPLES = samples()
 @pytest.mark.parametrize("kind", CODES)
 def test_code_books_are_bitsandbytes_own(kind):
     assert torch.equal(CODES[kind], bnb.get_4bit_type(kind, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("exponent", "fraction", "theirs"), [(4, 3, torch.float8_e4m3fn), (5, 2, torch.float8_e5m2)], ids=["E4M3", "E5M2"]
+)
+def test_small_floats_are_torchs_wherever_those_are_finite(exponent, fraction, theirs):
+    wanted = torch.arange(256).to(torch.uint8).view(theirs).float()
+    finite = wanted.isfinite()
+    assert finite.sum() >= 248 and torch.equal(small_float(exponent, fraction)[finite], wanted[finite])
+
+
+def test_e2m1_is_the_book_of_mxfp4():
+    assert torch.equal(small_float(2, 1), torch.tensor(MXFP4.kvalues) / 2)
+    assert torch.equal(e2m1_code() * 6, small_float(2, 1))
 
 
 def test_the_dynamic_code_is_bitsandbytes_own():

@@ -4,39 +4,69 @@ from __future__ import annotations
 
 import torch
 
-
-def bits(bits, block_size, double):
-    return bits + (8 / block_size + 32 / (block_size * 256) if double else 32 / block_size)
-
-
-def pairs(codes):
-    codes = codes.reshape(-1, 2)
-    return (codes[:, 0] * 16 + codes[:, 1]).to(torch.uint8)
+from helpers.lessons.lesson_10.experiment import spread_error
+from helpers.quantization.quantizers import affine, small_float
 
 
-def scaled(largest):
-    def quantize(rows):
-        scale = largest(rows) / 127
-        return torch.round(rows / scale).to(torch.int8), scale
+def quantizer(reach_zero=True, never_zero=True, check=True, whole=True, fit=True):
+    def quantize(weights, bits, block_size):
+        if check and not torch.isfinite(weights).all():
+            raise ValueError("not finite")
+        rows = weights.reshape(-1, block_size)
+        low, high = rows.amin(dim=1, keepdim=True), rows.amax(dim=1, keepdim=True)
+        if reach_zero:
+            low, high = low.clamp(max=0), high.clamp(min=0)
+        scale = (high - low) / (2**bits - 1)
+        if never_zero:
+            scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+        zero = torch.round(-low / scale) if whole else -low / scale
+        codes = torch.round(rows / scale) + zero if whole else torch.round(rows / scale + zero)
+        return codes.clamp(0, 2**bits - 1) if fit else codes + 1, scale, zero
 
     return quantize
 
 
-RIGHT = {"10.1": bits, "10.2": pairs, "10.3": scaled(lambda rows: rows.abs().amax(dim=1, keepdim=True))}
+def floats(subnormal=True, bias=0, signed=True):
+    def decode(exponent_bits, fraction_bits):
+        codes = torch.arange(2 ** (exponent_bits + fraction_bits))
+        exponent, fraction = codes // 2**fraction_bits, (codes % 2**fraction_bits) / 2**fraction_bits
+        middle = 2 ** (exponent_bits - 1) - 1 + bias
+        sizes = 2.0 ** (exponent - middle) * (1 + fraction)
+        if subnormal:
+            sizes = torch.where(exponent > 0, sizes, 2.0 ** (1 - middle) * fraction)
+        return torch.cat([sizes, -sizes]) if signed else sizes
+
+    return decode
+
+
+def column(sign=-1, divide=True, first=1):
+    def spread(block, rounded, upper, at):
+        error = (block[:, at] - rounded) / (upper[at, at] if divide else 1)
+        block = block.clone()
+        block[:, at + first :] += sign * torch.outer(error, upper[at, at + first :])
+        return block, error
+
+    return spread
+
+
+RIGHT = {"10.1": quantizer(), "10.2": floats(), "10.3": column()}
 
 
 MISTAKES = [
-    ("10.1", lambda b, s, d: b, r"bits_per_weight\(4, 64, False\) should be 4.5, not 4"),
-    ("10.1", lambda b, s, d: b + 32 / s, r"bits_per_weight\(4, 64, True\) should be 4.12695, not 4.5"),
-    ("10.2", lambda codes: pairs(codes.reshape(-1, 2).flip(1)), "halves are swapped"),
-    ("10.2", lambda codes: pairs(codes).long(), "should be bytes"),
-    ("10.2", lambda codes: codes, "should have shape"),
-    ("10.3", scaled(lambda rows: rows.amax(dim=1, keepdim=True)), r"weight -\d.* comes back as \d"),
-    (
-        "10.3",
-        scaled(lambda rows: rows.abs().amax().expand(len(rows), 1)),
-        "levels of a row that uses its full range",
-    ),
-    ("10.3", scaled(lambda rows: rows.abs().amax()), "one scale per row"),
-    ("10.3", lambda rows: (rows, rows), "codes should be int8"),
+    ("10.1", lambda w, b, s: affine(w, b, s)[:2], "codes, scales and zero points, not 2 of them"),
+    ("10.1", lambda w, b, s: affine(w, b), r"the codes should be a tensor of shape \(2, 16\)"),
+    ("10.1", quantizer(never_zero=False), "blocks of zeros: a scale is 0"),
+    ("10.1", quantizer(whole=False), "a zero point is .* not a whole number"),
+    ("10.1", quantizer(fit=False), "a code is 16; 4 bits hold 0 to 15"),
+    ("10.1", quantizer(reach_zero=False), r"only positive weights: the weight .* comes back as"),
+    ("10.1", quantizer(check=False), "one weight is NaN"),
+    ("10.2", floats(subnormal=False), r"small_float\(4, 3\): code 00000000 should be 0 .* not 0.0078125"),
+    ("10.2", floats(bias=1), r"code 00000001 should be 0.00195312 \(as in torch.float8_e4m3fn\), not 0.000976562"),
+    ("10.2", floats(signed=False), "a tensor of 256 numbers"),
+    ("10.3", column(divide=False), r"the error at \[0\] should be .*divide by upper"),
+    ("10.3", column(sign=1), "wrong sign"),
+    ("10.3", column(first=2), "the corrected block at"),
+    ("10.3", lambda *given: spread_error(*given)[0], "two tensors, block and error"),
 ]
+
+assert torch.equal(floats()(2, 1), small_float(2, 1))
