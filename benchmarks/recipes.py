@@ -31,7 +31,7 @@ from helpers.reference import FOLDER, kept, machine, today
 from helpers.runtime import UserError, seed_everything, start
 from helpers.training import BATCH_SIZE, HEAD_EPOCHS, History, fit_adamw, train_on_features, train_on_text
 
-LABELS, EPOCHS, RANK, ALPHA = 2000, 3, 8, 16
+LABELS, EPOCHS, RANK, ALPHA = 2000, 2, 8, 16
 GRIDS = {
     "head_only": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     "last_block": (1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3),

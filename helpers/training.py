@@ -18,6 +18,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from helpers.batches import Batch, Collate, FeatureBatches, TokenizedReviews, length_batches
 from helpers.cost import Stopwatch
+from helpers.guard import tell_stuck
 from helpers.memory.microbatches import MicrobatchPlan, checkpoint, plan_microbatches, split
 from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, device_of
 from helpers.runtime import UserError
@@ -33,6 +34,7 @@ class History:
 
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    notice: str = ""  # what `helpers.guard` said of it
 
     def mean_loss(self, last: int = 20) -> float:
         """The mean of the last few losses (one batch's loss alone is noisy)."""
@@ -114,7 +116,10 @@ def train_on_text(
 ) -> History:
     """`fit_adamw` on tokenized rows: each step runs the whole model on a batch of rows of similar length."""
     batches = length_batches(rows, collate, BATCH_SIZE, seed=seed)
-    return fit_adamw(model, batches, learning_rate, epochs=epochs, progress=progress, on_step=on_step)
+    history = fit_adamw(model, batches, learning_rate, epochs=epochs, progress=progress, on_step=on_step)
+    if isinstance(model, MeanPoolClassifier):  # others may add a second loss
+        history.notice = tell_stuck(progress, history.losses, rows.labels, epochs, learning_rate)
+    return history
 
 
 def train_on_features(
@@ -141,6 +146,7 @@ def train_on_features(
     head_epochs = HEAD_EPOCHS if epochs > 1 else 2
     history = fit_adamw(HeadClassifier(model.head), batches, learning_rate, epochs=head_epochs, progress=progress)
     history.seconds += watch.seconds
+    history.notice = tell_stuck(progress, history.losses, rows.labels, head_epochs, learning_rate)
     return history
 
 
