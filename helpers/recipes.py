@@ -111,8 +111,8 @@ def _lora_start(learning_rate: float, work: str, epochs: int = 2, targets: str =
 
 
 PUBLISHED = {
-    "head_only": Recipe(1e-2, epochs=40, batch_size=64, source=GRID),
-    "last_block": Recipe(5e-4, epochs=2, source=GRID),
+    "head_only": Recipe(1e-3, epochs=40, batch_size=64, source=GRID),
+    "last_block": Recipe(4e-3, epochs=2, source=GRID),
     "full": Recipe(1e-4, epochs=2, source=TRIAL),
     "scratch": Recipe(5e-4, epochs=2, source=TRIAL),
     "bitfit": _start(1e-3, "Ben Zaken et al. 2022", epochs=4),

@@ -39,8 +39,8 @@ def test_the_pocket_recipes_are_those_that_the_lessons_always_used():
 
 def test_every_method_has_a_recipe_for_either_origin():
     assert set(POCKET) == set(PUBLISHED) == set(METHODS)
-    for name in METHODS:
-        assert recipe(name, "published").learning_rate < recipe(name).learning_rate or name == "scratch"
+    for name in ("full", "sft", "reward_model", "ppo", "grpo", "dpo"):  # what moves every pretrained weight
+        assert recipe(name, "published").learning_rate < recipe(name).learning_rate / 5
 
 
 def searched() -> dict[str, dict]:
