@@ -43,9 +43,9 @@ def settings_of(name: str, rate: float | None, **others: object) -> dict[str, ob
     """All that decides a piece's result: a piece that was kept is used again only for exactly these."""
     fixed = {"rank": experiment.RANK, "alpha": experiment.ALPHA, "batch_size": experiment.BATCH_SIZE}
     if name == CONTROL:
-        return {"variant": asdict(STRATEGIES[CONTROL]), **others}
-    variant = asdict(experiment.VARIANTS[name])
-    return {"variant": variant | {"learning_rate": rate or variant["learning_rate"]}, **fixed, **others}
+        return {"variant": asdict(STRATEGIES[CONTROL]) | {"learning_rate": STRATEGIES[CONTROL].learning_rate}, **others}
+    variant = experiment.VARIANTS[name]
+    return {"variant": asdict(variant) | {"learning_rate": rate or variant.learning_rate}, **fixed, **others}
 
 
 def trained(name: str, rate: float | None, *, seed: int, labels: int, epochs: int, judged: str) -> dict[str, float]:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import DatasetDict, config, load_dataset
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
@@ -29,11 +30,13 @@ from helpers.pretrained import (
     add_chat_template,
     check_chat_template,
     check_model_folder,
+    load_config,
     load_model,
     load_tokenizer,
 )
+from helpers.recipes import origin_of
 from helpers.runtime import TRACKS, UserError, choose
-from helpers.weight_files import check_files
+from helpers.weight_files import check_files, tensor_headers
 
 MODELS = ("encoder", "decoder", "instruct")
 DATASETS = ("corpus", "topics", "reviews", "instructions", "preferences", "facts")
@@ -113,6 +116,11 @@ def model_source(role: str, track: str, model: str = "") -> str:
     return str(check_model_folder(POCKET_MODELS[role]))
 
 
+def origin(role: str, track: str, model: str = "") -> str:
+    """ "pocket" or "published": which recipes of `helpers.recipes` fit the model that this track and `model` give."""
+    return origin_of(load_config(model_source(role, track, model)))
+
+
 def tokenizer(role: str, track: str, model: str = "") -> Any:
     """The tokenizer that belongs to the model of this role; a decoder's has a chat template that works."""
     source = model_source(role, track, model)
@@ -129,19 +137,36 @@ def body(role: str, track: str, model: str = "", pretrained: bool = True) -> nn.
     return plain_linear(_model(AutoModel, role, track, model, pretrained))
 
 
-def masked_language_model(track: str, model: str = "") -> Any:
+def has_word_head(track: str, model: str = "") -> bool:
+    """Whether the encoder's folder holds a masked-word head. One that was trained to embed sentences has none."""
+    source = model_source("encoder", track, model)
+    with torch.device("meta"):  # the names without the numbers
+        whole = AutoModelForMaskedLM.from_config(load_config(source))
+    own = {name for name, _ in whole.named_parameters() if not name.startswith(f"{whole.base_model_prefix}.")}
+    return bool(own & set(tensor_headers(Path(source))))
+
+
+def masked_language_model(track: str, model: str = "", new_head: bool = False) -> Any:
     """The encoder with its masked-word head.
+
+    Args:
+        new_head: give an encoder without such a head a random one, so that its body can be trained. Ask
+            `has_word_head` before you measure what the model knows about words.
 
     Raises:
         UserError: also when a model of the learner's own has a tokenizer without a mask token.
     """
-    found = _model(AutoModelForMaskedLM, "encoder", track, model)
     if model and tokenizer("encoder", track, model).mask_token is None:
         raise UserError(
             f"model: the tokenizer in {model} has no mask token, so there is no blank to fill; set "
             "tokenizer.mask_token to the one that the model was trained with, and save it with save_pretrained(folder)."
         )
-    return found
+    if not new_head or has_word_head(track, model):
+        return _model(AutoModelForMaskedLM, "encoder", track, model)
+    whole = random_like("encoder", track, model)
+    setattr(whole, whole.base_model_prefix, body("encoder", track, model))
+    whole.tie_weights()
+    return whole
 
 
 def causal_language_model(track: str, model: str = "", role: str = "decoder") -> Any:

@@ -11,6 +11,7 @@ from helpers.batches import Collate, TokenizedReviews
 from helpers.cost import PeakMemory
 from helpers.evaluation import Outcome, evaluate
 from helpers.models import MeanPoolClassifier, freeze_all_but
+from helpers.recipes import origin_of, recipe
 from helpers.runtime import seed_everything
 from helpers.training import train_on_features, train_on_text
 
@@ -21,22 +22,26 @@ THIRDS = ("short", "middling", "long")
 
 @dataclass(frozen=True)
 class FreezeStrategy:
-    """One way to train: what starts pretrained, what is trainable, and the learning rate."""
+    """One way to train: what starts pretrained and what is trainable; the rates are in `helpers.recipes`."""
 
     name: str  # the ending of its metrics: accuracy_head_only
     title: str
     pretrained: bool
     trainable_blocks: int | None  # None: every parameter
-    learning_rate: float  # the best of a grid on the validation rows, the same grid for all
+
+    @property
+    def learning_rate(self) -> float:
+        """A pocket model's, the best of a grid on the validation rows; `fit_and_evaluate` takes the loaded model's."""
+        return recipe(self.name).learning_rate
 
 
 STRATEGIES = {
     strategy.name: strategy
     for strategy in (
-        FreezeStrategy("scratch", "random start, all trained", False, None, 5e-4),
-        FreezeStrategy("head_only", "pretrained, head only", True, 0, 3e-2),
-        FreezeStrategy("last_block", "pretrained, last block + head", True, 1, 2e-3),
-        FreezeStrategy("full", "pretrained, all trained", True, None, 1e-3),
+        FreezeStrategy("scratch", "random start, all trained", False, None),
+        FreezeStrategy("head_only", "pretrained, head only", True, 0),
+        FreezeStrategy("last_block", "pretrained, last block + head", True, 1),
+        FreezeStrategy("full", "pretrained, all trained", True, None),
     )
 }
 
@@ -63,7 +68,7 @@ def fit_and_evaluate(
     seed_everything(seed)
     model = freeze_all_but(task.new_model(strategy.pretrained).to(task.device), strategy.trainable_blocks)
     fit = train_on_features if strategy.trainable_blocks == 0 else train_on_text
-    rate = strategy.learning_rate * rate_scale
+    rate = recipe(strategy.name, origin_of(model.config)).learning_rate * rate_scale
     with PeakMemory() as memory:
         history = fit(model, task.train_rows, task.collate, rate, epochs=epochs, seed=seed, progress=strategy.title)
     return evaluate(strategy.title, model, task.test_rows, task.collate, history, peak_bytes=memory.added)
