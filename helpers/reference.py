@@ -54,6 +54,23 @@ def load_reference(name: str, folder: Path = FOLDER) -> Reference:
         raise UserError(f"{path.name} in data/reference cannot be read ({error}); make reference") from None
 
 
+def lesson_reference(number: str, path: Path = FOLDER / "results.parquet") -> Reference:
+    """What the runs of lesson "02" recorded over the reference's seeds; a UserError where there are none."""
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(path, filters=[("lesson", "=", number)]).to_pylist()
+        about = json.loads(parquet.read_schema(path).metadata[b"reference"])[number]
+    except (OSError, KeyError, ValueError, TypeError):
+        raise UserError(f"{path.name} in data/reference does not hold lesson {number}; make it with: make reference") from None
+    metrics: dict[str, list[float]] = {}
+    for row in sorted(rows, key=lambda row: row["seed"]):
+        metrics.setdefault(row["metric"], []).append(row["value"])
+    seeds = sorted({row["seed"] for row in rows})
+    made = {name: about[name] for name in ("command", "date", "machine", "threads")}
+    return Reference(**made, settings=about["parameters"], seeds=seeds, metrics=metrics)
+
+
 def save_reference(
     name: str,
     command: str,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -189,6 +190,25 @@ def warmup_linear(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> Lamb
 def trainable_parameters(model: nn.Module) -> int:
     """How many numbers the optimizer may change."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def learned_nothing(losses: Sequence[float], labels: Sequence[int]) -> str:
+    """A sentence when a classifier's loss never fell below that of always giving each class its share, else "".
+
+    Args:
+        losses: of every step of its training.
+        labels: of the training rows.
+    """
+    shares = [count / len(labels) for count in Counter(labels).values()]
+    guess = -sum(share * math.log(share) for share in shares)
+    tail = losses[-max(1, len(losses) // 10) :]
+    last = sum(tail) / len(tail)
+    if last < 0.98 * guess:
+        return ""
+    return (
+        f"\n   It learned nothing: its last losses are {last:.3f} on average, and always giving each class its share of "
+        f"the labels costs {guess:.3f}. Try a lower learning rate, or more passes or labels."
+    )
 
 
 def to_device(batch: Batch, model: nn.Module) -> Batch:
