@@ -49,7 +49,7 @@ class Bench:
     def fine_tune(self, method: experiment.Method, epochs: int) -> tuple[experiment.Pair, Outcome]:
         language_model = catalog.masked_language_model("pocket")
         both, found = experiment.fine_tune(method, language_model, self.task, epochs=epochs, seed=self.seed)
-        said = f"seed {self.seed}  {found.title:20}{method.learning_rate:8.0e}  {found.parameters:9,} trained  "
+        said = f"seed {self.seed}  {found.title:20}{method.learning_rate():8.0e}  {found.parameters:9,} trained  "
         click.echo(f"{said}{found.accuracy:.3f}  {found.seconds:5.1f} s")
         return both, found
 

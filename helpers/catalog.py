@@ -28,9 +28,11 @@ from helpers.pretrained import (
     add_chat_template,
     check_chat_template,
     check_model_folder,
+    load_config,
     load_model,
     load_tokenizer,
 )
+from helpers.recipes import origin_of
 from helpers.runtime import TRACKS, UserError, choose
 from helpers.weight_files import check_files
 
@@ -106,6 +108,11 @@ def model_source(role: str, track: str, model: str = "") -> str:
     if not POCKET_MODELS[role].is_dir():
         raise UserError(f"The {role} is not in data/models; make it with: make models")
     return str(check_model_folder(POCKET_MODELS[role]))
+
+
+def origin(role: str, track: str, model: str = "") -> str:
+    """ "pocket" or "published": which recipes of `helpers.recipes` fit the model that this track and `model` give."""
+    return origin_of(load_config(model_source(role, track, model)))
 
 
 def tokenizer(role: str, track: str, model: str = "") -> Any:

@@ -16,12 +16,13 @@ from helpers.batches import Batch
 from helpers.cost import PeakMemory
 from helpers.language_model import IGNORED
 from helpers.models import device_of
+from helpers.recipes import recipe
 from helpers.reward_model import SIDES, Pair, preference_batches
 from helpers.training import fit_adamw, to_device
 
 PAIRS = 3200
 BATCH_SIZE = 16
-LEARNING_RATE = 2e-4
+LEARNING_RATE = recipe("dpo").learning_rate  # a pocket model's
 BETA = 1.0
 BETAS = (0.1, 0.3, 1.0, 3.0)
 SFT_WEIGHT = 1.0

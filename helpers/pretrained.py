@@ -74,6 +74,13 @@ def load_model(kind: Any, folder: str, pretrained: bool = True, **options: Any) 
     return model
 
 
+def load_config(folder: str) -> Any:
+    """The folder's model configuration; a UserError when it cannot be read."""
+    from transformers import AutoConfig
+
+    return _from_pretrained(AutoConfig, folder)
+
+
 def load_tokenizer(folder: str) -> Any:
     """The folder's tokenizer, with a padding token and no longer texts than its model has positions for.
 

@@ -20,6 +20,7 @@ from helpers.batches import Batch, grouped_batches
 from helpers.models import device_of
 from helpers.own_data.table import same_answer
 from helpers.pretrained import load_model
+from helpers.recipes import recipe
 from helpers.runtime import UserError
 from helpers.training import has_bfloat16, to_device, warmup_linear
 
@@ -27,7 +28,7 @@ COLUMNS = ("prompt", "chosen", "rejected")
 SIDES = ("chosen", "rejected")
 Pair = dict[str, sft.Row]
 BATCH_SIZE = 16  # pairs: many small steps find the direction sooner than few large ones
-LEARNING_RATE = 1e-3
+LEARNING_RATE = recipe("reward_model").learning_rate  # a pocket model's
 CENTERING = 0.01  # how strongly the two scores of a pair are pulled to a mean of 0
 
 

@@ -14,12 +14,6 @@ from dataclasses import dataclass
 
 TRACKS = ("pocket", "real", "hub")
 BUDGETS = ("quick", "standard", "full")
-NOTICES = {
-    "hub": "Hub track: the learning rates here were chosen for the small pocket models. For results with a published "
-    "model begin with a twentieth: change learning_rate or rate_scale at the top, as docs/hub.md explains.",
-    "real": "Real track: so far only lesson 02 was run on it, and its learning rates were chosen for the small pocket "
-    "models. Begin with a twentieth of them: -p rate_scale 0.05.",
-}
 
 
 class UserError(Exception):
@@ -113,8 +107,6 @@ def start(*, track: str, budget: str, seed: int, threads: int | None = None) -> 
     if threads is not None:
         torch.set_num_threads(threads)
     seed_everything(seed)
-    if track in NOTICES:
-        print(NOTICES[track])
     return Runtime(track, budget, seed, device, torch.get_num_threads())
 
 

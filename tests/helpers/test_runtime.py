@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from helpers import runtime
-from helpers.runtime import BUDGETS, UserError, check_number, choose, nearest, seed_everything, start
+from helpers.runtime import BUDGETS, TRACKS, UserError, check_number, choose, nearest, seed_everything, start
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,7 @@ def test_a_device_that_is_not_there(monkeypatch):
             runtime._device()
 
 
-def test_the_hub_track_says_what_its_rates_are(capsys):
-    start(track="pocket", budget="quick", seed=0)
+@pytest.mark.parametrize("track", TRACKS)
+def test_no_track_begins_with_a_warning(track, capsys):
+    start(track=track, budget="quick", seed=0)
     assert not capsys.readouterr().out
-    start(track="hub", budget="quick", seed=0)
-    assert "begin with a twentieth" in capsys.readouterr().out

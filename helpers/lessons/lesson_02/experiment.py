@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from helpers.batches import Batch, Collate, TokenizedReviews
+from helpers import catalog
+from helpers.batches import Batch, Collate, TokenizedReviews, pad, tokenize
 from helpers.evaluation import counts_words
 from helpers.models import mean_pool
 from helpers.recipes import Recipe, recipe
@@ -77,6 +78,13 @@ def recipes_of(
         passes = {"quick": min(passes, quick), "full": 2 * passes}.get(budget, passes)
         found[name] = replace(one, epochs=passes)
     return found
+
+
+def real_task(train: Dataset, test: Dataset, classifier: Callable[[nn.Module, int], nn.Module]) -> Task:
+    """The task of the real track: its encoder under `classifier(body, classes)`, and these rows."""
+    tokenizer = catalog.tokenizer("encoder", "real")
+    rows = [TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for part in (train, test)]
+    return Task(lambda old: classifier(catalog.body("encoder", "real", pretrained=old), 2), *rows, pad(tokenizer))
 
 
 def units(texts: Sequence[str], rare: int) -> dict[str, Any]:

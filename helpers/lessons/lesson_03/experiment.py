@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from helpers.batches import Batch
 from helpers.language_model import IGNORED, mask_tokens
+from helpers.recipes import recipe
 from helpers.runtime import UserError
 from helpers.training import BATCH_SIZE, to_device
 
@@ -22,7 +23,7 @@ FILMS = 10  # liked, and as many disliked, in the test of leakage
 FILM_EPOCHS = 12  # long enough to learn the rows by heart, names and all
 OPENING_WORDS = 25
 CAPITALISED = re.compile(r"\b[A-Z][\w'-]*")
-RATE = 1e-3  # the best of lesson 02's grid for training every parameter
+RATE = recipe("full").learning_rate  # a pocket model's
 
 
 def epochs_for(labels: int, least: int = 3) -> int:

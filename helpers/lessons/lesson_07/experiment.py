@@ -19,6 +19,7 @@ from helpers.linear_layers import attention_targets
 from helpers.lora import inject
 from helpers.models import MeanPoolClassifier, blocks
 from helpers.prompt_tuning import add_prefix, add_soft_prompt
+from helpers.recipes import origin_of, recipe
 from helpers.runtime import UserError, seed_everything
 from helpers.training import half_precision, train_on_features, train_on_text
 
@@ -36,13 +37,17 @@ SIZES = (1, 8, 32)  # of the two sweeps: vectors of the soft prompt, rank of LoR
 
 @dataclass(frozen=True)
 class Method:
-    """One way to fine-tune: what it trains, and the learning rate."""
+    """One way to fine-tune: what it trains; the learning rate is in `helpers.recipes`."""
 
     name: str  # the ending of its metrics: accuracy_bitfit
     title: str
     family: str
-    learning_rate: float  # the best of those tried on the validation rows
     adapt: Adapt
+    recipe_name: str = ""  # in `helpers.recipes`, where it is not `name`
+
+    def learning_rate(self, origin: str = "pocket") -> float:
+        """The rate for a pocket model or a published one."""
+        return recipe(self.recipe_name or self.name, origin, "07").learning_rate
 
 
 def freeze(body: nn.Module) -> nn.Module:
@@ -64,22 +69,22 @@ def train_all(body: nn.Module) -> nn.Module:
 def methods(length: int = LENGTH, rank: int = RANK, size: int = SIZE) -> dict[str, Method]:
     """Every method by its name, in the order of the map."""
     every = (
-        Method("head_only", "head only", "selective", 3e-2, freeze),
-        Method("bitfit", "BitFit", "selective", 1e-2, open_biases),
-        Method("last_block", "last block", "selective", 2e-3, train_last_block),
-        Method("adapter", "bottleneck adapter", "additive", 1e-2, lambda body: add_bottlenecks(body, size)),
-        Method("ia3", "IA3", "additive", 3e-2, add_ia3),
+        Method("head_only", "head only", "selective", freeze),
+        Method("bitfit", "BitFit", "selective", open_biases),
+        Method("last_block", "last block", "selective", train_last_block),
+        Method("adapter", "bottleneck adapter", "additive", lambda body: add_bottlenecks(body, size)),
+        Method("ia3", "IA3", "additive", add_ia3),
         soft_prompt(length),
-        Method("prefix", "prefix", "additive", 1e-1, lambda body: add_prefix(body, length)),
+        Method("prefix", "prefix", "additive", lambda body: add_prefix(body, length)),
         low_rank(rank),
-        Method("full", "everything", "all", 1e-3, train_all),
+        Method("full", "everything", "all", train_all),
     )
     return {method.name: method for method in every}
 
 
 def soft_prompt(length: int) -> Method:
     """A soft prompt of `length` vectors."""
-    return Method("soft_prompt", "soft prompt", "additive", 1e-1, lambda body: add_soft_prompt(body, length))
+    return Method("soft_prompt", "soft prompt", "additive", lambda body: add_soft_prompt(body, length))
 
 
 def low_rank(rank: int) -> Method:
@@ -89,7 +94,7 @@ def low_rank(rank: int) -> Method:
         inject(body, attention_targets(body), rank=rank, alpha=2 * rank)
         return body
 
-    return Method("lora", "LoRA", "reparameterised", 4e-3, adapt)
+    return Method("lora", "LoRA", "reparameterised", adapt, "lora_query_value")
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def fine_tune(
     seed_everything(seed)
     both = pair(language_model.to(task.device), method.adapt, num_labels)
     fit = train_on_features if method.adapt is freeze else train_on_text
-    data, rate = (task.train_rows, task.collate), method.learning_rate
+    data, rate = (task.train_rows, task.collate), method.learning_rate(origin_of(language_model.config))
     with half_precision(torch.device(task.device)):
         history = fit(both.classifier, *data, rate, epochs=epochs, seed=seed, progress=method.title)
     return both, evaluate(method.title, both.classifier, task.test_rows, task.collate, history, bfloat16=True)

@@ -18,6 +18,7 @@ from helpers.evaluation import Outcome, evaluate, predict_rows
 from helpers.linear_layers import linear_layers, linear_names
 from helpers.lora import inject
 from helpers.models import MeanPoolClassifier, blocks, device_of, freeze_all_but
+from helpers.recipes import recipe
 from helpers.runtime import check_number, seed_everything
 from helpers.training import BATCH_SIZE, History, half_precision, to_device, train_on_features, train_on_text
 
@@ -28,7 +29,7 @@ RANKS = (1, 2, 4, 8, 16)  # of the cut-off changes
 TRAINED_RANKS = (1, 16)  # of the reference, beside RANK
 # Chosen on two seeds' validation rows, one grid for LoRA and "full" (benchmarks/lora.py --tune): the fewest epochs
 # within a standard error of the method's best, the best rate there. 6 epochs gave "full" 0.4 points more, LoRA 0.9.
-RATES = {"head_only": 3e-2, "lora": 2e-3, "full": 5e-4}
+RATES = {name: recipe(name, lesson="08").learning_rate for name in ("head_only", "lora", "full")}  # a pocket model's
 EPOCHS = {"head_only": 3, "lora": 6, "full": 3}
 TITLES = {"head_only": "head only", "lora": "LoRA", "blocks": "all but the embeddings", "full": "all parameters"}
 

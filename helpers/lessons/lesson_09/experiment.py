@@ -24,6 +24,7 @@ from helpers.linear_layers import matching, submodule
 from helpers.lora import check_rank
 from helpers.lora_files import BASE, WEIGHTS, check_base, fingerprint, read_config, read_weights
 from helpers.models import MeanPoolClassifier, blocks, device_of
+from helpers.recipes import origin_of, recipe
 from helpers.runtime import seed_everything
 from helpers.training import BATCH_SIZE, History, has_bfloat16, quiet_trainer, warmup_linear
 
@@ -33,24 +34,28 @@ RANK, ALPHA = 8, 16
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to adapt: which matrices, the options of `LoraConfig` beside rank and alpha, and the learning rate."""
+    """One way to adapt: which matrices, the options of `LoraConfig` beside rank and alpha."""
 
     name: str  # the ending of its metrics: accuracy_dora
     title: str
-    learning_rate: float  # the best of one grid on validation rows: benchmarks/lora_variants.py --tune
     attention_only: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     ratio: float = 1.0  # LoRA+: B's learning rate is this times A's
+
+    @property
+    def learning_rate(self) -> float:
+        """A pocket model's, the best of one grid on validation rows: benchmarks/lora_variants.py --tune."""
+        return recipe(self.name, lesson="09").learning_rate
 
 
 VARIANTS = {
     variant.name: variant
     for variant in (
-        Variant("lora", "LoRA, every linear layer", 2e-3),
-        Variant("lora_attention", "LoRA, attention only", 4e-3, attention_only=True),
-        Variant("rslora", "rsLoRA", 2e-3, options={"use_rslora": True}),
-        Variant("dora", "DoRA", 4e-3, options={"use_dora": True}),
-        Variant("lora_plus", "LoRA+", 2e-3, ratio=4.0),
+        Variant("lora", "LoRA, every linear layer"),
+        Variant("lora_attention", "LoRA, attention only", attention_only=True),
+        Variant("rslora", "rsLoRA", options={"use_rslora": True}),
+        Variant("dora", "DoRA", options={"use_dora": True}),
+        Variant("lora_plus", "LoRA+", ratio=4.0),
     )
 }
 
@@ -139,8 +144,9 @@ def fine_tune(
 ) -> tuple[nn.Module, Outcome]:
     """Train one variant on rows["train"] and predict rows["test"]; returns `peft`'s model and the outcome.
 
-    learning_rate: None takes the variant's own.
+    learning_rate: None takes the recipe for the model's origin.
     """
+    rate = learning_rate or recipe(variant.name, origin_of(model.config), "09").learning_rate
     seed_everything(seed)
     adapted = with_peft(model, variant, rank=rank, alpha=alpha)
     with tempfile.TemporaryDirectory() as folder:
@@ -148,7 +154,7 @@ def fine_tune(
             adapted,
             rows["train"],
             collate,
-            learning_rate=learning_rate or variant.learning_rate,
+            learning_rate=rate,
             epochs=epochs,
             seed=seed,
             ratio=variant.ratio,
