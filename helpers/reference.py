@@ -37,6 +37,12 @@ class Reference:
             raise UserError(f'The reference results hold no "{metric}"; they hold {", ".join(self.metrics)}.')
         return mean_t(self.metrics[metric])
 
+    def gap(self, metric: str, minus: str) -> Interval:
+        """The mean over the seeds of one metric minus another of the same seed, with Student's 95 % interval."""
+        self.interval(metric), self.interval(minus)  # both are there
+        pairs = zip(self.metrics[metric], self.metrics[minus], strict=True)
+        return mean_t([one - other for one, other in pairs])
+
     @property
     def label(self) -> str:
         """One line that says whose figures these are."""
@@ -62,7 +68,9 @@ def lesson_reference(number: str, path: Path = FOLDER / "results.parquet") -> Re
         rows = parquet.read_table(path, filters=[("lesson", "=", number)]).to_pylist()
         about = json.loads(parquet.read_schema(path).metadata[b"reference"])[number]
     except (OSError, KeyError, ValueError, TypeError):
-        raise UserError(f"{path.name} in data/reference does not hold lesson {number}; make it with: make reference") from None
+        raise UserError(
+            f"{path.name} in data/reference does not hold lesson {number}; make it with: make reference"
+        ) from None
     metrics: dict[str, list[float]] = {}
     for row in sorted(rows, key=lambda row: row["seed"]):
         metrics.setdefault(row["metric"], []).append(row["value"])

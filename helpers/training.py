@@ -206,8 +206,8 @@ def learned_nothing(losses: Sequence[float], labels: Sequence[int]) -> str:
     if last < 0.98 * guess:
         return ""
     return (
-        f"\n   It learned nothing: its last losses are {last:.3f} on average, and always giving each class its share of "
-        f"the labels costs {guess:.3f}. Try a lower learning rate, or more passes or labels."
+        f"\n   It learned nothing: its last losses are {last:.3f} on average, and always giving each class its share "
+        f"of the labels costs {guess:.3f}. Try a lower learning rate, or more passes or labels."
     )
 
 

@@ -73,7 +73,7 @@ test_count = run.by_budget(quick=100, standard=100_000)
 # The course's conclusion says that training a model completely gives 90 % accuracy, and that training only its final
 # layer is much faster and less accurate. Section 12 comes back to that sentence.
 #
-# One caution first. An accuracy belongs to a *task*: to its texts, and to how many of its labels are wrong. No method
+# One caution first: an accuracy belongs to a *task*, that is, to its texts and to the share of wrong labels. No method
 # has an accuracy of its own.
 #
 # Our task: is a film review positive or negative? The films are invented, and a generator wrote the reviews.
@@ -82,8 +82,7 @@ test_count = run.by_budget(quick=100, standard=100_000)
 reviews = catalog.dataset("reviews", track, data, seed)  # calls load_dataset("data/microworld", "reviews")
 for split, rows in reviews.items():
     print(f"{split:12}{len(rows):6,} rows   columns: {', '.join(rows.column_names[:2])}")
-
-# %%
+print()
 names = getattr(reviews["train"].features["label"], "names", None) or ["negative", "positive"]
 
 
@@ -98,8 +97,8 @@ for row in reviews["train"].select(range(3)):
 # You learn from `train`, you make choices on `validation` (a learning rate, say), and you measure on `test`. The test
 # rows decide nothing.
 #
-# This data set has some wrong labels on purpose: `label` was flipped in about 2 % of the rows, and `clean_label` keeps
-# the truth.
+# This data set has some wrong labels on purpose: `label` was flipped in about 2 % of the rows, and `clean_label`
+# keeps the truth.
 
 # %%
 from helpers.batches import sample_rows
@@ -164,7 +163,8 @@ for outcome in outcomes.values():
 #
 # The square brackets hold the [95 % interval](../docs/glossary.md#confidence-interval) of an accuracy on so many test
 # rows (Wilson's). Single words and pairs carry much of the answer, but not all of it. The next cell shows validation
-# reviews that the bag of words gets wrong although their labels are right, and the words that speak against the label.
+# reviews that the bag of words gets wrong although their labels are right, and the words that speak against the
+# label.
 #
 # </details>
 
@@ -179,9 +179,9 @@ for row in missed[:3]:
 # %% [markdown]
 # ## 2. From text to batches
 #
-# The **tokenizer function** takes the texts of some rows and returns their token ids. `map` calls it on the whole data
-# set, a thousand rows at a time, and adds what it returns as new columns. A model has a fixed number of positions, so
-# long texts are cut; the last line of the cell says how many were.
+# The **tokenizer function** takes the texts of some rows and returns their token ids. `map` calls it on the whole
+# data set, a thousand rows at a time, and adds what it returns as new columns. A model has a fixed number of
+# positions, so long texts are cut; the last line of the cell says how many were.
 
 # %%
 from helpers.truncation import count_truncated
@@ -203,9 +203,9 @@ print(f"{cut:,} of {len(train_reviews):,} training texts are longer than {longes
 
 # %% [markdown]
 # A batch is a rectangle, and reviews differ in length. The collator fills the rest of each row with
-# [padding](../docs/glossary.md#padding) tokens, and marks them in the `attention_mask`. `DataCollatorWithPadding` is the
-# library's. Padding costs time and teaches nothing, so we put reviews of similar length into one batch. The order of the
-# batches is still random.
+# [padding](../docs/glossary.md#padding) tokens, and marks them in the `attention_mask`. `DataCollatorWithPadding` is
+# the library's. Padding costs time and teaches nothing, so we put reviews of similar length into one batch. The order
+# of the batches is still random.
 
 # %%
 from torch.utils.data import DataLoader
@@ -224,9 +224,9 @@ for title, batches in (("rows in any order", mixed), ("similar lengths", alike))
 # %% [markdown]
 # ## 3. The model
 #
-# The *body* is the pretrained [transformer](../docs/glossary.md#transformer). It returns one hidden state per token. We
-# take their mean over the real tokens, and the *head*, one new linear layer, turns that vector into a score per class.
-# When labels are given, the model also returns the loss, as every classifier of the library does.
+# The *body* is the pretrained [transformer](../docs/glossary.md#transformer). It returns one hidden state per token.
+# We take their mean over the real tokens, and the *head*, one new linear layer, turns that vector into a score per
+# class. When labels are given, the model also returns the loss, as every classifier of the library does.
 
 # %%
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -278,9 +278,9 @@ print(f"{len(stack)} blocks of {count(stack[0].parameters()):,} parameters")
 #
 # ### Exercise 02.1: freeze
 #
-# Write a function that leaves the head and the last `trainable_blocks` blocks trainable and freezes everything else. For
-# `None` every parameter is trainable, for 0 only the head. Return the model. `blocks(model.body)` is the list of blocks,
-# the first one at the bottom.
+# Write a function that leaves the head and the last `trainable_blocks` blocks trainable and freezes everything else.
+# For `None` every parameter is trainable, for 0 only the head. Return the model. `blocks(model.body)` is the list of
+# blocks, the first one at the bottom.
 
 
 # %% tags=["exercise"]
@@ -348,8 +348,8 @@ def training_step(model, batch, optimizer, scheduler):
 check("02.2", training_step)
 
 # %% [markdown]
-# Around the step goes the loop. AdamW gets only the trainable parameters. The learning rate rises during the first tenth
-# of the steps ([warm-up](../docs/glossary.md#warm-up)) and then falls to zero in a straight line.
+# Around the step goes the loop. AdamW gets only the trainable parameters. The learning rate rises during the first
+# tenth of the steps ([warm-up](../docs/glossary.md#warm-up)) and then falls to zero in a straight line.
 
 # %%
 from tqdm import tqdm
@@ -375,11 +375,11 @@ def fit(classifier, batches, learning_rate, epochs, warmup=0.1, weight_decay=0.0
 # %% [markdown]
 # ### Which learning rate?
 #
-# A comparison is fair when each side has a learning rate that suits it. Here is a small search for training everything:
-# each rate trains on a quarter of the training reviews for two passes, and validation reviews judge it.
+# A comparison is fair when each side has a learning rate that suits it. Here is a small search for training
+# everything: each rate trains on a quarter of the training reviews for two passes, and validation reviews judge it.
 #
-# **Predict 2.** Three rates: the one that this lesson uses later, a quarter of it, and four times as much. Which has the
-# lowest validation loss?
+# **Predict 2.** Three rates: the one that this lesson uses later, a quarter of it, and four times as much. Which has
+# the lowest validation loss?
 
 # %%
 from helpers.recipes import origin_of, recipe
@@ -404,10 +404,10 @@ search = {f"{rate:g}": try_rate(rate) for rate in tried}
 pd.DataFrame.from_dict(search, orient="index").rename_axis("learning rate").round(3)
 
 # %% [markdown]
-# One seed and a quarter of the data make a sketch: neighbouring rates often differ by less than another seed would change.
-# The rates below come from the same procedure at full size, with every training review, several seeds, and a grid whose
-# best value is not at its edge. `helpers.recipes` keeps them, one row per setting. Published models have rows of their own,
-# with rates that are about ten times lower.
+# One seed and a quarter of the data make a sketch: neighbouring rates often differ by less than another seed would
+# change. The rates below come from the same procedure at full size, with every training review, several seeds, and a
+# grid whose best value is not at its edge. `helpers.recipes` keeps them, one row per setting. Published models have
+# rows of their own, with rates that are about ten times lower.
 
 # %%
 recipes = experiment.recipes_of(chosen, origin, run.budget, epochs, rate_scale)
@@ -425,13 +425,14 @@ pd.DataFrame.from_dict(shown, orient="index", columns=columns)
 # | `full` | pretrained | everything |
 # | `scratch` | random start | everything |
 #
-# All four get the same reviews, and each the learning rate that did best for it. The table above shows what is *not* the
-# same: the head alone gets more passes in larger batches, because a pass costs it almost nothing, and the random start
-# gets more passes, because it needs them.
+# All four get the same reviews, and each the learning rate that did best for it. The table above shows what is *not*
+# the same: the head alone gets more passes in larger batches, because a pass costs it almost nothing, and the random
+# start gets more passes, because it needs them.
 
 # %% [markdown]
-# Why does a pass cost the head almost nothing? A frozen body returns the same vectors at every pass. So we run it once,
-# keep the pooled vectors (a *cache*), and train the head on them. The rest of the code is the same for every setting.
+# Why does a pass cost the head almost nothing? A frozen body returns the same vectors at every pass. So we run it
+# once, keep the pooled vectors (a *cache*), and train the head on them. The rest of the code is the same for every
+# setting.
 
 
 # %%
@@ -459,7 +460,9 @@ def train_setting(name, task, recipe):
     logits, true = predict_rows(classifier, task.test_rows, task.collate)
     trainable = count(p for p in classifier.parameters() if p.requires_grad)
     found = Outcome(experiment.TITLES[name], logits.argmax(dim=-1), true, trainable, watch.seconds)
-    print(f"{found.title}: {found.accuracy:.3f}, {watch.seconds:.1f} s{learned_nothing(losses, task.train_rows.labels)}")
+    print(
+        f"{found.title}: {found.accuracy:.3f}, {watch.seconds:.1f} s{learned_nothing(losses, task.train_rows.labels)}"
+    )
     return classifier, found
 
 
@@ -477,7 +480,6 @@ trained = {}
 for name in chosen:
     trained[name], outcomes[name] = train_setting(name, task, recipes[name])
 
-# %%
 accuracies = {outcome.title: outcome.accuracy for outcome in outcomes.values()}
 accuracies = dict(sorted(accuracies.items(), key=lambda item: item[1].value))
 notes = {one.title: f"{one.parameters:,} trained\n{one.seconds:.1f} s" for one in outcomes.values() if one.parameters}
@@ -489,8 +491,8 @@ plotting.show(plotting.dot_plot(accuracies, notes, floor=outcomes["majority"].ac
 # There are two sources of luck, and each needs its own interval.
 #
 # - *Which test reviews?* The models answer the same reviews, so we look at the difference per review. The **paired
-#   bootstrap** draws as many reviews again, with replacement, two thousand times, and takes the middle 95 % of the mean
-#   differences.
+#   bootstrap** draws as many reviews again, with replacement, two thousand times, and takes the middle 95 % of the
+#   mean differences.
 # - *Which training reviews, which random start?* Only more [seeds](../docs/glossary.md#seed) can tell.
 
 
@@ -510,57 +512,47 @@ for other in [name for name in outcomes if name != best]:
     print(f"{outcomes[best].title}, against {outcomes[other].title}: {gap:+.3f}")
 
 # %% [markdown]
-# For the seeds there is a **reference**: the whole lesson, run five times with other training reviews and other random
-# starts. It was *not* computed by this run. Its intervals are Student's, over the seeds. The last column takes the gap
-# within each seed first, and then the mean.
+# For the seeds there is a **reference**: the whole lesson, run five times with other training reviews and other
+# random starts. It was *not* computed by this run. Its intervals are Student's, over the seeds. The last column takes
+# the gap within each seed first, and then the mean.
 
 # %%
-from helpers.intervals import mean_t
 from helpers.reference import lesson_reference, load_reference
 
 reference = lesson_reference("02")
-
-
-def over_seeds(metric, minus=None):
-    values = reference.metrics[metric]
-    return mean_t([a - b for a, b in zip(values, reference.metrics[minus], strict=True)] if minus else values)
-
-
 rows = {}
 for name in ("bag_of_words", "head_only", "last_block", "full", "scratch"):
     here, metric = outcomes.get(name), f"accuracy_{name}"
-    gap = "" if name == "full" else f"{over_seeds('accuracy_full', minus=metric):+.3f}"
-    rows[experiment.TITLES[name]] = [f"{here.accuracy.value:.3f}" if here else "", f"{over_seeds(metric):.3f}", gap]
+    gap = "" if name == "full" else f"{reference.gap('accuracy_full', metric):+.3f}"
+    there = f"{reference.interval(metric):.3f}"
+    rows[experiment.TITLES[name]] = [f"{here.accuracy.value:.3f}" if here else "", there, gap]
 print("Reference:", reference.label)
+starts = load_reference("lesson_02_random_start")
+for metric in starts.metrics:
+    print(f"random start, {metric.split('_')[1]} passes: {starts.interval(metric):.3f} ({starts.label})")
 pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "five seeds [95 %]", "full minus this [95 %]"])
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - *Full minus head only* is what freezing the whole body costs in accuracy. On this task the head stays below even the
-#   bag of words.
+# - *Full minus head only* is what freezing the whole body costs in accuracy. On this task the head stays below even
+#   the bag of words.
 # - *Full minus last block*: one trainable block recovers most of that.
-# - *Full minus random start* is what pretraining is worth, although the random start had more passes. Our encoder has an
-#   advantage here that yours may not have: in pretraining it has read 60,000 unlabelled reviews by the same generator,
-#   several times.
+# - *Full minus random start* is what pretraining is worth, although the random start had more passes. Our encoder has
+#   an advantage here that yours may not have: in pretraining it has read 60,000 unlabelled reviews by the same
+#   generator, several times.
 #
 # </details>
 
 # %% [markdown]
-# ### How many passes does a random start need?
-#
-# A random start that is stopped too early would make pretraining look better than it is. Another reference trains it with
-# more and more passes, each with its own full schedule.
-SCRATCHCELL
-# %% [markdown]
 # ## 6. What does each setting cost?
 #
-# Three things could make head-only training fast: it needs no backward pass through the body, it needs only one forward
-# pass of the body when the features are cached, and its optimizer has few parameters to update. We measure them apart,
-# on the same batches of 16.
+# Three things could make head-only training fast: it needs no backward pass through the body, it needs only one
+# forward pass of the body when the features are cached, and its optimizer has few parameters to update. We measure
+# them apart, on the same batches of 16.
 #
-# **Predict 4.** Train the head *without* a cache, so that the frozen body runs in every pass. What share of the time of
-# full training does that take?
+# **Predict 4.** Train the head *without* a cache, so that the frozen body runs in every pass. What share of the time
+# of full training does that take?
 
 # %%
 sample = [{key: value.to(run.device) for key, value in batch.items()} for batch in alike]
@@ -570,8 +562,7 @@ sample = sample[: run.by_budget(quick=2, standard=30)]
 def seconds_per_pass(trainable_blocks):
     classifier = freeze(new_classifier(), trainable_blocks).train()
     optimizer = torch.optim.AdamW((p for p in classifier.parameters() if p.requires_grad), lr=0.0)
-    forward, backward, update = Stopwatch(), Stopwatch(), Stopwatch()
-    spent = [0.0, 0.0, 0.0]
+    forward, backward, update = watches = [Stopwatch() for _ in range(3)]
     for batch in sample:
         with forward:
             loss = classifier(**batch).loss
@@ -580,8 +571,7 @@ def seconds_per_pass(trainable_blocks):
         with update:
             optimizer.step()
         optimizer.zero_grad()
-        spent = [total + watch.seconds for total, watch in zip(spent, (forward, backward, update), strict=True)]
-    return [seconds * len(alike) / len(sample) for seconds in spent]
+    return [watch.total * len(alike) / len(sample) for watch in watches]
 
 
 # %%
@@ -591,6 +581,9 @@ table["a pass"] = table.sum(axis=1)
 table["share of full"] = table["a pass"] / table["a pass"]["full"]
 print(f"seconds for one pass over {len(train_rows):,} reviews, body run in every pass")
 table.round(2)
+
+# %% [markdown]
+# Now the cache: one forward pass of the body to fill it, and after that every pass trains the head on stored vectors.
 
 # %%
 frozen = freeze(new_classifier(), 0)
@@ -610,20 +603,20 @@ print(f"3 passes of the head with a cache {cached:.1f} s, {3 * full_pass / cache
 # <details><summary>What it means</summary>
 #
 # - The *forward* pass costs the same in all rows: a frozen layer computes as much as a trainable one.
-# - The *backward* pass stops at the lowest trainable layer. For the head alone it is almost free. That alone makes the head
-#   two to three times as fast, with no cache. The published times of section 12 (2.8 against 7.0 minutes) are this effect.
-# - The *cache* saves the forward passes but one. What it gains grows with the number of passes. It needs a body that is
-#   frozen and texts that do not change from pass to pass.
+# - The *backward* pass stops at the lowest trainable layer. For the head alone it is almost free. That alone makes
+#   the head two to three times as fast, with no cache. The published times of section 12 (2.8 against 7.0 minutes)
+#   are this effect.
+# - The *cache* saves the forward passes but one. What it gains grows with the number of passes. It needs a body that
+#   is frozen and texts that do not change from pass to pass.
 # - The *update* is small here. It grows with the number of trainable parameters.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### And the memory?
 #
-# Besides the weights, training keeps three things: the activations that the backward pass needs, a gradient per trainable
-# parameter, and the two moving averages of AdamW. PyTorch can report which tensors it saves for the backward pass; we add
-# up their sizes for one batch.
+# Besides the weights, training keeps three things: the activations that the backward pass needs, a gradient per
+# trainable parameter, and the two moving averages of AdamW. PyTorch can report which tensors it saves for the
+# backward pass; we add up their sizes for one batch.
 
 
 # %%
@@ -649,21 +642,22 @@ print(f"MB for a batch of {tuple(sample[0]['input_ids'].shape)} token ids, besid
 (pd.DataFrame.from_dict(memory, orient="index") / 1e6).round(2)
 
 # %% [markdown]
-# A frozen block that lies *below* every trainable one saves no activations. So memory follows the same rule as the
-# backward pass: what counts is how far down the lowest trainable layer lies. Lesson 11 takes the memory of training apart
-# down to the last byte.
+# <details><summary>What it means</summary>
+#
+# A frozen block that lies *below* every trainable one saves no activations. So memory follows the rule of the backward
+# pass: what counts is how far down the lowest trainable layer lies. Lesson 11 takes the memory of training apart.
+#
+# </details>
 #
 # ## 7. Where is the answer?
 #
-# Why does the head do so badly? The answer may be missing from the body's last layer, or it may be there in a form that no
-# linear layer can read. A **linear probe** tests this: a linear classifier on the hidden states of *one* layer. If it does
-# well, the answer is *linearly separable* there.
-
-# %% [markdown]
+# Why does the head do so badly? A **linear probe** tests one layer: a linear classifier on that layer's hidden states.
+# If it does well, the answer is *linearly separable* there.
+#
 # ### Exercise 02.3: the features of every layer
 #
-# Return a list with one tensor of shape (batch, hidden) for the embedding layer and one for each block, in this order: the
-# mean of that layer's hidden states over the real tokens. `body(..., output_hidden_states=True).hidden_states` has them all.
+# Return a list of tensors of shape (batch, hidden), one for the embedding layer and one for each block: the mean of
+# that layer's hidden states over the real tokens. `body(..., output_hidden_states=True).hidden_states` has them all.
 
 
 # %% tags=["exercise"]
@@ -685,8 +679,8 @@ def layer_features(body, input_ids, attention_mask):
 check("02.3", layer_features)
 
 # %% [markdown]
-# **Predict 5.** At which layer of the pretrained body does a linear probe do best: the embedding layer, a middle block, or
-# the last block?
+# **Predict 5.** At which layer of the pretrained body does a linear probe do best: the embedding layer, a middle
+# block, or the last block?
 
 # %%
 from sklearn.preprocessing import StandardScaler
@@ -724,13 +718,14 @@ plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# Of the pretrained body, the embedding layer is at least as good for a linear probe as the last block. The mean of token
-# embeddings is a kind of bag of words, squeezed into 128 numbers. The blocks add nothing that a *linear* classifier could
-# use: in pretraining they learned to guess masked tokens, and nothing asked them to put the writer's opinion on a line.
+# Of the pretrained body, the embedding layer is at least as good for a linear probe as the last block. The mean of
+# token embeddings is a kind of bag of words, squeezed into 128 numbers. The blocks add nothing that a *linear*
+# classifier could use: in pretraining they learned to guess masked tokens, and nothing asked them to put the writer's
+# opinion on a line.
 #
-# After training everything, the probe rises from layer to layer: the blocks now compute the answer. The material was there,
-# since training from random weights with the same labels does not get as far. A linear head cannot do that computation;
-# one trainable block can do much of it.
+# After training everything, the probe rises from layer to layer: the blocks now compute the answer. The material was
+# there, since training from random weights with the same labels does not get as far. A linear head cannot do that
+# computation; one trainable block can do much of it.
 #
 # </details>
 
@@ -749,11 +744,10 @@ plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
 # | contrast, mixed | "a wonder in places, a disappointment where it counts"; one opinion goes the other way |
 # | hearsay, disagree | somebody else's opinion; such an opinion rejected |
 # | waved_aside, elsewhere | granted, but it does not count; an opinion about another film |
-
-# %% [markdown]
-# A bag of words counts *charming* as praise wherever it stands. So one would expect that reading the order of words helps
-# most where it turns the meaning round. Most reviews hold several kinds, so we compare reviews *with* a kind and reviews
-# *without* it: how much more does training everything gain over the bag of words on the first?
+#
+# A bag of words counts *charming* as praise wherever it stands. So one would expect that reading the order of words
+# helps most where it turns the meaning round. Most reviews hold several kinds, so we compare reviews *with* a kind
+# and reviews *without* it: how much more does training everything gain over the bag of words on the first?
 #
 # **Predict 6.** Name a kind that you expect to gain more than the rest.
 
@@ -775,17 +769,18 @@ extra = {kind: extra_gain(rows, gain) for kind, rows in kinds.items()}
 extra = dict(sorted(extra.items(), key=lambda item: -item[1].value))
 
 # %%
-five = {kind: over_seeds(f"extra_gain_{kind}") for kind in extra if f"extra_gain_{kind}" in reference.metrics}
+five = {kind: reference.interval(f"extra_gain_{kind}") for kind in extra if f"extra_gain_{kind}" in reference.metrics}
 series = {"this run": extra, "five seeds": five} if set(five) == set(extra) else {"this run": extra}
 counts = {kind: len(rows) for kind, rows in kinds.items()}
 plotting.show(figures.differences(series, counts, "gain over the bag of words, reviews with the kind minus the others"))
 
 # %% [markdown]
-KINDSDETAILS
+# KINDSDETAILS
+#
 # ## 9. The usual workflow
 #
-# At work you would use the library's own classes. Here is the whole way once, from files to a saved model. First the data:
-# `load_dataset` reads CSV files as well as names on the Hub.
+# At work you would use the library's own classes. Here is the whole way once, from files to a saved model. First the
+# data: `load_dataset` reads CSV files as well as names on the Hub.
 
 # %%
 import tempfile
@@ -802,12 +797,12 @@ mine = mine.map(lambda rows: tokenizer(rows["text"], truncation=True, max_length
 print(mine)
 
 # %% [markdown]
-# `AutoModelForSequenceClassification` loads the pretrained body and puts a new head on it. Each family of models has its
-# own: BERT's reads the first token through one more layer, the *pooler*; ours reads the mean. The label names go into the
-# configuration, so that the saved model can say them.
+# `AutoModelForSequenceClassification` loads the pretrained body and puts a new head on it. Each family of models has
+# its own: BERT's reads the first token through one more layer, the *pooler*; ours reads the mean. The label names go
+# into the configuration, so that the saved model can say them.
 #
-# The **evaluation function** is `compute_metrics`: scores and labels in, a dictionary of figures out. `evaluate.load` takes
-# the name of a metric on the Hub or, as here, a folder: accuracy with its interval.
+# The **evaluation function** is `compute_metrics`: scores and labels in, a dictionary of figures out. `evaluate.load`
+# takes the name of a metric on the Hub or, as here, a folder: accuracy with its interval.
 
 # %%
 import evaluate
@@ -828,8 +823,8 @@ def compute_metrics(evaluated):
 
 
 # %% [markdown]
-# `TrainingArguments` has over a hundred settings. These are the ones to decide on: the recipe, how often to evaluate and to
-# save, and to keep the best [checkpoint](../docs/glossary.md#checkpoint) by its validation loss.
+# `TrainingArguments` has over a hundred settings. These are the ones to decide on: the recipe, how often to evaluate
+# and to save, and to keep the best [checkpoint](../docs/glossary.md#checkpoint) by its validation loss.
 
 # %%
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -861,8 +856,8 @@ tested = trainer.evaluate(mine["test"])
 print({name: round(tested[f"eval_{name}"], 3) for name in ("accuracy", "low", "high")})
 
 # %% [markdown]
-# `save_pretrained` writes weights, configuration and tokenizer into one folder. `pipeline` loads it again, in this program
-# or in another one, and takes plain text.
+# `save_pretrained` writes weights, configuration and tokenizer into one folder. `pipeline` loads it again, in this
+# program or in another one, and takes plain text.
 
 # %%
 from transformers import pipeline
@@ -879,22 +874,13 @@ for text in ("A wonder from start to finish.", "My aunt called it a wonder. I sl
 #
 # We give both the same first steps: the same start, the same rows in the same order, and no
 # [dropout](../docs/glossary.md#dropout), which would draw other random numbers. One default differs:
-# [weight decay](../docs/glossary.md#weight-decay) in `Trainer` leaves out biases and normalisations, in our `fit` it does
-# not. So decay is 0 on both sides here.
-
+# [weight decay](../docs/glossary.md#weight-decay) in `Trainer` leaves out biases and normalisations, and in our `fit`
+# it does not. So decay is 0 on both sides here.
 
 # %%
-def first_steps(weight_decay):
-    seed_everything(seed)
-    classifier = models.without_dropout(new_classifier())
-    batches = DataLoader(first_rows, batch_size=16, collate_fn=collate)  # in order
-    return fit(classifier, batches, usual_rate, epochs=1, weight_decay=weight_decay)
-
-
 first_rows = train_rows.select(range(min(16 * run.by_budget(quick=3, standard=20), len(train_rows))))
-by_hand, with_decay = first_steps(0.0), first_steps(0.01)
-
-# %%
+in_order = DataLoader(first_rows, batch_size=16, collate_fn=collate)
+by_hand = fit(models.without_dropout(new_classifier()), in_order, usual_rate, epochs=1, weight_decay=0.0)
 same = TrainingArguments(
     output_dir=str(folder / "same"), seed=seed, use_cpu=run.device == "cpu", num_train_epochs=1,
     per_device_train_batch_size=16, learning_rate=usual_rate, weight_decay=0.0, warmup_steps=0.1, optim="adamw_torch",
@@ -914,8 +900,8 @@ print(f"largest difference below {bound:.6f}:", difference_loop_trainer < bound)
 assert difference_loop_trainer < bound
 
 # %% [markdown]
-# So you lose nothing by using `Trainer`, and gain checkpoints, resuming, several devices, mixed precision and logging. You
-# lose sight of the steps, and so of bugs like the next one.
+# So you lose nothing by using `Trainer`, and gain checkpoints, resuming, several devices, mixed precision and
+# logging. You lose sight of the steps, and so of bugs like the next one.
 #
 # ## 10. Find the bug
 #
@@ -948,8 +934,8 @@ plotting.show(figure, alt=said)
 # %% [markdown]
 # ### Exercise 02.4: fix the loop
 #
-# Write it so that the two lines of the figure are one. Such a bug costs accuracy and raises no error. Log the learning rate
-# beside the loss, and look at it once.
+# Write it so that the two lines of the figure are one. Such a bug costs accuracy and raises no error. Log the
+# learning rate beside the loss, and look at it once.
 
 
 # %% tags=["exercise"]
@@ -979,26 +965,24 @@ check("02.4", fixed)
 # %% [markdown]
 # ## 11. On real text
 #
-# Is all this an effect of an invented world? Here are sentences of film reviews that people wrote and other people rated
-# (Hutto and Gilbert 2014; the sentences go back to Pang and Lee 2005), and all-MiniLM-L6-v2, a published
-# [encoder](../docs/glossary.md#encoder) with six blocks. `workbook real` fetches both once. The functions are those from
-# above, and the rates are the recipes for published models.
+# Is all this an effect of an invented world? Here are sentences of film reviews that people wrote and other people
+# rated (Hutto and Gilbert 2014; the sentences go back to Pang and Lee 2005), and all-MiniLM-L6-v2, a published
+# [encoder](../docs/glossary.md#encoder) with six blocks. `workbook real` fetches both once. The functions are those
+# from above, and the rates are the recipes for published models.
 #
 # **Predict 7.** Will the head alone beat the bag of words here?
 
 # %%
 from helpers import real
 
-missing = "This run is on another track than pocket." if track != "pocket" else real.trouble(["encoder", "texts"])
 real_outcomes = {}
-print(missing or "The real files are there: the next cell trains on them.")
-
-# %%
-if not missing:
+if track != "pocket" or real.trouble(["encoder", "texts"]):
+    print("Not trained in this run: `workbook real` fetches the files. The table below is the reference.")
+else:
     sentences = catalog.dataset("reviews", "real")
-    real_train = sample_rows(sentences["train"], run.by_budget(quick=64, standard=1500), seed)
-    real_test = sentences["test"].select(range(run.by_budget(quick=64, standard=1000)))
-    real_task = experiment.real_task(real_train, real_test, MeanPoolClassifier)
+    real_train = sample_rows(sentences["train"], run.by_budget(quick=64, standard=experiment.REAL_LABELS), seed)
+    real_test = sentences["test"].select(range(run.by_budget(quick=64, standard=experiment.REAL_TEST_ROWS)))
+    real_task = experiment.task_of("real", real_train, real_test, MeanPoolClassifier)
     real_words = torch.as_tensor(word_counter(real_train, C=best_C).predict(real_test["text"]))
     real_outcomes["bag_of_words"] = Outcome("bag of words", real_words, torch.tensor(real_test["label"]))
     print(f"bag of words: {real_outcomes['bag_of_words'].accuracy:.3f}")
@@ -1010,21 +994,22 @@ if not missing:
 real_reference = load_reference("lesson_02_real")
 rows = {}
 for name in ("bag_of_words", *experiment.SETTINGS):
-    values, full = real_reference.metrics[f"accuracy_{name}"], real_reference.metrics["accuracy_full"]
-    here = f"{real_outcomes[name].accuracy.value:.3f}" if name in real_outcomes else ""
-    gap = "" if name == "full" else f"{mean_t([a - b for a, b in zip(full, values, strict=True)]):+.3f}"
-    rows[experiment.TITLES[name]] = [here, f"{mean_t(values):.3f}", gap]
+    here, metric = real_outcomes.get(name), f"accuracy_{name}"
+    gap = "" if name == "full" else f"{real_reference.gap('accuracy_full', metric):+.3f}"
+    there = f"{real_reference.interval(metric):.3f}"
+    rows[experiment.TITLES[name]] = [f"{here.accuracy.value:.3f}" if here else "", there, gap]
 print("Reference:", real_reference.label)
 columns = ["this run", f"{len(real_reference.seeds)} seeds [95 %]", "full minus this [95 %]"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
-REALDETAILS
+# REALDETAILS
+#
 # ## 12. What about the 90 %?
 #
-# The course's sentence once more: training completely gives 90 %, and training the final layer only is much faster and less
-# accurate. These are published runs, by other people, on other data. Each is one run, and each table used one learning rate
-# for all of its settings.
+# The course's sentence once more: training completely gives 90 %, and training the final layer only is much faster
+# and less accurate. These are published runs, by other people, on other data. Each is one run, and each table used
+# one learning rate for all of its settings.
 #
 # | task, model | head only | last block + head | all |
 # |---|---|---|---|
@@ -1033,18 +1018,18 @@ REALDETAILS
 #
 # On the same spam messages GPT-2 with a *random start*, all trained, reaches 93.67 %. On IMDB a bag of words reaches
 # 88.85 % (rasbt/LLMs-from-scratch, ch06/03, with another split of the reviews).
-
-# %% [markdown]
+#
 # <details><summary>How to read it</summary>
 #
-# - **90 % belongs to a task.** Training everything gave 92.55 % on IMDB, 96.67 % on spam, and other figures in our two
-#   worlds. On our invented reviews nobody can get far beyond 98 %, since 2 % of the labels are wrong.
+# - **90 % belongs to a task.** Training everything gave 92.55 % on IMDB, 96.67 % on spam, and other figures in our
+#   two worlds. On our invented reviews nobody can get far beyond 98 %, since 2 % of the labels are wrong.
 # - **The last layer alone is less accurate** in every row. How much less depends on the task and on the model.
 # - **It is faster** everywhere. None of these published runs used a cache: what they saved is the backward pass.
-# - **The order of the settings is not a law.** On IMDB the bag of words beats the head. On spam a random start beats the head
-#   by 22 points. With IMDB's 35,000 labelled reviews, the last block is within half a point of everything.
-# - **Read the setting, not the number.** The same IMDB script has a run called "last layer" with 78.71 %. DistilBERT's
-#   classifier has *two* new layers, and that run freezes the first of them at its random values. The row above trains both.
+# - **The order of the settings is not a law.** On IMDB the bag of words beats the head. On spam a random start beats
+#   the head by 22 points. With IMDB's 35,000 labelled reviews, the last block is within half a point of everything.
+# - **Read the setting, not the number.** The same IMDB script has a run called "last layer" with 78.71 %.
+#   DistilBERT's classifier has *two* new layers, and that run freezes the first of them at its random values. The row
+#   above trains both.
 #
 # </details>
 #
@@ -1053,19 +1038,19 @@ REALDETAILS
 # %%
 from IPython.display import Markdown, display
 
-gap_head, gap_block, gap_scratch = (
-    over_seeds("accuracy_full", minus=f"accuracy_{name}") for name in ("head_only", "last_block", "scratch")
-)
+full, gaps = reference.interval("accuracy_full"), {}
+for name in ("head_only", "last_block", "scratch"):
+    gaps[name] = reference.gap("accuracy_full", f"accuracy_{name}").value
 display(
     Markdown(f"""
-1. **Training everything** reaches {over_seeds("accuracy_full"):.3f} over five seeds, the head alone {gap_head.value:.3f} less,
-   the last block with the head {gap_block.value:.3f} less (*section 5*).
-2. **The head alone** is {full_pass / without:.1f} times as fast without a cache, because it needs no backward pass through
-   the body, and {3 * full_pass / cached:.1f} times with one, for three passes (*section 6, this run*).
+1. **Training everything** reaches {full.value:.3f} over five seeds; the head alone gets {gaps["head_only"]:.3f} less,
+   the last block with the head {gaps["last_block"]:.3f} less (*section 5*).
+2. **The head alone** is {full_pass / without:.1f} times as fast without a cache, because it needs no backward pass
+   through the body, and {3 * full_pass / cached:.1f} times with one, for three passes (*section 6, this run*).
 3. **The blocks add nothing for a linear head** before fine-tuning: a probe gets {probes["pretrained"][0]:.3f} from the
    embedding layer and {probes["pretrained"][-1]:.3f} from the last block (*section 7, this run*).
-4. **Pretraining** is worth {gap_scratch.value:.3f} over a random start with more passes (*section 5, five seeds*).
-5. **The loop and `Trainer`** compute the same losses (*section 9*).
+4. **Pretraining** is worth {gaps["scratch"]:.3f} over a random start with more passes (*section 5, five seeds*).
+5. **The loop and `Trainer`** compute the same losses (*section 9, the assertion*).
 """)
 )
 
@@ -1090,8 +1075,8 @@ solved("02")
 # ## Next
 #
 # - Only one setting: `workbook run 02 -p settings full`. Fewer labels: `-p labels 200`. Which setting loses most?
-# - With your own texts: `workbook run 02 -p data my_reviews.csv` (columns `text` and `label`), and with a published model
-#   `-p track real`.
+# - With your own texts: `workbook run 02 -p data my_reviews.csv` (columns `text` and `label`), and with a published
+#   model `-p track real`.
 # - LoRA, between the last block and everything, comes in lessons 07 to 09.
 # - Lesson 03 asks how fine-tuning goes wrong, and how you would notice.
 #

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -82,8 +83,8 @@ def training_step(answer: Callable) -> None:
         wanted = _one_step(twin, batch, *twins)
         if isinstance(loss, Tensor) and loss.requires_grad:
             raise Wrong(
-                "it returns a tensor that still holds the graph of this step: return loss.item(), else a list of losses "
-                "keeps the activations of every step in memory"
+                "it returns a tensor that still holds the graph of this step: return loss.item(), else a list of "
+                "losses keeps the activations of every step in memory"
             )
         expect(f"the loss of step {step}", float(loss), wanted)
         if scheduler.last_epoch != scheduled + 1:
@@ -139,7 +140,7 @@ def layer_features(answer: Callable) -> None:
     "02.4",
     hints=[
         "Follow the learning rate through the loop: which line could change it?",
-        "A scheduler changes the optimizer's learning rate each time its `step` is called. This schedule counts batches.",
+        "A scheduler changes the optimizer's learning rate when its `step` is called. This schedule counts batches.",
         "Call `scheduler.step()` inside the loop, right after `optimizer.step()`.",
     ],
 )
@@ -213,5 +214,7 @@ def _first_weights(**wrong: Any) -> Tensor:
     model, batches, optimizer, scheduler = _toy()
     if not wrong:
         return model.head.weight
-    _one_step(model, batches[0], optimizer, scheduler, **wrong)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of a schedule that moves first; here it is planted
+        _one_step(model, batches[0], optimizer, scheduler, **wrong)
     return model.head.weight

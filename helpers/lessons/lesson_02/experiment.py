@@ -20,6 +20,7 @@ from helpers.recipes import Recipe, recipe
 from helpers.runtime import UserError, choose
 
 LABELS = 2000
+REAL_LABELS, REAL_TEST_ROWS = 1500, 1000  # on real text, so that the lesson trains every setting within minutes
 SETTINGS = ("head_only", "last_block", "full", "scratch")
 TITLES = {
     "majority": "majority class",
@@ -29,7 +30,10 @@ TITLES = {
     "full": "pretrained, all trained",
     "scratch": "random start, all trained",
 }
-SCRATCH_PASSES = {"pocket": 2, "published": 1}  # times those of its recipe: a random start of the small model needs more
+SCRATCH_PASSES = {
+    "pocket": 2,
+    "published": 1,
+}  # times those of its recipe: a random start of the small model needs more
 THIRDS = ("short", "middling", "long")
 
 
@@ -80,11 +84,11 @@ def recipes_of(
     return found
 
 
-def real_task(train: Dataset, test: Dataset, classifier: Callable[[nn.Module, int], nn.Module]) -> Task:
-    """The task of the real track: its encoder under `classifier(body, classes)`, and these rows."""
-    tokenizer = catalog.tokenizer("encoder", "real")
+def task_of(track: str, train: Dataset, test: Dataset, classifier: Callable[[nn.Module, int], nn.Module]) -> Task:
+    """The task of a track: its encoder under `classifier(body, 2)`, and these rows as tokens."""
+    tokenizer = catalog.tokenizer("encoder", track)
     rows = [TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for part in (train, test)]
-    return Task(lambda old: classifier(catalog.body("encoder", "real", pretrained=old), 2), *rows, pad(tokenizer))
+    return Task(lambda old: classifier(catalog.body("encoder", track, pretrained=old), 2), *rows, pad(tokenizer))
 
 
 def units(texts: Sequence[str], rare: int) -> dict[str, Any]:

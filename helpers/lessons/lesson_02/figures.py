@@ -45,9 +45,7 @@ def layers(probes: Mapping[str, Sequence[float]], words: float) -> Figure:
     return figure
 
 
-def differences(
-    series: Mapping[str, Mapping[str, Interval]], counts: Mapping[str, int], quantity: str
-) -> Figure:
+def differences(series: Mapping[str, Mapping[str, Interval]], counts: Mapping[str, int], quantity: str) -> Figure:
     """A difference with its interval for each kind of row, beside a line at 0.
 
     series: whose it is -> kind -> difference; counts: kind -> how many test rows it has.
