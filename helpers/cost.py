@@ -13,7 +13,7 @@ import torch
 
 
 class Stopwatch:
-    """`with Stopwatch() as watch: ...` then `watch.seconds` (waits for a GPU to finish); `total` adds up several uses."""
+    """`with Stopwatch() as watch: ...` then `watch.seconds` (waits for a GPU to finish); `total` adds up all uses."""
 
     seconds: float = 0.0
     total: float = 0.0

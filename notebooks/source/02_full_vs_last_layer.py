@@ -73,8 +73,8 @@ test_count = run.by_budget(quick=100, standard=100_000)
 # The course's conclusion says that training a model completely gives 90 % accuracy, and that training only its final
 # layer is much faster and less accurate. Section 12 comes back to that sentence.
 #
-# One caution first: an accuracy belongs to a *task*, that is, to its texts and to the share of wrong labels. No method
-# has an accuracy of its own.
+# One caution first: an accuracy belongs to a *task*, that is, to its texts and to the share of wrong labels. No
+# method has an accuracy of its own.
 #
 # Our task: is a film review positive or negative? The films are invented, and a generator wrote the reviews.
 
@@ -614,9 +614,9 @@ print(f"3 passes of the head with a cache {cached:.1f} s, {3 * full_pass / cache
 #
 # ### And the memory?
 #
-# Besides the weights, training keeps three things: the activations that the backward pass needs, a gradient per
-# trainable parameter, and the two moving averages of AdamW. PyTorch can report which tensors it saves for the
-# backward pass; we add up their sizes for one batch.
+# Besides the weights, training keeps three things: the [activations](../docs/glossary.md#activation) that the
+# backward pass needs, a gradient per trainable parameter, and the two moving averages of AdamW. PyTorch can report
+# which tensors it saves for the backward pass; we add up their sizes for one batch.
 
 
 # %%
@@ -644,20 +644,22 @@ print(f"MB for a batch of {tuple(sample[0]['input_ids'].shape)} token ids, besid
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# A frozen block that lies *below* every trainable one saves no activations. So memory follows the rule of the backward
-# pass: what counts is how far down the lowest trainable layer lies. Lesson 11 takes the memory of training apart.
+# A frozen block that lies *below* every trainable one saves no activations. So memory follows the rule of the
+# backward pass: what counts is how far down the lowest trainable layer lies. Lesson 11 takes the memory of training
+# apart.
 #
 # </details>
 #
 # ## 7. Where is the answer?
 #
-# Why does the head do so badly? A **linear probe** tests one layer: a linear classifier on that layer's hidden states.
-# If it does well, the answer is *linearly separable* there.
+# Why does the head do so badly? A **linear probe** tests one layer: a linear classifier on that layer's hidden
+# states. If it does well, the answer is *linearly separable* there.
 #
 # ### Exercise 02.3: the features of every layer
 #
-# Return a list of tensors of shape (batch, hidden), one for the embedding layer and one for each block: the mean of
-# that layer's hidden states over the real tokens. `body(..., output_hidden_states=True).hidden_states` has them all.
+# Return a list of tensors of shape (batch, hidden), one for the [embedding](../docs/glossary.md#embedding) layer and
+# one for each block: the mean of that layer's hidden states over the real tokens. `body(...,
+# output_hidden_states=True).hidden_states` has them all.
 
 
 # %% tags=["exercise"]
@@ -775,7 +777,15 @@ counts = {kind: len(rows) for kind, rows in kinds.items()}
 plotting.show(figures.differences(series, counts, "gain over the bag of words, reviews with the kind minus the others"))
 
 # %% [markdown]
-# KINDSDETAILS
+# <details><summary>What it means</summary>
+#
+# An interval that crosses 0 says that this kind may gain as much as the rest. The clearest effect is a kind that gains
+# *less*: reviews with a closing verdict. "I could watch it again any day" or "Two stars" are the same few phrases again
+# and again, so counting words is enough there. Of the kinds that turn the meaning round, some gain a few points more,
+# and for most of them two thousand reviews cannot tell. The expectation was plausible, and the data support little of
+# it.
+#
+# </details>
 #
 # ## 9. The usual workflow
 #
@@ -873,9 +883,9 @@ for text in ("A wonder from start to finish.", "My aunt called it a wonder. I sl
 # ### Is `Trainer` the same as our loop?
 #
 # We give both the same first steps: the same start, the same rows in the same order, and no
-# [dropout](../docs/glossary.md#dropout), which would draw other random numbers. One default differs:
-# [weight decay](../docs/glossary.md#weight-decay) in `Trainer` leaves out biases and normalisations, and in our `fit`
-# it does not. So decay is 0 on both sides here.
+# [dropout](../docs/glossary.md#dropout), which would draw other random numbers. One default differs: [weight
+# decay](../docs/glossary.md#weight-decay) in `Trainer` leaves out biases and normalisations, and in our `fit` it does
+# not. So decay is 0 on both sides here.
 
 # %%
 first_rows = train_rows.select(range(min(16 * run.by_budget(quick=3, standard=20), len(train_rows))))
@@ -1003,7 +1013,15 @@ columns = ["this run", f"{len(real_reference.seeds)} seeds [95 %]", "full minus 
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
-# REALDETAILS
+# <details><summary>What agrees, and what does not</summary>
+#
+# - *Agrees:* training everything is best, one block with the head is between it and the head alone, and the head alone
+#   is no better than a bag of words.
+# - *Differs:* the gaps are smaller. MiniLM's last layer holds more of this answer in a linear form than our small
+#   encoder's last layer, because the gap between head and bag of words is smaller too.
+# - Whether MiniLM has read some of these sentences in its pretraining is not known.
+#
+# </details>
 #
 # ## 12. What about the 90 %?
 #
@@ -1077,7 +1095,7 @@ solved("02")
 # - Only one setting: `workbook run 02 -p settings full`. Fewer labels: `-p labels 200`. Which setting loses most?
 # - With your own texts: `workbook run 02 -p data my_reviews.csv` (columns `text` and `label`), and with a published
 #   model `-p track real`.
-# - LoRA, between the last block and everything, comes in lessons 07 to 09.
+# - [LoRA](../docs/glossary.md#lora), between the last block and everything, comes in lessons 07 to 09.
 # - Lesson 03 asks how fine-tuning goes wrong, and how you would notice.
 #
 # ## References
