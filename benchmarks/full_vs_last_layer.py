@@ -37,7 +37,7 @@ from helpers.runtime import UserError, seed_everything, start
 from helpers.training import train_on_features, train_on_text
 
 BLOCKS = {"head_only": 0, "last_block": 1, "full": None, "scratch": None}
-PASSES = (3, 6, 12)
+PASSES = (3, 6, 12)  # each with a whole schedule of its own
 
 
 @cache

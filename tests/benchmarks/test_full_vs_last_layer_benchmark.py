@@ -48,4 +48,4 @@ def test_the_committed_references_hold_what_the_lesson_shows(name):
     if name.endswith("real"):
         wanted = ["bag_of_words", *benchmark.SETTINGS]
     assert {f"accuracy_{one}" for one in wanted} <= set(found.metrics)
-    assert len(found.seeds) >= 2
+    assert found.seeds
