@@ -1,7 +1,7 @@
 """The grids behind `helpers.recipes`: learning rates for a published encoder on real sentences, in recipes.json.
 
-python -m benchmarks.recipes                     what is missing of the grids; writes data/reference/recipes.json
-python -m benchmarks.recipes --only full         one method
+make reference REFERENCES=recipes                       every grid; writes data/reference/recipes.json
+make reference REFERENCES=recipes ARGS="--only full"    one method; prints, writes nothing
 
 Every piece (a method, a rate, a seed) draws its own 2,000 training rows of the real track's `reviews` and is judged on
 the validation rows; no test row is read. One seed tries the whole grid, then three seeds try the best rate and its
@@ -29,9 +29,17 @@ from helpers.models import MeanPoolClassifier, blocks, freeze_all_but
 from helpers.paths import ROOT
 from helpers.reference import FOLDER, kept, machine, today
 from helpers.runtime import UserError, seed_everything, start
-from helpers.training import BATCH_SIZE, HEAD_EPOCHS, History, fit_adamw, train_on_features, train_on_text
+from helpers.training import (
+    BATCH_SIZE,
+    HEAD_BATCH_SIZE,
+    HEAD_EPOCHS,
+    History,
+    fit_adamw,
+    train_on_features,
+    train_on_text,
+)
 
-LABELS, EPOCHS, RANK, ALPHA = 2000, 3, 8, 16
+LABELS, EPOCHS, RANK, ALPHA = 2000, 2, 8, 16
 GRIDS = {
     "head_only": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     "last_block": (1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3),
@@ -49,6 +57,11 @@ def data(seed: int) -> tuple[TokenizedReviews, TokenizedReviews]:
     parts = (sample_rows(found["train"], LABELS, seed), found["validation"])
     train, validation = (TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for part in parts)
     return train, validation
+
+
+def validation_rows() -> int:
+    """How many rows every training is judged on."""
+    return len(data(0)[1])
 
 
 @cache
@@ -196,9 +209,15 @@ def main(only: tuple[str, ...], into: Path, parts: Path) -> None:
     if only:
         return
     settings = {"model": "all-MiniLM-L6-v2", "data": "reviews of the real track", "labels": LABELS, "epochs": EPOCHS}
-    settings |= {"batch_size": BATCH_SIZE, "head_epochs": HEAD_EPOCHS, "rank": RANK, "alpha": ALPHA}
-    settings |= {"validation_rows": len(data(0)[1])}
-    about = {"command": "python -m benchmarks.recipes", "date": today(), "machine": machine(), "threads": 1}
+    settings |= {
+        "batch_size": BATCH_SIZE,
+        "head_epochs": HEAD_EPOCHS,
+        "head_batch_size": HEAD_BATCH_SIZE,
+        "rank": RANK,
+        "alpha": ALPHA,
+    }
+    settings |= {"validation_rows": validation_rows()}
+    about = {"command": "make reference REFERENCES=recipes", "date": today(), "machine": machine(), "threads": 1}
     path = write_json(into / "recipes.json", {**about, "settings": settings, "grids": found})
     click.echo(f"written: {path.name}")
 

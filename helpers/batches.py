@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from helpers.runtime import UserError
-from helpers.truncation import tell_truncated
+from helpers.truncation import MAX_LENGTH, tell_truncated
 
 Row = dict[str, Any]
 Batch = dict[str, Tensor]
@@ -50,7 +50,7 @@ class TokenizedReviews(TorchDataset):
         return {"input_ids": self.input_ids[index], "labels": self.labels[index]}
 
 
-def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = 256) -> Dataset:
+def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = MAX_LENGTH) -> Dataset:
     """Add the column `input_ids`: `map` hands over a batch of rows, the tokenizer reads their text.
 
     A text is cut at `max_length` tokens, or at what its model has places for; how many were is printed.

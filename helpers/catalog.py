@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import DatasetDict, config, load_dataset
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
@@ -34,7 +35,7 @@ from helpers.pretrained import (
 )
 from helpers.recipes import origin_of
 from helpers.runtime import TRACKS, UserError, choose
-from helpers.weight_files import check_files
+from helpers.weight_files import check_files, tensor_headers
 
 MODELS = ("encoder", "decoder", "instruct")
 DATASETS = ("corpus", "topics", "reviews", "instructions", "preferences", "facts")
@@ -131,9 +132,28 @@ def body(role: str, track: str, model: str = "", pretrained: bool = True) -> nn.
     return plain_linear(_model(AutoModel, role, track, model, pretrained))
 
 
-def masked_language_model(track: str, model: str = "") -> Any:
-    """The encoder with its masked-word head."""
-    return _model(AutoModelForMaskedLM, "encoder", track, model)
+def has_word_head(track: str, model: str = "") -> bool:
+    """Whether the encoder's folder holds a masked-word head. One that was trained to embed sentences has none."""
+    source = model_source("encoder", track, model)
+    with torch.device("meta"):  # the names without the numbers
+        whole = AutoModelForMaskedLM.from_config(load_config(source))
+    own = {name for name, _ in whole.named_parameters() if not name.startswith(f"{whole.base_model_prefix}.")}
+    return bool(own & set(tensor_headers(Path(source))))
+
+
+def masked_language_model(track: str, model: str = "", new_head: bool = False) -> Any:
+    """The encoder with its masked-word head.
+
+    Args:
+        new_head: give an encoder without such a head a random one, so that its body can be trained. Ask
+            `has_word_head` before you measure what the model knows about words.
+    """
+    if not new_head or has_word_head(track, model):
+        return _model(AutoModelForMaskedLM, "encoder", track, model)
+    whole = random_like("encoder", track, model)
+    setattr(whole, whole.base_model_prefix, body("encoder", track, model))
+    whole.tie_weights()
+    return whole
 
 
 def causal_language_model(track: str, model: str = "", role: str = "decoder") -> Any:

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor, nn
 
 from helpers.batches import Batch, Collate, TokenizedReviews, length_batches
+from helpers.guard import tell_chance
 from helpers.intervals import Interval, wilson
 from helpers.models import device_of
 from helpers.runtime import UserError
@@ -118,7 +119,7 @@ def evaluate(
     peak_bytes: int = 0,
     bfloat16: bool = False,
 ) -> Outcome:
-    """The model's predictions on `rows`, with what its training cost.
+    """The model's predictions on `rows`, with what its training cost; a result at chance is said (`helpers.guard`).
 
     Args:
         history: of the training.
@@ -126,7 +127,7 @@ def evaluate(
         bfloat16: as for `predict_rows`.
     """
     logits, labels = predict_rows(model, rows, collate, bfloat16=bfloat16)
-    return Outcome(
+    outcome = Outcome(
         title=title,
         predictions=logits.argmax(dim=-1),
         labels=labels,
@@ -135,6 +136,9 @@ def evaluate(
         peak_bytes=peak_bytes,
         losses=tuple(history.losses),
     )
+    if not history.notice:
+        tell_chance(title, outcome.accuracy, labels.tolist())
+    return outcome
 
 
 def majority(labels: Sequence[int]) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from helpers import progress
 from helpers.files import write_json
+from helpers.guard import NOTICES
 from helpers.paths import ROOT
 from helpers.redaction import redacted
 from helpers.runtime import UserError
@@ -53,6 +54,7 @@ def record(
         "parameters": {name: _plain(value) for name, value in parameters.items()},
         "metrics": {name: _plain(value) for name, value in metrics.items()},
         "claims": list(claims),
+        "notices": list(NOTICES),
         "versions": versions(),
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count() or 1},
         "threads": _threads(),

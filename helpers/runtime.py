@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from helpers.guard import NOTICES
+
 TRACKS = ("pocket", "real", "hub")
 BUDGETS = ("quick", "standard", "full")
 
@@ -101,6 +103,7 @@ def start(*, track: str, budget: str, seed: int, threads: int | None = None) -> 
     check_number("seed", seed, 0, 2**32 - 1, integer=True)
     if threads is not None:
         check_number("threads", threads, 1, 1024, integer=True)
+    NOTICES.clear()
     quiet_libraries(offline=track != "hub")
     device = _device()
     _make_deterministic(device)

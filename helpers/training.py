@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from helpers.batches import Batch, Collate, FeatureBatches, TokenizedReviews, length_batches
 from helpers.cost import Stopwatch
+from helpers.guard import tell_stuck
 from helpers.memory.microbatches import MicrobatchPlan, checkpoint, plan_microbatches, split
 from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, device_of
 from helpers.runtime import UserError
@@ -34,6 +34,7 @@ class History:
 
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    notice: str = ""  # what `helpers.guard` said of it
 
     def mean_loss(self, last: int = 20) -> float:
         """The mean of the last few losses (one batch's loss alone is noisy)."""
@@ -115,7 +116,10 @@ def train_on_text(
 ) -> History:
     """`fit_adamw` on tokenized rows: each step runs the whole model on a batch of rows of similar length."""
     batches = length_batches(rows, collate, BATCH_SIZE, seed=seed)
-    return fit_adamw(model, batches, learning_rate, epochs=epochs, progress=progress, on_step=on_step)
+    history = fit_adamw(model, batches, learning_rate, epochs=epochs, progress=progress, on_step=on_step)
+    if isinstance(model, MeanPoolClassifier):  # others may add a second loss
+        history.notice = tell_stuck(progress, history.losses, rows.labels, epochs, learning_rate)
+    return history
 
 
 def train_on_features(
@@ -142,6 +146,7 @@ def train_on_features(
     head_epochs = HEAD_EPOCHS if epochs > 1 else 2
     history = fit_adamw(HeadClassifier(model.head), batches, learning_rate, epochs=head_epochs, progress=progress)
     history.seconds += watch.seconds
+    history.notice = tell_stuck(progress, history.losses, rows.labels, head_epochs, learning_rate)
     return history
 
 
@@ -190,25 +195,6 @@ def warmup_linear(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> Lamb
 def trainable_parameters(model: nn.Module) -> int:
     """How many numbers the optimizer may change."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def learned_nothing(losses: Sequence[float], labels: Sequence[int]) -> str:
-    """A sentence when a classifier's loss never fell below that of always giving each class its share, else "".
-
-    Args:
-        losses: of every step of its training.
-        labels: of the training rows.
-    """
-    shares = [count / len(labels) for count in Counter(labels).values()]
-    guess = -sum(share * math.log(share) for share in shares)
-    tail = losses[-max(1, len(losses) // 10) :]
-    last = sum(tail) / len(tail)
-    if last < 0.98 * guess:
-        return ""
-    return (
-        f"\n   It learned nothing: its last losses are {last:.3f} on average, and always giving each class its share "
-        f"of the labels costs {guess:.3f}. Try a lower learning rate, or more passes or labels."
-    )
 
 
 def to_device(batch: Batch, model: nn.Module) -> Batch:

@@ -7,9 +7,11 @@ from typing import Any
 
 from datasets import Dataset
 
+MAX_LENGTH = 256  # tokens of a text that a lesson reads, where nobody asks for more
+
 
 def count_truncated(
-    texts: Sequence[str], input_ids: Sequence[Sequence[int]], tokenizer: Any, max_length: int = 256
+    texts: Sequence[str], input_ids: Sequence[Sequence[int]], tokenizer: Any, max_length: int = MAX_LENGTH
 ) -> int:
     """How many of the texts `helpers.batches.tokenize` cut at `max_length`.
 
@@ -23,8 +25,11 @@ def count_truncated(
     return sum(len(ids) > max_length for ids in whole)
 
 
-def tell_truncated(dataset: Dataset, tokenizer: Any, max_length: int = 256) -> Dataset:
-    """Print how many texts of a tokenized dataset (`text`, `input_ids`) lost their end, if any did; returns it."""
+def tell_truncated(dataset: Dataset, tokenizer: Any, max_length: int = MAX_LENGTH) -> Dataset:
+    """Print how many texts of a tokenized dataset (`text`, `input_ids`) lost their end, if any did; returns it.
+
+    Where the model has positions for more tokens, that is said too.
+    """
     said = tell_unknown(dataset["input_ids"], tokenizer)
     if said:
         print(said)
@@ -32,7 +37,9 @@ def tell_truncated(dataset: Dataset, tokenizer: Any, max_length: int = 256) -> D
     if count:
         share, verb = 100 * count / len(dataset), "is" if count == 1 else "are"
         said = f"{count:,} of {len(dataset):,} texts ({share:.1f} %) {verb} longer than {max_length} tokens"
-        print(f"{said}; what comes after is not read.")
+        limit = getattr(tokenizer, "model_max_length", max_length)
+        more = f" A max_length of up to {limit:,} reads more, and takes longer." if max_length < limit < 10**6 else ""
+        print(f"{said}; what comes after is not read.{more}")
     return dataset
 
 

@@ -40,10 +40,10 @@ from helpers import catalog, plotting
 from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("02.1") helps when you are stuck
 from helpers.cost import Stopwatch
 from helpers.evaluation import Outcome, predict_rows
+from helpers.guard import tell_chance, tell_stuck
 from helpers.intervals import Interval
 from helpers.lessons.lesson_02 import experiment, figures
 from helpers.runtime import check_number, seed_everything, start
-from helpers.training import learned_nothing
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "real": published ones; "hub": with a network
@@ -184,7 +184,7 @@ for row in missed[:3]:
 # positions, so long texts are cut; the last line of the cell says how many were.
 
 # %%
-from helpers.truncation import count_truncated
+from helpers.truncation import tell_truncated
 
 tokenizer = catalog.tokenizer("encoder", track, model)
 longest = min(max_length, tokenizer.model_max_length)
@@ -196,10 +196,10 @@ def tokenizer_function(rows):
 
 parts = {"train": train_reviews, "validation": validation_reviews, "test": test_reviews}
 tokenized = {split: rows.map(tokenizer_function, batched=True) for split, rows in parts.items()}
-cut = count_truncated(train_reviews["text"], tokenized["train"]["input_ids"], tokenizer, longest)
 print(tokenized["train"][0]["text"][:60], "...")
 print(tokenized["train"][0]["input_ids"][:12], "...")
-print(f"{cut:,} of {len(train_reviews):,} training texts are longer than {longest} tokens and lose their end")
+for rows in tokenized.values():
+    tell_truncated(rows, tokenizer, longest)  # prints how many texts lose their end, if any do
 
 # %% [markdown]
 # A batch is a rectangle, and reviews differ in length. The collator fills the rest of each row with
@@ -407,7 +407,7 @@ pd.DataFrame.from_dict(search, orient="index").rename_axis("learning rate").roun
 # One seed and a quarter of the data make a sketch: neighbouring rates often differ by less than another seed would
 # change. The rates below come from the same procedure at full size, with every training review, several seeds, and a
 # grid whose best value is not at its edge. `helpers.recipes` keeps them, one row per setting. Published models have
-# rows of their own, with rates that are about ten times lower.
+# rows of their own: they need other rates than our small models.
 
 # %%
 recipes = experiment.recipes_of(chosen, origin, run.budget, epochs, rate_scale)
@@ -460,9 +460,9 @@ def train_setting(name, task, recipe):
     logits, true = predict_rows(classifier, task.test_rows, task.collate)
     trainable = count(p for p in classifier.parameters() if p.requires_grad)
     found = Outcome(experiment.TITLES[name], logits.argmax(dim=-1), true, trainable, watch.seconds)
-    print(
-        f"{found.title}: {found.accuracy:.3f}, {watch.seconds:.1f} s{learned_nothing(losses, task.train_rows.labels)}"
-    )
+    print(f"{found.title}: {found.accuracy:.3f}, {watch.seconds:.1f} s")
+    stuck = tell_stuck(found.title, losses, task.train_rows.labels, recipe.epochs, recipe.learning_rate)
+    stuck or tell_chance(found.title, found.accuracy, true.tolist())  # says it when nothing was learned
     return classifier, found
 
 

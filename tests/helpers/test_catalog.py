@@ -43,6 +43,22 @@ def test_a_folder_of_ones_own(encoder_folder):
     assert catalog.masked_language_model("pocket", model).config.hidden_size == 16
 
 
+def test_an_encoder_without_a_word_head_gets_one_when_asked(encoder_folder, tmp_path):
+    whole = catalog.masked_language_model("pocket", str(encoder_folder))
+    catalog.body("encoder", "pocket", str(encoder_folder)).save_pretrained(tmp_path)
+    catalog.tokenizer("encoder", "pocket", str(encoder_folder)).save_pretrained(tmp_path)
+    bare = str(tmp_path)
+    assert catalog.has_word_head("pocket", str(encoder_folder)) and not catalog.has_word_head("pocket", bare)
+    with pytest.raises(UserError, match="no word head"):
+        catalog.masked_language_model("pocket", bare)
+    made = catalog.masked_language_model("pocket", bare, new_head=True)
+    for (name, ours), (_, theirs) in zip(
+        made.base_model.named_parameters(), whole.base_model.named_parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs), name
+    assert made.get_output_embeddings().weight is made.get_input_embeddings().weight
+
+
 def test_random_weights_differ_and_follow_the_seed(encoder_folder):
     model = str(encoder_folder)
     torch.manual_seed(1)

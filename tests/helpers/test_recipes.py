@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from statistics import fmean
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,8 @@ from helpers.lessons.lesson_02.experiment import SETTINGS
 from helpers.lessons.lesson_07 import experiment as seven
 from helpers.lessons.lesson_08 import experiment as eight
 from helpers.lessons.lesson_09.experiment import VARIANTS
-from helpers.recipes import LITERATURE, METHODS, POCKET, PUBLISHED, Recipe, origin_of, recipe
+from helpers.recipes import GRID, LITERATURE, METHODS, POCKET, PUBLISHED, Recipe, origin_of, recipe
+from helpers.reference import FOLDER
 from helpers.runtime import UserError
 
 
@@ -39,6 +41,37 @@ def test_every_method_has_a_recipe_for_either_origin():
     assert set(POCKET) == set(PUBLISHED) == set(METHODS)
     for name in METHODS:
         assert recipe(name, "published").learning_rate < recipe(name).learning_rate or name == "scratch"
+
+
+def searched() -> dict[str, dict]:
+    """Method -> rate -> metric -> one value per seed, of the committed grids."""
+    return json.loads((FOLDER / "recipes.json").read_text(encoding="utf-8"))["grids"]
+
+
+def test_what_says_that_it_was_searched_is_exactly_what_has_a_grid():
+    assert {name for name, one in PUBLISHED.items() if one.source == GRID} == set(searched())
+    assert all(one.source.startswith(LITERATURE) for name, one in PUBLISHED.items() if name not in searched())
+
+
+@pytest.mark.parametrize("method", searched())
+def test_a_searched_rate_is_the_best_of_its_grid_with_three_seeds_around_it_and_no_edge(method):
+    grid = {float(rate): found["accuracy"] for rate, found in searched()[method].items()}
+    rates = sorted(grid)
+    assert list(grid) == rates
+    best = max(rates, key=lambda rate: fmean(grid[rate]))
+    assert best == PUBLISHED[method].learning_rate
+    place = rates.index(best)
+    assert 0 < place < len(rates) - 1
+    assert all(len(grid[rate]) >= 3 for rate in rates[place - 1 : place + 2])
+
+
+def test_the_grids_settings_are_the_recipes():
+    settings = json.loads((FOLDER / "recipes.json").read_text(encoding="utf-8"))["settings"]
+    for method in set(searched()) - {"head_only"}:
+        assert (PUBLISHED[method].epochs, PUBLISHED[method].batch_size) == (settings["epochs"], settings["batch_size"])
+    head = PUBLISHED["head_only"]
+    assert (head.epochs, head.batch_size) == (settings["head_epochs"], settings["head_batch_size"])
+    assert (PUBLISHED["lora"].rank, PUBLISHED["lora"].alpha) == (settings["rank"], settings["alpha"])
 
 
 def test_the_models_size_says_where_it_comes_from():

@@ -26,6 +26,15 @@ def test_only_longer_texts_count_and_only_full_ones_are_read_again(capsys):
     assert said == "2 of 4 texts (50.0 %) are longer than 3 tokens; what comes after is not read.\n"
 
 
+@pytest.mark.parametrize(("positions", "offered"), [(512, "up to 512 reads more"), (3, ""), (10**30, "")])
+def test_more_is_offered_where_the_model_has_positions_for_it(positions, offered, capsys):
+    tokenizer = Words()
+    tokenizer.model_max_length = positions
+    tell_truncated(Dataset.from_dict({"text": ["a b c d"], "input_ids": [[0, 1, 2]]}), tokenizer, max_length=3)
+    said = capsys.readouterr().out
+    assert offered in said and said.endswith(", and takes longer.\n" if offered else "is not read.\n")
+
+
 def test_no_rows_and_unequal_rows():
     assert count_truncated([], [], Words()) == 0
     with pytest.raises(ValueError, match="shorter"):

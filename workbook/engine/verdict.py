@@ -24,14 +24,15 @@ DENIED = re.compile(r"PermissionError|Permission denied|\[Errno 13\]")
 def judge(folder: Path, report: Report) -> Outcome:
     """An attempt's outcome; "halt" when the disk takes nothing more."""
     outcome = _failed(report) if report.error or report.error_name else _recorded(folder)
-    outcome.notes = report.notes
+    outcome.notes += report.notes
     outcome.seconds_kernel, outcome.seconds_cells = report.seconds_kernel, report.seconds_cells
     return outcome
 
 
 def _recorded(folder: Path) -> Outcome:
     try:
-        return Outcome("done", metrics=record.read(folder / record.FILE)["metrics"])
+        found = record.read(folder / record.FILE)
+        return Outcome("done", metrics=found["metrics"], notes=list(found.get("notices", ())))
     except UserError as error:
         return Outcome("failed", error=f"Incomplete: {error}")
 

@@ -46,6 +46,7 @@ def closing_lines(run: Run) -> list[str]:
         elif state.status == "done":
             lines.append(f"{name}: done in {outcome.seconds:.0f} s")
             lines += [f"    {figure}: {value}" for figure, value in main_figures(outcome)]
+            lines += [f"    ! {note}" for note in outcome.notes]
         else:
             where = f" in cell [{outcome.cell}]" if outcome.cell else ""
             lines.append(f"{name}: FAILED{where}: {outcome.error}")
@@ -55,7 +56,7 @@ def closing_lines(run: Run) -> list[str]:
 def _row(run: Run, lesson: Lesson) -> dict[str, object]:
     state = run.campaign.states[lesson.name]
     outcome = state.outcome
-    words = [f"{name}: {value}" for name, value in main_figures(outcome)]
+    words = [f"{name}: {value}" for name, value in main_figures(outcome)] + (outcome.notes if outcome else [])
     if outcome and outcome.error:
         words = [f"{f'cell [{outcome.cell}]: ' if outcome.cell else ''}{outcome.error}"]
     file = f"{lesson.name}/{lesson.name}.html"

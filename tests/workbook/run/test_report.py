@@ -28,7 +28,9 @@ def test_a_figure_has_its_unit(name, value, said):
 @pytest.fixture
 def run(course, tmp_path) -> Run:
     outcomes = [
-        Outcome("done", 3.0, metrics={"losses": [1, 2], **{f"accuracy_{n}": 0.5 for n in "abcdefgh"}}),
+        Outcome(
+            "done", 3.0, metrics={"losses": [1, 2], **{f"accuracy_{n}": 0.5 for n in "abcdefgh"}}, notes=["Stuck."]
+        ),
         Outcome("failed", 1.0, 4, "ValueError: <b> & so on"),
         None,
     ]
@@ -47,10 +49,11 @@ def test_the_main_figures_are_the_first_single_numbers(run):
 def test_the_index_shows_every_lesson_and_escapes_errors(run):
     text = write_index(run).read_text()
     assert "ValueError: &lt;b&gt; &amp; so on" in text and "cell [4]" in text
-    assert "not run" in text and "Is 00_tiny well?" in text
+    assert "not run" in text and "Is 00_tiny well?" in text and "<br>Stuck." in text
 
 
 def test_the_closing_lines_name_cell_and_error(run):
     lines = closing_lines(run)
+    assert "    ! Stuck." in lines
     assert "01_tiny: FAILED in cell [4]: ValueError: <b> & so on" in lines
     assert lines[0] == "00_tiny: done in 3 s" and lines[-1] == "02_tiny: not run"

@@ -31,7 +31,7 @@ from helpers.lessons.lesson_02.experiment import (
 from helpers.models import MeanPoolClassifier
 from helpers.recipes import recipe
 from helpers.runtime import UserError, check_number, start
-from helpers.training import fit_adamw, learned_nothing, train, warmup_linear
+from helpers.training import fit_adamw, train, warmup_linear
 from workbook.lessons import find
 from workbook.lessons.parameters import declared
 from workbook.notebooks import from_source
@@ -101,13 +101,10 @@ def test_the_head_on_features_is_the_frozen_model_trained_whole(task):
     assert all(torch.equal(a, b) for a, b in zip(cut.body.parameters(), whole.body.parameters(), strict=True))
 
 
-def test_a_training_that_diverges_or_learns_nothing_is_reported():
+def test_a_training_that_diverges_is_reported():
     assert finite([0.7, 0.5]) == [0.7, 0.5]
     with pytest.raises(UserError, match="nan at step 2: training has diverged"):
         finite([0.7, float("nan")])
-    assert learned_nothing([0.7] * 20 + [0.4] * 20, [0, 1]) == ""
-    assert "learned nothing" in learned_nothing([0.7] * 40, [0, 1])
-    assert "learned nothing" in learned_nothing([0.5] * 40, [0] * 9 + [1])  # 0.325 is what guessing costs here
 
 
 def test_an_outcome_counts_and_records():
