@@ -181,7 +181,7 @@ for row in missed[:3]:
 #
 # The **tokenizer function** takes the texts of some rows and returns their token ids. `map` calls it on the whole
 # data set, a thousand rows at a time, and adds what it returns as new columns. A model has a fixed number of
-# positions, so long texts are cut; the last line of the cell says how many were.
+# positions, so long texts are cut. `tell_truncated` says how many were, if any.
 
 # %%
 from helpers.truncation import tell_truncated
