@@ -658,8 +658,8 @@ print(f"MB for a batch of {tuple(sample[0]['input_ids'].shape)} token ids, besid
 # ### Exercise 02.3: the features of every layer
 #
 # Return a list of tensors of shape (batch, hidden), one for the [embedding](../docs/glossary.md#embedding) layer and
-# one for each block: the mean of that layer's hidden states over the real tokens. `body(...,
-# output_hidden_states=True).hidden_states` has them all.
+# one for each block: the mean of that layer's hidden states over the real tokens. A body that is called with
+# `output_hidden_states=True` returns them all as `.hidden_states`.
 
 
 # %% tags=["exercise"]
@@ -721,13 +721,12 @@ plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
 # <details><summary>What it means</summary>
 #
 # Of the pretrained body, the embedding layer is at least as good for a linear probe as the last block. The mean of
-# token embeddings is a kind of bag of words, squeezed into 128 numbers. The blocks add nothing that a *linear*
-# classifier could use: in pretraining they learned to guess masked tokens, and nothing asked them to put the writer's
-# opinion on a line.
+# token embeddings is a kind of bag of words, squeezed into 128 numbers. What the blocks compute from it adds nothing
+# that a *linear* classifier on the mean could use.
 #
-# After training everything, the probe rises from layer to layer: the blocks now compute the answer. The material was
-# there, since training from random weights with the same labels does not get as far. A linear head cannot do that
-# computation; one trainable block can do much of it.
+# After training everything, the probe rises from layer to layer: now the blocks compute the answer. What pretraining
+# had put into them still matters, although the probe does not see it: the same blocks with random starts and the same
+# labels do not get as far (section 5).
 #
 # </details>
 
@@ -798,7 +797,8 @@ from pathlib import Path
 
 from datasets import load_dataset
 
-folder = Path(tempfile.mkdtemp())
+scratch_folder = tempfile.TemporaryDirectory()
+folder = Path(scratch_folder.name)
 for split, rows in parts.items():
     rows.select(range(min(500, len(rows)))).select_columns(["text", "label"]).to_csv(folder / f"{split}.csv")
 files = {split: str(folder / f"{split}.csv") for split in parts}
@@ -1086,6 +1086,7 @@ values |= {f"seconds_pass_{name}": seconds for name, seconds in table["a pass"].
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "labels": labels}
 parameters |= {"epochs": epochs, "settings": settings, "rate_scale": rate_scale, "max_length": max_length}
 saved = record("02_full_vs_last_layer", parameters, **values)
+scratch_folder.cleanup()
 print(f"saved: {saved.name}")
 solved("02")
 
