@@ -60,6 +60,11 @@ def load_reference(name: str, folder: Path = FOLDER) -> Reference:
         raise UserError(f"{path.name} in data/reference cannot be read ({error}); make reference") from None
 
 
+def has_reference(name: str, folder: Path = FOLDER) -> bool:
+    """Whether the reference results `name` were measured."""
+    return (folder / f"{name}.json").is_file()
+
+
 def lesson_reference(number: str, path: Path = FOLDER / "results.parquet") -> Reference:
     """What the runs of lesson "02" recorded over the reference's seeds; a UserError where there are none."""
     from pyarrow import parquet

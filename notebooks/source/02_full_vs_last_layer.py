@@ -517,7 +517,7 @@ for other in [name for name in outcomes if name != best]:
 # the gap within each seed first, and then the mean.
 
 # %%
-from helpers.reference import lesson_reference, load_reference
+from helpers.reference import has_reference, lesson_reference, load_reference
 
 reference = lesson_reference("02")
 rows = {}
@@ -527,9 +527,10 @@ for name in ("bag_of_words", "head_only", "last_block", "full", "scratch"):
     there = f"{reference.interval(metric):.3f}"
     rows[experiment.TITLES[name]] = [f"{here.accuracy.value:.3f}" if here else "", there, gap]
 print("Reference:", reference.label)
-starts = load_reference("lesson_02_random_start")
-for metric in starts.metrics:
-    print(f"random start, {metric.split('_')[1]} passes: {starts.interval(metric):.3f} ({starts.label})")
+if has_reference("lesson_02_random_start"):
+    starts = load_reference("lesson_02_random_start")
+    found = [f"{metric.split('_')[1]} passes {starts.interval(metric):.3f}" for metric in starts.metrics]
+    print(f"Random starts: {', '.join(found)} ({starts.label})")
 pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "five seeds [95 %]", "full minus this [95 %]"])
 
 # %% [markdown]
@@ -1001,15 +1002,16 @@ else:
         _, real_outcomes[name] = train_setting(name, real_task, found)
 
 # %%
-real_reference = load_reference("lesson_02_real")
+measured = has_reference("lesson_02_real")
+real_reference = load_reference("lesson_02_real") if measured else None
 rows = {}
 for name in ("bag_of_words", *experiment.SETTINGS):
     here, metric = real_outcomes.get(name), f"accuracy_{name}"
-    gap = "" if name == "full" else f"{real_reference.gap('accuracy_full', metric):+.3f}"
-    there = f"{real_reference.interval(metric):.3f}"
+    gap = f"{real_reference.gap('accuracy_full', metric):+.3f}" if measured and name != "full" else ""
+    there = f"{real_reference.interval(metric):.3f}" if measured else "not measured yet"
     rows[experiment.TITLES[name]] = [f"{here.accuracy.value:.3f}" if here else "", there, gap]
-print("Reference:", real_reference.label)
-columns = ["this run", f"{len(real_reference.seeds)} seeds [95 %]", "full minus this [95 %]"]
+print("Reference:", real_reference.label if measured else "python -m benchmarks.full_vs_last_layer real")
+columns = ["this run", "reference [95 %]", "full minus this [95 %]"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
