@@ -1,15 +1,18 @@
 """The grids behind `helpers.recipes`: learning rates for a published encoder on real sentences, in recipes.json.
 
 make reference REFERENCES=recipes                       every grid; writes data/reference/recipes.json
-make reference REFERENCES=recipes ARGS="--only full"    one method; prints, writes nothing
+make reference REFERENCES=recipes ARGS="--only full"    one method's grid, beside those that the file has
 
-Every piece (a method, a rate, a seed) draws its own 2,000 training rows of the real track's `reviews` and is judged on
-the validation rows; no test row is read. One seed tries the whole grid, then three seeds try the best rate and its
-neighbours. Each finished piece is kept in `runs/reference`; interrupted, the command goes on there.
+Every piece (a method, a rate, a seed) draws its own training rows of the real track's `reviews` and is judged on the
+validation rows; no test row is read. One seed tries the whole grid, which grows while its best rate is at an edge. Then
+three seeds try the best rate and its neighbours. Each finished piece is kept in `runs/reference`; interrupted, the
+command goes on there.
 """
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -18,14 +21,22 @@ import click
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
 
 from helpers import catalog
-from helpers.batches import TokenizedReviews, grouped_batches, length_batches, pad, sample_rows, tokenize
-from helpers.cost import Stopwatch
-from helpers.evaluation import correct_and_loss
+from helpers.batches import (
+    FeatureBatches,
+    TokenizedReviews,
+    grouped_batches,
+    length_batches,
+    pad,
+    sample_rows,
+    tokenize,
+)
+from helpers.evaluation import accuracy, predict, predict_rows
 from helpers.files import write_json
 from helpers.lessons.lesson_08.experiment import prepare
-from helpers.models import MeanPoolClassifier, blocks, freeze_all_but
+from helpers.models import HeadClassifier, MeanPoolClassifier, blocks, cache_features, freeze_all_but
 from helpers.paths import ROOT
 from helpers.reference import FOLDER, kept, machine, today
 from helpers.runtime import UserError, seed_everything, start
@@ -35,17 +46,16 @@ from helpers.training import (
     HEAD_EPOCHS,
     History,
     fit_adamw,
-    train_on_features,
     train_on_text,
 )
 
-LABELS, EPOCHS, RANK, ALPHA = 2000, 2, 8, 16
-GRIDS = {
-    "head_only": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
-    "last_block": (1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3),
-    "full": (5e-5, 1e-4, 2e-4, 4e-4),
-    "lora": (5e-4, 1e-3, 2e-3, 4e-3),
-    "scratch": (2.5e-4, 5e-4, 1e-3, 2e-3),
+LABELS, EPOCHS, RANK, ALPHA = 1000, 2, 8, 16
+GRIDS = {  # where the search starts: it goes on by factors of two while the best rate is at an edge
+    "head_only": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "last_block": (2.5e-4, 5e-4, 1e-3, 2e-3),
+    "full": (1e-4, 2e-4, 4e-4),
+    "lora": (1e-3, 2e-3, 4e-3),
+    "scratch": (5e-4, 1e-3, 2e-3),
 }
 SEEDS = 3
 
@@ -109,9 +119,19 @@ def states_before_last(classifier: MeanPoolClassifier, rows: TokenizedReviews) -
 
 
 @cache
-def cached_states(seed: int) -> list[Tensor]:
-    """`states_before_last` of this seed's training rows: they are the same for every rate."""
-    return states_before_last(catalog.classifier("real"), data(seed)[0])
+def frozen(seed: int | None, states: bool) -> list[Tensor]:
+    """What the pretrained body makes of each training row of a seed, or (None) of each validation row.
+
+    states: (seq, hidden) before the last block, else the features (hidden,) that the head reads. They are the same for
+    every rate.
+    """
+    rows, classifier = data(0)[1] if seed is None else data(seed)[0], catalog.classifier("real")
+    if states:
+        return states_before_last(classifier, rows)
+    batches = length_batches(rows, collator(), 64, shuffle=False)
+    features, _ = cache_features(classifier, batches)
+    order = batches.batch_sampler.order
+    return [row for _, row in sorted(zip(order, features, strict=True), key=lambda pair: pair[0])]
 
 
 def pad_states(rows: Sequence[tuple[Tensor, int]]) -> dict[str, Tensor]:
@@ -125,35 +145,47 @@ def pad_states(rows: Sequence[tuple[Tensor, int]]) -> dict[str, Tensor]:
     }
 
 
-def fit_last_block(classifier: MeanPoolClassifier, rate: float, seed: int) -> History:
-    """Train the last block and the head in place."""
-    rows, states = data(seed)[0], cached_states(seed)
-    whole, embeddings = classifier.body.encoder.layer, classifier.body.embeddings
+def state_batches(rows: TokenizedReviews, states: Sequence[Tensor], *, shuffle: bool, seed: int = 0) -> DataLoader:
+    """Batches of cached states, in the order in which `length_batches` would give the rows."""
     pairs = list(zip(states, rows.labels, strict=True))
-    batches = grouped_batches(pairs, rows.lengths, pad_states, BATCH_SIZE, shuffle=True, seed=seed)
-    history = fit_adamw(LastBlock(classifier), batches, rate, epochs=EPOCHS, progress="last block")
-    classifier.body.encoder.layer, classifier.body.embeddings = whole, embeddings
-    return history
+    return grouped_batches(pairs, rows.lengths, pad_states, BATCH_SIZE, shuffle=shuffle, seed=seed)
 
 
-def trained(method: str, rate: float, seed: int) -> dict[str, float]:
-    """One training; accuracy and loss on the validation rows, seconds and last losses of the training."""
+def fitted(method: str, rate: float, seed: int) -> tuple[History, Tensor, Tensor]:
+    """One training: its history, and the logits (rows, 2) and labels (rows,) of the validation rows."""
     rows, validation = data(seed)
     seed_everything(seed)
     classifier = catalog.classifier("real", pretrained=method != "scratch")
-    options = {"epochs": EPOCHS, "seed": seed, "progress": f"{method} {rate:g} seed {seed}"}
-    with Stopwatch() as watch:
-        if method == "head_only":
-            freeze_all_but(classifier, 0)
-            history = train_on_features(classifier, rows, collator(), rate, **options)
-        elif method == "last_block":
-            history = fit_last_block(freeze_all_but(classifier, 1), rate, seed)
-        else:
-            prepare(classifier, "lora" if method == "lora" else "full", rank=RANK, alpha=ALPHA)
-            history = train_on_text(classifier, rows, collator(), rate, **options)
-    correct, loss = correct_and_loss(classifier, validation, collator())
-    found = {"accuracy": correct.mean().item(), "loss": loss, "seconds": watch.seconds}
-    return {**found, "training_loss": history.mean_loss()}
+    options = {"epochs": EPOCHS, "progress": f"{method} {rate:g} seed {seed}"}
+    if method == "head_only":
+        features, head = torch.stack(frozen(seed, states=False)), HeadClassifier(classifier.head)
+        batches = FeatureBatches(features, torch.tensor(rows.labels), HEAD_BATCH_SIZE, seed=seed)
+        history = fit_adamw(head, batches, rate, epochs=HEAD_EPOCHS)
+        with torch.no_grad():
+            return history, head(torch.stack(frozen(None, states=False))).logits, torch.tensor(validation.labels)
+    if method == "last_block":
+        last = LastBlock(freeze_all_but(classifier, 1))
+        history = fit_adamw(
+            last, state_batches(rows, frozen(seed, states=True), shuffle=True, seed=seed), rate, **options
+        )
+        return history, *predict(last, state_batches(validation, frozen(None, states=True), shuffle=False))
+    prepare(classifier, "lora" if method == "lora" else "full", rank=RANK, alpha=ALPHA)
+    history = train_on_text(classifier, rows, collator(), rate, seed=seed, **options)
+    return history, *predict_rows(classifier, validation, collator())
+
+
+def trained(method: str, rate: float, seed: int) -> dict[str, float]:
+    """Accuracy and loss of one training on the validation rows; its CPU seconds and last losses."""
+    began = time.process_time()
+    history, logits, labels = fitted(method, rate, seed)
+    seconds = time.process_time() - began
+    loss = nn.functional.cross_entropy(logits, labels).item()
+    return {
+        "accuracy": accuracy(logits, labels),
+        "loss": loss,
+        "seconds": seconds,
+        "training_loss": history.mean_loss(),
+    }
 
 
 def piece(parts: Path, method: str, rate: float, seed: int) -> dict[str, float]:
@@ -168,24 +200,21 @@ def piece(parts: Path, method: str, rate: float, seed: int) -> dict[str, float]:
 
 
 def search(parts: Path, method: str) -> dict[str, dict[str, list[float]]]:
-    """Rate -> metric -> one value per seed: one seed for the whole grid, then SEEDS for the best and its neighbours.
-
-    Raises:
-        UserError: when the best rate is at an edge of the grid.
-    """
-    grid = GRIDS[method]
-    runs = {rate: [piece(parts, method, rate, 0)] for rate in grid}
+    """Rate -> metric -> one value per seed: one seed for the whole grid, then SEEDS for the best and its neighbours."""
+    runs = {rate: [piece(parts, method, rate, 0)] for rate in GRIDS[method]}
     while True:
+        grid = sorted(runs)
         best = max(grid, key=lambda rate: mean(runs[rate]))
         place = grid.index(best)
-        if place in (0, len(grid) - 1):
-            raise UserError(f"{method}: the best rate, {best:g}, is at the edge of its grid; widen it.")
+        if best in (grid[0], grid[-1]):
+            beyond = best / 2 if place == 0 else best * 2
+            runs[beyond] = [piece(parts, method, beyond, 0)]
+            continue
         short = [rate for rate in grid[place - 1 : place + 2] if len(runs[rate]) < SEEDS]
         if not short:
-            break
+            return {f"{rate:g}": {name: [run[name] for run in runs[rate]] for name in runs[rate][0]} for rate in grid}
         for rate in short:
             runs[rate] += [piece(parts, method, rate, seed) for seed in range(len(runs[rate]), SEEDS)]
-    return {f"{rate:g}": {name: [run[name] for run in runs[rate]] for name in runs[rate][0]} for rate in grid}
 
 
 def mean(runs: Sequence[dict[str, float]]) -> float:
@@ -193,33 +222,32 @@ def mean(runs: Sequence[dict[str, float]]) -> float:
     return sum(run["accuracy"] for run in runs) / len(runs)
 
 
+def write(into: Path, found: dict[str, dict]) -> Path:
+    """Put these grids into recipes.json; grids of other methods that were searched in the same way stay there."""
+    settings = {"model": "all-MiniLM-L6-v2", "data": "reviews of the real track", "labels": LABELS, "epochs": EPOCHS}
+    settings |= {"batch_size": BATCH_SIZE, "head_epochs": HEAD_EPOCHS, "head_batch_size": HEAD_BATCH_SIZE}
+    settings |= {"rank": RANK, "alpha": ALPHA, "validation_rows": validation_rows()}
+    path = into / "recipes.json"
+    old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    grids = {**(old["grids"] if old.get("settings") == settings else {}), **found}
+    about = {"command": "make reference REFERENCES=recipes", "date": today(), "machine": machine(), "threads": 1}
+    ordered = {method: grids[method] for method in GRIDS if method in grids}
+    return write_json(path, {**about, "settings": settings, "grids": ordered})
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--only", multiple=True, type=click.Choice(list(GRIDS)), help="Search these methods only; writes nothing."
-)
+@click.option("--only", multiple=True, type=click.Choice(list(GRIDS)), help="Search these methods only; repeatable.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for recipes.json.")
 @click.option("--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Finished pieces.")
 def main(only: tuple[str, ...], into: Path, parts: Path) -> None:
-    """Try learning rates on validation rows and write data/reference/recipes.json."""
+    """Try learning rates on validation rows and write data/reference/recipes.json, anew after each method."""
     try:
         start(track="real", budget="standard", seed=0)
-        found = {method: search(parts, method) for method in only or GRIDS}
+        for method in only or GRIDS:
+            path = write(into, {method: search(parts, method)})
+            click.echo(f"{method}: written to {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None
-    if only:
-        return
-    settings = {"model": "all-MiniLM-L6-v2", "data": "reviews of the real track", "labels": LABELS, "epochs": EPOCHS}
-    settings |= {
-        "batch_size": BATCH_SIZE,
-        "head_epochs": HEAD_EPOCHS,
-        "head_batch_size": HEAD_BATCH_SIZE,
-        "rank": RANK,
-        "alpha": ALPHA,
-    }
-    settings |= {"validation_rows": validation_rows()}
-    about = {"command": "make reference REFERENCES=recipes", "date": today(), "machine": machine(), "threads": 1}
-    path = write_json(into / "recipes.json", {**about, "settings": settings, "grids": found})
-    click.echo(f"written: {path.name}")
 
 
 if __name__ == "__main__":

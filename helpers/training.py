@@ -25,6 +25,9 @@ from helpers.runtime import UserError
 
 BATCH_SIZE = 16  # few labels: small batches give more steps, and the first of them only find the direction
 HEAD_BATCH_SIZE = 64
+FUSED_FROM = (
+    5_000_000  # trainable parameters. On a CPU the fused AdamW takes a tenth of the time: a third of a MiniLM step
+)
 HEAD_EPOCHS = 40  # of the head on cached features: one costs about a thousandth of one of the whole model
 
 
@@ -98,7 +101,8 @@ def fit_adamw(
     batches: as for `train`, with a length.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=weight_decay)
+    large = sum(p.numel() for p in trainable) >= FUSED_FROM
+    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=weight_decay, fused=large or None)
     scheduler = warmup_linear(optimizer, steps=epochs * len(batches))
     return train(model, batches, optimizer, scheduler, epochs=epochs, progress=progress, on_step=on_step)
 

@@ -1,4 +1,4 @@
-"""The search of rates: one seed for the whole grid, three around the best, edges refused, nothing done twice."""
+"""The search of rates: one seed for the whole grid, three around the best, no best at an edge, nothing done twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import recipes
-from helpers.runtime import UserError
 
 
 @pytest.fixture
@@ -40,11 +39,15 @@ def test_a_second_call_trains_nothing(asked, tmp_path):
     assert recipes.search(tmp_path, "full") == first and len(asked) == count == 13
 
 
-@pytest.mark.parametrize("grid", [(1e-3, 3e-3, 1e-2), (1e-4, 3e-4, 1e-3)], ids=["low edge", "high edge"])
-def test_a_best_rate_at_the_edge_is_refused(asked, tmp_path, monkeypatch, grid):
+@pytest.mark.parametrize("grid", [(2e-3, 4e-3), (2.5e-4, 5e-4)], ids=["low edge", "high edge"])
+def test_a_grid_grows_while_its_best_rate_is_at_an_edge(tmp_path, monkeypatch, grid):
+    def trained(method: str, rate: float, seed: int) -> dict[str, float]:
+        return {"accuracy": 1 / (1 + abs(rate - 1e-3))}
+
+    monkeypatch.setattr(recipes, "trained", trained)
     monkeypatch.setattr(recipes, "GRIDS", {"full": grid})
-    with pytest.raises(UserError, match="at the edge"):
-        recipes.search(tmp_path, "full")
+    found = recipes.search(tmp_path, "full")
+    assert {"0.0005", "0.001", "0.002"} <= set(found) and all(len(found[rate]["accuracy"]) == 3 for rate in ("0.001",))
 
 
 def test_the_file_has_the_grids_and_their_settings(asked, tmp_path, monkeypatch):
@@ -52,4 +55,14 @@ def test_the_file_has_the_grids_and_their_settings(asked, tmp_path, monkeypatch)
     result = CliRunner().invoke(recipes.main, ["--into", str(tmp_path), "--parts", str(tmp_path / "parts")])
     assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "recipes.json").read_text())
-    assert list(written["grids"]) == ["full"] and written["settings"]["labels"] == 2000
+    assert list(written["grids"]) == ["full"] and written["settings"]["labels"] == recipes.LABELS
+
+
+def test_grids_of_other_methods_stay_if_they_were_searched_in_the_same_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "validation_rows", lambda: 1000)
+    recipes.write(tmp_path, {"lora": {"0.001": {"accuracy": [0.8]}}})
+    recipes.write(tmp_path, {"full": {"0.0001": {"accuracy": [0.9]}}})
+    assert list(json.loads((tmp_path / "recipes.json").read_text())["grids"]) == ["full", "lora"]
+    monkeypatch.setattr(recipes, "LABELS", 10)
+    recipes.write(tmp_path, {"scratch": {}})
+    assert list(json.loads((tmp_path / "recipes.json").read_text())["grids"]) == ["scratch"]

@@ -16,7 +16,7 @@ from helpers.lessons.lesson_02.experiment import SETTINGS
 from helpers.lessons.lesson_07 import experiment as seven
 from helpers.lessons.lesson_08 import experiment as eight
 from helpers.lessons.lesson_09.experiment import VARIANTS
-from helpers.recipes import GRID, LITERATURE, METHODS, POCKET, PUBLISHED, Recipe, origin_of, recipe
+from helpers.recipes import GRID, LITERATURE, METHODS, POCKET, PUBLISHED, UNSEARCHED, Recipe, origin_of, recipe
 from helpers.reference import FOLDER
 from helpers.runtime import UserError
 
@@ -50,7 +50,7 @@ def searched() -> dict[str, dict]:
 
 def test_what_says_that_it_was_searched_is_exactly_what_has_a_grid():
     assert {name for name, one in PUBLISHED.items() if one.source == GRID} == set(searched())
-    assert all(one.source.startswith(LITERATURE) for name, one in PUBLISHED.items() if name not in searched())
+    assert all(one.source.startswith(UNSEARCHED) for name, one in PUBLISHED.items() if name not in searched())
 
 
 @pytest.mark.parametrize("method", searched())
