@@ -9,7 +9,7 @@ ARGS ?=
 STEPS ?=
 # Tests side by side, on one thread each; tests/side_by_side.py says which stay together.
 SIDE ?= -n logical --maxprocesses 4
-# Some lessons show wider tables: ladder pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora.
+# Some lessons show wider tables: pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora.
 # real: the lessons on published models and real text.
 REFERENCES ?=
 
@@ -60,7 +60,7 @@ models: setup  ## pretrain the pocket models anew (over an hour)
 real: setup  ## fetch published models and rated texts for the real track (180 MB, once)
 	@$(BIN)/workbook real $(ARGS)
 
-reference: setup  ## every lesson over five seeds, into data/reference (over two hours)      REFERENCES="ladder": that lesson's wider table; "real": real text
+reference: setup  ## every lesson over five seeds, into data/reference (over two hours)      REFERENCES="pitfalls": that lesson's wider table; "real": real text
 ifeq ($(REFERENCES),)
 	@$(BIN)/workbook sweep run sweeps/reference.yaml $(ARGS); $(BIN)/python -m workbook.claims.gather
 else

@@ -19,15 +19,18 @@ import click
 
 from helpers import catalog
 from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
+from helpers.evaluation import evaluate
 from helpers.intervals import mean_t
-from helpers.lessons.lesson_02.experiment import STRATEGIES, Task, fit_and_evaluate
 from helpers.lessons.lesson_09 import experiment
+from helpers.models import freeze_all_but
 from helpers.paths import ROOT
+from helpers.recipes import recipe
 from helpers.reference import FOLDER, kept, save_reference
 from helpers.runtime import UserError, seed_everything, start
+from helpers.training import train_on_features
 
 GRID = (1e-3, 2e-3, 4e-3, 8e-3)
-CONTROL = "head_only"  # lesson 02's, with lesson 02's learning rate
+CONTROL = "head_only"  # with lesson 02's recipe
 KEPT = ("accuracy_", "trainable_parameters_")
 
 
@@ -43,7 +46,7 @@ def settings_of(name: str, rate: float | None, **others: object) -> dict[str, ob
     """All that decides a piece's result: a piece that was kept is used again only for exactly these."""
     fixed = {"rank": experiment.RANK, "alpha": experiment.ALPHA, "batch_size": experiment.BATCH_SIZE}
     if name == CONTROL:
-        return {"variant": asdict(STRATEGIES[CONTROL]) | {"learning_rate": STRATEGIES[CONTROL].learning_rate}, **others}
+        return {"variant": asdict(recipe(CONTROL)), **others}
     variant = experiment.VARIANTS[name]
     return {"variant": asdict(variant) | {"learning_rate": rate or variant.learning_rate}, **fixed, **others}
 
@@ -56,8 +59,9 @@ def trained(name: str, rate: float | None, *, seed: int, labels: int, epochs: in
     rows, collate = rows_of(seed, labels, judged)
     seed_everything(seed)
     if name == CONTROL:
-        task = Task(lambda _: catalog.classifier("pocket"), rows["train"], rows["test"], collate)
-        found = fit_and_evaluate(STRATEGIES[CONTROL], task, epochs=epochs, seed=seed)
+        model, rate = freeze_all_but(catalog.classifier("pocket"), 0), recipe(CONTROL).learning_rate
+        history = train_on_features(model, rows["train"], collate, rate, epochs=epochs, seed=seed)
+        found = evaluate(CONTROL, model, rows["test"], collate, history)
     else:
         variant, options = experiment.VARIANTS[name], {"epochs": epochs, "seed": seed, "learning_rate": rate}
         found = experiment.fine_tune(variant, catalog.classifier("pocket"), rows, collate, **options)[1]

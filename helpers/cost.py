@@ -13,9 +13,10 @@ import torch
 
 
 class Stopwatch:
-    """`with Stopwatch() as watch: ...` then `watch.seconds` (waits for a GPU to finish)."""
+    """`with Stopwatch() as watch: ...` then `watch.seconds` (waits for a GPU to finish); `total` adds up all uses."""
 
     seconds: float = 0.0
+    total: float = 0.0
 
     def __enter__(self) -> Stopwatch:
         _finish_gpu_work()
@@ -25,6 +26,7 @@ class Stopwatch:
     def __exit__(self, *_: object) -> None:
         _finish_gpu_work()
         self.seconds = time.perf_counter() - self._start
+        self.total += self.seconds
 
 
 class PeakMemory:

@@ -15,7 +15,7 @@ Answer = Literal["yes", "no", "open"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the ends of its confidence interval; prints as `0.91 [0.89, 0.92]`."""
+    """A value with the ends of its confidence interval; prints as `0.91 [0.89, 0.92]`, or `0.91` where it has none."""
 
     value: float
     low: float
@@ -23,6 +23,8 @@ class Interval:
 
     def __format__(self, spec: str) -> str:
         spec = spec or ".2f"
+        if math.isnan(self.low):  # a single run has no interval
+            return f"{self.value:{spec}}"
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
     def __str__(self) -> str:

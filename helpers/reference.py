@@ -37,6 +37,12 @@ class Reference:
             raise UserError(f'The reference results hold no "{metric}"; they hold {", ".join(self.metrics)}.')
         return mean_t(self.metrics[metric])
 
+    def gap(self, metric: str, minus: str) -> Interval:
+        """The mean over the seeds of one metric minus another of the same seed, with Student's 95 % interval."""
+        self.interval(metric), self.interval(minus)  # both are there
+        pairs = zip(self.metrics[metric], self.metrics[minus], strict=True)
+        return mean_t([one - other for one, other in pairs])
+
     @property
     def label(self) -> str:
         """One line that says whose figures these are."""
@@ -52,6 +58,30 @@ def load_reference(name: str, folder: Path = FOLDER) -> Reference:
         raise UserError(f"{path.name} is not in data/reference; make it with: make reference") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path.name} in data/reference cannot be read ({error}); make reference") from None
+
+
+def has_reference(name: str, folder: Path = FOLDER) -> bool:
+    """Whether the reference results `name` were measured."""
+    return (folder / f"{name}.json").is_file()
+
+
+def lesson_reference(number: str, path: Path = FOLDER / "results.parquet") -> Reference:
+    """What the runs of lesson "02" recorded over the reference's seeds; a UserError where there are none."""
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(path, filters=[("lesson", "=", number)]).to_pylist()
+        about = json.loads(parquet.read_schema(path).metadata[b"reference"])[number]
+    except (OSError, KeyError, ValueError, TypeError):
+        raise UserError(
+            f"{path.name} in data/reference does not hold lesson {number}; make it with: make reference"
+        ) from None
+    metrics: dict[str, list[float]] = {}
+    for row in sorted(rows, key=lambda row: row["seed"]):
+        metrics.setdefault(row["metric"], []).append(row["value"])
+    seeds = sorted({row["seed"] for row in rows})
+    made = {name: about[name] for name in ("command", "date", "machine", "threads")}
+    return Reference(**made, settings=about["parameters"], seeds=seeds, metrics=metrics)
 
 
 def save_reference(

@@ -32,8 +32,7 @@ MUST_MATCH = {
 PLUMBING = {"catalog", "doctor", "plotting", "record", "runtime"}
 # Shorter in the lesson on purpose, and why that is safe.
 SHORTER = {
-    ("02_full_vs_last_layer", "MeanPoolClassifier"): "both read the same batch and their difference is asserted",
-    ("02_full_vs_last_layer", "freeze_all_but"): "helpers also frees the last norm of a decoder",
+    ("02_full_vs_last_layer", "MeanPoolClassifier"): "it also takes cached features; test_experiment compares the two",
     ("04_supervised_fine_tuning", "encode"): "helpers also refuses a row that nothing could be learned from",
     ("08_lora_pytorch", "merge"): "helpers also refuses a weight that another part of the model shares",
 }

@@ -15,7 +15,7 @@ from helpers.checks.compare import (
     returned,
 )
 from helpers.checks.overview import overview
-from helpers.checks.registry import Feedback, assert_solved, check, exercise, hint, solved, verdict
+from helpers.checks.registry import Feedback, assert_solved, check, exercise, go_on_with, hint, solved, verdict
 
 __all__ = [
     "Feedback",
@@ -29,6 +29,7 @@ __all__ = [
     "exercise",
     "expect",
     "expect_calls",
+    "go_on_with",
     "hint",
     "overview",
     "parts_of",

@@ -13,75 +13,76 @@
 # %% [markdown]
 # # How much of a model must you train?
 #
-# To teach a pretrained model a task, we may change every number in it, or only the few in its last layer. The second
-# is said to be much faster, and worse. How much? We climb a ladder and measure each rung.
+# To teach a pretrained model a task, you can update all of its parameters. Or you freeze most of them and update only
+# the last layers. In this lesson you write both, measure what each costs and how well it does, and find out why.
 #
-# *About 40 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
+# *About 60 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
 #
-# - fine-tune with a loop of your own, freeze any part of the model, and say what each choice costs;
-# - do the same with `Trainer`, and show that it is the same;
-# - read an accuracy with its interval, beside baselines that it has to beat;
-# - notice a learning-rate schedule that does nothing.
+# - freeze any part of a model and write the training step that updates the rest;
+# - choose a learning rate on validation rows;
+# - measure the forward pass, the backward pass and caching apart;
+# - find out in which layer of a model the answer is linearly separable;
+# - say whether one model is better than another, with paired intervals and several seeds;
+# - run the same training with `Trainer`, save the model, and use it in a `pipeline`.
 
 # %%
 import math
-import tempfile
 from textwrap import fill
 
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from helpers import catalog, plotting
-from helpers.checks import check, hint, solved  # noqa: F401 - hint("02.1") helps when you are stuck
+from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("02.1") helps when you are stuck
 from helpers.cost import Stopwatch
-from helpers.evaluation import Outcome, predict
-from helpers.intervals import paired_bootstrap, wilson
+from helpers.evaluation import Outcome, predict_rows
+from helpers.guard import tell_chance, tell_stuck
+from helpers.intervals import Interval
 from helpers.lessons.lesson_02 import experiment, figures
 from helpers.runtime import check_number, seed_everything, start
-from helpers.training import trainable_parameters, warmup_linear
-from helpers.truncation import tell_truncated
 
 # %% tags=["parameters"]
-track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
+track = "pocket"  # "pocket": small models and data that are on this disk; "real": published ones; "hub": with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains twice as long
 seed = 0  # draws the training reviews and every random start
 model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
 data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 2000  # training reviews with a label; fewer make pretraining worth more
-epochs = 3  # passes over the training reviews on the rungs that run the whole model
-rate_scale = 1.0  # every rung's learning rate times this: 3.0 is bolder, 0.3 more careful
+epochs = 0  # passes over the training reviews when blocks are trained; 0 takes each setting's recipe
+settings = "all"  # or some of head_only, last_block, full, scratch with commas between; "none" trains none of them
+rate_scale = 1.0  # every setting's learning rate times this: 3.0 is bolder, 0.3 more careful
+max_length = 256  # tokens of a text that are read; longer texts are cut, and the lesson says how many
 
 # %%
 run = start(track=track, budget=budget, seed=seed)
 check_number("labels", labels, 2, 1_000_000, integer=True)
-check_number("epochs", epochs, 1, 100, integer=True)
+check_number("epochs", epochs, 0, 100, integer=True)
 check_number("rate_scale", rate_scale, 1e-3, 1e3)
+check_number("max_length", max_length, 8, 100_000, integer=True)
+chosen = experiment.chosen_settings(settings)
 train_count = run.by_budget(quick=min(labels, 64), standard=labels)
 test_count = run.by_budget(quick=100, standard=100_000)
-epoch_count = run.by_budget(quick=1, standard=epochs, full=2 * epochs)
 
 # %% [markdown]
 # ## 1. The task, and what a model has to beat
 #
-# `load_dataset` takes a name on the Hub or a folder, and returns a dictionary of *splits*. `catalog.dataset` calls it
-# for us with the right name: on the pocket track `load_dataset("data/microworld", "reviews")`, on the hub track
-# `load_dataset("stanfordnlp/imdb")`. The columns are the same.
+# The course's conclusion says that training a model completely gives 90 % accuracy, and that training only its final
+# layer is much faster and less accurate. Section 12 comes back to that sentence.
+#
+# One caution first: an accuracy belongs to a *task*, that is, to its texts and to the share of wrong labels. No
+# method has an accuracy of its own.
+#
+# Our task: is a film review positive or negative? The films are invented, and a generator wrote the reviews.
 
 # %% tags=["nbval-check-output"]
-reviews = catalog.dataset("reviews", track, data, seed)
+reviews = catalog.dataset("reviews", track, data, seed)  # calls load_dataset("data/microworld", "reviews")
 for split, rows in reviews.items():
     print(f"{split:12}{len(rows):6,} rows   columns: {', '.join(rows.column_names[:2])}")
-
-# %% [markdown]
-# `train` is for learning, `validation` for choosing (a learning rate, say) and for looking at mistakes, `test` only for
-# measuring. Here are a few reviews with their labels. The films are invented, and so is every word about them.
-
-# %%
+print()
 names = getattr(reviews["train"].features["label"], "names", None) or ["negative", "positive"]
 
 
@@ -89,62 +90,88 @@ def read(row):
     print(fill(f"[{names[row['label']]}] {row['text']}", width=100), end="\n\n")
 
 
-for row in reviews["train"].select(range(min(5, len(reviews["train"])))):
+for row in reviews["train"].select(range(min(3, len(reviews["train"])))):
     read(row)
 
+# %% [markdown]
+# You learn from `train`, you make choices on `validation` (a learning rate, say), and you measure on `test`. The test
+# rows decide nothing.
+#
+# This data set has some wrong labels on purpose: `label` was flipped in about 2 % of the rows, and `clean_label`
+# keeps the truth.
+
 # %%
-from helpers.batches import FeatureBatches, TokenizedReviews, length_batches, pad, sample_rows
-from helpers.evaluation import bag_of_words, majority
+from helpers.batches import sample_rows
 
 train_reviews = sample_rows(reviews["train"], train_count, seed)
+validation_reviews = reviews["validation"].select(range(min(test_count, len(reviews["validation"]))))
 test_reviews = reviews["test"].select(range(min(test_count, len(reviews["test"]))))
 num_labels = max(reviews["train"]["label"]) + 1
-usual = majority(train_reviews["label"])
+usual = max(range(num_labels), key=list(train_reviews["label"]).count)
 print(f"{len(train_reviews):,} reviews to learn from, {len(test_reviews):,} to be tested on")
 print(f'the most frequent label among the first: "{names[usual]}"')
-if "clean_label" in test_reviews.column_names:  # what the writer meant, before a few labels were spoilt
-    meant = wilson(sum(row["clean_label"] == row["label"] for row in test_reviews), len(test_reviews))
-    print(f"a reader who is never wrong would agree with {meant.value:.1%} of the test labels")
+if "clean_label" in test_reviews.column_names:
+    agree = sum(row["clean_label"] == row["label"] for row in test_reviews)
+    print(f"a reader who is never wrong agrees with {agree / len(test_reviews):.1%} of the test labels")
 
 # %% [markdown]
-# An accuracy means nothing alone. Two baselines come first:
+# Two [baselines](../docs/glossary.md#baseline) come first:
 #
-# - **majority class**: always the label seen most often;
-# - **[bag of words](../docs/glossary.md#bag-of-words)**: words and word pairs, weighted by how rare they are (tf-idf),
-#   then logistic regression. It has read nothing but our training reviews.
+# - **majority class**: always the label that is most frequent in the training rows;
+# - **[bag of words](../docs/glossary.md#bag-of-words)**: counts words and word pairs, weighted by how rare they are
+#   (tf-idf), with a logistic regression on top. It has read nothing but our training reviews.
 #
-# **Predict 1.** What share of the test reviews will the second get right?
+# A baseline deserves the same care as the model. So its penalty `C` is chosen on validation rows too.
+
+# %%
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+rare = 2 if len(train_reviews) >= 100 else 1  # a word that occurs once says nothing about the next text
+
+
+def word_counter(rows, C):
+    counts = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, **experiment.units(rows["text"], rare))
+    return make_pipeline(counts, LogisticRegression(C=C, max_iter=1000)).fit(rows["text"], rows["label"])
+
+
+judged = validation_reviews["text"], validation_reviews["label"]
+on_validation = {C: word_counter(train_reviews, C).score(*judged) for C in (1, 10, 100)}
+best_C = max(on_validation, key=on_validation.get)
+print("accuracy on validation rows by C:", {C: round(score, 3) for C, score in on_validation.items()})
+
+# %% [markdown]
+# **Predict 1.** What share of the test reviews will the bag of words get right?
 
 
 # %%
 def scored(title, predictions, **cost):
-    guessed, true = torch.as_tensor(predictions), torch.tensor(test_reviews["label"])
-    return Outcome(title, guessed, true, **cost)
+    return Outcome(title, torch.as_tensor(predictions), torch.tensor(test_reviews["label"]), **cost)
 
 
 outcomes = {"majority": scored("majority class", [usual] * len(test_reviews))}
 with Stopwatch() as watch:
-    words = bag_of_words(train_reviews["text"], train_reviews["label"])
-guesses = words.predict(test_reviews["text"])
+    words = word_counter(train_reviews, best_C)
 cost = {"parameters": words[-1].coef_.size, "seconds": watch.seconds}
-outcomes["bag_of_words"] = scored("bag of words", guesses, **cost)
+outcomes["bag_of_words"] = scored("bag of words", words.predict(test_reviews["text"]), **cost)
 for outcome in outcomes.values():
     print(f"{outcome.title:16}{outcome.accuracy:.3f}")
 
 # %% [markdown]
-# <details><summary>What to look at</summary>
+# <details><summary>How to read it</summary>
 #
-# The square brackets hold the [95 % interval](../docs/glossary.md#confidence-interval): with so many test reviews,
-# accuracies within one pair of brackets could come from the same true one. The bag of words is well above the majority
-# class, so single words carry much of the answer. They do not carry all of it. The next cell shows validation reviews
-# that it gets wrong, and words that speak against their label.
+# The square brackets hold the [95 % interval](../docs/glossary.md#confidence-interval) of an accuracy on so many test
+# rows (Wilson's). Single words and pairs carry much of the answer, but not all of it. The next cell shows validation
+# reviews that the bag of words gets wrong although their labels are right, and the words that speak against the
+# label.
 #
 # </details>
 
 # %%
-looked_at = reviews["validation"].select(range(min(200, len(reviews["validation"]))))
-guesses = words.predict(looked_at["text"])
-missed = [row for row, guess in zip(looked_at, guesses, strict=True) if guess != row["label"]]
+guesses = words.predict(validation_reviews["text"])
+missed = [row for row, guess in zip(validation_reviews, guesses, strict=True) if guess != row["label"]]
+missed = [row for row in missed if row.get("clean_label", row["label"]) == row["label"]]
 for row in missed[:3]:
     read(row)
     print(f"   against its label: {', '.join(row.get('misleading', [])) or 'nothing marked'}\n")
@@ -152,86 +179,122 @@ for row in missed[:3]:
 # %% [markdown]
 # ## 2. From text to batches
 #
-# A model reads numbers. The **tokenizer function** takes the text out of the examples and applies the tokenizer;
-# `map` calls it on the whole dataset, a thousand rows at a time, and adds what it returns as new columns.
+# The **tokenizer function** takes the texts of some rows and returns their token ids. `map` calls it on the whole
+# data set, a thousand rows at a time, and adds what it returns as new columns. A model has a fixed number of
+# positions, so long texts are cut. `tell_truncated` says how many were, if any.
 
 # %%
+from helpers.truncation import tell_truncated
+
 tokenizer = catalog.tokenizer("encoder", track, model)
-max_length = min(256, tokenizer.model_max_length)  # tokens; a model has places for so many and no more
+longest = min(max_length, tokenizer.model_max_length)
 
 
-def tokenizer_function(examples):
-    return {"input_ids": tokenizer(examples["text"], truncation=True, max_length=max_length)["input_ids"]}
+def tokenizer_function(rows):
+    return {"input_ids": tokenizer(rows["text"], truncation=True, max_length=longest)["input_ids"]}
 
 
-tokenized = {"train": train_reviews, "test": test_reviews}
-tokenized = {split: rows.map(tokenizer_function, batched=True) for split, rows in tokenized.items()}
+parts = {"train": train_reviews, "validation": validation_reviews, "test": test_reviews}
+tokenized = {split: rows.map(tokenizer_function, batched=True) for split, rows in parts.items()}
+print(tokenized["train"][0]["text"][:60], "...")
+print(tokenized["train"][0]["input_ids"][:12], "...")
 for rows in tokenized.values():
-    tell_truncated(rows, tokenizer, max_length)  # says how many texts lost their end, if any did
-first = tokenized["train"][0]
-print(first["text"][:60], "...")
-print(first["input_ids"][:12], "...")
+    tell_truncated(rows, tokenizer, longest)  # prints how many texts lose their end, if any do
 
 # %% [markdown]
-# Reviews differ in length, tensors are rectangles: the rest is filled with [padding](../docs/glossary.md#padding),
-# which costs time and teaches nothing. So we put reviews of similar length into one batch. The batches still come in
-# random order.
+# A batch is a rectangle, and reviews differ in length. The collator fills the rest of each row with
+# [padding](../docs/glossary.md#padding) tokens, and marks them in the `attention_mask`. `DataCollatorWithPadding` is
+# the library's. Padding costs time and teaches nothing, so we put reviews of similar length into one batch. The order
+# of the batches is still random.
 
 # %%
-train_rows = TokenizedReviews.from_dataset(tokenized["train"])
-test_rows = TokenizedReviews.from_dataset(tokenized["test"])
-collate = pad(tokenizer)  # rows -> input_ids, attention_mask (batch, seq) and labels (batch,)
-mixed = DataLoader(train_rows, batch_size=32, collate_fn=collate, shuffle=True)
-alike = length_batches(train_rows, collate, batch_size=32, seed=seed)
+from torch.utils.data import DataLoader
+from transformers import DataCollatorWithPadding
+
+from helpers.batches import FeatureBatches, TokenizedReviews, length_batches
+
+train_rows, validation_rows, test_rows = (TokenizedReviews.from_dataset(rows) for rows in tokenized.values())
+collate = DataCollatorWithPadding(tokenizer)
+mixed = DataLoader(train_rows, batch_size=16, collate_fn=collate, shuffle=True)
+alike = length_batches(train_rows, collate, batch_size=16, seed=seed)
 for title, batches in (("rows in any order", mixed), ("similar lengths", alike)):
-    real = torch.cat([batch["attention_mask"].flatten() for batch in batches]).double().mean()
-    print(f"{title:20}{1 - real:6.1%} of all tokens are padding")
+    real_tokens = torch.cat([batch["attention_mask"].flatten() for batch in batches]).double().mean()
+    print(f"{title:20}{1 - real_tokens:6.1%} of all tokens are padding")
 
 # %% [markdown]
-# ## 3. The model, and what may move
+# ## 3. The model
 #
-# The *body* gives one vector per token. Their mean over the real tokens is one vector per review, and the *head*, a
-# linear layer, turns it into one score per class. That is all there is to a classifier.
-
+# The *body* is the pretrained [transformer](../docs/glossary.md#transformer). It returns one hidden state per token.
+# We take their mean over the real tokens, and the *head*, one new linear layer, turns that vector into a score per
+# class. When labels are given, the model also returns the loss, as every classifier of the library does.
 
 # %%
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
 class MeanPoolClassifier(nn.Module):
     def __init__(self, body, num_labels):
         super().__init__()
         self.body, self.head = body, nn.Linear(body.config.hidden_size, num_labels)
 
-    def forward(self, input_ids, attention_mask):
+    def features(self, input_ids, attention_mask):
         hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.unsqueeze(-1)  # (batch, seq, 1)
-        pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1)  # (batch, seq, hidden) -> (batch, hidden)
-        return self.head(pooled)  # (batch, classes)
+        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)  # (batch, seq, hidden) -> (batch, hidden)
+
+    def forward(self, input_ids=None, attention_mask=None, labels=None, features=None):
+        if features is None:
+            features = self.features(input_ids, attention_mask)
+        logits = self.head(features)  # (batch, classes)
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 # %% [markdown]
-# `helpers.models` holds the same class, which also returns the loss when it is given labels, as every classifier of
-# the library does. Same body, same head, same scores:
+# `new_classifier` loads the body and puts a new head on it. `catalog.body` is `AutoModel.from_pretrained` with the
+# folder of this track's encoder. With `pretrained=False` it builds the same architecture with random weights.
 
 # %% tags=["nbval-check-output"]
-from helpers.models import HeadClassifier, blocks, cache_features, without_dropout
+from helpers.models import blocks
 
-theirs = catalog.classifier(track, model, num_labels).to(run.device).eval()
-ours = MeanPoolClassifier(theirs.body, num_labels)
-ours.head = theirs.head
-batch = {name: value.to(run.device) for name, value in next(iter(alike)).items()}
-with torch.inference_mode():
-    difference = ours(batch["input_ids"], batch["attention_mask"]) - theirs(**batch).logits
-print("largest difference below 0.00001:", difference.abs().max().item() < 1e-5)
-assert difference.abs().max() < 1e-5
+
+def new_classifier(pretrained=True):
+    seed_everything(seed)
+    return MeanPoolClassifier(catalog.body("encoder", track, model, pretrained), num_labels).to(run.device)
+
+
+def count(parameters):
+    return sum(parameter.numel() for parameter in parameters)
+
+
+whole = new_classifier()
+stack = blocks(whole.body)  # the list of transformer blocks, the first one at the bottom
+print(f"{count(whole.parameters()):,} parameters, {count(whole.head.parameters()):,} of them in the head")
+print(f"{len(stack)} blocks of {count(stack[0].parameters()):,} parameters")
 
 # %% [markdown]
-# **Freezing** is one attribute: a parameter with `requires_grad = False` gets no
-# [gradient](../docs/glossary.md#gradient), and the [optimizer](../docs/glossary.md#optimizer) leaves it alone. Our
-# rungs differ in how many of the last blocks may move; the head always may.
+# **Freezing** is an attribute of a parameter: with `requires_grad = False` it gets no
+# [gradient](../docs/glossary.md#gradient), and no [optimizer](../docs/glossary.md#optimizer) changes it.
+#
+# ### Exercise 02.1: freeze
+#
+# Write a function that leaves the head and the last `trainable_blocks` blocks trainable and freezes everything else.
+# For `None` every parameter is trainable, for 0 only the head. Return the model. `blocks(model.body)` is the list of
+# blocks, the first one at the bottom.
 
 
-# %% tags=["nbval-check-output"]
-def freeze_all_but(model, trainable_blocks):
-    model.requires_grad_(trainable_blocks is None)  # None: every parameter may move
+# %% tags=["exercise"]
+def freeze(model, trainable_blocks):
+    return ...
+
+
+check("02.1", freeze)
+# hint("02.1")
+
+
+# %% tags=["solution"]
+def freeze(model, trainable_blocks):
+    model.requires_grad_(trainable_blocks is None)
     model.head.requires_grad_(True)
     if trainable_blocks:
         for block in blocks(model.body)[-trainable_blocks:]:
@@ -239,468 +302,622 @@ def freeze_all_but(model, trainable_blocks):
     return model
 
 
-total = theirs.body.num_parameters() + sum(p.numel() for p in theirs.head.parameters())
-for title, count in (("head only", 0), ("last block + head", 1), ("everything", None)):
-    free = trainable_parameters(freeze_all_but(theirs, count))
-    print(f"{title:20}{free:12,} of {total:,} parameters, {free / total:7.2%}")
+check("02.1", freeze)
+
+# %%
+from helpers import models
+
+freeze = go_on_with("02.1", freeze, models.freeze_all_but)
+TRAINABLE_BLOCKS = {"head_only": 0, "last_block": 1, "full": None, "scratch": None}
+for name in ("head_only", "last_block", "full"):
+    free = count(p for p in freeze(whole, TRAINABLE_BLOCKS[name]).parameters() if p.requires_grad)
+    print(f"{name:12}{free:12,} trainable parameters, {free / count(whole.parameters()):7.2%}")
 
 # %% [markdown]
-# ### Exercise 02.1: count a block
+# ## 4. Training
 #
-# Where does the second line come from? Count one [transformer](../docs/glossary.md#transformer) block by hand: query,
-# key, value and output layers of `hidden` x `hidden`; a layer from `hidden` to `inner` and one back; two normalisations
-# with a scale and a shift per feature. Every linear layer has a bias.
+# A training step computes the loss of one batch and its gradient, clips the gradient to a norm of 1.0 (one odd batch
+# must not throw the weights off), updates the weights, moves the learning rate along its schedule, and clears the
+# gradient.
+#
+# ### Exercise 02.2: the training step
+#
+# Write it. `model(**batch).loss` is the loss, and `nn.utils.clip_grad_norm_` clips. Return the loss as a number.
 
 
 # %% tags=["exercise"]
-def block_parameters(hidden, inner):
+def training_step(model, batch, optimizer, scheduler):
     return ...
 
 
-check("02.1", block_parameters)
-# hint("02.1")
-
-
-# %% tags=["solution"]
-def block_parameters(hidden, inner):
-    attention = 4 * (hidden * hidden + hidden)
-    feed_forward = hidden * inner + inner + inner * hidden + hidden
-    return attention + feed_forward + 2 * 2 * hidden
-
-
-check("02.1", block_parameters)
-
-# %% [markdown]
-# ## 4. The loop
-#
-# Training is six lines, the same for any rung: forward, backward, clip, step, move the learning rate, clear. The
-# optimizer is given only what may move. The learning rate climbs for a tenth of the steps and then falls to zero in
-# a straight line.
-
-
-# %%
-def train_by_hand(model, batches, optimizer, scheduler):
-    model.train()
-    losses = []
-    for batch in batches:
-        loss = model(**{name: value.to(run.device) for name, value in batch.items()}).loss
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)  # against one odd batch
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    return losses
-
-
-# %% [markdown]
-# On the lowest rung there is a shortcut. A frozen body gives the same vectors at every pass, so we run it **once**,
-# keep the pooled vectors, and train the head on them. This, and not the small number of parameters as such, is what
-# makes "last layer only" fast.
-
-# %%
-torch.manual_seed(seed)
-classifier = freeze_all_but(catalog.classifier(track, model, num_labels).to(run.device), 0)
-in_order = length_batches(train_rows, collate, batch_size=32, shuffle=False)
-features, feature_labels = cache_features(classifier, in_order)
-print("features:", tuple(features.shape), " labels:", tuple(feature_labels.shape))
-
-batch = {name: value.to(run.device) for name, value in next(iter(in_order)).items()}
-with torch.inference_mode():
-    whole, cached = classifier(**batch).logits, classifier.head(features[: len(batch["labels"])])
-assert (whole - cached).abs().max() < 1e-5  # the head cannot tell the difference
-
-# %% [markdown]
-# Now the head, with our loop. The wrapper `HeadClassifier` takes features in place of token ids, so that the loop
-# does not have to know.
-
-# %%
-head = HeadClassifier(classifier.head)
-one_pass = FeatureBatches(features, feature_labels, batch_size=64, seed=seed)
-head_batches = [batch for _ in range(run.by_budget(quick=5, standard=20)) for batch in one_pass]
-head_rate = experiment.STRATEGIES["head_only"].learning_rate * rate_scale
-optimizer = torch.optim.AdamW(head.parameters(), lr=head_rate)
-scheduler = warmup_linear(optimizer, steps=len(head_batches))
-losses = train_by_hand(head, head_batches, optimizer, scheduler)
-tenth = -(-len(losses) // 10)
-print(f"loss of a guess at random {math.log(num_labels):.3f}")
-print(f"first tenth of the steps  {sum(losses[:tenth]) / tenth:.3f}")
-print(f"last tenth of the steps   {sum(losses[-tenth:]) / tenth:.3f}")
-
-# %% [markdown]
-# The **evaluation function** turns predictions into a score. `evaluate.load` takes a metric's name on the Hub or, as
-# here, a folder with a metric of our own: accuracy with Wilson's interval. We ask for it on *training* reviews, to see
-# it work. That is not a result: the head has seen them.
-
-# %%
-import evaluate
-
-from helpers import metrics
-
-metric = evaluate.load(metrics.path("accuracy_with_interval"))
-with torch.inference_mode():
-    predictions = head(features).logits.argmax(dim=-1)
-found = metric.compute(predictions=predictions.tolist(), references=feature_labels.tolist())
-print({name: round(value, 3) for name, value in found.items()})
-
-# %% [markdown]
-# ## 5. The climb
-#
-# Four ways to train: the same reviews, optimizer and schedule, and for each the learning rate that did best on
-# validation reviews. The head alone gets more passes in larger batches, since a pass over cached features costs next to
-# nothing. `experiment.fit_and_evaluate` freezes, trains with the loop above (plus a progress bar), and predicts the
-# test reviews.
-
-# %%
-task = experiment.Task(
-    new_model=lambda pretrained: catalog.classifier(track, model, num_labels, pretrained=pretrained),
-    train_rows=train_rows,
-    test_rows=test_rows,
-    collate=collate,
-    device=run.device,
-)
-
-
-def fit_and_evaluate(name):
-    strategy = experiment.STRATEGIES[name]
-    options = {"epochs": epoch_count, "seed": seed, "rate_scale": rate_scale}
-    found = experiment.fit_and_evaluate(strategy, task, **options)
-    print(f"{found.title}: {found.accuracy:.3f}, {found.parameters:,} trained, {found.seconds:.1f} s")
-    outcomes[name] = found
-
-
-# %% [markdown]
-# **Predict 2.** Put these in order of accuracy before you run them: bag of words; a model with a *random start*,
-# trained fully; pretrained, head only; pretrained, last block + head; pretrained, all. Which of them will fall below
-# the bag of words?
-
-# %%
-fit_and_evaluate("head_only")
-
-# %%
-fit_and_evaluate("last_block")
-
-# %% [markdown]
-# Then every parameter, twice: from the pretrained weights, and from a random start. The second has the same
-# architecture, and its own best rate. What it lacks is what pretraining taught.
-
-# %%
-fit_and_evaluate("full")
-
-# %%
-fit_and_evaluate("scratch")
-
-# %% [markdown]
-# The whole ladder of **this run**, on this machine:
-
-
-# %%
-def table(outcomes):
-    rows = {}
-    for outcome in sorted(outcomes.values(), key=lambda outcome: outcome.accuracy.value):
-        memory = f"{outcome.peak_bytes / 1e6:,.0f}" if outcome.peak_bytes else ""
-        cost = [f"{outcome.parameters:,}", f"{outcome.seconds:.1f}", memory]
-        rows[outcome.title] = [f"{outcome.accuracy:.3f}", *cost]
-    columns = ["accuracy [95 %]", "trained parameters", "training seconds", "peak memory (MB)"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-
-table(outcomes)
-
-# %%
-methods = ["bag_of_words", "scratch", "head_only", "last_block", "full"]
-scores = {outcomes[name].title: outcomes[name].accuracy for name in methods}
-notes = {o.title: f"{o.parameters:,} trained\n{o.seconds:.1f} s" for o in outcomes.values()}
-scores = dict(sorted(scores.items(), key=lambda item: item[1].value))
-plotting.show(plotting.dot_plot(scores, notes, floor=outcomes["majority"].accuracy.value))
-
-# %% [markdown]
-# Two intervals that overlap may still hide a real difference, since both models answered the *same* reviews. The
-# paired bootstrap draws reviews again, with both answers together, and so takes out what makes a review hard for
-# everyone.
-
-
-# %%
-def verdict(gap):
-    words = "a clear loss" if gap.high < 0 else "no clear difference"
-    return f"{gap:+.3f}, {'a clear gain' if gap.low > 0 else words}"
-
-
-gaps = {}
-for other in ("last_block", "head_only", "bag_of_words", "scratch"):
-    gaps[other] = paired_bootstrap(outcomes["full"].correct, outcomes[other].correct, seed=seed)
-    print(f"all trained, against {outcomes[other].title}: {verdict(gaps[other])}")
-faster = outcomes["full"].seconds / outcomes["head_only"].seconds
-print(f"training all parameters took {faster:.1f} times as long as training the head")
-
-# %% [markdown]
-# <details><summary>What it means</summary>
-#
-# - *All against head only* is the course's claim: the price of freezing the body, and the time it saves.
-# - *All against random start* is what pretraining is worth; each start has its own best learning rate.
-# - The *head alone* can only read off what pretraining happened to put on a line. Language modelling never asked
-#   "did the writer like it?", so part of the answer is there, but folded up.
-# - One more *block* can unfold some of it.
-# - *Memory* is what the process grew by, and differs from run to run. The head's is that of its one pass of the frozen
-#   body, in larger batches than the others take.
-#
-# </details>
-
-# %% [markdown]
-# ### The same ladder over several seeds
-#
-# One run is one draw of reviews and of random starts. The **reference table** below is *not* from this run: a command
-# in this repository climbed the ladder once per seed, and kept what it found. Its intervals are Student's, over seeds.
-
-# %%
-from helpers.reference import load_reference
-
-reference = load_reference("ladder")
-rows = {}
-for name in methods:
-    there, seconds = (reference.interval(f"{what}_{name}") for what in ("accuracy", "seconds"))
-    here = outcomes[name].accuracy.value
-    rows[outcomes[name].title] = [f"{there:.3f}", f"{seconds.value:.1f}", f"{here:.3f}"]
-print("Reference:", reference.label)
-columns = ["reference accuracy [95 %]", "reference seconds", "this run's accuracy"]
-pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-# %% [markdown]
-# ### Other people's figures
-#
-# | task, model | all | last layer only | more |
-# |---|---|---|---|
-# | IMDB, DistilBERT (rasbt/LLM-finetuning-scripts, A100) | 92.6 % in 7.0 min | 78.7 % in 2.8 min | |
-# | IMDB, DistilBERT (Raschka, *LoRA from scratch*) | | | last two layers 86.22 % |
-# | IMDB, logistic regression (rasbt/LLMs-from-scratch, ch06/03) | | | bag of words 88.85 % |
-# | SMS spam, GPT-2 (rasbt/LLMs-from-scratch, ch06/02) | 96.67 % | 72.0 % | last block 95.0 % |
-#
-# Theirs, not ours: other data, other models. What can be compared is the order of the rungs.
-
-# %% [markdown]
-# ## 6. Where is the difference?
-#
-# One accuracy hides where a model fails. Our reviews say which turns of phrase they hold: *negated* ("not a thing was
-# grating"), *contrast* ("beautiful; all told, bad"), *hearsay* (somebody else's opinion), *disagree* (such an opinion
-# rejected), *waved_aside* (granted, but it does not count), *elsewhere* (another film), *mixed* (one opinion goes the
-# other way). *Plain* is what is said outright; nearly every review has some.
-#
-# **Predict 3.** On which kinds will the fine-tuned model gain most over the bag of words, and on which least?
-
-# %%
-from helpers.lessons.lesson_02.experiment import rows_by_kind
-
-kinds = rows_by_kind(test_reviews, least=min(50, len(test_reviews) // 20))
-
-
-def by_kind(outcome):
-    return {kind: wilson(int(outcome.correct[rows].sum()), len(rows)) for kind, rows in kinds.items()}
-
-
-before, after = by_kind(outcomes["bag_of_words"]), by_kind(outcomes["full"])
-gains = {kind: after[kind].value - before[kind].value for kind in kinds}
-best_first = sorted(gains, key=gains.get, reverse=True)
-print("gain:", ", ".join(f"{kind} {gains[kind]:+.1%}" for kind in best_first))
-
-# %%
-series = {"bag of words": before, outcomes["full"].title: after}
-series = {method: {kind: scores[kind] for kind in best_first} for method, scores in series.items()}
-counts = {kind: len(rows) for kind, rows in kinds.items()}
-plotting.show(plotting.by_slice(series, counts))
-
-# %% [markdown]
-# <details><summary>What to look at</summary>
-#
-# A bag of words counts *charming* as praise wherever it stands: in "far from charming", in what an aunt said, in a
-# remark about another film. A model that reads order gains most where order turns the meaning round: negations,
-# counterfactuals, opinions rejected. *Mixed* stays hard for both. A review may hold several kinds at once, and most
-# gaps between kinds are small beside their intervals.
-#
-# </details>
-
-# %% [markdown]
-# ## 7. How sure is an accuracy?
-#
-# The interval shrinks with the square root of the number of test reviews: four times as many for half the width. Move
-# the slider to see the same answers judged on fewer reviews. When can you no longer tell the rungs apart?
-
-
-# %%
-def ladder_on(rows):
-    """The ladder of this run, as if the test set had ended after `rows` reviews."""
-    measured = {}
-    for name in sorted(methods, key=lambda name: outcomes[name].accuracy.value):
-        measured[outcomes[name].title] = wilson(int(outcomes[name].correct[:rows].sum()), rows)
-    return plotting.dot_plot(measured, title=f"the first {rows:,} test reviews", low=0.3)
-
-
-plotting.show(ladder_on(min(100, len(test_reviews))))
-
-# %%
-from ipywidgets import HTML, SelectionSlider, VBox
-
-sizes = [rows for rows in (25, 50, 100, 200, 500, 1000) if rows < len(test_reviews)]
-sizes.append(len(test_reviews))
-slider = SelectionSlider(options=sizes, value=sizes[-1], description="reviews", continuous_update=False)
-page = HTML()
-
-
-def redraw(_change=None):
-    page.value = plotting.picture(ladder_on(slider.value))
-
-
-slider.observe(redraw, names="value")
-redraw()
-VBox([slider, page])
-
-# %% [markdown]
-# The figure above the slider is its position at 100, for readers without a running kernel.
-#
-# ### Exercise 02.2: how many test rows?
-#
-# How many does an interval of `accuracy` ± `half_width` need? For many rows it is about
-# $1.96 \sqrt{p (1 - p) / n}$ to each side, $p$ being the accuracy and $n$ the rows.
-
-
-# %% tags=["exercise"]
-def rows_needed(accuracy, half_width):
-    return ...
-
-
-check("02.2", rows_needed)
+check("02.2", training_step)
 # hint("02.2")
 
 
 # %% tags=["solution"]
-def rows_needed(accuracy, half_width):
-    return math.ceil(1.96**2 * accuracy * (1 - accuracy) / half_width**2)
+def training_step(model, batch, optimizer, scheduler):
+    loss = model(**batch).loss
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+    optimizer.step()
+    scheduler.step()
+    optimizer.zero_grad()
+    return loss.item()
 
 
-check("02.2", rows_needed)
+check("02.2", training_step)
 
 # %% [markdown]
-# ## 8. The same with `Trainer`
-#
-# `Trainer` holds the loop, the batches, the optimizer, the schedule, the clipping and the logging. Is it the same
-# training? We give both the same first steps: the same start, the same rows in the same order, and no
-# [dropout](../docs/glossary.md#dropout), which would draw other random numbers.
-#
-# One thing that `Trainer` does without being asked is easy to miss: [weight decay](../docs/glossary.md#weight-decay)
-# pulls on matrices alone. Biases and normalisations are left as they are. An optimizer says so with two groups.
+# Around the step goes the loop. AdamW gets only the trainable parameters. The learning rate rises during the first
+# tenth of the steps ([warm-up](../docs/glossary.md#warm-up)) and then falls to zero in a straight line.
 
 # %%
-steps, batch_size, rate = run.by_budget(quick=3, standard=20), 16, experiment.STRATEGIES["full"].learning_rate
-first_rows = train_rows.select(range(min(steps * batch_size, len(train_rows))))
-steps_taken = math.ceil(len(first_rows) / batch_size)
+from tqdm import tqdm
+from transformers import get_linear_schedule_with_warmup
+
+training_step = go_on_with("02.2", training_step, experiment.training_step)
 
 
-def same_start():
+def fit(classifier, batches, learning_rate, epochs, warmup=0.1, weight_decay=0.01):
+    trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=weight_decay)
+    steps = epochs * len(batches)
+    scheduler = get_linear_schedule_with_warmup(optimizer, math.ceil(warmup * steps), steps)
+    classifier.train()  # dropout on, where the model has any
+    losses = []
+    for epoch in range(epochs):
+        for batch in tqdm(batches, desc=f"epoch {epoch + 1}", leave=False):
+            batch = {name: value.to(run.device) for name, value in batch.items()}
+            losses.append(training_step(classifier, batch, optimizer, scheduler))
+    return experiment.finite(losses)
+
+
+# %% [markdown]
+# ### Which learning rate?
+#
+# A comparison is fair when each side has a learning rate that suits it. Here is a small search for training
+# everything: each rate trains on a quarter of the training reviews for two passes, and validation reviews judge it.
+#
+# **Predict 2.** Three rates: the one that this lesson uses later, a quarter of it, and four times as much. Which has
+# the lowest validation loss?
+
+# %%
+from helpers.recipes import origin_of, recipe
+
+origin = origin_of(whole.body.config)  # "pocket" for our small models, else "published": they need other rates
+some_rows = train_rows.select(range(max(2, len(train_rows) // 4)))
+some_validation = validation_rows.select(range(min(500, len(validation_rows))))
+
+
+def try_rate(learning_rate, epochs=2, batch_size=16):
+    classifier = freeze(new_classifier(), None)
+    fit(classifier, length_batches(some_rows, collate, batch_size, seed=seed), learning_rate, epochs)
+    logits, true = predict_rows(classifier, some_validation, collate)
+    loss = nn.functional.cross_entropy(logits, true).item()
+    return {"validation accuracy": (logits.argmax(dim=-1) == true).double().mean().item(), "validation loss": loss}
+
+
+# %%
+usual_rate = recipe("full", origin).learning_rate * rate_scale
+tried = [usual_rate * factor for factor in (0.25, 1, 4)] if "full" in chosen else []
+search = {f"{rate:g}": try_rate(rate) for rate in tried}
+pd.DataFrame.from_dict(search, orient="index").rename_axis("learning rate").round(3)
+
+# %% [markdown]
+# One seed and a quarter of the data make a sketch: neighbouring rates often differ by less than another seed would
+# change. The rates below come from the same procedure at full size, with every training review, several seeds, and a
+# grid whose best value is not at its edge. `helpers.recipes` keeps them, one row per setting. Published models have
+# rows of their own: they need other rates than our small models.
+
+# %%
+recipes = experiment.recipes_of(chosen, origin, run.budget, epochs, rate_scale)
+shown = {name: [f"{r.learning_rate:g}", r.batch_size, r.epochs, f"{r.warmup:.0%}"] for name, r in recipes.items()}
+columns = ["learning rate", "batch", "passes over the reviews", "warm-up"]
+pd.DataFrame.from_dict(shown, orient="index", columns=columns)
+
+# %% [markdown]
+# ## 5. Four ways to train
+#
+# | setting | body | trainable |
+# |---|---|---|
+# | `head_only` | pretrained | the head |
+# | `last_block` | pretrained | the last block and the head |
+# | `full` | pretrained | everything |
+# | `scratch` | random start | everything |
+#
+# All four get the same reviews, and each the learning rate that did best for it. The table above shows what is *not*
+# the same: the head alone gets more passes in larger batches, because a pass costs it almost nothing, and the random
+# start gets more passes, because it needs them.
+
+# %% [markdown]
+# Why does a pass cost the head almost nothing? A frozen body returns the same vectors at every pass. So we run it
+# once, keep the pooled vectors (a *cache*), and train the head on them. The rest of the code is the same for every
+# setting.
+
+
+# %%
+@torch.no_grad()
+def cached_features(classifier, task):
+    classifier.eval()  # dropout off: the vectors are those that the head will see at test time
+    features, labels = [], []
+    for batch in length_batches(task.train_rows, task.collate, 64, shuffle=False):
+        batch = {name: value.to(run.device) for name, value in batch.items()}
+        labels.append(batch.pop("labels"))
+        features.append(classifier.features(batch["input_ids"], batch["attention_mask"]))
+    return torch.cat(features), torch.cat(labels)
+
+
+# %%
+def train_setting(name, task, recipe):
     seed_everything(seed)
-    return without_dropout(catalog.classifier(track, model, num_labels).to(run.device))
+    classifier = freeze(task.new_model(name != "scratch").to(run.device), TRAINABLE_BLOCKS[name])
+    with Stopwatch() as watch:
+        if name == "head_only":
+            batches = FeatureBatches(*cached_features(classifier, task), recipe.batch_size, seed=seed)
+        else:
+            batches = length_batches(task.train_rows, task.collate, recipe.batch_size, seed=seed)
+        losses = fit(classifier, batches, recipe.learning_rate, recipe.epochs, recipe.warmup)
+    logits, true = predict_rows(classifier, task.test_rows, task.collate)
+    trainable = count(p for p in classifier.parameters() if p.requires_grad)
+    found = Outcome(experiment.TITLES[name], logits.argmax(dim=-1), true, trainable, watch.seconds)
+    print(f"{found.title}: {found.accuracy:.3f}, {watch.seconds:.1f} s")
+    stuck = tell_stuck(found.title, losses, task.train_rows.labels, recipe.epochs, recipe.learning_rate)
+    stuck or tell_chance(found.title, found.accuracy, true.tolist())  # says it when nothing was learned
+    return classifier, found
 
-
-def trained_by_hand(groups):
-    by_hand = same_start()
-    batches = DataLoader(first_rows, batch_size=batch_size, collate_fn=collate)  # in order
-    optimizer = torch.optim.AdamW(groups(by_hand), lr=rate)
-    return by_hand, train_by_hand(by_hand, batches, optimizer, warmup_linear(optimizer, len(batches)))
-
-
-# %%
-def decay_groups(model, weight_decay=0.01):
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() == 1]  # biases, scales and shifts of normalisations
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-
-
-by_hand, losses_by_hand = trained_by_hand(decay_groups)
-_, losses_one_group = trained_by_hand(lambda model: [{"params": model.parameters(), "weight_decay": 0.01}])
 
 # %% [markdown]
-# `TrainingArguments` has over a hundred settings. These make it do what our loop does: plain AdamW (its default is a
-# fused one, which rounds differently), and no shuffling, saving or reporting. Note what we did *not* have to say:
-# clipping at 1.0, the linear fall of the rate and the two groups are its defaults.
+# **Predict 3.** Put these in order of accuracy: bag of words, `head_only`, `last_block`, `full`, `scratch`.
 
 # %%
-from transformers import PrinterCallback, Trainer, TrainingArguments
+task = experiment.Task(
+    new_model=lambda pretrained: MeanPoolClassifier(catalog.body("encoder", track, model, pretrained), num_labels),
+    train_rows=train_rows,
+    test_rows=test_rows,
+    collate=collate,
+)
+trained = {}
+for name in chosen:
+    trained[name], outcomes[name] = train_setting(name, task, recipes[name])
+
+accuracies = {outcome.title: outcome.accuracy for outcome in outcomes.values()}
+accuracies = dict(sorted(accuracies.items(), key=lambda item: item[1].value))
+notes = {one.title: f"{one.parameters:,} trained\n{one.seconds:.1f} s" for one in outcomes.values() if one.parameters}
+plotting.show(plotting.dot_plot(accuracies, notes, floor=outcomes["majority"].accuracy.value))
+
+# %% [markdown]
+# ### Is a difference more than luck?
+#
+# There are two sources of luck, and each needs its own interval.
+#
+# - *Which test reviews?* The models answer the same reviews, so we look at the difference per review. The **paired
+#   bootstrap** draws as many reviews again, with replacement, two thousand times, and takes the middle 95 % of the
+#   mean differences.
+# - *Which training reviews, which random start?* Only more [seeds](../docs/glossary.md#seed) can tell.
+
+
+# %%
+def paired_gap(a, b, resamples=2000):
+    difference = a - b  # for each review: 1 if only a is right, -1 if only b is, else 0
+    drawn = torch.randint(len(difference), (resamples, len(difference)))
+    means = difference[drawn].mean(dim=1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
+    return Interval(difference.mean().item(), low, high)
+
+
+torch.manual_seed(seed)
+best = next((name for name in ("full", "last_block", "head_only", "scratch") if name in outcomes), "majority")
+for other in [name for name in outcomes if name != best]:
+    gap = paired_gap(outcomes[best].correct, outcomes[other].correct)
+    print(f"{outcomes[best].title}, against {outcomes[other].title}: {gap:+.3f}")
+
+# %% [markdown]
+# For the seeds there is a **reference**: the whole lesson, run five times with other training reviews and other
+# random starts. It was *not* computed by this run. Its intervals are Student's, over the seeds. The last column takes
+# the gap within each seed first, and then the mean.
+
+# %%
+from helpers.reference import has_reference, lesson_reference, load_reference
+
+reference = lesson_reference("02")
+rows = {}
+for name in ("bag_of_words", "head_only", "last_block", "full", "scratch"):
+    here, metric = outcomes.get(name), f"accuracy_{name}"
+    gap = "" if name == "full" else f"{reference.gap('accuracy_full', metric):+.3f}"
+    there = f"{reference.interval(metric):.3f}"
+    rows[experiment.TITLES[name]] = [f"{here.accuracy.value:.3f}" if here else "", there, gap]
+print("Reference:", reference.label)
+if has_reference("lesson_02_random_start"):
+    starts = load_reference("lesson_02_random_start")
+    found = [f"{metric.split('_')[1]} passes {starts.interval(metric):.3f}" for metric in starts.metrics]
+    print(f"Random starts: {', '.join(found)} ({starts.label})")
+pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "five seeds [95 %]", "full minus this [95 %]"])
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# - *Full minus head only* is what freezing the whole body costs in accuracy. On this task the head stays below even
+#   the bag of words.
+# - *Full minus last block*: one trainable block recovers most of that.
+# - *Full minus random start* is what pretraining is worth, although the random start had more passes. Our encoder has
+#   an advantage here that yours may not have: in pretraining it has read 60,000 unlabelled reviews by the same
+#   generator, several times.
+#
+# </details>
+
+# %% [markdown]
+# ## 6. What does each setting cost?
+#
+# Three things could make head-only training fast: it needs no backward pass through the body, it needs only one
+# forward pass of the body when the features are cached, and its optimizer has few parameters to update. We measure
+# them apart, on the same batches of 16.
+#
+# **Predict 4.** Train the head *without* a cache, so that the frozen body runs in every pass. What share of the time
+# of full training does that take?
+
+# %%
+sample = [{key: value.to(run.device) for key, value in batch.items()} for batch in alike]
+sample = sample[: run.by_budget(quick=2, standard=30)]
+
+
+def seconds_per_pass(trainable_blocks):
+    classifier = freeze(new_classifier(), trainable_blocks).train()
+    optimizer = torch.optim.AdamW((p for p in classifier.parameters() if p.requires_grad), lr=0.0)
+    forward, backward, update = watches = [Stopwatch() for _ in range(3)]
+    for batch in sample:
+        with forward:
+            loss = classifier(**batch).loss
+        with backward:
+            loss.backward()
+        with update:
+            optimizer.step()
+        optimizer.zero_grad()
+    return [watch.total * len(alike) / len(sample) for watch in watches]
+
+
+# %%
+cost_of = {name: seconds_per_pass(TRAINABLE_BLOCKS[name]) for name in ("head_only", "last_block", "full")}
+table = pd.DataFrame.from_dict(cost_of, orient="index", columns=["forward", "backward", "update"])
+table["a pass"] = table.sum(axis=1)
+table["share of full"] = table["a pass"] / table["a pass"]["full"]
+print(f"seconds for one pass over {len(train_rows):,} reviews, body run in every pass")
+table.round(2)
+
+# %% [markdown]
+# Now the cache: one forward pass of the body to fill it, and after that every pass trains the head on stored vectors.
+
+# %%
+frozen = freeze(new_classifier(), 0)
+with Stopwatch() as filling:
+    features, feature_labels = cached_features(frozen, task)
+one_pass = FeatureBatches(features, feature_labels, batch_size=64, seed=seed)
+with Stopwatch() as on_cache:
+    fit(frozen, one_pass, learning_rate=1e-3, epochs=1)
+without, full_pass = table["a pass"]["head_only"], table["a pass"]["full"]
+print(f"filling the cache once {filling.seconds:.2f} s, then {on_cache.seconds:.3f} s a pass")
+print(f"3 passes of full training {3 * full_pass:.1f} s")
+print(f"3 passes of the head without a cache {3 * without:.1f} s, {full_pass / without:.1f} times faster")
+cached = filling.seconds + 3 * on_cache.seconds
+print(f"3 passes of the head with a cache {cached:.1f} s, {3 * full_pass / cached:.1f} times faster")
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# - The *forward* pass costs the same in all rows: a frozen layer computes as much as a trainable one.
+# - The *backward* pass stops at the lowest trainable layer. For the head alone it is almost free. That alone makes
+#   the head two to three times as fast, with no cache. The published times of section 12 (2.8 against 7.0 minutes)
+#   are this effect.
+# - The *cache* saves the forward passes but one. What it gains grows with the number of passes. It needs a body that
+#   is frozen and texts that do not change from pass to pass.
+# - The *update* is small here. It grows with the number of trainable parameters.
+#
+# </details>
+#
+# ### And the memory?
+#
+# Besides the weights, training keeps three things: the [activations](../docs/glossary.md#activation) that the
+# backward pass needs, a gradient per trainable parameter, and the two moving averages of AdamW. PyTorch can report
+# which tensors it saves for the backward pass; we add up their sizes for one batch.
+
+
+# %%
+def training_bytes(trainable_blocks, batch):
+    classifier = freeze(new_classifier(), trainable_blocks).train()
+    weights = {p.untyped_storage().data_ptr() for p in classifier.parameters()}
+    saved = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        classifier(**batch)
+    states = 3 * sum(4 * p.numel() for p in classifier.parameters() if p.requires_grad)
+    return {"activations": sum(saved.values()), "gradients and AdamW": states}
+
+
+memory = {name: training_bytes(TRAINABLE_BLOCKS[name], sample[0]) for name in ("head_only", "last_block", "full")}
+print(f"MB for a batch of {tuple(sample[0]['input_ids'].shape)} token ids, besides the weights")
+(pd.DataFrame.from_dict(memory, orient="index") / 1e6).round(2)
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# A frozen block that lies *below* every trainable one saves no activations. So memory follows the rule of the
+# backward pass: what counts is how far down the lowest trainable layer lies. Lesson 11 takes the memory of training
+# apart.
+#
+# </details>
+#
+# ## 7. Where is the answer?
+#
+# Why does the head do so badly? A **linear probe** tests one layer: a linear classifier on that layer's hidden
+# states. If it does well, the answer is *linearly separable* there.
+#
+# ### Exercise 02.3: the features of every layer
+#
+# Return a list of tensors of shape (batch, hidden), one for the [embedding](../docs/glossary.md#embedding) layer and
+# one for each block: the mean of that layer's hidden states over the real tokens. A body that is called with
+# `output_hidden_states=True` returns them all as `.hidden_states`.
+
+
+# %% tags=["exercise"]
+def layer_features(body, input_ids, attention_mask):
+    return ...
+
+
+check("02.3", layer_features)
+# hint("02.3")
+
+
+# %% tags=["solution"]
+def layer_features(body, input_ids, attention_mask):
+    states = body(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True).hidden_states
+    mask = attention_mask.unsqueeze(-1)  # (batch, seq, 1)
+    return [(state * mask).sum(dim=1) / mask.sum(dim=1) for state in states]
+
+
+check("02.3", layer_features)
+
+# %% [markdown]
+# **Predict 5.** At which layer of the pretrained body does a linear probe do best: the embedding layer, a middle
+# block, or the last block?
+
+# %%
+from sklearn.preprocessing import StandardScaler
+
+layer_features = go_on_with("02.3", layer_features, experiment.layer_features)
+
+
+@torch.no_grad()
+def features_of(body, rows):
+    body.eval()
+    batches = length_batches(rows, collate, 64, shuffle=False)
+    found = []
+    for batch in batches:
+        ids, mask = batch["input_ids"].to(run.device), batch["attention_mask"].to(run.device)
+        found.append(torch.stack(layer_features(body, ids, mask)).cpu())
+    return torch.cat(found, dim=1), [rows.labels[row] for row in batches.batch_sampler.order]
+
+
+# %%
+def probe(body):
+    features, true = features_of(body, train_rows)
+    test_features, test_true = features_of(body, test_rows)
+    accuracies = []
+    for layer, test_layer in zip(features, test_features, strict=True):  # (rows, hidden)
+        linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(layer, true)
+        accuracies.append(linear.score(test_layer, test_true))
+    return accuracies
+
+
+probes = {"pretrained": probe(new_classifier().body)}
+if "full" in trained:
+    probes["after training everything"] = probe(trained["full"].body)
+plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# Of the pretrained body, the embedding layer is at least as good for a linear probe as the last block. The mean of
+# token embeddings is a kind of bag of words, squeezed into 128 numbers. What the blocks compute from it adds nothing
+# that a *linear* classifier on the mean could use.
+#
+# After training everything, the probe rises from layer to layer: now the blocks compute the answer. What pretraining
+# had put into them still matters, although the probe does not see it: the same blocks with random starts and the same
+# labels do not get as far (section 5).
+#
+# </details>
+
+# %% [markdown]
+# ## 8. Which reviews gain?
+#
+# The generator notes what each review contains:
+#
+# | kind | example or meaning |
+# |---|---|
+# | plain | an opinion that is said outright; nearly every review has one |
+# | verdict, plot | a closing judgement; what happens in the film, without an opinion |
+# | negated | "not a thing was grating" |
+# | counterfactual | "it could so easily have become a treat, and it does not" |
+# | expected | "I sat down fearing a mess. Wrong again" |
+# | contrast, mixed | "a wonder in places, a disappointment where it counts"; one opinion goes the other way |
+# | hearsay, disagree | somebody else's opinion; such an opinion rejected |
+# | waved_aside, elsewhere | granted, but it does not count; an opinion about another film |
+#
+# A bag of words counts *charming* as praise wherever it stands. So one would expect that reading the order of words
+# helps most where it turns the meaning round. Most reviews hold several kinds, so we compare reviews *with* a kind
+# and reviews *without* it: how much more does training everything gain over the bag of words on the first?
+#
+# **Predict 6.** Name a kind that you expect to gain more than the rest.
+
+
+# %%
+def extra_gain(kind_rows, gain):
+    inside = torch.zeros(len(gain), dtype=torch.bool)
+    inside[kind_rows] = True
+    with_it, without_it = gain[inside], gain[~inside]
+    value = (with_it.mean() - without_it.mean()).item()
+    error = math.sqrt(with_it.var() / len(with_it) + without_it.var() / len(without_it))
+    return Interval(value, value - 1.96 * error, value + 1.96 * error)  # 95 %, over the test reviews
+
+
+gain = outcomes[best].correct - outcomes["bag_of_words"].correct  # 1: only the model is right; -1: only the words are
+kinds = experiment.rows_by_kind(test_reviews, least=min(50, len(test_reviews) // 20))
+kinds = {kind: rows for kind, rows in kinds.items() if len(rows) <= 0.9 * len(gain)}
+extra = {kind: extra_gain(rows, gain) for kind, rows in kinds.items()}
+extra = dict(sorted(extra.items(), key=lambda item: -item[1].value))
+
+# %%
+five = {kind: reference.interval(f"extra_gain_{kind}") for kind in extra if f"extra_gain_{kind}" in reference.metrics}
+series = {"this run": extra, "five seeds": five} if set(five) == set(extra) else {"this run": extra}
+counts = {kind: len(rows) for kind, rows in kinds.items()}
+plotting.show(figures.differences(series, counts, "gain over the bag of words, reviews with the kind minus the others"))
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# An interval that crosses 0 says that this kind may gain as much as the rest. The clearest effect is a kind that gains
+# *less*: reviews with a closing verdict. "I could watch it again any day" or "Two stars" are the same few phrases again
+# and again, so counting words is enough there. Of the kinds that turn the meaning round, some gain a few points more,
+# and for most of them two thousand reviews cannot tell. The expectation was plausible, and the data support little of
+# it.
+#
+# </details>
+#
+# ## 9. The usual workflow
+#
+# At work you would use the library's own classes. Here is the whole way once, from files to a saved model. First the
+# data: `load_dataset` reads CSV files as well as names on the Hub.
+
+# %%
+import tempfile
+from pathlib import Path
+
+from datasets import load_dataset
 
 scratch_folder = tempfile.TemporaryDirectory()
-arguments = TrainingArguments(
-    output_dir=scratch_folder.name, seed=seed, use_cpu=run.device == "cpu",
-    num_train_epochs=1, per_device_train_batch_size=batch_size,
-    learning_rate=rate, weight_decay=0.01, warmup_steps=math.ceil(0.1 * steps_taken),
-    optim="adamw_torch", train_sampling_strategy="sequential",
-    save_strategy="no", report_to="none",
-    logging_steps=1, disable_tqdm=True,
-)  # fmt: skip
+folder = Path(scratch_folder.name)
+for split, rows in parts.items():
+    rows.select(range(min(500, len(rows)))).select_columns(["text", "label"]).to_csv(folder / f"{split}.csv")
+files = {split: str(folder / f"{split}.csv") for split in parts}
+mine = load_dataset("csv", data_files=files, cache_dir=str(folder / "cache"))
+mine = mine.map(lambda rows: tokenizer(rows["text"], truncation=True, max_length=longest), batched=True)
+print(mine)
 
 # %% [markdown]
-# `Trainer` wants the evaluation function as `compute_metrics`: scores and labels in, a dictionary of figures out.
+# `AutoModelForSequenceClassification` loads the pretrained body and puts a new head on it. Each family of models has
+# its own: BERT's reads the first token through one more layer, the *pooler*; ours reads the mean. The label names go
+# into the configuration, so that the saved model can say them.
 #
-# **Predict 4.** Twenty steps with one group for all, decay on biases too: how far from `Trainer`'s losses?
-
+# The **evaluation function** is `compute_metrics`: scores and labels in, a dictionary of figures out. `evaluate.load`
+# takes the name of a metric on the Hub or, as here, a folder: accuracy with its interval.
 
 # %%
+import evaluate
+from transformers import AutoModelForSequenceClassification
+
+from helpers import metrics
+
+source = catalog.model_source("encoder", track, model)  # what from_pretrained takes: a folder, or a name on the Hub
+sequence_classifier = AutoModelForSequenceClassification.from_pretrained(
+    source, id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)}, dtype=torch.float32
+)
+metric = evaluate.load(metrics.path("accuracy_with_interval"))
+
+
 def compute_metrics(evaluated):
     guesses = evaluated.predictions.argmax(axis=-1)
     return metric.compute(predictions=guesses.tolist(), references=evaluated.label_ids.tolist())
 
 
+# %% [markdown]
+# `TrainingArguments` has over a hundred settings. These are the ones to decide on: the recipe, how often to evaluate
+# and to save, and to keep the best [checkpoint](../docs/glossary.md#checkpoint) by its validation loss.
+
+# %%
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+arguments = TrainingArguments(
+    output_dir=str(folder / "checkpoints"), seed=seed, use_cpu=run.device == "cpu",
+    num_train_epochs=run.by_budget(quick=1, standard=2), per_device_train_batch_size=16, per_device_eval_batch_size=64,
+    learning_rate=usual_rate, weight_decay=0.01, warmup_steps=0.1, lr_scheduler_type="linear",
+    train_sampling_strategy="group_by_length",
+    eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=True, metric_for_best_model="loss",
+    logging_strategy="epoch", report_to="none", disable_tqdm=True,
+)  # fmt: skip
 trainer = Trainer(
-    model=same_start(),
+    model=sequence_classifier,
     args=arguments,
-    train_dataset=first_rows,
-    data_collator=collate,
+    train_dataset=mine["train"],
+    eval_dataset=mine["validation"],
+    processing_class=tokenizer,
+    data_collator=DataCollatorWithPadding(tokenizer),
     compute_metrics=compute_metrics,
 )
 trainer.remove_callback(PrinterCallback)
-trainer.train()
-losses_trainer = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
+# %%
+trainer.train()
+history = pd.DataFrame([entry for entry in trainer.state.log_history if "eval_loss" in entry])
+print(history[["epoch", "eval_loss", "eval_accuracy"]].round(3).to_string(index=False))
+tested = trainer.evaluate(mine["test"])
+print({name: round(tested[f"eval_{name}"], 3) for name in ("accuracy", "low", "high")})
+
+# %% [markdown]
+# `save_pretrained` writes weights, configuration and tokenizer into one folder. `pipeline` loads it again, in this
+# program or in another one, and takes plain text.
+
+# %%
+from transformers import pipeline
+
+sequence_classifier.save_pretrained(folder / "my-classifier")
+tokenizer.save_pretrained(folder / "my-classifier")
+print(sorted(path.name for path in (folder / "my-classifier").iterdir()))
+classify = pipeline("text-classification", model=str(folder / "my-classifier"), device=run.device)
+for text in ("A wonder from start to finish.", "My aunt called it a wonder. I slept."):
+    print(classify(text)[0], text)
+
+# %% [markdown]
+# ### Is `Trainer` the same as our loop?
+#
+# We give both the same first steps: the same start, the same rows in the same order, and no
+# [dropout](../docs/glossary.md#dropout), which would draw other random numbers. One default differs: [weight
+# decay](../docs/glossary.md#weight-decay) in `Trainer` leaves out biases and normalisations, and in our `fit` it does
+# not. So decay is 0 on both sides here.
+
+# %%
+first_rows = train_rows.select(range(min(16 * run.by_budget(quick=3, standard=20), len(train_rows))))
+in_order = DataLoader(first_rows, batch_size=16, collate_fn=collate)
+by_hand = fit(models.without_dropout(new_classifier()), in_order, usual_rate, epochs=1, weight_decay=0.0)
+same = TrainingArguments(
+    output_dir=str(folder / "same"), seed=seed, use_cpu=run.device == "cpu", num_train_epochs=1,
+    per_device_train_batch_size=16, learning_rate=usual_rate, weight_decay=0.0, warmup_steps=0.1, optim="adamw_torch",
+    train_sampling_strategy="sequential", save_strategy="no", report_to="none", logging_steps=1, disable_tqdm=True,
+)  # fmt: skip
+start_model = models.without_dropout(new_classifier())
+trainer = Trainer(model=start_model, args=same, train_dataset=first_rows, data_collator=collate)
+trainer.remove_callback(PrinterCallback)
+trainer.train()
+by_trainer = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 # %% tags=["nbval-check-output"]
-def largest_difference(losses):
-    return max(abs(a - b) for a, b in zip(losses, losses_trainer, strict=True))
-
-
-difference_loop_trainer = largest_difference(losses_by_hand)
-print(f"{len(losses_by_hand)} losses by hand, {len(losses_trainer)} from Trainer")
+difference_loop_trainer = max(abs(a - b) for a, b in zip(by_hand, by_trainer, strict=True))
 bound = 1e-6 if run.device == "cpu" else 1e-3  # a GPU sums in another order every time
+print(f"{len(by_hand)} losses by hand, {len(by_trainer)} from Trainer")
 print(f"largest difference below {bound:.6f}:", difference_loop_trainer < bound)
 assert difference_loop_trainer < bound
 
-# %%
-print(f"two groups, as in Trainer: {difference_loop_trainer:.1g}")
-print(f"one group for everything:  {largest_difference(losses_one_group):.1g}")
-
 # %% [markdown]
-# <details><summary>What it means</summary>
+# So you lose nothing by using `Trainer`, and gain checkpoints, resuming, several devices, mixed precision and
+# logging. You lose sight of the steps, and so of bugs like the next one.
 #
-# With the same groups the losses are the same to the last digit. With one group they part as soon as a weight has
-# moved, by about the sixth digit: too little to see in any curve, easily taken for rounding, and still not the same
-# training. When two ways ought to be equal, "nearly" is a finding: look for its cause before you widen the bound.
+# ## 10. Find the bug
 #
-# </details>
-#
-# The losses are equal, so the weights took the same path. The evaluation agrees as well: the library's on
-# `Trainer`'s model, ours on the model trained by hand. (After so few steps the score itself is of no interest.)
-
-# %%
-some_rows = test_rows.select(range(min(100, len(test_rows))))
-theirs = trainer.evaluate(some_rows)["eval_accuracy"]
-logits, true_labels = predict(by_hand, length_batches(some_rows, collate, shuffle=False))
-ours = (logits.argmax(dim=-1) == true_labels).double().mean().item()
-print(f"Trainer {theirs:.2f}, by hand {ours:.2f}")
-assert abs(theirs - ours) <= 1.01 / len(some_rows)  # rounding may turn one tie
-
-# %% [markdown]
-# What you gain is everything around the loop: [checkpoints](../docs/glossary.md#checkpoint), resuming, several devices,
-# mixed precision, logging. What you lose is sight of the six lines, and with them of faults like the next one.
-#
-# ## 9. Find the bug
-#
-# Here the learning rate is to fall in a straight line from its start to zero. The code runs, the loss falls, no
-# warning appears. Yet something that is described never happens. Run it, look at the figure, then mend the loop.
+# Here the learning rate is meant to fall in a straight line from its start to zero. The code runs, the loss falls, no
+# warning appears. Run it, look at the figure, then fix the loop.
 
 
 # %%
@@ -715,10 +932,10 @@ def train_with_schedule(model, batches, optimizer, scheduler):
     return rates
 
 
-planned = [0.01 * (1 - step / len(head_batches)) for step in range(len(head_batches))]
-optimizer = torch.optim.AdamW(head.parameters(), lr=0.01)
-scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / len(head_batches))
-rates = train_with_schedule(head, head_batches, optimizer, scheduler)
+planned = [0.01 * (1 - step / len(one_pass)) for step in range(len(one_pass))]
+optimizer = torch.optim.AdamW(frozen.head.parameters(), lr=0.01)
+scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / len(one_pass))
+rates = train_with_schedule(frozen, one_pass, optimizer, scheduler)
 
 # %%
 figure = figures.learning_rates({"used by the loop": rates, "described by the scheduler": planned})
@@ -726,22 +943,23 @@ said = f"Described: a fall from {planned[0]} to almost 0. The loop's last learni
 plotting.show(figure, alt=said)
 
 # %% [markdown]
-# ### Exercise 02.3: mend the loop
+# ### Exercise 02.4: fix the loop
 #
-# Write it so that the two lines of the figure are one.
+# Write it so that the two lines of the figure are one. Such a bug costs accuracy and raises no error. Log the
+# learning rate beside the loss, and look at it once.
 
 
 # %% tags=["exercise"]
-def mended(model, batches, optimizer, scheduler):
+def fixed(model, batches, optimizer, scheduler):
     return ...
 
 
-check("02.3", mended)
-# hint("02.3")
+check("02.4", fixed)
+# hint("02.4")
 
 
 # %% tags=["solution"]
-def mended(model, batches, optimizer, scheduler):
+def fixed(model, batches, optimizer, scheduler):
     rates = []
     for batch in batches:
         rates.append(optimizer.param_groups[0]["lr"])
@@ -753,25 +971,106 @@ def mended(model, batches, optimizer, scheduler):
     return rates
 
 
-check("02.3", mended)
+check("02.4", fixed)
 
 # %% [markdown]
-# A fault like this costs accuracy and never shows itself. The habit that finds it: log the learning rate beside the
-# loss, and look at it once.
+# ## 11. On real text
 #
-# ## 10. Recap: what this run showed
+# Is all this an effect of an invented world? Here are sentences of film reviews that people wrote and other people
+# rated (Hutto and Gilbert 2014; the sentences go back to Pang and Lee 2005), and all-MiniLM-L6-v2, a published
+# [encoder](../docs/glossary.md#encoder) with six blocks. `workbook real` fetches both once. The functions are those
+# from above, and the rates are the recipes for published models.
+#
+# **Predict 7.** Will the head alone beat the bag of words here?
+
+# %%
+from helpers import real
+
+real_outcomes = {}
+if track != "pocket" or real.trouble(["encoder", "texts"]):
+    print("Not trained in this run: `workbook real` fetches the files. The table below is the reference.")
+else:
+    sentences = catalog.dataset("reviews", "real")
+    real_train = sample_rows(sentences["train"], run.by_budget(quick=64, standard=experiment.REAL_LABELS), seed)
+    real_test = sentences["test"].select(range(run.by_budget(quick=64, standard=experiment.REAL_TEST_ROWS)))
+    real_task = experiment.task_of("real", real_train, real_test, MeanPoolClassifier)
+    real_words = torch.as_tensor(word_counter(real_train, C=best_C).predict(real_test["text"]))
+    real_outcomes["bag_of_words"] = Outcome("bag of words", real_words, torch.tensor(real_test["label"]))
+    print(f"bag of words: {real_outcomes['bag_of_words'].accuracy:.3f}")
+    for name, found in experiment.recipes_of(experiment.SETTINGS, "published", budget).items():
+        print(f"\n{name}: {found}")
+        _, real_outcomes[name] = train_setting(name, real_task, found)
+
+# %%
+measured = has_reference("lesson_02_real")
+real_reference = load_reference("lesson_02_real") if measured else None
+rows = {}
+for name in ("bag_of_words", *experiment.SETTINGS):
+    here, metric = real_outcomes.get(name), f"accuracy_{name}"
+    gap = f"{real_reference.gap('accuracy_full', metric):+.3f}" if measured and name != "full" else ""
+    there = f"{real_reference.interval(metric):.3f}" if measured else "not measured yet"
+    rows[experiment.TITLES[name]] = [f"{here.accuracy.value:.3f}" if here else "", there, gap]
+print("Reference:", real_reference.label if measured else "python -m benchmarks.full_vs_last_layer real")
+columns = ["this run", "reference [95 %]", "full minus this [95 %]"]
+pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+# %% [markdown]
+# <details><summary>What agrees, and what does not</summary>
+#
+# - *Agrees:* training everything is best, one block with the head is between it and the head alone, and the head alone
+#   is no better than a bag of words.
+# - *Differs:* the gaps are smaller. MiniLM's last layer holds more of this answer in a linear form than our small
+#   encoder's last layer, because the gap between head and bag of words is smaller too.
+# - Whether MiniLM has read some of these sentences in its pretraining is not known.
+#
+# </details>
+#
+# ## 12. What about the 90 %?
+#
+# The course's sentence once more: training completely gives 90 %, and training the final layer only is much faster
+# and less accurate. These are published runs, by other people, on other data. Each is one run, and each table used
+# one learning rate for all of its settings.
+#
+# | task, model | head only | last block + head | all |
+# |---|---|---|---|
+# | IMDB, DistilBERT (rasbt/LLM-finetuning-scripts) | 86.45 %, 2.8 min | 92.20 %, 3.4 min | 92.55 %, 7.0 min |
+# | SMS spam, GPT-2 (rasbt/LLMs-from-scratch, ch06/02) | 72.00 %, 0.25 min | 95.00 %, 0.28 min | 96.67 %, 0.69 min |
+#
+# On the same spam messages GPT-2 with a *random start*, all trained, reaches 93.67 %. On IMDB a bag of words reaches
+# 88.85 % (rasbt/LLMs-from-scratch, ch06/03, with another split of the reviews).
+#
+# <details><summary>How to read it</summary>
+#
+# - **90 % belongs to a task.** Training everything gave 92.55 % on IMDB, 96.67 % on spam, and other figures in our
+#   two worlds. On our invented reviews nobody can get far beyond 98 %, since 2 % of the labels are wrong.
+# - **The last layer alone is less accurate** in every row. How much less depends on the task and on the model.
+# - **It is faster** everywhere. None of these published runs used a cache: what they saved is the backward pass.
+# - **The order of the settings is not a law.** On IMDB the bag of words beats the head. On spam a random start beats
+#   the head by 22 points. With IMDB's 35,000 labelled reviews, the last block is within half a point of everything.
+# - **Read the setting, not the number.** The same IMDB script has a run called "last layer" with 78.71 %.
+#   DistilBERT's classifier has *two* new layers, and that run freezes the first of them at its random values. The row
+#   above trains both.
+#
+# </details>
+#
+# ## 13. Recap
 
 # %%
 from IPython.display import Markdown, display
 
+full, gaps = reference.interval("accuracy_full"), {}
+for name in ("head_only", "last_block", "scratch"):
+    gaps[name] = reference.gap("accuracy_full", f"accuracy_{name}").value
 display(
     Markdown(f"""
-1. **Training everything** gives {outcomes["full"].accuracy:.3f}. Against the bag of words that is
-   {verdict(gaps["bag_of_words"])}; against a random start {verdict(gaps["scratch"])} (*section 5, the figure*).
-2. **The head alone** trains {faster:.1f} times faster, since the body runs once (*section 4, the features*). Training
-   everything against it: {verdict(gaps["head_only"])} (*section 5, the paired gaps*).
-3. **The loop and `Trainer`** are the same: their losses differ by {difference_loop_trainer:.1g} at most (*section 8,
-   the assertion*).
+1. **Training everything** reaches {full.value:.3f} over five seeds; the head alone gets {gaps["head_only"]:.3f} less,
+   the last block with the head {gaps["last_block"]:.3f} less (*section 5*).
+2. **The head alone** is {full_pass / without:.1f} times as fast without a cache, because it needs no backward pass
+   through the body, and {3 * full_pass / cached:.1f} times with one, for three passes (*section 6, this run*).
+3. **The blocks add nothing for a linear head** before fine-tuning: a probe gets {probes["pretrained"][0]:.3f} from the
+   embedding layer and {probes["pretrained"][-1]:.3f} from the last block (*section 7, this run*).
+4. **Pretraining** is worth {gaps["scratch"]:.3f} over a random start with more passes (*section 5, five seeds*).
+5. **The loop and `Trainer`** compute the same losses (*section 9, the assertion*).
 """)
 )
 
@@ -781,8 +1080,13 @@ from helpers.record import record
 values = {"difference_loop_trainer": difference_loop_trainer}
 for name, outcome in outcomes.items():
     values |= outcome.metrics(name)
-parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
-parameters |= {"labels": labels, "epochs": epochs, "rate_scale": rate_scale}
+values |= {f"accuracy_{name}_real": outcome.accuracy.value for name, outcome in real_outcomes.items()}
+values |= {f"accuracy_probe_layer_{layer}": score for layer, score in enumerate(probes["pretrained"])}
+values |= {f"extra_gain_{kind}": interval.value for kind, interval in extra.items()}
+values |= {f"training_bytes_{name}": sum(found.values()) for name, found in memory.items()}
+values |= {f"seconds_pass_{name}": seconds for name, seconds in table["a pass"].items()}
+parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "labels": labels}
+parameters |= {"epochs": epochs, "settings": settings, "rate_scale": rate_scale, "max_length": max_length}
 saved = record("02_full_vs_last_layer", parameters, **values)
 scratch_folder.cleanup()
 print(f"saved: {saved.name}")
@@ -791,14 +1095,18 @@ solved("02")
 # %% [markdown]
 # ## Next
 #
-# - Again with fewer labels: `workbook run 02 -p labels 200`. Which rung loses most?
-# - With your own texts: `workbook run 02 -p data my_reviews.csv` (columns `text` and `label`).
+# - Only one setting: `workbook run 02 -p settings full`. Fewer labels: `-p labels 200`. Which setting loses most?
+# - With your own texts: `workbook run 02 -p data my_reviews.csv` (columns `text` and `label`), and with a published
+#   model `-p track real`.
+# - [LoRA](../docs/glossary.md#lora), between the last block and everything, comes in lessons 07 to 09.
 # - Lesson 03 asks how fine-tuning goes wrong, and how you would notice.
 #
 # ## References
 #
 # | work | year |
 # |---|---|
+# | Alain and Bengio, *Understanding intermediate layers using linear classifier probes* | 2016 |
+# | Hutto and Gilbert, *VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text* | 2014 |
+# | Pang and Lee, *Seeing Stars: Exploiting Class Relationships for Sentiment Categorization* | 2005 |
 # | Raschka, *Build a Large Language Model (From Scratch)*; the code: rasbt/LLMs-from-scratch | 2024 |
-# | Raschka, *rasbt/LLM-finetuning-scripts* | repository |
-# | Raschka, *LoRA from scratch* | studio |
+# | Raschka, *rasbt/LLM-finetuning-scripts*, the layerwise DistilBERT experiment | repository |

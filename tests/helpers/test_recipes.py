@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from helpers import dpo, qlora, recipes, reward_model
 from helpers.catalog import POCKET_MODELS, origin
-from helpers.lessons.lesson_02.experiment import STRATEGIES
+from helpers.lessons.lesson_02.experiment import SETTINGS
 from helpers.lessons.lesson_07 import experiment as seven
 from helpers.lessons.lesson_08 import experiment as eight
 from helpers.lessons.lesson_09.experiment import VARIANTS
@@ -22,7 +22,7 @@ from helpers.runtime import UserError
 
 
 def test_the_pocket_recipes_are_those_that_the_lessons_always_used():
-    assert {name: one.learning_rate for name, one in STRATEGIES.items()} == {
+    assert {name: recipe(name).learning_rate for name in SETTINGS} == {
         "scratch": 5e-4, "head_only": 3e-2, "last_block": 2e-3, "full": 1e-3,
     }  # fmt: skip
     assert {name: one.learning_rate() for name, one in seven.methods().items()} == {

@@ -1,77 +1,131 @@
-"""Lesson 02: how much of a model is trained. One recipe for the lesson and its reference; kinds of rows."""
+"""Lesson 02: which settings are trained and with which recipes, the solutions that it goes on with, kinds of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from datasets import Dataset
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from helpers.batches import Collate, TokenizedReviews
-from helpers.cost import PeakMemory
-from helpers.evaluation import Outcome, evaluate
-from helpers.models import MeanPoolClassifier, freeze_all_but
-from helpers.recipes import origin_of, recipe
-from helpers.runtime import seed_everything
-from helpers.training import train_on_features, train_on_text
+from helpers import catalog
+from helpers.batches import Batch, Collate, TokenizedReviews, pad, tokenize
+from helpers.evaluation import counts_words
+from helpers.models import mean_pool
+from helpers.recipes import Recipe, recipe
+from helpers.runtime import UserError, choose
 
 LABELS = 2000
-EPOCHS = 3
+REAL_LABELS, REAL_TEST_ROWS = 1500, 1000  # on real text, so that the lesson trains every setting within minutes
+SETTINGS = ("head_only", "last_block", "full", "scratch")
+TITLES = {
+    "majority": "majority class",
+    "bag_of_words": "bag of words",
+    "head_only": "pretrained, head only",
+    "last_block": "pretrained, last block + head",
+    "full": "pretrained, all trained",
+    "scratch": "random start, all trained",
+}
+SCRATCH_PASSES = {
+    "pocket": 2,
+    "published": 1,
+}  # times those of its recipe: a random start of the small model needs more
 THIRDS = ("short", "middling", "long")
 
 
 @dataclass(frozen=True)
-class FreezeStrategy:
-    """One way to train: what starts pretrained and what is trainable; the rates are in `helpers.recipes`."""
-
-    name: str  # the ending of its metrics: accuracy_head_only
-    title: str
-    pretrained: bool
-    trainable_blocks: int | None  # None: every parameter
-
-    @property
-    def learning_rate(self) -> float:
-        """A pocket model's, the best of a grid on the validation rows; `fit_and_evaluate` takes the loaded model's."""
-        return recipe(self.name).learning_rate
-
-
-STRATEGIES = {
-    strategy.name: strategy
-    for strategy in (
-        FreezeStrategy("scratch", "random start, all trained", False, None),
-        FreezeStrategy("head_only", "pretrained, head only", True, 0),
-        FreezeStrategy("last_block", "pretrained, last block + head", True, 1),
-        FreezeStrategy("full", "pretrained, all trained", True, None),
-    )
-}
-
-
-@dataclass(frozen=True)
 class Task:
-    """What is the same for every strategy: model, rows and device."""
+    """What is the same for every setting: the model's start, the rows and the device."""
 
-    new_model: Callable[[bool], MeanPoolClassifier]  # takes `pretrained`
+    new_model: Callable[[bool], Any]  # takes `pretrained`
     train_rows: TokenizedReviews
     test_rows: TokenizedReviews
     collate: Collate
     device: str = "cpu"
 
 
-def fit_and_evaluate(
-    strategy: FreezeStrategy, task: Task, *, epochs: int, seed: int, rate_scale: float = 1.0
-) -> Outcome:
-    """Train with one strategy and predict the test rows.
+def chosen_settings(settings: str) -> tuple[str, ...]:
+    """The settings that the parameter names, in the lesson's order: "all", "none", or some with commas between.
 
-    The seconds and the memory are those of training; for the head alone they include running the
-    frozen body once over the rows.
+    Raises:
+        UserError: naming the one that does not exist.
     """
-    seed_everything(seed)
-    model = freeze_all_but(task.new_model(strategy.pretrained).to(task.device), strategy.trainable_blocks)
-    fit = train_on_features if strategy.trainable_blocks == 0 else train_on_text
-    rate = recipe(strategy.name, origin_of(model.config)).learning_rate * rate_scale
-    with PeakMemory() as memory:
-        history = fit(model, task.train_rows, task.collate, rate, epochs=epochs, seed=seed, progress=strategy.title)
-    return evaluate(strategy.title, model, task.test_rows, task.collate, history, peak_bytes=memory.added)
+    if settings == "all":
+        return SETTINGS
+    named = [] if settings == "none" else [name.strip() for name in str(settings).split(",")]
+    for name in named:
+        choose("settings", name, (*SETTINGS, "all", "none"))
+    return tuple(name for name in SETTINGS if name in named)
+
+
+def recipes_of(
+    chosen: Sequence[str], origin: str, budget: str, epochs: int = 0, rate_scale: float = 1.0
+) -> dict[str, Recipe]:
+    """The recipe of each setting: `helpers.recipes`, with this run's passes and rates.
+
+    Args:
+        origin: as `helpers.recipes.origin_of` says it.
+        budget: "quick" takes few passes, "full" twice as many.
+        epochs: passes of the settings that train blocks; 0 keeps the recipe's.
+    """
+    found = {}
+    for name in chosen:
+        one = recipe(name, origin).scaled(rate_scale)
+        passes = one.epochs * (SCRATCH_PASSES[origin] if name == "scratch" else 1)
+        if epochs and name != "head_only":
+            passes = epochs
+        quick = 5 if name == "head_only" else 1
+        passes = {"quick": min(passes, quick), "full": 2 * passes}.get(budget, passes)
+        found[name] = replace(one, epochs=passes)
+    return found
+
+
+def task_of(track: str, train: Dataset, test: Dataset, classifier: Callable[[nn.Module, int], nn.Module]) -> Task:
+    """The task of a track: its encoder under `classifier(body, 2)`, and these rows as tokens."""
+    tokenizer = catalog.tokenizer("encoder", track)
+    rows = [TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for part in (train, test)]
+    return Task(lambda old: classifier(catalog.body("encoder", track, pretrained=old), 2), *rows, pad(tokenizer))
+
+
+def units(texts: Sequence[str], rare: int) -> dict[str, Any]:
+    """What tf-idf counts: words that `rare` texts have, or characters in scripts without spaces between words."""
+    return {"min_df": rare} if counts_words(texts, rare) else {"analyzer": "char", "min_df": 1}
+
+
+def training_step(model: nn.Module, batch: Batch, optimizer: Optimizer, scheduler: LRScheduler) -> float:
+    """One step of training; returns its loss."""
+    loss = model(**batch).loss
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+    optimizer.step()
+    scheduler.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def layer_features(body: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
+    """The mean over the real tokens, (batch, hidden), of the embedding layer's states and of each block's."""
+    states = body(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True).hidden_states
+    return [mean_pool(state, attention_mask) for state in states]
+
+
+def finite(losses: list[float]) -> list[float]:
+    """The losses, if every one is a number.
+
+    Raises:
+        UserError: when the training has diverged.
+    """
+    wrong = next((step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)), None)
+    if wrong:
+        raise UserError(
+            f"The loss became {losses[wrong - 1]} at step {wrong}: training has diverged. "
+            "A lower learning rate is the first thing to try."
+        )
+    return losses
 
 
 def rows_by_kind(dataset: Dataset, column: str = "phenomena", least: int = 1) -> dict[str, list[int]]:

@@ -1,8 +1,9 @@
-"""Lesson 02: what each strategy trains, the same recipe for all, and a lesson that defines what helpers hold."""
+"""Lesson 02: which settings it trains, their recipes, and a lesson whose own code does what helpers do."""
 
 from __future__ import annotations
 
 import ast
+import math
 import random
 from pathlib import Path
 
@@ -10,15 +11,27 @@ import pytest
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, get_linear_schedule_with_warmup
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from helpers import models
 from helpers.batches import TokenizedReviews, length_batches, pad
+from helpers.checks import verdict
 from helpers.evaluation import Outcome
-from helpers.lessons.lesson_02.experiment import EPOCHS, LABELS, STRATEGIES, Task, fit_and_evaluate, rows_by_kind
+from helpers.lessons.lesson_02 import experiment
+from helpers.lessons.lesson_02.experiment import (
+    LABELS,
+    SETTINGS,
+    Task,
+    chosen_settings,
+    finite,
+    recipes_of,
+    rows_by_kind,
+)
 from helpers.models import MeanPoolClassifier
+from helpers.recipes import recipe
 from helpers.runtime import UserError, check_number, start
-from helpers.training import train, warmup_linear
+from helpers.training import fit_adamw, train, warmup_linear
 from workbook.lessons import find
 from workbook.lessons.parameters import declared
 from workbook.notebooks import from_source
@@ -58,36 +71,25 @@ def task() -> Task:
     return Task(new_model, reviews(64, 0), reviews(40, 1), pad(Padding()))
 
 
-@pytest.fixture(scope="module")
-def outcomes(task) -> dict[str, Outcome]:
-    return {
-        name: fit_and_evaluate(strategy, task, epochs=20, seed=0, rate_scale=50)
-        for name, strategy in STRATEGIES.items()
-    }
+def test_settings_are_chosen_by_name():
+    assert chosen_settings("all") == SETTINGS and chosen_settings("none") == ()
+    assert chosen_settings("full, head_only") == ("head_only", "full")
+    with pytest.raises(UserError, match='Did you mean "full"'):
+        chosen_settings("head_only,ful")
 
 
-def test_the_strategies_train_what_they_say(outcomes):
-    whole = sum(parameter.numel() for parameter in MeanPoolClassifier(bert()).parameters())
-    block = sum(parameter.numel() for parameter in bert().encoder.layer[0].parameters())
-    counts = {name: outcome.parameters for name, outcome in outcomes.items()}
-    assert counts == {"scratch": whole, "head_only": 34, "last_block": block + 34, "full": whole}
-
-
-def test_training_everything_learns_the_task(outcomes):
-    assert outcomes["full"].accuracy.value > 0.8
-    assert all(len(outcome.predictions) == 40 for outcome in outcomes.values())
-    assert all(outcome.seconds > 0 for outcome in outcomes.values())
-
-
-def test_the_same_seed_gives_the_same_predictions_and_losses(task, outcomes):
-    again = fit_and_evaluate(STRATEGIES["last_block"], task, epochs=20, seed=0, rate_scale=50)
-    other = fit_and_evaluate(STRATEGIES["last_block"], task, epochs=20, seed=1, rate_scale=50)
-    assert again.losses == outcomes["last_block"].losses != other.losses
-    assert torch.equal(again.predictions, outcomes["last_block"].predictions)
+def test_the_recipes_follow_the_parameters():
+    found = recipes_of(SETTINGS, "pocket", "standard")
+    assert [found[name].epochs for name in SETTINGS] == [40, 3, 3, 6]
+    assert found["full"] == recipe("full", "pocket")
+    own = recipes_of(SETTINGS, "published", "full", epochs=4, rate_scale=0.5)
+    assert [own[name].epochs for name in SETTINGS] == [80, 8, 8, 8]
+    assert own["full"].learning_rate == 0.5 * recipe("full", "published").learning_rate
+    assert [one.epochs for one in recipes_of(SETTINGS, "pocket", "quick").values()] == [5, 1, 1, 1]
 
 
 def test_the_head_on_features_is_the_frozen_model_trained_whole(task):
-    """The short cut changes the time and nothing else: same batches in, same weights out."""
+    """Caching changes the time and nothing else: same batches in, same weights out."""
     cut, whole = (models.freeze_all_but(task.new_model(True), 0) for _ in range(2))
     whole.load_state_dict(cut.state_dict())
     batches = list(length_batches(task.train_rows, task.collate, 8, seed=0))
@@ -99,15 +101,10 @@ def test_the_head_on_features_is_the_frozen_model_trained_whole(task):
     assert all(torch.equal(a, b) for a, b in zip(cut.body.parameters(), whole.body.parameters(), strict=True))
 
 
-def test_a_rate_that_diverges_stops_in_words(task):
-    with pytest.raises(UserError, match="lower learning rate"):
-        fit_and_evaluate(STRATEGIES["full"], task, epochs=3, seed=0, rate_scale=1e30)
-
-
-@pytest.mark.parametrize("scale", [float("nan"), -1.0])
-def test_a_rate_that_is_none_is_refused(task, scale):
-    with pytest.raises((UserError, ValueError)):
-        fit_and_evaluate(STRATEGIES["head_only"], task, epochs=2, seed=0, rate_scale=scale)
+def test_a_training_that_diverges_is_reported():
+    assert finite([0.7, 0.5]) == [0.7, 0.5]
+    with pytest.raises(UserError, match="nan at step 2: training has diverged"):
+        finite([0.7, float("nan")])
 
 
 def test_an_outcome_counts_and_records():
@@ -127,7 +124,7 @@ def test_the_lessons_defaults_are_the_references():
     values = declared(LESSON) if LESSON.path.is_file() else {}
     if not values:
         pytest.skip("the notebook is not built yet")
-    assert (values["labels"], values["epochs"], values["rate_scale"]) == (LABELS, EPOCHS, 1.0)
+    assert (values["labels"], values["epochs"], values["settings"], values["rate_scale"]) == (LABELS, 0, "all", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +133,9 @@ def test_the_lessons_defaults_are_the_references():
         ("labels", 0, "labels is 0"),
         ("labels", -5, "labels is -5"),
         ("labels", 2.5, "a whole number"),
-        ("epochs", 0, "epochs is 0"),
+        ("epochs", -1, "epochs is -1"),
+        ("settings", "ful", 'Did you mean "full"'),
+        ("max_length", 4, "max_length is 4"),
         ("rate_scale", float("nan"), "rate_scale is nan"),
         ("rate_scale", -1.0, "rate_scale is -1.0"),
         ("rate_scale", "fast", "rate_scale is 'fast'"),
@@ -147,7 +146,7 @@ def test_the_lessons_defaults_are_the_references():
 def test_the_lesson_refuses_a_parameter_in_words(name, value, said):
     cells = [cell for cell in from_source(LESSON.source).cells if cell.cell_type == "code"]
     place = next(at for at, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
-    scope = {"check_number": check_number, "start": start}
+    scope = {"check_number": check_number, "start": start, "experiment": experiment}
     exec(cells[place].source, scope)
     scope[name] = value
     with pytest.raises(UserError, match=said):
@@ -158,7 +157,9 @@ def lesson_code(*wanted: str) -> dict:
     """The lesson's own definitions of these names, executed."""
     tree = ast.parse(Path(LESSON.source).read_text(encoding="utf-8"))
     kept = [node for node in tree.body if getattr(node, "name", None) in wanted]
-    scope = {"torch": torch, "nn": nn, "blocks": models.blocks, "run": type("Run", (), {"device": "cpu"})}
+    scope = {"torch": torch, "nn": nn, "math": math, "tqdm": lambda batches, **_: batches, "experiment": experiment}
+    scope |= {"run": type("Run", (), {"device": "cpu"}), "SequenceClassifierOutput": SequenceClassifierOutput}
+    scope |= {"get_linear_schedule_with_warmup": get_linear_schedule_with_warmup}
     exec(compile(ast.Module(kept, []), LESSON.name, "exec"), scope)
     return scope
 
@@ -168,26 +169,22 @@ def test_the_lessons_classifier_is_helpers():
     ours = lesson_code("MeanPoolClassifier")["MeanPoolClassifier"](theirs.body, 2)
     ours.head = theirs.head
     batch = pad(Padding())([reviews(5, 0)[row] for row in range(5)])
-    assert torch.equal(ours(batch["input_ids"], batch["attention_mask"]), theirs(**batch).logits)
-
-
-@pytest.mark.parametrize("count", [None, 0, 1, 2])
-def test_the_lessons_freezing_is_helpers(count):
-    freeze = lesson_code("freeze_all_but")["freeze_all_but"]
-    ours, theirs = freeze(MeanPoolClassifier(bert()), count), models.freeze_all_but(MeanPoolClassifier(bert()), count)
-    assert [p.requires_grad for p in ours.parameters()] == [p.requires_grad for p in theirs.parameters()]
+    assert torch.equal(ours(**batch).logits, theirs(**batch).logits)
+    assert torch.equal(ours(**batch).loss, theirs(**batch).loss)
 
 
 def test_the_lessons_loop_is_helpers(task):
     first, second = (task.new_model(True) for _ in range(2))
     second.load_state_dict(first.state_dict())
     batches = list(length_batches(task.train_rows, task.collate, 8, seed=0))
-    losses = []
-    for model, loop in ((first, lesson_code("train_by_hand")["train_by_hand"]), (second, train)):
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        found = loop(model, batches, optimizer, warmup_linear(optimizer, len(batches)))
-        losses.append(getattr(found, "losses", found))
-    assert losses[0] == losses[1]
+    by_hand = lesson_code("training_step", "fit")["fit"](first, batches, 1e-3, 2)
+    assert by_hand == fit_adamw(second, batches, 1e-3, epochs=2).losses
+
+
+@pytest.mark.parametrize("name", ["training_step", "layer_features"])
+def test_what_the_lesson_goes_on_with_without_an_answer_passes_its_check(name):
+    exercise = {"training_step": "02.2", "layer_features": "02.3"}[name]
+    assert verdict(exercise, getattr(experiment, name)).passed
 
 
 def test_rows_are_sorted_by_what_they_hold():
