@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
+import pyarrow
+from pyarrow import parquet
+
 from helpers.files import write_json
 from helpers.intervals import Interval, mean_t
 from helpers.paths import ROOT
@@ -52,6 +55,15 @@ def load_reference(name: str, folder: Path = FOLDER) -> Reference:
         raise UserError(f"{path.name} is not in data/reference; make it with: make reference") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"{path.name} in data/reference cannot be read ({error}); make reference") from None
+
+
+def recorded(lesson: str, metric: str, path: Path = FOLDER / "results.parquet") -> list[float]:
+    """The values of `metric` in the reference's runs of lesson "02", one for each seed; [] where there are none."""
+    try:
+        table = parquet.read_table(path, filters=[("lesson", "=", lesson), ("metric", "=", metric)])
+        return table.sort_by("seed")["value"].to_pylist()
+    except (pyarrow.ArrowInvalid, KeyError, OSError):
+        return []
 
 
 def save_reference(
