@@ -1,7 +1,9 @@
-"""What Colab lacks: the lessons' libraries in the versions of requirements.lock, and the helpers package itself.
+"""Colab: install what it lacks, or print the badge and the setup cell for this copy of the workbook.
 
-Lesson 00's setup cell runs this, with Colab's own Python. Colab's notebook server and kernel stay as they are: only
-what the lessons import is brought to the lock. Needs nothing but Python's standard library.
+    python tools/colab.py          in Colab: the libraries of requirements.lock that lessons import, and the helpers
+    python tools/colab.py badge    anywhere: the badge and the setup cell, with the address of the git remote
+
+In Colab, the notebook server and the kernel stay as they are. Needs nothing but Python's standard library.
 """
 
 from __future__ import annotations
@@ -18,7 +20,44 @@ ROOT = Path(__file__).resolve().parent.parent
 COLABS_OWN = {"jupyterlab", "ipykernel", "ipywidgets", "nbformat", "nbclient", "nbconvert", "papermill", "jupytext"}
 
 
-def main() -> int:
+GITHUB = re.compile(r"(?:git@|ssh://git@|https://)(?:[^@/]+@)?github\.com[:/]([\w.-]+)/([\w.-]+?)(?:\.git)?/?")
+FIRST = "notebooks/00_start_here.ipynb"
+CELL = """\
+!test -d workbook || git clone --depth 1 {address} workbook
+!python workbook/tools/colab.py"""
+NO_REMOTE = "The git remote of this copy is not on GitHub, from where Colab opens notebooks: push it there first."
+
+
+def main(words: list[str]) -> int:
+    if words == ["badge"]:
+        print(badge(remote()))
+        return 0
+    return install()
+
+
+def remote() -> str:
+    """The address of the git remote `origin`; "" without one."""
+    try:
+        command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def badge(address: str) -> str:
+    """The badge in Markdown and the cell that sets Colab up, for a copy whose remote has this address."""
+    found = GITHUB.fullmatch(address)
+    if not found:
+        return NO_REMOTE
+    owner, name = found.groups()
+    link = f"https://colab.research.google.com/github/{owner}/{name}/blob/main/{FIRST}"
+    cell = CELL.format(address=f"https://github.com/{owner}/{name}")
+    return (
+        f"Badge for a page in docs/:\n\n[![Open in Colab](open-in-colab.svg)]({link})\n\nFirst cell in Colab:\n\n{cell}"
+    )
+
+
+def install() -> int:
     lacking = missing(wanted())
     if lacking:
         print(f"Installing {', '.join(lacking)}. This takes minutes, once.", flush=True)
@@ -60,4 +99,4 @@ def pip(*what: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
