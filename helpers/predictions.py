@@ -133,8 +133,9 @@ def earlier(question: Question) -> dict | None:
     """The learner's answer to this question as kept, or of this session; None without one that fits."""
     for fact in (progress.kept(progress.PREDICTED).get(question.name), _answers.get(question.name)):
         try:
-            if fact is not None and as_number(fact["confidence"]) is not None:
-                return {**fact, "answer": question.read(fact["answer"])}
+            sure = None if fact is None else as_number(fact["confidence"])
+            if fact is not None and sure is not None:
+                return {**fact, "answer": question.read(fact["answer"]), "confidence": sure}
         except UserError:  # the lesson asks something else by now
             continue
     return None

@@ -77,7 +77,8 @@ class Question:
     def miss(self, answer: Any, value: Any) -> str:
         """How a wrong answer differs from the result: "too low, not within 0.03"."""
         if self.order:
-            pairs = [(one, other) for place, one in enumerate(value) for other in value[place + 1 :]]
+            items = [item for item in value if item in answer]
+            pairs = [(one, other) for place, one in enumerate(items) for other in items[place + 1 :]]
             kept = sum(answer.index(one) < answer.index(other) for one, other in pairs)
             return f"{kept} of {len(pairs)} pairs in the right order"
         if self.choices:

@@ -525,6 +525,11 @@ solved("00")
 # Each lesson ends with such a record: what it measured, with which parameters and library versions. Lesson 12 collects
 # the records.
 #
+# ## Next
+#
+# [Lesson 01](01_pretrained_transformers.ipynb) opens a pretrained model, runs one of its blocks by hand, and asks
+# what it knows before any fine-tuning.
+#
 # ## References
 #
 # | work | year |
@@ -532,8 +537,3 @@ solved("00")
 # | Crouch et al., *Classroom demonstrations: Learning tools or entertainment?* | 2004 |
 # | Butterfield and Metcalfe, *Errors committed with high confidence are hypercorrected* | 2001 |
 # | Hutto and Gilbert, *VADER: A parsimonious rule-based model for sentiment analysis of social media text* | 2014 |
-#
-# ## Next
-#
-# [Lesson 01](01_pretrained_transformers.ipynb) opens a pretrained model, runs one of its blocks by hand, and asks
-# what it knows before any fine-tuning.

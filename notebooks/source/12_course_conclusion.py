@@ -32,9 +32,10 @@ import math
 import pandas as pd
 from IPython.display import Markdown, display
 
-from helpers import plotting
+from helpers import plotting, predictions
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("12.1") helps when you are stuck
 from helpers.intervals import mean_t
+from helpers.lessons.lesson_12 import figures as own_figures
 from helpers.runtime import start
 from workbook.claims import figures, leaderboard, own_runs, page
 from workbook.claims.ledger import load_ledger
@@ -441,7 +442,23 @@ counts = {word: sum(found.word == word for found in everything) for word in WORD
 # </details>
 
 # %% [markdown]
-# ## 8. Recap: what this run showed
+# ## 8. How sure were you?
+#
+# The lessons kept your predictions and how sure you were of each. The figure sets your confidence against the share
+# that was right. Points on the dashed line belong to somebody who is right as often as they say. Below the line you
+# were too sure, above it not sure enough.
+
+# %%
+scored = predictions.calibration()
+print(own_figures.in_words(scored))
+if scored:
+    plotting.show(own_figures.calibration(scored))
+
+# %% [markdown]
+# Few predictions make wide intervals, so a single point says little. Look again at the predictions that you were sure of
+# and missed: people correct such errors better than those they were unsure of (Butterfield and Metcalfe 2001).
+#
+# ## 9. Recap: what this run showed
 
 # %%
 tried = [found for found in everything if found.word in WORDS[:3]]
@@ -475,3 +492,9 @@ solved("12")
 # - Five seeds leave it open? Add some in `sweeps/reference.yaml`, then `make reference`.
 # - Write a claim of your own into `data/reference/claims.yaml`, with its rule, *before* you measure it.
 # - The hub track has the course's own models and data: `workbook run 02 -p track hub`.
+#
+# ## References
+#
+# | work | year |
+# |---|---|
+# | Butterfield and Metcalfe, *Errors committed with high confidence are hypercorrected* | 2001 |

@@ -127,6 +127,7 @@ def test_at_a_notebook_the_call_shows_the_widget(place, monkeypatch):
         (CHOICE, ["news"], "reviews", "Not right: another one."),
         (ORDER, ["head", "LoRA", "all"], ("head", "LoRA", "all"), "Right."),
         (ORDER, ["head", "LoRA", "all"], ["LoRA", "head", "all"], "Not right: 2 of 3 pairs in the right order."),
+        (ORDER, ["head", "LoRA", "all"], ["LoRA", "head"], "Not right: 0 of 1 pairs in the right order."),
     ],
 )
 def test_a_prediction_is_scored_against_the_run(place, capsys, question, answers, value, score):
@@ -238,7 +239,9 @@ def test_a_damaged_file_breaks_nothing_and_is_not_lost(place, damage, capsys):
     assert before is None or aside.read_bytes() == before
 
 
-@pytest.mark.parametrize("more", [{"answer": "eighty"}, {"answer": None}, {"confidence": "much"}, {"answer": [1]}])
+@pytest.mark.parametrize(
+    "more", [{"answer": "eighty"}, {"answer": None}, {"confidence": "much"}, {"confidence": []}, {"answer": [1]}]
+)
 def test_a_kept_answer_that_does_not_fit_is_as_none(place, more, capsys):
     place.mkdir(parents=True)
     fact = {"when": "2026-01-01T00:00:00+00:00", "answer": 0.8, "confidence": 70, "right": True, **more}
