@@ -157,9 +157,8 @@ def form(question: Question) -> widgets.VBox:
     button = widgets.Button(description="Keep my prediction")
     said = widgets.HTML()
     before = earlier(question)
-    said.value = (
-        html.escape(_said(question, before)) if before else f"Prediction {question.name}; you can go on without."
-    )
+    rule = f" A number counts as right {question.rule} of the result." if question.rule else ""
+    said.value = html.escape(_said(question, before) if before else f"Prediction {question.name}.{rule}")
 
     def on_click(_button: object) -> None:
         values = [control.value for control in controls]

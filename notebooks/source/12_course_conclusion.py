@@ -455,8 +455,8 @@ if scored:
     plotting.show(own_figures.calibration(scored))
 
 # %% [markdown]
-# Few predictions make wide intervals, so a single point says little. Look again at the predictions that you were sure of
-# and missed: people correct such errors better than those they were unsure of (Butterfield and Metcalfe 2001).
+# Few predictions make wide intervals, so a single point says little. Look again at the predictions that you were sure
+# of and missed: people correct such errors better than those they were unsure of (Butterfield and Metcalfe 2001).
 #
 # ## 9. Recap: what this run showed
 

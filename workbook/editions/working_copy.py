@@ -12,6 +12,7 @@ their own notebook stays in `earlier`.
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import shutil
@@ -229,10 +230,14 @@ def _bring_text(text: str, place: Path, name: str) -> None:
 
 
 def _read(path: Path) -> NotebookNode | None:
+    """The notebook; None where the file is none, or one of a format that lessons never had."""
     try:
-        notebook = nbformat.read(path, as_version=4)
+        text = path.read_text(encoding="utf-8")
+        if json.loads(text)["nbformat"] != 4:
+            return None
+        notebook = nbformat.reads(text, as_version=4)
         nbformat.validate(notebook)
-    except (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError):
         return None
     return notebook
 
