@@ -39,7 +39,7 @@ test-faults: setup  ## sweeps whose workers, schedulers and commands are killed 
 test-gpu: setup  ## what needs a CUDA device: precision, 4 bits, paged optimizers, the memory ledger
 	@$(BIN)/python -m pytest tests/gpu -m gpu $(ARGS)
 
-lab: setup  ## JupyterLab at the first lesson
+lab: setup  ## JupyterLab on your own copy of the lessons, in my-lessons      ARGS="--folder ~/course"
 	@$(BIN)/workbook lab $(ARGS)
 
 doctor: setup  ## what this machine has, and what it lacks

@@ -1,4 +1,4 @@
-"""What one learner has run and solved, kept in a folder of their own, without an account or a network.
+"""What one learner has run, solved and predicted, kept in a folder of their own, without an account or a network.
 
 Every fact is a small file of its own, put in place whole, so two kernels at once need no lock. Deleting the folder
 starts anew. Runs that no learner started (commands, sweeps, builds, tests, CI) neither read nor write it.
@@ -10,6 +10,7 @@ import getpass
 import json
 import os
 import re
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +25,9 @@ PROJECT = "fine-tuning-workbook"
 # Set by what shows a notebook to a person: Jupyter's server, VS Code, Colab. Papermill and nbclient set none of them.
 SHOWN_BY = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
 NOBODY = ("CI", "PYTEST_VERSION")
-SOLVED, RUN = "solved", "run"
-NAMES = {SOLVED: re.compile(r"\d\d\.\d+"), RUN: re.compile(r"\d\d")}
+SOLVED, RUN, PREDICTED = "solved", "run", "predicted"
+NAMES = {SOLVED: re.compile(r"\d\d\.\d+"), RUN: re.compile(r"\d\d"), PREDICTED: re.compile(r"\d\d\.\d+")}
+NEEDED = {PREDICTED: ("answer", "confidence")}  # without these a fact is none
 
 
 def folder(environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -54,8 +56,13 @@ def keep_solved(exercise: str) -> None:
         _keep(SOLVED, exercise, {})
 
 
+def keep_prediction(name: str, fact: Mapping[str, object]) -> None:
+    """Keep the answer to prediction "02.1", its confidence, and later its score; never raises."""
+    _keep(PREDICTED, name, fact)
+
+
 def kept(what: str) -> dict[str, dict]:
-    """The facts about `what` ("solved" or "run"): name -> {"when": ...}; what cannot be read is left out."""
+    """The facts about `what` ("solved", "run", "predicted"): name -> {"when": ...}; what cannot be read is left out."""
     place = folder()
     if place is None or not _own(place):
         return {}
@@ -65,7 +72,7 @@ def kept(what: str) -> dict[str, dict]:
     except OSError:
         return {}
     for file in files:
-        fact = _fact(file)
+        fact = _fact(what, file)
         if fact is not None and NAMES[what].fullmatch(file.stem):
             found[file.stem] = fact
     return found
@@ -87,12 +94,15 @@ def day(when: str) -> str:
     return datetime.fromisoformat(when).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def _keep(what: str, name: str, more: dict[str, str]) -> None:
+def _keep(what: str, name: str, more: Mapping[str, object]) -> None:
     place = folder()
     if place is None or not NAMES[what].fullmatch(name) or not _ready(place):
         return
+    file = place / what / f"{name}.json"
     try:
-        write_json(place / what / f"{name}.json", {"when": datetime.now(UTC).isoformat(timespec="seconds"), **more})
+        if file.exists() and _fact(what, file) is None:  # damaged, or of another version: a learner may still read it
+            file.rename(file.with_name(f"{name}.damaged-{time.time_ns()}"))
+        write_json(file, {"when": datetime.now(UTC).isoformat(timespec="seconds"), **more})
     except (UserError, OSError):
         return  # a lesson goes on without it, and `where` says why
 
@@ -119,10 +129,11 @@ def _own(place: Path) -> bool:
     return place.is_dir() and (not hasattr(os, "getuid") or found.st_uid == os.getuid())
 
 
-def _fact(file: Path) -> dict | None:
+def _fact(what: str, file: Path) -> dict | None:
     try:
         fact = json.loads(file.read_text(encoding="utf-8"))
         datetime.fromisoformat(fact["when"])
+        _ = [fact[key] for key in NEEDED.get(what, ())]
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return fact

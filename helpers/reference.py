@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
+import pyarrow
+from pyarrow import parquet
+
 from helpers.files import write_json
 from helpers.intervals import Interval, mean_t
 from helpers.paths import ROOT
@@ -82,6 +85,15 @@ def lesson_reference(number: str, path: Path = FOLDER / "results.parquet") -> Re
     seeds = sorted({row["seed"] for row in rows})
     made = {name: about[name] for name in ("command", "date", "machine", "threads")}
     return Reference(**made, settings=about["parameters"], seeds=seeds, metrics=metrics)
+
+
+def recorded(lesson: str, metric: str, path: Path = FOLDER / "results.parquet") -> list[float]:
+    """The values of `metric` in the reference's runs of lesson "02", one for each seed; [] where there are none."""
+    try:
+        table = parquet.read_table(path, filters=[("lesson", "=", lesson), ("metric", "=", metric)])
+        return table.sort_by("seed")["value"].to_pylist()
+    except (pyarrow.ArrowInvalid, KeyError, OSError):
+        return []
 
 
 def save_reference(

@@ -39,6 +39,14 @@ class Runtime:
         return standard if value is None else value
 
 
+_latest: list[Runtime] = []
+
+
+def latest() -> Runtime | None:
+    """What this process's lesson runs with, for what only comments on its results; None before its `start`."""
+    return _latest[-1] if _latest else None
+
+
 def nearest(name: object, options: Iterable[str]) -> str:
     """' Did you mean "x"?' for the option closest to `name`, or '' when none is close."""
     options = {option.lower(): option for option in options}
@@ -110,7 +118,8 @@ def start(*, track: str, budget: str, seed: int, threads: int | None = None) -> 
     if threads is not None:
         torch.set_num_threads(threads)
     seed_everything(seed)
-    return Runtime(track, budget, seed, device, torch.get_num_threads())
+    _latest[:] = [Runtime(track, budget, seed, device, torch.get_num_threads())]
+    return _latest[0]
 
 
 def quiet_libraries(*, offline: bool) -> None:

@@ -1,9 +1,10 @@
-"""What Colab and Kaggle lack: the lessons' libraries in the versions of requirements.lock, and the helpers package.
+"""Colab and Kaggle: install what they lack, or print the badge and the setup cell for this copy of the workbook.
 
-Lesson 00's setup cell runs this, with Colab's own Python. The service's notebook server and kernel stay as they are:
-only what the lessons import is brought to the lock. Needs nothing but Python's standard library.
-
+    python tools/colab.py                  there: the libraries of requirements.lock that lessons import, and helpers
     python tools/colab.py --keep FOLDER    also keeps results and progress in FOLDER, which outlives the session
+    python tools/colab.py badge            anywhere: the badge and the setup cell, with the address of the git remote
+
+The service's notebook server and kernel stay as they are. Needs nothing but Python's standard library.
 """
 
 from __future__ import annotations
@@ -28,14 +29,54 @@ PROGRESS = Path.home() / ".local" / "share" / "fine-tuning-workbook"  # where he
 COLABS_OWN = {"jupyterlab", "ipykernel", "ipywidgets", "nbformat", "nbclient", "nbconvert", "papermill", "jupytext"}
 
 
+GITHUB = re.compile(r"(?:git@|ssh://git@|https://)(?:[^@/]+@)?github\.com[:/]([\w.-]+)/([\w.-]+?)(?:\.git)?/?")
+FIRST = "notebooks/00_start_here.ipynb"
+CELL = """\
+!test -d workbook || git clone --depth 1 {address} workbook
+!python workbook/tools/colab.py"""
+NO_REMOTE = "The git remote of this copy is not on GitHub, from where Colab opens notebooks: push it there first."
+
+
 def main(arguments: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "command", nargs="?", choices=["badge"], help="print the badge and the setup cell; install nothing"
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep results and progress there")
-    folder = parser.parse_args(arguments).keep
-    if folder:
-        keep(ROOT / "runs", folder / "runs")
-        keep(PROGRESS, folder / "progress")
-        print(f"Results and progress are kept in {folder}.", flush=True)
+    asked = parser.parse_args(arguments)
+    if asked.command == "badge":
+        print(badge(remote()))
+        return 0
+    if asked.keep:
+        keep(ROOT / "runs", asked.keep / "runs")
+        keep(PROGRESS, asked.keep / "progress")
+        print(f"Results and progress are kept in {asked.keep}.", flush=True)
+    return install()
+
+
+def remote() -> str:
+    """The address of the git remote `origin`; "" without one."""
+    try:
+        command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def badge(address: str) -> str:
+    """The badge in Markdown and the cell that sets Colab up, for a copy whose remote has this address."""
+    found = GITHUB.fullmatch(address)
+    if not found:
+        return NO_REMOTE
+    owner, name = found.groups()
+    link = f"https://colab.research.google.com/github/{owner}/{name}/blob/main/{FIRST}"
+    cell = CELL.format(address=f"https://github.com/{owner}/{name}")
+    return (
+        f"Badge for a page in docs/:\n\n[![Open in Colab](open-in-colab.svg)]({link})\n\nFirst cell in Colab:\n\n{cell}"
+    )
+
+
+def install() -> int:
     lacking = missing(wanted())
     if lacking:
         print(f"Installing {', '.join(lacking)}. This takes minutes, once.", flush=True)

@@ -60,12 +60,21 @@ def real() -> None:
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--folder", type=click.Path(path_type=Path), help="Your copy of the lessons.  [default: my-lessons]")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def lab(options: tuple[str, ...]) -> None:
-    """Open JupyterLab at the first lesson; OPTIONS go to JupyterLab (for instance --no-browser)."""
+def lab(folder: Path | None, options: tuple[str, ...]) -> None:
+    """Open JupyterLab on your own copy of the lessons; OPTIONS go to JupyterLab (for instance --no-browser).
+
+    The copy has no outputs and blank exercises, and it is yours to edit. When a lesson has changed since, the copy gets
+    the new version with your answers in it, and the command says what it could not carry over.
+    """
+    from workbook.editions.working_copy import working_copy
     from workbook.lessons.lab import open_lab
 
-    sys.exit(open_lab(ROOT, options))
+    place, said = working_copy(folder)
+    for sentence in said:
+        click.echo(sentence)
+    sys.exit(open_lab(place, options))
 
 
 @main.command()

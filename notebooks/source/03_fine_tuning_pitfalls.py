@@ -43,6 +43,7 @@ from helpers.intervals import mean_t, paired_bootstrap, wilson
 from helpers.language_model import IGNORED
 from helpers.lessons.lesson_03 import experiment, figures
 from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, freeze_all_but, without_dropout
+from helpers.predictions import predict, reveal
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import BATCH_SIZE, to_device, train, train_on_text
 
@@ -91,7 +92,10 @@ print({split: len(part) for split, part in rows.items()})
 # three passes, where those are more): what differs is the labels, not the training. The random start is tried at every
 # other size, to save your time.
 #
-# **Predict 1.** How many labels does the pretrained model need for 80 %? And the random start, if it gets there?
+# **Predict 1.** What accuracy does the pretrained model reach with 400 labels? (Think of the random start too.)
+
+# %%
+predict("03.1", within=0.05, unit="accuracy", low=0, high=1)
 
 
 # %%
@@ -113,6 +117,8 @@ def accuracies(sizes, pretrained):
 by_labels = {"pretrained": accuracies(sizes, pretrained=True)}
 print("and from a random start:")
 by_labels["random start"] = accuracies(sizes[::-2][::-1], pretrained=False)
+with_400 = by_labels["pretrained"].get(400)
+reveal("03.1", with_400 and with_400.value, reference="accuracy_full_400_labels")
 
 # %% [markdown]
 # The points below are this run's, with Wilson's intervals. The lines with their bands are the **reference**: *not* from
@@ -207,7 +213,11 @@ def watch_epochs(classifier, batches, measured, optimizer, epochs, patience):
 # - **everything** may move, but the learning rate is a hundred times too low: too little training;
 # - **everything**, at the usual rate, for more passes than is good. (Patience is infinite: we want to see it.)
 #
-# **Predict 2.** Draw the two curves of each in your head. Where does the validation loss turn?
+# **Predict 2.** Draw the two curves of each in your head. After which pass is the validation loss of the third model
+# lowest?
+
+# %%
+predict("03.2", within=1, unit="passes", low=1)
 
 # %%
 few = {"train": rows["train"].select(range(labels)), "validation": rows["validation"]}
@@ -247,6 +257,7 @@ names = ["head alone", "rate far too low", "everything"]
 curves = {name: curves[name] for name in names}
 best_epoch = {name: np.argmin(parts["validation"]).item() + 1 for name, parts in curves.items()}
 plotting.show(figures.losses(curves, guess=float(np.log(num_labels)), best=best_epoch))
+reveal("03.2", best_epoch["everything"])
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -414,6 +425,9 @@ print({domain: round(loss, 2) for domain, loss in before.items()})
 # **Predict 3.** We fine-tune on a few hundred film reviews. Which domain suffers least: reviews, or news?
 
 # %%
+predict("03.3", choices=["reviews", "news"])
+
+# %%
 count = run.by_budget(quick=32, standard=400)
 passes = run.by_budget(quick=1, standard=3)
 task_rows = rows["train"].select(range(min(count, len(rows["train"]))))
@@ -441,6 +455,8 @@ measure("plain", tuned, tuned_classifier, history)
 for domain, loss in before.items():
     print(f"{domain:9}{loss:6.2f} before, {after['plain'][domain]:6.2f} after")
 print(f"a guess that finds all tokens equally likely: {np.log(len(tokenizer)):.2f}")
+two = [domain for domain in ("reviews", "news") if domain in before]
+reveal("03.3", min(two, key=lambda domain: after["plain"][domain] - before[domain], default=None))
 
 # %% [markdown]
 # <details><summary>What happened</summary>
@@ -463,7 +479,10 @@ print(f"a guess that finds all tokens equally likely: {np.log(len(tokenizer)):.2
 # 3. **[Replay](../docs/glossary.md#replay)**: at each step also some old text, with its old loss (Robins 1995).
 # 4. **Averaging**: after training, go half of the way back, to the mean of old and new weights (Wortsman et al. 2022).
 #
-# **Predict 4.** Which keeps most of the language, and which costs most accuracy?
+# **Predict 4.** Which keeps most of the language? (And which costs most accuracy?)
+
+# %%
+predict("03.4", choices=["lower rate", "last block only", "replay", "average"])
 
 # %%
 language_model, classifier = new_pair()
@@ -549,6 +568,9 @@ for name in list(after)[1:]:
     print(f"{name:16} loss {rise[name]:+.2f} (plain {rise['plain']:+.2f}), accuracy against plain {gap:+.3f}")
 if budget != "quick":
     assert all(rise[name] < rise["plain"] for name in after if name != "plain")
+remedies = list(after)[1:]
+rises = {name: reference.metrics[f"loss_rise_forgetting_{name.replace(' ', '_')}"] for name in remedies}
+reveal("03.4", min(remedies, key=rise.get), reference=pd.DataFrame(rises).idxmin(axis=1).tolist())
 
 # %% [markdown]
 # <details><summary>What it means</summary>
@@ -630,9 +652,11 @@ for name, (learned, tested) in (("train_test_split", at_random), ("GroupShuffleS
     print(f"{name:18}films on both sides: {len(set(films[learned]) & set(films[tested]))}")
 
 # %% [markdown]
-# **Predict 5.** How many points does the random split score above the split by film: for a [bag of
-# words](../docs/glossary.md#bag-of-words)? For the fine-tuned encoder? And for a bag of words if every capitalised word
-# is hidden?
+# **Predict 5.** How many points does the random split score above the split by film, for the fine-tuned encoder?
+# (Think of a [bag of words](../docs/glossary.md#bag-of-words) too, and of one that sees no capitalised word.)
+
+# %%
+predict("03.5", within=4, unit="points")
 
 # %%
 from helpers.evaluation import bag_of_words
@@ -692,6 +716,8 @@ def by_encoder(learned):
 right_by_split = crossed(halves, by_encoder)
 gap_by_film = paired_bootstrap(right_by_split["random_split"], right_by_split["film_split"], seed=seed)
 print(f"encoder, this run: difference {gap_by_film:+.3f}")
+there = [reference.metrics[f"accuracy_full_{name}"] for name in ("random_split", "film_split")]
+reveal("03.5", 100 * gap_by_film.value, reference=(100 * np.subtract(*there)).tolist())
 
 # %%
 measured = {title: {name: mean_t(values) for name, values in found.items()} for title, found in scores.items()}
@@ -730,7 +756,10 @@ for kind, chosen in (("agree with the reputation", agrees), ("speak against it",
 # Data from the web hold copies, and a random split puts them on both sides. Our overfitted model of section 2 knows its
 # training rows by heart. We hide copies of them among new test rows: half exact, half with other capitals and spaces.
 #
-# **Predict 6.** What will the test score be with the copies, and without them?
+# **Predict 6.** What accuracy will the test show with the copies in it? (And without them?)
+
+# %%
+predict("03.6", within=0.05, unit="accuracy", low=0, high=1)
 
 # %%
 seen = drawn["train"].select(range(labels))
@@ -750,6 +779,7 @@ for name, part in (("copies", copies), ("new rows", fresh)):
 right["careless test set"] = torch.cat([right["new rows"], right["copies"]])
 with_copies = {name: wilson(int(found.sum()), len(found)) for name, found in right.items()}
 print("\n".join(f"{name:18}{share:.3f}" for name, share in with_copies.items()))
+reveal("03.6", with_copies["careless test set"].value, reference="accuracy_full_careless_test_set")
 
 # %% [markdown]
 # To find copies, compare the texts; but not letter by letter. A *normalised* text has small letters only, and no
@@ -808,7 +838,10 @@ def winners(right_of, rows, draws=300):
 
 
 # %% [markdown]
-# **Predict 7.** How far above its true accuracy does the winner score? With 50 rows? With 200?
+# **Predict 7.** How many points above its true accuracy does the winner score, chosen on 50 rows? (And on 200?)
+
+# %%
+predict("03.7", within=3, unit="points")
 
 
 # %%
@@ -820,6 +853,7 @@ few_rows = min(50, max(1, test_count // 2))
 figure = luck_with(few_rows)
 plotting.show(figure)
 print(figure.alt)
+reveal("03.7", 100 * np.subtract(*map(np.mean, winners(right_of, few_rows))))
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox

@@ -44,6 +44,7 @@ from helpers.checks import check, hint, solved  # noqa: F401 - hint("08.1") help
 from helpers.evaluation import Outcome
 from helpers.intervals import mean_t, paired_bootstrap, wilson
 from helpers.lessons.lesson_08 import experiment, figures
+from helpers.predictions import predict, reveal
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import trainable_parameters
 
@@ -190,7 +191,10 @@ def share_of_energy(change):
 
 # %% [markdown]
 # **Predict 1.** In the figure, a matrix of random numbers of the same shape stands beside the changes. Which share of
-# a change will eight of 128 directions hold? And of the random matrix?
+# an attention weight's change will eight of 128 directions hold? (And of the random matrix?)
+
+# %%
+predict("08.1", within=0.1, unit="of the energy", low=0, high=1)
 
 # %%
 from helpers.lessons.lesson_08.experiment import linear_changes, linear_weights, rank_for, with_changes
@@ -210,6 +214,7 @@ draws = torch.Generator().manual_seed(seed)
 energies["random numbers"] = share_of_energy(torch.randn(one.shape, generator=draws))
 energies = {name: shares.tolist() for name, shares in energies.items()}
 plotting.show(figures.energies(energies, marked=min(rank, len(one))))
+reveal("08.1", next(iter(energies.values()))[min(8, len(one)) - 1])
 
 # %% [markdown]
 # How many directions would a matrix need to hold 90 % of its change?
@@ -221,7 +226,11 @@ print(f"rank that holds 90 % of a change: from {needed[0]} to {needed[-1]}, in t
 
 # %% [markdown]
 # **Predict 2.** Energy is not accuracy. We cut every weight's change down to rank $r$ (embeddings, biases,
-# normalisations and head stay as trained) and test on validation reviews. At which rank is the accuracy back?
+# normalisations and head stay as trained) and test on validation reviews. We try the ranks 1, 2, 4, 8 and 16. Which is
+# the first that comes within one point of the whole change?
+
+# %%
+predict("08.2", choices=["1", "2", "4", "8", "16", "none of them"])
 
 
 # %%
@@ -240,6 +249,8 @@ whole = accuracy_of(tuned, reviews.rows["validation"])
 lines = {"the whole change": whole.value, "no change of the matrices": cut[0].value}
 drawn = {"change cut to this rank": {kept: score for kept, score in cut.items() if kept}}
 plotting.show(figures.accuracy_by_rank(drawn, lines))
+close = [str(kept) for kept, score in cut.items() if kept and score.value >= whole.value - 0.01]
+reveal("08.2", next(iter(close), "none of them"))
 
 # %% [markdown]
 # <details><summary>What it means</summary>
@@ -492,6 +503,9 @@ except UserError as error:
 # **Predict 3.** LoRA trains about one parameter in twenty. How many points of accuracy will that cost?
 
 # %%
+predict("08.3", within=1, unit="points")
+
+# %%
 frozen = experiment.prepare(copy.deepcopy(start_point), "head_only")
 learner.epochs = epochs["head_only"]
 history = learner.fit_head(frozen, reviews.rows["train"], rates["head_only"])
@@ -535,10 +549,14 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # The same test reviews were judged by all three, so the differences can be paired, as in lesson 02.
 
 # %%
+from helpers.reference import recorded
+
 gaps = {}
 for other_name in ("full", "head_only"):
     gaps[other_name] = paired_bootstrap(outcomes["lora"].correct, outcomes[other_name].correct, seed=seed)
     print(f"LoRA against {outcomes[other_name].title}: {gaps[other_name]:+.3f}")
+pairs = zip(recorded("08", "accuracy_full"), recorded("08", "accuracy_lora"), strict=True)
+reveal("08.3", -100 * gaps["full"].value, reference=[100 * (high - low) for high, low in pairs])
 
 # %% [markdown]
 # <details><summary>What it means</summary>

@@ -34,8 +34,9 @@ from statistics import mean, stdev
 import pandas as pd
 from IPython.display import Markdown, display
 
-from helpers import plotting
+from helpers import plotting, predictions
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("12.1") helps when you are stuck
+from helpers.lessons.lesson_12 import figures as own_figures
 from helpers.runtime import start
 from workbook.claims import figures, inference, leaderboard, own_runs, page
 from workbook.claims.ledger import load_ledger, own_claim
@@ -525,8 +526,25 @@ counts = {word: sum(found.word == word for found in everything) for word in WORD
 # And a handful are open, because five seeds and a thousand test rows cannot show that two things are equal.
 #
 # </details>
+
+# %% [markdown]
+# ## 9. How sure were you?
 #
-# ## 9. Recap: what this run showed
+# The lessons kept your predictions and how sure you were of each. The figure sets your confidence against the share
+# that was right. Points on the dashed line belong to somebody who is right as often as they say. Below the line you
+# were too sure, above it not sure enough.
+
+# %%
+scored = predictions.calibration()
+print(own_figures.in_words(scored))
+if scored:
+    plotting.show(own_figures.calibration(scored))
+
+# %% [markdown]
+# Few predictions make wide intervals, so a single point says little. Look again at the predictions that you were sure
+# of and missed: people correct such errors better than those they were unsure of (Butterfield and Metcalfe 2001).
+#
+# ## 10. Recap: what this run showed
 
 # %%
 tried = [found for found in everything if found.word in JUDGED]
@@ -571,3 +589,4 @@ solved("12")
 # | Schuirmann, *A comparison of the two one-sided tests procedure* | 1987 |
 # | Satterthwaite, *An approximate distribution of estimates of variance components* | 1946 |
 # | Bouthillier and others, *Accounting for variance in machine learning benchmarks* | 2021 |
+# | Butterfield and Metcalfe, *Errors committed with high confidence are hypercorrected* | 2001 |

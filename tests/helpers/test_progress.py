@@ -39,7 +39,7 @@ def test_what_is_solved_and_run_is_kept_and_deleting_the_folder_resets_it(place)
     check("00.1", right)
     progress.keep_run("02_full_vs_last_layer", "quick")
     rows = overview()
-    assert rows.loc["00 start here", "solved"] == "1 of 1" and rows.loc["00 start here", "open"] == ""
+    assert rows.loc["00 start here", "solved"] == "1 of 3" and rows.loc["00 start here", "open"] == "00.2, 00.3"
     assert rows.loc["02 full vs last layer", "budget"] == "quick"
     assert rows.loc["02 full vs last layer", "last run"].startswith("20")
     assert rows.loc["02 full vs last layer", "open"] == "02.1, 02.2, 02.3"
@@ -52,7 +52,7 @@ def test_a_new_session_knows_what_an_earlier_one_solved(place, monkeypatch, caps
     check("00.1", right)
     monkeypatch.setattr(registry, "_passed", set())
     solved("00")
-    assert "1 of 1 exercises solved\n00.1  solved before (20" in capsys.readouterr().out
+    assert "1 of 3 exercises solved\n00.1  solved before (20" in capsys.readouterr().out
 
 
 def test_wrong_answers_and_blanks_are_not_kept_and_the_first_time_counts(place):
@@ -169,7 +169,7 @@ def test_broken_progress_never_breaks_a_lesson(breaks, place, capsys):
     check("00.1", right)
     progress.keep_run("02")
     solved("00")
-    assert "00.1: right!\n1 of 1" in capsys.readouterr().out
+    assert "00.1: right!\n1 of 3" in capsys.readouterr().out
     assert progress.where()
 
 

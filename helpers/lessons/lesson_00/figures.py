@@ -1,8 +1,9 @@
-"""Figures of lesson 00: the likeliest words for a blank, and how an interval shrinks as more rows are tested."""
+"""Figures of lesson 00: sentences before and after training, words for a blank, an interval against its test rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import ipywidgets as widgets
 
@@ -24,6 +25,24 @@ def top_words_figure(words: Sequence[tuple[str, float]], sentence: str) -> Figur
     plot.title.set_wrap(True)
     said = ", ".join(f"{word} {share:.0%}" for word, share in words)
     figure.alt = f"Bars: the likeliest words for the blank are {said}."
+    return figure
+
+
+def before_and_after(sentences: Sequence[str], before: Sequence[float], after: Sequence[float], name: str) -> Figure:
+    """The probability of the class `name` for each sentence, before and after training, joined by a line."""
+    figure, plot = axes(7.2, 0.42 * len(sentences) + 1.1)
+    places = range(len(sentences))
+    plot.hlines(places, before, after, color=PALETTE["grey"], linewidth=1.5)
+    plot.plot(before, places, "o", color=PALETTE["grey"], label="before training")
+    plot.plot(after, places, "o", color=PALETTE["blue"], label="after")
+    plot.axvline(0.5, color=INK, linewidth=0.6, linestyle=":")
+    plot.set_yticks(places, [fill(sentence, 44) for sentence in sentences])
+    plot.invert_yaxis()
+    plot.set(xlim=(-0.02, 1.02), xlabel=f'probability of "{name}"')
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    rows = zip(sentences, before, after, strict=True)
+    said = "; ".join(f'"{sentence}" {old:.0%} before, {new:.0%} after' for sentence, old, new in rows)
+    figure.alt = f'The probability of "{name}" for each sentence: {said}.'
     return figure
 
 

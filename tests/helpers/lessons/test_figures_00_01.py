@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.intervals import wilson
-from helpers.lessons.lesson_00.figures import interval_against_rows, top_words_figure
+from helpers.lessons.lesson_00.figures import before_and_after, interval_against_rows, top_words_figure
 from helpers.lessons.lesson_01.figures import attention_map, bars, before_after, head_patterns, sharpness_and_harm
 from helpers.plotting import Figure, png
 
@@ -16,6 +16,7 @@ FIGURES = {
     "words": lambda: top_words_figure([("good", 0.6), ("bad", 0.2)], "The film was ___."),
     "before and after": lambda: before_after({"news": 1.0}, {"news": 3.0}, "bits per character"),
     "bars": lambda: bars({"all": wilson(10, 10), "none": wilson(0, 10)}, "share"),
+    "sentences": lambda: before_and_after(["Bad.", "Good."], [0.5, 0.5], [0.1, 0.9], "positive"),
     "certainty": lambda: interval_against_rows(0.9, marked=300),
 }
 WORDS = {
@@ -27,6 +28,8 @@ WORDS = {
     "words": "Bars: the likeliest words for the blank are good 60%, bad 20%.",
     "before and after": "Bits per character before and after reading the new texts: news 1.00 before, 3.00 after.",
     "bars": "Share: all 1.00 [0.72, 1.00]; none 0.00 [0.00, 0.28].",
+    "sentences": 'The probability of "positive" for each sentence: "Bad." 50% before, 10% after; '
+    '"Good." 50% before, 90% after.',
     "certainty": "The 95 % interval of an accuracy of 0.9: wide for 10 test rows, narrow for 10,000; "
     "300 rows are marked.",
 }
@@ -42,7 +45,7 @@ def test_each_figure_is_drawn_the_same_twice_and_says_what_it_shows(name):
 
 
 def test_axes_say_what_they_show():
-    for name in ("before and after", "bars", "harm", "certainty", "words"):
+    for name in ("before and after", "bars", "harm", "certainty", "words", "sentences"):
         (axes, *_) = FIGURES[name]().axes
         assert axes.get_xlabel() or axes.get_ylabel(), name
 

@@ -131,9 +131,9 @@ def test_right_gets_all_points_and_wrong_gets_none(course):
     with (folder / "grades.csv").open() as file:
         rows = {row["student_id"]: row for row in csv.DictReader(file) if row["assignment"] == LESSON}
     assert {name: (float(row["score"]), float(row["max_score"])) for name, row in rows.items()} == {
-        "right": (3.0, 3.0),
-        "wrong": (0.0, 3.0),
+        "right": (3.0, 9.0),
+        "wrong": (0.0, 9.0),
     }
     graded = nbformat.read(folder / "autograded" / "wrong" / LESSON / f"{LESSON}.ipynb", as_version=4)
     errors = [out for cell in graded.cells for out in cell.get("outputs", []) if out.output_type == "error"]
-    assert [error.ename for error in errors] == ["AssertionError"] and "00.1: not yet. " in errors[0].evalue
+    assert [error.ename for error in errors] == ["AssertionError"] * 3 and "00.1: not yet. " in errors[0].evalue
