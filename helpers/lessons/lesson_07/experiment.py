@@ -119,16 +119,26 @@ def pair(language_model: Any, adapt: Adapt, num_labels: int = 2) -> Pair:
 
 
 def fine_tune(
-    method: Method, language_model: Any, task: Task, *, epochs: int, seed: int, num_labels: int = 2
+    method: Method,
+    language_model: Any,
+    task: Task,
+    *,
+    epochs: int,
+    seed: int,
+    num_labels: int = 2,
+    origin: str | None = None,
 ) -> tuple[Pair, Outcome]:
     """Adapt, train with lesson 02's recipe, and predict the test rows (in bfloat16 where the processor has it).
 
     The head alone trains on cached features, as in lesson 02: a frozen body need not run twice.
+
+    Args:
+        origin: whose recipe to train with, "pocket" or "published"; None asks the model's size.
     """
     seed_everything(seed)
     both = pair(language_model.to(task.device), method.adapt, num_labels)
     fit = train_on_features if method.adapt is freeze else train_on_text
-    data, rate = (task.train_rows, task.collate), method.learning_rate(origin_of(language_model.config))
+    data, rate = (task.train_rows, task.collate), method.learning_rate(origin or origin_of(language_model.config))
     with half_precision(torch.device(task.device)):
         history = fit(both.classifier, *data, rate, epochs=epochs, seed=seed, progress=method.title)
     return both, evaluate(method.title, both.classifier, task.test_rows, task.collate, history, bfloat16=True)

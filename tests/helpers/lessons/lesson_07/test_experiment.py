@@ -89,7 +89,7 @@ def test_training_changes_what_may_move_and_nothing_else(method, task):
     untouched = experiment.pair(language_model(), method.adapt)
     names = set(experiment.trained_part(untouched.classifier))
     torch.manual_seed(0)
-    both, outcome = experiment.fine_tune(method, language_model(), task, epochs=2, seed=0)
+    both, outcome = experiment.fine_tune(method, language_model(), task, epochs=2, seed=0, origin="pocket")
     start, after = untouched.classifier.state_dict(), both.classifier.state_dict()
     drawn = {"body.prompt"} | {name for name in names if "keys" in name or "down" in name or "lora_A" in name}
     changed = {name for name in after if not torch.equal(after[name], start[name])}
@@ -101,7 +101,7 @@ def test_training_changes_what_may_move_and_nothing_else(method, task):
 
 
 def test_added_parts_leave_the_pretrained_numbers_alone_to_the_bit(method, task):
-    both, _ = experiment.fine_tune(method, language_model(), task, epochs=2, seed=0)
+    both, _ = experiment.fine_tune(method, language_model(), task, epochs=2, seed=0, origin="pocket")
     old = dict(language_model().base_model.named_parameters())
     assert set(both.base) == set(old)
     changed = {name for name, value in old.items() if not torch.equal(value, both.base[name])}
@@ -110,19 +110,19 @@ def test_added_parts_leave_the_pretrained_numbers_alone_to_the_bit(method, task)
 
 def test_training_in_bfloat16_sees_its_own_updates(task):
     method = experiment.methods(**SMALL)["full"]
-    _, outcome = experiment.fine_tune(method, language_model(), task, epochs=30, seed=0)
+    _, outcome = experiment.fine_tune(method, language_model(), task, epochs=30, seed=0, origin="pocket")
     assert sum(outcome.losses[-5:]) / 5 < 0.35  # a cached copy of the first weights would keep it at ln 2
 
 
 def test_the_language_model_feels_what_the_classifier_learns(task):
     method = experiment.methods(**SMALL)["adapter"]
-    both, _ = experiment.fine_tune(method, language_model(), task, epochs=2, seed=0)
+    both, _ = experiment.fine_tune(method, language_model(), task, epochs=2, seed=0, origin="pocket")
     assert both.classifier.body is both.language_model.base_model
     assert not torch.equal(logits(both.language_model, task), logits(language_model(), task))
 
 
 def test_a_saved_part_brings_the_predictions_back_to_the_bit(method, task, tmp_path):
-    both, _ = experiment.fine_tune(method, language_model(), task, epochs=1, seed=0)
+    both, _ = experiment.fine_tune(method, language_model(), task, epochs=1, seed=0, origin="pocket")
     size = experiment.save_trained(both.classifier, tmp_path / "trained.safetensors")
     numbers = trainable_parameters(both.classifier)
     assert 4 * numbers < size < 4 * numbers + 20_000  # float32 and a header of names
