@@ -46,5 +46,7 @@ def measured() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    label = f"measured on {today()}, {machine()}, one thread, by `python benchmarks/real_pretrained.py`"
+    label = (
+        f"measured on {today()}, {machine()}, one thread, by the code of this section (benchmarks/real_pretrained.py)"
+    )
     print(write_json(FOLDER / "real_pretrained.json", {"label": label, **measured()}))
