@@ -203,7 +203,18 @@ after = share_of_last_class(classifier, tokenizer)
 plotting.show(figures.before_and_after(sentences, before, after, names[-1]))
 
 # %% [markdown]
-# REPLACE-EXPLANATION
+# <details><summary>What happened</summary>
+#
+# Each step moved all parameters a little, those of the head and those of the pretrained body. The line that begins with
+# *00.1* answers your prediction with this run's accuracy. The figure shows the same change sentence by sentence: grey
+# dots stand where the random head put them, blue dots where the trained model does.
+#
+# The model never saw the five sentences, and nobody wrote a rule about words such as *dull*. Which sentences are on the
+# wrong side? Change `my_sentence` and run this section again: try a negation, a word that is in no film review, or a
+# review of something else. One sentence shows what the model does, not how good it is. For that you need the test
+# reviews.
+#
+# </details>
 
 # %% [markdown]
 # ### Exercise 00.1: accuracy
@@ -294,7 +305,13 @@ if not missing:
         print(f"{when}: {on_real_text[when]:.2f}")
 
 # %% [markdown]
-# REPLACE-REAL
+# <details><summary>What it means</summary>
+#
+# Nothing in the loop knows about films, or about which model it trains. What changes between the two runs is a folder
+# with weights, a tokenizer, the rows and the learning rate. One run on a few hundred sentences says little about how
+# good the published model can get: lesson 02 tunes the rates on both kinds of text and compares several seeds.
+#
+# </details>
 
 # %% [markdown]
 # ## 3. Does my machine work?
