@@ -60,8 +60,8 @@ run = start(track=track, budget=budget, seed=seed)
 # ## 1. Fine-tune a model in half a minute
 #
 # *[Fine-tuning](../docs/glossary.md#fine-tuning)* means: take a model that was trained on a lot of text, and train it
-# a little more on a task of your own. Our model has read 60,000 film reviews and news items of an invented world. The
-# task is to tell whether a review is positive or negative.
+# a little more on a task of your own. Our model has read text of an invented world: film reviews without their labels,
+# news, talk. The task is to tell whether a review is positive or negative.
 #
 # Write a short film review of your own here:
 
@@ -309,7 +309,7 @@ if not missing:
 #
 # Nothing in the loop knows about films, or about which model it trains. What changes between the two runs is a folder
 # with weights, a tokenizer, the rows and the learning rate. One run on a few hundred sentences says little about how
-# good the published model can get: lesson 02 tunes the rates on both kinds of text and compares several seeds.
+# good the published model can get. Lesson 02 asks that question with care.
 #
 # </details>
 
