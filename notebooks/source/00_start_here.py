@@ -60,8 +60,8 @@ run = start(track=track, budget=budget, seed=seed)
 # ## 1. Fine-tune a model in half a minute
 #
 # *[Fine-tuning](../docs/glossary.md#fine-tuning)* means: take a model that was trained on a lot of text, and train it
-# a little more on a task of your own. Our model has read 60,000 film reviews and news items of an invented world. The
-# task is to tell whether a review is positive or negative.
+# a little more on a task of your own. Our model has read text of an invented world: film reviews without their labels,
+# news, talk. The task is to tell whether a review is positive or negative.
 #
 # Write a short film review of your own here:
 
@@ -203,7 +203,18 @@ after = share_of_last_class(classifier, tokenizer)
 plotting.show(figures.before_and_after(sentences, before, after, names[-1]))
 
 # %% [markdown]
-# REPLACE-EXPLANATION
+# <details><summary>What happened</summary>
+#
+# Each step moved all parameters a little, those of the head and those of the pretrained body. The line that begins with
+# *00.1* answers your prediction with this run's accuracy. The figure shows the same change sentence by sentence: grey
+# dots stand where the random head put them, blue dots where the trained model does.
+#
+# The model never saw the five sentences, and nobody wrote a rule about words such as *dull*. Which sentences are on the
+# wrong side? Change `my_sentence` and run this section again: try a negation, a word that is in no film review, or a
+# review of something else. One sentence shows what the model does, not how good it is. For that you need the test
+# reviews.
+#
+# </details>
 
 # %% [markdown]
 # ### Exercise 00.1: accuracy
@@ -294,7 +305,13 @@ if not missing:
         print(f"{when}: {on_real_text[when]:.2f}")
 
 # %% [markdown]
-# REPLACE-REAL
+# <details><summary>What it means</summary>
+#
+# Nothing in the loop knows about films, or about which model it trains. What changes between the two runs is a folder
+# with weights, a tokenizer, the rows and the learning rate. One run on a few hundred sentences says little about how
+# good the published model can get. Lesson 02 asks that question with care.
+#
+# </details>
 
 # %% [markdown]
 # ## 3. Does my machine work?
