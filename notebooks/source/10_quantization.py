@@ -281,7 +281,8 @@ check("10.2", small_float_by_hand)
 # A **[code book](../docs/glossary.md#code-book)** lists any levels we like, from -1 to 1. Each block is divided by its
 # largest absolute weight (now the scale), and each weight takes the nearest level. Three books of 16 levels:
 #
-# - **E2M1**, your small float, divided by 6. It is the 4-bit float of the OCP standard, which recent GPUs multiply in hardware.
+# - **E2M1**, your small float, divided by 6. It is the 4-bit float of the OCP standard. Recent GPUs multiply it in
+#   hardware.
 # - **FP4 of bitsandbytes** is another float of two exponent bits and one fraction bit. Its exponent runs the other way,
 #   and exponent 0 holds zero and a single tiny number.
 # - **[NF4](../docs/glossary.md#nf4)** (Dettmers et al. 2023) is no float. Its levels are quantiles of the normal
