@@ -281,7 +281,8 @@ check("10.2", small_float_by_hand)
 # A **[code book](../docs/glossary.md#code-book)** lists any levels we like, from -1 to 1. Each block is divided by its
 # largest absolute weight (now the scale), and each weight takes the nearest level. Three books of 16 levels:
 #
-# - **E2M1**, your small float, divided by 6. It is the 4-bit float of the OCP standard, which recent GPUs multiply.
+# - **E2M1**, your small float, divided by 6. It is the 4-bit float of the OCP standard. Recent GPUs multiply it in
+#   hardware.
 # - **FP4 of bitsandbytes** is another float of two exponent bits and one fraction bit. Its exponent runs the other way,
 #   and exponent 0 holds zero and a single tiny number.
 # - **[NF4](../docs/glossary.md#nf4)** (Dettmers et al. 2023) is no float. Its levels are quantiles of the normal
@@ -1063,10 +1064,10 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["perplexity", "outlier, 20
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Without outliers int8 costs nothing, whatever the scales. With an outlier the float model is unchanged, but static
-# scales break, and dynamic ones lose something. Mixed precision repairs it by multiplying one channel of many in float.
-# SmoothQuant repairs it without any float product, and with static scales: it moves the difficulty into the weights,
-# where each output channel has its own scale.
+# Without outliers, int8 costs next to nothing with dynamic scales and little with static ones. The planted channel does
+# not change the float model. It costs dynamic scales a little, and static ones everything at 100 times. Mixed precision
+# repairs it by multiplying the loud channel in float. SmoothQuant needs no float product and allows static scales: it
+# moves the difficulty into the weights, where each output channel has its own scale.
 #
 # </details>
 #
@@ -1269,7 +1270,9 @@ print("\n".join(f"{title:25} accuracy {value:.3f}" for title, value in two_bits.
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# TODO qat
+# Compare "QAT" with "extra pass, then rounded": both had the same start, the same reviews, the same number of updates
+# and the same rate. The only difference is whether the loss saw the rounding. The row "float32, extra pass" is what
+# both could reach at best with that pass.
 #
 # </details>
 #
@@ -1311,7 +1314,9 @@ pd.Series(shown, name="perplexity").map("{:.2f}".format).to_frame()
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# TODO real
+# On the published model, too, GPTQ at 3 bits loses less than rounding to nearest at the same size, and both lose far
+# more than 4 bits do. Some layers do read channels that are many times as large as the median one, so the outliers of
+# section 12 are no invention.
 #
 # </details>
 #
