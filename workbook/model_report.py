@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from helpers import catalog, qlora
-from helpers.lessons.lesson_01.experiment import encoder_block
+from helpers.lessons.lesson_01.experiment import check_family
 from helpers.memory.architecture import Architecture
 from helpers.prompt_tuning import check_prefix
 from helpers.runtime import UserError
@@ -39,7 +39,7 @@ def _fills_blanks(model: str) -> Any:
 
 
 def _has_known_blocks(model: str) -> None:
-    encoder_block(_fills_blanks(model), 0)
+    check_family(_fills_blanks(model))
 
 
 def _takes_a_prefix(model: str) -> None:

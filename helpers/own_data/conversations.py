@@ -39,7 +39,7 @@ def without_unfit(table: Table, tokenizer: Any, max_length: int = 256) -> Table:
             ):
                 said = _too_long(role, prompt, length, max_length)
                 kept = pair[1].strip() in text and not special.issuperset(ids)
-                if not said and not kept and not _learns(tokenizer, *pair, max_length):
+                if not said and not kept and not _learns(tokenizer, pair[0], pair[1], max_length):
                     said = f"no token of its {role} is left after the chat template and the tokenizer"
                 if said:
                     problems.setdefault(place, said)

@@ -96,9 +96,9 @@ corpus = catalog.dataset("corpus", track, data, seed)  # load_dataset("data/micr
 # %% tags=["nbval-check-output"]
 folder = Path(catalog.model_source("encoder", track, model))
 print(", ".join(sorted(path.name for path in folder.iterdir())))
-encoder = AutoModelForMaskedLM.from_pretrained(folder).eval()
+encoder = catalog.masked_language_model(track, model).eval()  # AutoModelForMaskedLM.from_pretrained, folder checked
 tokenizer = AutoTokenizer.from_pretrained(folder)
-decoder = catalog.causal_language_model(track).eval()  # AutoModelForCausalLM.from_pretrained, folder checked
+decoder = catalog.causal_language_model(track).eval()  # the same with AutoModelForCausalLM
 decoder_tokenizer = catalog.tokenizer("decoder", track)
 experiment.check_family(encoder)
 for name, network in (("encoder", encoder), ("decoder", decoder)):

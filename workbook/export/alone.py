@@ -39,7 +39,7 @@ def speak(asked: dict[str, Any]) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options = {"gguf_file": asked["gguf"]} if asked["gguf"] else {}
-    tokenizer = AutoTokenizer.from_pretrained(asked["folder"], **options)
+    tokenizer: Any = AutoTokenizer.from_pretrained(asked["folder"], **options)
     model = AutoModelForCausalLM.from_pretrained(asked["folder"], **options).eval()
     answers, ids = [], []
     for prompt in asked["examples"]:

@@ -15,6 +15,7 @@ import numpy as np
 from gguf import MODEL_ARCH, GGUFWriter, TokenType, get_tensor_name_map
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from helpers.runtime import UserError
 from helpers.sft import end_of_turn
 
 PLAIN_BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
@@ -68,7 +69,10 @@ def write_gguf(folder: Path, path: Path) -> Path:
         for part, count in heads.items():
             if f".{part}." in name:
                 weights = _interleaved(weights, count)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), np.ascontiguousarray(weights))
+        known_as = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if known_as is None:
+            raise UserError(f"export: GGUF has no name for the weights {name} of this model.")
+        writer.add_tensor(known_as, np.ascontiguousarray(weights))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

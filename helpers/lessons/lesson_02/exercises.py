@@ -75,12 +75,12 @@ def freeze(answer: Callable) -> None:
 def training_step(answer: Callable) -> None:
     """answer(model, batch, optimizer, scheduler): one step of training; returns the loss as a number."""
     model, batches, optimizer, scheduler = _toy()
-    twin, _, *twins = _toy()
+    twin, _, its_optimizer, its_scheduler = _toy()
     first = {words: _first_weights(**wrong) for words, wrong in USUAL_MISTAKES.items()}
     for step, batch in enumerate(batches, start=1):
         scheduled = scheduler.last_epoch
         loss = returned(answer(model, dict(batch), optimizer, scheduler), "the loss as a number")
-        wanted = _one_step(twin, batch, *twins)
+        wanted = _one_step(twin, batch, its_optimizer, its_scheduler)
         if isinstance(loss, Tensor) and loss.requires_grad:
             raise Wrong(
                 "it returns a tensor that still holds the graph of this step: return loss.item(), else a list of "

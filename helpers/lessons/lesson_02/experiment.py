@@ -87,8 +87,8 @@ def recipes_of(
 def task_of(track: str, train: Dataset, test: Dataset, classifier: Callable[[nn.Module, int], nn.Module]) -> Task:
     """The task of a track: its encoder under `classifier(body, 2)`, and these rows as tokens."""
     tokenizer = catalog.tokenizer("encoder", track)
-    rows = [TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for part in (train, test)]
-    return Task(lambda old: classifier(catalog.body("encoder", track, pretrained=old), 2), *rows, pad(tokenizer))
+    read, judged = (TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for part in (train, test))
+    return Task(lambda old: classifier(catalog.body("encoder", track, pretrained=old), 2), read, judged, pad(tokenizer))
 
 
 def units(texts: Sequence[str], rare: int) -> dict[str, Any]:
