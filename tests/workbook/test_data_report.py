@@ -118,16 +118,6 @@ LONG = "a good film " * 300
             ("prompt", "chosen", "rejected"),
         ),
         (
-            [ASK, ASK | {"completion": "<|stop|>"}],
-            "1 cannot be read (the first: line 2, no token of its completion is left after the chat template and the",
-            ("prompt", "completion"),
-        ),
-        (
-            [PAIR, PAIR | {"rejected": "<|stop|>"}],
-            "1 cannot be read (the first: line 2, no token of its rejected is left after the chat template and the",
-            ("prompt", "chosen", "rejected"),
-        ),
-        (
             [PAIR, PAIR | {"rejected": " A good film. "}],
             "1 of 2 rows has the same chosen and rejected answer (the first: line 2)",
             ("prompt", "chosen", "rejected"),
