@@ -156,17 +156,18 @@ def masked_language_model(track: str, model: str = "", new_head: bool = False) -
     Raises:
         UserError: also when a model of the learner's own has a tokenizer without a mask token.
     """
+    if not new_head or has_word_head(track, model):
+        found = _model(AutoModelForMaskedLM, "encoder", track, model)
+    else:
+        found = random_like("encoder", track, model)
+        setattr(found, found.base_model_prefix, body("encoder", track, model))
+        found.tie_weights()
     if model and tokenizer("encoder", track, model).mask_token is None:
         raise UserError(
             f"model: the tokenizer in {model} has no mask token, so there is no blank to fill; set "
             "tokenizer.mask_token to the one that the model was trained with, and save it with save_pretrained(folder)."
         )
-    if not new_head or has_word_head(track, model):
-        return _model(AutoModelForMaskedLM, "encoder", track, model)
-    whole = random_like("encoder", track, model)
-    setattr(whole, whole.base_model_prefix, body("encoder", track, model))
-    whole.tie_weights()
-    return whole
+    return found
 
 
 def causal_language_model(track: str, model: str = "", role: str = "decoder") -> Any:

@@ -99,7 +99,8 @@ def folder(family, tmp_path_factory):
     kind.from_config(FAMILIES[family]).save_pretrained(found)
     made = Tokenizer(models.BPE(BYTES, merges=[]))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END).save_pretrained(found)
+    names = {"eos_token": END} | ({"mask_token": END} if family in ENCODERS else {})
+    PreTrainedTokenizerFast(tokenizer_object=made, **names).save_pretrained(found)
     return str(found)
 
 

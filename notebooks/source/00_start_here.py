@@ -131,7 +131,8 @@ print(f"{len(train_rows):,} reviews to learn from, {len(test_rows):,} others to 
 
 # %% [markdown]
 # This loop is all of the training. Each line in the middle has a name that you will meet again in every lesson:
-#
+
+# %% [markdown]
 # 1. **forward**: the model reads a batch; because the batch has labels, it also returns the
 #    [loss](../docs/glossary.md#loss), a number that is large when the model is wrong;
 # 2. **backward**: PyTorch computes the [gradient](../docs/glossary.md#gradient), for each parameter the direction in
@@ -388,14 +389,16 @@ except UserError as problem:
 # The same parameters work in a terminal: `workbook run 02 --budget quick --seed 3 -p labels 500`. To train on your own
 # texts, set `data` to a CSV, JSON Lines or Parquet file with the columns `text` and `label`; to train your own model,
 # set `model` to its folder. [docs/own_data.md](../docs/own_data.md) has an example.
-#
+
+# %% [markdown]
 # ## 5. Predict, run, explain
 #
 # Each lesson asks for a prediction before it shows a result. Students who predict a demonstration's outcome first
 # understand it better, and those who only watch learn almost nothing from it (Crouch et al. 2004). Errors that people
 # were sure of are the ones they correct best (Butterfield and Metcalfe 2001), so say how sure you are. Lesson 12
 # compares your confidence with how often you were right.
-#
+
+# %% [markdown]
 # **Predict 2.** We draw three random numbers, set the [seed](../docs/glossary.md#seed) again, and draw three more. Are
 # they the same three?
 

@@ -1435,7 +1435,8 @@ solved("01")
 
 # %% [markdown]
 # ## Recap
-#
+
+# %% [markdown]
 # 1. Attention with its masks runs the blocks of BERT and of Llama; these differ in positions, norms and the gate
 #    (*section 3*).
 # 2. Attention maps suggest stories. Average over many sentences, then take the head away (*sections 3 and 4*).

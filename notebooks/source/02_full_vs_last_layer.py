@@ -72,7 +72,8 @@ test_count = run.by_budget(quick=100, standard=100_000)
 #
 # The course's conclusion says that training a model completely gives 90 % accuracy, and that training only its final
 # layer is much faster and less accurate. Section 12 comes back to that sentence.
-#
+
+# %% [markdown]
 # One caution first: an accuracy belongs to a *task*, that is, to its texts and to the share of wrong labels. No
 # method has an accuracy of its own.
 #

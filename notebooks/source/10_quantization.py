@@ -80,7 +80,8 @@ values = {}  # what this run measures, for the record at the end
 # The values that a quantized weight can take are its **levels**. With $b$ bits there are at most $2^b$ of them. What is
 # stored is a small whole number, the **code**, and one floating-point number that many weights share: the **scale**,
 # the distance between two levels. Weights that share a scale form a **block**.
-#
+
+# %% [markdown]
 # **Symmetric** quantization centres the levels on zero: `weight ≈ code * scale`. The largest absolute weight of the
 # block gets the largest code. One of the $2^b$ codes stays unused, so that both sides have as many levels.
 #
@@ -109,11 +110,13 @@ def restored(numbers, bits, block_size=None, kind="affine"):
 # %% [markdown]
 # Three bits for the weights -0.30, -0.04, 0.02, 0.11, 0.26: the scale is 0.30 / 3 = 0.10, the codes are -3, 0, 0, 1, 3,
 # and -0.30, 0, 0, 0.10, 0.30 come back. No weight moves farther than half a step.
-#
+
+# %% [markdown]
 # If all numbers are positive, such as the output of a ReLU, symmetric levels waste half of the codes. **Affine**
 # quantization spreads the levels from the smallest number to the largest. The **[zero
 # point](../docs/glossary.md#zero-point)** is the code that stands for 0, so `weight ≈ (code - zero) * scale`:
-#
+
+# %% [markdown]
 # $$\text{scale} = \frac{\text{high} - \text{low}}{2^b - 1}, \qquad
 # \text{zero} = \text{round}(-\text{low} / \text{scale})$$
 #
@@ -208,7 +211,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # Equal steps suit numbers that are spread evenly, but most weights lie near zero. Floating-point numbers have unequal
 # steps: fine near zero, coarse far away.
-#
+
+# %% [markdown]
 # ### A float, bit by bit
 #
 # A float has a **sign** bit, **exponent** bits (which power of two) and **fraction** bits (where between two powers).
@@ -280,7 +284,8 @@ check("10.2", small_float_by_hand)
 #
 # A **[code book](../docs/glossary.md#code-book)** lists any levels we like, from -1 to 1. Each block is divided by its
 # largest absolute weight (now the scale), and each weight takes the nearest level. Three books of 16 levels:
-#
+
+# %% [markdown]
 # - **E2M1**, your small float, divided by 6. It is the 4-bit float of the OCP standard. Recent GPUs multiply it in
 #   hardware.
 # - **FP4 of bitsandbytes** is another float of two exponent bits and one fraction bit. Its exponent runs the other way,
@@ -417,14 +422,16 @@ for size in (16, 64, 256, 1024):
 # %% [markdown]
 # The larger the block, the farther out its end, and the fewer weights use the outer levels. So no code book is best
 # for every block size. Yoshida 2023 computes books for given block sizes (*AF4*); NF4 is one book for all of them.
-#
+
+# %% [markdown]
 # ## 4. The scales cost bits too
 #
 # 32 bits per 64 weights are half a bit per weight. **[Double quantization](../docs/glossary.md#double-quantization)**
 # stores the scales in 8 bits as well: subtract their mean, cut them into blocks of 256, and code each block with a book
 # of 256 levels. That leaves $8/64 + 32/(64 \cdot 256) = 0.127$ bits per weight, the figure of the
 # [QLoRA](../docs/glossary.md#qlora) paper.
-#
+
+# %% [markdown]
 # `dynamic_code` is bitsandbytes' book of 256 levels, fine near zero and coarse far away. `through_table` repeats a
 # detail of its CPU code: it looks codes up in a table of 65,536 cells over -1 ... 1. A number near the middle of two
 # levels can share its cell with numbers on the other side, and then gets the farther level. We round to the same cells,
@@ -498,15 +505,18 @@ plotting.show(figures.levels(weights, books | {f"k-means, {bits} bits": centres}
 # %% [markdown]
 # The figure draws every book with one scale for the whole matrix. With blocks, each block stretches the book to its own
 # largest weight, except for k-means.
-#
+
+# %% [markdown]
 # ## 6. Codes in bytes: open a GGUF file
-#
+
+# %% [markdown]
 # A 4-bit code in a PyTorch tensor still takes a byte. Files pack two codes into each byte, as bitsandbytes did above.
 # **[GGUF](../docs/glossary.md#gguf)** is the file format of llama.cpp, Ollama and LM Studio. Its 4-bit type **Q4_1**
 # stores 32 weights in 20 bytes: a float16 scale $d$, a float16 minimum $m$, and 16 bytes that hold two codes each. The
 # *lower* four bits are the first 16 weights, the *upper* four the last 16. A weight is $\text{code} \cdot d + m$:
 # affine quantization with a minimum in place of the zero point, at $20 \cdot 8 / 32 = 5$ bits per weight.
-#
+
+# %% [markdown]
 # We decode it by hand, first for our own matrix, then for a published file: SmolLM2-135M-Instruct in Q4_1. That file
 # belongs to the course's *real track*, which `workbook real` fetches once. Without it the committed reference is shown.
 
@@ -578,7 +588,7 @@ print(f"AdamW, batches of 16, rate {full_rate:g} with warm-up and linear decay")
 
 
 # %%
-def fit(network, epochs, rate, title):
+def tune(network, epochs, rate, title):
     return train_on_text(network, rows_of["train"], pad(tokenizer), rate, epochs=epochs, seed=seed, progress=title)
 
 
@@ -590,7 +600,7 @@ def answers(network):
 
 seed_everything(seed)
 classifier = catalog.classifier(track, model, max(reviews["train"]["label"]) + 1).to(run.device)
-history = fit(classifier, run.by_budget(quick=1, standard=3), full_rate, "the classifier")
+history = tune(classifier, run.by_budget(quick=1, standard=3), full_rate, "the classifier")
 right = answers(classifier)
 accuracy = wilson(int(right.sum()), len(right))
 print(f"accuracy {accuracy:.3f} on {len(right):,} reviews, trained in {history.seconds:.0f} s")
@@ -670,7 +680,8 @@ print(f"perplexity in NF4: bitsandbytes {by_library:.4f}, by hand {by_hand:.4f},
 # Pruning is no quantization: it removes weights and leaves the others in 32 bits. **Magnitude pruning** sets the
 # smallest weights to zero. The file keeps one bit per weight that says which are left; the matrices keep their shape,
 # so the products are not faster.
-#
+
+# %% [markdown]
 # **Structured pruning** removes whole neurons: a row of the layer into a feed-forward block and a column of the layer
 # out of it. The matrices become smaller, so any processor multiplies them faster. Only the feed-forward blocks are
 # pruned here. So 90 % of the *neurons* is far less than 90 % of the *weights*, and the figure below counts weights.
@@ -722,7 +733,7 @@ def scored(network):
 # **Predict 4.** What will the accuracy be without the smallest 70 % of the weights, before any more training?
 
 # %%
-fit(dense := copy.deepcopy(classifier), 1, full_rate / 2, "the control: nothing pruned")
+tune(dense := copy.deepcopy(classifier), 1, full_rate / 2, "the control: nothing pruned")
 weight_shares = run.by_budget(quick=(0.5,), standard=(0.3, 0.5, 0.7, 0.9))
 neuron_shares = run.by_budget(quick=(0.5,), standard=(0.5, 0.75, 0.9))
 curves, trained_again = {}, {}
@@ -733,7 +744,7 @@ for title, some in {"smallest weights": weight_shares, "whole neurons": neuron_s
         if share > some[0] or share == some[-1]:  # the mildest cut loses nothing that could come back
             again = f"{title}, trained again"
             hold_at_zero(network, masks)
-            fit(network, 1, full_rate / 2, again)
+            tune(network, 1, full_rate / 2, again)
             copied, size = through_a_file(network, pruned(share) if masks else None)
             curves.setdefault(again, {})[share] = scored(copied)
             point = figures.Point(size, curves[again][share][0].value, f"{share:.0%}")
@@ -855,14 +866,16 @@ pd.DataFrame.from_dict(dict(sorted(rows.items(), reverse=True)), orient="index",
 #
 # The QLoRA paper's figures for large models, not ours: mean perplexity with 4-bit integers 34.34, FP4 31.07, NF4 with
 # double quantization 27.41.
-#
+
+# %% [markdown]
 # ## 11. Is it faster?
 #
 # So far weights became float32 again before each product. That already helps when a product is **bound by memory**. To
 # generate one token for one user, a language model multiplies each matrix by a single vector: every weight is read
 # once for one multiplication, and reading takes longer than multiplying. Fewer bytes are then faster, with float
 # products. Weight-only formats (GPTQ, AWQ, GGUF) live from this.
-#
+
+# %% [markdown]
 # With many inputs at once each weight is used many times, and the product is **bound by arithmetic**. There
 # quantizing the weights alone saves nothing, and unpacking costs time. To gain, the product itself has to run in whole
 # numbers: int8 inputs times int8 weights, sums in 32 bits, and one multiplication by both scales at the end.
@@ -967,10 +980,12 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # as large as the rest, up to 20 times in the models that Dettmers et al. 2022 studied for *LLM.int8()*. These channels
 # then set the scale of a whole row of *inputs*, and the other channels are left with a few levels. Section 16 looks for
 # such channels in a published model.
-#
+
+# %% [markdown]
 # The pocket decoder has none, so we **plant** one: multiply one channel of each norm by 20 or by 100, and divide the
 # weights that read this channel by as much. The model computes the same function as before.
-#
+
+# %% [markdown]
 # **Calibration** runs the model on a few texts and watches what each linear layer reads. We note the largest value of
 # each input channel for this section, and the mean products of all pairs of channels for the next one. The texts come
 # from the training split; the perplexity is measured on the validation split.
@@ -1021,7 +1036,8 @@ def linear_inputs(network, rows):
 # out of the int8 product and multiplies them in float. **SmoothQuant** (Xiao et al. 2023) divides each input channel by
 # a factor and multiplies the weights by it, so that both are equally easy to round; the factor is the root of the
 # channel's largest input over its largest weight.
-#
+
+# %% [markdown]
 # **Predict 7.** With a channel 100 times as large, and int8 for weights and activations: what will the perplexity be
 # with static scales?
 
@@ -1075,13 +1091,15 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["perplexity", "outlier, 20
 #
 # A small error in the weights matters only through what the layer *outputs*. So measure $\lVert Wx - Qx \rVert$ on real
 # inputs $x$: the calibration tokens. Their products of all pairs of channels, $G = \sum x x^\top$, are all we need:
-#
+
+# %% [markdown]
 # $$\sum_x \lVert (W - Q)\,x \rVert^2 = \text{trace}\left((W - Q)\, G\, (W - Q)^\top\right)$$
 #
 # **[GPTQ](../docs/glossary.md#gptq)** (Frantar et al. 2022) makes this error small. It rounds the matrix one column at
 # a time. When a column is rounded, the layer loses `error * (input of this column)`. Later columns read inputs that
 # correlate with this one, so changing their weights, which are not rounded yet, can make up for part of the loss.
-#
+
+# %% [markdown]
 # The best change is a least-squares solution. GPTQ reads it from one triangular matrix $U$ with
 # $U^\top U = G^{-1}$, computed once per layer. For column $j$ and all later columns $k$:
 #
@@ -1157,13 +1175,15 @@ check("10.3", spread)
 
 # %% [markdown]
 # ## 14. AWQ: scale what is read loudly
-#
+
+# %% [markdown]
 # **AWQ** (Lin et al. 2024) has another idea for the same problem, without an inverse. Weights that meet large inputs
 # matter more. Multiply these columns by a factor before rounding, and divide by it afterwards (in a real model, in the
 # layer before): they then get finer steps, at the expense of the others. The factor is the size of the channel's inputs
 # (here the RMS, in the paper the mean) to a power $\alpha$ between 0, plain rounding, and 1. Try several, and keep the
 # best for each layer by the output error.
-#
+
+# %% [markdown]
 # Three numbers for each method: how far the weights are from the originals, how far the outputs are on the calibration
 # texts (both relative, averaged over layers), and the perplexity on *other* texts. We round the decoder's linear layers
 # in blocks of 64; the embeddings stay.
@@ -1221,7 +1241,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # every forward pass, so the loss sees the rounding. Rounding has a gradient of zero almost everywhere. The
 # **straight-through estimator** (Bengio et al. 2013) pretends in the backward pass that rounding did nothing: the
 # gradient of the rounded weight goes to the full-precision weight behind it.
-#
+
+# %% [markdown]
 # Both sides get the same extra pass over the same reviews: `dense`, the control of section 9, is trained in full
 # precision and then rounded. QAT starts from the same classifier, at the same rate.
 #
@@ -1254,7 +1275,7 @@ def at_two_bits(network):
 
 
 trained = aware_of_rounding(classifier)
-fit(trained, 1, full_rate / 2, "aware of the rounding")
+tune(trained, 1, full_rate / 2, "aware of the rounding")
 for module in list(trained.body.modules()):
     if parametrize.is_parametrized(module):
         parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)  # the rounded weights stay

@@ -42,7 +42,7 @@ def test_what_is_solved_and_run_is_kept_and_deleting_the_folder_resets_it(place)
     assert rows.loc["00 start here", "solved"] == "1 of 3" and rows.loc["00 start here", "open"] == "00.2, 00.3"
     assert rows.loc["02 full vs last layer", "budget"] == "quick"
     assert rows.loc["02 full vs last layer", "last run"].startswith("20")
-    assert rows.loc["02 full vs last layer", "open"] == "02.1, 02.2, 02.3"
+    assert rows.loc["02 full vs last layer", "open"] == "02.1, 02.2, 02.3, 02.4"
     assert rows.loc["01 pretrained transformers", "last run"] == "not yet"
     shutil.rmtree(place)
     assert set(overview()["last run"]) == {"not yet"} and progress.kept("solved") == {}

@@ -84,7 +84,13 @@ def _one_case(answer: Callable, what: str, weights: Tensor, bits: int) -> None:
         "Without the sign a code is exponent * 2**fraction_bits + fraction. Take it apart with // and %.",
         "An exponent above 0 means 2 ** (exponent - bias) * (1 + fraction / 2**fraction_bits). Exponent 0 has no "
         "leading 1: 2 ** (1 - bias) * fraction / 2**fraction_bits. The bias is 2 ** (exponent_bits - 1) - 1.",
-        "sizes = torch.where(exponent > 0, normal, subnormal); return torch.cat([sizes, -sizes])",
+        "codes = torch.arange(2 ** (exponent_bits + fraction_bits))\n"
+        "exponent, fraction = codes // 2**fraction_bits, codes % 2**fraction_bits\n"
+        "bias = 2 ** (exponent_bits - 1) - 1\n"
+        "normal = 2.0 ** (exponent - bias) * (1 + fraction / 2**fraction_bits)\n"
+        "subnormal = 2.0 ** (1 - bias) * fraction / 2**fraction_bits\n"
+        "sizes = torch.where(exponent > 0, normal, subnormal)\n"
+        "return torch.cat([sizes, -sizes])",
     ],
 )
 def decode_small_float(answer: Callable) -> None:

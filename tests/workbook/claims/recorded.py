@@ -53,8 +53,10 @@ class Recorded:
 def recorded(source: Path) -> Recorded:
     """The metrics that a lesson's source records."""
     text = source.read_text(encoding="utf-8")
-    cell = next(piece for piece in reversed(re.split(r"(?m)^# %%.*$", text)) if "= record(" in piece)
-    found = set(_templates(ast.parse(cell))) - {GAP}  # a number in the cell, not a name
+    cells = [
+        piece for piece in re.split(r"(?m)^# %%.*$", text) if re.search(r"= record\(|\bvalues(\[.*\])? \|?= ", piece)
+    ]
+    found = {template for cell in cells for template in _templates(ast.parse(cell))} - {GAP}  # a number is no name
     templates = {template for template in found if METRIC_NAME.fullmatch(template.replace(GAP, "x"))}
     files = [source, *_imported(ast.parse(text)), *(ROOT / name for name in DATA)]
     words = frozenset(word for path in files for word in _words(ast.parse(path.read_text(encoding="utf-8"))))
