@@ -271,6 +271,8 @@ def test_another_build_of_torch_replaces_the_installed_one(project):
     assert set_up(project).returncode == 0
     info = next((project / ".venv").rglob("torch-1.0.dist-info"))
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0+cpu\n")
+    record = info / "RECORD"  # which says what an uninstall removes
+    record.write_text(record.read_text().replace("torch-1.0.dist", "torch-1.0+cpu.dist"))
     info.rename(info.with_name("torch-1.0+cpu.dist-info"))
     (project / ".venv" / "workbook-stamp").unlink()
     again = set_up(project)
