@@ -28,7 +28,7 @@
 
 # %% [markdown]
 # Click into a cell and press Shift+Enter: Jupyter runs it and selects the next one. Each lesson has one cell with its
-# parameters at the top. Change a value there, then run the cells below it again.
+# [parameters](../docs/glossary.md#parameter) at the top. Change a value there, then run the cells below it again.
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; docs/real.md and docs/hub.md name the others
@@ -59,9 +59,9 @@ run = start(track=track, budget=budget, seed=seed)
 # %% [markdown]
 # ## 1. Fine-tune a model in half a minute
 #
-# *[Fine-tuning](../docs/glossary.md#fine-tuning)* means: take a model that was trained on a lot of text, and train it
-# a little more on a task of your own. Our model has read text of an invented world: film reviews without their labels,
-# news, talk. The task is to tell whether a review is positive or negative.
+# *[Fine-tuning](../docs/glossary.md#fine-tuning)* means: take a model that was trained on a lot of text, and train it a
+# little more on a task of your own. Our model has read text of an invented world: film reviews without their
+# [labels](../docs/glossary.md#label), news, talk. The task is to tell whether a review is positive or negative.
 #
 # Write a short film review of your own here:
 
@@ -69,9 +69,10 @@ run = start(track=track, budget=budget, seed=seed)
 my_sentence = "The story is slow, but the ending is wonderful."
 
 # %% [markdown]
-# A pretrained model is a folder with its weights, its settings and its *tokenizer*, which turns text into numbers.
-# `AutoModelForSequenceClassification` loads the weights and puts a new layer on top: the *head*, with one output for
-# each class. The weights of the head are random.
+# A pretrained model is a folder with its [weights](../docs/glossary.md#weight), its settings and its
+# *[tokenizer](../docs/glossary.md#tokenizer)*, which turns text into numbers. `AutoModelForSequenceClassification`
+# loads the weights and puts a new layer on top: the *[head](../docs/glossary.md#head)*, with one output for each class.
+# The weights of the head are random.
 
 # %%
 source = catalog.model_source("encoder", track, model)  # the folder, or the files of a model on the Hub
@@ -83,8 +84,8 @@ classifier = AutoModelForSequenceClassification.from_pretrained(source, num_labe
 print(f"{sum(p.numel() for p in classifier.parameters()):,} parameters; the classes are {', '.join(names)}")
 
 # %% [markdown]
-# Before any training, ask the model about five sentences. `softmax` turns the scores of the classes, the *logits*,
-# into probabilities.
+# Before any training, ask the model about five sentences. `softmax` turns the scores of the classes, the
+# *[logits](../docs/glossary.md#logits)*, into probabilities.
 
 # %%
 sentences = [
@@ -109,7 +110,8 @@ print(", ".join(f"{share:.2f}" for share in before))
 
 # %% [markdown]
 # The random head cannot know which of its outputs means "positive". Now the training data: text, label, and the
-# *token ids* that the tokenizer makes of the text. The collator fills a batch up to its longest review.
+# *[token](../docs/glossary.md#token) ids* that the tokenizer makes of the text. The collator fills a
+# [batch](../docs/glossary.md#batch) up to its longest review.
 
 # %%
 train_count = min(run.by_budget(quick=64, standard=labels), len(reviews["train"]))
@@ -134,11 +136,11 @@ print(f"{len(train_rows):,} reviews to learn from, {len(test_rows):,} others to 
 
 # %% [markdown]
 # 1. **forward**: the model reads a batch; because the batch has labels, it also returns the
-#    [loss](../docs/glossary.md#loss), a number that is large when the model is wrong;
+#    *loss*, a number that is large when the model is wrong;
 # 2. **backward**: PyTorch computes the [gradient](../docs/glossary.md#gradient), for each parameter the direction in
 #    which the loss grows;
 # 3. **step**: the [optimizer](../docs/glossary.md#optimizer) moves each parameter a little against its gradient;
-# 4. **schedule**: the learning rate falls in a straight line to 0;
+# 4. **schedule**: the [learning rate](../docs/glossary.md#learning-rate) falls in a straight line to 0;
 # 5. **zero_grad**: the gradients are cleared, or the next batch would add to them.
 
 
@@ -245,9 +247,9 @@ check("00.1", accuracy)
 # %% [markdown]
 # ### Exercise 00.2: the loss
 #
-# The loss that the loop makes small is the *cross-entropy*. Take the probability that the model gives to the right
-# class of a review, and take minus its natural logarithm: 0 for a model that is certain and right, large for one that
-# is certain and wrong. The loss of a batch is the mean over its reviews.
+# The loss that the loop makes small is the *[cross-entropy](../docs/glossary.md#cross-entropy)*. Take the probability
+# that the model gives to the right class of a review, and take minus its natural logarithm: 0 for a model that is
+# certain and right, large for one that is certain and wrong. The loss of a batch is the mean over its reviews.
 #
 # Compute it from the logits, without `nn.functional.cross_entropy`: your function is compared with PyTorch's.
 

@@ -42,17 +42,17 @@ from helpers import catalog, lora, lora_files, plotting
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("09.1") helps when you are stuck
 from helpers.cost import Stopwatch
-from helpers.evaluation import Outcome, predict_rows
+from helpers.evaluation import Outcome, evaluate, predict_rows
 from helpers.intervals import mean_t, paired_bootstrap
-from helpers.lessons.lesson_02.experiment import STRATEGIES, Task, fit_and_evaluate
 from helpers.lessons.lesson_08.experiment import Learner, logits_of, prepare
 from helpers.lessons.lesson_08.figures import sizes_by_rank
 from helpers.lessons.lesson_09 import experiment, figures
 from helpers.linear_layers import linear_names
-from helpers.models import blocks, without_dropout
+from helpers.models import blocks, freeze_all_but, without_dropout
 from helpers.qlora import drop_two_notices
+from helpers.recipes import recipe
 from helpers.runtime import UserError, check_number, seed_everything, start
-from helpers.training import has_bfloat16, to_device, train, trainable_parameters, warmup_linear
+from helpers.training import has_bfloat16, to_device, train, train_on_features, trainable_parameters, warmup_linear
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -648,8 +648,11 @@ true = torch.tensor(reviews["test"].labels)
 usual = torch.full_like(true, majority(review_texts["train"]["label"]))
 words = bag_of_words(review_texts["train"]["text"], review_texts["train"]["label"])
 guesses = torch.as_tensor(words.predict(review_texts["test"]["text"]))
-task = Task(lambda _: copy.deepcopy(base), reviews["train"], reviews["test"], collate, run.device)
-control = fit_and_evaluate(STRATEGIES["head_only"], task, epochs=epochs, seed=seed, rate_scale=rate_scale)
+seed_everything(seed)
+head_rate = recipe("head_only", catalog.origin("encoder", track, model)).learning_rate * rate_scale
+head_only = freeze_all_but(copy.deepcopy(base), trainable_blocks=0)
+history = train_on_features(head_only, reviews["train"], collate, head_rate, epochs=epochs, seed=seed)
+control = evaluate("head only", head_only, reviews["test"], collate, history)
 controls = {
     "majority": Outcome("majority class", usual, true),
     "bag_of_words": Outcome("bag of words", guesses, true),

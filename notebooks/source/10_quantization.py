@@ -82,8 +82,9 @@ values = {}  # what this run measures, for the record at the end
 # the distance between two levels. Weights that share a scale form a **block**.
 
 # %% [markdown]
-# **Symmetric** quantization centres the levels on zero: `weight ≈ code * scale`. The largest absolute weight of the
-# block gets the largest code. One of the $2^b$ codes stays unused, so that both sides have as many levels.
+# **Symmetric** [quantization](../docs/glossary.md#quantization) centres the levels on zero: `weight ≈ code * scale`.
+# The largest absolute weight of the block gets the largest code. One of the $2^b$ codes stays unused, so that both
+# sides have as many levels.
 #
 # The helper `blocks` reshapes a tensor into one row per block (for now a single row). It refuses empty tensors, NaN and
 # infinity.
@@ -568,12 +569,12 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["weights (millions)", "siz
 #
 # We measure two models. A **classifier**: the pocket encoder with a head, fine-tuned on film reviews with lesson 02's
 # recipe. And the **decoder** as it was pretrained, judged by its [perplexity](../docs/glossary.md#perplexity) on review
-# texts. `fit` and `answers` are lesson 02's training loop and evaluation.
+# texts. `tune` and `answers` are lesson 02's training loop and evaluation.
 
 # %%
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.evaluation import predict
-from helpers.lessons.lesson_02.experiment import STRATEGIES
+from helpers.recipes import recipe
 from helpers.runtime import seed_everything
 from helpers.training import train_on_text
 
@@ -583,7 +584,9 @@ test_count = min(run.by_budget(quick=64, standard=1000, full=100_000), len(revie
 tokenizer = catalog.tokenizer("encoder", track, model)
 rows_of = {"train": train_rows, "test": reviews["test"].select(range(test_count))}
 rows_of = {split: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for split, part in rows_of.items()}
-full_rate = STRATEGIES["full"].learning_rate  # chosen on validation rows in lesson 02
+full_rate = recipe(
+    "full", catalog.origin("encoder", track, model)
+).learning_rate  # chosen on validation rows in lesson 02
 print(f"AdamW, batches of 16, rate {full_rate:g} with warm-up and linear decay")
 
 
@@ -677,9 +680,9 @@ print(f"perplexity in NF4: bitsandbytes {by_library:.4f}, by hand {by_hand:.4f},
 # %% [markdown]
 # ## 9. Fewer weights: pruning
 #
-# Pruning is no quantization: it removes weights and leaves the others in 32 bits. **Magnitude pruning** sets the
-# smallest weights to zero. The file keeps one bit per weight that says which are left; the matrices keep their shape,
-# so the products are not faster.
+# [Pruning](../docs/glossary.md#pruning) is no quantization: it removes weights and leaves the others in 32 bits.
+# **Magnitude pruning** sets the smallest weights to zero. The file keeps one bit per weight that says which are left;
+# the matrices keep their shape, so the products are not faster.
 
 # %% [markdown]
 # **Structured pruning** removes whole neurons: a row of the layer into a feed-forward block and a column of the layer
@@ -830,7 +833,7 @@ plotting.show(figures.against_bytes(panels, whole, limits))
 # %% [markdown]
 # One rounding of one classifier is one draw: with another seed the order changes. So the table uses the **five seeds**
 # of the committed reference. Each seed trains its own classifier and draws its own texts, and each difference is taken
-# within a seed: quantized minus float32, with a 95 % interval.
+# within a seed: quantized minus float32, with a [95 % interval](../docs/glossary.md#confidence-interval).
 
 # %%
 results = pd.read_parquet(FOLDER / "results.parquet").query("lesson == '10'")
@@ -873,7 +876,7 @@ pd.DataFrame.from_dict(dict(sorted(rows.items(), reverse=True)), orient="index",
 # So far weights became float32 again before each product. That already helps when a product is **bound by memory**. To
 # generate one token for one user, a language model multiplies each matrix by a single vector: every weight is read
 # once for one multiplication, and reading takes longer than multiplying. Fewer bytes are then faster, with float
-# products. Weight-only formats (GPTQ, AWQ, GGUF) live from this.
+# products. Weight-only formats ([GPTQ](../docs/glossary.md#gptq), AWQ, GGUF) live from this.
 
 # %% [markdown]
 # With many inputs at once each weight is used many times, and the product is **bound by arithmetic**. There
@@ -1237,10 +1240,11 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # ## 15. Train for two bits
 #
-# At 2 bits, rounding a finished classifier loses much. **Quantization-aware training** (QAT) rounds the weights in
-# every forward pass, so the loss sees the rounding. Rounding has a gradient of zero almost everywhere. The
-# **straight-through estimator** (Bengio et al. 2013) pretends in the backward pass that rounding did nothing: the
-# gradient of the rounded weight goes to the full-precision weight behind it.
+# At 2 bits, rounding a finished classifier loses much. **[Quantization-aware
+# training](../docs/glossary.md#quantization-aware-training)** (QAT) rounds the weights in every forward pass, so the
+# loss sees the rounding. Rounding has a gradient of zero almost everywhere. The **straight-through estimator** (Bengio
+# et al. 2013) pretends in the backward pass that rounding did nothing: the gradient of the rounded weight goes to the
+# full-precision weight behind it.
 
 # %% [markdown]
 # Both sides get the same extra pass over the same reviews: `dense`, the control of section 9, is trained in full

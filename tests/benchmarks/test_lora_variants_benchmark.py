@@ -52,7 +52,7 @@ def test_a_piece_of_other_settings_is_not_used_again(small, tmp_path, monkeypatc
         small.piece(tmp_path, "lora", 1e-3, **others)
         small.piece(tmp_path, "lora", 1e-3, **others | {"labels": 17})
         assert len(measured) == 3, again
-    variant = replace(experiment.VARIANTS["lora"], learning_rate=5e-3, ratio=2.0)
+    variant = replace(experiment.VARIANTS["lora"], ratio=2.0)
     monkeypatch.setattr(experiment, "VARIANTS", {"lora": variant})
     small.piece(tmp_path, "lora", **others)
     assert len(measured) == 4

@@ -16,7 +16,7 @@ from workbook.cli import main
     [
         ([], "every claim of the course"),
         (["doctor"], "say in words what to do"),
-        (["lab"], "Open JupyterLab at the first lesson"),
+        (["lab"], "Open JupyterLab on your own copy of the lessons"),
         (["run"], "workbook run --budget quick"),
     ],
 )
