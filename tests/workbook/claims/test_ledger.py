@@ -93,12 +93,12 @@ def test_every_claim_names_a_metric_that_a_lesson_records():
     assert unknown_metrics(ledger) == []
 
 
-@pytest.mark.parametrize("wrong", ["accuracy_ful", "accuracy_prefix", "exact_answer_rate_sft"])
+@pytest.mark.parametrize("wrong", ["accuracy_ful", "accuracy_pruning", "exact_answer_rate_sft"])
 def test_a_planted_wrong_metric_is_caught(wrong):
     content = yaml.safe_load(PATH.read_text(encoding="utf-8"))
     claim = next(one for one in content["claims"] if one["id"] == "last-layer-worse")
     claim["trials"][0]["rules"][0] = (
-        f"{wrong} - accuracy_head_only > 0"  # lesson 02 has no prefix, and asks no questions
+        f"{wrong} - accuracy_head_only > 0"  # lesson 02 prunes nothing, and asks no questions
     )
     assert unknown_metrics(ClaimsLedger.model_validate(content)) == [f"last-layer-worse: {wrong} (lesson 02)"]
 
