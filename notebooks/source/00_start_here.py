@@ -16,7 +16,7 @@
 # You fine-tune a language model in the first section, and see what happens to a sentence of your own. Then you get the
 # tour: your machine, the lessons, predictions, exercises, and the interval behind each score.
 #
-# *About 20 minutes to read (an estimate), half a minute to run (measured on two processor cores); no network.*
+# *About 20 minutes to read (an estimate), a minute to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -36,9 +36,9 @@ budget = "standard"  # "quick": does it run at all; "standard": real results; "f
 seed = 0  # the start of every random draw: the same seed gives the same numbers
 model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
 data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
-labels = 1000  # reviews to learn from
+labels = 2000  # reviews to learn from
 epochs = 2  # passes over these reviews
-batch_size = 32  # reviews in each step
+batch_size = 16  # reviews in each step
 learning_rate = 1e-3  # how far each step goes; published models need 2e-5 to 1e-4
 
 # %%
@@ -57,7 +57,7 @@ from workbook import doctor
 run = start(track=track, budget=budget, seed=seed)
 
 # %% [markdown]
-# ## 1. Fine-tune a model in half a minute
+# ## 1. Fine-tune a model in a minute
 #
 # *[Fine-tuning](../docs/glossary.md#fine-tuning)* means: take a model that was trained on a lot of text, and train it a
 # little more on a task of your own. Our model has read text of an invented world: film reviews without their
@@ -185,7 +185,7 @@ right_before = right_answers(classifier, test_rows, collate)
 print(f"right before training: {sum(right_before)} of {len(right_before)}")
 
 # %% [markdown]
-# **Predict 1.** You train for half a minute on a thousand reviews. What accuracy will the model reach on reviews that
+# **Predict 1.** You train for about a minute on two thousand reviews. What accuracy will the model reach on reviews that
 # it has not seen? Type a share such as 0.6, say how sure you are, and keep it. You can also just go on.
 
 # %%
