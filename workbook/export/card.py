@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from helpers.catalog import HUB_MODELS
 from workbook.export.kept import Kept
@@ -66,7 +66,6 @@ class Findings:
     without_code: str = ""
     gguf: str = ""
     gguf_note: str = ""
-    files: Sequence[tuple[str, int]] = field(default_factory=tuple)
 
 
 def card(kept: Kept, name: str, findings: Findings) -> str:
