@@ -831,7 +831,12 @@ display(
 )
 
 # %%
+from helpers.kept_model import keep_model
 from helpers.record import record
+
+measured = {"facts that pretraining told, answered to the letter": after["told"], "jobs, to the letter": after["skill"]}
+measured["questions about unknown films with a made-up answer"] = made_up_after
+keep_model("04_supervised_fine_tuning", sft, tokenizer, examples=test_prompts, figures=measured)  # with --keep-model
 
 values = {f"exact_answer_rate_{kind}": rate.value for kind, rate in series["after fine-tuning"].items()}
 values |= {"exact_answer_rate_base": before["told"].value, "exact_answer_rate_base_skills": before["skill"].value}
@@ -856,5 +861,7 @@ solved("04")
 #
 # - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. What goes first, skills or facts?
 # - With examples of your own: `workbook run 04 -p data mine.csv` (columns `prompt` and `completion`).
+# - Take the model away: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`. The folder loads
+#   with plain `transformers`; [docs/export.md](../docs/export.md) says what is in it.
 # - Demonstrations show one answer to each prompt. Lesson 05 asks what to do when we can only say which of two answers
 #   is better.

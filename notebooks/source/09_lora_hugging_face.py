@@ -381,6 +381,51 @@ print(f"largest difference of the logits {difference_merge:.0e}")
 print(f"prediction with branches takes {slower:.1f} times as long as merged (the fastest try of each)")
 
 # %% [markdown]
+# ### Out of the notebook
+#
+# The merged weights are plain, but the class around them is not: no sequence classifier in `transformers` puts one
+# linear head on the mean over a BERT's tokens. Its *token* classifiers put that head on every token. A linear function
+# of a mean is the mean of the function's values, so the average of a token classifier's outputs has to be our logits.
+
+# %%
+from helpers.models import mean_pool
+
+read = {name: value for name, value in to_device(batch, merged).items() if name != "labels"}
+with torch.inference_mode():
+    hidden = merged.body(**read).last_hidden_state  # (batch, seq, hidden)
+    per_token = merged.head(hidden)  # (batch, seq, classes): what a token classifier gives
+    averaged = mean_pool(per_token, read["attention_mask"])  # (batch, classes)
+difference_averaged = (averaged.cpu() - logits.cpu()).abs().max().item()
+assert difference_averaged < 1e-4
+print(f"averaged outputs of the tokens against our logits: {difference_averaged:.0e}")
+
+# %% [markdown]
+# So these weights can leave under names that `transformers` knows. `keep_model` writes them, the tokenizer and the
+# class names into the run's folder, if you ask for it. Then one command makes a folder for anywhere else:
+#
+# ```bash
+# workbook run 09 --keep-model
+# workbook export latest --to my-model
+# ```
+#
+# In an environment without this course, `pipeline("text-classification", model="my-model", trust_remote_code=True)`
+# loads it. The forty lines of code to trust are the mean over the tokens; [docs/export.md](../docs/export.md) shows the
+# way without them.
+
+# %%
+from helpers.kept_model import keep_model
+
+kept = keep_model(
+    "09_lora_hugging_face",
+    merged,
+    tokenizer,
+    label_names=review_names,
+    examples=review_texts["test"]["text"],  # the folder has to say the same about the first twenty
+    figures={f"accuracy on {len(reviews['test']):,} test reviews": outcomes["lora"].accuracy},
+)
+print("The model is kept." if kept else "This run keeps no model.")
+
+# %% [markdown]
 # ### A head for both?
 #
 # A head in `modules_to_save` is copied once per adapter, so all adapters of a base have heads of one shape. Here both
