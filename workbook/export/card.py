@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from helpers.catalog import HUB_MODELS
 from workbook.export.kept import Kept
@@ -32,7 +32,8 @@ that is the same prediction (the library warns that the model type is another on
 ```python
 from transformers import AutoTokenizer, {cls}
 
-tokenizer, model = AutoTokenizer.from_pretrained("{name}"), {cls}.from_pretrained("{name}").eval()
+tokenizer = AutoTokenizer.from_pretrained("{name}", trust_remote_code=False)  # else it asks about the file
+model = {cls}.from_pretrained("{name}").eval()
 read = tokenizer("{example}", truncation=True, max_length={max_length}, return_tensors="pt")
 logits = model(**read).logits[0].mean(dim=0)  # (classes,), of one text without padding
 ```
@@ -65,7 +66,6 @@ class Findings:
     without_code: str = ""
     gguf: str = ""
     gguf_note: str = ""
-    files: Sequence[tuple[str, int]] = field(default_factory=tuple)
 
 
 def card(kept: Kept, name: str, findings: Findings) -> str:
