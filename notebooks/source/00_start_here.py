@@ -185,8 +185,8 @@ right_before = right_answers(classifier, test_rows, collate)
 print(f"right before training: {sum(right_before)} of {len(right_before)}")
 
 # %% [markdown]
-# **Predict 1.** You train for about a minute on two thousand reviews. What accuracy will the model reach on reviews that
-# it has not seen? Type a share such as 0.6, say how sure you are, and keep it. You can also just go on.
+# **Predict 1.** You train for about a minute on two thousand reviews. What accuracy will the model reach on reviews
+# that it has not seen? Type a share such as 0.6, say how sure you are, and keep it. You can also just go on.
 
 # %%
 predict("00.1", within=0.05, unit="accuracy", low=0, high=1)
