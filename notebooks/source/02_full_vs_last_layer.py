@@ -515,7 +515,8 @@ for other in [name for name in outcomes if name != best]:
 # %% [markdown]
 # For the seeds there is a **reference**: the whole lesson, run five times with other training reviews and other
 # random starts. It was *not* computed by this run. Its intervals are Student's, over the seeds. The last column takes
-# the gap within each seed first, and then the mean.
+# the gap within each seed first, and then the mean. One row is not alike: the random starts of the reference trained
+# for three passes, the one of this run for six.
 
 # %%
 from helpers.reference import has_reference, lesson_reference, load_reference
