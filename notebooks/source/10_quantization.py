@@ -1324,7 +1324,7 @@ if inside:
     print("measured now" if live else published.label)
     print(f"largest input channel over the median channel: {inside['outlier_median']:.1f} in the median layer,", end="")
     print(f" {inside['outlier_largest']:.0f} in the most extreme one")
-pd.Series(shown, name="perplexity").round(2).to_frame()
+pd.Series(shown, name="perplexity", dtype=float).round(2).to_frame()
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
