@@ -29,7 +29,10 @@ MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM
 
 
 class Record(NamedTuple):
-    """One row: where it stands, as "line 5" or "row 5"; its values, or why it cannot be read."""
+    """One row: where it stands, as "line 5" or "row 5"; its values, or why it cannot be read.
+
+    A row of a CSV file that cannot be read still has the header's columns, each with None.
+    """
 
     place: str
     values: dict[str, object]
@@ -122,7 +125,7 @@ def _csv(path: Path, encoding: str, separator: str) -> Iterator[Record]:
         try:
             row = next(reader, None)
         except csv.Error as error:
-            yield Record(place, {}, _quotes(path, first, reader.line_num, error))
+            yield Record(place, dict.fromkeys(header), _quotes(path, first, reader.line_num, error))
             continue
         if row is None:
             return
@@ -132,7 +135,9 @@ def _csv(path: Path, encoding: str, separator: str) -> Iterator[Record]:
             yield Record(place, dict(zip(header, row, strict=True)))
         elif row:
             glued = f"; it runs on to line {reader.line_num}, so check its quotes" if reader.line_num > first else ""
-            yield Record(place, {}, f"{len(row)} fields, where the first line names {len(header)}{glued}")
+            yield Record(
+                place, dict.fromkeys(header), f"{len(row)} fields, where the first line names {len(header)}{glued}"
+            )
 
 
 def _header(path: Path, row: list[str]) -> list[str]:
