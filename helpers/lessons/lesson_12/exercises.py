@@ -54,8 +54,8 @@ def _value(text: str, values: dict[str, float]) -> float:
                 return -of(operand)
             case ast.Name(name):
                 return values[name]
-            case ast.Constant(int() | float()):
-                return float(node.value)
+            case ast.Constant(int() | float() as value):
+                return float(value)
         raise ValueError(text)
 
     return of(ast.parse(text.strip(), mode="eval").body)
