@@ -81,8 +81,9 @@ values = {}  # what this run measures, for the record at the end
 # stored is a small whole number, the **code**, and one floating-point number that many weights share: the **scale**,
 # the distance between two levels. Weights that share a scale form a **block**.
 #
-# **Symmetric** quantization centres the levels on zero: `weight ≈ code * scale`. The largest absolute weight of the
-# block gets the largest code. One of the $2^b$ codes stays unused, so that both sides have as many levels.
+# **Symmetric** [quantization](../docs/glossary.md#quantization) centres the levels on zero: `weight ≈ code * scale`.
+# The largest absolute weight of the block gets the largest code. One of the $2^b$ codes stays unused, so that both
+# sides have as many levels.
 #
 # The helper `blocks` reshapes a tensor into one row per block (for now a single row). It refuses empty tensors, NaN and
 # infinity.
@@ -565,7 +566,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["weights (millions)", "siz
 #
 # We measure two models. A **classifier**: the pocket encoder with a head, fine-tuned on film reviews with lesson 02's
 # recipe. And the **decoder** as it was pretrained, judged by its [perplexity](../docs/glossary.md#perplexity) on review
-# texts. `fit` and `answers` are lesson 02's training loop and evaluation.
+# texts. `fine_tune` and `answers` are lesson 02's training loop and evaluation.
 
 # %%
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
@@ -585,7 +586,7 @@ print(f"AdamW, batches of 16, rate {full_rate:g} with warm-up and linear decay")
 
 
 # %%
-def fit(network, epochs, rate, title):
+def fine_tune(network, epochs, rate, title):
     return train_on_text(network, rows_of["train"], pad(tokenizer), rate, epochs=epochs, seed=seed, progress=title)
 
 
@@ -597,7 +598,7 @@ def answers(network):
 
 seed_everything(seed)
 classifier = catalog.classifier(track, model, max(reviews["train"]["label"]) + 1).to(run.device)
-history = fit(classifier, run.by_budget(quick=1, standard=3), full_rate, "the classifier")
+history = fine_tune(classifier, run.by_budget(quick=1, standard=3), full_rate, "the classifier")
 right = answers(classifier)
 accuracy = wilson(int(right.sum()), len(right))
 print(f"accuracy {accuracy:.3f} on {len(right):,} reviews, trained in {history.seconds:.0f} s")
@@ -673,9 +674,9 @@ print(f"perplexity in NF4: bitsandbytes {by_library:.4f}, by hand {by_hand:.4f},
 # %% [markdown]
 # ## 9. Fewer weights: pruning
 #
-# Pruning is no quantization: it removes weights and leaves the others in 32 bits. **Magnitude pruning** sets the
-# smallest weights to zero. The file keeps one bit per weight that says which are left; the matrices keep their shape,
-# so the products are not faster.
+# [Pruning](../docs/glossary.md#pruning) is no quantization: it removes weights and leaves the others in 32 bits.
+# **Magnitude pruning** sets the smallest weights to zero. The file keeps one bit per weight that says which are left;
+# the matrices keep their shape, so the products are not faster.
 #
 # **Structured pruning** removes whole neurons: a row of the layer into a feed-forward block and a column of the layer
 # out of it. The matrices become smaller, so any processor multiplies them faster. Only the feed-forward blocks are
@@ -728,7 +729,7 @@ def scored(network):
 # **Predict 4.** What will the accuracy be without the smallest 70 % of the weights, before any more training?
 
 # %%
-fit(dense := copy.deepcopy(classifier), 1, full_rate / 2, "the control: nothing pruned")
+fine_tune(dense := copy.deepcopy(classifier), 1, full_rate / 2, "the control: nothing pruned")
 weight_shares = run.by_budget(quick=(0.5,), standard=(0.3, 0.5, 0.7, 0.9))
 neuron_shares = run.by_budget(quick=(0.5,), standard=(0.5, 0.75, 0.9))
 curves, trained_again = {}, {}
@@ -739,7 +740,7 @@ for title, some in {"smallest weights": weight_shares, "whole neurons": neuron_s
         if share > some[0] or share == some[-1]:  # the mildest cut loses nothing that could come back
             again = f"{title}, trained again"
             hold_at_zero(network, masks)
-            fit(network, 1, full_rate / 2, again)
+            fine_tune(network, 1, full_rate / 2, again)
             copied, size = through_a_file(network, pruned(share) if masks else None)
             curves.setdefault(again, {})[share] = scored(copied)
             point = figures.Point(size, curves[again][share][0].value, f"{share:.0%}")
@@ -825,7 +826,7 @@ plotting.show(figures.against_bytes(panels, whole, limits))
 # %% [markdown]
 # One rounding of one classifier is one draw: with another seed the order changes. So the table uses the **five seeds**
 # of the committed reference. Each seed trains its own classifier and draws its own texts, and each difference is taken
-# within a seed: quantized minus float32, with a 95 % interval.
+# within a seed: quantized minus float32, with a 95 % [confidence interval](../docs/glossary.md#confidence-interval).
 
 # %%
 results = pd.read_parquet(FOLDER / "results.parquet").query("lesson == '10'")
@@ -867,7 +868,7 @@ pd.DataFrame.from_dict(dict(sorted(rows.items(), reverse=True)), orient="index",
 # So far weights became float32 again before each product. That already helps when a product is **bound by memory**. To
 # generate one token for one user, a language model multiplies each matrix by a single vector: every weight is read
 # once for one multiplication, and reading takes longer than multiplying. Fewer bytes are then faster, with float
-# products. Weight-only formats (GPTQ, AWQ, GGUF) live from this.
+# products. Weight-only formats ([GPTQ](../docs/glossary.md#gptq), AWQ, GGUF) live from this.
 #
 # With many inputs at once each weight is used many times, and the product is **bound by arithmetic**. There
 # quantizing the weights alone saves nothing, and unpacking costs time. To gain, the product itself has to run in whole
@@ -1231,10 +1232,11 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # ## 15. Train for two bits
 #
-# At 2 bits, rounding a finished classifier loses much. **Quantization-aware training** (QAT) rounds the weights in
-# every forward pass, so the loss sees the rounding. Rounding has a gradient of zero almost everywhere. The
-# **straight-through estimator** (Bengio et al. 2013) pretends in the backward pass that rounding did nothing: the
-# gradient of the rounded weight goes to the full-precision weight behind it.
+# At 2 bits, rounding a finished classifier loses much. **[Quantization-aware
+# training](../docs/glossary.md#quantization-aware-training)** (QAT) rounds the weights in every forward pass, so the
+# loss sees the rounding. Rounding has a gradient of zero almost everywhere. The **straight-through estimator** (Bengio
+# et al. 2013) pretends in the backward pass that rounding did nothing: the gradient of the rounded weight goes to the
+# full-precision weight behind it.
 #
 # Both sides get the same extra pass over the same reviews: `dense`, the control of section 9, is trained in full
 # precision and then rounded. QAT starts from the same classifier, at the same rate.
@@ -1268,7 +1270,7 @@ def at_two_bits(network):
 
 
 trained = aware_of_rounding(classifier)
-fit(trained, 1, full_rate / 2, "aware of the rounding")
+fine_tune(trained, 1, full_rate / 2, "aware of the rounding")
 for module in list(trained.body.modules()):
     if parametrize.is_parametrized(module):
         parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)  # the rounded weights stay

@@ -84,7 +84,11 @@ def _one_case(answer: Callable, what: str, weights: Tensor, bits: int) -> None:
         "Without the sign a code is exponent * 2**fraction_bits + fraction. Take it apart with // and %.",
         "An exponent above 0 means 2 ** (exponent - bias) * (1 + fraction / 2**fraction_bits). Exponent 0 has no "
         "leading 1: 2 ** (1 - bias) * fraction / 2**fraction_bits. The bias is 2 ** (exponent_bits - 1) - 1.",
-        "sizes = torch.where(exponent > 0, normal, subnormal); return torch.cat([sizes, -sizes])",
+        "codes = torch.arange(2 ** (exponent_bits + fraction_bits)); "
+        "e, f = codes // 2**fraction_bits, (codes % 2**fraction_bits) / 2**fraction_bits; "
+        "bias = 2 ** (exponent_bits - 1) - 1; "
+        "sizes = torch.where(e > 0, 2.0 ** (e - bias) * (1 + f), 2.0 ** (1 - bias) * f); "
+        "return torch.cat([sizes, -sizes])",
     ],
 )
 def decode_small_float(answer: Callable) -> None:
