@@ -28,6 +28,7 @@ DIFFERENCES = {  # of the recap: quantity -> what is compared, and the endings o
         ("3 bits: GPTQ calibrated on one text, minus on all", "gptq_linear_3_one_text", "gptq_linear_3"),
         ("planted outliers: int8, static scales, minus float32", "int8_planted_static", "float32"),
         ("planted outliers: the same with SmoothQuant", "int8_planted_smoothquant_static", "float32"),
+        ("planted outliers: int8, mixed precision, minus float32", "int8_planted_mixed_precision", "float32"),
     ],
 }
 Spread = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
