@@ -80,12 +80,8 @@ values = {}  # what this run measures, for the record at the end
 # The values that a quantized weight can take are its **levels**. With $b$ bits there are at most $2^b$ of them. What is
 # stored is a small whole number, the **code**, and one floating-point number that many weights share: the **scale**,
 # the distance between two levels. Weights that share a scale form a **block**.
-# <<<<<<< HEAD
 
 # %% [markdown]
-# =======
-#
-# >>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
 # **Symmetric** [quantization](../docs/glossary.md#quantization) centres the levels on zero: `weight ≈ code * scale`.
 # The largest absolute weight of the block gets the largest code. One of the $2^b$ codes stays unused, so that both
 # sides have as many levels.
@@ -574,11 +570,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["weights (millions)", "siz
 #
 # We measure two models. A **classifier**: the pocket encoder with a head, fine-tuned on film reviews with lesson 02's
 # recipe. And the **decoder** as it was pretrained, judged by its [perplexity](../docs/glossary.md#perplexity) on review
-# <<<<<<< HEAD
-# texts. `tune` and `answers` are lesson 02's training loop and evaluation.
-# =======
 # texts. `fine_tune` and `answers` are lesson 02's training loop and evaluation.
-# >>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
 
 # %%
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
@@ -600,11 +592,7 @@ print(f"AdamW, batches of 16, rate {full_rate:g} with warm-up and linear decay")
 
 
 # %%
-<<<<<<< HEAD
-def tune(network, epochs, rate, title):
-=======
 def fine_tune(network, epochs, rate, title):
->>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
     return train_on_text(network, rows_of["train"], pad(tokenizer), rate, epochs=epochs, seed=seed, progress=title)
 
 
@@ -616,11 +604,7 @@ def answers(network):
 
 seed_everything(seed)
 classifier = catalog.classifier(track, model, max(reviews["train"]["label"]) + 1).to(run.device)
-<<<<<<< HEAD
-history = tune(classifier, run.by_budget(quick=1, standard=3), full_rate, "the classifier")
-=======
 history = fine_tune(classifier, run.by_budget(quick=1, standard=3), full_rate, "the classifier")
->>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
 right = answers(classifier)
 accuracy = wilson(int(right.sum()), len(right))
 print(f"accuracy {accuracy:.3f} on {len(right):,} reviews, trained in {history.seconds:.0f} s")
@@ -700,12 +684,8 @@ print(f"perplexity in NF4: bitsandbytes {by_library:.4f}, by hand {by_hand:.4f},
 # [Pruning](../docs/glossary.md#pruning) is no quantization: it removes weights and leaves the others in 32 bits.
 # **Magnitude pruning** sets the smallest weights to zero. The file keeps one bit per weight that says which are left;
 # the matrices keep their shape, so the products are not faster.
-# <<<<<<< HEAD
 
 # %% [markdown]
-# =======
-#
-# >>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
 # **Structured pruning** removes whole neurons: a row of the layer into a feed-forward block and a column of the layer
 # out of it. The matrices become smaller, so any processor multiplies them faster. Only the feed-forward blocks are
 # pruned here. So 90 % of the *neurons* is far less than 90 % of the *weights*, and the figure below counts weights.
@@ -757,11 +737,7 @@ def scored(network):
 # **Predict 4.** What will the accuracy be without the smallest 70 % of the weights, before any more training?
 
 # %%
-<<<<<<< HEAD
-tune(dense := copy.deepcopy(classifier), 1, full_rate / 2, "the control: nothing pruned")
-=======
 fine_tune(dense := copy.deepcopy(classifier), 1, full_rate / 2, "the control: nothing pruned")
->>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
 weight_shares = run.by_budget(quick=(0.5,), standard=(0.3, 0.5, 0.7, 0.9))
 neuron_shares = run.by_budget(quick=(0.5,), standard=(0.5, 0.75, 0.9))
 curves, trained_again = {}, {}
@@ -772,11 +748,7 @@ for title, some in {"smallest weights": weight_shares, "whole neurons": neuron_s
         if share > some[0] or share == some[-1]:  # the mildest cut loses nothing that could come back
             again = f"{title}, trained again"
             hold_at_zero(network, masks)
-<<<<<<< HEAD
-            tune(network, 1, full_rate / 2, again)
-=======
             fine_tune(network, 1, full_rate / 2, again)
->>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
             copied, size = through_a_file(network, pruned(share) if masks else None)
             curves.setdefault(again, {})[share] = scored(copied)
             point = figures.Point(size, curves[again][share][0].value, f"{share:.0%}")
@@ -862,11 +834,7 @@ plotting.show(figures.against_bytes(panels, whole, limits))
 # %% [markdown]
 # One rounding of one classifier is one draw: with another seed the order changes. So the table uses the **five seeds**
 # of the committed reference. Each seed trains its own classifier and draws its own texts, and each difference is taken
-# <<<<<<< HEAD
-# within a seed: quantized minus float32, with a [95 % interval](../docs/glossary.md#confidence-interval).
-# =======
 # within a seed: quantized minus float32, with a 95 % [confidence interval](../docs/glossary.md#confidence-interval).
-# >>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
 
 # %%
 results = pd.read_parquet(FOLDER / "results.parquet").query("lesson == '10'")
@@ -912,17 +880,12 @@ pd.DataFrame.from_dict(dict(sorted(rows.items(), reverse=True)), orient="index",
 # generate one token for one user, a language model multiplies each matrix by a single vector: every weight is read
 # once for one multiplication, and reading takes longer than multiplying. Fewer bytes are then faster, with float
 # products. Weight-only formats ([GPTQ](../docs/glossary.md#gptq), AWQ, GGUF) live from this.
-# <<<<<<< HEAD
 
 # %% [markdown]
-# =======
-#
-# >>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
 # With many inputs at once each weight is used many times, and the product is **bound by arithmetic**. There
 # quantizing the weights alone saves nothing, and unpacking costs time. To gain, the product itself has to run in whole
 # numbers: int8 inputs times int8 weights, sums in 32 bits, and one multiplication by both scales at the end.
-
-# %% [markdown]
+#
 # PyTorch's *dynamic quantization* does this for a whole model. We time two: the pocket encoder, and two blocks as wide
 # as BERT-base (with random weights, since time does not depend on them).
 
@@ -1023,20 +986,12 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # as large as the rest, up to 20 times in the models that Dettmers et al. 2022 studied for *LLM.int8()*. These channels
 # then set the scale of a whole row of *inputs*, and the other channels are left with a few levels. Section 16 looks for
 # such channels in a published model.
-# <<<<<<< HEAD
 
 # %% [markdown]
-# The pocket decoder has none, so we **plant** one: multiply one channel of each norm by 20 or by 100, and divide the
-# weights that read this channel by as much. The model computes the same function as before.
-
-# %% [markdown]
-# =======
-#
 # The pocket decoder has none of that size, so we **plant** one: multiply one channel of each norm by 20 or by 100, and
 # divide the weights that read this channel by as much. The model computes the same function as before.
 
 # %% [markdown]
-# >>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
 # **Calibration** runs the model on a few texts and watches what each linear layer reads. We note the largest value of
 # each input channel for this section, and the mean products of all pairs of channels for the next one. The texts come
 # from the training split; the perplexity is measured on the validation split.
@@ -1298,12 +1253,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # loss sees the rounding. Rounding has a gradient of zero almost everywhere. The **straight-through estimator** (Bengio
 # et al. 2013) pretends in the backward pass that rounding did nothing: the gradient of the rounded weight goes to the
 # full-precision weight behind it.
-# <<<<<<< HEAD
 
 # %% [markdown]
-# =======
-#
-# >>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
 # Both sides get the same extra pass over the same reviews: `dense`, the control of section 9, is trained in full
 # precision and then rounded. QAT starts from the same classifier, at the same rate.
 #
@@ -1336,11 +1287,7 @@ def at_two_bits(network):
 
 
 trained = aware_of_rounding(classifier)
-<<<<<<< HEAD
-tune(trained, 1, full_rate / 2, "aware of the rounding")
-=======
 fine_tune(trained, 1, full_rate / 2, "aware of the rounding")
->>>>>>> 9933ce79802982e85f0e4aa17dbe3fe1f21b3c12
 for module in list(trained.body.modules()):
     if parametrize.is_parametrized(module):
         parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)  # the rounded weights stay
