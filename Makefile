@@ -10,7 +10,6 @@ STEPS ?=
 # Tests side by side, on one thread each; tests/side_by_side.py says which stay together.
 SIDE ?= -n logical --maxprocesses 4
 # Some lessons show wider tables: pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora.
-# real: the lessons on published models and real text.
 REFERENCES ?=
 
 .PHONY: help run test verify test-fast test-faults test-gpu lab doctor notebooks editions data models real reference site bench format lock setup clean
@@ -60,14 +59,11 @@ models: setup  ## pretrain the pocket models anew (over an hour)
 real: setup  ## fetch published models and rated texts for the real track (180 MB, once)
 	@$(BIN)/workbook real $(ARGS)
 
-reference: setup  ## every lesson over five seeds, into data/reference (over two hours)      REFERENCES="pitfalls": that lesson's wider table; "real": real text
+reference: setup  ## every lesson over five seeds, into data/reference (over two hours)      REFERENCES="pitfalls": that lesson's wider table
 ifeq ($(REFERENCES),)
 	@$(BIN)/workbook sweep run sweeps/reference.yaml $(ARGS); $(BIN)/python -m workbook.claims.gather
 else
-	@for name in $(filter-out real,$(REFERENCES)); do echo "$$name:" && $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
-ifneq ($(filter real,$(REFERENCES)),)
-	@$(BIN)/workbook sweep run sweeps/reference_real.yaml $(ARGS); $(BIN)/python -m workbook.claims.gather --real
-endif
+	@for name in $(REFERENCES); do echo "$$name:" && $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 endif
 
 site: setup  ## the web site, from the committed notebooks, under build/site

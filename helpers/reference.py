@@ -20,6 +20,7 @@ from helpers.paths import ROOT
 from helpers.runtime import UserError
 
 FOLDER = ROOT / "data" / "reference"
+REAL_RESULTS = FOLDER / "results_real.parquet"  # what the lessons' sections on real text gave
 
 
 @dataclass(frozen=True)

@@ -578,7 +578,7 @@ solved("12")
 # - Set a run beside the ledger: `workbook run 07 --seed 5`, then run this lesson again.
 # - Runs with other values, such as `workbook run 07 -p labels 2000`, have their own pages and are not compared here.
 # - Do five seeds leave a claim open? Add seeds in `sweeps/reference.yaml`, then `make reference`.
-# - Real text: `workbook real` fetches the files, `make reference REFERENCES=real` fills the second column.
+# - Real text: `workbook real` fetches the files, `make reference` then fills the second column too.
 #
 # ## References
 #

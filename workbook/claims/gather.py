@@ -1,9 +1,11 @@
 """From the sweep over all lessons to the reference: every number that its runs recorded, in one table.
 
-python -m workbook.claims.gather [--sweeps FOLDER] [--real] [--into FILE]
+python -m workbook.claims.gather [--sweeps FOLDER] [--into FILE]
 
 A lesson whose runs are not all done, or are fewer than five, is left as it was, and that is said: `workbook sweep
-resume reference` goes on there. Nothing is typed by hand: what a run recorded is what the table holds.
+resume reference` goes on there. Nothing is typed by hand: what a run recorded is what the table holds. Numbers called
+`real_<metric>` come from a lesson's section on real text, which runs where `workbook real` has fetched the files; they
+stand as `<metric>` in a table of their own, `results_real.parquet` beside the other one.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ import click
 from helpers import record
 from helpers.reference import machine
 from helpers.runtime import UserError
-from workbook.claims.results import FEWEST, REAL_TABLE, TABLE, Rows, read_rows, rows_of, write_table
+from workbook.claims.results import FEWEST, ON_REAL_TEXT, REAL_TABLE, TABLE, Rows, read_rows, rows_of, write_table
 from workbook.sweeps.saved import SWEEPS, members, read_sweep
 from workbook.sweeps.status import states_of
 
-SWEEP, REAL_SWEEP = "reference", "reference_real"
+SWEEP = "reference"
 
 
 @dataclass(frozen=True)
@@ -59,36 +61,45 @@ def _without_seed(parameters: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in parameters.items() if name != "seed"}
 
 
-def gather(sweeps: Path, into: Path, sweep: str = SWEEP) -> list[str]:
-    """Write the table from all sweeps with this name; return a line for each lesson.
+def gather(sweeps: Path, into: Path) -> list[str]:
+    """Write both tables from the reference's sweeps; return a line for each lesson.
 
-    Lessons that are not taken keep the rows that the table had.
+    Lessons that are not taken keep the rows that the tables had.
     """
-    rows, about = read_rows(into)
+    tables = {False: into, True: into.with_name(REAL_TABLE.name)}  # on real text? -> its table
+    kept = {real: read_rows(path) for real, path in tables.items()}
     lines = []
-    for name in members(sweeps, sweep):
+    for name in members(sweeps, SWEEP):
         lesson = name[-2:]
         try:
             found = gathered(sweeps, name)
         except UserError as error:
             lines.append(f"{lesson}: not taken: {error}")
             continue
-        rows = [row for row in rows if row[0] != lesson] + found.rows
-        about[lesson] = found.about
-        lines.append(f"{lesson}: {len({row[1] for row in found.rows})} seeds, {len(found.rows)} numbers")
-    if rows:
-        into.parent.mkdir(parents=True, exist_ok=True)
-        write_table(into, sorted(rows), about)
+        split = {False: [row for row in found.rows if not row[2].startswith(ON_REAL_TEXT)]}
+        split[True] = [
+            (*row[:2], row[2].removeprefix(ON_REAL_TEXT), row[3]) for row in found.rows if row not in split[False]
+        ]
+        for real, new in split.items():
+            if new:
+                rows, about = kept[real]
+                about[lesson] = found.about
+                kept[real] = [row for row in rows if row[0] != lesson] + new, about
+        on_real_text = f", {len(split[True])} of them on real text" if split[True] else ""
+        lines.append(f"{lesson}: {len({row[1] for row in found.rows})} seeds, {len(found.rows)} numbers{on_real_text}")
+    for real, (rows, about) in kept.items():
+        if rows:
+            tables[real].parent.mkdir(parents=True, exist_ok=True)
+            write_table(tables[real], sorted(rows), about)
     return lines
 
 
 @click.command()
 @click.option("--sweeps", type=click.Path(path_type=Path), default=SWEEPS, help="Another folder than runs/sweeps/.")
-@click.option("--real", is_flag=True, help="The runs on real text, into results_real.parquet.")
-@click.option("--into", type=click.Path(path_type=Path), default=None, help="Another table.")
-def main(sweeps: Path, real: bool, into: Path | None) -> None:
-    """Put what the reference's runs recorded into data/reference/results.parquet."""
-    lines = gather(sweeps.resolve(), into or (REAL_TABLE if real else TABLE), REAL_SWEEP if real else SWEEP)
+@click.option("--into", type=click.Path(path_type=Path), default=TABLE, help="Another table.")
+def main(sweeps: Path, into: Path) -> None:
+    """Put what the reference's runs recorded into data/reference/results.parquet and results_real.parquet."""
+    lines = gather(sweeps.resolve(), into)
     click.echo("\n".join(lines))
     sys.exit(1 if any("not taken" in line for line in lines) else 0)
 

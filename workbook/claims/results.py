@@ -2,7 +2,7 @@
 
 `data/reference/results.parquet` has a row for every number: lesson ("02"), seed, metric, value. Its schema's metadata
 hold under `reference` (JSON), for each lesson, the command, date, machine, threads, versions and parameters.
-`results_real.parquet` beside it is the same for the lessons on published models and real text (`track = "real"`).
+`results_real.parquet` beside it is the same for their sections on published models and real text.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import pyarrow
 from pyarrow import parquet
 
 from helpers.files import write_parquet
-from helpers.reference import FOLDER
+from helpers.reference import FOLDER, REAL_RESULTS
 from helpers.runtime import UserError
 
 FEWEST = 5  # seeds that make a reference
-TABLE, REAL_TABLE = FOLDER / "results.parquet", FOLDER / "results_real.parquet"
+TABLE, REAL_TABLE = FOLDER / "results.parquet", REAL_RESULTS
+ON_REAL_TEXT = "real_"  # how a lesson's run calls a number of that section
 SCHEMA = pyarrow.schema(
     {"lesson": pyarrow.string(), "seed": pyarrow.int64(), "metric": pyarrow.string(), "value": pyarrow.float64()}
 )

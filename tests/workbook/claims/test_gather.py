@@ -76,3 +76,17 @@ def test_runs_that_were_not_made_alike_are_no_draws_of_one_thing(tmp_path):
     write_outcome(changed, Outcome("done", 2.0))
     with pytest.raises(UserError, match="not draws of one thing"):
         gathered(tmp_path, "reference-02")
+
+
+def test_what_was_measured_on_real_text_has_a_table_of_its_own(tmp_path):
+    folder = swept(tmp_path, "02", range(5))
+    for attempt in folder.glob("runs/*/attempt-*"):
+        content = json.loads((attempt / record.FILE).read_text())
+        content["metrics"]["real_accuracy_full"] = 0.8
+        (attempt / record.FILE).write_text(json.dumps(content))
+        write_outcome(attempt, Outcome("done", 2.0))
+    into = tmp_path / "results.parquet"
+    assert gather(tmp_path, into) == ["02: 5 seeds, 15 numbers, 5 of them on real text"]
+    real = load_results(tmp_path / "results_real.parquet").lessons["02"].metrics
+    assert real == {"accuracy_full": dict.fromkeys(range(5), 0.8)}
+    assert set(load_results(into).lessons["02"].metrics) == {"accuracy_full", "steps"}
