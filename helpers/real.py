@@ -90,10 +90,11 @@ def trouble(parts: Iterable[str] = tuple(PARTS), folder: Path | None = None) -> 
     wrong = {part: found for part, found in states.items() if found != WHOLE}
     if not wrong:
         return ""
+    place = folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else folder
     if set(wrong.values()) == {MISSING}:
-        return f"The real track's files ({', '.join(wrong)}) are not in {folder}: fetch them with `{COMMAND}`."
+        return f"The real track's files ({', '.join(wrong)}) are not in {place}: fetch them with `{COMMAND}`."
     said = ", ".join(f"{part} is {found}" for part, found in wrong.items())
-    return f"The real track's files in {folder} cannot be used ({said}): `{COMMAND}` replaces what is wrong."
+    return f"The real track's files in {place} cannot be used ({said}): `{COMMAND}` replaces what is wrong."
 
 
 def require(part: str, folder: Path | None = None) -> Path:

@@ -1448,12 +1448,12 @@ solved("01")
 # ## Recap
 
 # %% [markdown]
-# 1. Attention with its masks runs the blocks of BERT and of Llama; these differ in positions, norms and the gate
-#    (*section 3*).
-# 2. Attention maps suggest stories. Average over many sentences, then take the head away (*sections 3 and 4*).
+# 1. Attention with its masks runs the blocks of BERT and of Llama; they differ in positions, norms and gate (*section
+#    3*).
+# 2. Attention maps suggest stories. Average over many sentences, then remove the head (*sections 3 and 4*).
 # 3. Compare language models by bits per character, on sentences that they have not read (*section 4*).
-# 4. More pretraining makes new text predictable without labels, and old text less so (*section 5*).
-# 5. What is recalled depends on the wording, in the invented world and in a published model (*sections 6 and 7*).
+# 4. More pretraining makes new text predictable, and old text less so (*section 5*).
+# 5. What is recalled depends on the wording, here and in a published model (*sections 6 and 7*).
 
 # %% [markdown]
 # ## Next

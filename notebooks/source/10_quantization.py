@@ -17,7 +17,7 @@
 # still work. Which 16 values? What does the rounding cost, how can you reduce that cost, and is the model faster in the
 # end?
 #
-# *About 55 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
+# *About 80 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -291,6 +291,8 @@ check("10.2", small_float_by_hand)
 #   hardware.
 # - **FP4 of bitsandbytes** is another float of two exponent bits and one fraction bit. Its exponent runs the other way,
 #   and exponent 0 holds zero and a single tiny number.
+
+# %% [markdown]
 # - **[NF4](../docs/glossary.md#nf4)** (Dettmers et al. 2023) is no float. Its levels are quantiles of the normal
 #   distribution, close together where weights are many. The quantile at probability 1 would be infinite, so NF4 ends at
 #   0.9677083. That is halfway between 1 - 1/32 and 1 - 1/30: half a step before the end, for 16 and for 15 levels.

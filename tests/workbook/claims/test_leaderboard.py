@@ -107,7 +107,7 @@ def test_evidence_names_formula_figure_and_source():
 
 def test_links_lead_to_sections():
     place = Shown(lesson="02", section=5)
-    assert page.link(place, find()).endswith("(02_full_vs_last_layer.ipynb#5.-The-climb)")
+    assert page.link(place, find()).endswith("(02_full_vs_last_layer.ipynb#5.-Four-ways-to-train)")
     assert page.link(place, []) == "02\N{NO-BREAK SPACE}§\N{NO-BREAK SPACE}5"
 
 

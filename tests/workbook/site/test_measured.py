@@ -27,7 +27,7 @@ def test_the_ledger_has_every_claim_and_links_into_the_lessons(found, tmp_path):
     text = measured.ledger_page(verdicts, {}, reference, tmp_path, PAGES)
     for one in verdicts:
         assert f"**{one.claim.short}**" in text
-    assert "](notebooks/02_full_vs_last_layer.ipynb#5-the-climb)" in text
+    assert "](notebooks/02_full_vs_last_layer.ipynb#5-four-ways-to-train)" in text
     assert '<img class="measured" src="figures/' in text and '<a href="figures/' in text and 'alt="' in text
 
 
