@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -46,10 +45,14 @@ class Bench:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.task = Task(None, rows[0], rows[1], pad(self.tokenizer), device)
 
-    def fine_tune(self, method: experiment.Method, epochs: int) -> tuple[experiment.Pair, Outcome]:
+    def fine_tune(
+        self, method: experiment.Method, epochs: int, rate: float | None = None
+    ) -> tuple[experiment.Pair, Outcome]:
         language_model = catalog.masked_language_model("pocket")
-        both, found = experiment.fine_tune(method, language_model, self.task, epochs=epochs, seed=self.seed)
-        said = f"seed {self.seed}  {found.title:20}{method.learning_rate():8.0e}  {found.parameters:9,} trained  "
+        both, found = experiment.fine_tune(method, language_model, self.task, epochs=epochs, seed=self.seed, rate=rate)
+        said = (
+            f"seed {self.seed}  {found.title:20}{rate or method.learning_rate():8.0e}  {found.parameters:9,} trained  "
+        )
         click.echo(f"{said}{found.accuracy:.3f}  {found.seconds:5.1f} s")
         return both, found
 
@@ -116,8 +119,8 @@ def tune(seeds: int, labels: int, epochs: int, names: Iterable[str]) -> None:
     benches = [Bench(seed, labels, "validation", 500) for seed in range(seeds)]
     for name in names:
         for rate in GRID:
-            method = replace(experiment.methods()[name], learning_rate=rate)
-            scores = [bench.fine_tune(method, epochs)[1].accuracy.value for bench in benches]
+            method = experiment.methods()[name]
+            scores = [bench.fine_tune(method, epochs, rate)[1].accuracy.value for bench in benches]
             click.echo(f"{method.title:20}{rate:8.0e}  {mean_t(scores).value:.3f}")
 
 

@@ -29,6 +29,7 @@ from helpers.paths import ROOT, check_cache, exists, local_path
 from helpers.pretrained import (
     add_chat_template,
     check_chat_template,
+    check_kind,
     check_model_folder,
     load_config,
     load_model,
@@ -114,6 +115,13 @@ def model_source(role: str, track: str, model: str = "") -> str:
     if not POCKET_MODELS[role].is_dir():
         raise UserError(f"The {role} is not in data/models; make it with: make models")
     return str(check_model_folder(POCKET_MODELS[role]))
+
+
+def encoder_source(track: str, model: str = "") -> str:
+    """`model_source` of a model that must be an encoder; a UserError when it is none."""
+    source = model_source("encoder", track, model)
+    check_kind(AutoModelForMaskedLM, load_config(source))
+    return source
 
 
 def origin(role: str, track: str, model: str = "") -> str:

@@ -75,7 +75,7 @@ my_sentence = "The story is slow, but the ending is wonderful."
 # The weights of the head are random.
 
 # %%
-source = catalog.model_source("encoder", track, model)  # the folder, or the files of a model on the Hub
+source = catalog.encoder_source(track, model)  # the folder, or the files of a model on the Hub
 reviews = catalog.dataset("reviews", track, data, seed)
 names = getattr(reviews["train"].features["label"], "names", None) or ["negative", "positive"]
 

@@ -385,8 +385,8 @@ for prompt in test_prompts[:20]:
     ids = tokenizer(render(tokenizer, prompt), return_tensors="pt", add_special_tokens=False)["input_ids"]
     ids = ids.to(run.device)
     equal.append(torch.equal(greedy(sft, ids, 24, end_id=end), sft.generate(ids, **settings)))
-print("by hand and by generate, at least 19 of 20 answers equal:", sum(equal) >= 19)  # rounding may turn a tie
-assert sum(equal) >= 19
+print("by hand and by generate, at most one answer differs:", sum(equal) >= len(equal) - 1)  # rounding may turn a tie
+assert sum(equal) >= len(equal) - 1
 
 # %% [markdown]
 # `answer` gives `generate` many prompts at once. They are padded on the *left*, so that every answer goes on from the

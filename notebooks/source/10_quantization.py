@@ -514,6 +514,8 @@ plotting.show(figures.levels(weights, books | {f"k-means, {bits} bits": centres}
 
 # %% [markdown]
 # A 4-bit code in a PyTorch tensor still takes a byte. Files pack two codes into each byte, as bitsandbytes did above.
+
+# %% [markdown]
 # **[GGUF](../docs/glossary.md#gguf)** is the file format of llama.cpp, Ollama and LM Studio. Its 4-bit type **Q4_1**
 # stores 32 weights in 20 bytes: a float16 scale $d$, a float16 minimum $m$, and 16 bytes that hold two codes each. The
 # *lower* four bits are the first 16 weights, the *upper* four the last 16. A weight is $\text{code} \cdot d + m$:
@@ -1070,7 +1072,9 @@ class Int8Linear(torch.nn.Module):
 smooth, both = {"smooth": True}, {"smooth": True, "static": True}
 REMEDIES = {"dynamic": {}, "static": {"static": True}, "mixed precision": {"threshold": 6.0}}
 REMEDIES |= {"SmoothQuant": smooth, "SmoothQuant, static": both}
-calibration = blocks_of_text(decoder_tokenizer, reviews["train"]["text"][:600], length=64, seed=seed)[:text_count]
+calibration = blocks_of_text(decoder_tokenizer, reviews["train"]["text"][:600], length=64, seed=seed, again=True)[
+    :text_count
+]
 decoder, rows = decoder.cpu(), {}
 networks = {"plain": decoder, "planted_20": planted(decoder, 20), "planted": planted(decoder, 100)}
 for title, network in networks.items():

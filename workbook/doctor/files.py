@@ -34,7 +34,11 @@ def disk(folder: Path) -> Check:
     return Check("free disk", f"{free:.1f} GB", free > 1, "Runs want 1 GB: make room, or remove old folders of runs/.")
 
 
+def _from_home(path: Path) -> str:
+    return f"~/{path.relative_to(Path.home()).as_posix()}" if path.is_relative_to(Path.home()) else str(path)
+
+
 def cache() -> Check:
     """May the cache folder be written, into which `datasets` converts the micro-world once?"""
     wrong = unwritable(cache_folder())
-    return Check("cache", wrong or str(cache_folder()), not wrong, f"{OTHER_CACHE[0].upper()}{OTHER_CACHE[1:]}")
+    return Check("cache", wrong or _from_home(cache_folder()), not wrong, f"{OTHER_CACHE[0].upper()}{OTHER_CACHE[1:]}")

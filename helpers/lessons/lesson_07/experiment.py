@@ -127,6 +127,7 @@ def fine_tune(
     seed: int,
     num_labels: int = 2,
     origin: str | None = None,
+    rate: float | None = None,
 ) -> tuple[Pair, Outcome]:
     """Adapt, train with lesson 02's recipe, and predict the test rows (in bfloat16 where the processor has it).
 
@@ -134,11 +135,13 @@ def fine_tune(
 
     Args:
         origin: whose recipe to train with, "pocket" or "published"; None asks the model's size.
+        rate: the learning rate; None takes the recipe's.
     """
     seed_everything(seed)
     both = pair(language_model.to(task.device), method.adapt, num_labels)
     fit = train_on_features if method.adapt is freeze else train_on_text
-    data, rate = (task.train_rows, task.collate), method.learning_rate(origin or origin_of(language_model.config))
+    rate = rate or method.learning_rate(origin or origin_of(language_model.config))
+    data = task.train_rows, task.collate
     with half_precision(torch.device(task.device)):
         history = fit(both.classifier, *data, rate, epochs=epochs, seed=seed, progress=method.title)
     return both, evaluate(method.title, both.classifier, task.test_rows, task.collate, history, bfloat16=True)
