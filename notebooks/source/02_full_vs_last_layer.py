@@ -515,11 +515,10 @@ for other in [name for name in outcomes if name != best]:
 # %% [markdown]
 # For the seeds there is a **reference**: the whole lesson, run five times with other training reviews and other
 # random starts. It was *not* computed by this run. Its intervals are Student's, over the seeds. The last column takes
-# the gap within each seed first, and then the mean. One row is not alike: the random starts of the reference trained
-# for three passes, the one of this run for six.
+# the gap within each seed first, and then the mean.
 
 # %%
-from helpers.reference import has_reference, lesson_reference, load_reference
+from helpers.reference import REAL_RESULTS, lesson_reference
 
 reference = lesson_reference("02")
 rows = {}
@@ -529,10 +528,6 @@ for name in ("bag_of_words", "head_only", "last_block", "full", "scratch"):
     there = f"{reference.interval(metric):.3f}"
     rows[experiment.TITLES[name]] = [f"{here.accuracy.value:.3f}" if here else "", there, gap]
 print("Reference:", reference.label)
-if has_reference("lesson_02_random_start"):
-    starts = load_reference("lesson_02_random_start")
-    found = [f"{metric.split('_')[1]} passes {starts.interval(metric):.3f}" for metric in starts.metrics]
-    print(f"Random starts: {', '.join(found)} ({starts.label})")
 pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "five seeds [95 %]", "full minus this [95 %]"])
 
 # %% [markdown]
@@ -988,7 +983,9 @@ check("02.4", fixed)
 # %%
 from helpers import real
 
-real_outcomes = {}
+real_recipes, real_outcomes = experiment.recipes_of(experiment.SETTINGS, "published", budget), {}
+for name, r in real_recipes.items():
+    print(f"{name:10}  rate {r.learning_rate:g}, batches of {r.batch_size}, passes {r.epochs}; the rate: {r.source}")
 if track != "pocket" or real.trouble(["encoder", "texts"]):
     print("Not trained in this run: `workbook real` fetches the files. The table below is the reference.")
 else:
@@ -996,23 +993,24 @@ else:
     real_train = sample_rows(sentences["train"], run.by_budget(quick=64, standard=experiment.REAL_LABELS), seed)
     real_test = sentences["test"].select(range(run.by_budget(quick=64, standard=experiment.REAL_TEST_ROWS)))
     real_task = experiment.task_of("real", real_train, real_test, MeanPoolClassifier)
-    real_words = torch.as_tensor(word_counter(real_train, C=best_C).predict(real_test["text"]))
+    real_judged = sentences["validation"]["text"], sentences["validation"]["label"]
+    real_counters = [word_counter(real_train, C) for C in (1, 10, 100)]
+    real_counter = max(real_counters, key=lambda counter: counter.score(*real_judged))
+    real_words = torch.as_tensor(real_counter.predict(real_test["text"]))
     real_outcomes["bag_of_words"] = Outcome("bag of words", real_words, torch.tensor(real_test["label"]))
     print(f"bag of words: {real_outcomes['bag_of_words'].accuracy:.3f}")
-    for name, found in experiment.recipes_of(experiment.SETTINGS, "published", budget).items():
-        print(f"\n{name}: {found}")
+    for name, found in real_recipes.items():
         _, real_outcomes[name] = train_setting(name, real_task, found)
 
 # %%
-measured = has_reference("lesson_02_real")
-real_reference = load_reference("lesson_02_real") if measured else None
+real_reference = lesson_reference("02", REAL_RESULTS)
 rows = {}
 for name in ("bag_of_words", *experiment.SETTINGS):
     here, metric = real_outcomes.get(name), f"accuracy_{name}"
-    gap = f"{real_reference.gap('accuracy_full', metric):+.3f}" if measured and name != "full" else ""
-    there = f"{real_reference.interval(metric):.3f}" if measured else "not measured yet"
+    gap = f"{real_reference.gap('accuracy_full', metric):+.3f}" if name != "full" else ""
+    there = f"{real_reference.interval(metric):.3f}"
     rows[experiment.TITLES[name]] = [f"{here.accuracy.value:.3f}" if here else "", there, gap]
-print("Reference:", real_reference.label if measured else "python -m benchmarks.full_vs_last_layer real")
+print("Reference:", real_reference.label)
 columns = ["this run", "reference [95 %]", "full minus this [95 %]"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -1082,7 +1080,7 @@ from helpers.record import record
 values = {"difference_loop_trainer": difference_loop_trainer}
 for name, outcome in outcomes.items():
     values |= outcome.metrics(name)
-values |= {f"accuracy_{name}_real": outcome.accuracy.value for name, outcome in real_outcomes.items()}
+values |= {f"real_accuracy_{name}": outcome.accuracy.value for name, outcome in real_outcomes.items()}
 values |= {f"accuracy_probe_layer_{layer}": score for layer, score in enumerate(probes["pretrained"])}
 values |= {f"extra_gain_{kind}": interval.value for kind, interval in extra.items()}
 values |= {f"training_bytes_{name}": sum(found.values()) for name, found in memory.items()}

@@ -56,7 +56,7 @@ def interval_against_rows(score: float, rows: Sequence[int] = ROWS, marked: int 
         plot.plot(count, interval.value, "o", color=INK, markersize=4)
         if count == marked:
             note(plot, f"{count} rows", (count, interval.low), (0, -14), ha="center", color="black")
-    plot.set(xscale="log", xlabel="test rows (logarithmic)", ylabel="accuracy, 95 % interval", ylim=(0, 1))
+    plot.set(xscale="log", xlabel="test rows (logarithmic)", ylabel="accuracy, 95 % interval", ylim=(0.5, 1))
     figure.alt = (
         f"The 95 % interval of an accuracy of {score:g}: wide for {min(rows)} test rows, narrow for {max(rows):,}; "
         f"{marked} rows are marked."
