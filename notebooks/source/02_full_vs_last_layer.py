@@ -377,7 +377,7 @@ def fit(classifier, batches, learning_rate, epochs, warmup=0.1, weight_decay=0.0
 # ### Which learning rate?
 #
 # A comparison is fair when each side has a learning rate that suits it. Here is a small search for training
-# everything: each rate trains on a quarter of the training reviews for two passes, and validation reviews judge it.
+# everything: each rate trains on a quarter of the training reviews for one pass, and validation reviews judge it.
 #
 # **Predict 2.** Three rates: the one that this lesson uses later, a quarter of it, and four times as much. Which has
 # the lowest validation loss?
@@ -390,7 +390,7 @@ some_rows = train_rows.select(range(max(2, len(train_rows) // 4)))
 some_validation = validation_rows.select(range(min(500, len(validation_rows))))
 
 
-def try_rate(learning_rate, epochs=2, batch_size=16):
+def try_rate(learning_rate, epochs=1, batch_size=16):
     classifier = freeze(new_classifier(), None)
     fit(classifier, length_batches(some_rows, collate, batch_size, seed=seed), learning_rate, epochs)
     logits, true = predict_rows(classifier, some_validation, collate)
@@ -536,8 +536,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "five seeds [9
 # - *Full minus head only* is what freezing the whole body costs in accuracy. On this task the head stays below even
 #   the bag of words.
 # - *Full minus last block*: one trainable block recovers most of that.
-# - *Full minus random start* is what pretraining is worth, although the random start had more passes. Our encoder has
-#   an advantage here that yours may not have: in pretraining it has read 60,000 unlabelled reviews by the same
+# - *Full minus random start* is what pretraining is worth here, although the random start had twice as many passes. Our
+#   encoder has an advantage that yours may not have: in pretraining it has read 60,000 unlabelled reviews by the same
 #   generator, several times.
 #
 # </details>
@@ -713,18 +713,22 @@ def probe(body):
 probes = {"pretrained": probe(new_classifier().body)}
 if "full" in trained:
     probes["after training everything"] = probe(trained["full"].body)
+layers = [f"accuracy_probe_layer_{layer}" for layer in range(len(probes["pretrained"]))]
+if set(layers) <= set(reference.metrics):
+    print("pretrained, embedding layer and blocks, five seeds:", [f"{reference.interval(one):.3f}" for one in layers])
+    print(f"embedding layer minus last block: {reference.gap(layers[0], layers[-1]):+.3f}")
 plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# Of the pretrained body, the embedding layer is at least as good for a linear probe as the last block. The mean of
-# token embeddings is a kind of bag of words, squeezed into 128 numbers. What the blocks compute from it adds nothing
-# that a *linear* classifier on the mean could use.
+# The mean of token embeddings is a kind of bag of words, squeezed into 128 numbers. A linear probe on it does about as
+# well as one on any block of the pretrained body, and the last block is no better: the line above the figure has the
+# five seeds. So a *linear* classifier on the mean can use little of what the blocks compute.
 #
-# After training everything, the probe rises from layer to layer: now the blocks compute the answer. What pretraining
-# had put into them still matters, although the probe does not see it: the same blocks with random starts and the same
-# labels do not get as far (section 5).
+# After training everything, the probe rises from layer to layer: now the blocks compute the answer. What the model
+# learned in pretraining still matters, although the probe does not see it: the same architecture with random weights
+# and the same labels does not get as far (section 5).
 #
 # </details>
 
@@ -746,7 +750,8 @@ plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
 #
 # A bag of words counts *charming* as praise wherever it stands. So one would expect that reading the order of words
 # helps most where it turns the meaning round. Most reviews hold several kinds, so we compare reviews *with* a kind
-# and reviews *without* it: how much more does training everything gain over the bag of words on the first?
+# and reviews *without* it: how much more does training everything gain over the bag of words on the first? *plain* is
+# left out, because nearly no review is without it.
 #
 # **Predict 6.** Name a kind that you expect to gain more than the rest.
 
@@ -805,9 +810,10 @@ mine = mine.map(lambda rows: tokenizer(rows["text"], truncation=True, max_length
 print(mine)
 
 # %% [markdown]
-# `AutoModelForSequenceClassification` loads the pretrained body and puts a new head on it. Each family of models has
-# its own: BERT's reads the first token through one more layer, the *pooler*; ours reads the mean. The label names go
-# into the configuration, so that the saved model can say them.
+# `AutoModelForSequenceClassification` loads the pretrained body and puts a new head on it. This is not our
+# `MeanPoolClassifier`: `BertForSequenceClassification` takes the first token's vector through one more layer, the
+# *pooler*, which our folder does not hold, so it starts at random as the head does. The label names go into the
+# configuration, so that the saved model can say them.
 #
 # The **evaluation function** is `compute_metrics`: scores and labels in, a dictionary of figures out. `evaluate.load`
 # takes the name of a metric on the Hub or, as here, a folder: accuracy with its interval.
@@ -832,7 +838,8 @@ def compute_metrics(evaluated):
 
 # %% [markdown]
 # `TrainingArguments` has over a hundred settings. These are the ones to decide on: the recipe, how often to evaluate
-# and to save, and to keep the best [checkpoint](../docs/glossary.md#checkpoint) by its validation loss.
+# and to save, and to keep the best [checkpoint](../docs/glossary.md#checkpoint) by its validation loss. `warmup_steps`
+# below 1 is a share of all steps. With 500 rows this run shows the workflow, and is no rival of section 5.
 
 # %%
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -983,7 +990,8 @@ check("02.4", fixed)
 # %%
 from helpers import real
 
-real_recipes, real_outcomes = experiment.recipes_of(experiment.SETTINGS, "published", budget), {}
+real_settings = ("head_only", "last_block", "full")  # a random start has too little text here to learn anything
+real_recipes, real_outcomes = experiment.recipes_of(real_settings, "published", budget), {}
 for name, r in real_recipes.items():
     print(f"{name:10}  rate {r.learning_rate:g}, batches of {r.batch_size}, passes {r.epochs}; the rate: {r.source}")
 if track != "pocket" or real.trouble(["encoder", "texts"]):
@@ -1003,16 +1011,20 @@ else:
         _, real_outcomes[name] = train_setting(name, real_task, found)
 
 # %%
-real_reference = lesson_reference("02", REAL_RESULTS)
-rows = {}
-for name in ("bag_of_words", *experiment.SETTINGS):
-    here, metric = real_outcomes.get(name), f"accuracy_{name}"
-    gap = f"{real_reference.gap('accuracy_full', metric):+.3f}" if name != "full" else ""
-    there = f"{real_reference.interval(metric):.3f}"
-    rows[experiment.TITLES[name]] = [f"{here.accuracy.value:.3f}" if here else "", there, gap]
-print("Reference:", real_reference.label)
-columns = ["this run", "reference [95 %]", "full minus this [95 %]"]
-pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+real_scores, real_gaps, names = {}, {}, ("bag_of_words", *real_settings)
+if real_outcomes:
+    print("measured now; the intervals are over test sentences")
+    for name in names:
+        real_scores[name] = real_outcomes[name].accuracy
+        real_gaps[name] = paired_gap(real_outcomes["full"].correct, real_outcomes[name].correct)
+else:
+    real_reference = lesson_reference("02", REAL_RESULTS)
+    print("Reference:", real_reference.label)
+    for name in names:
+        real_scores[name] = real_reference.interval(f"accuracy_{name}")
+        real_gaps[name] = real_reference.gap("accuracy_full", f"accuracy_{name}")
+rows = {experiment.TITLES[name]: [f"{real_scores[name]:.3f}", f"{real_gaps[name]:+.3f}"] for name in names}
+pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy [95 %]", "full minus this [95 %]"])
 
 # %% [markdown]
 # <details><summary>What agrees, and what does not</summary>
@@ -1058,19 +1070,20 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %%
 from IPython.display import Markdown, display
 
-full, gaps = reference.interval("accuracy_full"), {}
-for name in ("head_only", "last_block", "scratch"):
-    gaps[name] = reference.gap("accuracy_full", f"accuracy_{name}").value
+full = reference.interval("accuracy_full")
+names = ("head_only", "last_block", "scratch")
+gaps = {name: f"{reference.gap('accuracy_full', f'accuracy_{name}'):.3f}" for name in names}
 display(
     Markdown(f"""
-1. **Training everything** reaches {full.value:.3f} over five seeds; the head alone gets {gaps["head_only"]:.3f} less,
-   the last block with the head {gaps["last_block"]:.3f} less (*section 5*).
-2. **The head alone** is {full_pass / without:.1f} times as fast without a cache, because it needs no backward pass
-   through the body, and {3 * full_pass / cached:.1f} times with one, for three passes (*section 6, this run*).
-3. **The blocks add nothing for a linear head** before fine-tuning: a probe gets {probes["pretrained"][0]:.3f} from the
-   embedding layer and {probes["pretrained"][-1]:.3f} from the last block (*section 7, this run*).
-4. **Pretraining** is worth {gaps["scratch"]:.3f} over a random start with more passes (*section 5, five seeds*).
-5. **The loop and `Trainer`** compute the same losses (*section 9, the assertion*).
+1. **Training everything** reaches {full:.3f} over five seeds. It is better than the head alone by {gaps["head_only"]},
+   and than the last block with the head by {gaps["last_block"]} (*section 5*).
+2. **The head alone** needs no backward pass through the body: {full_pass / without:.1f} times as fast for each pass
+   (*section 6, this run*). A cache saves most of the forward passes as well.
+3. **A linear probe** on the pretrained body finds as much in the embedding layer as in the last block (*section 7*).
+4. **Pretraining** is worth {gaps["scratch"]} over a random start with twice the passes (*section 5, five seeds*).
+5. **On real text** with MiniLM everything reaches {real_scores["full"]:.3f}; it is better than the head by
+   {real_gaps["head_only"]:.3f}, than the last block by {real_gaps["last_block"]:.3f} (*section 11*).
+6. **The loop and `Trainer`** compute the same losses (*section 9, the assertion*).
 """)
 )
 

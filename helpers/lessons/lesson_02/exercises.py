@@ -156,7 +156,7 @@ def stepped_schedule(answer: Callable) -> None:
     if scheduler.last_epoch != STEPS:
         raise Wrong(f"the scheduler was stepped {scheduler.last_epoch} times in {STEPS} batches: it counts batches")
     wanted = [RATE * (1 - step / STEPS) for step in range(STEPS)]
-    note = " (train the first batch with the first rate: optimizer.step() comes before scheduler.step())"
+    note = " (note the rate before the step that uses it, and step the scheduler after the optimizer)"
     expect("the learning rate of each step", list(rates), wanted, note=note)
     twin, batches, optimizer, scheduler = _toy()
     for batch in batches:
