@@ -16,7 +16,7 @@
 # You fine-tune a language model in the first section, and see what happens to a sentence of your own. Then you get the
 # tour: your machine, the lessons, predictions, exercises, and the interval behind each score.
 #
-# *About 20 minutes to read (an estimate), a minute to run (measured on two processor cores); no network.*
+# *About 30 minutes to read (an estimate), a minute to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -110,8 +110,9 @@ print(", ".join(f"{share:.2f}" for share in before))
 
 # %% [markdown]
 # The random head cannot know which of its outputs means "positive". Now the training data: text, label, and the
-# *[token](../docs/glossary.md#token) ids* that the tokenizer makes of the text. The collator fills a
-# [batch](../docs/glossary.md#batch) up to its longest review.
+# *[token](../docs/glossary.md#token) ids* that the tokenizer makes of the text. The *collator* builds a
+# [batch](../docs/glossary.md#batch): it pads every review with a filler token to the length of the longest one, and
+# renames the column `label` to `labels`, which is what the model expects.
 
 # %%
 train_count = min(run.by_budget(quick=64, standard=labels), len(reviews["train"]))
@@ -310,9 +311,9 @@ if not missing:
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# Nothing in the loop knows about films, or about which model it trains. What changes between the two runs is a folder
-# with weights, a tokenizer, the rows and the learning rate. One run on a few hundred sentences says little about how
-# good the published model can get. Lesson 02 asks that question with care.
+# The loop is the one of section 1. The weights, the tokenizer, the rows and the learning rate differ, and this run is
+# shorter: 640 sentences once, not 2,000 reviews twice. So the two accuracies cannot be compared with each other. Lesson
+# 02 asks how good the published model can get.
 #
 # </details>
 
@@ -505,7 +506,7 @@ reveal("00.3", "these reviews cannot tell" if overlap else "yes")
 plotting.show(figures.interval_against_rows(0.9, marked=300))
 
 # %% [markdown]
-# Ten times as many reviews make the interval about three times as narrow. In JupyterLab you can move the two values:
+# With ten times as many reviews the interval is about a third as wide. In JupyterLab you can move the two values:
 
 # %%
 figures.certainty(0.9)
@@ -518,15 +519,16 @@ from IPython.display import Markdown, display
 
 from helpers.record import record
 
-half_width = (wilson(270, 300).high - wilson(270, 300).low) / 2
+nine_tenths = wilson(270, 300)
+half_width = (nine_tenths.high - nine_tenths.low) / 2
 untrained = wilson(sum(right_before), len(right_before))
 display(
     Markdown(f"""
 1. **Fine-tuning is a short loop**: {len(losses)} steps took the accuracy on {len(right_after)} unseen reviews from
    {untrained:.2f} to {tuned:.2f} (*section 1, one run*).
 2. **The same seed repeats a run**; another seed is another run of the same experiment (*section 5*).
-3. **A score has an interval**: with 300 reviews and an accuracy of 0.9 it reaches {half_width:.3f} to each side
-   (*section 7*).
+3. **A score has an interval**: with 300 reviews and an accuracy of 0.90 it runs from {nine_tenths.low:.2f} to
+   {nine_tenths.high:.2f} (*section 7*).
 """)
 )
 saved = record(

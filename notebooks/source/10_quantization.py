@@ -1193,7 +1193,10 @@ check("10.3", spread)
 # %% [markdown]
 # **AWQ** (Lin et al. 2024) has another idea for the same problem, without an inverse. Weights that meet large inputs
 # matter more. Multiply these columns by a factor before rounding, and divide by it afterwards (in a real model, in the
-# layer before): they then get finer steps, at the expense of the others. The factor is the size of the channel's inputs
+# layer before): they then get finer steps, at the expense of the others.
+
+# %% [markdown]
+# The factor is the size of the channel's inputs
 # (here the RMS, in the paper the mean) to a power $\alpha$ between 0, plain rounding, and 1. Try several, and keep the
 # best for each layer by the output error.
 
