@@ -1284,7 +1284,8 @@ def aware_of_rounding(network):
     """The same network, whose matrices are rounded to 2 bits whenever they are used."""
     network = copy.deepcopy(network)
     for module in list(network.body.modules()):
-        if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
+        fits = isinstance(module, torch.nn.Linear | torch.nn.Embedding) and module.weight.numel() % block_size == 0
+        if fits:  # a matrix that whole blocks do not fill is rounded at the end only
             parametrize.register_parametrization(module, "weight", Rounded())
     return network
 
