@@ -71,8 +71,8 @@ my_sentence = "The story is slow, but the ending is wonderful."
 # %% [markdown]
 # A pretrained model is a folder with its [weights](../docs/glossary.md#weight), its settings and its
 # *[tokenizer](../docs/glossary.md#tokenizer)*, which turns text into numbers. `AutoModelForSequenceClassification`
-# loads the weights and puts a new layer on top: the *[head](../docs/glossary.md#head)*, with one output for each class.
-# The weights of the head are random.
+# loads the weights and puts a new *[head](../docs/glossary.md#head)* on top: for BERT two layers, a *pooler* and one
+# with an output for each class. No file holds their weights, so they start at random.
 
 # %%
 source = catalog.encoder_source(track, model)  # the folder, or the files of a model on the Hub
@@ -396,10 +396,10 @@ except UserError as problem:
 # %% [markdown]
 # ## 5. Predict, run, explain
 #
-# Each lesson asks for a prediction before it shows a result. Students who predict a demonstration's outcome first
-# understand it better, and those who only watch learn almost nothing from it (Crouch et al. 2004). Errors that people
-# were sure of are the ones they correct best (Butterfield and Metcalfe 2001), so say how sure you are. Lesson 12
-# compares your confidence with how often you were right.
+# The lessons ask for predictions before they show results; where a `predict` cell follows, yours is kept. Students who
+# predict a demonstration's outcome first understand it better, and those who only watch learn almost nothing from it
+# (Crouch et al. 2004). Errors that people were sure of are the ones they correct best (Butterfield and Metcalfe 2001),
+# so say how sure you are. Lesson 12 compares your confidence with how often you were right.
 
 # %% [markdown]
 # **Predict 2.** We draw three random numbers, set the [seed](../docs/glossary.md#seed) again, and draw three more. Are

@@ -406,9 +406,9 @@ pd.DataFrame.from_dict(search, orient="index").rename_axis("learning rate").roun
 
 # %% [markdown]
 # One seed and a quarter of the data make a sketch: neighbouring rates often differ by less than another seed would
-# change. The rates below come from the same procedure at full size, with every training review, several seeds, and a
-# grid whose best value is not at its edge. `helpers.recipes` keeps them, one row per setting. Published models have
-# rows of their own: they need other rates than our small models.
+# change. The rates below were chosen earlier on validation reviews, with every training review and several seeds.
+# `helpers.recipes` keeps them, one row per setting. Published models have rows of their own: they need other rates than
+# our small models.
 
 # %%
 recipes = experiment.recipes_of(chosen, origin, run.budget, epochs, rate_scale)
@@ -426,9 +426,9 @@ pd.DataFrame.from_dict(shown, orient="index", columns=columns)
 # | `full` | pretrained | everything |
 # | `scratch` | random start | everything |
 #
-# All four get the same reviews, and each the learning rate that did best for it. The table above shows what is *not*
-# the same: the head alone gets more passes in larger batches, because a pass costs it almost nothing, and the random
-# start gets more passes, because it needs them.
+# All four get the same reviews. The table above shows what is *not* the same: each has its own learning rate, the head
+# alone gets more passes in larger batches, because a pass costs it almost nothing, and the random start gets twice the
+# passes for which its rate was chosen.
 
 # %% [markdown]
 # Why does a pass cost the head almost nothing? A frozen body returns the same vectors at every pass. So we run it
@@ -780,11 +780,10 @@ plotting.show(figures.differences(series, counts, "gain over the bag of words, r
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# An interval that crosses 0 says that this kind may gain as much as the rest. The clearest effect is a kind that gains
-# *less*: reviews with a closing verdict. "I could watch it again any day" or "Two stars" are the same few phrases again
-# and again, so counting words is enough there. Of the kinds that turn the meaning round, some gain a few points more,
-# and for most of them two thousand reviews cannot tell. The expectation was plausible, and the data support little of
-# it.
+# An interval that crosses 0 says that this kind may gain as much as the rest, and of eleven such intervals one may miss
+# 0 by luck. Only one effect is far from 0: reviews with a closing verdict gain *less*. "I could watch it again any day"
+# or "Two stars" are the same few phrases again and again. For the kinds that turn the meaning round, two thousand
+# reviews cannot tell. The expectation was plausible, and the data do not support it.
 #
 # </details>
 #
@@ -978,12 +977,15 @@ check("02.4", fixed)
 
 # %% [markdown]
 # ## 11. On real text
-#
+
+# %% [markdown]
 # Is all this an effect of an invented world? Here are sentences of film reviews that people wrote and other people
 # rated (Hutto and Gilbert 2014; the sentences go back to Pang and Lee 2005), and all-MiniLM-L6-v2, a published
 # [encoder](../docs/glossary.md#encoder) with six blocks. `workbook real` fetches both once. The functions are those
-# from above, and the rates are the recipes for published models.
-#
+# from above. The rates are the recipes for published models: those of the head and of the last block are the best of a
+# grid, those of the two settings that train everything come from a single trial.
+
+# %% [markdown]
 # **Predict 7.** Will the head alone beat the bag of words here?
 
 # %%
