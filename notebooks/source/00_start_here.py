@@ -408,7 +408,7 @@ except UserError as problem:
 # %% [markdown]
 # ## 5. Predict, run, explain
 #
-# Each lesson asks for predictions before it shows results; where a `predict` cell follows, yours is kept. Students who
+# The lessons ask for predictions before they show results; where a `predict` cell follows, yours is kept. Students who
 # predict a demonstration's outcome first understand it better, and those who only watch learn almost nothing from it
 # (Crouch et al. 2004). Errors that people were sure of are the ones they correct best (Butterfield and Metcalfe 2001),
 # so say how sure you are. Lesson 12 compares your confidence with how often you were right.

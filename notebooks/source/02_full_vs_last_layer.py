@@ -16,7 +16,7 @@
 # To teach a pretrained model a task, you can update all of its parameters. Or you freeze most of them and update only
 # the last layers. In this lesson you write both, measure what each costs and how well it does, and find out why.
 #
-# *About 60 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
+# *About 60 minutes to read (an estimate), five to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -406,9 +406,9 @@ pd.DataFrame.from_dict(search, orient="index").rename_axis("learning rate").roun
 
 # %% [markdown]
 # One seed and a quarter of the data make a sketch: neighbouring rates often differ by less than another seed would
-# change. The rates below come from the same procedure at full size, with every training review, several seeds, and a
-# grid whose best value is not at its edge. `helpers.recipes` keeps them, one row per setting. Published models have
-# rows of their own: they need other rates than our small models.
+# change. The rates below were chosen earlier on validation reviews, with every training review and several seeds.
+# `helpers.recipes` keeps them, one row per setting. Published models have rows of their own: they need other rates than
+# our small models.
 
 # %%
 recipes = experiment.recipes_of(chosen, origin, run.budget, epochs, rate_scale)
@@ -426,9 +426,9 @@ pd.DataFrame.from_dict(shown, orient="index", columns=columns)
 # | `full` | pretrained | everything |
 # | `scratch` | random start | everything |
 #
-# All four get the same reviews, and each the learning rate that did best for it. The table above shows what is *not*
-# the same: the head alone gets more passes in larger batches, because a pass costs it almost nothing, and the random
-# start gets more passes, because it needs them.
+# All four get the same reviews. The table above shows what is *not* the same: each has its own learning rate, the head
+# alone gets more passes in larger batches, because a pass costs it almost nothing, and the random start gets twice the
+# passes for which its rate was chosen.
 
 # %% [markdown]
 # Why does a pass cost the head almost nothing? A frozen body returns the same vectors at every pass. So we run it
@@ -781,11 +781,10 @@ plotting.show(figures.differences(series, counts, "gain over the bag of words, r
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# An interval that crosses 0 says that this kind may gain as much as the rest. The clearest effect is a kind that gains
-# *less*: reviews with a closing verdict. "I could watch it again any day" or "Two stars" are the same few phrases again
-# and again, so counting words is enough there. Of the kinds that turn the meaning round, some gain a few points more,
-# and for most of them two thousand reviews cannot tell. The expectation was plausible, and the data support little of
-# it.
+# An interval that crosses 0 says that this kind may gain as much as the rest, and of eleven such intervals one may miss
+# 0 by luck. Only one effect is far from 0: reviews with a closing verdict gain *less*. "I could watch it again any day"
+# or "Two stars" are the same few phrases again and again. For the kinds that turn the meaning round, two thousand
+# reviews cannot tell. The expectation was plausible, and the data do not support it.
 #
 # </details>
 #
@@ -979,12 +978,15 @@ check("02.4", fixed)
 
 # %% [markdown]
 # ## 11. On real text
-#
+
+# %% [markdown]
 # Is all this an effect of an invented world? Here are sentences of film reviews that people wrote and other people
 # rated (Hutto and Gilbert 2014; the sentences go back to Pang and Lee 2005), and all-MiniLM-L6-v2, a published
 # [encoder](../docs/glossary.md#encoder) with six blocks. `workbook real` fetches both once. The functions are those
-# from above, and the rates are the recipes for published models.
-#
+# from above. The rates are the recipes for published models: those of the head and of the last block are the best of a
+# grid, those of the two settings that train everything come from a single trial.
+
+# %% [markdown]
 # **Predict 7.** Will the head alone beat the bag of words here?
 
 # %%
@@ -1029,10 +1031,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy [95 %]", "full m
 # %% [markdown]
 # <details><summary>What agrees, and what does not</summary>
 #
-# - *Agrees:* training everything is best, one block with the head is between it and the head alone, and the head alone
-#   is no better than a bag of words.
-# - *Differs:* the gaps are smaller. MiniLM's last layer holds more of this answer in a linear form than our small
-#   encoder's last layer, because the gap between head and bag of words is smaller too.
+# - Compare three gaps with those of section 5: everything minus the last block, everything minus the head, and the head
+#   minus the bag of words. The rates of the two settings that train everything were not searched on this text.
 # - Whether MiniLM has read some of these sentences in its pretraining is not known.
 #
 # </details>

@@ -38,6 +38,7 @@ from torch import nn
 from helpers import catalog, plotting
 from helpers.checks import check, hint, solved  # noqa: F401 - hint("04.1") helps when you are stuck
 from helpers.cost import Stopwatch
+from helpers.models import without_dropout
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.sft import RECIPE
 from helpers.training import decay_groups
@@ -380,11 +381,13 @@ print(f"last tenth of the steps:  loss {history.mean_loss(tenth):.2f}")
 end = sft_tools.end_of_turn(tokenizer)
 settings = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end}
 settings["pad_token_id"] = tokenizer.pad_token_id
+sft.eval()  # no dropout, which some models have
 equal = []
 for prompt in test_prompts[:20]:
     ids = tokenizer(render(tokenizer, prompt), return_tensors="pt", add_special_tokens=False)["input_ids"]
     ids = ids.to(run.device)
-    equal.append(torch.equal(greedy(sft, ids, 24, end_id=end), sft.generate(ids, **settings)))
+    whole = torch.ones_like(ids)  # nothing is padding, even where the padding token stands in the text
+    equal.append(torch.equal(greedy(sft, ids, 24, end_id=end), sft.generate(ids, attention_mask=whole, **settings)))
 print("by hand and by generate, at most one answer differs:", sum(equal) >= len(equal) - 1)  # rounding may turn a tie
 assert sum(equal) >= len(equal) - 1
 
@@ -655,7 +658,7 @@ assert (restarted - separate).abs().max() < 1e-3 < (run_on - separate).abs().max
 steps = run.by_budget(quick=3, standard=20)
 size = RECIPE.batch_size
 first_rows = [encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(steps * size))]
-by_hand = catalog.causal_language_model(track, model).to(run.device)
+by_hand = without_dropout(catalog.causal_language_model(track, model)).to(run.device)
 batches = [collate(first_rows[start : start + size]) for start in range(0, len(first_rows), size)]
 # `Trainer`, and SFTTrainer with it, spares biases and normalisations from weight decay (lesson 02).
 optimizer = torch.optim.AdamW(decay_groups(by_hand, RECIPE.weight_decay), lr=learning_rate)
@@ -688,7 +691,7 @@ turns = [
     for row in train_data.select(range(steps * size))
 ]
 trainer = SFTTrainer(
-    model=catalog.causal_language_model(track, model).to(run.device),
+    model=without_dropout(catalog.causal_language_model(track, model)).to(run.device),
     args=arguments,
     train_dataset=Dataset.from_list(turns),
     processing_class=tokenizer,

@@ -566,8 +566,9 @@ per_domain = run.by_budget(quick=2, standard=24, full=100)
 texts = {domain: [] for domain in sorted(set(corpus["validation"]["domain"]))}
 for row in corpus["validation"]:
     texts[row["domain"]].append(row["text"])
-domains = {domain: masked_batches(tokenizer, own[:per_domain], seed) for domain, own in texts.items()}
 pretrained = catalog.masked_language_model(track, model).to(run.device)
+room = min(128, pretrained.config.max_position_embeddings - experiment.LENGTH)  # a soft prompt takes places too
+domains = {domain: masked_batches(tokenizer, own[:per_domain], seed, max_length=room) for domain, own in texts.items()}
 before = domain_losses(pretrained, domains)
 after = {titles[name]: domain_losses(both.language_model, domains) for name, both in fitted.items()}
 rise = {name: sum(after[titles[name]][domain] - before[domain] for domain in before) / len(before) for name in fitted}

@@ -1193,7 +1193,10 @@ check("10.3", spread)
 # %% [markdown]
 # **AWQ** (Lin et al. 2024) has another idea for the same problem, without an inverse. Weights that meet large inputs
 # matter more. Multiply these columns by a factor before rounding, and divide by it afterwards (in a real model, in the
-# layer before): they then get finer steps, at the expense of the others. The factor is the size of the channel's inputs
+# layer before): they then get finer steps, at the expense of the others.
+
+# %% [markdown]
+# The factor is the size of the channel's inputs
 # (here the RMS, in the paper the mean) to a power $\alpha$ between 0, plain rounding, and 1. Try several, and keep the
 # best for each layer by the output error.
 
@@ -1281,7 +1284,8 @@ def aware_of_rounding(network):
     """The same network, whose matrices are rounded to 2 bits whenever they are used."""
     network = copy.deepcopy(network)
     for module in list(network.body.modules()):
-        if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
+        fits = isinstance(module, torch.nn.Linear | torch.nn.Embedding) and module.weight.numel() % block_size == 0
+        if fits:  # a matrix that whole blocks do not fill is rounded at the end only
             parametrize.register_parametrization(module, "weight", Rounded())
     return network
 

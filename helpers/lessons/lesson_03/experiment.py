@@ -31,7 +31,9 @@ def epochs_for(labels: int, least: int = 3) -> int:
     return max(least, math.ceil(STEPS_FOR_FEW / math.ceil(labels / BATCH_SIZE)))
 
 
-def masked_batches(tokenizer, texts: Sequence[str], seed: int = 0, batch_size: int = 32) -> list[Batch]:
+def masked_batches(
+    tokenizer, texts: Sequence[str], seed: int = 0, batch_size: int = 32, max_length: int = 128
+) -> list[Batch]:
     """Texts with words hidden once and for all: batches of input_ids, attention_mask, labels, each (batch, seq).
 
     The same texts and the same seed hide the same words, so that two models can be asked the same questions.
@@ -41,7 +43,12 @@ def masked_batches(tokenizer, texts: Sequence[str], seed: int = 0, batch_size: i
     for first in range(0, len(texts), batch_size):
         part = list(texts[first : first + batch_size])
         read = tokenizer(
-            part, padding=True, truncation=True, max_length=128, return_tensors="pt", return_special_tokens_mask=True
+            part,
+            padding=True,
+            truncation=True,
+            max_length=max_length,
+            return_tensors="pt",
+            return_special_tokens_mask=True,
         )
         sizes = {"mask_id": tokenizer.mask_token_id, "vocab_size": len(tokenizer)}
         ids, labels = mask_tokens(read["input_ids"], read["special_tokens_mask"], **sizes, generator=draws)

@@ -22,7 +22,15 @@ TERMS = glossary.terms()
 TIME = re.compile(
     r"^\*About (\d+) minutes to read \(an estimate\), (.+) to run \(measured on two processor cores\)", re.M
 )
-STATED = {"ten seconds": 10, "half a minute": 30, "a minute": 60, "two": 120, "two and a half": 150, "three": 180}
+STATED = {
+    "ten seconds": 10,
+    "half a minute": 30,
+    "a minute": 60,
+    "two": 120,
+    "two and a half": 150,
+    "three": 180,
+    "five": 300,
+}
 AUTHOR = r"(?:[A-Z][\w-]+ )?[A-Z][\w-]+(?: et al\.| and [A-Z]\w+)?"
 CITED = re.compile(rf"({AUTHOR}) \(?((?:19|20)\d\d)\)?")
 REFERENCES = re.compile(r"^## References\n(.+)\Z", re.DOTALL | re.MULTILINE)
