@@ -41,7 +41,7 @@ def main() -> None:
 
 @main.command()
 def doctor() -> None:
-    """Look at Python, packages, data, models, disk, memory and GPU; say in words what to do."""
+    """Check Python, packages, data, models, disk, memory and GPU, and tell you what to fix."""
     from workbook.doctor import checks, show
 
     sys.exit(0 if show(checks()) else 1)
