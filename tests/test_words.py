@@ -30,13 +30,14 @@ WORDS = {
     r"whence|thence|thereof|therein|wherein|whereby|hitherto|henceforth|lest|albeit": "plain words",
     r"ere|nought|naught|oft|amidst|amongst|whilst|betwixt|unto|thrice": "plain words",
     r"is looked at|are looked at|looks at everything": "checks",
-    r"in words": "tells you",
+    r"(?:says?|said|told|tells?|looks?(?: at \w+)?) in words|in words what": "tells you",
     r"the latter|the former": "its name",
     r"sooner reached|is nothing lost": "a plain sentence",
 }
 ALL = re.compile(rf"\b(?:{'|'.join(f'(?:{pattern})' for pattern in WORDS)})\b", re.IGNORECASE)
 CODE = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|<[^>\n]*>", re.DOTALL)
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += sorted((ROOT / "sweeps").glob("*.yaml"))
 MODULES = sorted(
     path
     for folder in ("helpers", "workbook", "microworld", "tools", "benchmarks")

@@ -224,7 +224,7 @@ def sweep() -> None:
 @sweep.command("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @_where
-@click.option("--dry-run", is_flag=True, help="Only say what would be run.")
+@click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
 @click.option("--notebooks", type=click.Path(path_type=Path), help="Another folder of lessons than notebooks/.")
 @SWEEPS
 def run_sweep(file, workers, scheduler, slurm, timeout, retries, yes, dry_run, notebooks, into) -> None:

@@ -212,7 +212,7 @@ def example_matrix(model: nn.Module, block_size: int = 64) -> tuple[str, Tensor]
     rows = len(weights) // step * step
     if not rows:
         raise UserError(
-            f"block_size is {block_size}, which {name} of shape {tuple(weights.shape)} cannot fill; use 64."
+            f"block_size is {block_size}, but {name} of shape {tuple(weights.shape)} has fewer weights; use 64."
         )
     return name, weights[:rows]
 

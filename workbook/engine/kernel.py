@@ -85,7 +85,7 @@ class ForkedKernel:
 
 
 class ForkedProvisioner(LocalProvisioner):
-    """Starts a kernel by letting the waiting copy begin."""
+    """Starts a kernel by waking the copy that waits."""
 
     forked: ForkedKernel
 
