@@ -176,7 +176,7 @@ def bag_of_words(texts: Sequence[str], labels: Sequence[int], strength: float = 
 def counts_words(texts: Sequence[str], rare: int = 1) -> bool:
     """Whether `bag_of_words` counts words in these texts, and not characters.
 
-    rare: a word is counted that so many texts have.
+    rare: the number of texts that a word has to occur in.
     """
     if 2 * sum(map(without_spaces, texts)) > len(texts):
         return False

@@ -170,7 +170,7 @@ def _clusters(stored: Stored) -> Tensor:
 def _pruned(stored: Stored) -> Tensor:
     mask, kept = stored.codes(1).bool(), stored.tensors["kept"]
     if int(mask.sum()) != len(kept):
-        raise UserError(f"{int(mask.sum())} weights are marked as kept, but {len(kept)} are there.")
+        raise UserError(f"{int(mask.sum())} weights are marked as kept, but the file has {len(kept)}.")
     weights = torch.zeros(len(mask))
     weights[mask] = kept
     return weights
