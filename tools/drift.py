@@ -270,7 +270,7 @@ def failures(python: Path, tests: Sequence[str]) -> tuple[list[Break], str]:
 
 
 def _ask(python: Path, *command: str) -> subprocess.CompletedProcess:
-    quiet = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
     return subprocess.run([python, *command], cwd=ROOT, env=os.environ | quiet, capture_output=True, text=True)
 
 
@@ -280,7 +280,8 @@ def _ask(python: Path, *command: str) -> subprocess.CompletedProcess:
 def dated(found: Break, locked: Mapping[str, str], versions: Mapping[str, str]) -> Break:
     """The same break, with the first version that has it (for old versions: the newest one that has it)."""
     changed = [name for name in PACKAGES if versions[name] != locked[name]]
-    suspects = changed if found.is_test else [name for name in changed if found.what.split(".")[0] == name] or changed
+    # Its own library first; but trl's and peft's classes inherit arguments from transformers.
+    suspects = sorted(changed, key=lambda name: name != found.what.split(".")[0])
     for name in suspects:
         if fails(found, locked | {name: versions[name]}):
             since = turning_point(name, locked[name], versions[name], lambda other: fails(found, locked | other))
