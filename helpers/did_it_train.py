@@ -72,7 +72,8 @@ def foreign_tokenizer(tokenizer: Any, model: nn.Module) -> str:
 
     Where the model's own tokenizer lies on this disk, the two vocabularies are compared, else their sizes are.
     """
-    rows, vocabulary = embedding_rows(model), getattr(tokenizer, "get_vocab", dict)()
+    rows = embedding_rows(model)
+    vocabulary: dict[str, int] = getattr(tokenizer, "get_vocab", dict)()
     if not rows or not vocabulary:
         return ""
     ours, theirs = getattr(tokenizer, "name_or_path", ""), _pretrained_name(model)
@@ -211,7 +212,7 @@ def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     while len(parts) == 1:
         model = parts[0]
         parts = [child for child in model.children() if next(child.parameters(), None) is not None]
-    found = {}
+    found: dict[str, nn.Parameter] = {}
     for part in parts or [model]:
         named = dict(part.named_parameters())
         trainable = {name: p for name, p in named.items() if p.requires_grad and "modules_to_save" not in name}
@@ -223,9 +224,10 @@ def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
 def embedding_rows(model: nn.Module) -> int:
     """How many token ids the model knows; 0 if no module says so."""
     for module in model.modules():
-        if hasattr(module, "get_input_embeddings"):
+        embeddings: Any = getattr(module, "get_input_embeddings", None)
+        if embeddings is not None:
             try:
-                weight = getattr(module.get_input_embeddings(), "weight", None)
+                weight = getattr(embeddings(), "weight", None)
             except (NotImplementedError, AttributeError):
                 continue
             if isinstance(weight, Tensor) and weight.dim() == 2:
@@ -271,7 +273,8 @@ def _rows(dataset: Any, most: int) -> Iterator[Sequence[int]]:
 
 def _first_batch(loader: Any, rows: int = 8) -> Mapping[str, Any]:
     """A batch of the first rows, without drawing from the loader's random order; empty for a stream."""
-    dataset, collate = getattr(loader, "dataset", None), getattr(loader, "collate_fn", None)
+    dataset: Any = getattr(loader, "dataset", None)
+    collate: Any = getattr(loader, "collate_fn", None)
     try:
         count = min(rows, len(dataset))
     except TypeError:  # a stream, or no loader at all
