@@ -12,7 +12,7 @@ SIDE ?= -n logical --maxprocesses 4
 # Some lessons show wider tables: pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora.
 REFERENCES ?=
 
-.PHONY: help run test verify test-fast test-faults test-gpu lab doctor notebooks editions data models real reference site bench format lock setup clean
+.PHONY: help run test verify test-fast test-faults test-gpu lab doctor notebooks editions data models real reference site bench drift format lock setup clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -71,6 +71,9 @@ site: setup  ## the web site, from the committed notebooks, under build/site
 
 bench: setup  ## seconds and memory of each lesson, and our steps beside the libraries'    STEPS="lora --rounds 5"
 	@$(BIN)/python benchmarks/lessons.py $(ARGS) && $(BIN)/python -m benchmarks.steps $(STEPS) && $(BIN)/python -m benchmarks.sweep
+
+drift: setup  ## what breaks with the oldest and the newest libraries: one table, in build/drift      ARGS="--only newest"
+	@$(BIN)/python tools/drift.py $(ARGS)
 
 format: setup  ## ruff, as the pre-commit hook runs it
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

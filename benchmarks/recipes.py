@@ -152,7 +152,7 @@ def state_batches(rows: TokenizedReviews, states: Sequence[Tensor], *, shuffle: 
 
 
 def fitted(method: str, rate: float, seed: int) -> tuple[History, Tensor, Tensor]:
-    """One training: its history, and the logits (rows, 2) and labels (rows,) of the validation rows."""
+    """Train once; return the history, and the logits (rows, 2) and labels (rows,) of the validation rows."""
     rows, validation = data(seed)
     seed_everything(seed)
     classifier = catalog.classifier("real", pretrained=method != "scratch")
@@ -240,7 +240,7 @@ def write(into: Path, found: dict[str, dict]) -> Path:
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for recipes.json.")
 @click.option("--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Finished pieces.")
 def main(only: tuple[str, ...], into: Path, parts: Path) -> None:
-    """Try learning rates on validation rows and write data/reference/recipes.json, anew after each method."""
+    """Search learning rates on validation rows; write data/reference/recipes.json again after each method."""
     try:
         start(track="real", budget="standard", seed=0)
         for method in only or GRIDS:

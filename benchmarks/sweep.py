@@ -116,7 +116,13 @@ def rows(before: Measured, now: Measured) -> list[Row]:
 @click.command()
 @click.option("--lesson", default="01", show_default=True, help="The lesson that is run.")
 @click.option("--budget", default="standard", show_default=True, help="Its budget.")
-@click.option("--runs", type=click.IntRange(1, 1000), default=12, show_default=True, help="How many, each a seed.")
+@click.option(
+    "--runs",
+    type=click.IntRange(1, 1000),
+    default=12,
+    show_default=True,
+    help="How many runs; each has a seed of its own.",
+)
 @click.option("--workers", type=click.IntRange(1), default=cores, help="Runs side by side.  [default: every core]")
 @click.option("--notebooks", type=click.Path(path_type=Path), default=NOTEBOOKS, help="Another folder of lessons.")
 @click.option("--into", type=click.Path(path_type=Path), default=report.FOLDER, help="The folder for RESULTS.md.")

@@ -238,7 +238,7 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0, *, tokenizer: 
 
 
 def with_films(reviews: DatasetDict) -> DatasetDict:
-    """`reviews` if its rows say which film they are about, else the micro-world's, whose rows do."""
+    """`reviews` if each row names its film, else the micro-world's reviews, which do."""
     if "film" in reviews["train"].column_names:
         return reviews
     print("These reviews do not say which film they are about; the micro-world's, which do, take their place here.")

@@ -15,7 +15,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor, nn
 
 from helpers.batches import Batch, Collate, TokenizedReviews, length_batches
-from helpers.guard import tell_chance
+from helpers.did_it_train import leaked
+from helpers.guard import tell, tell_chance
 from helpers.intervals import Interval, wilson
 from helpers.models import device_of
 from helpers.runtime import UserError
@@ -119,7 +120,9 @@ def evaluate(
     peak_bytes: int = 0,
     bfloat16: bool = False,
 ) -> Outcome:
-    """The model's predictions on `rows`, with what its training cost; a result at chance is said (`helpers.guard`).
+    """The model's predictions on `rows`, with what its training cost.
+
+    A result at chance, or rows that were trained on, are told (`helpers.guard`, `helpers.did_it_train`).
 
     Args:
         history: of the training.
@@ -136,6 +139,8 @@ def evaluate(
         peak_bytes=peak_bytes,
         losses=tuple(history.losses),
     )
+    if shared := leaked(history.seen, rows.input_ids):
+        tell(f"{title}: {shared}")
     if not history.notice:
         tell_chance(title, outcome.accuracy, labels.tolist())
     return outcome
@@ -171,7 +176,7 @@ def bag_of_words(texts: Sequence[str], labels: Sequence[int], strength: float = 
 def counts_words(texts: Sequence[str], rare: int = 1) -> bool:
     """Whether `bag_of_words` counts words in these texts, and not characters.
 
-    rare: a word is counted that so many texts have.
+    rare: the number of texts that a word has to occur in.
     """
     if 2 * sum(map(without_spaces, texts)) > len(texts):
         return False

@@ -1,6 +1,6 @@
 """What a language model is trained on and judged by: masks, shifts, losses, perplexity, greedy text.
 
-The definitions that lesson 01 teaches are written there too; a test keeps the two the same.
+Lesson 01 writes some of these definitions out; a test checks that both versions are the same.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
 class BlockPaths:
     """The linear layers of a block, by their paths in it.
 
-    Where one layer computes queries, keys and values together (GPT-2), its path stands three times.
+    Where one layer computes queries, keys and values together (GPT-2), the three paths are the same.
     """
 
     query: str

@@ -19,7 +19,7 @@ from helpers.paths import cache_folder, exists, local_path
 from helpers.runtime import UserError
 from helpers.weight_files import ADAPTER_CONFIG, TEXT_FILES, is_adapter, weight_paths
 
-# What makes a layer something else than W + scaling * B A.
+# With one of these options, a layer is not W + scaling * B A.
 OTHER = ("use_dora", "rank_pattern", "alpha_pattern", "layer_replication", "alora_invocation_tokens")
 
 

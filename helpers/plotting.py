@@ -106,7 +106,7 @@ def note(plot: Axes, text: str, place: tuple[float, float], offset: tuple[float,
 
 
 def listing(series: Mapping[str, Mapping[Any, Any]], form: str) -> str:
-    """What a figure of several series says in words: "one: 3 at 1, 4 at 2; other: ..."; form: "{value} at {key}"."""
+    """A figure's series as text: "one: 3 at 1, 4 at 2; other: ..."; form: "{value} at {key}"."""
     lists = {
         name: ", ".join(form.format(key=key, value=values[key]) for key in values) for name, values in series.items()
     }

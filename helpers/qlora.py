@@ -41,7 +41,7 @@ def drop_two_notices() -> None:
     """Silence two messages that nobody at the keyboard can act on, and no others.
 
     bitsandbytes says that the package `kernels` is missing, an optional faster product from the Hub; `peft` asks
-    `transformers` for checkpointing by a name that the latter has replaced.
+    `transformers` for checkpointing by a name that `transformers` has replaced.
     """
     quiet_bitsandbytes()
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)

@@ -1,4 +1,4 @@
-"""What a learner can be asked to predict: a number, a choice or an order; read, scored and said in words."""
+"""What a learner can be asked to predict: a number, a choice or an order; read, scored and shown as text."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def record(
     validate(result)
     if folder is None:
         path = write_json(run_folder(notebook) / FILE, result)
-        progress.keep_run(notebook, parameters.get("budget"))  # the learner's progress: the lesson came to its end
+        progress.keep_run(notebook, parameters.get("budget"))  # the learner's progress: the lesson is finished
         return path
     return write_json(folder / FILE, result)
 
@@ -101,7 +101,9 @@ def validate(result: object) -> None:
         if not METRIC_NAME.fullmatch(name):
             raise UserError(f'The metric name "{name}" is not of the form quantity_method_where in lower case.')
         if not _finite(value):
-            raise UserError(f"The metric {name} is {value!r}, which is not a finite number or a list of such.")
+            raise UserError(
+                f"The metric {name} is {value!r}, but it has to be a finite number or a list of finite numbers."
+            )
 
 
 def _plain(value: object) -> object:

@@ -105,7 +105,7 @@ def save_reference(
     folder: Path = FOLDER,
     threads: int | None = None,
 ) -> Path:
-    """Write what a command measured, one mapping of metrics for each of the seeds 0, 1, 2, ...; returns the file.
+    """Write a command's measurements: one mapping of metrics for each of the seeds 0, 1, 2, ...; return the file.
 
     threads: those of one run; None takes torch's own number.
     """

@@ -18,6 +18,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from helpers.batches import Batch, Collate, FeatureBatches, TokenizedReviews, length_batches
 from helpers.cost import Stopwatch
+from helpers.did_it_train import TrainingWatch, embedding_rows, frozen, row_keys, useless_batch
 from helpers.guard import tell_stuck
 from helpers.memory.microbatches import MicrobatchPlan, checkpoint, plan_microbatches, split
 from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, device_of
@@ -38,6 +39,7 @@ class History:
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
     notice: str = ""  # what `helpers.guard` said of it
+    seen: frozenset[int] = frozenset()  # `row_keys` of the training rows, where they are known
 
     def mean_loss(self, last: int = 20) -> float:
         """The mean of the last few losses (one batch's loss alone is noisy)."""
@@ -58,30 +60,40 @@ def train(
 ) -> History:
     """Train in place: forward, backward, clip, step, for every batch of every epoch.
 
-    A batch that does not fit the free memory at once is taken in microbatches, or with checkpointing.
+    A batch that does not fit the free memory at once is taken in microbatches, or with checkpointing. What makes a
+    training useless without an error is told in a sentence (`helpers.did_it_train`).
 
     Args:
         batches: dicts of tensors that `model(**batch)` takes, labels among them; iterated once per epoch.
         on_step: called before each step with its number, from 0. Its time does not count as training.
 
     Raises:
-        UserError: before the weights are touched, when a loss is not finite or not even one row fits.
+        UserError: before the weights are touched, when the optimizer cannot change the model, a batch has nothing to
+            learn from, a loss is not finite, or not even one row fits.
     """
     model.train()
     history, plan, paused = History(), None, 0.0
+    if useless := frozen(model, optimizer):
+        raise UserError(f"{progress}: {useless}")
+    guards = TrainingWatch(model, progress, len(batches) * epochs if isinstance(batches, Sized) else 0)
+    known = embedding_rows(model)
     with Stopwatch() as watch:
         for step, batch in enumerate(_batches_of_epochs(batches, epochs, progress)):
             if on_step is not None:
                 paused += _call_back(on_step, step, model)
+            if useless := useless_batch(batch, known):
+                raise UserError(f"{progress}: {useless}")
             batch = to_device(batch, model)
             if plan is None:
                 plan = _plan(model, batch)
             history.losses.append(_backward(model, batch, plan.microbatches, step + 1))
             nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+            guards.step(optimizer)
             optimizer.step()
             if scheduler is not None:
                 scheduler.step()
             optimizer.zero_grad()
+    guards.end()
     history.seconds = watch.seconds - paused
     return history
 
@@ -100,6 +112,8 @@ def fit_adamw(
 
     batches: as for `train`, with a length.
     """
+    if useless := frozen(model, None):
+        raise UserError(f"{progress}: {useless}")
     trainable = [p for p in model.parameters() if p.requires_grad]
     large = sum(p.numel() for p in trainable) >= FUSED_FROM
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=weight_decay, fused=large or None)
@@ -121,6 +135,7 @@ def train_on_text(
     """`fit_adamw` on tokenized rows: each step runs the whole model on a batch of rows of similar length."""
     batches = length_batches(rows, collate, BATCH_SIZE, seed=seed)
     history = fit_adamw(model, batches, learning_rate, epochs=epochs, progress=progress, on_step=on_step)
+    history.seen = row_keys(rows.input_ids)
     if isinstance(model, MeanPoolClassifier):  # others may add a second loss
         history.notice = tell_stuck(progress, history.losses, rows.labels, epochs, learning_rate)
     return history
@@ -150,6 +165,7 @@ def train_on_features(
     head_epochs = HEAD_EPOCHS if epochs > 1 else 2
     history = fit_adamw(HeadClassifier(model.head), batches, learning_rate, epochs=head_epochs, progress=progress)
     history.seconds += watch.seconds
+    history.seen = row_keys(rows.input_ids)
     history.notice = tell_stuck(progress, history.losses, rows.labels, head_epochs, learning_rate)
     return history
 

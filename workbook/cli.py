@@ -41,7 +41,7 @@ def main() -> None:
 
 @main.command()
 def doctor() -> None:
-    """Look at Python, packages, data, models, disk, memory and GPU; say in words what to do."""
+    """Check Python, packages, data, models, disk, memory and GPU, and tell you what to fix."""
     from workbook.doctor import checks, show
 
     sys.exit(0 if show(checks()) else 1)
@@ -224,7 +224,7 @@ def sweep() -> None:
 @sweep.command("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @_where
-@click.option("--dry-run", is_flag=True, help="Only say what would be run.")
+@click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
 @click.option("--notebooks", type=click.Path(path_type=Path), help="Another folder of lessons than notebooks/.")
 @SWEEPS
 def run_sweep(file, workers, scheduler, slurm, timeout, retries, yes, dry_run, notebooks, into) -> None:

@@ -80,7 +80,7 @@ def skeleton(notebook: NotebookNode) -> list[tuple]:
 
 
 def stale(lesson: Lesson) -> str:
-    """Why a lesson's notebook is not what its source would give now; '' when it is."""
+    """How a lesson's notebook differs from a new build of its source; '' if it does not."""
     if not lesson.path.is_file():
         return "is not built yet"
     built, wanted = nbformat.read(lesson.path, as_version=4), from_source(lesson.source)

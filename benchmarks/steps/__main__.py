@@ -45,7 +45,7 @@ def main(names: tuple[str, ...], rounds: int, threads: int, run_folder: Path | N
     """Compare what this project wrote with libraries and bounds; NAME is one of: training_step, lora, other_methods,
     quantization, dpo, pretraining, memory, whole_course.
 
-    Without a NAME: all but whole_course, which reads a finished run of all lessons.
+    Without a NAME, all steps are measured but whole_course, which needs a finished run of all lessons.
     """
     try:
         if toy and into == report.FOLDER:

@@ -34,7 +34,7 @@ def products_per_second(size: int) -> float:
 def operations(made: PocketModel) -> int:
     """Floating-point operations in the matrix products of one step, forward and backward.
 
-    The model runs uncompiled here, with attention written as products, so that every product is seen.
+    The model is not compiled here, and attention is written as matrix products, so that all products are counted.
     """
     with (
         torch.compiler.set_stance("force_eager"),

@@ -58,7 +58,7 @@ def quiet_settings(kind, folder: str, **others):
 
 
 class Bench:
-    """The model and the rows that both sides get, and where each of them ended."""
+    """The model and the rows that both sides get, and the weights that each side ends with."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.ends = steps, {}

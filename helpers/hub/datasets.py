@@ -68,7 +68,7 @@ def labelled_texts(about: HubDataset, seed: int) -> DatasetDict:
 
 
 def instructions(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDict:
-    """Dolly's questions, `known` "open" since nobody can check an answer to the letter, among the micro-world's."""
+    """Dolly's questions, `known` "open" because no exact check of an answer exists, among the micro-world's."""
 
     def ours(row: Mapping) -> dict[str, str]:
         prompt = f"{row['instruction']}\n{row['context']}".strip()

@@ -180,7 +180,7 @@ def through_table(values: Tensor) -> Tensor:
 
 
 def double_quantize(scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The scales of NF4 blocks in 8 bits each: their mean is taken off, the rest is coded in blocks of 256.
+    """Store the scales of NF4 blocks in 8 bits each: subtract their mean, and quantize the rest in blocks of 256.
 
     scale: (blocks, 1). Returns codes (blocks,), outer scales (blocks / 256, 1), and the mean, a single number.
     """

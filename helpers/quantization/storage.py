@@ -170,7 +170,7 @@ def _clusters(stored: Stored) -> Tensor:
 def _pruned(stored: Stored) -> Tensor:
     mask, kept = stored.codes(1).bool(), stored.tensors["kept"]
     if int(mask.sum()) != len(kept):
-        raise UserError(f"{int(mask.sum())} weights are marked as kept, but {len(kept)} are there.")
+        raise UserError(f"{int(mask.sum())} weights are marked as kept, but the file has {len(kept)}.")
     weights = torch.zeros(len(mask))
     weights[mask] = kept
     return weights
@@ -212,7 +212,7 @@ def example_matrix(model: nn.Module, block_size: int = 64) -> tuple[str, Tensor]
     rows = len(weights) // step * step
     if not rows:
         raise UserError(
-            f"block_size is {block_size}, which {name} of shape {tuple(weights.shape)} cannot fill; use 64."
+            f"block_size is {block_size}, but {name} of shape {tuple(weights.shape)} has fewer weights; use 64."
         )
     return name, weights[:rows]
 

@@ -15,7 +15,7 @@ from workbook.cli import main
     ("arguments", "said"),
     [
         ([], "every claim of the course"),
-        (["doctor"], "say in words what to do"),
+        (["doctor"], "tell you what to fix"),
         (["lab"], "Open JupyterLab on your own copy of the lessons"),
         (["run"], "workbook run --budget quick"),
     ],

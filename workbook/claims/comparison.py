@@ -40,7 +40,7 @@ class Comparison:
 
     @property
     def is_ratio(self) -> bool:
-        """Whether the number is one metric divided by another; such numbers are averaged in logarithms."""
+        """Whether the number is a ratio of two metrics; the mean of ratios is geometric."""
         match self.number:
             case ast.BinOp(ast.Name(), ast.Div(), ast.Name()):
                 return True

@@ -30,7 +30,7 @@ class Strict(BaseModel):
 
 
 class Sentence(Strict):
-    """A sentence of the course's conclusion: where it stands, its fingerprint, and whether it asserts something."""
+    """A sentence of the course's conclusion: its place, its fingerprint, and whether it asserts something."""
 
     place: Place
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -93,7 +93,7 @@ class Claim(Strict):
                 raise ValueError(f"{self.id} is unmeasured: it needs a reason, and has no trials")
             return self
         if self.reason or not self.trials:
-            raise ValueError(f"{self.id} is measured: it needs trials, and has no reason why not")
+            raise ValueError(f"{self.id} is measured, so it needs trials and must not have a reason")
         hard = {trial.hard for trial in self.trials}
         if self.kind == "construction" and True in hard:
             raise ValueError(f"{self.id} is true by construction: none of its trials can be hard")

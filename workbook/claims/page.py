@@ -89,7 +89,7 @@ def named(verdicts: Mapping[str, Verdict], name: str) -> Verdict:
 
 
 def link(place: Shown, lessons: Sequence[Lesson]) -> str:
-    """A link in Markdown to a section of a lesson; plain words where the lesson's notebook is not there."""
+    """A Markdown link to a section of a lesson; plain text if the lesson has no notebook."""
     words = f"{place.lesson}\N{NO-BREAK SPACE}§\N{NO-BREAK SPACE}{place.section}"
     lesson = next((one for one in lessons if one.number == place.lesson), None)
     if lesson is None or not lesson.path.is_file():
@@ -139,7 +139,7 @@ def _real(verdict: Verdict, real: Verdict | None) -> str:
 
 
 def _own(verdict: Verdict) -> str:
-    """What the learner's own runs measured, with the number of runs; '' where there is nothing."""
+    """The results of the learner's own runs, with their number; '' without runs."""
     known = [(one.interval, one.seeds) for result in verdict.trials for one in result.measurements]
     return "<br>".join(f"{value.value:.3g} ({seeds} run{'s' * (seeds > 1)})" for value, seeds in known if value)
 

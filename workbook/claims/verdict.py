@@ -98,7 +98,7 @@ def judge(claims: Sequence[Claim], results: Results, test_rows: Mapping[str, Map
       in every seed. A single exception contradicts it.
 
     Args:
-        test_rows: lesson -> metric's beginning -> test rows behind it (`ClaimsLedger.test_rows`).
+        test_rows: lesson -> prefix of a metric -> the number of its test rows (`ClaimsLedger.test_rows`).
     """
     measured = {claim.id: [_trial(trial, results, test_rows) for trial in claim.trials] for claim in claims}
     asked = [

@@ -33,8 +33,8 @@ def can_be_forked() -> bool:
 class ForkedKernel:
     """A copy of this process that waits until it may become a kernel; looks like a `subprocess.Popen`.
 
-    It is made early, while this process has one thread and has opened nothing: what is copied later could hold
-    a lock for ever.
+    This process makes the copy early, while it has one thread and no open files. A later copy could hold a lock
+    forever.
     """
 
     stdin = stdout = stderr = None
@@ -85,7 +85,7 @@ class ForkedKernel:
 
 
 class ForkedProvisioner(LocalProvisioner):
-    """Starts a kernel by letting the waiting copy begin."""
+    """Starts a kernel by waking the copy that waits."""
 
     forked: ForkedKernel
 

@@ -86,7 +86,7 @@ class RunLedger:
         return self.folder
 
     def state(self, beside: Collection[Path] = ()) -> State:
-        """Where the run stands, attempts `beside` not regarded; any that was done counts, however others ended."""
+        """The run's state without the attempts `beside`. If any attempt is done, the run is done."""
         last = State("queued")
         for folder in self.attempts():
             if folder in beside:

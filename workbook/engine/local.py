@@ -36,7 +36,7 @@ DEATHS = 3  # of a run's worker, before it is given up
 PATIENCE = 15.0  # seconds that workers have to end what they run, once the stop file exists
 
 
-# What the server of this process's workers was started with: there is one, as long as this process lives.
+# The settings of this process's only worker server; the server lives as long as the process.
 _server: dict[str, str] = {}
 
 

@@ -1,6 +1,6 @@
 """The processes of a run: found below this process by the folder in their environment, and ended with all they started.
 
-No process outside this one's own descendants is looked at.
+Only this process's own descendants are checked.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def export(run: str, runs: Path, target: Path, lesson: str = "", gguf: bool = Tr
     except KeyboardInterrupt:
         say("Stopped. Nothing was exported.", console)
         return INTERRUPTED
-    except SafetensorError as error:  # says in words what OSError says with a number
+    except SafetensorError as error:  # a sentence in place of OSError's number
         full = "No space left" in str(error)
         raise OSError(errno.ENOSPC if full else errno.EIO, "No space left" if full else str(error), target) from None
     finally:

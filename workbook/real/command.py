@@ -83,6 +83,6 @@ def fetch_real() -> int:
 
 
 def megabytes(folder: Path) -> int:
-    """What the parts in a folder take on the disk."""
+    """The bytes that a folder's parts use on the disk."""
     files = (path for part in COURSE for path in (folder / part.name).rglob("*") if path.is_file())
     return round(sum(path.stat().st_size for path in files) / 1e6)

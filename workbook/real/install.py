@@ -79,7 +79,7 @@ def convert_gguf(members: dict[str, bytes], folder: Path, parts: Path) -> None:
     """Build the decoder from the part `gguf`, with its licence."""
     try:
         convert(parts / "gguf" / PARTS["gguf"][0], folder)
-    except SafetensorError as error:  # says in words what OSError says with a number
+    except SafetensorError as error:  # a sentence in place of OSError's number
         raise OSError(errno.ENOSPC if "No space left" in str(error) else errno.EIO, str(error)) from error
     shutil.copyfile(parts / "gguf" / "LICENSE", folder / "LICENSE")
 

@@ -33,7 +33,7 @@ def shown(lesson: Lesson, extra: Path, pages: Collection[str]) -> NotebookNode:
     Raises:
         UserError: the notebook is missing or was never executed, or a figure has no alternative text.
     """
-    lesson.cells  # noqa: B018 - says in words what is wrong with the file
+    lesson.cells  # noqa: B018 - tells what is wrong with the file
     notebook = nbformat.read(lesson.path, as_version=4)
     page = f"notebooks/{lesson.path.name}"
     for cell in notebook.cells:

@@ -24,7 +24,7 @@ MOST = 100_000
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a sweep: identity -> the parameters given to the notebook."""
+    """All runs of a sweep: a run's identity -> the parameters that its notebook gets."""
 
     name: str
     file: Path
@@ -70,7 +70,7 @@ def _plan(file: Path, sweep: Sweep, lesson: Lesson, name: str) -> Plan:
 
 
 def kernel_of(lesson: Lesson) -> str:
-    """The name of the notebook's kernel, once Jupyter is found to know it.
+    """The name of the notebook's kernel, after a check that Jupyter has it.
 
     Raises:
         UserError: it does not.

@@ -92,7 +92,7 @@ def before_after(before: Mapping[str, float], after: Mapping[str, float], quanti
 
 
 def bars(intervals: Mapping[str, Interval], quantity: str, limit: float | None = None) -> Figure:
-    """One bar for each value, with its interval as a line across its end; limit: the axis ends there."""
+    """One bar for each value, with its interval as an error bar; limit: the end of the axis."""
     figure, plot = axes(7.0, 0.42 * len(intervals) + 1.2)
     places, values = range(len(intervals)), [interval.value for interval in intervals.values()]
     ends = spans(intervals.values())

@@ -176,7 +176,7 @@ def _bert() -> BertModel:
 
 
 def _toy() -> tuple[HeadClassifier, list[dict[str, Tensor]], SGD, LambdaLR]:
-    """A head on random features, six batches, and a rate that falls in a line to zero; gradients are longer than 1."""
+    """A head on random features, six batches, and a rate that falls linearly to zero; gradient norms exceed 1."""
     generator = torch.Generator().manual_seed(0)
     head = nn.Linear(4, 2)
     with torch.no_grad():

@@ -183,7 +183,7 @@ class Learner:
 
 
 def at_matched_accuracy(path: list[tuple[float, float]], accuracy: float) -> float:
-    """What a method still knew of its first task when it first reached `accuracy` on the second.
+    """The accuracy on the first task when the method first reached `accuracy` on the second.
 
     path: (new, old) accuracies in the order of training. Between two looks the line is straight; nan when it
     never got there.

@@ -97,7 +97,9 @@ def test_the_example_fills_its_blocks(hidden, block_size, shape):
 
 
 def test_a_block_that_no_example_fills():
-    with pytest.raises(UserError, match="block_size is 4096, which body.encoder.* of shape .20, 20. cannot fill; use"):
+    with pytest.raises(
+        UserError, match="block_size is 4096, but body.encoder.* of shape .20, 20. has fewer weights; use"
+    ):
         example_matrix(tiny(20), 4096)
 
 

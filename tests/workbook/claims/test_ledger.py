@@ -133,7 +133,10 @@ RULE = ("claims", 0, "trials", 0, "rules", 0)
         (changed("claims", 0, "covers", value=["1.2"]), f"warm covers sentence 1.2, {NOT_LISTED}"),
         (changed("claims", 0, "covers", value=["0.1"]), f"warm covers sentence 0.1, {NOT_LISTED}"),
         (changed("claims", 0, "trials", drop=True), "warm is measured: it needs trials"),
-        (changed("claims", 0, "reason", value="snow"), "warm is measured: it needs trials, and has no reason why not"),
+        (
+            changed("claims", 0, "reason", value="snow"),
+            "warm is measured, so it needs trials and must not have a reason",
+        ),
         (changed("claims", 0, "kind", value="unmeasured"), "warm is unmeasured: it needs a reason, and has no trials"),
         (changed("claims", 0, "kind", value="construction"), "warm is true by construction: none of its trials can be"),
         (changed("claims", 0, "trials", 1, "hard", value=False), "warm is empirical: it needs a trial as the sentence"),
