@@ -165,15 +165,20 @@ for link in (", and the", ". The", ", but the"):
     for said in (praise[:4], blame[:4]):
         sides.append(share_of_praise([pattern.format(a=a, b=b, w=w) for a, b in pairs for w in said]).mean())
     print(f"{pattern:46}{sides[0]:12.0%} {sides[1]:12.0%}")
-for opening in ("loved", "hated"):
-    share = share_of_praise([f"I {opening} it. The {b} was [MASK]." for b in (*said_of, *asked_of)]).mean()
-    print(f"{f'I {opening} it. The {{b}} was [MASK].':46}{share:{12 if opening == 'loved' else 25}.0%}")
+sides = []
+for said in ("loved", "hated"):
+    sides.append(share_of_praise([f"I {said} it. The {b} was [MASK]." for b in (*said_of, *asked_of)]).mean())
+print(f"{'I loved it. / I hated it. The {b} was [MASK].':46}{sides[0]:12.0%} {sides[1]:12.0%}")
 reveal("01.1", "praise" if share_of_praise(["I hated it. The acting was [MASK]."]) > 0.5 else "blame")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# OPINIONS
+# Answer to Predict 1: from the sentence before, little arrives. After "I hated it" praise still gets more than half.
+# Inside one sentence, the model mostly repeats the opinion that it has just read: after "and the" that is right. After
+# "but the", where the opinion should turn, it repeats the first opinion as well. So these blanks show that it learned
+# which words stand near each other; they give no sign that it learned what "but" does. (One model, three patterns, and
+# it leans to praise or blame even with nothing before: the figure in the header.)
 #
 # </details>
 #
@@ -407,8 +412,7 @@ assert max(difference_attention_head, difference_block) < 1e-5
 # | small network | GELU between two layers | *gated*: one layer multiplies another (Shazeer 2020) |
 #
 # Why turn queries and keys? The token at position 5 is turned by five times some angle, the token at 3 by three times.
-# A dot product does not change when both vectors turn together, so it depends only on the *distance*, here 2. The
-# position is in every layer's attention, and in no vector that is added.
+# A dot product does not change when both vectors turn together. So only the *distance* counts, here 2.
 
 
 # %%
@@ -709,14 +713,19 @@ print("                 nats added without it     mean of the row's largest weig
 for at in [*ranked[:6], shown_head[0] * heads + shown_head[1]]:
     where, added = divmod(at, heads), mean_t(harm.flatten(1)[:, at].tolist())
     print(f"layer {where[0]}, head {where[1]}:{'':2}{added!s:26}{sharpness[where]:.2f}")
-together = pd.Series(sharpness.flatten()).corr(pd.Series(harm.mean(dim=0).flatten()), method="spearman")
+table = pd.DataFrame({"sharp": sharpness.flatten().tolist(), "harm": harm.mean(dim=0).flatten().tolist()})
+together = table["sharp"].corr(table["harm"], method="spearman")
 print(f"rank correlation of sharpness and harm over the {sharpness.numel()} heads: {together:.2f}")
 reveal("01.4", f"layer {ranked[0] // heads}")
 
 # %% [markdown]
 # <details><summary>What this says, and what it does not</summary>
 #
-# HARM
+# The model misses the heads of layer 0 most: the two neighbour heads, but the two blurred heads as well. Sharper heads
+# tend to be missed more (see the rank correlation), but the layer matters as much: the blurred heads of layer 0 cost
+# more than the sharp head 3 of layer 2. The "negation" head of section 3 costs next to nothing. (The brackets come from
+# four batches of texts, and this is one model. One head is removed at a time: where two heads do the same work, each
+# looks harmless while the other stays.)
 #
 # </details>
 #
@@ -997,13 +1006,17 @@ for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0,
         with torch.inference_mode():
             bits.append(next_token_loss(decoder(input_ids=rows).logits, new_tokens).item() / math.log(2))
         different.append(len({tuple(row) for row in rows.tolist()}))
-    print(f"{temperature:8}{top_p:10}     {mean_t(different):<20.1f}{mean_t(bits):<21.1f}", end="")
+    print(
+        f"{temperature:8}{top_p:10}     {format(mean_t(different), '.1f'):20}{format(mean_t(bits), '.1f'):21}", end=""
+    )
     print(decoder_tokenizer.decode(rows[0], skip_special_tokens=True))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# SAMPLING
+# A low temperature repeats a few likely texts; a high one lets through tokens that do not fit. Top-p cuts off the tail
+# of unlikely tokens and leaves the ratios of the others as they are. Here top-p 0.5 and temperature 0.3 give about the
+# same variety and the same bits per token. Which setting suits a task has to be tried on that task.
 #
 # </details>
 #
