@@ -174,11 +174,11 @@ reveal("01.1", "praise" if share_of_praise(["I hated it. The acting was [MASK]."
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Answer to Predict 1: from the sentence before, little arrives. After "I hated it" praise still gets more than half.
-# Inside one sentence, the model mostly repeats the opinion that it has just read: after "and the" that is right. After
-# "but the", where the opinion should turn, it repeats the first opinion as well. So these blanks show that it learned
-# which words stand near each other; they give no sign that it learned what "but" does. (One model, three patterns, and
-# it leans to praise or blame even with nothing before: the figure in the header.)
+# After "I hated it", praise gets more than half of the probability, and no less than after "I loved it": from the
+# sentence before, little arrives. Within one sentence, the model mostly repeats the opinion that it has just read.
+# After "but the", where the opinion should turn, it leans the same way as after "and the", only a little less; a full
+# stop weakens the repetition as much. So these blanks give no sign that it learned what "but" does. (One model and
+# three patterns. It leans to praise even with nothing before, so compare with that figure, not with 50 % alone.)
 #
 # </details>
 #
