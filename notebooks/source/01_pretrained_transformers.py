@@ -57,7 +57,7 @@ learning_rate = 5e-4  # of the continued pretraining: low enough to keep most of
 # %% [markdown]
 # The texts are about an invented world, so we know every sentence that our two small "pocket" models have read.
 # Section 7 repeats five parts with published models on real text: the tokenizer, the block and its heads, sampling,
-# recall by wording, and bits per character. `helpers` is this course's own package.
+# recall by wording, and the measure of section 4. `helpers` is this course's own package.
 
 # %%
 from helpers import catalog, language_model, plotting
@@ -715,14 +715,14 @@ for at in [*ranked[:6], shown_head[0] * heads + shown_head[1]]:
     print(f"layer {where[0]}, head {where[1]}:{'':2}{added!s:26}{sharpness[where]:.2f}")
 table = pd.DataFrame({"sharp": sharpness.flatten().tolist(), "harm": harm.mean(dim=0).flatten().tolist()})
 together = table["sharp"].corr(table["harm"], method="spearman")
-print(f"rank correlation of sharpness and harm over the {sharpness.numel()} heads: {together:.2f}")
+print(f"Spearman's correlation of sharpness and harm over the {sharpness.numel()} heads: {together:.2f}")
 reveal("01.4", f"layer {ranked[0] // heads}")
 
 # %% [markdown]
 # <details><summary>What this says, and what it does not</summary>
 #
 # The model misses the heads of layer 0 most: the two neighbour heads, but the two blurred heads as well. Sharper heads
-# tend to be missed more (see the rank correlation), but the layer matters as much: the blurred heads of layer 0 cost
+# tend to be missed more (see Spearman's correlation), but the layer matters as much: the blurred heads of layer 0 cost
 # more than the sharp head 3 of layer 2. The "negation" head of section 3 costs next to nothing. (The brackets come from
 # four batches of texts, and this is one model. One head is removed at a time: where two heads do the same work, each
 # looks harmless while the other stays.)
