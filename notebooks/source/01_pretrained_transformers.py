@@ -18,7 +18,7 @@
 # [attention](../docs/glossary.md#attention), its training task and its sampling loop yourself, and measure what it
 # knows.
 #
-# *About 75 minutes to read (an estimate), two to run (measured on two processor cores); no network.* There is a good
+# *About 80 minutes to read (an estimate), two to run (measured on two processor cores); no network.* There is a good
 # place to stop half-way, after section 3.
 
 # %% [markdown]
@@ -174,11 +174,10 @@ reveal("01.1", "praise" if share_of_praise(["I hated it. The acting was [MASK]."
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# After "I hated it", praise gets more than half of the probability, and no less than after "I loved it": from the
-# sentence before, little arrives. Within one sentence, the model mostly repeats the opinion that it has just read.
-# After "but the", where the opinion should turn, it leans the same way as after "and the", only a little less; a full
-# stop weakens the repetition as much. So these blanks give no sign that it learned what "but" does. (One model and
-# three patterns. It leans to praise even with nothing before, so compare with that figure, not with 50 % alone.)
+# After "I hated it", praise gets more than half, and no less than after "I loved it": from the sentence before, little
+# arrives. Within one sentence, the model mostly repeats the opinion that it has just read. After "but the", where the
+# opinion should turn, it leans the same way, only a little less, and a full stop weakens the repetition as much. So
+# these blanks give no sign that it learned what "but" does. (One model, three patterns.)
 #
 # </details>
 #
@@ -269,10 +268,9 @@ reveal("01.2", "only with the mask")
 # %% [markdown]
 # <details><summary>Why</summary>
 #
-# The mask gives padding an attention [weight](../docs/glossary.md#weight) of exactly zero. What remains is rounding,
-# since sums over longer rows are added in another order. Without the mask, words attend to padding, and a sentence's
-# scores depend on its neighbours in the [batch](../docs/glossary.md#batch). This bug raises no exception. In the next
-# section you write the mask yourself.
+# The mask gives padding an attention [weight](../docs/glossary.md#weight) of exactly zero; what remains is rounding.
+# Without the mask, a sentence's scores depend on its neighbours in the [batch](../docs/glossary.md#batch). This bug
+# raises no exception. In the next section you write the mask yourself.
 #
 # </details>
 
@@ -280,12 +278,11 @@ reveal("01.2", "only with the mask")
 # ## 3. Inside: attention and the block
 #
 # Both models turn each token into a vector, its [embedding](../docs/glossary.md#embedding), and let the vectors
-# exchange information in *attention*. The two kinds of model differ in who may look at whom.
+# exchange information in *attention*. They differ in who may look at whom.
 #
-# In an encoder, each token attends to the whole sentence, on both sides. That helps to understand a finished text. In a
-# decoder, a token attends only to itself and to earlier tokens (a *[causal mask](../docs/glossary.md#causal-mask)*).
-# So the past never changes when a token is added, and in training the model cannot copy the next token that it has to
-# predict.
+# In an encoder, each token attends to the whole sentence, on both sides. In a decoder, a token attends only to itself
+# and to earlier tokens (a *[causal mask](../docs/glossary.md#causal-mask)*). So in training, the decoder cannot copy
+# the next token that it has to predict.
 
 # %% [markdown]
 # From its vector, each token computes a *query*, a *key* and a *value*, of $d$ numbers each. A softmax over the dot
@@ -533,14 +530,14 @@ reveal("01.3", "at least twice as much" if ratio >= 2 else "less than twice as m
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Two patterns hold on average: in layer 0, head 0 looks at the token before and head 1 at the token after. Heads of
-# this kind are in published [transformers](../docs/glossary.md#transformer) as well (Clark et al. 2019). The negation
-# story does not hold for the head of the map: over many texts, it gives "not" hardly more than any word as near. A
-# bright column in one sentence is an anecdote. Another head does prefer "not" somewhat, in both halves of the texts.
+# Two patterns hold on average: in layer 0, head 0 looks at the token before and head 1 at the token after. Published
+# [transformers](../docs/glossary.md#transformer) have such heads, too (Clark et al. 2019). The negation story does not
+# hold for the head of the map: over many texts, it gives "not" hardly more than any word as near. A bright column in
+# one sentence is an anecdote. Another head does prefer "not" somewhat.
 #
-# A map also shows only where information *may* flow. Later layers can ignore what a sharp head brings, and quite
-# different weights can give the same prediction (Jain and Wallace 2019; Wiegreffe and Pinter 2019 discuss when maps do
-# explain). The clean test is to intervene: take the head away and measure. Section 4 does this.
+# A map also shows only where information *may* flow: quite different weights can give the same prediction (Jain and
+# Wallace 2019; Wiegreffe and Pinter 2019 discuss when maps do explain). Section 4 makes the clean test: it takes the
+# head away and measures.
 #
 # </details>
 #
@@ -667,8 +664,8 @@ print(f"all chosen tokens {restored:.0%}; always answering with the most common 
 #
 # ### Back to the heads: take one away
 #
-# To test what a head is worth, set its columns in `mixing` to zero, so that nothing of it passes, and measure the
-# masked loss again (Michel et al. 2019), here on four batches of texts.
+# To test what a head is worth, set its columns in `mixing` to zero and measure the masked loss again (Michel et al.
+# 2019), here on four batches of texts.
 #
 # **Predict 4.** The table above has two sharp neighbour heads in layer 0, and weaker ones in layers 2 and 3. In which
 # layer is the head that the model misses most?
@@ -723,9 +720,8 @@ reveal("01.4", f"layer {ranked[0] // heads}")
 #
 # The model misses the heads of layer 0 most: the two neighbour heads, but the two blurred heads as well. Sharper heads
 # tend to be missed more (see Spearman's correlation), but the layer matters as much: the blurred heads of layer 0 cost
-# more than the sharp head 3 of layer 2. The "negation" head of section 3 costs next to nothing. (The brackets come from
-# four batches of texts, and this is one model. One head is removed at a time: where two heads do the same work, each
-# looks harmless while the other stays.)
+# more than the sharp head 3 of layer 2. The "negation" head costs next to nothing. (This is one model. Where two heads
+# do the same work, each looks harmless while the other stays.)
 #
 # </details>
 #
@@ -814,12 +810,11 @@ if track == "pocket":  # the decoder has read a second part, with more pages and
     training_text += pd.read_parquet(catalog.MICROWORLD / "library" / "train.parquet")["text"].tolist()
 seen = Counter(sentences_of(training_text))
 print(f"{seen.total():,} training sentences, {len(seen):,} different")
-held_out, read_before = {}, {}  # the sentences of each domain that are new, and those that are not
+held_out = {}  # the sentences of each domain that are new
 for domain in sorted(set(corpus["validation"]["domain"])):
     own = sentences_of(row["text"] for row in corpus["validation"] if row["domain"] == domain)
     different = np.random.default_rng(seed).permutation(sorted({text for text in own if len(text) >= 20})).tolist()
     held_out[domain] = [text for text in different if text not in seen]
-    read_before[domain] = [text for text in different if text in seen]
     share = sum(text in seen for text in own) / len(own)
     print(f"{domain:9}{len(own):6} held-out sentences, {share:4.0%} stand in the training text")
 
@@ -884,8 +879,8 @@ def token_losses(network, cut, sentences):
 
 
 # %% [markdown]
-# Now the fair figure, for sentences that the model has read before and for new ones. (Shannon 1951 put printed English
-# at 0.6 to 1.3 bits per character, from people's guesses. The invented world has far fewer wordings.)
+# Now the fair figure: new sentences, per character. (Shannon 1951 put printed English at 0.6 to 1.3 bits per character,
+# from people's guesses. The invented world has far fewer wordings.)
 
 
 # %%
@@ -900,23 +895,10 @@ def per_character(network, sentences, cut=decoder_tokenizer):
 limit = run.by_budget(quick=8, standard=120, full=400)
 measured = {domain: sentences[:limit] for domain, sentences in held_out.items() if sentences}
 new = {domain: per_character(decoder, sentences) for domain, sentences in measured.items()}
-print(" " * 9 + "bits per character (sentences, their mean length in characters)")
-for domain in held_out:
-    for name, some in (("read before", read_before[domain][:limit]), ("new", measured.get(domain))):
-        if some:
-            length = sum(map(len, some)) / len(some)
-            value = new[domain] if name == "new" else per_character(decoder, some)
-            print(f"{domain:9}{name:12}{value}   ({len(some)}, {length:.0f})")
+for domain, value in new.items():
+    print(f"{domain:9}{value} bits per character over {len(measured[domain])} new sentences")
 
 # %% [markdown]
-# <details><summary>What to look at</summary>
-#
-# There is no common sign: sentences that were read before cost less in some domains and more in others, above all in
-# news. The two groups also differ in length, and they may differ in more. So the comparison cannot show what was
-# memorized. New sentences are the fair measure of what the model learned.
-#
-# </details>
-#
 # ### From predicting to writing
 #
 # Predict a token, append it, repeat: that is writing. Always taking the likeliest token is [greedy
@@ -1015,8 +997,7 @@ for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0,
 # <details><summary>What to look at</summary>
 #
 # A low temperature repeats a few likely texts; a high one lets through tokens that do not fit. Top-p cuts off the tail
-# of unlikely tokens and leaves the ratios of the others as they are. Here top-p 0.5 and temperature 0.3 give about the
-# same variety and the same bits per token. Which setting suits a task has to be tried on that task.
+# of unlikely tokens and leaves the ratios of the others as they are. Which setting suits a task has to be tried.
 #
 # </details>
 #
@@ -1097,9 +1078,8 @@ reveal("01.6", old_after - old_before)
 # <details><summary>What happened</summary>
 #
 # With no label anywhere, the model learned to predict the new kind of text. The old kinds became harder: no step was
-# taken for them, and all weights are shared. This is *[forgetting](../docs/glossary.md#catastrophic-forgetting)*.
-# How much depends on the learning rate, which you can change at the top, and on the number of steps. Lesson 03 measures
-# and reduces it. (The brackets show how far the seeds of training differ; the sentences are the same each time.)
+# taken for them, and all weights are shared. This is *[forgetting](../docs/glossary.md#catastrophic-forgetting)*;
+# lesson 03 measures and reduces it. (The brackets come from the seeds of training.)
 #
 # </details>
 #
@@ -1127,11 +1107,12 @@ for name, some in ((new_kind, newcomer[:kept_back]), ("old kinds", validation_te
     print(f"{name}: {len(joined) / len(decoder_tokenizer.tokenize(joined)):.2f} characters per token")
 
 # %% [markdown]
-# Before, the perplexity on recipes is higher than that of an even guess: the model bets on tokens that do not come.
-# The drop looks far larger than in bits per character, because perplexity is an exponential, and because stock
-# sentences, which the figures above leave out, stand in both halves of the recipes. (A token of a recipe has fewer
-# characters, which makes a perplexity per token *smaller*. So never compare perplexities between kinds of text.)
-#
+# Before, the perplexity on recipes is higher than that of an even guess: the model bets on tokens that do not come. The
+# drop looks far larger than in bits per character: perplexity is an exponential, and stock sentences stand in both
+# halves of the recipes. (A token of a recipe has fewer characters, which makes a perplexity per token *smaller*. So
+# never compare it between kinds of text.)
+
+# %% [markdown]
 # ## 6. What does it know?
 #
 # To predict the next word of "The director of this film is", grammar is not enough. So pretraining leaves facts in the
@@ -1249,11 +1230,10 @@ reveal("01.7", in_new_words.value)
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# Perfect recall in wordings that the model has read; in new ones anything from none to all. So "the model knows it"
-# is a statement about a fact *and* a wording, and a test with one wording can show whatever you like. The interval
-# draws kinds of facts, because the facts and wordings of one kind resemble each other. Why one new wording works and
-# another does not, we have not tested. Allen-Zhu and Li (2024) trained on an invented world as well: there, how often
-# facts were rephrased in training decided whether they could be asked for.
+# Perfect recall in wordings that the model has read; in new ones anything from none to all. So "the model knows it" is
+# a statement about a fact *and* a wording. The interval draws kinds of facts, because the facts and wordings of one
+# kind resemble each other. Why one new wording works and another does not, we have not tested. Allen-Zhu and Li (2024)
+# found in an invented world of theirs that it depends on how often facts were rephrased in training.
 #
 # </details>
 #
@@ -1282,11 +1262,11 @@ reveal("01.8", next(iter(reverse.values())).value if reverse else None)
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# Hardly any, although this order stands in the training text, too. Berglund et al. (2024) call it the *reversal
-# curse* that models trained on "A is B" cannot answer "B is A"; in their study the reversed order was missing in
-# training. Here it is there and does not suffice. The direction is also harder: a director made two or three films,
-# and a title has several tokens. How much each of these matters we have not separated. A title drawn at random would
-# be right for about one director in a hundred, and the intervals do not exclude that.
+# Hardly any, although this order stands in the training text, too. Berglund et al. (2024) call it the *reversal curse*
+# that models trained on "A is B" cannot answer "B is A"; in their study the reversed order was missing in training.
+# The direction is also harder here: a director made two or three films, and a title has several tokens. We have not
+# separated these. A title drawn at random would be right for about one director in a hundred, which the intervals do
+# not exclude.
 #
 # </details>
 #
@@ -1304,11 +1284,11 @@ if budget != "quick":
     assert results["pretrained"].low > results["random weights"].high
 
 # %% [markdown]
-# (The first two intervals come from drawing kinds of facts again, the last two from the number of directors. For a
-# share of exactly 1 in every kind, drawing again shows no spread.)
+# (The first two intervals draw kinds of facts again, and show no spread where all kinds reach 1; the others draw
+# directors.)
 #
-# The model has no fact about these films and answers all the same, as fluently as before. It was trained to continue
-# text, not to say what is true. Lesson 04 counts such made-up answers.
+# The model has no fact about the invented films and answers all the same, as fluently as before. It was trained to
+# continue text, not to say what is true. Lesson 04 counts such made-up answers.
 
 # %% [markdown]
 # ## 7. On real text
