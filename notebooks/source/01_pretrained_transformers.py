@@ -18,7 +18,8 @@
 # [attention](../docs/glossary.md#attention), its training task and its sampling loop yourself, and measure what it
 # knows.
 #
-# *About 75 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
+# *About 80 minutes to read (an estimate), two to run (measured on two processor cores); no network.* There is a good
+# place to stop half-way, after section 3.
 
 # %% [markdown]
 # **You will be able to**
@@ -55,21 +56,24 @@ learning_rate = 5e-4  # of the continued pretraining: low enough to keep most of
 
 # %% [markdown]
 # The texts are about an invented world, so we know every sentence that our two small "pocket" models have read.
-# Section 7 repeats the main results with published models on real text. `helpers` is this course's own package.
+# Section 7 repeats five parts with published models on real text: the tokenizer, the block and its heads, sampling,
+# recall by wording, and the measure of section 4. `helpers` is this course's own package.
 
 # %%
 from helpers import catalog, language_model, plotting
 from helpers import real as real_track
-from helpers.checks import check, hint, solved, verdict  # noqa: F401 - hint("01.1") helps when you are stuck
+from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("01.1") helps when you are stuck
 from helpers.hub.datasets import CAPITALS
 from helpers.intervals import Interval, mean_t, wilson
 from helpers.lessons.lesson_01 import experiment, figures
+from helpers.predictions import predict, reveal
 from helpers.record import record
 from helpers.runtime import check_number, start
 
 run = start(track=track, budget=budget, seed=seed)
 check_number("learning_rate", learning_rate, 1e-6, 1e-1)
 corpus = catalog.dataset("corpus", track, data, seed)  # load_dataset("data/microworld", "corpus")
+validation_texts = list(corpus["validation"]["text"])
 
 # %% [markdown]
 # ## 1. A model is a folder
@@ -112,15 +116,12 @@ for name, network in (("encoder", encoder), ("decoder", decoder)):
 # words. A [decoder](../docs/glossary.md#decoder) reads from left to right, and was trained to predict the next
 # [token](../docs/glossary.md#token): a word or a piece of one.
 #
-# **Predict 1.** No one ever told the encoder what a review is, or what is good or bad. It reads "The music was superb,
-# the acting [MASK]." and fills the blank. Is its first word praise or blame? And after "I hated it. The acting was
-# [MASK]."?
+# A `pipeline` is three steps in one call: [tokenizer](../docs/glossary.md#tokenizer), model, and turning numbers back
+# into words. For a decoder, the middle step is a loop that writes token after token. You write that loop in section 4.
 
 # %%
 fill = pipeline("fill-mask", model=encoder, tokenizer=tokenizer, top_k=5)
-near = ["The music was superb, the acting {}.", "The music was awful, the acting {}."]
-far = ["I loved it. The acting was {}.", "I hated it. The acting was {}."]
-for sentence in near + far:
+for sentence in ("The music was superb, and the acting was {}.", "The music was awful, and the acting was {}."):
     guesses = fill(sentence.format(tokenizer.mask_token))
     print(sentence.format("[MASK]"))
     print("   " + ", ".join(f"{guess['token_str']} {guess['score']:.0%}" for guess in guesses))
@@ -128,53 +129,55 @@ write = pipeline("text-generation", model=decoder, tokenizer=decoder_tokenizer)
 print(write("The film tells the story of", max_new_tokens=30, do_sample=False)[0]["generated_text"])
 
 # %% [markdown]
-# A `pipeline` is three steps in one call: [tokenizer](../docs/glossary.md#tokenizer), model, and turning numbers back
-# into words. A decoder's writes text; in section 4 you write that loop yourself.
+# Two blanks prove nothing. So we fill hundreds of blanks and compare two probabilities: that of a dozen words of
+# praise together, and that of a dozen words of blame. 50 % would be a tie.
 #
-# Four sentences prove nothing. Next we fill some three hundred blanks of three kinds. For each, does a dozen words of
-# praise or a dozen words of blame get more probability, and is that the right side?
+# **Predict 1.** No one ever told the encoder what is good or bad. It reads "I hated it. The acting was [MASK]." Which
+# side gets more probability, praise or blame?
 
 # %%
-known = tokenizer.get_vocab()
+vocabulary = tokenizer.get_vocab()
 good_words = "good great wonderful superb lovely moving excellent brilliant charming delightful perfect splendid"
 bad_words = "bad awful dull boring weak terrible dreadful clumsy poor tedious flat lamentable"
-praise, blame = ([word for word in re.split(" ", words) if word in known] for words in (good_words, bad_words))
-aspects = ("acting", "script", "music", "editing", "story", "ending", "dialogue", "camera work")
-said = [(word, True) for word in praise[:4]] + [(word, False) for word in blame[:4]]
-pairs = [(a, b, w, good) for a in aspects[:4] for b in aspects[4:] for w, good in said]
-openings = (("I loved it", True), ("I adored it", True), ("I hated it", False), ("I could not stand it", False))
-blanks = {  # kind -> (sentence, whether praise is right)
-    "was ..., the": [(f"The {a} was {w}, the {b} [MASK].", good) for a, b, w, good in pairs],
-    "I loved it.": [(f"{o}. The {b} was [MASK].", good) for o, good in openings for b in aspects],
-    "was ..., but": [(f"The {a} was {w}, but the {b} was [MASK].", not good) for a, b, w, good in pairs],
-}
+praise, blame = ([word for word in words.split() if word in vocabulary] for words in (good_words, bad_words))
 
+
+@torch.inference_mode()
+def share_of_praise(sentences):
+    """For each sentence: what praise gets in the blank, of all that praise and blame get together."""
+    filled = [sentence.replace("[MASK]", tokenizer.mask_token) for sentence in sentences]
+    rows = tokenizer(filled, padding=True, return_tensors="pt", return_token_type_ids=False)
+    scores = encoder(**rows).logits[rows["input_ids"] == tokenizer.mask_token_id].softmax(dim=-1)  # (batch, vocab)
+    good, bad = (scores[:, [vocabulary[word] for word in words]].sum(dim=-1) for words in (praise, blame))
+    return good / (good + bad)
+
+
+predict("01.1", choices=["praise", "blame"])
 
 # %%
-@torch.inference_mode()
-def prefers_praise(sentences):
-    """Whether the words of praise are together likelier than the words of blame, for each sentence's blank."""
-    texts = [sentence.replace("[MASK]", tokenizer.mask_token) for sentence in sentences]
-    rows = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
-    scores = encoder(**rows).logits[rows["input_ids"] == tokenizer.mask_token_id].softmax(dim=-1)  # (batch, vocab)
-    sides = [scores[:, [known[word] for word in words]].sum(dim=-1) for words in (praise, blame)]
-    return (sides[0] > sides[1]).tolist()
-
-
-for kind, rows in blanks.items():
-    guesses = prefers_praise([sentence for sentence, _ in rows])
-    for good, name in ((True, "praise"), (False, "blame ")):
-        right = [guess == good for guess, (_, wanted) in zip(guesses, rows, strict=True) if wanted == good]
-        print(f"{kind:14}{name} is right: the model agrees in {sum(right):3} of {len(right)}")
+said_of, asked_of = ("acting", "script", "music", "editing"), ("story", "ending", "dialogue", "camera work")
+pairs = [(a, b) for a in said_of for b in asked_of]
+neutral = share_of_praise([f"The {b} was [MASK]." for b in asked_of]).mean()
+print(f"{'share of praise in the blank':46}after praise  after blame   ({neutral:.0%} with nothing before)")
+for link in (", and the", ". The", ", but the"):
+    pattern = f"The {{a}} was {{w}}{link} {{b}} was [MASK]."
+    sides = []
+    for said in (praise[:4], blame[:4]):
+        sides.append(share_of_praise([pattern.format(a=a, b=b, w=w) for a, b in pairs for w in said]).mean())
+    print(f"{pattern:46}{sides[0]:12.0%} {sides[1]:12.0%}")
+sides = []
+for said in ("loved", "hated"):
+    sides.append(share_of_praise([f"I {said} it. The {b} was [MASK]." for b in (*said_of, *asked_of)]).mean())
+print(f"{'I loved it. / I hated it. The {b} was [MASK].':46}{sides[0]:12.0%} {sides[1]:12.0%}")
+reveal("01.1", "praise" if share_of_praise(["I hated it. The acting was [MASK]."]) > 0.5 else "blame")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Most fillings can stand there grammatically ("the acting said" cannot). Their opinion is another matter. Inside one
-# sentence, the model mostly repeats the opinion that it has just read. From the sentence before, little arrives: it
-# prefers praise after "I hated it" as well. After "but", where the opinion should turn, it repeats the first opinion
-# and is nearly always wrong. So the model has learned which words occur near each other, and not what "but" does.
-# Fluent output tells you little about what a model understood.
+# After "I hated it", praise gets more than half, and no less than after "I loved it": from the sentence before, little
+# arrives. Within one sentence, the model mostly repeats the opinion that it has just read. After "but the", where the
+# opinion should turn, it leans the same way, only a little less, and a full stop weakens the repetition as much. So
+# these blanks give no sign that it learned what "but" does. (One model, three patterns.)
 #
 # </details>
 #
@@ -210,10 +213,11 @@ print(tokenizer.decode(ids, skip_special_tokens=True))
 # closes it: *special tokens* that BERT's tokenizer adds. This tokenizer also lowercases.
 #
 # How does it choose the pieces? BERT's method, *WordPiece*, takes the longest piece of the vocabulary that the word
-# begins with, and goes on with the rest. Here is the whole algorithm:
+# begins with, and goes on with the rest. (The decoder's tokenizer uses *byte-pair encoding*, Sennrich et al. 2016: it
+# starts from single bytes and merges neighbours, the most frequent pair of its training text first.)
 
 
-# %%
+# %% tags=["nbval-check-output"]
 def wordpiece(word, vocabulary, unknown="[UNK]"):
     """Cut one word into the longest known pieces, from left to right."""
     pieces, start = [], 0
@@ -229,30 +233,22 @@ def wordpiece(word, vocabulary, unknown="[UNK]"):
     return pieces
 
 
-# %% tags=["nbval-check-output"]
-texts = corpus["validation"]["text"]
-words = sorted(set(re.findall(r"[a-z]+", " ".join(texts).lower())))
-vocabulary = tokenizer.get_vocab()
+words = sorted(set(re.findall(r"[a-z]+", " ".join(validation_texts).lower())))
 for word in ("recommend", "unwatchable", "xylophone"):
     print(word, wordpiece(word, vocabulary))
 different = [word for word in words if wordpiece(word, vocabulary) != tokenizer.tokenize(word)]
 print(f"{len(words):,} different words of held-out text; cut differently by the library: {len(different)}")
 
 # %% [markdown]
-# <details><summary>And the decoder's tokenizer?</summary>
-#
-# It uses the other common method, *byte-pair encoding* (Sennrich et al. 2016): start from single bytes, and merge
-# neighbours in the order in which the tokenizer learned the merges, the most frequent pair first.
-#
-# </details>
-#
 # Sentences differ in length, but a tensor is a rectangle. So shorter rows are filled up with a
 # [padding](../docs/glossary.md#padding) token, and the [attention mask](../docs/glossary.md#attention-mask) says which
 # tokens are real: 1 for text, 0 for padding. (`token_type_ids` tell the two texts of a pair apart; we leave them out.)
 #
-# **Predict 2.** "Not bad." goes through the model once alone and once beside the longer sentence, padded. Are its
-# [logits](../docs/glossary.md#logits), the scores before [softmax](../docs/glossary.md#softmax), the same? And if we
-# forget the mask?
+# **Predict 2.** "Not bad." goes through the model once alone and once padded, beside the longer sentence. When are its
+# [logits](../docs/glossary.md#logits), the scores before [softmax](../docs/glossary.md#softmax), the same as alone?
+
+# %%
+predict("01.2", choices=["always", "only with the mask", "never"])
 
 # %% tags=["nbval-check-output"]
 batch = tokenizer(["Not bad.", sentence], padding=True, return_tensors="pt", return_token_type_ids=False)
@@ -267,52 +263,28 @@ difference_padding, difference_no_mask = ((by_itself - other).abs().max().item()
 print("with the mask, the same to 1e-4:   ", difference_padding < 1e-4)
 print("without it, the same to 1e-4:      ", difference_no_mask < 1e-4)
 assert difference_padding < 1e-4 < difference_no_mask
+reveal("01.2", "only with the mask")
 
 # %% [markdown]
 # <details><summary>Why</summary>
 #
-# The mask gives padding an attention [weight](../docs/glossary.md#weight) of exactly zero. What remains is rounding,
-# since sums over longer rows are added in another order. Without the mask, words attend to padding, and a sentence's
-# scores depend on its neighbours in the [batch](../docs/glossary.md#batch). This bug raises no exception. In the next
-# section you write the mask yourself.
+# The mask gives padding an attention [weight](../docs/glossary.md#weight) of exactly zero; what remains is rounding.
+# Without the mask, a sentence's scores depend on its neighbours in the [batch](../docs/glossary.md#batch). This bug
+# raises no exception. In the next section you write the mask yourself.
 #
 # </details>
-#
+
+# %% [markdown]
 # ## 3. Inside: attention and the block
 #
 # Both models turn each token into a vector, its [embedding](../docs/glossary.md#embedding), and let the vectors
-# exchange information in *attention*. The two kinds of model differ in who may look at whom.
+# exchange information in *attention*. They differ in who may look at whom.
 #
-# **Predict 3.** We change only the *last* token of a sentence. At which positions does the output change in the
-# encoder? In the decoder?
-
-
-# %% tags=["nbval-check-output"]
-@torch.inference_mode()
-def changed_positions(network, *pair):
-    """True for each position whose last hidden vector differs between two inputs of equal length."""
-    first, second = (network(input_ids=ids, output_hidden_states=True).hidden_states[-1][0] for ids in pair)
-    return ((first - second).abs().amax(dim=-1) > 1e-4).tolist()  # (seq, hidden) -> (seq,)
-
-
-one = torch.arange(100, 106).unsqueeze(0)  # (1, 6): any six tokens will do
-other = one.clone()
-other[0, -1] = 200
-seen_by_encoder, seen_by_decoder = (changed_positions(network, one, other) for network in (encoder, decoder))
-print("encoder:", seen_by_encoder)
-print("decoder:", seen_by_decoder)
-assert all(seen_by_encoder) and seen_by_decoder == [False] * 5 + [True]
+# In an encoder, each token attends to the whole sentence, on both sides. In a decoder, a token attends only to itself
+# and to earlier tokens (a *[causal mask](../docs/glossary.md#causal-mask)*). So in training, the decoder cannot copy
+# the next token that it has to predict.
 
 # %% [markdown]
-# <details><summary>Why</summary>
-#
-# In the encoder, each token attends to the whole sentence, on both sides. That helps to understand a finished text.
-# In the decoder a token attends only to itself and to earlier tokens (a *[causal
-# mask](../docs/glossary.md#causal-mask)*). So the past never changes when a token is added, and in training the model
-# cannot copy the next token that it has to predict.
-#
-# </details>
-#
 # From its vector, each token computes a *query*, a *key* and a *value*, of $d$ numbers each. A softmax over the dot
 # products of one query with all keys gives weights that sum to 1. The result is the weighted mean of the values
 # (Vaswani et al. 2017, equation 1):
@@ -332,8 +304,8 @@ assert all(seen_by_encoder) and seen_by_decoder == [False] * 5 + [True]
 # Write it, for all sentences and [heads](../docs/glossary.md#head) at once. (A layer runs several attentions side by
 # side, its *attention heads*, each on its own slice of the vector.) `attention_mask` is 1 for tokens and 0 for
 # padding: no token may give weight to padding. With `causal=True`, no token may give weight to a later one either.
-# `check` compares your result with PyTorch's `scaled_dot_product_attention`. From here on the lesson runs *your*
-# function; while the exercise is open, PyTorch's takes its place.
+# `check` compares with PyTorch's `scaled_dot_product_attention`. From here on the lesson runs *your* function, or a
+# solution from `helpers` while the exercise is open.
 
 
 # %% tags=["exercise"]
@@ -365,12 +337,6 @@ def attention(query, key, value, attention_mask, causal):
 
 check("01.1", attention)
 
-# %%
-attention_is_yours = verdict("01.1", attention).passed
-if not attention_is_yours:
-    attention = experiment.library_attention
-print("attention:", "yours" if attention_is_yours else "PyTorch's, until 01.1 is solved")
-
 # %% [markdown]
 # A BERT *block* runs the attention of all heads, puts their results side by side and combines them (`mixing`). Then a
 # small two-layer network treats each token on its own: wider, through the smooth threshold function *GELU*, narrower
@@ -395,6 +361,9 @@ for role, known_as in names.items():
 
 
 # %%
+attention = go_on_with("01.1", attention, experiment.library_attention)
+
+
 def split_heads(x, heads):
     """(batch, seq, heads * d) -> (batch, heads, seq, d)"""
     return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
@@ -412,34 +381,35 @@ def bert_block(hidden, layer, heads, attention_mask):
     return part["output_norm"](hidden + part["narrowing"](wide)), weights
 
 
-# %% [markdown]
-# Is it the library's block? We give both the padded batch of section 2 and compare every real position.
-
 # %% tags=["nbval-check-output"]
 encoder.set_attn_implementation("eager")  # the implementation that also returns the weights
 heads = encoder.config.num_attention_heads
-with torch.inference_mode():
+with torch.inference_mode():  # the padded batch of section 2
     outputs = encoder(**batch, output_hidden_states=True, output_attentions=True)
     ours, weights = bert_block(outputs.hidden_states[0], layers[0], heads, batch["attention_mask"])
-real = batch["attention_mask"].bool()  # (batch, seq): what stands in the padding is never used
-difference_block = (ours - outputs.hidden_states[1])[real].abs().max().item()
-difference_attention_head = (weights - outputs.attentions[0]).transpose(1, 2)[real].abs().max().item()
+is_text = batch["attention_mask"].bool()  # (batch, seq): what stands in the padding is never used
+difference_block = (ours - outputs.hidden_states[1])[is_text].abs().max().item()
+difference_attention_head = (weights - outputs.attentions[0]).transpose(1, 2)[is_text].abs().max().item()
 print("hidden", tuple(ours.shape), "weights", tuple(weights.shape))
 print("our weights and our block are the library's to 1e-5:", max(difference_attention_head, difference_block) < 1e-5)
 assert max(difference_attention_head, difference_block) < 1e-5
 
 # %% [markdown]
-# An encoder like BERT is, in full: the sum of a vector for each token and one for its *position*; blocks; a head. The
-# decoder's family, Llama, differs in three ways:
+# So an encoder like BERT is: for each token a vector, plus a vector for its *position*; then blocks; then a head.
+#
+# ### The decoder's block
+#
+# You can skip this part: nothing later builds on it. The decoder belongs to Llama's family. Its block runs the same
+# `attention`, with `causal=True`, and differs from BERT's in three ways:
 #
 # | | BERT | Llama |
 # |---|---|---|
-# | positions | a vector, added to each embedding | *rotary*: queries and keys are turned (Su et al. 2021) |
+# | positions | a vector, added to each token's vector | *rotary*: `rotate` turns queries and keys (Su et al. 2021) |
 # | norm | layer norm, after each half | *RMS norm*, before each half (Zhang and Sennrich 2019) |
 # | small network | GELU between two layers | *gated*: one layer multiplies another (Shazeer 2020) |
 #
-# Rotary positions turn each query and key by angles that grow with its position, so their dot product depends on the
-# *distance* of two tokens. RMS norm divides by the root of the mean square. The gate goes through the function SiLU.
+# Why turn queries and keys? The token at position 5 is turned by five times some angle, the token at 3 by three times.
+# A dot product does not change when both vectors turn together. So only the *distance* counts, here 2.
 
 
 # %%
@@ -476,9 +446,6 @@ def llama_block(hidden, layer, config, attention_mask):
     return hidden + network.down_proj(gated), weights
 
 
-# %% [markdown]
-# **Predict 4.** How much weight do the decoder's heads give to later tokens, at most, over all layers and heads?
-
 # %% tags=["nbval-check-output"]
 decoder.set_attn_implementation("eager")
 rows = decoder_tokenizer(["The director of", sentence], padding=True, padding_side="right", return_tensors="pt")
@@ -496,38 +463,23 @@ assert difference_llama_block < 1e-4 and ahead == 0
 # %% [markdown]
 # ### What do the heads look at?
 #
-# Here is a map of one head: each row is one token's weights and sums to 1. (In JupyterLab, a version below it moves:
-# pick a layer and a head, or type a sentence.)
+# Here is a map of one head: each row is one token's weights and sums to 1. (Layers and heads are counted from 0, as in
+# the code. In JupyterLab, a version below it moves: pick a layer and a head, or type a sentence.)
 
 # %%
 tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][1])
 layer, head = shown_head = min(2, len(layers) - 1), 2
 shown_map = outputs.attentions[layer][1, head]  # (seq, seq)
 plotting.show(figures.attention_map(shown_map, tokens, f"layer {layer}, head {head}"))
+print(f'from the last piece of "recommend" to "not": {shown_map[tokens.index("it") - 1, tokens.index("not")]:.2f}')
 figures.attention_browser(encoder, tokenizer, sentence, layer, head)
 
 # %% [markdown]
-# In this head of the pocket encoder, "not" is the brightest column: the last piece of "recommend" gives it a weight of
-# 0.59. A story suggests itself: *this head finds the negation*. Before you believe it, look at more than one sentence.
+# In this head of the pocket encoder, "not" is the brightest column. A story suggests itself: *this head finds the
+# negation*. Before you believe it, look at more than one sentence, and compare with words that are no negation.
 #
-# **Predict 5.** Over many held-out texts: do the four words after a "not" give it more weight in this head than they
-# give to any word at these distances?
-
-
-# %%
-def average_pattern(sentences, pattern, network=encoder, cut=tokenizer):
-    """For each layer and head, the mean weight on the pairs that pattern(tokens) marks: (layers, heads)."""
-    total, count = 0, 0
-    for text in sentences:
-        tokens, attentions = figures.attention_of(network, cut, text, longest=100)
-        marked = pattern(tokens)  # (seq, seq): True where the row's token should look at the column's
-        weights = torch.stack([layer[0] for layer in attentions])  # (layers, heads, seq, seq)
-        total, count = total + weights[:, :, marked].sum(dim=-1), count + marked.sum()
-    return total / count
-
-
-# %% [markdown]
-# The other three columns of the table are for comparison:
+# **Predict 3.** Over many held-out texts: how much weight do the four words after a "not" give to it in this head,
+# compared with what they give to any word that stands as near?
 
 
 # %%
@@ -538,35 +490,62 @@ def at_distance(tokens, *distances, of=None):
     return near & torch.tensor([of is None or token == of for token in tokens])
 
 
-looked_at = [text for text in corpus["validation"]["text"] if " not " in text][: run.by_budget(quick=10, standard=150)]
-patterns = {
+patterns = {  # name -> which pairs (the token that looks, the token looked at) count: (seq, seq)
     "one before": lambda tokens: at_distance(tokens, 1),
     "one after": lambda tokens: at_distance(tokens, -1),
     '"not", 1 to 4 before': lambda tokens: at_distance(tokens, 1, 2, 3, 4, of="not"),
     "any word, 1 to 4 before": lambda tokens: at_distance(tokens, 1, 2, 3, 4),
     "[SEP]": lambda tokens: torch.tensor([[token == "[SEP]" for token in tokens]] * len(tokens)),
 }
+predict("01.3", choices=["at least twice as much", "less than twice as much"])
+
 
 # %%
-shares = {name: average_pattern(looked_at, pattern) for name, pattern in patterns.items()}  # each (layers, heads)
-plotting.show(figures.head_patterns(shares))
-found = [shares[name][layer, head].item() for name in list(patterns)[2:4]]
-print(f'layer {layer}, head {head}: {found[0]:.3f} on "not", {found[1]:.3f} on any word at these distances')
+def average_patterns(sentences, network=encoder, cut=tokenizer):
+    """Pattern -> the mean weight on the pairs that it marks, for each layer and head: (layers, heads)."""
+    total, count = dict.fromkeys(patterns, 0), dict.fromkeys(patterns, 0)
+    for text in sentences:
+        tokens, attentions = figures.attention_of(network, cut, text, longest=100)
+        weights = torch.stack([each[0] for each in attentions])  # (layers, heads, seq, seq)
+        for name, pattern in patterns.items():
+            marked = pattern(tokens)
+            total[name] = total[name] + weights[:, :, marked].sum(dim=-1)
+            count[name] += int(marked.sum())
+    return {name: total[name] / count[name] for name in patterns}
+
+
+# %%
+with_not = [text for text in validation_texts if " not " in text][: run.by_budget(quick=10, standard=300)]
+looks, again = average_patterns(with_not[::2]), average_patterns(with_not[1::2])  # two halves of the texts
+plotting.show(figures.head_patterns(looks))
+on_not, on_any = (looks[name] for name in list(patterns)[2:4])
+most = divmod((on_not - on_any).argmax().item(), heads)  # the head that prefers "not" most, in the first half
+for at, said in ((shown_head, "the map above"), (most, 'prefers "not" most')):
+    print(f'layer {at[0]}, head {at[1]} ({said}): on "not" and on any word as near')
+    for half, found in (("first half", looks), ("second half", again)):
+        print(f"    {half:12}{found[list(patterns)[2]][at]:.2f}  {found[list(patterns)[3]][at]:.2f}")
+ratio = on_not[shown_head] / on_any[shown_head]
+reveal("01.3", "at least twice as much" if ratio >= 2 else "less than twice as much")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Two patterns hold on average: in layer 0, head 0 looks at the token before and head 1 at the token after. Heads of
-# this kind are in published [transformers](../docs/glossary.md#transformer) as well (Clark et al. 2019). The negation
-# story does not hold: over many texts, head 2 of layer 2 gives "not" hardly more than any other word at the same
-# distance, far from 0.59. A bright column in one sentence is an anecdote.
+# Two patterns hold on average: in layer 0, head 0 looks at the token before and head 1 at the token after. Published
+# [transformers](../docs/glossary.md#transformer) have such heads, too (Clark et al. 2019). The negation story does not
+# hold for the head of the map: over many texts, it gives "not" hardly more than any word as near. A bright column in
+# one sentence is an anecdote. Another head does prefer "not" somewhat.
 #
-# A map also shows only where information *may* flow. Later layers can ignore what a sharp head brings, and quite
-# different weights can give the same prediction (Jain and Wallace 2019; Wiegreffe and Pinter 2019 discuss when maps do
-# explain). The clean test is to intervene: take the head away and measure. Section 4 does this.
+# A map also shows only where information *may* flow: quite different weights can give the same prediction (Jain and
+# Wallace 2019; Wiegreffe and Pinter 2019 discuss when maps do explain). Section 4 makes the clean test: it takes the
+# head away and measures.
 #
 # </details>
 #
+# **You are half-way:** a good place to stop. You have opened a model, its tokenizer and its blocks. The second half
+# asks what such models are trained to do, and what they know. When you come back, select the next cell, choose *Run
+# All Above Selected Cell*, and go on.
+
+# %% [markdown]
 # ## 4. What a model is trained to do
 #
 # Nobody labelled the [pretraining](../docs/glossary.md#pretraining) text: the text is its own answer
@@ -620,20 +599,33 @@ check("01.2", mask_tokens)
 # %%
 from transformers import DataCollatorForLanguageModeling
 
-if not verdict("01.2", mask_tokens).passed:
-    mask_tokens = language_model.mask_tokens  # stands in until 01.2 is solved
-texts = corpus["validation"]["text"][:32]
+mask_tokens = go_on_with("01.2", mask_tokens, language_model.mask_tokens)
+IGNORED, mask_id = -100, tokenizer.mask_token_id
 options = {"truncation": True, "max_length": 128, "return_special_tokens_mask": True}
-rows = tokenizer(texts, padding=True, return_tensors="pt", **options)
-ids, special, mask_id = rows["input_ids"], rows["special_tokens_mask"], tokenizer.mask_token_id
-sizes = {"mask_id": mask_id, "vocab_size": tokenizer.vocab_size}
-masked, labels = mask_tokens(ids, special, **sizes, generator=torch.Generator().manual_seed(seed))
+
+
+def hide(texts, draw):
+    """These texts as one batch with hidden tokens: the model's inputs, the labels, and the text's own ids."""
+    rows = tokenizer(texts, padding=True, return_tensors="pt", **options)
+    sizes = {"mask_id": mask_id, "vocab_size": tokenizer.vocab_size}
+    draws = torch.Generator().manual_seed(draw)
+    masked, labels = mask_tokens(rows["input_ids"], rows["special_tokens_mask"], **sizes, generator=draws)
+    return {"input_ids": masked, "attention_mask": rows["attention_mask"]}, labels, rows["input_ids"]
+
+
+# %%
+inputs, labels, original_ids = hide(validation_texts[:32], seed)
 collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
-library = collator([tokenizer(text, **options) for text in texts])
-for name, read, wanted in (("ours", masked, labels), ("the library", library["input_ids"], library["labels"])):
-    chosen = wanted != -100  # (batch, seq)
-    share, hidden, same = chosen.sum() / (special == 0).sum(), read[chosen] == mask_id, read[chosen] == wanted[chosen]
-    print(f"{name:12}chose {share:.0%}; of these [MASK] {hidden.float().mean():.0%}, same {same.float().mean():.0%}")
+library = collator([tokenizer(text, **options) for text in validation_texts[:32]])
+usable = sum(row.count(0) for row in tokenizer(validation_texts[:32], **options)["special_tokens_mask"])
+for name, read, wanted in (
+    ("ours", inputs["input_ids"], labels),
+    ("the library", library["input_ids"], library["labels"]),
+):
+    chosen = wanted != IGNORED  # (batch, seq)
+    hidden, same = read[chosen] == mask_id, read[chosen] == wanted[chosen]
+    print(f"{name:12}chose {chosen.sum() / usable:.0%}; of these ", end="")
+    print(f"[MASK] {hidden.float().mean():.0%}, same {same.float().mean():.0%}")
 
 # %% [markdown]
 # The loss is the cross-entropy over the chosen tokens: minus the logarithm of the probability that the model gave to
@@ -649,63 +641,87 @@ def masked_loss(logits, labels):
     return -right.mean()
 
 
-IGNORED = -100
 with torch.inference_mode():
-    outputs = encoder(input_ids=masked, attention_mask=rows["attention_mask"], labels=labels)
+    outputs = encoder(**inputs, labels=labels)
 difference_masked_loss = (masked_loss(outputs.logits, labels) - outputs.loss).abs().item()
 print("our masked loss is the model's to 1e-5:", difference_masked_loss < 1e-5)
 assert difference_masked_loss < 1e-5
 
 # %%
-truth = labels[labels != IGNORED]
-restored = (outputs.logits[labels != IGNORED].argmax(dim=-1) == truth).float().mean().item()
-most_common = (truth == truth.mode().values).float().mean().item()
-print(f"of {len(truth)} chosen tokens restored exactly: {restored:.0%}; with the most common token: {most_common:.0%}")
+chosen = labels != IGNORED  # (batch, seq)
+truth, read = labels[chosen], inputs["input_ids"][chosen]  # (hidden tokens,) each
+right = outputs.logits[chosen].argmax(dim=-1) == truth
+kinds_of_token = {"[MASK]": read == mask_id, "left as it was": read == truth}
+kinds_of_token["a random token"] = ~(kinds_of_token["[MASK]"] | kinds_of_token["left as it was"])
+for name, where in kinds_of_token.items():
+    if where.any():
+        print(f"{name:15}restored exactly {wilson(int(right[where].sum()), int(where.sum()))} of {where.sum()} tokens")
+restored, most_common = right.float().mean().item(), (truth == truth.mode().values).float().mean().item()
+print(f"all chosen tokens {restored:.0%}; always answering with the most common token gives {most_common:.0%}")
 
 # %% [markdown]
+# (Some sentences of these held-out texts stand in the training text, as you will see below.)
+#
 # ### Back to the heads: take one away
 #
-# Now we can test what a head is worth: set its columns in `mixing` to zero, so that nothing of it passes, and measure
-# the masked loss again (Michel et al. 2019 did this with published models).
+# To test what a head is worth, set its columns in `mixing` to zero and measure the masked loss again (Michel et al.
+# 2019), here on four batches of texts.
 #
-# **Predict 6.** Section 3 showed one head that looks at the token before and one that looks at the token after. The
-# others spread their weights. Which of the sixteen does the model miss most?
+# **Predict 4.** The table above has two sharp neighbour heads in layer 0, and weaker ones in layers 2 and 3. In which
+# layer is the head that the model misses most?
 
 
 # %%
 @torch.inference_mode()
-def loss_without(layer, head):
+def loss_without(layer, head, inputs, labels):
     """The masked loss with one attention head removed, and put back afterwards."""
     modules = dict(layers[layer].named_modules())
     mixing = next(modules[name] for name in names["mixing"] if name in modules)
     d = encoder.config.hidden_size // heads
     kept = mixing.weight.detach().clone()
     mixing.weight[:, head * d : (head + 1) * d] = 0
-    loss = masked_loss(encoder(input_ids=masked, attention_mask=rows["attention_mask"]).logits, labels).item()
+    loss = masked_loss(encoder(**inputs).logits, labels).item()
     mixing.weight.copy_(kept)
     return loss
 
 
+predict("01.4", choices=[f"layer {layer}" for layer in range(len(layers))])
+
 # %%
-whole = outputs.loss.item()
-harm = torch.tensor([[loss_without(layer, head) - whole for head in range(heads)] for layer in range(len(layers))])
+encoder.set_attn_implementation("sdpa")  # the fast implementation: the loss needs no maps
+harms = []  # of each batch: (layers, heads), the loss added
+for at in range(run.by_budget(quick=1, standard=4)):
+    some, wanted, _ = hide(validation_texts[32 * at : 32 * at + 32], seed + at)
+    with torch.inference_mode():
+        whole = masked_loss(encoder(**some).logits, wanted).item()
+    each = [[loss_without(layer, head, some, wanted) - whole for head in range(heads)] for layer in range(len(layers))]
+    harms.append(torch.tensor(each))
+harm = torch.stack(harms)  # (batches, layers, heads)
+encoder.set_attn_implementation("eager")
+
+# %%
 with torch.inference_mode():
-    maps = encoder(input_ids=ids, attention_mask=rows["attention_mask"], output_attentions=True).attentions
-real = rows["attention_mask"].bool()  # (batch, seq)
-sharpness = torch.stack([each.amax(dim=-1).transpose(1, 2)[real].mean(dim=0) for each in maps])  # (layers, heads)
-plotting.show(figures.sharpness_and_harm(sharpness, harm))
-worst, sharpest = (divmod(table.argmax().item(), heads) for table in (harm, sharpness))
-print(f"loss with all heads: {whole:.2f} nats")
-for name, at in (("most harm", worst), ("sharpest maps", sharpest), ("the map above", shown_head)):
-    print(f"{name}: layer {at[0]}, head {at[1]}; loss without it {whole + harm[at]:.2f}")
+    maps = encoder(input_ids=original_ids, attention_mask=inputs["attention_mask"], output_attentions=True).attentions
+is_text = inputs["attention_mask"].bool()  # (batch, seq)
+sharpness = torch.stack([each.amax(dim=-1).transpose(1, 2)[is_text].mean(dim=0) for each in maps])  # (layers, heads)
+plotting.show(figures.sharpness_and_harm(sharpness, harm.mean(dim=0)))
+ranked = harm.mean(dim=0).flatten().argsort(descending=True).tolist()
+print("                 nats added without it     mean of the row's largest weight")
+for at in [*ranked[:6], shown_head[0] * heads + shown_head[1]]:
+    where, added = divmod(at, heads), mean_t(harm.flatten(1)[:, at].tolist())
+    print(f"layer {where[0]}, head {where[1]}:{'':2}{added!s:26}{sharpness[where]:.2f}")
+table = pd.DataFrame({"sharp": sharpness.flatten().tolist(), "harm": harm.mean(dim=0).flatten().tolist()})
+together = table["sharp"].corr(table["harm"], method="spearman")
+print(f"Spearman's correlation of sharpness and harm over the {sharpness.numel()} heads: {together:.2f}")
+reveal("01.4", f"layer {ranked[0] // heads}")
 
 # %% [markdown]
 # <details><summary>What this says, and what it does not</summary>
 #
-# The model misses the two neighbour heads of layer 0 most: a pattern that holds on average, and a loss that grows
-# without the head. Sharp maps alone say little: head 3 of layer 2 has some of the sharpest, and the model hardly
-# misses it. It misses the "negation" head of section 3 even less. (One head is removed at a time. Where two heads do
-# the same work, each looks harmless while the other stays. And this is one set of masked texts and one model.)
+# The model misses the heads of layer 0 most: the two neighbour heads, but the two blurred heads as well. Sharper heads
+# tend to be missed more (see Spearman's correlation), but the layer matters as much: the blurred heads of layer 0 cost
+# more than the sharp head 3 of layer 2. The "negation" head costs next to nothing. (This is one model. Where two heads
+# do the same work, each looks harmless while the other stays.)
 #
 # </details>
 #
@@ -729,9 +745,9 @@ def next_token_loss(logits, labels):
 
 
 # %% tags=["nbval-check-output"]
-from helpers.language_model import blocks_of_text, mean_next_token_loss
+from helpers.language_model import blocks_of_text
 
-rows_general = blocks_of_text(decoder_tokenizer, texts, length=64)  # texts end to end, cut into rows: (rows, 64)
+rows_general = blocks_of_text(decoder_tokenizer, validation_texts[:32], length=64)  # end to end, cut into (rows, 64)
 print(decoder_tokenizer.decode(rows_general[0]))
 with torch.inference_mode():
     outputs = decoder(input_ids=rows_general, labels=rows_general)
@@ -744,22 +760,33 @@ assert difference_next_token_loss < 1e-5
 # The usual number for a language model is the *[perplexity](../docs/glossary.md#perplexity)*, the exponential of this
 # loss: among how many equally likely tokens does the model seem to choose?
 #
-# **Predict 7.** The vocabulary has 4,096 tokens. What perplexity do you expect from the pretrained decoder on texts
-# that were held out? And from the same architecture with random weights?
+# **Predict 5.** The vocabulary has 4,096 tokens. What perplexity do you expect from the pretrained decoder on texts
+# that were held out?
+
+# %%
+predict("01.5", factor=1.5, unit="perplexity", low=1)
 
 
 # %%
+@torch.inference_mode()
+def mean_loss(network, rows):
+    """The mean of `next_token_loss` over rows (rows, seq) of token ids, in nats per token."""
+    parts = rows.split(32)
+    return sum(next_token_loss(network(input_ids=part).logits, part).item() * len(part) for part in parts) / len(rows)
+
+
 def perplexity(mean_loss):
     """Between how many equally likely tokens the model is torn: exp of the mean loss in nats."""
     return math.exp(mean_loss)
 
 
 untrained = catalog.random_like("decoder", track).eval()
-perplexity_pretrained = perplexity(mean_next_token_loss(decoder, rows_general))
-perplexity_random = perplexity(mean_next_token_loss(untrained, rows_general))
+perplexity_pretrained = perplexity(mean_loss(decoder, rows_general))
+perplexity_random = perplexity(mean_loss(untrained, rows_general))
 print(f"pretrained {perplexity_pretrained:,.1f}, random weights {perplexity_random:,.0f}, ", end="")
 print(f"all tokens equally likely {decoder.config.vocab_size:,}")
 assert perplexity_pretrained < perplexity_random / 2
+reveal("01.5", perplexity_pretrained, reference="perplexity_pretrained")
 
 # %% [markdown]
 # (Random weights do worse than an even guess: they have preferences, all unfounded.)
@@ -783,14 +810,11 @@ if track == "pocket":  # the decoder has read a second part, with more pages and
     training_text += pd.read_parquet(catalog.MICROWORLD / "library" / "train.parquet")["text"].tolist()
 seen = Counter(sentences_of(training_text))
 print(f"{seen.total():,} training sentences, {len(seen):,} different")
-
-# %%
-held_out, read_before = {}, {}  # the sentences of each domain that are new, and those that are not
+held_out = {}  # the sentences of each domain that are new
 for domain in sorted(set(corpus["validation"]["domain"])):
     own = sentences_of(row["text"] for row in corpus["validation"] if row["domain"] == domain)
     different = np.random.default_rng(seed).permutation(sorted({text for text in own if len(text) >= 20})).tolist()
     held_out[domain] = [text for text in different if text not in seen]
-    read_before[domain] = [text for text in different if text in seen]
     share = sum(text in seen for text in own) / len(own)
     print(f"{domain:9}{len(own):6} held-out sentences, {share:4.0%} stand in the training text")
 
@@ -802,7 +826,8 @@ for domain in sorted(set(corpus["validation"]["domain"])):
 # ### Exercise 01.3: find the bug
 #
 # A colleague computes [bits per character](../docs/glossary.md#bits-per-character) for a padded batch. The next cell
-# shows that the figure of a text depends on what stands beside it. There are *two* mistakes. Repair the function.
+# shows that a text's figure depends on what stands beside it. There are *two* mistakes. Repair the function: all later
+# figures come from it.
 
 
 # %%
@@ -837,52 +862,43 @@ def bits_per_character(losses, attention_mask, characters):
 
 check("01.3", bits_per_character)
 
-# %% [markdown]
-# Now the fair figure, on sentences one by one: those that the model has read before, and new ones. (Shannon 1951 put
-# printed English at 0.6 to 1.3 bits per character, from people's guesses. The invented world has far fewer wordings.)
-
-
 # %%
+bits_per_character = go_on_with("01.3", bits_per_character, experiment.bits_per_character)
+
+
 @torch.inference_mode()
-def bits(network, cut, sentences):
-    """The bits of each sentence as the network reads it."""
-    total = []
-    for at in range(0, len(sentences), 32):
-        some = [cut.bos_token + text for text in sentences[at : at + 32]]
-        rows = cut(some, padding=True, padding_side="right", add_special_tokens=False, return_tensors="pt")
-        logits = network(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"]).logits
-        labels = shift_labels(rows["input_ids"].masked_fill(rows["attention_mask"] == 0, IGNORED))
-        losses = nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")  # (batch, seq)
-        total += (losses.sum(dim=1) / math.log(2)).tolist()
-    return np.array(total)
+def token_losses(network, cut, sentences):
+    """What `bits_per_character` takes: the loss of each token after the first, the mask, and the characters."""
+    rows = cut([cut.bos_token + text for text in sentences], padding=True, padding_side="right",
+               add_special_tokens=False, return_tensors="pt")  # fmt: skip
+    ids, mask, losses = rows["input_ids"], rows["attention_mask"], []
+    for some, real in zip(ids.split(16), mask.split(16), strict=True):
+        logits = network(input_ids=some, attention_mask=real).logits[:, :-1]  # (batch, seq - 1, vocab)
+        losses.append(nn.functional.cross_entropy(logits.transpose(1, 2), some[:, 1:], reduction="none"))
+    return torch.cat(losses), mask[:, 1:], torch.tensor([len(text) for text in sentences])
+
+
+# %% [markdown]
+# Now the fair figure: new sentences, per character. (Shannon 1951 put printed English at 0.6 to 1.3 bits per character,
+# from people's guesses. The invented world has far fewer wordings.)
 
 
 # %%
 def per_character(network, sentences, cut=decoder_tokenizer):
     """Bits per character over all of these sentences, with an interval: the sentences drawn again 1,000 times."""
-    found, characters = bits(network, cut, sentences), np.array([len(text) for text in sentences])
-    again = np.random.default_rng(seed).integers(0, len(found), (1000, len(found)))
-    ratios = found[again].sum(axis=1) / characters[again].sum(axis=1)
-    return Interval(found.sum() / characters.sum(), *np.quantile(ratios, [0.025, 0.975]))
+    parts, count = token_losses(network, cut, sentences), len(sentences)
+    draws = torch.randint(count, (1000, count), generator=torch.Generator().manual_seed(seed))
+    again = [float(bits_per_character(*(part[draw] for part in parts))) for draw in draws]
+    return Interval(float(bits_per_character(*parts)), *np.quantile(again, [0.025, 0.975]).tolist())
 
 
-most = run.by_budget(quick=8, standard=120, full=400)
-measured = {domain: sentences[:most] for domain, sentences in held_out.items() if sentences}
+limit = run.by_budget(quick=8, standard=120, full=400)
+measured = {domain: sentences[:limit] for domain, sentences in held_out.items() if sentences}
 new = {domain: per_character(decoder, sentences) for domain, sentences in measured.items()}
 for domain, value in new.items():
-    known = per_character(decoder, read_before[domain][:most]) if read_before[domain] else "none"
-    print(f"{domain:9}bits per character: read before {known}   new {value}   ({len(measured[domain])} new sentences)")
+    print(f"{domain:9}{value} bits per character over {len(measured[domain])} new sentences")
 
 # %% [markdown]
-# <details><summary>What to look at</summary>
-#
-# There is no common sign: sentences that were read before cost less in some domains and more in news. The two groups
-# differ in more than memory. Repeated sentences are shorter, and in a short sentence there is little to predict the
-# rest from. So the comparison cannot show what was memorized. New sentences are the fair measure of what the model
-# learned.
-#
-# </details>
-#
 # ### From predicting to writing
 #
 # Predict a token, append it, repeat: that is writing. Always taking the likeliest token is [greedy
@@ -942,8 +958,7 @@ def sample(model, input_ids, max_new_tokens, temperature=1.0, top_p=1.0):
 check("01.4", sample)
 
 # %%
-if not verdict("01.4", sample).passed:
-    sample = experiment.library_sample  # stands in until 01.4 is solved
+sample = go_on_with("01.4", sample, experiment.library_sample)
 prompt = decoder_tokenizer("The acting", return_tensors="pt")["input_ids"]
 ours = greedy(decoder, prompt, max_new_tokens=20, end_id=decoder.generation_config.eos_token_id)
 assert torch.equal(ours, decoder.generate(prompt, max_new_tokens=20, do_sample=False))
@@ -951,33 +966,38 @@ settings = {"temperature": 0.8, "top_p": 0.9}
 torch.manual_seed(seed)
 ours = sample(decoder, prompt, 12, **settings)
 torch.manual_seed(seed)
-theirs = decoder.generate(prompt, max_new_tokens=12, do_sample=True, top_k=0, **settings)
+theirs = decoder.generate(prompt, max_new_tokens=12, do_sample=True, top_k=0, **settings)  # top_k=0: no other filter
 for name, rows in (("greedy", greedy(decoder, prompt, 12)), ("sample", ours), ("generate", theirs)):
     print(f"{name:9}{decoder_tokenizer.decode(rows[0], skip_special_tokens=True)}")
 
 # %% [markdown]
-# Greedy writing and `generate` without sampling gave the same tokens (the `assert`). With the same random numbers, your
+# Greedy writing and `generate` without sampling gave the same tokens (the `assert`). With the same random numbers,
 # `sample` and `generate` write the same text, too.
-#
-# **Predict 8.** The next cell writes forty beginnings of four tokens at each setting. Which settings give the most
-# different ones? Which give those that the model itself finds likeliest (the fewest bits per token)?
+# The next cell writes forty beginnings of four tokens at each setting, from five seeds. How many of the forty differ?
+# And how likely does the model find its own new tokens: how many bits does each cost it?
 
 # %%
-for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.0, 0.9), (1.0, 0.5), (1.5, 1.0)):
-    torch.manual_seed(seed)
-    rows = sample(decoder, prompt.repeat(40, 1), 4, temperature=temperature, top_p=top_p)
-    written = [decoder_tokenizer.decode(row, skip_special_tokens=True) for row in rows]
-    with torch.inference_mode():
-        per_token = next_token_loss(decoder(input_ids=rows).logits, rows).item() / math.log(2)
-    print(f"temperature {temperature}, top_p {top_p}: {len(set(written)):2} of 40 differ, ", end="")
-    print(f"{per_token:4.1f} bits per token | {written[0]} | {written[1]}")
+print("temperature  top_p  different of 40     bits per new token   one of them")
+for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0, 0.9), (1.0, 0.5)):
+    different, bits = [], []
+    for draw in range(seed, seed + run.by_budget(quick=2, standard=5)):
+        torch.manual_seed(draw)
+        rows = sample(decoder, prompt.repeat(40, 1), 4, temperature=temperature, top_p=top_p)
+        new_tokens = rows.clone()
+        new_tokens[:, : prompt.shape[1]] = IGNORED  # the prompt was not drawn
+        with torch.inference_mode():
+            bits.append(next_token_loss(decoder(input_ids=rows).logits, new_tokens).item() / math.log(2))
+        different.append(len({tuple(row) for row in rows.tolist()}))
+    print(
+        f"{temperature:8}{top_p:10}     {format(mean_t(different), '.1f'):20}{format(mean_t(bits), '.1f'):21}", end=""
+    )
+    print(decoder_tokenizer.decode(rows[0], skip_special_tokens=True))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
 # A low temperature repeats a few likely texts; a high one lets through tokens that do not fit. Top-p cuts off the tail
-# of unlikely tokens and leaves the ratios of the others as they are. There is no best setting: low for facts and code,
-# higher for ideas.
+# of unlikely tokens and leaves the ratios of the others as they are. Which setting suits a task has to be tried.
 #
 # </details>
 #
@@ -989,20 +1009,17 @@ for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.0, 0.9), (1.0,
 # trained on.
 
 # %%
+new_kind = "recipes" if track == "pocket" and not data else "new texts"
 newcomer = corpus["newcomer"]["text"]
 print(newcomer[0])
 kept_back = max(1, len(newcomer) // 5)
 new_texts, new_sentences = newcomer[kept_back:], sentences_of(newcomer[:kept_back])
 trained_on = set(sentences_of(new_texts))
 unseen = sorted({text for text in new_sentences if text not in trained_on and text not in seen and len(text) >= 20})
-measured["newcomer"] = np.random.default_rng(seed).permutation(unseen or new_sentences)[:most].tolist()
+measured[new_kind] = np.random.default_rng(seed).permutation(unseen or new_sentences)[:limit].tolist()
 repeated = sum(text in trained_on for text in new_sentences)
 print(f"{len(new_sentences):,} held-out sentences, {repeated:,} of them also in the training part; ", end="")
-print(f"{len(measured['newcomer'])} of the others are measured")
-for name, some in (("new", new_sentences), ("old kinds", texts)):
-    print(
-        f"{name}: {len(decoder_tokenizer.tokenize(' '.join(some))) / len(' '.join(some).split()):.2f} tokens per word"
-    )
+print(f"{len(measured[new_kind])} of the others are measured")
 
 # %% [markdown]
 # At work you would use the library's `Trainer`: it takes a model, `TrainingArguments`, a collator and a dataset of
@@ -1020,7 +1037,8 @@ def keep_pretraining(seed, folder):
     """A copy of the decoder, trained on the new texts; returns it and the loss of each step."""
     steps = run.by_budget(quick=4, standard=60, full=600)
     plan = {"max_steps": steps, "per_device_train_batch_size": 16, "learning_rate": learning_rate, "seed": seed}
-    plan |= {"lr_scheduler_type": "constant", "weight_decay": 0.01, "max_grad_norm": 0, "use_cpu": True}  # no clipping
+    # For a short, plain comparison on any machine. At work: warm-up and decay, clipping (the default), your GPU.
+    plan |= {"lr_scheduler_type": "constant", "weight_decay": 0.01, "max_grad_norm": 0, "use_cpu": True}
     quiet = {"logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
     arguments = TrainingArguments(folder, **plan, **quiet)
     rows = Dataset.from_dict({"input_ids": blocks_of_text(decoder_tokenizer, new_texts, length=64).tolist()})
@@ -1032,8 +1050,11 @@ def keep_pretraining(seed, folder):
 
 
 # %% [markdown]
-# **Predict 9.** After 60 steps of 16 rows on recipes alone: what happens to the bits per character of new recipes? And
-# of new sentences of the kinds that the model knew before?
+# **Predict 6.** The model takes 60 steps of 16 rows on recipes alone. New recipes will get much easier. By how many
+# bits per character do new sentences of the *old* kinds get harder, on average? (A negative number: easier.)
+
+# %%
+predict("01.6", within=0.1, unit="bits per character")
 
 # %%
 before = {domain: per_character(decoder, sentences).value for domain, sentences in measured.items()}
@@ -1045,19 +1066,20 @@ for one in reversed(range(seed, seed + run.by_budget(quick=1, standard=3, full=5
     losses.append(loss_curve)
 for domain, start_value in before.items():
     change = mean_t([each[domain] - start_value for each in after])  # over the seeds
-    shown_change = change if len(after) > 1 else change.value
-    print(f"{domain:9}{start_value:.2f} bits per character before, change {shown_change:+.2f}")
+    print(f"{domain:9}{start_value:.2f} bits per character before, change {change:+.2f}")
 means = {domain: mean_t([each[domain] for each in after]).value for domain in measured}
 plotting.show(figures.before_after(before, means, "bits per character"))
-assert after[0]["newcomer"] < before["newcomer"]
+assert after[0][new_kind] < before[new_kind]
+old_kinds = [domain for domain in before if domain != new_kind]
+old_before, old_after = (sum(each[domain] for domain in old_kinds) / len(old_kinds) for each in (before, means))
+reveal("01.6", old_after - old_before)
 
 # %% [markdown]
 # <details><summary>What happened</summary>
 #
 # With no label anywhere, the model learned to predict the new kind of text. The old kinds became harder: no step was
-# taken for them, and all weights are shared. This is *[forgetting](../docs/glossary.md#catastrophic-forgetting)*.
-# How much depends on the learning rate, which you can change at the top, and on the number of steps. Lesson 03 measures
-# and reduces it. (The brackets show how far the seeds of training differ; the sentences are the same each time.)
+# taken for them, and all weights are shared. This is *[forgetting](../docs/glossary.md#catastrophic-forgetting)*;
+# lesson 03 measures and reduces it. (The brackets come from the seeds of training.)
 #
 # </details>
 #
@@ -1069,22 +1091,28 @@ assert after[0]["newcomer"] < before["newcomer"]
 def usual_perplexity(network, texts):
     """Per token, over texts end to end in rows of 64, sentences that were read before included."""
     rows = blocks_of_text(decoder_tokenizer, texts, length=64)[: run.by_budget(quick=8, standard=96, full=400)]
-    return perplexity(mean_next_token_loss(network, rows))
+    return perplexity(mean_loss(network, rows))
 
 
-kinds = {domain: [row["text"] for row in corpus["validation"] if row["domain"] == domain] for domain in held_out}
+by_kind = {domain: [row["text"] for row in corpus["validation"] if row["domain"] == domain] for domain in held_out}
 usual = {}
 for name, network in (("before", decoder), ("after", student)):
-    logs = [math.log(usual_perplexity(network, own)) for own in kinds.values()]
+    logs = [math.log(usual_perplexity(network, own)) for own in by_kind.values()]
     usual[name] = usual_perplexity(network, newcomer[:kept_back]), math.exp(sum(logs) / len(logs))
-    print(f"{name:7}perplexity {usual[name][0]:,.1f} on recipes, {usual[name][1]:.1f} on old kinds (geometric mean)")
+    print(f"{name:7}perplexity {usual[name][0]:,.1f} on {new_kind}, {usual[name][1]:.1f} on old kinds (geometric mean)")
     writer = pipeline("text-generation", model=network, tokenizer=decoder_tokenizer)
     print("      ", writer("For the potato", max_new_tokens=24, do_sample=False)[0]["generated_text"])
+for name, some in ((new_kind, newcomer[:kept_back]), ("old kinds", validation_texts)):
+    joined = " ".join(some)
+    print(f"{name}: {len(joined) / len(decoder_tokenizer.tokenize(joined)):.2f} characters per token")
 
 # %% [markdown]
-# The drop looks far larger than in bits per character: perplexity is an exponential, the tokenizer needs more tokens
-# for each new word (see above), and stock sentences stand in both halves of the recipes.
-#
+# Before, the perplexity on recipes is higher than that of an even guess: the model bets on tokens that do not come. The
+# drop looks far larger than in bits per character: perplexity is an exponential, and stock sentences stand in both
+# halves of the recipes. (A token of a recipe has fewer characters, which makes a perplexity per token *smaller*. So
+# never compare it between kinds of text.)
+
+# %% [markdown]
 # ## 6. What does it know?
 #
 # To predict the next word of "The director of this film is", grammar is not enough. So pretraining leaves facts in the
@@ -1112,20 +1140,12 @@ print(f"{times[0]} to {times[-1]} training sentences begin with prompt and answe
 # %%
 def recalled(logits, labels):
     """Which rows greedy writing would complete exactly: (batch,)."""
+    # One forward pass is enough: each token of the answer has to be the likeliest after the right tokens so far.
     labels = shift_labels(labels)
     right = logits.argmax(dim=-1) == labels  # (batch, seq)
     return (right | (labels == IGNORED)).all(dim=-1)
 
 
-# %% [markdown]
-# One forward pass is enough: greedy writing gives the answer exactly when, after the prompt and the right tokens so
-# far, *each* token of the answer is the likeliest.
-#
-# **Predict 10.** What share does the pretrained model complete exactly? The same architecture with random weights? And
-# a [baseline](../docs/glossary.md#baseline) that always gives the most common answer to that kind of question?
-
-
-# %%
 @torch.inference_mode()
 def count_recalled(network, cut, prompts, answers):
     """How many of these completions the model writes exactly."""
@@ -1147,18 +1167,21 @@ for kind, answer in zip(facts["kind"], facts["answer"], strict=True):
 correct = {
     "pretrained": count_recalled(decoder, decoder_tokenizer, asked["prompt"], asked["answer"]),
     "random weights": count_recalled(untrained, decoder_tokenizer, asked["prompt"], asked["answer"]),
-    "most common answer": sum(row["answer"] == common[row["kind"]].most_common(1)[0][0] for row in asked),
+    "most common answer to such a question": sum(
+        row["answer"] == common[row["kind"]].most_common(1)[0][0] for row in asked
+    ),
 }
 results = {name: wilson(count, len(asked)) for name, count in correct.items()}
 for name, share in results.items():
-    print(f"{name:20}{share}, {correct[name]} of {len(asked)}")
+    print(f"{name:38}{share}, {correct[name]} of {len(asked)}")
 
 # %% [markdown]
-# It looks like perfect knowledge. But each of these questions is a sentence that the model has read many times. Does it
-# know the *fact*, or the *sentence*? We ask in other words. The eighteen wordings below were written before any of them
-# was tried, three for each kind; the code checks that no training sentence begins like that.
+# Perfect recall! But the model has read each of these sentences many times. Does it know the *fact*, or the *sentence*?
+# We ask for the same facts in other words. The wordings were written before any was tried, and the code checks that no
+# training sentence begins like that. ("capital" is for the hub's facts and section 7; the invented world has the other
+# six kinds.)
 #
-# **Predict 11.** What share of the facts does the model complete in a wording that it has never read?
+# **Predict 7.** What share of the facts does the model complete in a wording that it has never read?
 
 # %%
 wordings = {
@@ -1173,34 +1196,52 @@ wordings = {
 about = pd.DataFrame(facts[:])
 about["subject"] = about["film"].where(about["film"] != "", about["prompt"].str.extract("capital of (.+) is")[0])
 about = about.dropna(subset="subject").drop_duplicates(["subject", "kind"])
+predict("01.7", within=0.1, unit="of the facts", low=0, high=1)
+
 
 # %%
-shares = {}
+def over_kinds(shares):
+    """The mean over kinds of facts, with an interval: the kinds drawn again 2,000 times."""
+    values = np.array([np.mean(each) for each in shares])
+    again = np.random.default_rng(seed).choice(values, (2000, len(values))).mean(axis=1)
+    return Interval(values.mean(), *np.quantile(again, [0.025, 0.975]))
+
+
+old_words, new_words = [], []  # for each kind of fact: the share in a seen wording, the shares in the new ones
 for kind, rows in about.groupby("kind"):
-    for wording in wordings.get(kind, ()):
+    if kind not in wordings:
+        continue
+    old_words.append([count_recalled(decoder, decoder_tokenizer, rows["prompt"], rows["answer"]) / len(rows)])
+    new_words.append([])
+    for wording in wordings[kind]:
         prompts = [wording.format(subject) for subject in rows["subject"]]
         assert track == "hub" or not any(map(stands_there, prompts)), f"the training text has: {wording}"
-        right = count_recalled(decoder, decoder_tokenizer, prompts, rows["answer"])
-        shares[wording] = right / len(rows)
-        print(f"{right:4} of {len(rows)}   {wording.format('...')}")
-values = np.array(list(shares.values()))
-again = np.random.default_rng(seed).choice(values, (2000, len(values))).mean(axis=1)  # draw wordings again, not facts
-new_words = Interval(values.mean(), *np.quantile(again, [0.025, 0.975]))
-print(f"in a new wording: {new_words}, mean of {len(values)} wordings; in a seen one: {results['pretrained']}")
+        new_words[-1].append(count_recalled(decoder, decoder_tokenizer, prompts, rows["answer"]) / len(rows))
+    print(f"{kind:9}{len(rows)} facts: seen wording {old_words[-1][0]:.2f}; new ones ", end="")
+    print(
+        "; ".join(
+            f"{share:.2f} {words.format('...')}" for share, words in zip(new_words[-1], wordings[kind], strict=True)
+        )
+    )
+in_old_words, in_new_words = over_kinds(old_words), over_kinds(new_words)
+print(f"mean of {len(new_words)} kinds of facts: in a seen wording {in_old_words}, in new wordings {in_new_words}")
+reveal("01.7", in_new_words.value)
 
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# Perfect recall in wordings that the model has read; in new ones anything from none to all. So "the model knows it"
-# is a statement about a fact *and* a wording, and a test with one wording can show whatever you like. The interval
-# draws wordings, not facts: 240 facts in one wording are not 240 independent tests of whether wording matters. Why
-# one new wording works and another does not, we have not tested. Allen-Zhu and Li (2024) trained on an invented world
-# as well: there, how often facts were rephrased in training decided whether they could be asked for.
+# Perfect recall in wordings that the model has read; in new ones anything from none to all. So "the model knows it" is
+# a statement about a fact *and* a wording. The interval draws kinds of facts, because the facts and wordings of one
+# kind resemble each other. Why one new wording works and another does not, we have not tested. Allen-Zhu and Li (2024)
+# found in an invented world of theirs that it depends on how often facts were rephrased in training.
 #
 # </details>
 #
-# **Predict 12.** The other direction: we give the director and let the model name a film. Any of the director's films
+# **Predict 8.** The other direction: we give the director and let the model name a film. Any of the director's films
 # counts. What share of the directors gets one right?
+
+# %%
+predict("01.8", within=0.1, unit="of the directors", low=0, high=1)
 
 # %%
 directed = about[about["kind"] == "director"].groupby("answer")["film"].agg(list).to_dict()
@@ -1210,20 +1251,22 @@ for wording in ("{} directed", "It was {} who directed") if directed else ():  #
     batch = decoder_tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
     mask = batch["attention_mask"]
     written = decoder.generate(batch["input_ids"], attention_mask=mask, max_new_tokens=12, do_sample=False)
-    texts = decoder_tokenizer.batch_decode(written[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    right = sum(text.strip().startswith(tuple(films)) for text, films in zip(texts, directed.values(), strict=True))
-    reverse[wording] = wilson(right, len(prompts))
-    print(f"{wording.format('...'):24}{reverse[wording]}, {right} of {len(prompts)} directors; ", end="")
-    print(f"{sum(map(stands_there, prompts)):,} training sentences begin like this")
+    endings = decoder_tokenizer.batch_decode(written[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    right = sum(text.strip().startswith(tuple(films)) for text, films in zip(endings, directed.values(), strict=True))
+    reverse[wording.format("...")] = wilson(right, len(prompts))
+    print(f"{reverse[wording.format('...')]}, {right} of {len(prompts)} directors; ", end="")
+    print(f"{sum(map(stands_there, prompts)):,} training sentences begin with one of these prompts; for example")
+    print(f"    {prompts[0]} ->{endings[0]} ({' or '.join(directed[next(iter(directed))])} is right)")
+reveal("01.8", next(iter(reverse.values())).value if reverse else None)
 
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# Hardly any, although this order stands in the training text, too. Berglund et al. (2024) call it the *reversal
-# curse* that models trained on "A is B" cannot answer "B is A"; in their study the reversed order was missing in
-# training. Here it is there and does not suffice. The direction is also harder: a director made two or three films,
-# and a title has several tokens. How much each of these matters we have not separated. (A title drawn at random would
-# be right for about one director in a hundred.)
+# Hardly any, although this order stands in the training text, too. Berglund et al. (2024) call it the *reversal curse*
+# that models trained on "A is B" cannot answer "B is A"; in their study the reversed order was missing in training.
+# The direction is also harder here: a director made two or three films, and a title has several tokens. We have not
+# separated these. A title drawn at random would be right for about one director in a hundred, which the intervals do
+# not exclude.
 #
 # </details>
 #
@@ -1234,28 +1277,31 @@ for title in ("The Crooked Lantern", "No Orchard for Karel"):  # films that stan
     prompt = decoder_tokenizer(f"The director of {title} is", return_tensors="pt")["input_ids"]
     written = greedy(decoder, prompt, max_new_tokens=5, end_id=decoder.generation_config.eos_token_id)
     print(decoder_tokenizer.decode(written[0], skip_special_tokens=True))
-table = {"seen wording": results["pretrained"], "new wordings": new_words}
-table |= {f"reversed: {wording.format('...')}": share for wording, share in reverse.items()}
-table |= {name: results[name] for name in ("most common answer", "random weights")}
-plotting.show(figures.bars(table, "facts completed exactly", limit=1.0))
+table = {f"seen wording ({len(old_words)} kinds)": in_old_words, f"new wordings ({len(new_words)} kinds)": in_new_words}
+table |= {f"reversed: {wording} ({len(directed)} directors)": share for wording, share in reverse.items()}
+plotting.show(figures.bars(table, "completed exactly", limit=1.0))
 if budget != "quick":
     assert results["pretrained"].low > results["random weights"].high
 
 # %% [markdown]
-# The model has no fact about these films and answers all the same, as fluently as before. It was trained to continue
-# text, not to say what is true. Lesson 04 counts such made-up answers.
+# (The first two intervals draw kinds of facts again, and show no spread where all kinds reach 1; the others draw
+# directors.)
 #
+# The model has no fact about the invented films and answers all the same, as fluently as before. It was trained to
+# continue text, not to say what is true. Lesson 04 counts such made-up answers.
+
+# %% [markdown]
 # ## 7. On real text
 #
-# Does this hold outside an invented world? The *real track* (`make real`; see [docs/real.md](../docs/real.md)) brings
-# published models and rated sentences of four kinds (Hutto and Gilbert 2014):
+# Does this hold outside an invented world? The *real track* (`workbook real` fetches it once; see
+# [docs/real.md](../docs/real.md)) brings published models and rated sentences of four kinds (Hutto and Gilbert 2014):
 #
 # | model | weights | about it |
 # |---|---|---|
-# | **all-MiniLM-L6-v2**, encoder | 22.7 million | trained to embed sentences |
-# | | | it has no head for hidden words, so it cannot fill blanks |
-# | **SmolLM2-135M-Instruct**, decoder | 134.5 million | pretrained, then tuned to follow instructions |
-# | | | the package stores it in 4 bits (Q4_1; lesson 10 says what that costs) |
+# | **all-MiniLM-L6-v2**, encoder | 22.7 million | trained to embed sentences; has no head that could fill blanks |
+# | **SmolLM2-135M-Instruct**, decoder | 134.5 million | pretrained, then tuned to chat; stored in 4 bits (lesson 10) |
+#
+# Two parts are not repeated: filling blanks, and continued pretraining, which takes too long for SmolLM2 on two cores.
 
 # %%
 missing = real_track.trouble(("encoder", "decoder", "texts"))
@@ -1281,11 +1327,11 @@ print("The figures below are", "measured now." if live else f"kept ones: {kept['
 # %%
 def real_tokens():
     """MiniLM's tokens of one sentence, and how many words our WordPiece cuts differently."""
-    texts = real_track.dataset("reviews")["train"]["text"][:1000]
-    words = sorted(set(re.findall(r"[a-z]+", " ".join(texts).lower())))
-    vocabulary = mini_tokenizer.get_vocab()
-    wrong = sum(wordpiece(word, vocabulary) != mini_tokenizer.tokenize(word) for word in words)
-    example = next(text for text in texts if len(mini_tokenizer.tokenize(text)) > len(text.split()) + 6 < 40)
+    reviews = real_track.dataset("reviews")["train"]["text"][:1000]
+    words = sorted(set(re.findall(r"[a-z]+", " ".join(reviews).lower())))
+    pieces = mini_tokenizer.get_vocab()
+    wrong = sum(wordpiece(word, pieces) != mini_tokenizer.tokenize(word) for word in words)
+    example = next(text for text in reviews if len(mini_tokenizer.tokenize(text)) > len(text.split()) + 6 < 40)
     return {"text": example, "tokens": mini_tokenizer.tokenize(example), "words": len(words), "wrong": wrong}
 
 
@@ -1295,22 +1341,20 @@ print(" ".join(found["tokens"]))
 print(f"of {found['words']:,} words of film reviews, our WordPiece cuts {found['wrong']} differently from the library")
 
 # %% [markdown]
-# **Predict 13.** In MiniLM's 6 layers of 12 heads, what gets most attention on average: the token before, the token
-# after, or the special token `[SEP]` at the end, which stands for no word at all?
+# Next, MiniLM's 6 layers of 12 heads: our block with its weights, and what its heads look at on average. `[SEP]` at the
+# end stands for no word at all.
 
 
 # %%
 @torch.inference_mode()
 def real_attention():
     """Our block against MiniLM's, and the mean weights of its heads, over sentences of film reviews with a "not"."""
-    texts = [text for text in real_track.dataset("reviews")["train"]["text"] if " not " in text][:100]
-    rows = mini_tokenizer(texts[:8], padding=True, return_tensors="pt", return_token_type_ids=False)
+    reviews = [text for text in real_track.dataset("reviews")["train"]["text"] if " not " in text][:100]
+    rows = mini_tokenizer(reviews[:8], padding=True, return_tensors="pt", return_token_type_ids=False)
     read = mini(**rows, output_hidden_states=True).hidden_states
     ours, _ = bert_block(read[0], mini.encoder.layer[0], 12, rows["attention_mask"])
-    looks = {}
-    for name, pattern in patterns.items():
-        look = average_pattern(texts, pattern, mini, mini_tokenizer)  # (layers, heads)
-        looks[name] = [look.mean().item(), look.max().item()]
+    looks = average_patterns(reviews, mini, mini_tokenizer)  # pattern -> (layers, heads)
+    looks = {name: [look.mean().item(), look.max().item()] for name, look in looks.items()}
     return {"difference": (ours - read[1])[rows["attention_mask"].bool()].abs().max().item(), "looks": looks}
 
 
@@ -1322,14 +1366,15 @@ for name, (mean, largest) in found["looks"].items():
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# A head for the token before exists here, too, and a sharper one than in the pocket model. No head prefers "not" to
-# other words at the same distances. And `[SEP]` gets little, although Clark et al. (2019) found that BERT's heads
-# give it more than half of their weight in the middle layers. What holds for one encoder need not hold for the next:
-# measure yours.
+# A head for the token before exists here, too, and a sharper one than in the pocket model. On average over the heads,
+# "not" gets no more weight than any word as near (single heads are not compared here). And `[SEP]` gets little,
+# although Clark et al. (2019) found that BERT's heads give it more than half of their weight in the middle layers.
+# What holds for one encoder need not hold for the next: measure yours.
 #
 # </details>
 #
-# Now SmolLM2 writes, with the `greedy` of this lesson and *your* `sample`:
+# Now SmolLM2 writes, with the `greedy` and the `sample` of this lesson. (Kept figures were made with the solution of
+# exercise 01.4.)
 
 
 # %%
@@ -1352,8 +1397,12 @@ for name, text in found["texts"].items():
     print(f"{name:28}{' '.join(text.split())}")
 
 # %% [markdown]
-# **Predict 14.** In which form does SmolLM2 complete most: "The capital of Kenya is", three other wordings of the same
+# **Predict 9.** In which form does SmolLM2 complete most: "The capital of Kenya is", three other wordings of the same
 # fact, or reversed, "Nairobi is the capital of"?
+
+# %%
+forms = ("The capital of {} is", *wordings["capital"])
+predict("01.9", choices=[form.format("...") for form in forms] + ["reversed: ... is the capital of"])
 
 
 # %%
@@ -1361,7 +1410,7 @@ def real_facts():
     """How many capitals SmolLM2 completes exactly in each wording: wording -> [right, asked]."""
     lands, cities = list(CAPITALS), list(CAPITALS.values())
     counts = {}
-    for wording in ("The capital of {} is", *wordings["capital"]):
+    for wording in forms:
         prompts = [wording.format(land) for land in lands]
         counts[wording.format("...")] = count_recalled(smol, smol_tokenizer, prompts, cities), len(lands)
     prompts = [f"{city} is the capital of" for city in cities]
@@ -1369,8 +1418,9 @@ def real_facts():
     return counts
 
 
-for wording, (right, asked_for) in shown("facts", real_facts).items():
-    print(f"{wording:40}{wilson(right, asked_for)}, {right} of {asked_for}")
+recalled_forms = {form: wilson(*counts) for form, counts in shown("facts", real_facts).items()}
+plotting.show(figures.bars(recalled_forms, f"of {len(CAPITALS)} capitals completed exactly", limit=1.0))
+reveal("01.9", max(recalled_forms, key=lambda form: recalled_forms[form].value))
 
 # %% [markdown]
 # <details><summary>What this says</summary>
@@ -1381,8 +1431,8 @@ for wording, (right, asked_for) in shown("facts", real_facts).items():
 #
 # </details>
 #
-# **Predict 15.** Editorials, film reviews, product reviews, tweets: which costs SmolLM2 the most bits per character?
-# More or less than the pocket decoder needed for new sentences of its own world?
+# Last, bits per character: which kind of real text costs SmolLM2 the most, and is it more or less than the pocket
+# decoder needed for new sentences of its own world?
 
 
 # %%
@@ -1390,15 +1440,13 @@ def real_bits():
     """SmolLM2's bits per character on 40 sentences of each kind, with their intervals."""
     corpus = real_track.dataset("corpus")
     rows = pd.concat(corpus[split].to_pandas() for split in ("validation", "newcomer"))
-    texts = {kind: [text for text in some if len(text) >= 40][:40] for kind, some in rows.groupby("domain")["text"]}
-    found = {kind: per_character(smol, some, smol_tokenizer) for kind, some in texts.items()}
-    return {kind: [value.value, value.low, value.high] for kind, value in found.items()}
+    kinds = {kind: [text for text in some if len(text) >= 40][:40] for kind, some in rows.groupby("domain")["text"]}
+    values = {kind: per_character(smol, some, smol_tokenizer) for kind, some in kinds.items()}
+    return {kind: [value.value, value.low, value.high] for kind, value in values.items()}
 
 
 both = {f"SmolLM2: {kind}": Interval(*values) for kind, values in shown("bits", real_bits).items()}
 both |= {f"pocket: {kind}": value for kind, value in new.items()}
-for name, value in both.items():
-    print(f"{name:24}{value}")
 plotting.show(figures.bars(both, "bits per character"))
 
 # %% [markdown]
@@ -1413,7 +1461,6 @@ plotting.show(figures.bars(both, "bits per character"))
 # </details>
 
 # %%
-old = [domain for domain in before if domain != "newcomer"]
 saved = record(
     "01_pretrained_transformers",
     {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "learning_rate": learning_rate},
@@ -1423,14 +1470,14 @@ saved = record(
     perplexity_after_general=usual["after"][1],
     perplexity_before_new_domain=usual["before"][0],
     perplexity_after_new_domain=usual["after"][0],
-    bits_per_character_before_general=sum(before[domain] for domain in old) / len(old),
-    bits_per_character_after_general=sum(means[domain] for domain in old) / len(old),
-    bits_per_character_before_new_domain=before["newcomer"],
-    bits_per_character_after_new_domain=means["newcomer"],
+    bits_per_character_before_general=old_before,
+    bits_per_character_after_general=old_after,
+    bits_per_character_before_new_domain=before[new_kind],
+    bits_per_character_after_new_domain=means[new_kind],
     facts_recalled_pretrained=results["pretrained"].value,
     facts_recalled_random=results["random weights"].value,
-    facts_recalled_most_common=results["most common answer"].value,
-    facts_recalled_new_wording=new_words.value,
+    facts_recalled_most_common=results["most common answer to such a question"].value,
+    facts_recalled_new_wording=in_new_words.value,
     accuracy_masked_pretrained=restored,
     accuracy_masked_most_common=most_common,
     difference_padding=difference_padding,
@@ -1440,6 +1487,7 @@ saved = record(
     difference_masked_loss=difference_masked_loss,
     difference_next_token_loss=difference_next_token_loss,
     losses_new_domain=losses[-1],
+    **(experiment.real_metrics(kept, recalled_forms) if live else {}),
 )
 print(f"saved: {saved.name}")
 solved("01")
@@ -1450,7 +1498,7 @@ solved("01")
 # %% [markdown]
 # 1. Attention with its masks runs the blocks of BERT and of Llama; they differ in positions, norms and gate (*section
 #    3*).
-# 2. Attention maps suggest stories. Average over many sentences, then remove the head (*sections 3 and 4*).
+# 2. One attention map is an anecdote. Average over many sentences, then remove the head (*sections 3 and 4*).
 # 3. Compare language models by bits per character, on sentences that they have not read (*section 4*).
 # 4. More pretraining makes new text predictable, and old text less so (*section 5*).
 # 5. What is recalled depends on the wording, here and in a published model (*sections 6 and 7*).

@@ -178,7 +178,16 @@ def sampling(answer: Callable) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for temperature, top_p in cases:
-            rows = returned(answer(model, begin.clone(), 2, temperature, top_p), "the rows with the new tokens")
+            try:
+                rows = returned(answer(model, begin.clone(), 2, temperature, top_p), "the rows with the new tokens")
+            except RuntimeError as error:
+                if "multinomial" not in str(error) and "probability tensor" not in str(error):
+                    raise
+                raise Wrong(
+                    f"with temperature {temperature} and top_p {top_p}, torch.multinomial got a row that it cannot "
+                    f"draw from ({error}): where the likeliest token alone reaches top_p, no token is left. The "
+                    "token that reaches top_p belongs to those that stay"
+                ) from None
             if not torch.is_tensor(rows) or tuple(rows.shape) != (ROWS, 3):
                 shape = tuple(getattr(rows, "shape", ())) or type(rows).__name__
                 raise Wrong(f"one token and two new ones should give shape ({ROWS}, 3), not {shape}")
@@ -212,6 +221,9 @@ def _which(got: Tensor, last: int, temperature: float, top_p: float, tolerance: 
         ": is top_p used?": nucleus(logits, temperature, 1.0),
         ": divide the logits by the temperature, do not multiply": nucleus(logits, 1 / temperature, top_p),
         ": the token that reaches top_p belongs to those that stay": nucleus(logits, temperature, top_p, short=True),
+        ": the token that reaches top_p belongs to those that stay, also the last one": nucleus(
+            logits, temperature, top_p - 1e-4, short=True
+        ),
     }
     return next((said for said, shares in usual.items() if differs("", got, shares, tolerance) is None), "")
 

@@ -1,13 +1,16 @@
-"""Which encoders the lesson can take apart, and the library functions that stand in for open exercises."""
+"""Which encoders the lesson can take apart, and the functions that stand in for open exercises."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
+from helpers.intervals import Interval
 from helpers.models import config_of
 from helpers.runtime import UserError
 
@@ -40,6 +43,35 @@ def library_attention(
     one_each = torch.eye(count).expand(*key.shape[:-1], count)
     attend = nn.functional.scaled_dot_product_attention
     return attend(query, key, value, attn_mask=allowed), attend(query, key, one_each, attn_mask=allowed)
+
+
+def bits_per_character(losses: Tensor, attention_mask: Tensor, characters: Tensor) -> Tensor:
+    """All bits of the real tokens over all characters: one number.
+
+    Args:
+        losses, attention_mask: (batch, seq), nats and 1 for a real token.
+        characters: (batch,).
+    """
+    return losses[attention_mask.bool()].sum() / (characters.sum() * math.log(2))
+
+
+def real_metrics(found: Mapping[str, Any], recalled: Mapping[str, Interval]) -> dict[str, float]:
+    """What section 7 measured, as metrics that `record` takes.
+
+    Args:
+        found: "tokens", "attention" and "bits" as the section's functions return them.
+        recalled: form of the question -> share of the capitals, in the order of the section.
+    """
+    metrics = {
+        "real_words_cut_differently": found["tokens"]["wrong"],
+        "real_difference_block": found["attention"]["difference"],
+    }
+    places = ("one_before", "one_after", "not", "any_word", "sep")
+    for place, (mean, _) in zip(places, found["attention"]["looks"].values(), strict=True):
+        metrics[f"real_attention_{place}"] = mean
+    for form, share in zip(("seen", "seat", "called", "governed", "reversed"), recalled.values(), strict=True):
+        metrics[f"real_facts_recalled_{form}"] = share.value
+    return metrics | {f"real_bits_per_character_{kind}": value[0] for kind, value in found["bits"].items()}
 
 
 @torch.inference_mode()

@@ -61,8 +61,14 @@ def sharpness_and_harm(sharpness: Tensor, harm: Tensor) -> Figure:
     marks = "osD^vP*X"
     for layer, (sharp, hurt) in enumerate(zip(sharpness.tolist(), harm.tolist(), strict=True)):
         plot.scatter(sharp, hurt, marker=marks[layer % len(marks)], label=f"layer {layer}", s=36)
-        for head, at in enumerate(zip(sharp, hurt, strict=True)):
-            plot.annotate(str(head), at, xytext=(5, 3), textcoords="offset points", fontsize=8, color=INK)
+    wide, high = (float(table.max() - table.min()) or 1.0 for table in (sharpness, harm))
+    named: list[tuple[float, float]] = []  # the most harmful heads first; a number never covers another
+    for place in harm.flatten().argsort(descending=True).tolist():
+        at = float(sharpness.flatten()[place]), float(harm.flatten()[place])
+        if all(abs(at[0] - x) > 0.04 * wide or abs(at[1] - y) > 0.06 * high for x, y in named):
+            named.append(at)
+            number = str(place % sharpness.shape[1])
+            plot.annotate(number, at, xytext=(5, 3), textcoords="offset points", fontsize=8, color=INK)
     plot.set(xlabel="mean of each row's largest weight", ylabel="loss added without this head (nats)")
     plot.legend(frameon=False, fontsize=8, title="number: head", title_fontsize=8)
     heads = sharpness.shape[1]

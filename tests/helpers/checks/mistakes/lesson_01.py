@@ -86,6 +86,19 @@ def short_nucleus(model, ids, new, temperature, top_p):
     return ids
 
 
+def strict_nucleus(model, ids, new, temperature, top_p, *, guarded):
+    for _ in range(new):
+        ordered, order = (model(input_ids=ids).logits[:, -1] / temperature).softmax(dim=-1).sort(descending=True)
+        if top_p < 1 or not guarded:
+            ordered = ordered.masked_fill(ordered.cumsum(dim=-1) >= top_p - 1e-6, 0.0)
+        ids = torch.cat([ids, order.gather(1, torch.multinomial(ordered, 1))], dim=1)
+    return ids
+
+
+def strict_with(**changed):
+    return lambda *given: strict_nucleus(*given, **changed)
+
+
 def likeliest(model, ids, new, temperature, top_p):
     for _ in range(new):
         ids = torch.cat([ids, model(input_ids=ids).logits[:, -1].argmax(dim=-1, keepdim=True)], dim=1)
@@ -132,6 +145,8 @@ MISTAKES = [
     ("01.4", write_with(nucleus=False), "top_p 0.7.*is top_p used"),
     ("01.4", upside_down, "do not multiply"),
     ("01.4", short_nucleus, "belongs to those that stay"),
+    ("01.4", strict_with(guarded=True), "top_p 0.7.*cannot draw from.*no token is left.*belongs to those that stay"),
+    ("01.4", strict_with(guarded=False), "top_p 1.0.*belongs to those that stay"),
     ("01.4", write_with(stuck=True), "after token 1"),
     ("01.4", likeliest, "go on alike"),
     ("01.4", lambda model, ids, new, *rest: write(model, ids, new, *rest)[:, 1:], r"should give shape \(6000, 3\)"),

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
 
+from helpers.intervals import wilson
 from helpers.lessons.lesson_01.exercises import nucleus
-from helpers.lessons.lesson_01.experiment import check_family, library_attention, library_sample
+from helpers.lessons.lesson_01.experiment import (
+    bits_per_character,
+    check_family,
+    library_attention,
+    library_sample,
+    real_metrics,
+)
 from helpers.runtime import UserError
 
 SIZES = {"vocab_size": 30, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
@@ -40,3 +48,18 @@ def test_the_librarys_sampling_draws_from_the_nucleus():
     rows = library_sample(network, torch.zeros(4000, 1, dtype=torch.long), 1, temperature=1.0, top_p=0.7)
     found = torch.bincount(rows[:, 1], minlength=4) / 4000
     torch.testing.assert_close(found, wanted, atol=0.03, rtol=0)
+
+
+def test_bits_per_character_counts_real_tokens_and_all_characters():
+    losses = torch.tensor([[1.0, 2.0], [3.0, 9.0]])
+    found = bits_per_character(losses, torch.tensor([[1, 1], [1, 0]]), torch.tensor([4, 8]))
+    assert found.item() == pytest.approx(6 / 12 / math.log(2))
+
+
+def test_what_the_real_section_measured_is_recorded_under_its_names():
+    looks = {name: [share, 1.0] for name, share in zip("abcde", (0.1, 0.2, 0.3, 0.4, 0.5), strict=True)}
+    found = {"tokens": {"wrong": 2}, "attention": {"difference": 1e-6, "looks": looks}, "bits": {"tweets": [2.1, 2, 3]}}
+    metrics = real_metrics(found, {str(form): wilson(form, 4) for form in range(5)})
+    assert metrics["real_words_cut_differently"] == 2 and metrics["real_attention_sep"] == 0.5
+    assert metrics["real_facts_recalled_seen"] == 0 and metrics["real_facts_recalled_reversed"] == 1
+    assert metrics["real_bits_per_character_tweets"] == 2.1
