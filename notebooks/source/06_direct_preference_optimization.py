@@ -818,8 +818,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # <details><summary>What to look at</summary>
 #
 # - *Beta.* A small beta makes distance cheap: the policy goes far, and loses *form*. A third of the pairs do defend
-#   form, with shuffled words as the rejected answer. But to make shuffled words improbable is easy, and it does not
-#   make the right order more probable.
+#   form, with shuffled words as the rejected answer. But such a pair asks only that the shuffled words fall further
+#   than the right order does.
 # - *The control.* Compare the last two rows. If SFT on the chosen answers does as well as DPO with the term, then the
 #   rejected answers brought nothing here. Every chosen answer in these pairs is flawless, so it can be imitated.
 # - *One rate for all.* A low beta might do better at a lower rate; the next table has one.
@@ -829,9 +829,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %% [markdown]
 # ### Whose answers? Pairs that the model wrote itself
 #
-# In the pairs of section 2 a rule wrote both answers. The DPO paper's pairs came from the SFT model: then the rejected
-# answer is one of *its own* mistakes. So another command drew four answers to each training request from the SFT model,
-# let the judge label them, and paired a right one with a wrong one. These are *on-policy* pairs.
+# In the pairs of section 2 a rule wrote both answers. In the DPO paper's sentiment task the SFT model wrote them:
+# then the rejected answer is one of *its own* mistakes. So another command drew four answers to each training request
+# from the SFT model, let the judge label them, and paired a right one with a wrong one. These are *on-policy* pairs.
 #
 # The table shows the same number of pairs (320) and of steps (60, in three passes) for both kinds. This is *not* from
 # this run. Its measure, the win rate against the SFT model, was chosen beforehand.
@@ -913,10 +913,10 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # <details><summary>What to look at</summary>
 #
 # - *The order.* SFT on the chosen answers and DPO with the SFT term gain most, and their intervals overlap. The pairs
-#   hold flawless answers, and nothing that RL draws from the SFT model is better than those.
-# - *DPO as published loses* at these settings: it gives up form for the margin.
-# - *PPO scatters most.* One of three seeds of the first PPO row does most of its mean; GRPO and RLOO scatter less. So a
-#   comparison of DPO with one run of PPO says nothing.
+#   hold flawless answers, which can be imitated; RL has only what the policy writes itself.
+# - *DPO as published loses* at these settings: its share of right form falls to 13 % (second table).
+# - *PPO scatters most.* In the row with 3,200 pairs one of three seeds is far above the other two; GRPO and RLOO
+#   scatter less. So a comparison of DPO with one run of PPO says nothing.
 # - *What is unequal:* the temperature of the answers (so compare gains, not shares), the number of pairs, the rates,
 #   and how much each recipe was tuned.
 # - *[Forgetting](../docs/glossary.md#catastrophic-forgetting).* The PPO runs lost most of the skills. Nothing in PPO's
