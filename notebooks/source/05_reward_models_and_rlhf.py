@@ -17,7 +17,7 @@
 # feedback* ([RLHF](../docs/glossary.md#rlhf)) turns such comparisons into a score, and then trains the model to score
 # well. In this lesson a program judges every answer too, so you see when a better score is a better answer.
 #
-# *About 50 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
+# *About 75 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -833,7 +833,8 @@ show(graded["PPO"])
 # ### What to log beside the score
 #
 # The three estimates first, on answers of this policy. Then four curves that every RL run should draw: the KL, the
-# entropy (how undecided the policy is), the share of tokens outside the clip, and the length of the answers.
+# entropy (how undecided the policy is), the share of tokens outside the clip, and the length of the answers. TRL logs
+# them as `kl`, `entropy`, `clip_ratio/region_mean` and `completions/mean_length`.
 
 # %%
 with torch.random.fork_rng(devices=[]):

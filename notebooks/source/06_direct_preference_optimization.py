@@ -17,7 +17,7 @@
 # preference optimization](../docs/glossary.md#direct-preference-optimization)* (DPO) uses the same pairs, and needs
 # neither the [reward model](../docs/glossary.md#reward-model) nor sampling: one loss, the ordinary loop.
 #
-# *About 45 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
+# *About 55 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
