@@ -974,7 +974,8 @@ difference_grpo_loss = 0.0
 with torch.no_grad():
     logits = trainer.model(input_ids=ids, attention_mask=seen, logits_to_keep=new + 1).logits[:, :-1]
     log_probs = log_probs_of(logits, last["completion_ids"])
-    given = (log_probs, last["old_per_token_logps"], last["ref_per_token_logps"], last["advantages"])
+    reference = last.get("ref_per_token_logps", log_probs)  # with a KL weight of 0 TRL asks no reference
+    given = (log_probs, last["old_per_token_logps"], reference, last["advantages"])
     for kind in ("grpo", "dapo"):
         trainer.loss_type = kind
         ours = grpo_loss(*given, last["completion_mask"], 0.2, trainer.beta, kind).item()
