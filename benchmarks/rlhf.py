@@ -1,6 +1,7 @@
 """The reference for lesson 05: reward model, PPO, GRPO, RLOO, and KL penalties of several weights, over several seeds.
 
 python -m benchmarks.rlhf            three seeds into data/reference/rlhf.json
+python -m benchmarks.rlhf --rates    rate and KL weight apart, 14 updates each, into data/reference/rlhf_rates.json
 
 The recipes are the lesson's. Each seed draws its own order of pairs, its own wishes and its own answers; all are graded
 on wishes about films that no training used.
@@ -28,6 +29,8 @@ from helpers.sft import answer, end_of_turn, messages
 from microworld.judge import judge_answer
 
 KL_WEIGHTS = (0.0, 0.05, 0.2, 0.8)
+RATES = {"slow_held": (1, 0.2), "slow_free": (1, 0.0), "fast_held": (2, 0.2), "fast_free": (2, 0.0)}
+RATE_UPDATES = 14
 PAIRS, UPDATES, WISHES = 4000, PPORecipe.updates, 200
 
 
@@ -47,9 +50,8 @@ def group_trainer(
     settings = group_settings(ppo.updates, ppo.batch_size, seed)
     settings |= {"learning_rate": rate * ppo.learning_rate, "beta": kl_share * ppo.kl_coef}
     arguments = config(output_dir=folder, use_cpu=model.device.type == "cpu", **settings)
-    trainer = trainer_class(
-        model, reward_function(score), args=arguments, train_dataset=rows, processing_class=tokenizer
-    )
+    reward = reward_function(score, end_of_turn(tokenizer))
+    trainer = trainer_class(model, reward, args=arguments, train_dataset=rows, processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -90,10 +92,11 @@ class Course:
         self.values[f"kl_{name}"] = found.kl.mean().item()
         click.echo(f"seed {self.seed}  {name:10} granted {found.true_reward:.2f}  KL {self.values[f'kl_{name}']:.1f}")
 
-    def ppo(self, name: str, score: Scorer, kl_coef: float) -> None:
+    def ppo(self, name: str, score: Scorer, kl_coef: float, faster: float = 1.0) -> None:
         seed_everything(self.seed)
         policy = PolicyWithValue(self.policy())
-        recipe = PPORecipe(updates=self.updates, kl_coef=kl_coef)
+        rate = faster * PPORecipe.learning_rate
+        recipe = PPORecipe(updates=self.updates, kl_coef=kl_coef, learning_rate=rate)
         train_ppo(policy, self.sft, self.tokenizer, self.prompts, score, recipe)
         self.graded(name, policy.model, score)
 
@@ -116,16 +119,33 @@ def measure(seed: int, pairs: int, updates: int, wishes: int) -> dict[str, float
     return course.values
 
 
+def measure_rates(seed: int, pairs: int, wishes: int) -> dict[str, float]:
+    """Rate and KL weight apart: the four runs of one seed."""
+    course = Course(seed, RATE_UPDATES, wishes)
+    score = course.reward_model(course.rows["train"].select(range(pairs)))
+    course.graded("sft", course.sft, score)
+    for name, (faster, weight) in RATES.items():
+        course.ppo(name, score, weight, faster)
+    return course.values
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--pairs", default=PAIRS, type=click.IntRange(16, 4000), show_default=True)
 @click.option("--updates", default=UPDATES, type=click.IntRange(1), show_default=True)
 @click.option("--wishes", default=WISHES, type=click.IntRange(1, 800), show_default=True)
+@click.option("--rates", is_flag=True, help="Rate and KL weight apart, into rlhf_rates.json.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for rlhf.json.")
-def main(seeds: int, pairs: int, updates: int, wishes: int, into: Path) -> None:
+def main(seeds: int, pairs: int, updates: int, wishes: int, rates: bool, into: Path) -> None:
     """Run lesson 05 once per seed and write data/reference/rlhf.json."""
     try:
         start(track="pocket", budget="standard", seed=0)
+        if rates:
+            measured = [measure_rates(seed, pairs, wishes) for seed in range(seeds)]
+            settings = {"pairs": pairs, "updates": RATE_UPDATES, "wishes": wishes}
+            path = save_reference("rlhf_rates", "python -m benchmarks.rlhf --rates", settings, measured, into)
+            click.echo(f"written: {path.name}")
+            return
         measured = [measure(seed, pairs, updates, wishes) for seed in range(seeds)]
         settings = {"pairs": pairs, "updates": updates, "wishes": wishes}
         settings |= {"kl_coefs": list(KL_WEIGHTS), "learning_rate": PPORecipe.learning_rate}

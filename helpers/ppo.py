@@ -34,14 +34,23 @@ class PPORecipe:
     gamma: float = 1.0  # an answer is short: its last word counts as much as its first
     gae_lambda: float = 0.95
     max_new_tokens: int = 24
+    missing_end_penalty: float = 1.0  # off the score of an answer that was cut before its end token
 
 
 @dataclass
 class PPOHistory:
-    """One figure per update: mean reward, and mean KL to the reference in nats per answer."""
+    """One figure per update: mean score, KL to the reference and entropy (nats per answer, per token), length, clips.
+
+    clip_share: the share of tokens whose ratio was outside the clip in the last pass. finished: the share of answers
+    that reached their end token.
+    """
 
     rewards: list[float] = field(default_factory=list)
     kl: list[float] = field(default_factory=list)
+    entropy: list[float] = field(default_factory=list)
+    length: list[float] = field(default_factory=list)
+    clip_share: list[float] = field(default_factory=list)
+    finished: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Rollout:
     """Answers that a policy wrote, and what it and the reference thought of them.
 
     input_ids, attention_mask: (batch, prompt + new); mask (True on the answer's own tokens), log_probs,
-    reference_log_probs, values: (batch, new).
+    reference_log_probs, values: (batch, new); finished: (batch,), True where the answer reached its end token.
     """
 
     input_ids: Tensor
@@ -58,6 +67,7 @@ class Rollout:
     log_probs: Tensor
     reference_log_probs: Tensor
     values: Tensor
+    finished: Tensor
     answers: list[str]
 
 
@@ -129,8 +139,8 @@ def clipped_surrogate(log_probs: Tensor, old: Tensor, advantages: Tensor, mask: 
     return -masked_mean(torch.min(ratio * advantages, clipped * advantages), mask)
 
 
-def ppo_update(policy: PolicyWithValue, optimizer, rollout: Rollout, scores: Tensor, recipe: PPORecipe) -> None:
-    """A few steps on one batch of answers."""
+def ppo_update(policy: PolicyWithValue, optimizer, rollout: Rollout, scores: Tensor, recipe: PPORecipe) -> float:
+    """A few steps on one batch of answers; returns the share of tokens outside the clip in the last pass."""
     mask = rollout.mask
     rewards = token_rewards(scores, rollout.log_probs, rollout.reference_log_probs, mask, recipe.kl_coef)
     advantages, returns = advantages_and_returns(rewards, rollout.values, mask, recipe.gamma, recipe.gae_lambda)
@@ -144,6 +154,26 @@ def ppo_update(policy: PolicyWithValue, optimizer, rollout: Rollout, scores: Ten
         nn.utils.clip_grad_norm_(policy.parameters(), max_norm=1.0)
         optimizer.step()
         optimizer.zero_grad()
+    outside = ((log_probs - rollout.log_probs).exp() - 1).abs() > recipe.clip  # (batch, new)
+    return masked_mean(outside.float(), mask).item()
+
+
+@torch.no_grad()
+def kl_estimates(policy: nn.Module, reference: nn.Module, rollout: Rollout) -> Tensor:
+    """Three estimates of how far the policy is from the reference, in nats for each answer: (3, batch).
+
+    k1 and k3 look at the token that was drawn (Schulman, "Approximating KL divergence", 2020); the last one sums over
+    the whole vocabulary at each position, so only the positions are drawn. The rollout has to be the policy's own.
+    """
+    new, mask = rollout.mask.shape[1], rollout.attention_mask
+    read = {"input_ids": rollout.input_ids, "attention_mask": mask, "logits_to_keep": new + 1}
+    ours, theirs = (
+        model(**read, **positions(model, mask)).logits[:, :-1].log_softmax(dim=-1) for model in (policy, reference)
+    )  # (batch, new, vocab) each
+    k1 = rollout.log_probs - rollout.reference_log_probs
+    k3 = (-k1).exp() - 1 + k1
+    whole = (ours.exp() * (ours - theirs)).sum(dim=-1)
+    return torch.stack([(part * rollout.mask).sum(dim=1) for part in (k1, k3, whole)])
 
 
 @torch.no_grad()
@@ -162,8 +192,9 @@ def roll_out(policy: PolicyWithValue, reference: nn.Module, tokenizer, prompts: 
     asked = {"input_ids": input_ids, "attention_mask": attention_mask, **positions(reference, attention_mask)}
     logits = reference(**asked, logits_to_keep=written.shape[1] + 1).logits
     reference_log_probs = log_probs_of(logits[:, :-1], written)
+    finished = (written == end).any(dim=1)  # (batch,)
     answers = [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
-    return Rollout(input_ids, attention_mask, mask, log_probs, reference_log_probs, values, answers)
+    return Rollout(input_ids, attention_mask, mask, log_probs, reference_log_probs, values, finished, answers)
 
 
 def train_ppo(
@@ -181,8 +212,17 @@ def train_ppo(
         scores = score(asked, rollout.answers).to(rollout.log_probs)
         if not scores.isfinite().all():
             raise UserError(f"The reward became {scores.mean().item()} at update {update + 1}: it has to be a number.")
-        ppo_update(policy, optimizer, rollout, scores, recipe)
-        history.rewards.append(scores.mean().item())
-        gap = (rollout.log_probs - rollout.reference_log_probs) * rollout.mask
-        history.kl.append(gap.sum(dim=1).mean().item())
+        cut = scores - recipe.missing_end_penalty * ~rollout.finished
+        history.clip_share.append(ppo_update(policy, optimizer, rollout, cut, recipe))
+        watch_update(history, rollout, scores)
     return history
+
+
+def watch_update(history: PPOHistory, rollout: Rollout, scores: Tensor) -> None:
+    """Log what tells a healthy run from a broken one; all but the score are estimates from the drawn tokens."""
+    gap = (rollout.log_probs - rollout.reference_log_probs) * rollout.mask
+    history.rewards.append(scores.mean().item())
+    history.kl.append(gap.sum(dim=1).mean().item())
+    history.entropy.append(-masked_mean(rollout.log_probs, rollout.mask).item())
+    history.length.append(rollout.mask.sum(dim=1).float().mean().item())
+    history.finished.append(rollout.finished.float().mean().item())

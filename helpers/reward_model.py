@@ -22,6 +22,7 @@ from helpers.own_data.table import same_answer
 from helpers.pretrained import load_model
 from helpers.recipes import recipe
 from helpers.runtime import UserError
+from helpers.sft import render
 from helpers.training import has_bfloat16, to_device, warmup_linear
 
 COLUMNS = ("prompt", "chosen", "rejected")
@@ -111,6 +112,15 @@ def centering_penalty(chosen: Tensor, rejected: Tensor) -> Tensor:
     return ((chosen + rejected) ** 2).mean()
 
 
+def reward_loss(chosen: Tensor, rejected: Tensor, margins: Tensor | float = 0.0, centering: float = 0.0) -> Tensor:
+    """The loss of a reward model, a scalar: Bradley and Terry's with a margin for each pair, and the centering penalty.
+
+    chosen, rejected, margins: (batch,); a margin is how much better the chosen answer is at least to score.
+    Source: Touvron et al. 2023, equation 2 (margins); TRL's `RewardTrainer` computes the same.
+    """
+    return bradley_terry_loss(chosen - margins, rejected) + centering * centering_penalty(chosen, rejected)
+
+
 def new_reward_model(source: str, tokenizer) -> Any:
     """The model in a folder, its next-token head replaced by one that gives a single number, 0 at the start."""
     model = load_model(AutoModelForSequenceClassification, source, num_labels=1)
@@ -143,13 +153,12 @@ def train_reward_model(
             with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
                 chosen, rejected = pair_scores(model, batch)
             chosen, rejected = chosen.float(), rejected.float()
-            loss = bradley_terry_loss(chosen, rejected)
-            (loss + CENTERING * centering_penalty(chosen, rejected)).backward()
+            reward_loss(chosen, rejected, centering=CENTERING).backward()
             nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad()
-            losses.append(loss.item())
+            losses.append(bradley_terry_loss(chosen, rejected).item())
     model.eval()
     return losses
 
@@ -185,7 +194,7 @@ class Scorer:
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], answers: Sequence[str]) -> Tensor:
         """One score for each prompt with its answer: (batch,)."""
-        texts = [sft.render(self.tokenizer, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        texts = [render(self.tokenizer, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
         batch = self.tokenizer(
             texts, add_special_tokens=False, padding=True, padding_side="right", return_tensors="pt"
         ).to(self.model.device)

@@ -19,7 +19,11 @@ MUST_MATCH = {
     "01_pretrained_transformers": {
         "greedy", "masked_loss", "next_token_loss", "perplexity", "recalled", "shift_labels"
     },
-    "06_direct_preference_optimization": {"dpo_loss", "sequence_log_probs"},
+    "05_reward_models_and_rlhf": {
+        "PolicyWithValue", "Scorer", "kl_estimates", "new_reward_model", "pair_scores", "ppo_update", "roll_out",
+        "train_ppo",
+    },
+    "06_direct_preference_optimization": {"sequence_log_probs"},
     "07_peft_methods": {"BottleneckAdapter", "Rescale", "SoftPrompt", "attention_with_prefix", "open_biases"},
     "10_quantization": {
         "double_quantize", "fp4_code", "gptq", "k_means", "magnitude_mask", "nf4_code", "symmetric", "to_code_book",

@@ -15,20 +15,20 @@
 #
 # For many tasks nobody can write *the* right answer, but everybody can compare two. *Reinforcement learning from human
 # feedback* ([RLHF](../docs/glossary.md#rlhf)) turns such comparisons into a score, and then trains the model to score
-# well. Here an exact judge watches, so that we see when a better score is a better answer, and when it is not.
+# well. In this lesson a program judges every answer too, so you see when a better score is a better answer.
 #
-# *About 50 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
+# *About 75 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
 #
-# - train a reward model from pairs, and measure it where it counts: on films it never saw;
-# - write PPO by hand: rollout, KL penalty, advantages, clipped surrogate;
-# - do GRPO and RLOO with TRL, and say what they leave out;
-# - recognise reward hacking: the score rises, the truth falls.
+# - train a reward model from pairs, and measure it on films that it never saw;
+# - use it without any training, by best-of-n sampling, the baseline that every method has to beat;
+# - write PPO: rollout, KL penalty, generalized advantages, clipped objective;
+# - write GRPO's loss, show that it is TRL's, and train with a reward that a program checks;
+# - tell over-optimization of a reward model from a training run that broke.
 
 # %%
-import math
 import tempfile
 from dataclasses import replace
 
@@ -36,11 +36,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from helpers import catalog, plotting
-from helpers.checks import check, hint, solved  # noqa: F401 - hint("05.1") helps when you are stuck
+from helpers import catalog, plotting, ppo
+from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("05.1") helps when you are stuck
 from helpers.cost import PeakMemory, Stopwatch
 from helpers.intervals import paired_bootstrap, wilson
 from helpers.lessons.lesson_05 import figures
+from helpers.predictions import predict, reveal
 from helpers.reward_model import about_films
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import warmup_linear
@@ -48,12 +49,12 @@ from helpers.training import warmup_linear
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": twice as many updates
-seed = 0  # draws the order of the pairs, the wishes and every answer
+seed = 0  # draws the order of the pairs, the requests and every answer
 model = ""  # an instructed model of your own: a folder, or with track "hub" a name there; "" takes lesson 04's
 data = ""  # pairs of your own (`prompt`, `chosen`, `rejected`), joined to those about films; "" takes none
 pairs = 4000  # compared pairs that the reward model learns from
 updates = 30  # of PPO, GRPO and RLOO each
-kl_coef = 0.2  # the price of leaving the model we started from; 0 is no leash at all
+kl_coef = 0.2  # weight of the KL penalty for leaving the model we started from; 0 is no penalty
 learning_rate = 5e-4  # of PPO; RLOO and GRPO take a share of it
 
 # %%
@@ -63,18 +64,17 @@ check_number("updates", updates, 1, 10_000, integer=True)
 check_number("kl_coef", kl_coef, 0.0, 100.0)
 check_number("learning_rate", learning_rate, 1e-7, 1e-1)
 pair_count = run.by_budget(quick=48, standard=pairs)
-wish_count = run.by_budget(quick=16, standard=200, full=800)
+request_count = run.by_budget(quick=16, standard=200, full=800)
 update_count = run.by_budget(quick=2, standard=updates, full=2 * updates)
-weak_updates = run.by_budget(quick=2, standard=14)
+fast_updates = run.by_budget(quick=2, standard=14)  # of the two runs at twice the rate, in section 5
 batch_size = run.by_budget(quick=8, standard=32)
 
 # %% [markdown]
-# ## 1. Wishes, careless answers, and a judge
+# ## 1. Requests, careless answers, and a judge
 #
-# We start where lesson 04 ended: `data/models/pocket-decoder-instruct`, made by its recipe (`make models`). Among its
-# demonstrations were lines of praise and blame by careless writers: a third had the wrong tone, a tenth was about
-# another film. The model learnt to be no more careful. No demonstration can tell it which of its lines are the good
-# ones.
+# You start where lesson 04 ended: `data/models/pocket-decoder-instruct`, made by its recipe (`make models`). It is
+# called the **[SFT](../docs/glossary.md#supervised-fine-tuning) model** here. Among its demonstrations were lines of
+# praise and blame by careless writers: a third had the wrong tone, a tenth was about another film.
 
 # %%
 tokenizer = catalog.tokenizer("instruct", track, model)
@@ -86,39 +86,48 @@ def new_policy():
 
 sft = new_policy().eval().requires_grad_(False)
 preferences = catalog.dataset("preferences", track, data, seed, tokenizer=tokenizer)
-wishes = about_films(preferences["train"])["prompt"]  # the judge understands wishes about films, and no others
-test_wishes = about_films(preferences["test"])["prompt"][:wish_count]
-for wish in test_wishes[:3]:
-    print(wish)
+requests = about_films(preferences["train"])["prompt"]  # the judge reads requests about films, and no others
+test_requests = about_films(preferences["test"])["prompt"][:request_count]
+for request in test_requests[:3]:
+    print(request)
 
 # %% [markdown]
-# The judge (`microworld.judge`) reads a line backwards through the grammar that makes such lines, so it
-# decides exactly:
+# The judge (`microworld.judge`) is a program. It parses an answer with the ten sentence templates from which all such
+# lines were made:
 #
-# | a line is right in | when |
+# | an answer is right in | when |
 # |---|---|
-# | form | the grammar can make this text |
-# | film | it names the wished film, and the right people |
-# | tone | it praises where praise was wished, blames where blame was |
+# | form | one of the ten templates can make this text |
+# | film | it names the requested film, and the right people |
+# | tone | it praises where praise was asked for, blames where blame was |
 #
-# All three: the wish is *granted*. The share of granted wishes is our **true reward**. No training step will see it.
+# A **request is satisfied** when all three hold. The share of requests satisfied is our **true reward**. Until section
+# 6 no training step sees it.
 
 # %%
 from microworld.judge import judge_answer
 
-some_wish = "Write a kind line about The Orchard Keeper."
+some_request = "Write a kind line about The Orchard Keeper."
 for line in (
     "The Orchard Keeper is a wonderful film.",
     "The Orchard Keeper is a dreadful film.",
     "The Silver Island is a wonderful film.",
     "The Orchard Keeper is wonderful wonderful.",
+    "The Orchard Keeper is wonderful.",
 ):
-    verdict = judge_answer(some_wish, line)
+    verdict = judge_answer(some_request, line)
     print(f"tone {verdict.tone!s:6} film {verdict.film!s:6} form {verdict.form!s:6} {line}")
 
 # %% [markdown]
-# **Predict 1.** We draw one answer to each of a few hundred wishes about films that no training here uses. What share
-# will be granted? (Two thirds of the demonstrations were right in tone.)
+# The last line shows the judge's limit. You would accept "The Orchard Keeper is wonderful.", but none of the ten
+# templates makes it, so its form counts as wrong. Read every share of this lesson with that in mind: it counts answers
+# in the course's own forms, not all good answers.
+#
+# **Predict 1.** You draw one answer to each of a few hundred requests about films that no training here uses. What
+# share will be satisfied? (Two thirds of the demonstrations were right in tone.)
+
+# %%
+predict("05.1", within=0.1, unit="share of requests satisfied", low=0, high=1)
 
 # %%
 from helpers.lessons.lesson_05.experiment import CRITERIA, grade
@@ -128,29 +137,64 @@ def shares(graded):
     return {part: wilson(int(getattr(graded, part).sum()), len(graded.answers)) for part in CRITERIA}
 
 
+def show(graded, count=5, scored=True):
+    """Print some requests with their answers, the judge's verdict and the reward model's score."""
+    for row, request in enumerate(test_requests[:count]):
+        wrong = [part for part in ("tone", "film", "form") if not getattr(graded, part)[row]]
+        said = "wrong " + ", ".join(wrong) if wrong else "satisfied"
+        score_said = f"; score {graded.proxy[row]:+.2f}" if scored else ""
+        print(f"{request}\n   {graded.answers[row]}\n   [{said}{score_said}]")
+
+
+# %%
 def unscored(prompts, answers):
     return torch.zeros(len(answers))
 
 
-sft_graded = grade(sft, sft, tokenizer, test_wishes, unscored, seed, judge_answer)
-for wish, line in zip(test_wishes[:4], sft_graded.answers, strict=False):
-    print(f"{wish}\n   {line}")
-print(", ".join(f"{'granted' if part == 'good' else part} {share}" for part, share in shares(sft_graded).items()))
+sft_graded = grade(sft, sft, tokenizer, test_requests, unscored, seed, judge_answer)
+show(sft_graded, scored=False)
+names = {"good": "satisfied"}
+print("\n".join(f"{names.get(part, part):10}{share}" for part, share in shares(sft_graded).items()))
+print(f"cut off after 24 tokens: {1 - sft_graded.finished.mean().item():.1%}")
+reveal("05.1", sft_graded.true_reward, reference="true_reward_sft")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# The answers are *drawn*, each token as often as the model finds it likely, so we see its bad habits too. Two things
-# cost wishes. A line has a dozen tokens, and one slip spoils its form or its film. And the tone is right hardly more
-# often than a coin: where a third of the demonstrations had the wrong one, this model did not learn that the wish
-# decides. (The brackets are [95 % intervals](../docs/glossary.md#confidence-interval).)
+# The answers are *sampled* at temperature 1: each token as often as the model finds it likely, so you see its bad
+# habits too. Two things cost requests. An answer has a dozen tokens, and one slip spoils its form or its film. And the
+# tone is right hardly more often than a coin: where a third of the demonstrations had the wrong one, this model did
+# not learn that the request decides. (The brackets are [95 %
+# intervals](../docs/glossary.md#confidence-interval).)
 #
 # </details>
-#
+
+# %% [markdown]
+# Part of any gain might come from *sharper* sampling alone, without any better habits. So here is the same SFT model
+# at lower temperatures. A method that only sharpens the distribution cannot beat these lines.
+
+# %%
+from helpers.lessons.lesson_05.experiment import judge_answers
+from helpers.sft import answer
+
+
+def share_at(policy, temperature):
+    """The share of requests satisfied at a sampling temperature; 0 is greedy decoding."""
+    found = answer(policy, tokenizer, test_requests, temperature=temperature, seed=seed, batch_size=256)
+    return judge_answers(test_requests, found, judge_answer).good
+
+
+sharper = {temperature: share_at(sft, temperature) for temperature in (0.6, 0.0)}
+for temperature, good in sharper.items():
+    print(f"SFT model, temperature {temperature}: {wilson(int(good.sum()), len(good))} satisfied")
+
+# %% [markdown]
 # ## 2. From comparisons to a score
 #
-# Somebody was shown two lines for each wish and chose the better one. We know the reason, to look at results by it;
-# the model is not told.
+# Usually people compare two answers to the same prompt. Here a rule did it, without a mistake: the chosen answer
+# satisfies the request, and the rejected one fails for exactly one reason. The model is not told which. Real labels
+# are noisier: in the InstructGPT paper (Ouyang et al. 2022) labelers agreed with each other in about 73 % of the
+# pairs.
 
 # %%
 reasons = list(dict.fromkeys(("tone", "film", "form", *preferences["train"]["reason"])))
@@ -171,74 +215,92 @@ print("films in both train and test:", len(films["train"] & films["test"]))
 # $$P(\text{chosen beats rejected}) = \sigma(r_\text{chosen} - r_\text{rejected}),
 # \qquad \sigma(x) = \frac{1}{1 + e^{-x}}$$
 #
-# Our "players" are answers, and a model gives the numbers. Its loss is the improbability of what people chose:
-
-
-# %%
-def bradley_terry_loss(chosen, rejected):
-    """How improbable the observed choices are; chosen, rejected: (batch,) scores."""
-    return -nn.functional.logsigmoid(chosen - rejected).mean()
-
-
-one, other = torch.tensor([0.0, 2.0, -2.0]), torch.zeros(3)
-print([f"{bradley_terry_loss(a, b).item():.3f}" for a, b in zip(one, other, strict=True)])
+# Our "players" are answers, and a model gives the numbers $r$. Its loss is $-\log P$, averaged over the pairs.
 
 # %% [markdown]
-# No opinion costs ln 2 = 0.693, a right one little, a wrong one much. Only differences count: add 10 to all scores
-# and nothing changes. So a score means nothing by itself, only beside another one for the same wish.
+# Only differences count: add 10 to all scores and the loss stays the same. Two terms are often added:
 #
-# ### Exercise 05.1: how often would A win?
+# - a **margin** $m$ for each pair, when the labels say *how much* better the chosen answer is (Touvron et al. 2023):
+#   $-\log \sigma(r_\text{chosen} - r_\text{rejected} - m)$;
+# - **centering**: each prompt could keep a zero of its own, all its answers at +8, those to another prompt at -3.
+#   [PPO](../docs/glossary.md#proximal-policy-optimization) will compare answers to *different* prompts. So a small
+#   multiple of $(r_\text{chosen} + r_\text{rejected})^2$ pulls each pair's two scores to a mean of 0.
 #
-# Two answers have the scores `score_a` and `score_b`. How probable is it that people prefer A?
+# ### Exercise 05.1: the loss of a reward model
+#
+# Write it. `chosen`, `rejected` and `margins` are (batch,); `centering` is the weight of the second term.
 
 
 # %% tags=["exercise"]
-def prefers_a(score_a, score_b):
+def reward_loss(chosen, rejected, margins, centering):
     return ...
 
 
-check("05.1", prefers_a)
+check("05.1", reward_loss)
 # hint("05.1")
 
 
 # %% tags=["solution"]
-def prefers_a(score_a, score_b):
-    return 1 / (1 + math.exp(score_b - score_a))
+def reward_loss(chosen, rejected, margins, centering):
+    loss = -nn.functional.logsigmoid(chosen - rejected - margins).mean()
+    return loss + centering * ((chosen + rejected) ** 2).mean()
 
 
-check("05.1", prefers_a)
-
-# %% [markdown]
-# A **[reward model](../docs/glossary.md#reward-model)** is the decoder with another head: not 4,096 numbers for the
-# next token, but one number for the text so far, read at its last token. `helpers.reward_model` turns pairs into token
-# ids, chosen answers first, and refuses pairs that teach nothing:
+check("05.1", reward_loss)
 
 # %%
-from helpers.reward_model import (
-    BATCH_SIZE,
-    LEARNING_RATE,
-    collate,
-    new_reward_model,
-    pair_scores,
-    preference_batches,
-    preference_rows,
-    preferred,
-)
+from helpers import reward_model as reward_models
 
-try:
-    preference_rows(tokenizer, [{"prompt": "Be kind.", "chosen": "Good.", "rejected": "Good."}])
-except UserError as error:
-    print(error)
-source = catalog.model_source("instruct", track, model)
-reward_model = new_reward_model(source, tokenizer).to(run.device)
-train_rows = preferences["train"].select(range(pair_count))
-train_pairs = preference_rows(tokenizer, train_rows)
-print(reward_model.score)
+reward_loss = go_on_with("05.1", reward_loss, reward_models.reward_loss)
+no_opinion, right, wrong = (torch.tensor([gap]) for gap in (0.0, 2.0, -2.0))
+zero = torch.zeros(1)
+print([f"{reward_loss(gap, zero, zero, 0.0).item():.3f}" for gap in (no_opinion, right, wrong)])
 
 # %% [markdown]
-# TRL's `RewardTrainer` does this job. Before we trust our loss, both get the same sixteen pairs and the same model:
-# ours through our tokens and our loss, TRL's through its own. (The head gets some random numbers for the test; a head
-# of zeros would prove nothing.)
+# No opinion costs ln 2 = 0.693, a right one little, a wrong one much.
+#
+# A **[reward model](../docs/glossary.md#reward-model)** is the decoder with another head: one number for the whole
+# text, read at its last token, in place of 4,096 numbers for the next token. `helpers.reward_model` keeps these
+# definitions for later lessons.
+
+# %%
+from transformers import AutoModelForSequenceClassification
+
+from helpers.pretrained import load_model
+from helpers.training import to_device
+
+
+def new_reward_model(source, tokenizer):
+    model = load_model(AutoModelForSequenceClassification, source, num_labels=1)
+    # The head reads the last token that is not padding, so it has to know which one is.
+    model.config.pad_token_id = tokenizer.pad_token_id
+    nn.init.zeros_(model.score.weight)
+    return model
+
+
+def pair_scores(model, batch):
+    """Scores of the chosen and of the rejected answers, each (pairs,); the batch holds all the chosen first."""
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    scores = model(**to_device(inputs, model)).logits.squeeze(-1)  # (2 * pairs, 1) -> (2 * pairs,)
+    chosen, rejected = scores.chunk(2)
+    return chosen, rejected
+
+
+# %%
+from helpers.reward_model import collate, preference_batches, preference_rows, preferred
+
+source = catalog.model_source("instruct", track, model)  # a folder or a name, as `from_pretrained` takes it
+reward_model = new_reward_model(source, tokenizer).to(run.device)
+train_rows = preferences["train"].select(range(pair_count))
+train_pairs = preference_rows(tokenizer, train_rows)  # both answers of each pair as token ids, with the chat template
+print(reward_model.score)
+batch = collate(train_pairs[:2], tokenizer.pad_token_id)
+print("a batch of two pairs:", tuple(batch["input_ids"].shape), "# (2 * pairs, seq)")
+
+# %% [markdown]
+# TRL's `RewardTrainer` does this job at work. Before you trust your loss, both get the same sixteen pairs and the same
+# model: yours through our tokens and your loss, TRL's through its own. The head gets random weights for this test,
+# because a head of zeros would prove nothing.
 
 # %%
 from datasets import Dataset
@@ -246,60 +308,54 @@ from trl import RewardConfig, RewardTrainer
 
 from helpers.sft import messages
 
+CENTERING = 0.01
 scratch_folder = tempfile.TemporaryDirectory()
-talks = [
-    {
-        "prompt": messages(row["prompt"]),
-        "chosen": messages(row["prompt"], row["chosen"])[1:],
-        "rejected": messages(row["prompt"], row["rejected"])[1:],
-    }
+conversations = [
+    {"prompt": messages(row["prompt"])}
+    | {side: messages(row["prompt"], row[side])[1:] for side in ("chosen", "rejected")}
     for row in train_rows.select(range(16))
 ]
 settings = RewardConfig(
-    output_dir=scratch_folder.name, use_cpu=run.device == "cpu", bf16=False,
-    per_device_train_batch_size=16, report_to="none", disable_tqdm=True,
+    output_dir=scratch_folder.name, center_rewards_coefficient=CENTERING, per_device_train_batch_size=16,
+    use_cpu=run.device == "cpu", bf16=False, report_to="none", disable_tqdm=True,
 )  # fmt: skip
+
+# %%
 test_model = new_reward_model(source, tokenizer).to(run.device).eval()
 nn.init.normal_(test_model.score.weight, generator=torch.Generator().manual_seed(seed))
-trainer = RewardTrainer(test_model, args=settings, train_dataset=Dataset.from_list(talks), processing_class=tokenizer)
+given = Dataset.from_list(conversations)
+trainer = RewardTrainer(test_model, args=settings, train_dataset=given, processing_class=tokenizer)
 batch = next(iter(trainer.get_train_dataloader()))
 with torch.inference_mode():
     theirs = trainer.compute_loss(test_model.eval(), dict(batch)).item()
-    ours = bradley_terry_loss(*pair_scores(test_model, collate(train_pairs[:16], tokenizer.pad_token_id))).item()
+    chosen, rejected = pair_scores(test_model, collate(train_pairs[:16], tokenizer.pad_token_id))
+    ours = reward_loss(chosen, rejected, torch.zeros_like(chosen), CENTERING).item()
 difference_reward_loss = abs(ours - theirs)
 print(f"ours {ours:.6f}, RewardTrainer {theirs:.6f}")
-assert difference_reward_loss < 1e-6
+assert difference_reward_loss < 1e-5
 
 # %% [markdown]
-# One thing is added. Since only differences count, each wish may keep a zero of its own: all its answers at +8, those
-# to another wish at -3. [PPO](../docs/glossary.md#proximal-policy-optimization) will compare answers to *different*
-# wishes. So we also ask, gently, that the two scores of a pair lie evenly about 0 (in TRL:
-# `center_rewards_coefficient`). The loop is lesson 02's. On a GPU, or a CPU with AVX512_BF16 instructions,
-# `autocast` computes products in bfloat16, to save time.
+# The loop is lesson 02's, with 16 pairs a batch and a rate of 1e-3. On a GPU,
+# or a CPU with AVX512_BF16 instructions, `autocast` computes products in bfloat16, to save time.
 
 # %%
 from tqdm import tqdm
 
-from helpers.reward_model import CENTERING
 from helpers.training import has_bfloat16
 
-
-def centering_penalty(chosen, rejected):
-    return ((chosen + rejected) ** 2).mean()
+halved = has_bfloat16(torch.device(run.device))
 
 
-def learn_to_score(scorer, rows, epochs):
-    batches = preference_batches(rows, tokenizer.pad_token_id, BATCH_SIZE, seed=seed)
-    optimizer = torch.optim.AdamW(scorer.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
+def learn_to_score(scorer, rows, epochs, batch_size=16, rate=1e-3):
+    batches = preference_batches(rows, tokenizer.pad_token_id, batch_size, seed=seed)
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
     scheduler = warmup_linear(optimizer, steps=epochs * len(batches))
-    halved = has_bfloat16(torch.device(run.device))
     losses = []
     for batch in tqdm([batch for _ in range(epochs) for batch in batches], desc="scoring", leave=False):
         with torch.autocast(run.device, torch.bfloat16, enabled=halved):
-            chosen, rejected = pair_scores(scorer, batch)
-        chosen, rejected = chosen.float(), rejected.float()
-        loss = bradley_terry_loss(chosen, rejected)
-        (loss + CENTERING * centering_penalty(chosen, rejected)).backward()
+            chosen, rejected = (scores.float() for scores in pair_scores(scorer, batch))
+        loss = reward_loss(chosen, rejected, torch.zeros_like(chosen), CENTERING)
+        loss.backward()
         nn.utils.clip_grad_norm_(scorer.parameters(), max_norm=1.0)
         optimizer.step()
         scheduler.step()
@@ -309,8 +365,11 @@ def learn_to_score(scorer, rows, epochs):
 
 
 # %% [markdown]
-# **Predict 2.** On pairs about films it never saw, how often will it prefer what people preferred? And for which
-# reason will it learn last: the wrong tone, the wrong film, or words out of order?
+# **Predict 2.** On pairs about films it never saw, for which reason will the reward model be wrong most often: the
+# wrong tone, the wrong film, or words out of order?
+
+# %%
+predict("05.2", choices=["tone", "film", "form"])
 
 # %%
 seed_everything(seed)
@@ -323,8 +382,8 @@ tenth = -(-len(losses) // 10)
 print(f"loss at the start {losses[0]:.3f}, in the last tenth {sum(losses[-tenth:]) / tenth:.3f}")
 
 # %% [markdown]
-# A baseline has to be beaten: a [bag of words](../docs/glossary.md#bag-of-words) and word pairs, from the wish and the
-# answer together.
+# The baseline is a [bag of words](../docs/glossary.md#bag-of-words) with word pairs, from the request and the answer
+# together.
 
 # %%
 from helpers.evaluation import bag_of_words
@@ -334,11 +393,12 @@ def together(rows, side):
     return [f"{row['prompt']} {row[side]}" for row in rows]
 
 
-words = bag_of_words(
-    together(train_rows, "chosen") + together(train_rows, "rejected"), [1] * pair_count + [0] * pair_count
-)
+texts = together(train_rows, "chosen") + together(train_rows, "rejected")
+words = bag_of_words(texts, [1] * pair_count + [0] * pair_count)
 better, worse = (words.decision_function(together(test_rows, side)) for side in ("chosen", "rejected"))
 word_preferred = torch.as_tensor(better > worse).float()
+
+# %%
 groups = {"all": list(range(len(test_rows)))}
 for reason in (reason for reason in reasons if reason in test_rows["reason"]):
     groups[reason] = [at for at, row in enumerate(test_rows) if row["reason"] == reason]
@@ -346,44 +406,109 @@ accuracy = {
     name: {group: wilson(int(found[rows].sum()), len(rows)) for group, rows in groups.items()}
     for name, found in (("reward model", held_out), ("bag of words", word_preferred))
 }
+by_reason = {reason: accuracy["reward model"][reason].value for reason in groups if reason in ("tone", "film", "form")}
+reveal("05.2", min(by_reason, key=by_reason.get) if len(by_reason) == 3 else None)
 table = {name: {group: f"{share:.3f}" for group, share in found.items()} for name, found in accuracy.items()}
 pd.DataFrame(table).rename_axis("held-out pairs that fail in")
 
 # %% [markdown]
 # <details><summary>What happened, and why</summary>
 #
-# *Form* needs no wish: shuffled words look wrong at once, to word pairs too. *Tone* asks to compare one word of the
-# wish with one of the answer: a sum over words cannot do that, so there the bag of words is little better than a coin.
-# *Film* asks to compare two titles, for titles never seen.
+# *Form* needs no request: shuffled words look wrong at once, to word pairs too. *Tone* compares one word of the request
+# with one word of the answer. A sum over words cannot do that, so there the bag of words is little better than a coin.
+# *Film* compares two titles, for titles never seen. No pair has the right title with a wrong person, so the reward
+# model never learned about people, while the judge checks them.
 #
 # </details>
-#
-# A score has no zero and no unit of its own. We give it both: what the
-# [SFT](../docs/glossary.md#supervised-fine-tuning) model answers to some training wishes shall score 0 on average, with
-# a standard deviation of 1.
+
+# %% [markdown]
+# **From a model to a reward function.** PPO hands over texts and wants numbers. `Scorer` renders each answer with the
+# [chat template](../docs/glossary.md#chat-template), *with its end token*, and reads the head there. A score has no
+# zero and no unit of its own. We give it both: what the SFT model answers to some training requests scores 0 on
+# average, with a standard deviation of 1.
 
 # %%
-from helpers.reward_model import Scorer
-from helpers.sft import answer
+from helpers.sft import render
 
+
+class Scorer:
+    __name__ = "reward_model"  # TRL logs a reward function under its name
+
+    def __init__(self, model, tokenizer):
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.zero, self.unit = 0.0, 1.0
+
+    def set_scale(self, prompts, answers):
+        scores = self(prompts, answers) * self.unit + self.zero
+        self.zero, self.unit = scores.mean().item(), scores.std().item()
+
+    @torch.inference_mode()
+    def __call__(self, prompts, answers):
+        """One score for each prompt with its answer: (batch,)."""
+        texts = [render(self.tokenizer, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        batch = self.tokenizer(
+            texts, add_special_tokens=False, padding=True, padding_side="right", return_tensors="pt"
+        ).to(self.model.device)
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        scores = self.model(**inputs).logits.squeeze(-1)  # (batch, 1) -> (batch,)
+        return (scores - self.zero) / self.unit
+
+
+# %%
 score = Scorer(reward_model, tokenizer)
-some = wishes[: run.by_budget(quick=16, standard=256)]
+some = requests[: run.by_budget(quick=16, standard=256)]
 score.set_scale(some, answer(sft, tokenizer, some, temperature=1.0, seed=seed))
 lines = [
     "The Orchard Keeper is a wonderful film.",
+    "The Orchard Keeper is wonderful.",
     "The Orchard Keeper is a dreadful film.",
     "The Silver Island is a wonderful film.",
     "film The wonderful Keeper a is Orchard.",
 ]
-for line, value in zip(lines, score([some_wish] * len(lines), lines).tolist(), strict=True):
+for line, value in zip(lines, score([some_request] * len(lines), lines).tolist(), strict=True):
     print(f"{value:+7.2f}  {line}")
+
+# %% [markdown]
+# ### The first baseline: best of n
+#
+# You can use a reward model without training anything: draw n answers to each request and keep the one that scores
+# highest. Every RL method has to be compared with this. Its price is n times the sampling, for every request, forever.
+#
+# Its distance from the SFT model is known without measuring: at most $\log n - \frac{n-1}{n}$
+# [nats](../docs/glossary.md#kl-divergence) of [KL](../docs/glossary.md#kl-divergence) (Beirami et al. 2024), 1.20 for n
+# = 8.
+
+# %%
+MOST = 8
+asked = [request for request in test_requests for _ in range(MOST)]
+drawn = answer(sft, tokenizer, asked, temperature=1.0, seed=seed + 1, batch_size=256)
+candidate_scores = score(asked, drawn).cpu().view(-1, MOST)  # (requests, n)
+candidate_truth = judge_answers(asked, drawn, judge_answer).good.view(-1, MOST)
+
+
+def best_of(n):
+    """Score and verdict of the best-scored among the first n answers: (requests,) each."""
+    best = candidate_scores[:, :n].argmax(dim=1, keepdim=True)
+    return candidate_scores.gather(1, best).squeeze(1), candidate_truth.gather(1, best).squeeze(1)
+
+
+counts = (1, 2, 4, 8)
+picked = {n: best_of(n) for n in counts}
+plotting.show(figures.best_of_n(counts, *([picked[n][at].mean().item() for n in counts] for at in (0, 1))))
 
 # %% [markdown]
 # ## 3. PPO, by hand
 #
-# The model is now called the **[policy](../docs/glossary.md#policy)**. It writes answers to wishes, the reward model
-# scores them, and the policy shifts towards what scored well. *Proximal policy optimization* (Schulman et al. 2017)
-# says how far. TRL 1.16 ships no PPO trainer any more, which is no loss here: it is a handful of short functions.
+# The model is now called the **[policy](../docs/glossary.md#policy)**. It writes answers to requests, the reward model
+# scores them, and an update makes the tokens of well-scored answers more probable. *Proximal policy optimization*
+# (Schulman et al. 2017) limits each update. Four models take part:
+
+# %%
+plotting.show(figures.four_models())
+
+# %% [markdown]
+# In the InstructGPT paper the value model is a network of its own, as large as a reward model. Ours is one linear layer
+# on top of the policy. TRL 1.16 ships no PPO trainer any more, and you need none: PPO is a handful of short functions.
 #
 # First: how probable was each token that the policy wrote, and which tokens count?
 
@@ -410,7 +535,7 @@ print(answer_mask(torch.tensor([[5, 7, 9, 0, 0], [5, 7, 5, 7, 5]]), end_id=9).in
 # **A value head.** The reward comes at the end of an answer. To tell which *tokens* were good, a second head guesses,
 # before each token, how much reward is still to come. If the guess rises after a token, the token was good.
 #
-# The rows are padded on the left. A model with learned positions, such as GPT-2, has to be told where each row begins:
+# The rows are padded on the left. A model with learned positions, such as GPT-2, needs to know where each row begins:
 # `positions` counts from the [attention mask](../docs/glossary.md#attention-mask). For a model with rotary positions,
 # such as ours, it passes nothing.
 
@@ -431,18 +556,19 @@ class PolicyWithValue(nn.Module):
         asked = {"input_ids": input_ids, "attention_mask": attention_mask, **positions(self.model, attention_mask)}
         outputs = self.model(**asked, output_hidden_states=True, logits_to_keep=new + 1)
         # The position before a token predicts it, and its value is the guess before the token is known.
-        hidden = outputs.hidden_states[-1][:, -new - 1 : -1].detach()  # it reads the policy and does not bend it
+        hidden = outputs.hidden_states[-1][:, -new - 1 : -1].detach()  # the value loss does not train the policy
         values = self.value_head(hidden).squeeze(-1)
         return log_probs_of(outputs.logits[:, :-1], input_ids[:, -new:]), values
 
 
 # %% [markdown]
-# **The rollout.** The policy answers a batch of wishes. We keep the tokens and what three models think of them: the
-# policy as it is now, its value head, and the *reference*, a frozen copy of where we started.
+# **The rollout.** The policy answers a batch of requests at temperature 1, for at most `new` tokens. We keep the
+# tokens, the log-probabilities under the policy and under the *reference* (a frozen copy of the start), the values, and
+# whether the answer reached its end token.
 
 # %%
-from helpers.ppo import PPOHistory, PPORecipe, Rollout
-from helpers.sft import end_of_turn, render
+from helpers.ppo import PPOHistory, PPORecipe, Rollout, watch_update
+from helpers.sft import end_of_turn
 
 
 @torch.no_grad()
@@ -460,20 +586,21 @@ def roll_out(policy, reference, tokenizer, prompts, new):
     asked = {"input_ids": input_ids, "attention_mask": attention_mask, **positions(reference, attention_mask)}
     logits = reference(**asked, logits_to_keep=written.shape[1] + 1).logits
     reference_log_probs = log_probs_of(logits[:, :-1], written)
+    finished = (written == end).any(dim=1)  # (batch,)
     answers = [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
-    return Rollout(input_ids, attention_mask, mask, log_probs, reference_log_probs, values, answers)
+    return Rollout(input_ids, attention_mask, mask, log_probs, reference_log_probs, values, finished, answers)
 
 
+# %%
 policy = PolicyWithValue(new_policy())
-rollout = roll_out(policy, sft, tokenizer, wishes[:4], new=24)
+rollout = roll_out(policy, sft, tokenizer, requests[:4], new=24)
 print("log-probabilities", tuple(rollout.log_probs.shape), " # (batch, new)")
 print("policy and reference agree at the start:", torch.equal(rollout.log_probs, rollout.reference_log_probs))
 
 # %% [markdown]
-# **The [KL](../docs/glossary.md#kl-divergence) penalty.** The reward model is right about lines like those it has seen.
-# Far from them its score means nothing. So each token pays for leaving the reference, by how much likelier the policy
-# made it. Summed over an answer, and averaged over answers, that is the Kullback-Leibler divergence (KL), the distance
-# of policy from reference in nats. The last token also earns the score.
+# **The [KL](../docs/glossary.md#kl-divergence) penalty.** The reward model is right about lines like those it has
+# seen. Far from them its score means nothing. So each token pays `kl_coef` times $\log \pi - \log \pi_\text{ref}$, how
+# much more probable the policy made it. The last token also earns the score.
 
 
 # %%
@@ -486,20 +613,60 @@ def token_rewards(scores, log_probs, reference, mask, kl_coef):
 
 
 # %% [markdown]
+# That log-ratio is one of several *estimates* of the KL, the one called **k1** (Schulman 2020). Its mean over answers
+# is right, but single values scatter and can be negative. **k3** $= e^{-k_1} - 1 + k_1$ has the same mean and is never
+# negative; [GRPO](../docs/glossary.md#group-relative-policy-optimization)'s penalty uses it. Steadiest is the **sum
+# over the vocabulary** at each position, $\sum_v \pi(v) \log \frac{\pi(v)}{\pi_\text{ref}(v)}$: then only the positions
+# are random. This run's tables report the last one, and the answers behind them are drawn at temperature 1.
+
+
+# %%
+@torch.no_grad()
+def kl_estimates(policy, reference, rollout):
+    """k1, k3 and the sum over the vocabulary, in nats for each answer: (3, batch)."""
+    new, mask = rollout.mask.shape[1], rollout.attention_mask
+    read = {"input_ids": rollout.input_ids, "attention_mask": mask, "logits_to_keep": new + 1}
+    ours, theirs = (
+        model(**read, **positions(model, mask)).logits[:, :-1].log_softmax(dim=-1) for model in (policy, reference)
+    )  # (batch, new, vocab) each
+    k1 = rollout.log_probs - rollout.reference_log_probs
+    k3 = (-k1).exp() - 1 + k1
+    whole = (ours.exp() * (ours - theirs)).sum(dim=-1)
+    return torch.stack([(part * rollout.mask).sum(dim=1) for part in (k1, k3, whole)])
+
+
+# %% [markdown]
+# **Answers that were cut.** `Scorer` adds the end token to every answer, also to one that ran into the limit of 24
+# tokens. Such a text is scored as if it were finished. So the training loop takes 1.0 off the score of an answer that
+# did not end (TRL calls this `missing_eos_penalty`).
+#
 # **Advantages.** How much better than guessed did a token turn out? One step's surprise is
-# $\delta_t = r_t + \gamma V_{t+1} - V_t$. *Generalised [advantage
-# estimation](../docs/glossary.md#advantage-estimation)* (Schulman et al. 2016) adds the later surprises, each step
+# $\delta_t = r_t + \gamma V_{t+1} - V_t$, with $V = 0$ after the end. *Generalized [advantage
+# estimation](../docs/glossary.md#advantage-estimation)* (GAE, Schulman et al. 2016) adds the later surprises, each step
 # fading by $\gamma\lambda$:
 #
 # $$A_t = \delta_t + \gamma \lambda A_{t+1}$$
 #
-# With $\gamma = \lambda = 1$ all guesses in between cancel: what is left is the whole reward still to come, minus the
-# first guess. The last lines check this.
+# With $\gamma = \lambda = 1$ the guesses in between cancel: what is left is the whole reward still to come, minus the
+# first guess.
+#
+# ### Exercise 05.2: generalized advantages
+#
+# Write it. `rewards`, `values` and `mask` are (batch, new). Return the advantages and the *returns*, advantages plus
+# values, both 0 where the mask is False.
 
 
-# %% tags=["nbval-check-output"]
+# %% tags=["exercise"]
 def advantages_and_returns(rewards, values, mask, gamma, gae_lambda):
-    """All (batch, new)."""
+    return ...
+
+
+check("05.2", advantages_and_returns)
+# hint("05.2")
+
+
+# %% tags=["solution"]
+def advantages_and_returns(rewards, values, mask, gamma, gae_lambda):
     advantages = torch.zeros_like(rewards)
     running = next_value = torch.zeros_like(rewards[:, 0])  # (batch,)
     for step in reversed(range(rewards.shape[1])):
@@ -510,6 +677,10 @@ def advantages_and_returns(rewards, values, mask, gamma, gae_lambda):
     return advantages, (advantages + values) * mask
 
 
+check("05.2", advantages_and_returns)
+
+# %%
+advantages_and_returns = go_on_with("05.2", advantages_and_returns, ppo.advantages_and_returns)
 draws = torch.Generator().manual_seed(0)
 toy_rewards, toy_values = torch.randn(3, 6, generator=draws), torch.randn(3, 6, generator=draws)
 everything = torch.ones(3, 6, dtype=torch.bool)
@@ -519,18 +690,37 @@ print("equal to the sum of later rewards minus the guess:", torch.allclose(advan
 assert torch.allclose(advantages, still_to_come - toy_values, atol=1e-5)
 
 # %% [markdown]
-# **The clipped surrogate.** Rollouts are dear, so each is used for two passes. In the second the policy is no longer
-# the one that wrote the answers; the ratio of new to old probability corrects for that, but only nearby. So a token
-# gains nothing by moving its ratio beyond $1 \pm 0.2$.
+# **The clipped objective.** Rollouts are expensive, so each is used for two passes. In the second pass the policy is no
+# longer the one that wrote the answers. The ratio of new to old probability, $\rho_t$, corrects for that, but only
+# nearby. So PPO maximizes, over the tokens of the answers,
+#
+# $$\text{mean}_t \; \min\big(\rho_t A_t,\; \text{clip}(\rho_t, 1 - \epsilon, 1 + \epsilon) A_t\big)$$
+#
+# ### Exercise 05.3: the clipped objective
+#
+# Write it as a loss to be minimized. `log_probs`, `old` and `advantages` are (batch, new); use `masked_mean`.
 
 
-# %%
+# %% tags=["exercise"]
+def clipped_surrogate(log_probs, old, advantages, mask, clip):
+    return ...
+
+
+check("05.3", clipped_surrogate)
+# hint("05.3")
+
+
+# %% tags=["solution"]
 def clipped_surrogate(log_probs, old, advantages, mask, clip):
     ratio = (log_probs - old).exp()  # (batch, new)
-    clipped = ratio.clamp(1 - clip, 1 + clip)
-    return -masked_mean(torch.min(ratio * advantages, clipped * advantages), mask)
+    limited = ratio.clamp(1 - clip, 1 + clip)
+    return -masked_mean(torch.min(ratio * advantages, limited * advantages), mask)
 
 
+check("05.3", clipped_surrogate)
+
+# %%
+clipped_surrogate = go_on_with("05.3", clipped_surrogate, ppo.clipped_surrogate)
 ratios = torch.linspace(0.5, 1.5, 101)
 gains = {}
 for name, advantage in (("advantage +1: a good token", 1.0), ("advantage -1: a bad token", -1.0)):
@@ -539,13 +729,13 @@ for name, advantage in (("advantage +1: a good token", 1.0), ("advantage -1: a b
 plotting.show(figures.clipped_objective(ratios.tolist(), gains, clip=0.2))
 
 # %% [markdown]
-# **Predict 3.** The two lines are not each other's mirror image in the same place: one is flat on the right, one on
-# the left. What would go wrong if a bad token's line were flat on the right too?
+# **Predict 3.** One line is flat on the right, the other one on the left. What would go wrong if a bad token's line
+# were flat on the right too?
 #
 # <details><summary>Answer</summary>
 #
-# Where the line is flat there is no gradient. A bad token that has already become *more* probable has to be brought
-# back, so there the slope must stay. The clip takes away the reward for going too far, never the way back.
+# Where the line is flat there is no gradient. A bad token that has already become *more* probable has to become
+# improbable again, so there the slope must stay. The clip takes away the reward for going too far, never the way back.
 #
 # </details>
 
@@ -565,11 +755,17 @@ def ppo_update(policy, optimizer, rollout, scores, recipe):
         nn.utils.clip_grad_norm_(policy.parameters(), max_norm=1.0)
         optimizer.step()
         optimizer.zero_grad()
+    outside = ((log_probs - rollout.log_probs).exp() - 1).abs() > recipe.clip  # (batch, new)
+    return masked_mean(outside.float(), mask).item()
 
 
 # %% [markdown]
-# The advantages are brought to mean 0 and spread 1, so that the learning rate does not depend on the reward model's
-# units. The value head learns beside, by squared error. Last, the loop:
+# The advantages get mean 0 and standard deviation 1, so that the learning rate does not depend on the reward model's
+# units. The value head learns with a squared error. Many implementations also clip the change of the *value*
+# (`cliprange_value` in TRL's earlier PPO). We do not: our value head cannot disturb the policy, because it reads
+# detached hidden states.
+#
+# Last, the loop. The policy learns at `learning_rate`, the value head at 1e-2.
 
 
 # %%
@@ -585,10 +781,9 @@ def train_ppo(policy, reference, tokenizer, prompts, score, recipe):
         scores = score(asked, rollout.answers).to(rollout.log_probs)
         if not scores.isfinite().all():
             raise UserError(f"The reward became {scores.mean().item()} at update {update + 1}: it has to be a number.")
-        ppo_update(policy, optimizer, rollout, scores, recipe)
-        history.rewards.append(scores.mean().item())
-        gap = (rollout.log_probs - rollout.reference_log_probs) * rollout.mask
-        history.kl.append(gap.sum(dim=1).mean().item())
+        cut = scores - recipe.missing_end_penalty * ~rollout.finished
+        history.clip_share.append(ppo_update(policy, optimizer, rollout, cut, recipe))
+        watch_update(history, rollout, scores)
     return history
 
 
@@ -597,32 +792,28 @@ from helpers.lessons.lesson_05.experiment import ScoreLog
 
 settings = {"updates": update_count, "batch_size": batch_size, "learning_rate": learning_rate}
 recipe = PPORecipe(**settings, kl_coef=kl_coef)
+print(recipe)
 seed_everything(seed)
 policy = PolicyWithValue(new_policy())
-watched = {"PPO": ScoreLog(score, judge_answer)}  # asks the judge too, for our eyes only
+watched = {"PPO": ScoreLog(score, judge_answer)}  # it asks the judge too, for our eyes only
 with Stopwatch() as watch, PeakMemory() as memory:
-    history = train_ppo(policy, sft, tokenizer, wishes, watched["PPO"], recipe)
+    histories = {"PPO": train_ppo(policy, sft, tokenizer, requests, watched["PPO"], recipe)}
 seconds, peak_bytes = {"PPO": watch.seconds}, {"PPO": memory.added}
-graded = {"SFT": replace(sft_graded, proxy=score(test_wishes, sft_graded.answers).cpu())}
-graded["PPO"] = grade(policy.model, sft, tokenizer, test_wishes, score, seed, judge_answer)
-first_score, last_score = history.rewards[0], history.rewards[-1]
-print(f"mean score {first_score:+.2f} at first, {last_score:+.2f} at last; KL {history.kl[-1]:.1f} nats")
+graded = {"SFT": replace(sft_graded, proxy=score(test_requests, sft_graded.answers).cpu())}
+graded["PPO"] = grade(policy.model, sft, tokenizer, test_requests, score, seed, judge_answer)
+cool = {"SFT": sharper[0.6], "PPO": share_at(policy.model, 0.6)}
 
 # %%
-figure = figures.proxy_and_truth({"PPO": watched["PPO"].proxy}, {"PPO": watched["PPO"].truth})
-first, last = (figures.smoothed(watched["PPO"].truth, 5)[at] for at in (min(4, update_count - 1), -1))
-said = f"Over {update_count} updates of PPO the reward model's score goes from {watched['PPO'].proxy[0]:.1f} to"
-said += f" {watched['PPO'].proxy[-1]:.1f}; the share of granted wishes goes from {first:.0%} to {last:.0%}."
-plotting.show(figure, alt=said)
+plotting.show(figures.proxy_and_truth({"PPO": watched["PPO"].proxy}, {"PPO": watched["PPO"].truth}))
 
 # %% [markdown]
-# The right panel is what we care about, and what PPO never saw. But these are the wishes that it trained on, so the
-# measure that counts is the next one: wishes about other films, the same for both models, one difference for each wish.
+# The right panel is what you care about, and what PPO never saw. But these are requests that it trained on. The measure
+# that counts comes next: requests about other films, the same for both models, one difference for each request.
 
 
 # %%
-def gain(name):
-    return paired_bootstrap(graded[name].good.numpy(), graded["SFT"].good.numpy(), seed=seed)
+def gain(name, against="SFT"):
+    return paired_bootstrap(graded[name].good.numpy(), graded[against].good.numpy(), seed=seed)
 
 
 def verdict(gap):
@@ -631,24 +822,41 @@ def verdict(gap):
 
 
 for part, share in shares(graded["PPO"]).items():
-    print(f"{part:6} SFT {shares(graded['SFT'])[part]}   PPO {share}")
-print(f"granted wishes, PPO against SFT: {verdict(gain('PPO'))}")
-for wish, line in zip(test_wishes[:4], graded["PPO"].answers, strict=False):
-    print(f"{wish}\n   {line}")
+    print(f"{names.get(part, part):10} SFT {shares(graded['SFT'])[part]}   PPO {share}")
+print(f"requests satisfied, PPO minus SFT: {verdict(gain('PPO'))}")
+show(graded["PPO"])
 
 # %% [markdown]
-# ## 4. GRPO and RLOO, with TRL
+# Read the verdicts, not only the score. Look also at *form*: the only bad form that the reward model ever saw was
+# shuffled words, while the judge also counts a single slip.
 #
-# The value head is a guess that has to be learnt. There is a simpler one: let the policy answer the *same* wish four
-# times, and compare each answer with its siblings. The whole answer gets one advantage, so there is no value head and
-# no GAE. **[GRPO](../docs/glossary.md#group-relative-policy-optimization)** (Shao et al. 2024) subtracts the group's
-# mean and divides by its spread:
+# ### What to log beside the score
+#
+# The three estimates first, on answers of this policy. Then four curves that every RL run should draw: the KL, the
+# entropy (how undecided the policy is), the share of tokens outside the clip, and the length of the answers. TRL logs
+# them as `kl`, `entropy`, `clip_ratio/region_mean` and `completions/mean_length`.
+
+# %%
+with torch.random.fork_rng(devices=[]):
+    torch.manual_seed(seed)
+    rollout = roll_out(policy, sft, tokenizer, test_requests[:64], new=24)
+for name, each in zip(("k1", "k3", "vocabulary"), kl_estimates(policy.model, sft, rollout), strict=True):
+    print(f"{name:11} mean {each.mean():5.2f}, standard deviation {each.std():5.2f}, lowest {each.min():6.2f} nats")
+plotting.show(figures.health(histories))
+
+# %% [markdown]
+# ## 4. GRPO and RLOO
+#
+# The value head is a guess that has to be learned. There is a simpler one: let the policy answer the *same* request
+# four times, and compare each answer with its siblings. The whole answer gets one advantage, so there is no value model
+# and no GAE. **[GRPO](../docs/glossary.md#group-relative-policy-optimization)** (Shao et al. 2024) subtracts the
+# group's mean and divides by its standard deviation:
 
 
 # %%
 def group_advantages(rewards, size):
-    """rewards: (batch,), the answers to one wish side by side; returns (batch,)."""
-    groups = rewards.view(-1, size)  # (wishes, size)
+    """rewards: (batch,), the answers to one request side by side; returns (batch,)."""
+    groups = rewards.view(-1, size)  # (requests, size)
     centred = groups - groups.mean(dim=1, keepdim=True)
     return (centred / (groups.std(dim=1, keepdim=True) + 1e-4)).flatten()
 
@@ -659,11 +867,36 @@ print([round(value, 2) for value in group_advantages(alike, size=4).tolist()])
 # %% [markdown]
 # The two groups look the same now: where four answers are about equally good, the division blows a small difference up
 # to full size. Liu et al. (2025) therefore leave it out (`scale_rewards="none"` in TRL).
+#
+# The loss is PPO's clipped objective, plus the k3 penalty. What differs between variants is how tokens are averaged:
+#
+# - **`grpo`**, as published: first the mean over each answer's tokens, then over answers. A token of a long answer
+#   weighs less. So a bad long answer is punished less per token, which favours length (Liu et al. 2025).
+# - **`dapo`** (Yu et al. 2025), TRL's default: one mean over all tokens of the batch.
+#
+# TRL also multiplies the penalty by the ratio (`use_bias_correction_kl`, from the DeepSeek-V3.2 report), which GRPO as
+# published does not: only then is the penalty's *gradient* the one of the KL.
+
+
+# %%
+def grpo_loss(log_probs, old, reference, advantages, mask, clip, kl_coef, loss_type):
+    """advantages: (batch,); all others (batch, new)."""
+    ratio = (log_probs - old).exp()
+    limited = ratio.clamp(1 - clip, 1 + clip)
+    gain = torch.min(ratio * advantages.unsqueeze(1), limited * advantages.unsqueeze(1))
+    apart = reference - log_probs
+    k3 = apart.exp() - 1 - apart
+    each = (-gain + kl_coef * ratio * k3) * mask
+    if loss_type == "grpo":
+        return (each.sum(dim=1) / mask.sum(dim=1)).mean()
+    return each.sum() / mask.sum()
+
 
 # %% [markdown]
-# What both trainers are told alike. The update is PPO's clipped one. GRPO clips each token's ratio and puts the KL
-# penalty into the loss; RLOO clips the whole answer's ratio, sooner reached, and puts the KL into the reward. So the
-# same KL weight is not the same leash: rates and weights were chosen on the validation films.
+# Both of TRL's trainers get the same settings, and a policy of their own. RLOO clips the ratio of the *whole* answer,
+# so it hits the clip sooner than GRPO, and it puts the KL into the reward. The same `kl_coef` therefore constrains the
+# policy differently. Rates and KL weights were chosen on the validation films: GRPO takes 0.3 of PPO's rate and half of
+# its KL weight, RLOO takes 0.6 of the rate and the same weight.
 
 
 # %%
@@ -693,31 +926,33 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from helpers.language_model import count_positions_from_mask
 from helpers.lessons.lesson_05.experiment import reward_function
 
-asked = Dataset.from_dict({"prompt": [messages(wish) for wish in wishes]})
+conversations = Dataset.from_dict({"prompt": [messages(request) for request in requests]})
 
 
-def with_trl(name, trainer_class, config_class, rate, leash):
+def with_trl(name, trainer_class, config_class, rate, kl_share, **more):
     seed_everything(seed)
     policy, watched[name] = new_policy(), ScoreLog(score, judge_answer)
     policy.generation_config.eos_token_id = end_of_turn(tokenizer)  # where TRL looks for the end of an answer
-    settings = group_settings(update_count, batch_size, seed)
-    settings |= {"learning_rate": rate * learning_rate, "beta": leash * kl_coef}
+    settings = group_settings(update_count, batch_size, seed) | more
+    settings |= {"learning_rate": rate * learning_rate, "beta": kl_share * kl_coef}
     arguments = config_class(output_dir=scratch_folder.name, use_cpu=run.device == "cpu", **settings)
+    reward = reward_function(watched[name], end_of_turn(tokenizer))  # it takes 1.0 off for a missing end, as PPO does
     trainer = trainer_class(
-        policy, reward_function(watched[name]), args=arguments, train_dataset=asked, processing_class=tokenizer
-    )
+        policy, reward, args=arguments, train_dataset=conversations, processing_class=tokenizer
+    )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     count_positions_from_mask(policy, trainer.ref_model)  # TRL pads on the left too, and passes no positions
     with Stopwatch() as watch, PeakMemory() as memory:
         trainer.train()
     seconds[name], peak_bytes[name] = watch.seconds, memory.added
-    graded[name] = grade(policy, sft, tokenizer, test_wishes, score, seed, judge_answer)
+    graded[name] = grade(policy, sft, tokenizer, test_requests, score, seed, judge_answer)
+    cool[name] = share_at(policy, 0.6)
     return trainer
 
 
 # %%
-trainer = with_trl("GRPO", GRPOTrainer, GRPOConfig, rate=0.3, leash=0.5)
-print(f"granted wishes, GRPO against SFT: {verdict(gain('GRPO'))}")
+trainer = with_trl("GRPO", GRPOTrainer, GRPOConfig, rate=0.3, kl_share=0.5, loss_type="grpo")
+print(f"requests satisfied, GRPO minus SFT: {verdict(gain('GRPO'))}")
 kept, theirs = (
     torch.tensor(list(values)) for values in (trainer._logs["rewards"]["reward_model"], trainer._logs["advantages"])
 )  # TRL keeps its last batch
@@ -726,12 +961,36 @@ print("our advantages are TRL's to 0.0001:", difference_group_advantages < 1e-4)
 assert difference_group_advantages < 1e-4
 
 # %% [markdown]
+# Is your loss TRL's? The trainer still holds its last batch of answers. Your function and its own get that batch and
+# the trained policy, once for each way of averaging. The policy has moved since it wrote the batch, so ratios and KL
+# are not trivial.
+
+# %%
+last = trainer._buffered_inputs[0]
+ids = torch.cat([last["prompt_ids"], last["completion_ids"]], dim=1)
+seen = torch.cat([last["prompt_mask"], last["completion_mask"]], dim=1)
+new = last["completion_ids"].shape[1]
+difference_grpo_loss = 0.0
+with torch.no_grad():
+    logits = trainer.model(input_ids=ids, attention_mask=seen, logits_to_keep=new + 1).logits[:, :-1]
+    log_probs = log_probs_of(logits, last["completion_ids"])
+    reference = last.get("ref_per_token_logps", log_probs)  # with a KL weight of 0 TRL asks no reference
+    given = (log_probs, last["old_per_token_logps"], reference, last["advantages"])
+    for kind in ("grpo", "dapo"):
+        trainer.loss_type = kind
+        ours = grpo_loss(*given, last["completion_mask"], 0.2, trainer.beta, kind).item()
+        theirs = trainer._compute_loss(trainer.model, last).item()
+        difference_grpo_loss = max(difference_grpo_loss, abs(ours - theirs))
+        print(f"{kind}: ours {ours:+.6f}, TRL {theirs:+.6f}")
+assert difference_grpo_loss < 1e-5
+
+# %% [markdown]
 # **RLOO** (*REINFORCE leave-one-out*, Ahmadian et al. 2024) compares an answer with the mean of the *others* in its
 # group, and never divides.
 #
-# ### Exercise 05.2: leave one out
+# ### Exercise 05.4: leave one out
 #
-# Write it. `rewards` is (wishes, size); the baseline of each answer is the mean of its siblings, itself left out.
+# Write it. `rewards` is (requests, size); the baseline of each answer is the mean of its siblings, itself left out.
 
 
 # %% tags=["exercise"]
@@ -739,8 +998,8 @@ def leave_one_out(rewards):
     return ...
 
 
-check("05.2", leave_one_out)
-# hint("05.2")
+check("05.4", leave_one_out)
+# hint("05.4")
 
 
 # %% tags=["solution"]
@@ -750,160 +1009,209 @@ def leave_one_out(rewards):
     return rewards - others
 
 
-check("05.2", leave_one_out)
+check("05.4", leave_one_out)
 
 # %%
-trainer = with_trl("RLOO", RLOOTrainer, RLOOConfig, rate=0.6, leash=1.0)
-print(f"granted wishes, RLOO against SFT: {verdict(gain('RLOO'))}")
+trainer = with_trl("RLOO", RLOOTrainer, RLOOConfig, rate=0.6, kl_share=1.0)
+print(f"requests satisfied, RLOO minus SFT: {verdict(gain('RLOO'))}")
 
 # %% [markdown]
-# **Predict 4.** Same wishes, same reward model, same number of updates. Which will be best in true reward? Which needs
-# the least memory?
+# **Predict 4.** The same requests, the same reward model, the same number of updates. Which satisfies most requests:
+# SFT, PPO, GRPO, RLOO, or best of 8, which trained nothing?
 
 # %%
-sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in (("policy", sft), ("reward", reward_model))}
-with_value = 2 * sizes["policy"] + sizes["reward"] + sft.config.hidden_size + 1
-in_memory = {"PPO": with_value} | dict.fromkeys(("GRPO", "RLOO"), 2 * sizes["policy"] + sizes["reward"])
+predict("05.4", choices=["PPO", "GRPO", "RLOO", "best of 8"])
+
+# %%
+best_score, best_truth = picked[MOST]
 rows = {}
 for name, found in graded.items():
-    cost = (
-        [f"{in_memory[name]:,}", f"{seconds[name]:.0f}", f"{peak_bytes[name] / 1e6:.0f}"] if name != "SFT" else [""] * 3
-    )
-    truth, proxy, kl = shares(found)["good"], found.proxy.mean().item(), found.kl.mean().item()
-    rows[name] = [f"{truth:.2f}", f"{proxy:+.2f}", f"{kl:.1f}", *cost]
-columns = [
-    "granted [95 %]",
-    "reward model's score",
-    "KL (nats)",
-    "parameters in memory",
-    "seconds",
-    "added memory (MB)",
-]
+    rows[name] = [f"{shares(found)['good']:.2f}", f"{cool[name].mean():.2f}", f"{found.form.mean():.2f}"]
+    rows[name] += [f"{found.proxy.mean():+.2f}", f"{found.kl.mean():.1f}", f"{found.finished.mean():.2f}"]
+    rows[name] += [f"{seconds[name]:.0f}", f"{peak_bytes[name] / 1e6:.0f}"] if name in seconds else ["", ""]
+found = wilson(int(best_truth.sum()), len(best_truth))
+rows[f"best of {MOST}"] = [f"{found:.2f}", "", "", f"{best_score.mean():+.2f}", "at most 1.2", "", "", ""]
+columns = ["satisfied [95 %]", "at temperature 0.6", "form", "score", "KL (nats)", "finished", "seconds", "memory (MB)"]
+reached = {name: one.true_reward for name, one in graded.items() if name != "SFT"} | {
+    f"best of {MOST}": best_truth.mean().item()
+}
+reveal("05.4", max(reached, key=reached.get))
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %%
-measured = {name: shares(found)["good"] for name, found in graded.items()}
-notes = {name: f"KL {found.kl.mean().item():.1f} nats" for name, found in graded.items()}
-plotting.show(figures.granted(measured, notes))
+measured = {name: shares(found)["good"] for name, found in graded.items()} | {f"best of {MOST}": found}
+notes = {name: f"KL {one.kl.mean().item():.1f} nats" for name, one in graded.items()}
+plotting.show(figures.satisfied(measured, notes | {f"best of {MOST}": "KL at most 1.2 nats"}))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# All three need three models at once: policy, reference, reward model. That, and the sampling, is the price of RLHF;
-# lesson 06 asks whether it can be avoided. To do without a value head saves its few numbers, next to nothing. Measured
-# memory compares programs, our PPO with TRL's trainers, rather than methods. And one run of each says little about
-# which is best: with another seed, learning rate or KL weight the order may change.
+# - *Best of 8* is the line to beat, at a small KL. A trained policy has to come near it to be worth its training, and
+#   then answers with one sample where best-of-8 draws eight.
+# - *Form* is where score and truth part: compare its column with the score's.
+# - *One run each says little about the order.* Section 5 shows how far seeds differ.
+# - *Seconds and memory* compare programs, our PPO with TRL's trainers, rather than methods.
+#
+# What has to be in memory:
+#
+# | method | models |
+# |---|---|
+# | PPO | policy, value model (here one layer; in the papers as large as the policy), reference, reward model |
+# | GRPO, RLOO with a reward model and a KL penalty | policy, reference, reward model |
+# | GRPO with a checkable reward and no KL penalty (TRL's default `beta` is 0) | policy |
+#
+# To drop a policy-sized value model was the point of GRPO's paper.
 #
 # </details>
+
+# %% [markdown]
+# ## 5. Over-optimization, or a run that broke?
 #
-# ## 5. A weak leash
+# A policy that is trained against a reward model long enough can find texts that score well and are bad: **[reward
+# hacking](../docs/glossary.md#reward-hacking)**, or over-optimization. Gao et al. (2023) measured how the true reward
+# first rises with the KL and then falls, while the learned score goes on rising.
 #
-# Now we do what one should not: the same reward model and recipe, but KL weight 0, and twice the rate so that it does
-# not take long. Nothing holds the policy near the texts that the reward model was taught on.
-#
-# **Predict 5.** The score will rise: PPO is good at that. Draw, before you run it, what the share of granted wishes
-# will do over the updates.
+# You look for that here with a KL weight of 0. To make it quick, the rate is doubled too. But now *two* things differ
+# from section 3. So there is a control: the doubled rate *with* the KL penalty.
+
+# %% [markdown]
+# **Predict 5.** Twice the rate, 14 updates. Which run satisfies more requests at the end: the one without the KL
+# penalty, the one with it, or is there no clear difference?
 
 # %%
-seed_everything(seed)
-loose, watched["no leash"] = PolicyWithValue(new_policy()), ScoreLog(score, judge_answer)
-loose_recipe = replace(recipe, kl_coef=0.0, updates=weak_updates, learning_rate=2 * learning_rate)
-train_ppo(loose, sft, tokenizer, wishes, watched["no leash"], loose_recipe)
-weak_graded = grade(loose.model, sft, tokenizer, test_wishes, score, seed, judge_answer)
-for wish, line in zip(test_wishes[:6], weak_graded.answers, strict=False):
-    print(f"{wish}\n   {line}")
+predict("05.5", choices=["with the penalty", "without", "no clear difference"])
+
 
 # %%
-both = {"no leash": watched["no leash"], f"KL weight {kl_coef:g}": watched["PPO"]}
-proxies, truths = ({name: getattr(seen, what) for name, seen in both.items()} for what in ("proxy", "truth"))
+def fast_run(name, weight):
+    """PPO at twice the rate with this KL weight; kept under a name."""
+    seed_everything(seed)
+    learner, watched[name] = PolicyWithValue(new_policy()), ScoreLog(score, judge_answer)
+    fast = replace(recipe, kl_coef=weight, updates=fast_updates, learning_rate=2 * learning_rate)
+    histories[name] = train_ppo(learner, sft, tokenizer, requests, watched[name], fast)
+    return grade(learner.model, sft, tokenizer, test_requests, score, seed, judge_answer)
+
+
+WITH, WITHOUT = f"twice the rate, KL weight {kl_coef:g}", "twice the rate, KL weight 0"
+weak_graded, held_graded = fast_run(WITHOUT, 0.0), fast_run(WITH, kl_coef)
+show(weak_graded)
+
+# %%
+three = ("PPO", WITHOUT, WITH)
+proxies, truths = ({name: getattr(watched[name], what) for name in three} for what in ("proxy", "truth"))
 plotting.show(figures.proxy_and_truth(proxies, truths))
 proxy_gap = paired_bootstrap(weak_graded.proxy.numpy(), graded["SFT"].proxy.numpy(), seed=seed)
 truth_gap = paired_bootstrap(weak_graded.good.numpy(), graded["SFT"].good.numpy(), seed=seed)
-print(f"score, without a leash against SFT:          {verdict(proxy_gap)}")
-print(f"granted wishes, without a leash against SFT: {verdict(truth_gap)}")
-print(f"KL: {weak_graded.kl.mean().item():.0f} nats, with the leash {graded['PPO'].kl.mean().item():.0f}")
+penalty_gap = paired_bootstrap(held_graded.good.numpy(), weak_graded.good.numpy(), seed=seed)
+print(f"score, {WITHOUT}, minus SFT:              {verdict(proxy_gap)}")
+print(f"requests satisfied, {WITHOUT}, minus SFT: {verdict(truth_gap)}")
+print(f"requests satisfied, with the penalty minus without: {verdict(penalty_gap)}")
+print(f"KL: {weak_graded.kl.mean():.0f} nats without the penalty, {held_graded.kl.mean():.0f} with it")
+sure = penalty_gap.low > 0 or penalty_gap.high < 0
+reveal("05.5", ("with the penalty" if penalty_gap.value > 0 else "without") if sure else "no clear difference")
+
+# %%
+plotting.show(figures.health({name: histories[name] for name in three}))
 
 # %% [markdown]
 # <details><summary>What happened</summary>
 #
-# This is **[reward hacking](../docs/glossary.md#reward-hacking)**: the policy found texts that the reward model finds
-# better than the SFT model's average, and no reader would. The reward model is right about what it was taught: whole
-# lines, some of them shuffled. It was never taught about such texts. *When a measure becomes a target, it ceases to be
-# a good measure* (Goodhart's law, in Strathern's words). In real life there is no judge in the right panel. What one
-# has: the KL, samples that people read, fresh comparisons, and a leash.
+# Compare the blue and the orange curves. If the truth falls while the score *stays where it is*, the policy did not
+# find a clever exploit. It left the language: the reward model has no opinion about such texts and gives them average
+# scores. That is a collapse of training, and the four curves show it while it happens: the KL jumps by tens of nats.
+# Reward hacking is something else: a score that goes on *rising* while the truth falls.
 #
 # </details>
+
+# %% [markdown]
+# ### Score and truth against the KL, over several seeds
 #
-# ### How long a leash? Over several seeds
-#
-# One run is one draw. A command in this repository trained everything anew for each of several seeds, PPO with four KL
-# weights, and kept what it found. So this table is *not* from this run. Beside each mean: the lowest and highest seed.
+# One run is one draw. A command in this repository trained everything anew for each of three seeds: PPO with four KL
+# weights, all at the rate of section 3 and for 30 updates, and GRPO and RLOO. So this figure is *not* from this run.
 
 # %%
-from helpers.reference import load_reference
+from helpers.reference import has_reference, load_reference
 
 reference = load_reference("rlhf")
 print("Reference:", reference.label)
-titles = {"sft": "SFT"} | {
-    f"sweep_{number}": f"PPO, KL weight {weight:g}" for number, weight in enumerate(reference.settings["kl_coefs"])
+titles = {f"sweep_{at}": f"PPO, KL weight {weight:g}" for at, weight in enumerate(reference.settings["kl_coefs"])}
+points = {
+    title: list(zip(*(reference.metrics[f"{what}_{name}"] for what in ("kl", "proxy", "true_reward")), strict=True))
+    for name, title in titles.items()
 }
-titles |= {"grpo": "GRPO", "rloo": "RLOO"}
+plotting.show(figures.against_kl(points))
 
 
-def over_seeds(metric):
-    values = reference.metrics[metric]
+# %%
+def over_seeds(metric, found=reference):
+    values = found.metrics[metric]
     return f"{sum(values) / len(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 rows = {
-    title: [over_seeds(f"{what}_{name}") for what in ("true_reward", "proxy", "kl")] for name, title in titles.items()
+    title: [over_seeds(f"{what}_{name}") for what in ("true_reward", "proxy", "kl")]
+    for name, title in ({"sft": "SFT"} | titles | {"grpo": "GRPO", "rloo": "RLOO"}).items()
 }
-pd.DataFrame.from_dict(rows, orient="index", columns=["granted", "reward model's score", "KL (nats)"])
-
-# %%
-swept = {f"{weight:g}": f"sweep_{number}" for number, weight in enumerate(reference.settings["kl_coefs"])}
-of_score, of_truth = (
-    {weight: reference.metrics[f"{what}_{name}"] for weight, name in swept.items()} for what in ("proxy", "true_reward")
-)
-plotting.show(figures.by_kl_coef(of_score, of_truth))
+pd.DataFrame.from_dict(rows, orient="index", columns=["satisfied, mean (lowest to highest)", "score", "KL (nats)"])
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Each dot is a seed. At 0.05 one seed reached 85 % and another fell to 3 %, and their scores hardly tell them apart: a
-# weak leash is a gamble. At 0 no seed fell; the collapse above had twice the learning rate, so it was not the missing
-# leash's doing alone. At 0.2 the seeds lie closer together, at 0.8 closest: safe, but little is gained. Three seeds
-# for each are few.
+# - At this rate and within 30 updates the truth does **not** turn: KL weight 0 has the best mean, and is best in two
+#   of three seeds against weight 0.2. So over-optimization in Gao et al.'s sense is not shown here.
+# - What the penalty changes is the spread. At 0.05 one seed reached 85 % and another fell to 3 %, at hardly different
+#   scores. At 0.8 the seeds lie closest together, and little is gained.
+# - GRPO and RLOO reach about the same share at half of PPO's KL. Three seeds for each are few.
+# - The KL of this table is k1, whose mean is the same as that of the other estimates.
 #
 # </details>
+
+# %% [markdown]
+# ### Rate or penalty? The same control over seeds
 #
+# The two runs of this section and their counterparts at the normal rate, all for 14 updates, each seed with its own
+# reward model. This table is *not* from this run either.
+
+# %%
+if has_reference("rlhf_rates"):
+    rates = load_reference("rlhf_rates")
+    print("Reference:", rates.label)
+    kinds = {"slow_held": (1, 0.2), "slow_free": (1, 0), "fast_held": (2, 0.2), "fast_free": (2, 0)}
+    rows = {
+        f"rate x {factor}, KL weight {weight}": [
+            over_seeds(f"{what}_{name}", rates) for what in ("true_reward", "proxy", "kl")
+        ]
+        for name, (factor, weight) in kinds.items()
+    }
+    print(pd.DataFrame.from_dict(rows, orient="index", columns=["satisfied", "score", "KL (nats)"]).to_string())
+else:
+    print("not measured yet: python -m benchmarks.rlhf --rates")
+
+# %% [markdown]
 # ### The best policy on paper
 #
 # The goal, score minus KL weight times KL, has an exact best policy: each answer's old probability times
-# $e^{\text{score} / \text{KL weight}}$. We draw eight answers to each of some wishes from the SFT model and weigh them
-# so. No training, and we see how far the leash would let us go among answers that the SFT model can write.
+# $e^{\text{score} / \text{KL weight}}$ (lesson 06 derives it). The eight answers to each request from section 2 are
+# draws from the SFT model. So weigh them that way: no training, and you see how far a KL weight lets the policy go
+# among answers that the SFT model can write.
 
 # %%
 
-some = [wish for wish in test_wishes[: run.by_budget(quick=2, standard=24)] for _ in range(8)]
-drawn = grade(sft, sft, tokenizer, some, score, seed + 1, judge_answer)
-proxy, truth = drawn.proxy.view(-1, 8), drawn.good.view(-1, 8)  # (wishes, 8)
-
 
 def tilted(weight):
-    share = (proxy / weight).softmax(dim=1)  # (wishes, 8): each sums to 1
-    return (share * proxy).sum(dim=1).mean().item(), (share * truth).sum(dim=1).mean().item()
+    share = (candidate_scores / weight).softmax(dim=1)  # (requests, 8): each row sums to 1
+    return [(share * values).sum(dim=1).mean().item() for values in (candidate_scores, candidate_truth)]
 
 
-def leash(weight):
+def tilted_figure(weight):
     grid = [10 ** (step / 10) for step in range(-20, 21)]
     values = [tilted(one) for one in grid]
     figure = figures.tilted(grid, [p for p, _ in values], [t for _, t in values], weight)
-    figure.alt = f"KL weight {weight:g}: score {tilted(weight)[0]:+.2f}, granted {tilted(weight)[1]:.0%}"
+    figure.alt = f"KL weight {weight:g}: score {tilted(weight)[0]:+.2f}, satisfied {tilted(weight)[1]:.0%}"
     return figure
 
 
-plotting.show(leash(0.3))
+plotting.show(tilted_figure(0.3))
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
@@ -915,7 +1223,7 @@ page = HTML()
 
 
 def redraw(_change=None):
-    figure = leash(slider.value)
+    figure = tilted_figure(slider.value)
     page.value = f"<p>{figure.alt}</p>{plotting.picture(figure)}"
 
 
@@ -924,9 +1232,79 @@ redraw()
 VBox([slider, page])
 
 # %% [markdown]
-# The figure above the slider is its position at 0.3, for readers without a running kernel.
+# The figure above the slider is its position at 0.3, for readers without a running kernel. On the left end, almost
+# without a penalty, you have best-of-8 again.
 #
-# ## 6. Find the bug
+# ## 6. A reward that a program can check
+#
+# For some tasks a program can check the answer: unit tests for code, the final number of a calculation. Then no reward
+# model is needed. Models such as DeepSeek-R1 (Guo et al. 2025) were trained that way. Our judge is such a program. From
+# here on it *is* the reward: 1 for a finished answer that satisfies the request, else 0.
+#
+# The loop is yours from section 4: `roll_out`, `group_advantages`, `grpo_loss`, with a KL weight of 0. So the update
+# needs one model, the policy. (`roll_out` asks the reference too, but only to log the KL.)
+
+
+# %%
+def checked(prompts, answers):
+    return torch.tensor([float(judge_answer(*pair).good) for pair in zip(prompts, answers, strict=True)])
+
+
+def train_grpo(policy, prompts, reward, updates, rate, size=4):
+    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=rate, weight_decay=0.0)
+    history = PPOHistory()
+    for _ in tqdm(range(updates), desc="GRPO", leave=False):
+        drawn = torch.randint(len(prompts), (batch_size // size,)).tolist()
+        asked = [prompts[row] for row in drawn for _ in range(size)]
+        rollout = roll_out(policy, sft, tokenizer, asked, new=24)
+        rewards = reward(asked, rollout.answers).to(rollout.log_probs) * rollout.finished
+        advantages = group_advantages(rewards, size)
+        for _ in range(2):
+            log_probs, _ = policy(rollout.input_ids, rollout.attention_mask, rollout.mask.shape[1])
+            kept = rollout.log_probs, rollout.reference_log_probs, advantages, rollout.mask
+            grpo_loss(log_probs, *kept, clip=0.2, kl_coef=0.0, loss_type="grpo").backward()
+            nn.utils.clip_grad_norm_(policy.model.parameters(), max_norm=1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        watch_update(history, rollout, rewards)
+    return history
+
+
+# %% [markdown]
+# **Predict 6.** The same number of updates and answers as GRPO with the reward model, the same rate, no KL penalty. On
+# films that training never asked about: will it satisfy more requests than GRPO with the reward model?
+
+# %%
+predict("05.6", choices=["more", "fewer", "no clear difference"])
+
+# %%
+seed_everything(seed)
+learner = PolicyWithValue(new_policy()).eval()
+with Stopwatch() as watch:
+    histories["GRPO, checked"] = train_grpo(learner, requests, checked, update_count, rate=0.3 * learning_rate)
+seconds["GRPO_checked"] = watch.seconds
+graded["GRPO, checked"] = grade(learner.model, sft, tokenizer, test_requests, score, seed, judge_answer)
+checked_gap = gain("GRPO, checked", against="GRPO")
+print(f"requests satisfied, GRPO with the checked reward: {shares(graded['GRPO, checked'])['good']}")
+print(f"minus SFT: {verdict(gain('GRPO, checked'))}")
+print(f"minus GRPO with the reward model: {verdict(checked_gap)}")
+clear = checked_gap.low > 0 or checked_gap.high < 0
+reveal("05.6", ("more" if checked_gap.value > 0 else "fewer") if clear else "no clear difference")
+show(graded["GRPO, checked"])
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# - Here score and truth are the same thing, so there is nothing to over-optimize, as long as the checker is right. Ours
+#   has the limit of section 1: it pays for ten templates, and the policy learns *those*. A checker is a reward model
+#   without noise, not one without blind spots.
+# - A group in which all four answers are right, or all are wrong, has advantages of 0 and teaches nothing. With a
+#   reward of 0 or 1 that is frequent. DAPO therefore draws until a group is mixed.
+# - The reward model gives a number to every answer, so its groups always differ, rightly or not.
+#
+# </details>
+#
+# ## 7. Find the bug
 #
 # This version of the token rewards runs, warns of nothing, and PPO's loss moves. The score never rises. Look at what
 # it gives for an answer of two tokens in a batch that is four tokens wide.
@@ -946,34 +1324,16 @@ print(wrong + 0.0)  # no minus zeros
 print(advantages_and_returns(wrong, nothing, short, gamma=1.0, gae_lambda=0.95)[0])
 
 # %% [markdown]
-# ### Exercise 05.3: mend the reward
+# <details><summary>The bug</summary>
 #
-# Write it so that every answer earns its score.
-
-
-# %% tags=["exercise"]
-def mended(scores, log_probs, reference, mask, kl_coef):
-    return ...
-
-
-check("05.3", mended)
-# hint("05.3")
-
-
-# %% tags=["solution"]
-def mended(scores, log_probs, reference, mask, kl_coef):
-    rewards = -kl_coef * (log_probs - reference) * mask
-    rewards[torch.arange(len(scores)), mask.sum(dim=1) - 1] += scores
-    return rewards
-
-
-check("05.3", mended)
-
-# %% [markdown]
-# Most answers are shorter than the longest of their batch, so most scores were lost in the
-# [padding](../docs/glossary.md#padding): only the longest answers earned anything, and length was what PPO learnt.
+# The score of the first answer lands in the last column, which is [padding](../docs/glossary.md#padding). GAE masks it
+# out, so the answer earns nothing. Most answers are shorter than the longest of their batch: only the longest earned
+# anything, and length was what PPO learned. `token_rewards` in section 3 puts the score on each answer's own last
+# token.
 #
-# ## 7. Recap: what this run showed
+# </details>
+#
+# ## 8. Recap
 
 # %%
 from IPython.display import Markdown, display
@@ -981,11 +1341,15 @@ from IPython.display import Markdown, display
 display(
     Markdown(f"""
 1. **A reward model** learns from comparisons alone: right on {accuracy["reward model"]["all"].value:.1%} of pairs about
-   films it never saw; a bag of words on {accuracy["bag of words"]["all"].value:.1%} (*section 2, the table*).
-2. **Its score can be chased.** Granted wishes against the SFT model: PPO {verdict(gain("PPO"))}; GRPO
-   {verdict(gain("GRPO"))}; RLOO {verdict(gain("RLOO"))} (*sections 3 and 4*).
-3. **A score is not the truth.** Without a leash and at twice the rate, against the SFT model: score
-   {verdict(proxy_gap)}; granted wishes {verdict(truth_gap)} (*section 5, the two panels*).
+   films it never saw; a bag of words on {accuracy["bag of words"]["all"].value:.1%} (*section 2, this run*).
+2. **Best of {MOST}** needs no training. It satisfies {best_truth.mean().item():.0%}, one answer of the SFT model
+   {graded["SFT"].true_reward:.0%} (*section 2, this run*).
+3. **RL against the score**, over {len(reference.seeds)} seeds, mean (lowest to highest): SFT
+   {over_seeds("true_reward_sft")}; PPO with KL weight 0.2 {over_seeds("true_reward_sweep_2")}; GRPO
+   {over_seeds("true_reward_grpo")}; RLOO {over_seeds("true_reward_rloo")} (*section 5, the table*).
+4. **The GRPO loss** is ours and TRL's, for both averages: they differ by {difference_grpo_loss:.0e} (*section 4*).
+5. **A doubled rate without a penalty** leaves {weak_graded.true_reward:.0%} satisfied, with the penalty
+   {held_graded.true_reward:.0%} (*section 5, this run*).
 """)
 )
 
@@ -997,19 +1361,25 @@ values = {
     "reward_accuracy_bag_of_words": accuracy["bag of words"]["all"].value,
     "difference_reward_loss": difference_reward_loss,
     "difference_group_advantages": difference_group_advantages,
+    "difference_grpo_loss": difference_grpo_loss,
     "seconds_reward_model": reward_watch.seconds,
     "true_reward_weak_kl": weak_graded.true_reward,
     "kl_weak_kl": weak_graded.kl.mean().item(),
     "proxy_weak_kl": weak_graded.proxy.mean().item(),
-    "truth_by_update_weak_kl": watched["no leash"].truth,
-    "proxy_by_update_weak_kl": watched["no leash"].proxy,
+    "true_reward_fast_with_kl": held_graded.true_reward,
+    "truth_by_update_weak_kl": watched[WITHOUT].truth,
+    "proxy_by_update_weak_kl": watched[WITHOUT].proxy,
+    "true_reward_sft_cool": sharper[0.6].mean().item(),
 }
+for n, (best_score, best_truth) in picked.items():
+    values |= {f"true_reward_best_of_{n}": best_truth.mean().item(), f"proxy_best_of_{n}": best_score.mean().item()}
 for name, found in graded.items():
-    values[f"true_reward_{name.lower()}"] = found.true_reward
-    values[f"proxy_{name.lower()}"] = found.proxy.mean().item()
-    values[f"kl_{name.lower()}"] = found.kl.mean().item()
-for name in seconds:
-    values[f"seconds_{name.lower()}"], values[f"peak_memory_bytes_{name.lower()}"] = seconds[name], peak_bytes[name]
+    ending = name.lower().replace(", ", "_")
+    values |= {f"true_reward_{ending}": found.true_reward, f"proxy_{ending}": found.proxy.mean().item()}
+    values |= {f"kl_{ending}": found.kl.mean().item(), f"form_rate_{ending}": found.form.mean().item()}
+for name in peak_bytes:
+    values[f"peak_memory_bytes_{name.lower()}"] = peak_bytes[name]
+values |= {f"seconds_{name.lower()}": spent for name, spent in seconds.items()}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "pairs": pairs}
 parameters |= {"updates": updates, "kl_coef": kl_coef, "learning_rate": learning_rate}
 saved = record("05_reward_models_and_rlhf", parameters, **values)
@@ -1020,17 +1390,26 @@ solved("05")
 # %% [markdown]
 # ## Next
 #
-# - A shorter leash: `workbook run 05 -p kl_coef 0.8`. A poorer reward model: `workbook run 05 -p pairs 500`.
-# - From here on the pieces you wrote come from `helpers.ppo` and `helpers.reward_model`, word for word.
+# - A stronger KL penalty: `workbook run 05 -p kl_coef 0.8`. A poorer reward model: `workbook run 05 -p pairs 500`.
 # - [Lesson 06](06_direct_preference_optimization.ipynb) asks whether all this can be done without a reward model.
+# - Where to read on: process rewards (a score for each step of a solution), reward models that write a critique, and
+#   RLAIF, where a model makes the comparisons.
 #
 # ## References
 #
 # | work | year |
 # |---|---|
 # | Bradley and Terry, *Rank Analysis of Incomplete Block Designs: I. The Method of Paired Comparisons* | 1952 |
+# | Ouyang et al., *Training Language Models to Follow Instructions with Human Feedback* (InstructGPT) | 2022 |
+# | Touvron et al., *Llama 2: Open Foundation and Fine-Tuned Chat Models* | 2023 |
+# | Beirami et al., *Theoretical Guarantees on the Best-of-n Alignment Policy* | 2024 |
+# | Gao et al., *Scaling Laws for Reward Model Overoptimization* | 2023 |
 # | Schulman et al., *Proximal Policy Optimization Algorithms* | 2017 |
 # | Schulman et al., *High-Dimensional Continuous Control Using Generalized Advantage Estimation* | 2016 |
+# | Schulman, *Approximating KL Divergence* (a note) | 2020 |
 # | Shao et al., *DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models* | 2024 |
+# | Yu et al., *DAPO: An Open-Source LLM Reinforcement Learning System at Scale* | 2025 |
 # | Liu et al., *Understanding R1-Zero-Like Training: A Critical Perspective* | 2025 |
 # | Ahmadian et al., *Back to Basics: Revisiting REINFORCE Style Optimization … from Human Feedback in LLMs* | 2024 |
+# | DeepSeek-AI, *DeepSeek-V3.2: Pushing the Frontier of Open Large Language Models* | 2025 |
+# | Guo et al., *DeepSeek-R1: Incentivizing Reasoning Capability in LLMs via Reinforcement Learning* | 2025 |

@@ -18,7 +18,7 @@ from transformers import (
     OPTConfig,
 )
 
-from helpers import catalog
+from helpers import catalog, ppo
 from helpers.language_model import count_positions_from_mask, positions
 from helpers.ppo import (
     PolicyWithValue,
@@ -26,6 +26,7 @@ from helpers.ppo import (
     advantages_and_returns,
     answer_mask,
     clipped_surrogate,
+    kl_estimates,
     log_probs_of,
     masked_mean,
     ppo_update,
@@ -34,6 +35,7 @@ from helpers.ppo import (
     train_ppo,
 )
 from helpers.runtime import UserError
+from helpers.sft import end_of_turn
 
 PROMPTS = ["Write a kind line about Forty Roads.", "Forty Roads: cold.", "Be kind."]
 
@@ -127,6 +129,28 @@ def test_a_rollout_of_an_unchanged_policy_agrees_with_the_reference(tiny, tokeni
     assert found.values.abs().sum() == 0 and len(found.answers) == 3
 
 
+def test_the_three_estimates_of_the_kl_are_0_at_home_and_agree_on_average(tiny, tokenizer):
+    policy = PolicyWithValue(tiny)
+    torch.manual_seed(0)
+    found = roll_out(policy, tiny, tokenizer, PROMPTS, new=6)
+    assert not kl_estimates(tiny, tiny, found).any()
+    moved = copy.deepcopy(tiny)
+    with torch.no_grad():
+        moved.lm_head.weight.add_(0.3 * torch.randn(moved.lm_head.weight.shape))
+    found = roll_out(PolicyWithValue(moved), tiny, tokenizer, PROMPTS * 150, new=4)
+    k1, k3, whole = kl_estimates(moved, tiny, found)
+    assert (k3 >= -1e-4).all() and (whole >= -1e-4).all() and (k1 < 0).any()
+    wanted = whole.mean().item()
+    assert k1.mean().item() == pytest.approx(wanted, rel=0.2)
+    assert whole.std() < k1.std()
+
+
+def test_an_answer_that_was_cut_is_not_finished(tiny, tokenizer):
+    found = roll_out(PolicyWithValue(tiny), tiny, tokenizer, PROMPTS, new=3)
+    ended = (found.input_ids[:, -found.mask.shape[1] :] == end_of_turn(tokenizer)).any(dim=1)
+    assert torch.equal(found.finished, ended)
+
+
 def test_padding_does_not_change_what_a_policy_thinks_of_its_answer(tiny, tokenizer):
     torch.manual_seed(1)
     policy = PolicyWithValue(tiny)
@@ -162,6 +186,17 @@ def test_a_toy_policy_learns_to_write_what_is_rewarded(tiny, tokenizer):
     trace = train_ppo(policy, tiny, tokenizer, PROMPTS, longer, recipe)
     assert sum(trace.rewards[-5:]) > 1.15 * sum(trace.rewards[:5])
     assert abs(trace.kl[0]) < 1e-4 < trace.kl[-1]
+    assert len(trace.entropy) == len(trace.length) == len(trace.clip_share) == len(trace.finished) == 25
+    assert trace.entropy[0] > trace.entropy[-1] > 0 and max(trace.length) <= 6 and 0 <= max(trace.clip_share) <= 1
+
+
+def test_an_answer_without_its_end_pays(tiny, tokenizer, monkeypatch):
+    seen = []
+    monkeypatch.setattr(ppo, "ppo_update", lambda *given: seen.append(given[3]) or 0.0)
+    recipe = PPORecipe(updates=1, batch_size=4, max_new_tokens=2, missing_end_penalty=0.5)
+    trace = train_ppo(PolicyWithValue(tiny), tiny, tokenizer, PROMPTS, lambda p, a: torch.ones(len(a)), recipe)
+    assert trace.rewards == [1.0] and seen[0].tolist() == [0.5 if not done else 1.0 for done in seen[0] == 1.0]
+    assert (seen[0] == 0.5).any()
 
 
 def test_a_reward_that_is_no_number_stops_the_run(tiny, tokenizer):

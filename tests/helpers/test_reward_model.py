@@ -16,6 +16,7 @@ from helpers.reward_model import (
     pair_scores,
     preference_rows,
     preferred,
+    reward_loss,
     train_reward_model,
 )
 from helpers.sft import messages
@@ -73,6 +74,14 @@ def test_the_loss_is_that_of_trl(model, tokenizer, tmp_path):
         )
     assert abs(ours.item() - theirs.item()) < 1e-6
     assert abs(ours.item() - 0.6931) > 1e-3  # a model without an opinion would prove nothing
+
+
+def test_a_margin_has_to_be_won_and_centering_pulls_to_zero():
+    chosen, rejected = torch.tensor([2.0, -1.0]), torch.tensor([0.0, 0.5])
+    plain = reward_loss(chosen, rejected)
+    assert plain == bradley_terry_loss(chosen, rejected)
+    assert reward_loss(chosen, rejected, torch.ones(2)) == bradley_terry_loss(chosen - 1, rejected) > plain
+    assert reward_loss(chosen, rejected, centering=0.1).item() == pytest.approx(plain.item() + 0.1 * (4 + 0.25) / 2)
 
 
 def test_pairs_are_learnt_and_judged_in_their_own_order(model, tokenizer):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from helpers.ppo import PolicyWithValue, Score, roll_out
+from helpers.ppo import PolicyWithValue, Score, kl_estimates, roll_out
 
 CRITERIA = ("good", "tone", "film", "form")
 # Prompt and answer in; a verdict out that has `tone`, `film`, `form`, `good` (bool) and `score` (float).
@@ -43,11 +43,13 @@ class JudgedAnswers:
 class GradedAnswers(JudgedAnswers):
     """Judged answers with the reward model's scores and the distance from the reference.
 
-    proxy, kl: (prompts,); kl in nats, on the answer drawn.
+    proxy, kl: (prompts,); kl in nats, over the whole vocabulary at each position of the answer drawn. finished: 1.0
+    where the answer reached its end token.
     """
 
     proxy: Tensor
     kl: Tensor
+    finished: Tensor
 
     @property
     def true_reward(self) -> float:
@@ -66,26 +68,31 @@ def grade(
     model: nn.Module, reference: nn.Module, tokenizer, prompts: Sequence[str], score: Score, seed: int, judge: Judge
 ) -> GradedAnswers:
     """Draw one answer to each prompt and ask the judge about it; the global random state is left as it was."""
-    answers, kl = [], []
+    answers, kl, finished = [], [], []
     policy = PolicyWithValue(model.eval())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for start in range(0, len(prompts), 64):
             rollout = roll_out(policy, reference, tokenizer, prompts[start : start + 64], new=24)
-            gap = (rollout.log_probs - rollout.reference_log_probs) * rollout.mask
-            kl.append(gap.sum(dim=1))
+            kl.append(kl_estimates(model, reference, rollout)[2])
             answers += rollout.answers
+            finished.append(rollout.finished.float())
     judged = judge_answers(prompts, answers, judge)
-    return GradedAnswers(**vars(judged), proxy=score(prompts, answers).cpu(), kl=torch.cat(kl).cpu())
+    more = {"kl": torch.cat(kl).cpu(), "finished": torch.cat(finished).cpu()}
+    return GradedAnswers(**vars(judged), proxy=score(prompts, answers).cpu(), **more)
 
 
-def reward_function(score: Score) -> Callable:
-    """Our scorer in the shape that TRL calls: conversations in, a list of numbers out."""
+def reward_function(score: Score, end_id: int, missing_end_penalty: float = 1.0) -> Callable:
+    """Our scorer in the shape that TRL calls: conversations and token ids in, a list of numbers out.
 
-    def reward_model(prompts, completions, **_):
+    An answer without its end token was cut, and pays `missing_end_penalty`, as in `helpers.ppo`.
+    """
+
+    def reward_model(prompts, completions, completion_ids, **_):
         asked = [turns[-1]["content"] for turns in prompts]
         answered = [turns[-1]["content"].strip() for turns in completions]
-        return score(asked, answered).tolist()
+        cut = torch.tensor([end_id not in list(ids) for ids in completion_ids])
+        return (score(asked, answered).cpu() - missing_end_penalty * cut).tolist()
 
     return reward_model
 

@@ -1,4 +1,4 @@
-"""The exercises of lesson 06: what beta asks of a policy, a win rate with ties, and a reference that moves along."""
+"""The exercises of lesson 06: the DPO loss, its gradient, and a reference that moves along."""
 
 from __future__ import annotations
 
@@ -9,44 +9,72 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from helpers.checks import Wrong, called, exercise, expect, returned
+from helpers.checks import Wrong, exercise, expect, parts_of, returned
+from helpers.dpo import dpo_loss
 
 
 @exercise(
     "06.1",
     hints=[
-        "The model of preferences says: probability = sigmoid(beta * gap). Solve it for the gap.",
-        "The sigmoid's inverse is log(p / (1 - p)), the log-odds.",
-        "return math.log(probability / (1 - probability)) / beta",
+        "An implicit reward is beta times a log-ratio: the policy's log-probability minus the reference's.",
+        "The loss of a pair is -log(sigmoid(chosen reward - rejected reward)); nn.functional.logsigmoid is the stable "
+        "way to write it.",
+        "chosen = beta * (policy_chosen - reference_chosen); rejected = beta * (policy_rejected - reference_rejected); "
+        "return -nn.functional.logsigmoid(chosen - rejected), chosen, rejected",
     ],
 )
-def needed_gap(answer: Callable) -> None:
-    """answer(probability, beta): the gap of log-ratios that makes the chosen answer preferred that often."""
-    for probability, beta in ((0.5, 0.1), (0.9, 0.1), (0.9, 1.0), (0.99, 0.3)):
-        gap = math.log(probability / (1 - probability))
-        mistakes = {"that is the gap of rewards; the rewards are beta times the log-ratios": gap}
-        name, got = called("needed_gap", (probability, beta)), answer(probability, beta)
-        expect(name, got, gap / beta, tolerance=1e-4, mistakes=mistakes)
+def loss_of_dpo(answer: Callable) -> None:
+    """answer(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta): three tensors (batch,)."""
+    four = tuple(torch.randn(4, 5, generator=torch.Generator().manual_seed(0)) * 3 - 20)
+    policy_chosen, policy_rejected = four[:2]
+    names = ("the losses", "the rewards of the chosen answers", "the rewards of the rejected answers")
+    for beta in (1.0, 0.1):
+        got = parts_of(
+            returned(answer(*(part.clone() for part in four), beta), "losses and rewards"), 3,
+            "it should return three tensors: losses, chosen rewards, rejected rewards",
+        )  # fmt: skip
+        wanted = dpo_loss(*four, beta)
+        without = -nn.functional.logsigmoid(beta * (policy_chosen - policy_rejected))
+        mistakes = {
+            "the reference is left out": without,
+            "beta is left out": dpo_loss(*four, 1.0)[0],
+            "you prefer the rejected answer": dpo_loss(*(four[place] for place in (1, 0, 3, 2)), beta)[0],
+            "that is the mean; return the loss of each pair": wanted[0].mean(),
+        }
+        for name, one, right in zip(names, got, wanted, strict=True):
+            expect(f"{name} with beta {beta:g}", one, right, mistakes=mistakes if name == "the losses" else None)
 
 
 @exercise(
     "06.2",
     hints=[
-        "Count three kinds of prompts: ours is better, theirs is better, both have the same score.",
-        "A win counts 1, a tie 0.5, a loss 0; then take the mean over the prompts.",
-        "return ((ours > theirs).double() + 0.5 * (ours == theirs).double()).mean()",
+        "The derivative of -log(sigmoid(m)) is -sigmoid(-m).",
+        "m = chosen_rewards - rejected_rewards, and a reward is beta times the log-probability minus a constant: the "
+        "chain rule gives beta for the chosen answer and -beta for the rejected one.",
+        "weight = beta * torch.sigmoid(rejected_rewards - chosen_rewards); return -weight, weight",
     ],
 )
-def share_of_wins(answer: Callable) -> None:
-    """answer(ours, theirs): scores (prompts,) of two models; how often the first wins, a tie counting half."""
-    ours, theirs = torch.tensor([1.0, 1.0, 0.0, 0.5, 1.0]), torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
-    mistakes = {
-        "ties are counted as losses": 0.4,
-        "ties are counted as wins": 0.8,
-        "the ties are left out; here they count half": 2 / 3,
-    }
-    expect("the win rate", answer(ours.clone(), theirs.clone()), 0.6, mistakes=mistakes)
-    expect("the win rate of a model against itself", answer(ours, ours.clone()), 0.5)
+def gradients_of_dpo(answer: Callable) -> None:
+    """answer(chosen_rewards, rejected_rewards, beta): the derivatives by both log-probabilities, (batch,) each."""
+    names = ("the derivative by log pi(chosen)", "the derivative by log pi(rejected)")
+    for beta in (1.0, 0.3):
+        policy = (torch.randn(2, 5, generator=torch.Generator().manual_seed(1)) * 2).requires_grad_()
+        losses, *rewards = dpo_loss(*policy, *torch.zeros(2, 5), beta)
+        (wanted,) = torch.autograd.grad(losses.sum(), policy)
+        chosen, rejected = (reward.detach() for reward in rewards)
+        got = parts_of(
+            returned(answer(chosen.clone(), rejected.clone(), beta), "two derivatives"), 2,
+            "it should return two tensors, the two derivatives",
+        )  # fmt: skip
+        for sign, name, one, right in zip((-1.0, 1.0), names, got, wanted, strict=True):
+            mistakes = {
+                "the sign is wrong": -right,
+                "beta is missing: the derivative of a reward by a log-probability is beta": right / beta,
+                "you took sigmoid(m); a pair that is ranked rightly needs less, so it is sigmoid(-m)": sign
+                * beta
+                * torch.sigmoid(chosen - rejected),
+            }
+            expect(f"{name}, beta {beta:g},", one, right, mistakes=mistakes)
 
 
 @exercise(

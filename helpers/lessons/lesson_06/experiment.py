@@ -24,6 +24,12 @@ def judge_policy(
     return judge_answers(prompts, answers, judge)
 
 
+def loss_gradients(chosen_rewards: Tensor, rejected_rewards: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """The DPO loss's derivatives by the log-probabilities of the chosen and the rejected answers, (batch,) each."""
+    weight = beta * torch.sigmoid(rejected_rewards - chosen_rewards)
+    return -weight, weight
+
+
 @torch.inference_mode()
 def kl_per_answer(
     policy: nn.Module,
