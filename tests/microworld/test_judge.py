@@ -11,8 +11,8 @@ import pytest
 
 from helpers import catalog
 from helpers.runtime import UserError
+from microworld.grammar import Speaker, load
 from microworld.instructions import ask_line
-from microworld.grammar import Speaker, load, polish
 from microworld.judge import Verdict, judge, judge_answer, wish
 from microworld.reviews import speaker
 from microworld.world import World
@@ -167,10 +167,9 @@ def test_every_sentence_that_the_judge_knows_is_accepted_and_none_of_them_shuffl
         words = line.split()
         shuffled = random.Random(len(line)).sample(words, len(words))
         assert shuffled == words or not judge(title, 1, " ".join(shuffled)).good, shuffled
-        for at in range(len(words)):  # a word that is missing or comes twice
-            for broken in (words[:at] + words[at + 1 :], words[: at + 1] + words[at:]):
-                text = " ".join(broken)
-                assert not judge(title, 1, text).good or text == polish(text), text
+        for at in range(len(words)):
+            doubled = " ".join([*words[: at + 1], *words[at:]])
+            assert not judge(title, 1, doubled).good, doubled
 
 
 def test_the_judge_agrees_with_the_labels_of_a_reader():
