@@ -121,8 +121,8 @@ for line in (
 
 # %% [markdown]
 # The last line shows the judge's limit: you would accept it, but no template makes it. How often does that matter? One
-# reader labelled 200 answers of SFT and DPO models of one seed. The judge agreed with 198 while it knew the ten templates
-# alone, and with all 200 since; two of the further templates were added because of these labels.
+# reader labelled 200 answers of SFT and DPO models of one seed. The judge agreed with 198 while it knew the ten
+# templates alone, and with all 200 since. (Two of the further templates were added because of these labels.)
 #
 # **Predict 1.** You draw one answer to each of a few hundred requests about films that no training here uses. What
 # share will be satisfied? (Two thirds of the demonstrations were right in tone.)
