@@ -1,7 +1,8 @@
-"""An exact judge of wishes for a line: has it the tone, is it about the film, can the grammar make it?
+"""An exact judge of requests for a line: has it the tone, is it about the film, is it a sentence?
 
-The judge reads a line backwards: the rule `@reply` becomes a regular expression with a group for each word of praise
-or blame and for each fact. So nothing is counted or guessed, and broken text cannot win.
+The judge reads a line backwards: the rules `@reply`, which made the data, and `@fluent`, further sentences that a
+reader accepts, become a regular expression with a group for each word of praise or blame and for each fact. So nothing
+is counted or guessed, and broken text cannot win.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from itertools import count
 
 from helpers.runtime import UserError
 from microworld.films import Film, title_case
-from microworld.grammar import Words, polish
+from microworld.grammar import Words, load, polish
 from microworld.reviews import speaker
 from microworld.world import World
 
-PEOPLE = ("director", "lead")
+PEOPLE = ("director", "lead", "second")
+ACCEPTED = ("reply", "fluent")  # rules of the answers that have form
 FACTS = {
     **dict.fromkeys(PEOPLE, ("first", " ", "last")),
     "place": ("town",),
@@ -126,9 +128,9 @@ def _either(patterns) -> str:
     return "(?:" + "|".join(patterns) + ")"
 
 
-def _compile(name: str) -> re.Pattern:
-    writer = _Pattern(speaker(random.Random(0)).rules)
-    return re.compile(_either(writer.node(line) for line in writer.rules[name]))
+def _compile(*names: str) -> re.Pattern:
+    writer = _Pattern({**speaker(random.Random(0)).rules, **load("judge")})
+    return re.compile(_either(writer.node(line) for name in names for line in writer.rules[name]))
 
 
 def _match(pattern: re.Pattern, text: str) -> re.Match | None:
@@ -139,7 +141,7 @@ def _match(pattern: re.Pattern, text: str) -> re.Match | None:
 
 @cache
 def _reply() -> re.Pattern:
-    return _compile("reply")
+    return _compile(*ACCEPTED)
 
 
 @cache

@@ -93,11 +93,11 @@ for request in test_requests[:3]:
 
 # %% [markdown]
 # The judge (`microworld.judge`) is a program. It parses an answer with the ten sentence templates from which all such
-# lines were made:
+# lines were made, and with some twenty more that a reader would accept:
 #
 # | an answer is right in | when |
 # |---|---|
-# | form | one of the ten templates can make this text |
+# | form | one of these templates can make this text |
 # | film | it names the requested film, and the right people |
 # | tone | it praises where praise was asked for, blames where blame was |
 #
@@ -113,15 +113,16 @@ for line in (
     "The Orchard Keeper is a dreadful film.",
     "The Silver Island is a wonderful film.",
     "The Orchard Keeper is wonderful wonderful.",
-    "The Orchard Keeper is wonderful.",
+    "I loved The Orchard Keeper.",
+    "Go and see The Orchard Keeper, it is wonderful.",
 ):
     verdict = judge_answer(some_request, line)
     print(f"tone {verdict.tone!s:6} film {verdict.film!s:6} form {verdict.form!s:6} {line}")
 
 # %% [markdown]
-# The last line shows the judge's limit. You would accept "The Orchard Keeper is wonderful.", but none of the ten
-# templates makes it, so its form counts as wrong. Read every share of this lesson with that in mind: it counts answers
-# in the course's own forms, not all good answers.
+# The last line shows the judge's limit: you would accept it, but no template makes it. How often does that matter? One
+# reader labelled 200 answers of SFT and DPO models of one seed. The judge agreed with 198 while it knew the ten
+# templates alone, and with all 200 since. (Two of the further templates were added because of these labels.)
 #
 # **Predict 1.** You draw one answer to each of a few hundred requests about films that no training here uses. What
 # share will be satisfied? (Two thirds of the demonstrations were right in tone.)
@@ -1296,8 +1297,8 @@ show(graded["GRPO, checked"])
 # <details><summary>What to look at</summary>
 #
 # - Here score and truth are the same thing, so there is nothing to over-optimize, as long as the checker is right. Ours
-#   has the limit of section 1: it pays for ten templates, and the policy learns *those*. A checker is a reward model
-#   without noise, not one without blind spots.
+#   has the limit of section 1: it pays for the sentences that it knows. A checker is a reward model without noise, not
+#   one without blind spots.
 # - A group in which all four answers are right, or all are wrong, has advantages of 0 and teaches nothing. With a
 #   reward of 0 or 1 that is frequent. DAPO therefore draws until a group is mixed.
 # - The reward model gives a number to every answer, so its groups always differ, rightly or not.

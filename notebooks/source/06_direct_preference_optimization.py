@@ -101,16 +101,16 @@ show(sft_judged)
 
 # %% [markdown]
 # `microworld.judge`, a program, gives the verdicts, as in lesson 05. It parses an answer with the ten sentence
-# templates from which all such lines were made:
+# templates from which all such lines were made, and with some twenty more that a reader would accept:
 #
 # | the answer is right in its | when |
 # |---|---|
-# | form | one of the ten templates can make this text |
+# | form | one of these templates can make this text |
 # | film | it names the requested film, and says nothing false about its people |
 # | tone | it praises where praise was asked for, blames where blame was |
 #
-# A **request is satisfied** when all three hold. The judge has a limit: a fluent answer in another form, such as
-# "Silver Letter is wonderful.", counts as wrong in form.
+# A **request is satisfied** when all three hold. The judge has a limit: a fluent answer in yet another form
+# counts as wrong in form. Lesson 05 says how often.
 
 # %% [markdown]
 # **Predict 1.** What share of requests does the SFT model satisfy? And the model before SFT, which has read a lot

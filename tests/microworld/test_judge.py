@@ -1,14 +1,17 @@
-"""The judge agrees with the generator on every row, and broken text never wins."""
+"""The judge agrees with the generator on every row and with a reader's labels, and broken text never wins."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import random
+from pathlib import Path
 
 import pytest
 
 from helpers import catalog
 from helpers.runtime import UserError
+from microworld.grammar import Speaker, load
 from microworld.instructions import ask_line
 from microworld.judge import Verdict, judge, judge_answer, wish
 from microworld.reviews import speaker
@@ -121,3 +124,58 @@ def test_a_film_that_the_world_does_not_know_is_judged_by_its_title():
 def test_what_is_no_wish_is_said_in_one_sentence(prompt):
     with pytest.raises(UserError, match="is not a wish for a line; write it like"):
         wish(prompt)
+
+
+@pytest.mark.parametrize(
+    ("text", "tone"),
+    [
+        ("{title} is wonderful.", 1),
+        ("I loved {title}.", 1),
+        ("I hated {title}.", -1),
+        ("{title} was truly awful.", -1),
+        ("{title}, by {director}, is an awful film.", -1),
+        ("{director}'s {title} is a gem.", 1),
+        ("{lead} is charming, {title} a treat.", 1),
+        ("{lead} is warm, {second} good, {title} a delight.", 1),
+        ("{title}: a bore.", -1),
+    ],
+)
+def test_fluent_sentences_in_other_words_satisfy_a_request(films, text, tone):
+    film = films[0]
+    said = text.format(title=film.title, director=film.director, lead=film.lead, second=film.second)
+    assert judge(film, tone, said) == GRANTED
+    assert judge(film, -tone, said) == FAILS["tone"]
+    other = next(one for one in films if one.director != film.director and one.lead != film.lead)
+    wrong = text.format(title=film.title, director=other.director, lead=other.lead, second=film.second)
+    assert judge(film, tone, wrong) == (GRANTED if wrong == said else FAILS["film"])
+
+
+def fluent_lines(count: int) -> list[tuple[str, str]]:
+    """Titles, and lines that the judge's own rules make about them."""
+    rng = random.Random(3)
+    voice = Speaker({**speaker(rng).rules, **load("judge")}, rng)
+    found = []
+    for film in rng.choices(World().told, k=count):
+        voice.slots = film.slots()
+        found.append((film.title, voice.say("fluent", 1)))
+    return found
+
+
+def test_every_sentence_that_the_judge_knows_is_accepted_and_none_of_them_shuffled():
+    for title, line in fluent_lines(300):
+        assert judge(title, 1, line) == GRANTED, line
+        words = line.split()
+        shuffled = random.Random(len(line)).sample(words, len(words))
+        assert shuffled == words or not judge(title, 1, " ".join(shuffled)).good, shuffled
+        for at in range(len(words)):
+            doubled = " ".join([*words[: at + 1], *words[at:]])
+            assert not judge(title, 1, doubled).good, doubled
+
+
+def test_the_judge_agrees_with_the_labels_of_a_reader():
+    """Answers of SFT and DPO models of one seed, labelled by one reader, who knew the films' people."""
+    path = Path(__file__).with_name("labelled_answers.csv")
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    agree = [judge_answer(row["prompt"], row["answer"]).good == bool(int(row["satisfied"])) for row in rows]
+    assert len(rows) == 200 and sum(agree) / len(agree) >= 0.99
