@@ -9,7 +9,7 @@ ARGS ?=
 STEPS ?=
 # Tests side by side, on one thread each; tests/side_by_side.py says which stay together.
 SIDE ?= -n logical --maxprocesses 4
-# Some lessons show wider tables: pitfalls instructions rlhf dpo peft_methods lora lora_variants qlora.
+# Some lessons show wider tables: pitfalls instructions rlhf dpo peft_methods lora lora_variants.
 # real: the lessons on published models and real text.
 REFERENCES ?=
 
