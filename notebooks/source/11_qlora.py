@@ -387,7 +387,12 @@ def losses_of(body, steps=3):
     seed_everything(seed)
     classifier = without_dropout(MeanPoolClassifier(body, num_labels)).train()
     optimizer = torch.optim.AdamW([p for p in classifier.parameters() if p.requires_grad], lr=1e-3)
-    rows, losses = TokenizedReviews.from_dataset(tokenize(reviews["train"].select(range(16)), tokenizer)), []
+    rows, losses = (
+        TokenizedReviews.from_dataset(
+            tokenize(reviews["train"].select(range(min(16, len(reviews["train"])))), tokenizer)
+        ),
+        [],
+    )
     batch = next(iter(length_batches(rows, pad(tokenizer), 16, seed=seed)))
     for _ in range(steps):
         losses.append(classifier(**batch).loss)
@@ -428,33 +433,33 @@ from transformers import AutoModelForCausalLM
 
 
 def decoder_in(compute, dtype=torch.float32):
-    found = AutoModelForCausalLM.from_pretrained(
-        catalog.model_source("decoder", track), quantization_config=quantization(compute), dtype=dtype,
-        device_map={"": run.device},
-    )  # fmt: skip
+    """The decoder in 4 bits: `compute` for the products, `dtype` for everything that is not quantized."""
+    given = {"quantization_config": quantization(compute), "dtype": dtype, "device_map": {"": run.device}}
+    found = AutoModelForCausalLM.from_pretrained(catalog.model_source("decoder", track), **given)
     return qlora.keep_packing(found).eval()
 
 
-ids = torch.arange(100, 164, device=run.device).unsqueeze(0)  # (1, seq)
-rows, logits = {}, {}
-for title, compute, dtype in (
-    ("compute float32", torch.float32, torch.float32),
-    ("compute bfloat16", torch.bfloat16, torch.float32),
-    ("compute bfloat16, rest bfloat16", torch.bfloat16, torch.bfloat16),
-):
-    found = decoder_in(compute, dtype)
-    size = storage_bytes(weight_tensors(found))
-    with torch.no_grad():
-        output = found(ids, output_hidden_states=True)
-    logits[title] = output.logits.float()
-    apart = (logits[title] - logits["compute float32"]).abs().mean() / logits["compute float32"].std()
-    rows[title] = [f"{size / 1e6:.2f}", str(output.hidden_states[1].dtype).removeprefix("torch."), f"{apart:.1%}"]
-prepared = prepare_model_for_kbit_training(found, use_gradient_checkpointing=False)
-with torch.no_grad():
-    kind = prepared(ids, output_hidden_states=True).hidden_states[1].dtype
-rows["the last one, after prepare_..."] = [
-    f"{storage_bytes(weight_tensors(prepared)) / 1e6:.2f}", str(kind).removeprefix("torch."), ""
-]  # fmt: skip
+@torch.no_grad()
+def looked_at(decoder):
+    """Its weights in MB, the type of the activations between layers, and its logits."""
+    output = decoder(torch.arange(100, 164, device=run.device).unsqueeze(0), output_hidden_states=True)
+    kind = str(output.hidden_states[1].dtype).removeprefix("torch.")
+    return f"{storage_bytes(weight_tensors(decoder)) / 1e6:.2f}", kind, output.logits.float()
+
+
+# %%
+half = decoder_in(torch.bfloat16, torch.bfloat16)
+found = {
+    "compute float32, rest float32": looked_at(decoder_in(torch.float32)),
+    "compute bfloat16, rest float32": looked_at(decoder_in(torch.bfloat16)),
+    "compute bfloat16, rest bfloat16": looked_at(half),
+    "the same, after prepare_model_for_kbit_training": looked_at(prepare_model_for_kbit_training(half, False)),
+}
+first = found["compute float32, rest float32"][-1]
+rows = {
+    title: [size, kind, f"{(logits - first).abs().mean() / first.std():.1%}"]
+    for title, (size, kind, logits) in found.items()
+}
 columns = ["weights (MB)", "activations between layers", "logits off by (of their spread)"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -646,12 +651,11 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # *real track*, which `workbook real` fetches once; without it the committed reference is shown.
 
 # %%
-tokens = run.by_budget(quick=32, standard=experiment.REAL_TOKENS)
-live = track == "pocket" and not real.trouble()
+live = track == "pocket" and budget != "quick" and not real.trouble()
 reference_real = load_reference("lesson_11_real") if has_reference("lesson_11_real") else None
 counted = {}  # (method, part): bytes
 for method in ("lora", "qlora"):
-    ledger = experiment.smollm2_ledger(method, tokens, 8) if live else None
+    ledger = experiment.smollm2_ledger(method) if live else None
     for part in (*predicted["full"].PARTS, "peak"):
         if live:
             counted[method, part] = getattr(ledger, part)
@@ -664,9 +668,8 @@ print(
 # %%
 if counted:
     rows, smollm2 = {}, Architecture.of(experiment.smollm2_config())
-    tokens = tokens if live else experiment.REAL_TOKENS
     for method, bits in (("lora", 32), ("qlora", BITS["NF4 with double quantization"])):
-        wanted = memory(smollm2, tokens, 8, 4, False, bits)
+        wanted = memory(smollm2, experiment.REAL_TOKENS, qlora.RANK, 4, False, bits)
         logits_once = wanted["logits"] / 3  # what is alive while autograd waits
         together = {part: wanted[part] for part in ("weights", "gradients", "optimizer")}
         together |= {"activations": wanted["kept"] + logits_once, "peak": sum(wanted.values())}
@@ -684,12 +687,15 @@ if counted:
 
 # %%
 llama3_8b = Architecture("llama", 32, 4096, 14336, 32, 4096, 1024, 128256, vectors=(4096, 4096), tied=False)
+qwen_7b = replace(llama["7B"], vocabulary=151936)
 DOUBLE = BITS["NF4 with double quantization"]
 PUBLISHED = [  # what, shape, tokens, rank, bytes of an activation, checkpointed, bits of a weight, GB that they say
     ("LitGPT, Llama 2 7B, LoRA", llama["7B"], 1304, 8, 2, False, 16, 21.30),
     ("LitGPT, Llama 2 13B, LoRA", llama["13B"], 1304, 8, 2, False, 16, 38.12),
     ("LitGPT, Llama 2 7B, QLoRA", llama["7B"], 1304, 8, 2, False, DOUBLE, 13.84),
     ("LitGPT, Llama 2 13B, QLoRA", llama["13B"], 1304, 8, 2, False, DOUBLE, 22.55),
+    ("Qwen 7B, QLoRA on GPTQ weights", qwen_7b, 256, 64, 2, True, 4 + 20 / 128, 11.5),
+    ("... a longer text", qwen_7b, 8192, 64, 2, True, 4 + 20 / 128, 23.5),
     ("transformers, Llama 3.1 8B, longest text on 12 GB", llama3_8b, 932, 32, 4, True, DOUBLE, 12),
     ("... on 16 GB", llama3_8b, 2551, 32, 4, True, DOUBLE, 16),
     ("... on 24 GB", llama3_8b, 5789, 32, 4, True, DOUBLE, 24),
@@ -1067,15 +1073,15 @@ MERGES = {
     "qlora_merged_4_bits": ("back into 4 bits", lambda weight, update: nf4(nf4(weight) + update)),
     "qlora_merged_wrong": ("wrong: weights from the file", lambda weight, update: weight + update),
 }
-looked_at = reviews["validation"]
-looked_at = looked_at.select(range(min(run.by_budget(quick=32, standard=500), len(looked_at))))
-some = TokenizedReviews.from_dataset(tokenize(looked_at, tokenizer))
+some = reviews["validation"].select(range(min(run.by_budget(quick=32, standard=500), len(reviews["validation"]))))
+some = TokenizedReviews.from_dataset(tokenize(some, tokenizer))
 
 
 def scores(classifier):
     return answers(classifier, length_batches(some, collate, 64, shuffle=False))[0]
 
 
+# %%
 wanted, rows, moved = scores(classifiers["qlora"]), {}, {}
 for name, (title, weight_of) in MERGES.items():
     plain = plain_model("qlora", weight_of)
@@ -1195,29 +1201,24 @@ perplexity["the same, loaded again"] = perplexities(again)
 with again.disable_adapter():
     perplexity["adapter switched off"] = perplexities(again)
 with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message="Merge lora module to 4-bit linear")  # the next row shows what it says
+    warnings.filterwarnings("ignore", message="Merge lora module to 4-bit linear")  # the table shows what it warns of
     perplexity["merged back into 4 bits"] = perplexities(again.merge_and_unload())
-unpacked_base = load_base().dequantize().float()
-perplexity["merged, unpacked weights"] = perplexities(
-    PeftModel.from_pretrained(unpacked_base, saved_adapter).merge_and_unload()
-)
-original = catalog.causal_language_model(track).to(run.device)
-perplexity["merged, weights from the file"] = perplexities(
-    PeftModel.from_pretrained(original, saved_adapter).merge_and_unload()
-)
-folder.cleanup()
+
 
 # %%
-values["difference_disabled"] = max(
-    abs(perplexity["adapter switched off"][name] / perplexity["4 bits"][name] - 1) for name in unseen
-)
-assert values["difference_disabled"] < 1e-4
-assert (
-    abs(perplexity["merged, unpacked weights"]["recipes"] / perplexity["4 bits, adapters trained"]["recipes"] - 1)
-    < 1e-3
-)
+def merged_into(base):
+    return perplexities(PeftModel.from_pretrained(base, saved_adapter).merge_and_unload())
+
+
+perplexity["merged, unpacked weights"] = merged_into(load_base().dequantize())
+perplexity["merged, weights from the file"] = merged_into(catalog.causal_language_model(track).to(run.device))
+folder.cleanup()
+base, learned = perplexity["4 bits"], perplexity["4 bits, adapters trained"]
+off, unpacked = perplexity["adapter switched off"], perplexity["merged, unpacked weights"]
+values["difference_disabled"] = max(abs(off[name] / base[name] - 1) for name in unseen)
+assert values["difference_disabled"] < 1e-4 and abs(unpacked["recipes"] / learned["recipes"] - 1) < 1e-3
 if budget != "quick":
-    assert perplexity["4 bits, adapters trained"]["recipes"] < perplexity["float32"]["recipes"]
+    assert learned["recipes"] < perplexity["float32"]["recipes"]
 pd.DataFrame(perplexity).T.map("{:,.2f}".format)
 
 # %% [markdown]
@@ -1242,9 +1243,9 @@ pd.DataFrame(perplexity).T.map("{:,.2f}".format)
 # %%
 in_text = {}
 if live:
-    rows = run.by_budget(quick=(32, 64), standard=(experiment.REAL_LABELS, experiment.REAL_TEST_ROWS))
-    in_text = experiment.accuracies_on_real_text(seed, *rows)
-    print(f"{rows[0]} training sentences, {rows[1]} test sentences; {recipe('qlora', 'published')}")
+    in_text = experiment.accuracies_on_real_text(seed)
+    print(f"{experiment.REAL_LABELS} training and {experiment.REAL_TEST_ROWS} test sentences")
+    print(recipe("qlora", "published"))
 print("Reference:", reference_real.label if reference_real else "not measured yet")
 shown = {}
 for title, one, other in (
