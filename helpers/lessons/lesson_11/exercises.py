@@ -107,7 +107,8 @@ def memory_calculator(answer: Callable) -> None:
         got = attempted(answer(shape, TOKENS, RANK, 4, checkpointed, 4.127))
         if not isinstance(got, Mapping) or set(got) != {"weights", "gradients", "optimizer", "kept", "logits"}:
             raise Wrong("it should return a dictionary with weights, gradients, optimizer, kept and logits")
-        kept = counted.activations - 4 * TOKENS * shape.vocabulary  # one copy of the logits is among them
+        # One copy of the logits is among them, and with checkpointing what the last norm reads.
+        kept = counted.activations - 4 * TOKENS * (shape.vocabulary + checkpointed * (shape.hidden + 1))
         wanted = {
             "weights": counted.weights,
             "gradients": counted.gradients,
@@ -196,7 +197,8 @@ def _counted(checkpointed: bool) -> tuple[Architecture, MemoryLedger]:
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
         model = qlora.load_four_bit(AutoModelForCausalLM, folder)
     if checkpointed:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.config.use_cache = False
+        model.activation_checkpointing_enable({"use_reentrant": False})
     model = qlora.with_lora(model, RANK, ALPHA)
     ids = torch.arange(5, 5 + TOKENS).unsqueeze(0)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
