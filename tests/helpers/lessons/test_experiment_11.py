@@ -1,4 +1,4 @@
-"""Lesson 11's calculator beside the ledger's formulas, and its ways to use an adapter beside the layer that trained it."""
+"""Lesson 11: its calculator beside the formulas of the ledger, and its merges beside the model that was trained."""
 
 from __future__ import annotations
 
