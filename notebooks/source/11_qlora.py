@@ -1101,7 +1101,7 @@ for name, (title, weight_of) in MERGES.items():
     moved[name] = (found - wanted).abs().max().item()
     turned = (found.argmax(dim=-1) != wanted.argmax(dim=-1)).sum().item()
     rows[title] = [f"{moved[name]:.2g}", f"{turned} of {len(found)}", f"{accuracy[name].value:.3f}"]
-score("lora_merged_4_bits", plain_model("lora", lambda weight, update: nf4(weight + update)))
+score("qlora_2_bits_merged_wrong", plain_model("qlora_2_bits", MERGES["qlora_merged_wrong"][1]))
 assert moved["qlora_merged"] < 1e-3 and moved["qlora_merged"] < moved["qlora_merged_wrong"]
 pd.DataFrame.from_dict(rows, orient="index", columns=["logits move by up to", "answers that change", "accuracy"])
 
