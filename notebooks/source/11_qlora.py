@@ -511,7 +511,7 @@ assert sum(block_numbers(llama["7B"], rank).values()) == block_floats(llama["7B"
 
 # %% [markdown]
 # No row holds the shares of attention, tokens times tokens: a fused attention kernel computes them anew in the
-# backward pass. Without such a kernel (all libraries before 2023) memory grows with the square of the length.
+# backward pass. Without such a kernel memory grows with the square of the length.
 #
 # First a check on a model that fits here. `predict` holds the formulas of the BERT and GPT-2 families too. It also says
 # the **peak**, the most at any one time. `measure` takes real steps and counts: tensors where they lie, kept
@@ -715,10 +715,10 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Every published figure is *larger* than the calculator's, by 4 to 29 %, and none by a factor of two. What the
+# Every published figure is *larger* than the calculator's, by 3 to 32 %. What the
 # calculator leaves out: the CUDA libraries' own memory, holes between allocations, temporary copies in unpacking and in
 # the loss, and (LitGPT) dropout. Which of them explains which percent, these tables do not say. LitGPT adapts queries
-# and values only, the calculator all matrices; that is 0.2 to 0.4 GB too much.
+# and values only, the calculator all matrices; that is 0.3 to 0.4 GB too much.
 #
 # The `transformers` rows agree only with 4 bytes an activation: `prepare_model_for_kbit_training` made them float32.
 # With 2 bytes the same rows would be off by a factor of two at the long end.
