@@ -122,7 +122,7 @@ def check_rows(body: nn.Module, device: str = "cpu", round_trip: Callable[[int],
         )
 
 
-def with_lora(body: nn.Module, rank: int = RANK, alpha: int = ALPHA):
+def with_lora(body: nn.Module, rank: int = RANK, alpha: float = ALPHA):
     """The body with LoRA on every linear layer, by `peft`; all else is frozen.
 
     Raises:
@@ -136,7 +136,14 @@ def with_lora(body: nn.Module, rank: int = RANK, alpha: int = ALPHA):
 
 
 def classifier(
-    method: str, track: str, model: str = "", num_labels: int = 2, *, rank: int = RANK, device: str = "cpu"
+    method: str,
+    track: str,
+    model: str = "",
+    num_labels: int = 2,
+    *,
+    rank: int = RANK,
+    alpha: float = ALPHA,
+    device: str = "cpu",
 ) -> MeanPoolClassifier:
     """The encoder ready to be trained by one of the three methods, with a new head that always is.
 
@@ -146,13 +153,13 @@ def classifier(
     choose("method", method, METHODS)
     if method != "qlora":
         body = catalog.body("encoder", track, model)
-        return MeanPoolClassifier(body if method == "full" else with_lora(body, rank), num_labels).to(device)
+        return MeanPoolClassifier(body if method == "full" else with_lora(body, rank, alpha), num_labels).to(device)
     from peft import prepare_model_for_kbit_training
     from transformers import AutoModel
 
     body = load_four_bit(AutoModel, catalog.model_source("encoder", track, model), device)
     body = prepare_model_for_kbit_training(body, use_gradient_checkpointing=False)
-    return MeanPoolClassifier(with_lora(body, rank), num_labels).to(device)
+    return MeanPoolClassifier(with_lora(body, rank, alpha), num_labels).to(device)
 
 
 def fit(

@@ -28,7 +28,7 @@ MUST_MATCH = {
     "10_quantization": {
         "double_quantize", "fp4_code", "gptq", "k_means", "magnitude_mask", "nf4_code", "symmetric", "to_code_book",
     },
-    "11_qlora": {"FourBitLinear", "FourBitProduct", "quantization", "saved_bytes"},
+    "11_qlora": {"FourBitLinear", "block_numbers", "exported", "quantization", "saved_bytes"},
     "08_lora_pytorch": {"LoRALinear", "lora_layers", "share_of_energy", "truncate", "unmerge"},
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
-"""A linear layer that lies in 4 bits and lets the gradient through: what QLoRA puts under its adapters.
+"""A linear layer that lies in 4 bits, and the same with a LoRA path that learns: one layer of QLoRA.
 
-bitsandbytes has its own; `quiet_bitsandbytes` leaves out a line that it writes on import.
+bitsandbytes and peft have their own; `quiet_bitsandbytes` leaves out a line that the former writes on import.
 
 Source: Dettmers et al. 2023, "QLoRA: Efficient finetuning of quantized LLMs", equations 5 and 6.
 """
@@ -8,6 +8,8 @@ Source: Dettmers et al. 2023, "QLoRA: Efficient finetuning of quantized LLMs", e
 from __future__ import annotations
 
 import logging
+import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,21 +20,6 @@ from helpers.quantization.quantizers import double_dequantize, double_quantize, 
 
 BLOCK = 64  # weights that share a scale
 SPEAKER = "bitsandbytes.backends.cpu.ops"  # the logger of the line that is left out
-
-
-class FourBitProduct(torch.autograd.Function):
-    """x W^T where W lies in 4 bits: unpacked for the product, and once more for the gradient of x."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, layer: FourBitLinear) -> Tensor:
-        """x: (..., in). Returns (..., out)."""
-        ctx.layer = layer  # 4 bits a weight; what a plain product would keep is the unpacked matrix
-        return linear(x, layer.weight(), layer.bias)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        """gradient: (..., out). Returns (..., in), and nothing for W: it is frozen."""
-        return gradient @ ctx.layer.weight(), None
 
 
 class FourBitLinear(nn.Module):
@@ -52,8 +39,49 @@ class FourBitLinear(nn.Module):
         return blocks.reshape(self.out_features, self.in_features)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (..., in). Returns (..., out). Autograd keeps the unpacked weight until the backward pass."""
+        return linear(x, self.weight(), self.bias)
+
+
+class QLoRAProduct(torch.autograd.Function):
+    """x W^T + bias + scaling x A^T B^T, where W lies in 4 bits: unpacked once forward, and once more backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, lora_A: Tensor, lora_B: Tensor, layer: FourBitLinear, scaling: float) -> Tensor:
         """x: (..., in). Returns (..., out)."""
-        return FourBitProduct.apply(x, self)
+        thin = x @ lora_A.T  # (..., in) -> (..., rank)
+        ctx.save_for_backward(x, thin, lora_A, lora_B)
+        ctx.layer, ctx.scaling = layer, scaling
+        return linear(x, layer.weight(), layer.bias) + scaling * thin @ lora_B.T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """The gradient (..., out) in; those of x, A and B out, and none for W: it is frozen."""
+        (gradient,) = gradients
+        x, thin, lora_A, lora_B = ctx.saved_tensors
+        gradient_thin = ctx.scaling * gradient @ lora_B  # (..., out) -> (..., rank)
+        gradient_x = gradient @ ctx.layer.weight() + gradient_thin @ lora_A
+        gradient_A = gradient_thin.flatten(0, -2).T @ x.flatten(0, -2)  # (rank, tokens) @ (tokens, in)
+        gradient_B = ctx.scaling * gradient.flatten(0, -2).T @ thin.flatten(0, -2)
+        return gradient_x, gradient_A, gradient_B, None, None
+
+
+class QLoRALinear(nn.Module):
+    """A 4-bit layer with a LoRA path: B starts at zero, so the layer starts as its base.
+
+    product: another `torch.autograd.Function` than `QLoRAProduct`, such as a learner's.
+    """
+
+    def __init__(self, base: FourBitLinear, rank: int, alpha: float, product: Any = QLoRAProduct) -> None:
+        super().__init__()
+        self.base, self.scaling, self.product = base, alpha / rank, product
+        self.lora_A = nn.Parameter(torch.empty(rank, base.in_features))
+        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., in). Returns (..., out)."""
+        return self.product.apply(x, self.lora_A, self.lora_B, self.base, self.scaling)
 
 
 def quiet_bitsandbytes() -> None:

@@ -1,58 +1,51 @@
-"""`make reference REFERENCES=qlora` on toy inputs: the file that it writes is the one that the lesson reads."""
+"""benchmarks/qlora.py on toy inputs: the grid looks at validation rows, and what it writes is what the lesson reads."""
 
 from __future__ import annotations
-
-import importlib.util
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from benchmarks import qlora as benchmark
 from helpers.catalog import MICROWORLD, POCKET_MODELS
-from helpers.reference import load_reference
+from helpers.lessons.lesson_11 import experiment
+from helpers.memory.prediction import MemoryLedger
+from helpers.reference import has_reference, load_reference
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "qlora.py"
+METRICS = {f"accuracy_{name}" for name in ("qlora", *experiment.WAYS)}
+METRICS |= {f"{part}_bytes_{method}" for part in (*MemoryLedger.PARTS, "peak") for method in ("lora", "qlora")}
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """The script, with the real reviews cut to a few rows to judge on."""
+def test_finished_pieces_are_kept_and_the_file_can_be_read(tmp_path, monkeypatch):
+    accuracies = {name: 0.5 for name in METRICS if name.startswith("accuracy")}
+    monkeypatch.setattr(experiment, "accuracies_on_real_text", lambda seed: {**accuracies, "accuracy_lora": seed / 2})
+    monkeypatch.setattr(experiment, "smollm2_ledger", lambda method: MemoryLedger(1, 2, 3, 4, 5))
+    monkeypatch.setattr(benchmark, "start", lambda **_: None)
+    options = ["real", "--seeds", "2", "--into", str(tmp_path), "--parts", str(tmp_path / "parts")]
+    result = CliRunner().invoke(benchmark.main, options)
+    assert result.exit_code == 0, result.output
+    found = load_reference("lesson_11_real", tmp_path)
+    assert found.seeds == [0, 1] and set(found.metrics) == METRICS
+    assert found.metrics["accuracy_lora"] == [0, 0.5] and found.metrics["peak_bytes_qlora"] == [5, 5]
+    monkeypatch.setattr(experiment, "accuracies_on_real_text", lambda seed: pytest.fail("measured again"))
+    assert CliRunner().invoke(benchmark.main, options).exit_code == 0
+
+
+def test_the_committed_reference_holds_what_the_lesson_shows():
+    if not has_reference("lesson_11_real"):
+        pytest.skip("not measured yet")
+    assert set(load_reference("lesson_11_real").metrics) >= METRICS
+
+
+@pytest.mark.slow
+def test_tuning_looks_at_validation_rows_and_writes_nothing(tmp_path, monkeypatch):
     if not (MICROWORLD / "README.md").is_file() or not POCKET_MODELS["encoder"].is_dir():
         pytest.skip("the pocket track is not made yet")
-    spec = importlib.util.spec_from_file_location("benchmark_qlora", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    whole = script.catalog.dataset("reviews", "pocket")
-    cut = {split: rows.select(range(min(100, len(rows)))) for split, rows in whole.items()}
-    monkeypatch.setattr(script.catalog, "dataset", lambda *_: cut)
-    return script
-
-
-@pytest.mark.slow
-def test_what_it_writes_is_what_the_lesson_reads(small, tmp_path):
-    options = ["--seeds", "2", "--labels", "32", "--epochs", "1", "--into", str(tmp_path)]
-    result = CliRunner().invoke(small.main, options)
+    whole = benchmark.catalog.dataset("reviews", "pocket")
+    cut = {split: rows.select(range(40)) for split, rows in whole.items() if split != "test"}
+    monkeypatch.setattr(benchmark.catalog, "dataset", lambda *_: cut)
+    monkeypatch.setattr(benchmark, "GRIDS", {"full": (1e-3,), "lora": (1e-3,), "qlora": (1e-3,)})
+    monkeypatch.setattr(benchmark.qlora, "LABELS", 32)
+    monkeypatch.setattr(benchmark.qlora, "EPOCHS", 1)
+    result = CliRunner().invoke(benchmark.main, ["tune", "--seeds", "1", "--into", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    found = load_reference("qlora", tmp_path)
-    assert found.seeds == [0, 1] and found.settings["labels"] == 32 and found.settings["test_rows"] == 100
-    for method in ("full", "lora", "qlora"):
-        assert 0 <= found.interval(f"accuracy_{method}").value <= 1
-    assert found.metrics["trainable_parameters_lora"] == found.metrics["trainable_parameters_qlora"]
-
-
-@pytest.mark.slow
-def test_tuning_looks_at_validation_rows_and_writes_nothing(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(small, "GRIDS", {"full": (1e-3,), "lora": (1e-3,), "qlora": (1e-3,)})
-    judged, rows_of = [], small.rows_of
-    monkeypatch.setattr(small, "rows_of", lambda *given: judged.append(given[-1]) or rows_of(*given))
-    options = ["--tune", "--seeds", "1", "--labels", "32", "--epochs", "1", "--into", str(tmp_path)]
-    result = CliRunner().invoke(small.main, options)
-    assert result.exit_code == 0, result.output
-    assert judged == ["validation"] and "QLoRA" in result.output
-    assert not list(tmp_path.iterdir())
-
-
-def test_more_labels_than_there_are_is_one_sentence(small, tmp_path):
-    result = CliRunner().invoke(small.main, ["--labels", "100000", "--into", str(tmp_path)])
-    assert result.exit_code == 1 and "labels is 100000; choose a number from 2 to 100." in result.output
-    assert not list(tmp_path.iterdir())
+    assert "QLoRA" in result.output and not list(tmp_path.iterdir())

@@ -1,85 +1,241 @@
-"""The exercises of lesson 11: the bits of a weight, what a model takes before the first batch, and the right base."""
+"""The exercises of lesson 11: a QLoRA layer's two passes, the memory of a training step, and the right merge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from helpers.checks import Wrong, exercise, expect, expect_calls, returned
-from helpers.lora import LoRALinear
+from helpers import qlora
+from helpers.checks import Wrong, attempted, exercise, expect, returned
+from helpers.lessons.lesson_11.experiment import qlora_memory
+from helpers.memory.architecture import Architecture
+from helpers.memory.measurement import measure
+from helpers.memory.prediction import MemoryLedger
 from helpers.quantization.four_bit import FourBitLinear
+
+RANK, ALPHA, TOKENS = 4, 8, 96
 
 
 @exercise(
     "11.1",
     hints=[
-        "Write down what 64 weights share, and what 64 x 256 weights share. Then divide by how many share it.",
-        "Each weight has its 4 bits. A scale of `scale_bits` is shared by `block` weights. The scale of scales has 32 "
-        "bits and is shared by `outer` scales, that is by `block * outer` weights.",
-        "return 4 + scale_bits / block + (32 / (block * outer) if outer else 0)",
+        "Forward: the sum of two paths. Save what the gradients of A and B need, and the layer itself, which is small. "
+        "Backward: W is read once more, so unpack it once more.",
+        "With thin = x A^T and upstream gradient g: the gradient of x is g W + (scaling g B) A. "
+        "That of A is (scaling g B)^T x, that of B is scaling g^T thin, both summed over all tokens (flatten(0, -2)).",
+        "forward: thin = x @ lora_A.T; ctx.save_for_backward(x, thin, lora_A, lora_B); "
+        "ctx.layer, ctx.scaling = layer, scaling; "
+        "return linear(x, layer.weight(), layer.bias) + scaling * thin @ lora_B.T\n"
+        "backward: x, thin, lora_A, lora_B = ctx.saved_tensors; gradient_thin = ctx.scaling * gradient @ lora_B; "
+        "return (gradient @ ctx.layer.weight() + gradient_thin @ lora_A, "
+        "gradient_thin.flatten(0, -2).T @ x.flatten(0, -2), "
+        "ctx.scaling * gradient.flatten(0, -2).T @ thin.flatten(0, -2), None, None)",
     ],
 )
-def bits_per_weight(answer: Callable) -> None:
-    """answer(block, scale_bits, outer): bits that a weight takes on average; outer is 0 without a second level."""
-    cases = {(64, 32, 0): 4.5, (64, 8, 256): 4 + 8 / 64 + 32 / (64 * 256), (32, 16, 0): 4.5, (128, 8, 64): 4.06640625}
-    expect_calls(answer, "bits_per_weight", cases.items(), tolerance=1e-9)
+def qlora_product(answer: Any) -> None:
+    """answer: a torch.autograd.Function; apply(x, lora_A, lora_B, layer, scaling) as bitsandbytes and peft compute."""
+    if not (isinstance(answer, type) and issubclass(answer, torch.autograd.Function)):
+        attempted(answer(*[None] * 5))  # a blank function
+        raise Wrong("it should be a class derived from torch.autograd.Function")
+    base, ours, theirs, x, gradient = _layers()
+    lora_A, lora_B = (part.weight for part in (theirs.lora_A["default"], theirs.lora_B["default"]))
+    scaling, context = ALPHA / RANK, SimpleNamespace(save_for_backward=lambda *tensors: None)
+    returned(answer.forward(context, x, lora_A, lora_B, ours, scaling), "the output")
+
+    unpacked: list[weakref.ref] = []
+    layer = _watched(ours, unpacked)
+    given = [tensor.detach().requires_grad_() for tensor in (x, lora_A, lora_B)]
+    value = answer.apply(*given, layer, scaling)
+    path = (x @ lora_A.T @ lora_B.T).detach()
+    wanted = theirs(x)
+    mistakes = {
+        "the LoRA path is missing": wanted - scaling * path,
+        "the LoRA path has to be scaled": wanted + (1 - scaling) * path,
+        "the bias is missing": wanted - base.bias,
+    }
+    expect("the output", value, wanted, 1e-4, mistakes=mistakes)
+    if any(one() is not None for one in unpacked):
+        raise Wrong(
+            f"the forward pass keeps the unpacked matrix, {4 * base.weight.numel():,} bytes, for the backward pass: "
+            "keep the layer, and unpack again"
+        )
+    found = torch.autograd.grad(value, given, gradient, allow_unused=True)
+    right = torch.autograd.grad(theirs(x), [x, lora_A, lora_B], gradient)
+    weight = ours.weight()
+    through_w, through_path = gradient @ weight, right[0] - gradient @ weight
+    expect(
+        "the gradient of x",
+        found[0],
+        right[0],
+        1e-3,
+        mistakes={
+            "the way through A and B is missing": through_w,
+            "the way through W is missing": through_path,
+            "the way through A and B has to be scaled": through_w + through_path / scaling,
+        },
+    )
+    for name, one, other in zip(("A", "B"), found[1:], right[1:], strict=True):
+        expect(f"the gradient of {name}", one, other, 1e-3, mistakes={"it has to be scaled": other / scaling})
 
 
 @exercise(
     "11.2",
     hints=[
-        "Two kinds of numbers: frozen ones cost only their weight; trained ones cost weight, gradient and two states.",
-        "In 16 bits a weight takes 2 bytes and a gradient 2. Adam's two states are float32, 4 bytes each.",
-        "return frozen * bits / 8 + trained * (2 + 2 + 8)",
+        "Start with the adapters: each matrix (in, out) has rank * (in + out) numbers, in all `layers` blocks.",
+        "weights: the matrices in `weight_bits`, `shape.other_sizes` in `width` bytes, adapters in 4. Gradients: 4 "
+        "bytes for each adapter number; Adam: 8. kept: per token and block, `shape.hidden` numbers when checkpointed, "
+        "else the sum of block_numbers. logits: three times tokens * vocabulary.",
+        "adapters = rank * shape.layers * sum(one + other for one, other in shape.matrices)\n"
+        "kept = shape.hidden if checkpointed else sum(block_numbers(shape, rank).values())\n"
+        'return {"weights": sum(shape.matrix_sizes) * weight_bits / 8 + width * sum(shape.other_sizes)\n'
+        '        + 4 * adapters, "gradients": 4 * adapters, "optimizer": 8 * adapters,\n'
+        '        "kept": width * tokens * shape.layers * kept, "logits": 3 * width * tokens * shape.vocabulary}',
     ],
 )
-def standing_bytes(answer: Callable) -> None:
-    """answer(frozen, bits, trained): bytes of weights, gradients and Adam's states, without activations."""
-    for given in ((0, 16, 65e9), (7e9, 16, 160e6), (65e9, 4.127, 800e6)):
-        frozen, bits, trained = given
-        wanted = frozen * bits / 8 + 12 * trained
-        expect_calls(answer, "standing_bytes", [(given, wanted)], tolerance=1e-6 * wanted)
+def memory_calculator(answer: Callable) -> None:
+    """answer(shape, tokens, rank, width, checkpointed, weight_bits): bytes by part, as counted in a small LLaMA."""
+    for checkpointed in (False, True):
+        shape, counted = _counted(checkpointed)
+        call = f"checkpointed={checkpointed}"
+        got = attempted(answer(shape, TOKENS, RANK, 4, checkpointed, 4.127))
+        if not isinstance(got, Mapping) or set(got) != {"weights", "gradients", "optimizer", "kept", "logits"}:
+            raise Wrong("it should return a dictionary with weights, gradients, optimizer, kept and logits")
+        # One copy of the logits is among them, and with checkpointing what the last norm reads.
+        kept = counted.activations - 4 * TOKENS * (shape.vocabulary + checkpointed * (shape.hidden + 1))
+        wanted = {
+            "weights": counted.weights,
+            "gradients": counted.gradients,
+            "optimizer": counted.optimizer,
+            "kept": kept,
+            "logits": 12 * TOKENS * shape.vocabulary,
+        }
+        for part, size in wanted.items():
+            _near(f"{part}, with {call}, in MB", got[part], size, shape, part)
+    shape = Architecture.published("13B")
+    for options in ((4096, 16, 2, True, 4.5), (2048, 8, 4, False, 16.0)):
+        right = qlora_memory(shape, *options)
+        got = answer(shape, *options)
+        for part, size in right.items():
+            name = f"{part} of LLaMA 13B with (tokens, rank, width, checkpointed, weight_bits) = {options}, in GB"
+            expect(name, got[part] / 1e9, size / 1e9, 1e-3 * size / 1e9)
 
 
 @exercise(
     "11.3",
     hints=[
         "What did the adapter see while it learned: the weight from the file, or the weight out of 4 bits?",
-        "The adapter has learned to correct the rounded weight, so the update belongs on top of that one. "
-        "`layer.base.weight()` unpacks it.",
-        "return layer.base.weight() + layer.change()",
+        "bnb.functional.dequantize_4bit(base.weight.data, base.weight.quant_state) unpacks the base; "
+        'layer.get_delta_weight("default") is the scaled update. The bias moves over as it is.',
+        "base = layer.get_base_layer()\n"
+        "plain = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None)\n"
+        "unpacked = bnb.functional.dequantize_4bit(base.weight.data, base.weight.quant_state)\n"
+        'plain.weight.data = unpacked + layer.get_delta_weight("default")\n'
+        "if base.bias is not None: plain.bias.data = base.bias.data.clone()\n"
+        "return plain",
     ],
 )
 def merged(answer: Callable) -> None:
-    """answer(original, layer): one float weight that gives the outputs of the 4-bit layer with its LoRA branch."""
-    original, layer, x = _toy()
-    kept = original.clone()
-    weight = returned(answer(original, layer), "the merged weight")
-    if not isinstance(weight, Tensor) or weight.shape != original.shape:
-        raise Wrong(f"it should return a weight of shape {tuple(original.shape)}")
-    if not torch.equal(original, kept):
-        raise Wrong("it changes the original weight in place: return a new one")
-    if torch.allclose(weight, original + layer.change(), atol=1e-6):
-        raise Wrong("this is the bug itself: the update sits on the weight from the file, which the adapter never saw")
-    if torch.allclose(weight, layer.base.weight(), atol=1e-6):
-        raise Wrong("the weight is unpacked, but the LoRA path is missing: add layer.change()")
-    found = nn.functional.linear(x, weight.detach(), layer.base.bias)
-    expect("the merged layer's output", found, layer(x), tolerance=1e-4)
+    """answer(original, layer): an nn.Linear with the outputs of peft's LoRA layer on bitsandbytes' 4-bit layer."""
+    base, ours, theirs, x, _ = _layers()
+    wanted = theirs(x).detach()
+    plain = returned(answer(base.weight.detach().clone(), theirs), "an nn.Linear")
+    if not isinstance(plain, nn.Linear):
+        raise Wrong(f"it should return an nn.Linear, not {type(plain).__name__}")
+    update = theirs.get_delta_weight("default")
+    if tuple(plain.weight.shape) != tuple(base.weight.shape):
+        raise Wrong(f"its weight should have shape {tuple(base.weight.shape)}, not {tuple(plain.weight.shape)}")
+    if not torch.equal(theirs(x), wanted):
+        raise Wrong("it changes the layer that it was given: return a new one")
+    unpacked = ours.weight()
+    mistakes = {
+        "the update sits on the weight from the file, which the adapter never saw": base.weight + update,
+        "the base is unpacked, but the update is missing": unpacked,
+        "the update has to be scaled (get_delta_weight does it)": unpacked + update * RANK / ALPHA,
+        "the update is subtracted": unpacked - update,
+    }
+    expect("the merged weight", plain.weight, unpacked + update, 1e-5, mistakes=mistakes)
+    if plain.bias is None:
+        raise Wrong("the bias of the base is lost")
+    expect("the merged layer's output", plain(x), wanted, 1e-4)
 
 
-def _toy() -> tuple[Tensor, Any, Tensor]:
-    """A weight, the 4-bit LoRA layer made of it with an adapter that has learned something, and inputs for it."""
-    generator = torch.Generator().manual_seed(0)
+def _near(what: str, got: Any, wanted: float, shape: Architecture, part: str) -> None:
+    """Raise `Wrong` unless a part is within a tenth of what was counted; name the usual mistakes."""
+    adapters = RANK * shape.layers * sum(one + other for one, other in shape.matrices)
+    one_block = RANK * sum(one + other for one, other in shape.matrices)
+    mistakes = {
+        "weights": {
+            "bits, not bytes": wanted + 7 / 8 * sum(shape.matrix_sizes) * 4.127,
+            "embeddings and norms are missing": wanted - 4 * sum(shape.other_sizes),
+        },
+        "gradients": {"only one block is counted": 4.0 * one_block},
+        "optimizer": {"Adam keeps two numbers for each": 4.0 * adapters},
+        "kept": {"every block keeps something": wanted / shape.layers},
+        "logits": {"three copies are alive when the backward pass begins": wanted / 3},
+    }[part]
+    numbers = {why: value / 1e6 for why, value in mistakes.items()}
+    if not isinstance(got, int | float):
+        raise Wrong(f"{what} should be a number, not {type(got).__name__}")
+    expect(what, got / 1e6, wanted / 1e6, 0.1 * wanted / 1e6, mistakes=numbers)
+
+
+@functools.cache
+def _counted(checkpointed: bool) -> tuple[Architecture, MemoryLedger]:
+    """A small random LLaMA in 4 bits with LoRA: its sizes, and what a training step of it takes, counted."""
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    sizes = {"hidden_size": 256, "intermediate_size": 640, "num_hidden_layers": 3, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=500, num_key_value_heads=2, tie_word_embeddings=False, **sizes)
+    with tempfile.TemporaryDirectory() as folder:
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        model = qlora.load_four_bit(AutoModelForCausalLM, folder)
+    if checkpointed:
+        model.config.use_cache = False
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    model = qlora.with_lora(model, RANK, ALPHA)
+    ids = torch.arange(5, 5 + TOKENS).unsqueeze(0)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    return Architecture.of(config), measure(model, batch, optimizer)
+
+
+def _layers() -> tuple[nn.Linear, FourBitLinear, Any, Tensor, Tensor]:
+    """A layer, the same in 4 bits by hand, the library's with an adapter that has learned, inputs, and a gradient."""
+    import bitsandbytes as bnb
+    from peft import LoraConfig, get_peft_model
+
+    draw = torch.Generator().manual_seed(0)
     base = nn.Linear(64, 32)
     with torch.no_grad():
-        base.weight.copy_(torch.randn(32, 64, generator=generator))
-        base.bias.zero_()
-    four_bit: Any = FourBitLinear(base)  # no nn.Linear, but used like one
-    layer = LoRALinear(four_bit, rank=2, alpha=4)
+        for parameter in base.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=draw))
+    quantized = bnb.nn.Linear4bit(64, 32, compute_dtype=torch.float32, quant_type="nf4")  # double: its default
+    quantized.load_state_dict(base.state_dict())
+    quantized = qlora.keep_packing(quantized.to("cpu"))
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["0"])
+    theirs: Any = get_peft_model(nn.Sequential(quantized), config).base_model.model[0]
     with torch.no_grad():
-        for part in (layer.lora_A, layer.lora_B):
-            part.copy_(0.3 * torch.randn(part.shape, generator=generator))
-    return base.weight.detach().clone(), layer, torch.randn(5, 64, generator=generator)
+        for part in (theirs.lora_A["default"].weight, theirs.lora_B["default"].weight):
+            part.copy_(0.3 * torch.randn(part.shape, generator=draw))
+    x = torch.randn(3, 5, 64, generator=draw).requires_grad_()
+    return base, FourBitLinear(base), theirs, x, torch.randn(3, 5, 32, generator=draw)
+
+
+def _watched(layer: FourBitLinear, unpacked: list[weakref.ref]) -> Any:
+    """The layer, which notes every matrix that it unpacks without keeping it alive."""
+
+    def weight() -> Tensor:
+        found = layer.weight()
+        unpacked.append(weakref.ref(found))
+        return found
+
+    return SimpleNamespace(
+        weight=weight, bias=layer.bias, in_features=layer.in_features, out_features=layer.out_features
+    )

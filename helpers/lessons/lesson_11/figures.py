@@ -48,3 +48,10 @@ def ledgers(
 def _short(value: float) -> str:
     """Three digits: 0.55, 7.1, 44."""
     return f"{value:,.0f}" if value >= 20 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def ledger_of(parts: Mapping[str, float]) -> MemoryLedger:
+    """The calculator's parts as a ledger: what blocks keep and the logits are activations, the peak is the sum."""
+    activations = round(parts["kept"] + parts["logits"])
+    weights, gradients, optimizer = (round(parts[name]) for name in ("weights", "gradients", "optimizer"))
+    return MemoryLedger(weights, gradients, optimizer, activations, round(sum(parts.values())))
