@@ -2,6 +2,7 @@
 
 python benchmarks/pitfalls.py                   three seeds on the test rows (some twenty minutes of one core)
 python benchmarks/pitfalls.py --seeds 5 --jobs 2
+python -m benchmarks.pitfalls --controls --seeds 5    the controls: remedies as curves, what is lost, names hidden
 
 The recipes are the lesson's own, in `helpers.lessons.lesson_03.experiment`.
 Each seed draws its own reviews and random starts.
@@ -9,8 +10,11 @@ Each seed draws its own reviews and random starts.
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -19,16 +23,17 @@ import numpy as np
 import torch
 
 from helpers import catalog
-from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
+from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.evaluation import correct_and_loss
 from helpers.lessons.lesson_03 import experiment
 from helpers.models import MeanPoolClassifier, freeze_all_but
-from helpers.reference import FOLDER, save_reference
+from helpers.reference import FOLDER, kept, save_reference
 from helpers.runtime import UserError, seed_everything, start
-from helpers.training import BATCH_SIZE, train_on_text
+from helpers.training import BATCH_SIZE, train, train_on_text
 
 SIZES = (*experiment.SIZES, 800, 1600)
 LABELS, EPOCHS, TEXTS = 400, 3, 100
+OVERFIT = {"plain": {}, "dropout": {"dropout": 0.3}, "weight_decay": {"decay": 10.0}}
 DEALS = 1  # ways to deal the films out to two sides; each seed gives their mean
 TEST_ROWS = 1000
 
@@ -141,16 +146,152 @@ def measure_seed(seed: int, sizes: tuple[int, ...], test_rows: int, film_count: 
     return films(bench, film_count) | forgetting(bench) | by_labels(bench)
 
 
+def controls(seed: int, film_count: int, threads: int) -> dict[str, float]:
+    """What the lesson's controls measure with one seed: each remedy at several settings, the head apart, the films."""
+    start(track="pocket", budget="standard", seed=0, threads=threads)
+    bench = Bench(seed, (LABELS,), 300)
+    return overfitting(bench) | trade_offs(bench) | films_with_names(bench, film_count)
+
+
+def overfitting(bench: Bench, labels: int = 200, epochs: int = 10) -> dict[str, float]:
+    """Test accuracy and loss after too many passes over few labels, plainly and with two remedies."""
+    found, rows = {}, bench.train.select(range(labels))
+    for name, settings in OVERFIT.items():
+        seed_everything(bench.seed)
+        classifier = catalog.classifier("pocket")
+        for module in classifier.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = settings.get("dropout", module.p)
+        batches = length_batches(rows, bench.collate, BATCH_SIZE, seed=bench.seed)
+        # The lesson's optimizer for this: a constant rate, and torch's weight decay.
+        optimizer = torch.optim.AdamW(
+            classifier.parameters(), lr=experiment.RATE, weight_decay=settings.get("decay", 0.01)
+        )
+        train(classifier, batches, optimizer, epochs=epochs)
+        right, found[f"loss_overfit_{name}"] = correct_and_loss(classifier, bench.test, bench.collate)
+        found[f"accuracy_overfit_{name}"] = right.mean().item()
+    click.echo(f"seed {bench.seed}  {found}")
+    return found
+
+
+def trade_offs(bench: Bench) -> dict[str, float]:
+    """Accuracy and the mean rise of the old loss at every point of the curves; and for two bodies what else is lost."""
+    corpus = catalog.dataset("corpus", "pocket")
+    domains = experiment.domain_batches(bench.tokenizer, corpus["validation"], 24, bench.seed)
+    pretrained = catalog.masked_language_model("pocket")
+    before = experiment.domain_losses(pretrained, domains)
+    rows = bench.train.select(range(LABELS))
+    texts = list(corpus["train"].shuffle(seed=bench.seed).select(range(8 * EPOCHS * -(-LABELS // BATCH_SIZE)))["text"])
+    old = experiment.masked_batches(bench.tokenizer, texts, bench.seed, batch_size=8)
+    again = list(corpus["train"].shuffle(seed=1000 + bench.seed).select(range(16 * experiment.REFIT_STEPS))["text"])
+    again = experiment.masked_batches(bench.tokenizer, again, bench.seed, batch_size=16)
+    found: dict[str, float] = {}
+
+    def note(name: str, language_model, classifier) -> None:
+        after = experiment.domain_losses(language_model, domains)
+        found[f"accuracy_curve_{name}"] = bench.accuracy(classifier, bench.test)
+        found[f"loss_rise_curve_{name}"] = float(np.mean([after[domain] - before[domain] for domain in before]))
+        click.echo(f"seed {bench.seed}  {name}: {found[f'accuracy_curve_{name}']:.3f}, "
+                   f"loss {found[f'loss_rise_curve_{name}']:+.2f}")  # fmt: skip
+
+    language_model, classifier = _pair(bench.seed)
+    experiment.fine_tune(
+        experiment.Remedy(), language_model, classifier, rows, bench.collate, old, epochs=EPOCHS, seed=bench.seed
+    )
+    note("plain", language_model, classifier)
+    plain = {key: value.clone() for key, value in language_model.state_dict().items()}
+    head, start_weights = copy.deepcopy(classifier.head), catalog.masked_language_model("pocket").state_dict()
+    for share in experiment.SHARES:
+        language_model.load_state_dict(experiment.average_weights(plain, start_weights, share))
+        classifier.head = copy.deepcopy(head)
+        note(f"share_of_new_weights_{share}", language_model, classifier)
+    for curve, points in experiment.CURVES.items():
+        for setting, remedy in points.items():
+            language_model, classifier = _pair(bench.seed)
+            given = (remedy, language_model, classifier, rows, bench.collate, old)
+            experiment.fine_tune(*given, epochs=EPOCHS, seed=bench.seed)
+            note(f"{curve.replace(' ', '_')}_{setting}", language_model, classifier)
+    return found | _lost(bench, plain, domains, again)
+
+
+def _lost(bench: Bench, plain: dict, domains: dict, again: list) -> dict[str, float]:
+    """The old loss with a refitted head, and accuracy on the next task, from the pretrained and from the tuned body."""
+    topics = catalog.dataset("topics", "pocket")
+    learned = bench.tokenized(sample_rows(topics["train"], experiment.NEXT_LABELS, bench.seed))
+    tested = bench.tokenized(topics["test"].select(range(500)))
+    losses, found = {}, {}
+    for name in ("pretrained", "plain"):
+        language_model = catalog.masked_language_model("pocket")
+        if name == "plain":
+            language_model.load_state_dict(plain)
+        body = copy.deepcopy(language_model.base_model)
+        experiment.refit_head(language_model, again)
+        losses[name] = float(np.mean(list(experiment.domain_losses(language_model, domains).values())))
+        seed_everything(bench.seed)
+        classifier = MeanPoolClassifier(body, max(topics["train"]["label"]) + 1)
+        bench.learn(classifier, learned, experiment.epochs_for(experiment.NEXT_LABELS))
+        found[f"accuracy_next_task_{name}"] = bench.accuracy(classifier, tested)
+    found["loss_refit_pretrained"] = losses["pretrained"]
+    found["loss_rise_refit"] = losses["plain"] - losses["pretrained"]
+    click.echo(f"seed {bench.seed}  {found}")
+    return found
+
+
+def films_with_names(bench: Bench, count: int) -> dict[str, float]:
+    """Film by film how much higher the random split scores, for an encoder that sees names and one that does not."""
+    groups = experiment.lopsided_films(bench.reviews["train"], count)
+    of_these = {film for group in groups for film in group}
+    site = bench.reviews["train"].filter(lambda row: row["film"] in of_these)
+    site = site.map(lambda row: {"text": experiment.opening(row["text"])})
+    halves = experiment.two_halves(site["film"], groups, bench.seed)
+    tested_films = [film for _, tested in halves for film in np.array(site["film"])[tested]]
+    found = {}
+    for kind in ("names", "no_names"):
+        shown = site if kind == "names" else site.map(lambda row: {"text": experiment.hide_names(row["text"])})
+        rows, right = bench.tokenized(shown), {"seen": [], "unseen": []}
+        for own, (learned, _) in enumerate(halves):
+            seed_everything(bench.seed)
+            classifier = catalog.classifier("pocket")
+            bench.learn(classifier, rows.select(learned.tolist()), experiment.FILM_EPOCHS)
+            for side, (_, tested) in enumerate(halves):
+                answered, _ = correct_and_loss(classifier, rows.select(tested.tolist()), bench.collate)
+                right["seen" if side == own else "unseen"].append(answered)
+        right["unseen"].reverse()  # the rows of side 0 first, as in "seen"
+        seen, unseen = (torch.cat(right[name]).tolist() for name in ("seen", "unseen"))
+        gaps = experiment.gap_by_group(seen, unseen, tested_films)
+        found |= {f"gap_{kind}_film_{number:02}": gap for number, gap in enumerate(gaps.values())}
+        found |= {f"accuracy_{kind}_seen": float(np.mean(seen)), f"accuracy_{kind}_unseen": float(np.mean(unseen))}
+        click.echo(f"seed {bench.seed}  {kind}: seen {np.mean(seen):.3f}, unseen {np.mean(unseen):.3f}")
+    return found
+
+
+def write_controls(seeds: int, film_count: int, into: Path) -> None:
+    """Measure the controls with each seed, kept one by one, and write pitfalls_controls.json."""
+    settings = {"labels": LABELS, "epochs": EPOCHS, "films": film_count, "test_rows": 300, "overfit_labels": 200}
+    settings |= {"refit_steps": experiment.REFIT_STEPS, "next_labels": experiment.NEXT_LABELS}
+    parts = Path(tempfile.gettempdir()) / "pitfalls_controls"
+    measured = []
+    for seed in range(seeds):
+        one = settings | {"seed": seed}
+        measured.append(kept(parts, "seed", one, partial(controls, seed, film_count, 1)))
+    command = f"python -m benchmarks.pitfalls --controls --seeds {seeds}"
+    path = save_reference("pitfalls_controls", command, settings, measured, into, 1)
+    click.echo(f"written: {path.name}")
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--sizes", default=",".join(map(str, SIZES)), show_default=True, help="Numbers of labels, with commas.")
 @click.option("--test-rows", default=TEST_ROWS, type=click.IntRange(10), show_default=True)
 @click.option("--films", "film_count", default=experiment.FILMS, type=click.IntRange(2), show_default=True)
 @click.option("--jobs", default=1, type=click.IntRange(1), show_default=True, help="Seeds measured side by side.")
+@click.option("--controls", "only_controls", is_flag=True, help="Measure the controls, into pitfalls_controls.json.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for pitfalls.json.")
-def main(seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, into: Path) -> None:
+def main(seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, only_controls: bool, into: Path) -> None:
     """Measure every seed and write data/reference/pitfalls.json."""
     try:
+        if only_controls:
+            return write_controls(seeds, film_count, into)
         wanted = tuple(sorted({int(size) for size in sizes.split(",")}))
         threads = max(1, torch.get_num_threads() // jobs)
         pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else None

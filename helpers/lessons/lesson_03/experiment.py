@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
 
-from helpers.batches import Batch
+from helpers.batches import Batch, Collate, TokenizedReviews, length_batches
+from helpers.intervals import Interval
 from helpers.language_model import IGNORED, mask_tokens
+from helpers.models import MeanPoolClassifier, freeze_all_but
 from helpers.recipes import recipe
 from helpers.runtime import UserError
-from helpers.training import BATCH_SIZE, to_device
+from helpers.training import BATCH_SIZE, History, fit_adamw, to_device
 
 SIZES = (25, 50, 100, 200, 400)  # labels of the lesson's curve; the reference goes on to more
 STEPS_FOR_FEW = 75  # a handful of labels is read again and again until it has had this many steps
@@ -24,6 +27,34 @@ FILM_EPOCHS = 12  # long enough to learn the rows by heart, names and all
 OPENING_WORDS = 25
 CAPITALISED = re.compile(r"\b[A-Z][\w'-]*")
 RATE = recipe("full").learning_rate  # a pocket model's
+REFIT_STEPS = 60  # of the masked-word head on a body that stays as it is
+NEXT_LABELS = 100  # of the task that comes after the fine-tuning
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """How to fine-tune so that less is forgotten; by itself it is the plain fine-tuning.
+
+    rate: times the usual learning rate. blocks: trainable ones, from the top; None for all. replay: the weight of the
+    old loss. decay: AdamW's weight decay. rank: of LoRA on all linear layers; 0 for none.
+    """
+
+    rate: float = 1.0
+    blocks: int | None = None
+    replay: float = 0.0
+    decay: float = 0.01
+    rank: int = 0
+
+
+# Each curve runs from the plain fine-tuning to the setting that holds the model back most.
+CURVES = {
+    "learning rate": {"1/2": Remedy(0.5), "1/4": Remedy(0.25)},
+    "trainable blocks": {"2": Remedy(blocks=2), "1": Remedy(2, blocks=1)},
+    "replay weight": {"0.03": Remedy(replay=0.03), "0.1": Remedy(replay=0.1), "0.3": Remedy(replay=0.3)},
+    "weight decay": {"1": Remedy(decay=1.0), "10": Remedy(decay=10.0)},
+    "LoRA rank": {"8": Remedy(2, rank=8), "2": Remedy(2, rank=2)},
+}
+SHARES = (0.75, 0.5, 0.25)  # of the new weights in an average
 
 
 def epochs_for(labels: int, least: int = 3) -> int:
@@ -92,6 +123,66 @@ class WithReplay(nn.Module):
             self.steps += 1
             output.loss = output.loss + self.weight * self.language_model(**to_device(old, self)).loss
         return output
+
+
+def add_lora(body: nn.Module, rank: int) -> nn.Module:
+    """Freeze a body and put LoRA matrices beside all linear layers of its blocks, in place; alpha is 16."""
+    from peft import LoraConfig, inject_adapter_in_model  # slow to import
+
+    names = {name.rpartition(".")[2] for name, part in body.named_modules() if isinstance(part, nn.Linear)}
+    config = LoraConfig(r=rank, lora_alpha=16, target_modules=sorted(names))
+    return inject_adapter_in_model(config, body)
+
+
+def fine_tune(
+    remedy: Remedy,
+    language_model: nn.Module,
+    classifier: MeanPoolClassifier,
+    rows: TokenizedReviews,
+    collate: Collate,
+    old: Sequence[Batch],
+    *,
+    rate: float = RATE,
+    epochs: int = 3,
+    seed: int = 0,
+) -> History:
+    """Fine-tune a classifier whose body `language_model` shares; `old` holds batches of masked old texts for replay."""
+    if remedy.rank:
+        add_lora(classifier.body, remedy.rank)
+    elif remedy.blocks is not None:
+        freeze_all_but(classifier, remedy.blocks)
+    trained = WithReplay(classifier, language_model, old, remedy.replay) if remedy.replay else classifier
+    batches = length_batches(rows, collate, BATCH_SIZE, seed=seed)
+    return fit_adamw(trained, batches, remedy.rate * rate, epochs=epochs, weight_decay=remedy.decay)
+
+
+def refit_head(language_model: nn.Module, batches: Sequence[Batch], rate: float = RATE) -> nn.Module:
+    """Train what a masked language model has outside its body, on masked texts; the body stays as it is."""
+    inside = {id(parameter) for parameter in language_model.base_model.parameters()}
+    for parameter in language_model.parameters():
+        parameter.requires_grad_(id(parameter) not in inside)  # the output embeddings are often the body's own
+    fit_adamw(language_model, batches, rate, epochs=1, progress="the masked-word head")
+    return language_model
+
+
+def resampled_gap(gaps: np.ndarray, seed: int = 0, resamples: int = 2000) -> Interval:
+    """The mean of a table of gaps, (seeds, groups), with the 95 % interval when seeds and groups are both drawn again.
+
+    Source: Owen and Eckles 2012, "Bootstrapping data arrays of arbitrary order".
+    """
+    draws = np.random.default_rng(seed)
+    means = []
+    for _ in range(resamples):
+        rows, columns = (draws.integers(0, size, size) for size in gaps.shape)
+        means.append(np.nanmean(gaps[np.ix_(rows, columns)]))
+    low, high = np.nanquantile(means, [0.025, 0.975])
+    return Interval(float(np.nanmean(gaps)), float(low), float(high))
+
+
+def gap_by_group(first: Sequence[float], second: Sequence[float], groups: Sequence[str]) -> Mapping[str, float]:
+    """Group -> the mean of first - second over its rows, in alphabetical order."""
+    difference, names = np.asarray(first, float) - np.asarray(second, float), np.asarray(groups)
+    return {name: float(difference[names == name].mean()) for name in sorted(set(groups))}
 
 
 def lopsided_films(rows: Dataset, count: int) -> tuple[list[str], list[str]]:
