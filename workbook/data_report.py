@@ -190,6 +190,8 @@ def _of_table(table: Table) -> Iterator[tuple[str, str]]:
     roles = table.choice.columns
     yield "columns", f"{len(table.columns):,}: {name_list(table.columns)}"
     yield "read as", f"{_kind(table)}: {table.choice}"
+    if table.choice.understood():
+        yield "understood", table.choice.understood()
     unread = [name for name in table.columns if name not in roles.values()]
     if unread:
         yield "not read", name_list(unread)
