@@ -71,7 +71,9 @@ class Choice:
             name = prompt.removesuffix(QUESTION)
             if name in PAIR:
                 return "The prompt is what chosen and rejected both begin with."
-            return f'A row of "{name}" is a conversation: the last message is the answer, what comes before it the prompt.'
+            return (
+                f'A row of "{name}" is a conversation: the last message is the answer, what comes before it the prompt.'
+            )
         if is_derived(prompt):
             parts = " + ".join(f'"{part}"' for part in prompt.split(" + "))
             return f"The prompt is {parts}, with a line end between them."
