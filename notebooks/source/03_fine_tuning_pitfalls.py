@@ -28,9 +28,10 @@
 # - write a near-duplicate finder and a grouped split, and use both on a file of your own.
 
 # %% [markdown]
-# One sentence first, because it is often said otherwise: **fine-tuning by itself fixes neither overfitting nor
-# leakage.** A pretrained model overfits a small data set as well (section 2), and a leaky test set flatters any model
-# (section 5). You need a detector and a remedy for each.
+# One sentence first, because it is often said otherwise: **fine-tuning by itself fixes neither
+# [overfitting](../docs/glossary.md#overfitting) nor [leakage](../docs/glossary.md#data-leakage).** A pretrained model
+# overfits a small data set as well (section 2), and a leaky test set flatters any model (section 5). You need a
+# detector and a remedy for each.
 
 # %%
 import copy
@@ -150,7 +151,7 @@ plotting.show(figures.labels_curve(by_labels, bands, floor))
 
 # %% [markdown]
 # Two models of the same seed saw the same reviews, so take their gap within each seed first, and then the mean of the
-# gaps with its 95 % interval.
+# gaps with its [95 % interval](../docs/glossary.md#confidence-interval).
 
 # %%
 pairs = [(f"accuracy_full_{size}_labels", f"accuracy_scratch_{size}_labels") for size in (25, 100, 400)]
@@ -396,8 +397,9 @@ assert difference_early_stopping < 1e-4 and same_weights
 # ## 3. What the model forgets
 #
 # Before fine-tuning, the encoder could fill blanks in five kinds of text. Nothing in the task asks it to keep that
-# skill. A **forgetting probe** measures it: the masked-word loss of lesson 01 on held-out texts, domain by domain. The
-# words are hidden once, so that every model answers the same questions.
+# skill. A **[forgetting](../docs/glossary.md#catastrophic-forgetting) probe** measures it: the masked-word loss of
+# lesson 01 on held-out texts, domain by domain. The words are hidden once, so that every model answers the same
+# questions.
 
 # %% [markdown]
 # ### Exercise 03.2: the probe
@@ -554,7 +556,11 @@ print(f"this run: {paired_bootstrap(right_next['plain'], right_next['pretrained'
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# @@FORGET@@
+# - The rise with the *old* head mixes two things. The rise with a *refitted* head is what a new head of the same shape,
+#   with the same texts and steps, cannot get back out of the body. That part is lost knowledge, for this budget: more steps
+#   might recover more. The difference between the two numbers is mismatch.
+# - The next task is the practical question. Read the gap's interval: if it lies below 0, the moved body is a worse start.
+#   If it crosses 0, these runs do not show that it is one, whatever the masked-word loss says.
 #
 # </details>
 
@@ -693,7 +699,11 @@ table if controls else "not measured yet"
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# @@TRADE@@
+# - A remedy is better than another where its curve lies further up and further left. Compare curves, not single settings.
+# - The table of this run's points shows why a single setting misleads: over five seeds, a quarter of the rate keeps the old
+#   loss within about 0.1 nats and loses most of the accuracy, and replay at a weight of 0.1 loses little of either.
+# - Averaging costs no training step at all, so its curve is free once you have the plain fine-tuning.
+# - Weight decay pulls towards zero, so there is no reason why it should protect pretrained weights. The curve tests it.
 #
 # - No cause is claimed for any order: the rates of freezing and LoRA are twice the plain one, and nobody searched them
 #   for this task. Another budget of steps gives other curves.
@@ -916,7 +926,11 @@ print(f"the lesson's own five runs, paired by seed: {by_seed:+.3f}")
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# @@FILMS@@
+# - For the bag of words, compare the line with names and the line without: hiding the names removes what the films gave.
+# - For the encoder, the names' part is the difference between its two lines. The intervals draw films *and* seeds again,
+#   because a conclusion about "films" from twenty films is as uncertain as twenty films make it.
+# - Hidden names hide the title and the people, and not the plot words of a film. Whatever gap is left without names can
+#   come from those.
 #
 # The remedy is the split, not the model: **whatever will be new in use has to be new in the test.** Films here;
 # patients, customers or authors elsewhere.
@@ -1077,7 +1091,11 @@ print(f"masked-word loss: {loss_read:.3f} on reviews of the pretraining, {loss_n
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# @@CONTAM@@
+# - The generator of this world repeats phrases, so shared runs of eight words prove no leak by themselves. What counts is
+#   a test text *most* of whose runs were read. Without such rows there is no sign of contamination.
+# - The second detector compares two means. A lower loss on texts of the pretraining than on held-out ones of the same kind
+#   is a sign of memorizing. It needs two samples that differ in nothing else, which you rarely have for a published model.
+# - No remedy repairs a contaminated score. Drop the rows, or write new ones that are younger than the model.
 #
 # </details>
 #
@@ -1305,7 +1323,12 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 # %% [markdown]
 # <details><summary>What agrees, and what does not</summary>
 #
-# @@REAL@@
+# - The first two columns ask about new sentences of the source that it was trained on (films) and of three others. Compare
+#   the two settings within a source: training everything on films can help elsewhere or hurt there.
+# - The last two columns are the probe. What falls from "before" to "after" was forgotten, on sentences of that source.
+# - Whether MiniLM read some of these sentences in its own training is not known, and its training text cannot be searched
+#   here. So the contamination check of section 5 could not be made.
+# - Near-duplicates among these sentences were removed when the files were built (`data/real_card.md` counts them).
 #
 # </details>
 #

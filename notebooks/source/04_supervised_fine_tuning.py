@@ -25,7 +25,8 @@
 # %% [markdown]
 # - turn a conversation of one or several turns into token ids and labels, and check it token by token;
 # - give few-shot prompting a fair chance, and say from how many labelled examples fine-tuning is better;
-# - write greedy decoding with a key-value cache, and packing with restarted positions;
+# - write [greedy decoding](../docs/glossary.md#greedy-decoding) with a key-value cache, and
+#   [packing](../docs/glossary.md#packing) with restarted positions;
 # - fine-tune with a loop of your own and with `SFTTrainer`, and compare the weights that come out;
 # - count made-up answers, train "I do not know", and say what it costs;
 # - use a model as a judge of free text, and measure its bias.
@@ -213,7 +214,9 @@ pd.DataFrame.from_dict(shown, orient="index").rename_axis("examples in the promp
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# @@FEW@@
+# Read the first row first: with no example, `Q: ... A:` brings out the known facts, for films too that no question page
+# was about, and no job. Then read down a column. Where it rises, the examples teach; where it stays at 0, this small
+# model cannot learn the job from its context.
 #
 # So [supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach these facts. It has to
 # teach a **form**, and the **skills** that no prompt brings out. Section 3 asks how many labelled examples that takes.
@@ -492,7 +495,10 @@ pd.DataFrame.from_dict(rows, orient="index", columns=list(judged))
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# @@SIZES@@
+# - The line above the table names the number of examples from which fine-tuning is *clearly* better: the lower end of its
+#   95 % interval lies above the best few-shot prompt.
+# - For known facts few-shot prompting is hard to beat, because the form `Q: ... A:` was in the pretraining. There,
+#   fine-tuning buys the conversation, the end of the turn, and a short prompt. For the jobs it buys the skill.
 #
 # - The best `k` is chosen on the test rows, which favours few-shot prompting. So the comparison leans towards the
 #   "before".
@@ -752,7 +758,12 @@ pd.DataFrame({name: {what: f"{rate:.2f}" for what, rate in found.items()} for na
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# @@IDK@@
+# - The second column is the control: more training on old rows alone. Only what differs from it is due to the refusals.
+# - *Unknown: made up* is what the refusals are for. *Known: refused* and the fall of *known: right* are the price: the model
+#   says "I do not know" about films that it does know.
+# - The refusals were trained on titles that do not exist, and they are tested on other films. A model could learn "refuse
+#   every title that I was not trained on", and the known films of the test are such titles too. That is why the price has
+#   to be measured on films that the training never asks about.
 #
 # </details>
 #
@@ -899,7 +910,9 @@ print("; ".join(f"{name}: {rate:.2f} of the second questions" for name, rate in 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# @@TURNS@@
+# The second question names no film, so the answer needs the first turn. Both models have the same weights to start
+# from, and neither was trained on the films of these conversations. What the second model has more of is conversations
+# of two turns.
 #
 # </details>
 
@@ -1173,7 +1186,11 @@ print(f"wishes granted: {judge_score:.2f} says the model, {exact_score:.2f} says
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# @@JUDGE@@
+# - The exact judge asks three things of a line: the tone, the right film with true facts, and sound grammar. The model judges
+#   the tone alone, so its score of the wishes cannot see wrong films and broken lines.
+# - The two error rates show its bias in the tone. If one is larger, the judge favours one side, and a model that is trained
+#   against this judge will move to that side (lesson 05).
+# - The judge is the writer here. It may miss exactly the lines that it wrote by mistake.
 #
 # Published judges have such biases as well: they prefer the answer in the first place, the longer answer, and answers
 # in their own style (Zheng et al. 2023). Before you trust a judge, have it grade some hundred rows whose truth you
@@ -1299,7 +1316,11 @@ pd.DataFrame.from_dict(table, orient="index", columns=["this run", "reference [9
 # %% [markdown]
 # <details><summary>What agrees, and what does not</summary>
 #
-# @@REAL@@
+# - Zero-shot and few-shot are the fair "before" of a published model, and the share of "positive" shows a bias: a model that
+#   answers one word nearly always has an accuracy near one half, whatever it knows.
+# - A few dozen steps on labelled sentences change that. The fine-tuned rate is the recipe for published models.
+# - The questions about invented films have no true answer. The program only looks for words of refusal, so it counts
+#   an honest "I'm not aware" and misses other honest answers. Six questions make a sketch, not a rate.
 #
 # </details>
 #

@@ -188,20 +188,6 @@ def refit_head(language_model: nn.Module, batches: Sequence[Batch], rate: float 
     return language_model
 
 
-def resampled_gap(gaps: np.ndarray, seed: int = 0, resamples: int = 2000) -> Interval:
-    """The mean of a table of gaps, (seeds, groups), with the 95 % interval when seeds and groups are both drawn again.
-
-    Source: Owen and Eckles 2012, "Bootstrapping data arrays of arbitrary order".
-    """
-    draws = np.random.default_rng(seed)
-    means = []
-    for _ in range(resamples):
-        rows, columns = (draws.integers(0, size, size) for size in gaps.shape)
-        means.append(np.nanmean(gaps[np.ix_(rows, columns)]))
-    low, high = np.nanquantile(means, [0.025, 0.975])
-    return Interval(float(np.nanmean(gaps)), float(low), float(high))
-
-
 def gap_by_group(first: Sequence[float], second: Sequence[float], groups: Sequence[str]) -> Mapping[str, float]:
     """Group -> the mean of first - second over its rows, in alphabetical order."""
     difference, names = np.asarray(first, float) - np.asarray(second, float), np.asarray(groups)
