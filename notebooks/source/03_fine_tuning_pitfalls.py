@@ -557,10 +557,10 @@ print(f"this run: {paired_bootstrap(right_next['plain'], right_next['pretrained'
 # <details><summary>What it means</summary>
 #
 # - The rise with the *old* head mixes two things. The rise with a *refitted* head is what a new head of the same shape,
-#   with the same texts and steps, cannot get back out of the body. That part is lost knowledge, for this budget: more steps
-#   might recover more. The difference between the two numbers is mismatch.
-# - The next task is the practical question. Read the gap's interval: if it lies below 0, the moved body is a worse start.
-#   If it crosses 0, these runs do not show that it is one, whatever the masked-word loss says.
+#   with the same texts and steps, cannot get back out of the body. That part is lost knowledge, for this budget: more
+#   steps might recover more. The difference between the two numbers is mismatch.
+# - The next task is the practical question. Read the gap's interval: if it lies below 0, the moved body is a worse
+#   start. If it crosses 0, these runs do not show that it is one, whatever the masked-word loss says.
 #
 # </details>
 
@@ -699,9 +699,10 @@ table if controls else "not measured yet"
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - A remedy is better than another where its curve lies further up and further left. Compare curves, not single settings.
-# - The table of this run's points shows why a single setting misleads: over five seeds, a quarter of the rate keeps the old
-#   loss within about 0.1 nats and loses most of the accuracy, and replay at a weight of 0.1 loses little of either.
+# - A remedy is better than another where its curve lies further up and further left. Compare curves, not single
+#   settings.
+# - The table of this run's points shows why a single setting misleads: over five seeds, a quarter of the rate keeps the
+#   old loss within about 0.1 nats and loses most of the accuracy, and replay at a weight of 0.1 loses little of either.
 # - Averaging costs no training step at all, so its curve is free once you have the plain fine-tuning.
 # - Weight decay pulls towards zero, so there is no reason why it should protect pretrained weights. The curve tests it.
 #
@@ -926,9 +927,10 @@ print(f"the lesson's own five runs, paired by seed: {by_seed:+.3f}")
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - For the bag of words, compare the line with names and the line without: hiding the names removes what the films gave.
-# - For the encoder, the names' part is the difference between its two lines. The intervals draw films *and* seeds again,
-#   because a conclusion about "films" from twenty films is as uncertain as twenty films make it.
+# - For the bag of words, compare the line with names and the line without: hiding the names removes what the films
+#   gave.
+# - For the encoder, the names' part is the difference between its two lines. The intervals draw films *and* seeds
+#   again, because a conclusion about "films" from twenty films is as uncertain as twenty films make it.
 # - Hidden names hide the title and the people, and not the plot words of a film. Whatever gap is left without names can
 #   come from those.
 #
@@ -1091,10 +1093,11 @@ print(f"masked-word loss: {loss_read:.3f} on reviews of the pretraining, {loss_n
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - The generator of this world repeats phrases, so shared runs of eight words prove no leak by themselves. What counts is
-#   a test text *most* of whose runs were read. Without such rows there is no sign of contamination.
-# - The second detector compares two means. A lower loss on texts of the pretraining than on held-out ones of the same kind
-#   is a sign of memorizing. It needs two samples that differ in nothing else, which you rarely have for a published model.
+# - The generator of this world repeats phrases, so shared runs of eight words prove no leak by themselves. What counts
+#   is a test text *most* of whose runs were read. Without such rows there is no sign of contamination.
+# - The second detector compares two means. A lower loss on texts of the pretraining than on held-out ones of the same
+#   kind is a sign of memorizing. It needs two samples that differ in nothing else, which you rarely have for a
+#   published model.
 # - No remedy repairs a contaminated score. Drop the rows, or write new ones that are younger than the model.
 #
 # </details>
@@ -1323,11 +1326,11 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 # %% [markdown]
 # <details><summary>What agrees, and what does not</summary>
 #
-# - The first two columns ask about new sentences of the source that it was trained on (films) and of three others. Compare
-#   the two settings within a source: training everything on films can help elsewhere or hurt there.
+# - The first two columns ask about new sentences of the source that it was trained on (films) and of three others.
+#   Compare the two settings within a source: training everything on films can help elsewhere or hurt there.
 # - The last two columns are the probe. What falls from "before" to "after" was forgotten, on sentences of that source.
-# - Whether MiniLM read some of these sentences in its own training is not known, and its training text cannot be searched
-#   here. So the contamination check of section 5 could not be made.
+# - Whether MiniLM read some of these sentences in its own training is not known, and its training text cannot be
+#   searched here. So the contamination check of section 5 could not be made.
 # - Near-duplicates among these sentences were removed when the files were built (`data/real_card.md` counts them).
 #
 # </details>

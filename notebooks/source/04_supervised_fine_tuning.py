@@ -495,8 +495,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=list(judged))
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - The line above the table names the number of examples from which fine-tuning is *clearly* better: the lower end of its
-#   95 % interval lies above the best few-shot prompt.
+# - The line above the table names the number of examples from which fine-tuning is *clearly* better: the lower end of
+#   its 95 % interval lies above the best few-shot prompt.
 # - For known facts few-shot prompting is hard to beat, because the form `Q: ... A:` was in the pretraining. There,
 #   fine-tuning buys the conversation, the end of the turn, and a short prompt. For the jobs it buys the skill.
 #
@@ -759,11 +759,11 @@ pd.DataFrame({name: {what: f"{rate:.2f}" for what, rate in found.items()} for na
 # <details><summary>What it means</summary>
 #
 # - The second column is the control: more training on old rows alone. Only what differs from it is due to the refusals.
-# - *Unknown: made up* is what the refusals are for. *Known: refused* and the fall of *known: right* are the price: the model
-#   says "I do not know" about films that it does know.
-# - The refusals were trained on titles that do not exist, and they are tested on other films. A model could learn "refuse
-#   every title that I was not trained on", and the known films of the test are such titles too. That is why the price has
-#   to be measured on films that the training never asks about.
+# - *Unknown: made up* is what the refusals are for. *Known: refused* and the fall of *known: right* are the price: the
+#   model says "I do not know" about films that it does know.
+# - The refusals were trained on titles that do not exist, and they are tested on other films. A model could learn
+#   "refuse every title that I was not trained on", and the known films of the test are such titles too. That is why the
+#   price has to be measured on films that the training never asks about.
 #
 # </details>
 #
@@ -1142,8 +1142,7 @@ for name, row in same.items():
 
 # %% [markdown]
 # ## 11. A model as a judge
-
-# %% [markdown]
+#
 # A wish such as "Write a kind line about TITLE" has many good answers, and exact matching cannot score them. A common
 # way out is to ask a model. Our fine-tuned model has a skill for that: it can say whether a remark is positive or
 # negative. So let it judge the *tone* of the lines that it wrote itself. In this world an **exact judge**
@@ -1186,10 +1185,10 @@ print(f"wishes granted: {judge_score:.2f} says the model, {exact_score:.2f} says
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - The exact judge asks three things of a line: the tone, the right film with true facts, and sound grammar. The model judges
-#   the tone alone, so its score of the wishes cannot see wrong films and broken lines.
-# - The two error rates show its bias in the tone. If one is larger, the judge favours one side, and a model that is trained
-#   against this judge will move to that side (lesson 05).
+# - The exact judge asks three things of a line: the tone, the right film with true facts, and sound grammar. The model
+#   judges the tone alone, so its score of the wishes cannot see wrong films and broken lines.
+# - The two error rates show its bias in the tone. If one is larger, the judge favours one side, and a model that is
+#   trained against this judge will move to that side (lesson 05).
 # - The judge is the writer here. It may miss exactly the lines that it wrote by mistake.
 #
 # Published judges have such biases as well: they prefer the answer in the first place, the longer answer, and answers
@@ -1316,8 +1315,8 @@ pd.DataFrame.from_dict(table, orient="index", columns=["this run", "reference [9
 # %% [markdown]
 # <details><summary>What agrees, and what does not</summary>
 #
-# - Zero-shot and few-shot are the fair "before" of a published model, and the share of "positive" shows a bias: a model that
-#   answers one word nearly always has an accuracy near one half, whatever it knows.
+# - Zero-shot and few-shot are the fair "before" of a published model, and the share of "positive" shows a bias: a model
+#   that answers one word nearly always has an accuracy near one half, whatever it knows.
 # - A few dozen steps on labelled sentences change that. The fine-tuned rate is the recipe for published models.
 # - The questions about invented films have no true answer. The program only looks for words of refusal, so it counts
 #   an honest "I'm not aware" and misses other honest answers. Six questions make a sketch, not a rate.
@@ -1398,8 +1397,7 @@ solved("04")
 
 # %% [markdown]
 # ## Next
-
-# %% [markdown]
+#
 # - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. What goes first, skills or facts?
 # - With examples of your own: `workbook run 04 -p data mine.csv` (section 10 has the formats).
 # - Take the model away: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`. The folder loads
