@@ -1160,10 +1160,7 @@ wishes = [row["prompt"] for row in instructions["test"] if row["known"] == "open
     : run.by_budget(quick=16, standard=200)
 ]
 lines = answer(sft, tokenizer, wishes, max_new_tokens=40)
-question = next(row["prompt"] for row in instructions["train"] if row["kind"] == "sentiment")
-question = (
-    question[: question.rindex("negative") + len("negative")].rstrip(".") + "." if "negative" in question else question
-)
+question = "Positive or negative?"  # as one of the training's jobs begins
 verdicts = [judge_answer(prompt, line) for prompt, line in zip(wishes, lines, strict=True)]
 said = answer(sft, tokenizer, [f"{question} {line}" for line in lines])
 print(question)

@@ -142,7 +142,7 @@ def on_real_text(titles: Sequence[str], seed: int, test_rows: int, batch_size: i
 
     tokenizer, model = catalog.tokenizer("instruct", "real"), catalog.causal_language_model("real", role="instruct")
     reviews = catalog.dataset("reviews", "real")
-    train = list(sample_rows(reviews["train"], batch_size * steps + 4, seed))
+    train = list(sample_rows(reviews["train"], batch_size * steps, seed))
     test = reviews["test"].shuffle(seed=0).select(range(test_rows))
     texts, labels = list(test["text"]), torch.tensor(test["label"])
     questions = [f"Who directed the film {title}?" for title in titles]
@@ -160,8 +160,8 @@ def on_real_text(titles: Sequence[str], seed: int, test_rows: int, batch_size: i
         print(f"{when}: {questions[0]} {given[0]}")
 
     measure("zero_shot")
-    balanced = [next(row for row in train[place:] if row["label"] == place % 2) for place in range(4)]
-    measure("few_shot", balanced)
+    of_class = [[row for row in train if row["label"] == label] for label in range(2)]
+    measure("few_shot", [of_class[place % 2][place // 2] for place in range(4)])
     ask("before")
     how = recipe("lora_decoder", "published")
     seed_everything(seed)
@@ -169,7 +169,7 @@ def on_real_text(titles: Sequence[str], seed: int, test_rows: int, batch_size: i
     model = get_peft_model(
         model, LoraConfig(r=how.rank, lora_alpha=how.alpha, target_modules=targets, task_type="CAUSAL_LM")
     )
-    rows = [sft.encode(tokenizer, QUESTION.format(text=row["text"]), WORDS[row["label"]]) for row in train[4:]]
+    rows = [sft.encode(tokenizer, QUESTION.format(text=row["text"]), WORDS[row["label"]]) for row in train]
     batches = sft.conversation_batches(rows, tokenizer.pad_token_id, batch_size, seed=seed)
     fit_adamw(model, batches, how.learning_rate, epochs=1, progress="LoRA on film sentences")
     measure("sft")
