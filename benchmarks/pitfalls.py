@@ -3,6 +3,7 @@
 python benchmarks/pitfalls.py                   three seeds on the test rows (some twenty minutes of one core)
 python benchmarks/pitfalls.py --seeds 5 --jobs 2
 python -m benchmarks.pitfalls --controls --seeds 5    the controls: remedies as curves, what is lost, names hidden
+python -m benchmarks.pitfalls --real --seeds 3        MiniLM on real text (`workbook real` fetches it)
 
 The recipes are the lesson's own, in `helpers.lessons.lesson_03.experiment`.
 Each seed draws its own reviews and random starts.
@@ -14,7 +15,7 @@ import copy
 import multiprocessing
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cache, partial
 from itertools import repeat
 from pathlib import Path
 
@@ -146,11 +147,21 @@ def measure_seed(seed: int, sizes: tuple[int, ...], test_rows: int, film_count: 
     return films(bench, film_count) | forgetting(bench) | by_labels(bench)
 
 
-def controls(seed: int, film_count: int, threads: int) -> dict[str, float]:
-    """What the lesson's controls measure with one seed: each remedy at several settings, the head apart, the films."""
+def controls(seed: int, film_count: int, threads: int, settings: dict, parts: Path) -> dict[str, float]:
+    """What the lesson's controls measure with one seed; each piece is kept, so that a long command can go on."""
     start(track="pocket", budget="standard", seed=0, threads=threads)
     bench = Bench(seed, (LABELS,), 300)
-    return overfitting(bench) | trade_offs(bench) | films_with_names(bench, film_count)
+    pieces = {"films": partial(films_with_names, bench, film_count), "overfitting": partial(overfitting, bench)}
+    pieces["plain"] = partial(plain_and_lost, bench)
+    for curve, points in experiment.CURVES.items():
+        for setting, remedy in points.items():
+            name = f"{curve.replace(' ', '_')}_{setting}"
+            pieces[name.replace("/", "_")] = partial(one_point, bench, name, remedy)
+    found: dict[str, float] = {}
+    for name, measure in pieces.items():
+        found |= kept(parts, name, settings | {"seed": seed}, measure)
+        click.echo(f"seed {seed}  {name}")
+    return found
 
 
 def overfitting(bench: Bench, labels: int = 200, epochs: int = 10) -> dict[str, float]:
@@ -174,44 +185,58 @@ def overfitting(bench: Bench, labels: int = 200, epochs: int = 10) -> dict[str, 
     return found
 
 
-def trade_offs(bench: Bench) -> dict[str, float]:
-    """Accuracy and the mean rise of the old loss at every point of the curves; and for two bodies what else is lost."""
-    corpus = catalog.dataset("corpus", "pocket")
-    domains = experiment.domain_batches(bench.tokenizer, corpus["validation"], 24, bench.seed)
-    pretrained = catalog.masked_language_model("pocket")
-    before = experiment.domain_losses(pretrained, domains)
-    rows = bench.train.select(range(LABELS))
-    texts = list(corpus["train"].shuffle(seed=bench.seed).select(range(8 * EPOCHS * -(-LABELS // BATCH_SIZE)))["text"])
-    old = experiment.masked_batches(bench.tokenizer, texts, bench.seed, batch_size=8)
-    again = list(corpus["train"].shuffle(seed=1000 + bench.seed).select(range(16 * experiment.REFIT_STEPS))["text"])
-    again = experiment.masked_batches(bench.tokenizer, again, bench.seed, batch_size=16)
-    found: dict[str, float] = {}
+class Probe:
+    """The old task of one seed: what the encoder is asked before and after, and texts to replay and to refit with."""
 
-    def note(name: str, language_model, classifier) -> None:
-        after = experiment.domain_losses(language_model, domains)
-        found[f"accuracy_curve_{name}"] = bench.accuracy(classifier, bench.test)
-        found[f"loss_rise_curve_{name}"] = float(np.mean([after[domain] - before[domain] for domain in before]))
-        click.echo(f"seed {bench.seed}  {name}: {found[f'accuracy_curve_{name}']:.3f}, "
-                   f"loss {found[f'loss_rise_curve_{name}']:+.2f}")  # fmt: skip
+    def __init__(self, bench: Bench) -> None:
+        corpus, seed = catalog.dataset("corpus", "pocket"), bench.seed
 
+        def masked(seed_of_order: int, texts: int, batch_size: int) -> list:
+            drawn = list(corpus["train"].shuffle(seed=seed_of_order).select(range(texts))["text"])
+            return experiment.masked_batches(bench.tokenizer, drawn, seed, batch_size=batch_size)
+
+        self.domains = experiment.domain_batches(bench.tokenizer, corpus["validation"], 24, seed)
+        self.before = experiment.domain_losses(catalog.masked_language_model("pocket"), self.domains)
+        self.old = masked(seed, 8 * EPOCHS * -(-LABELS // BATCH_SIZE), 8)
+        self.again = masked(1000 + seed, 16 * experiment.REFIT_STEPS, 16)
+
+
+@cache
+def _probe(bench: Bench) -> Probe:
+    return Probe(bench)
+
+
+def one_point(bench: Bench, name: str, remedy: experiment.Remedy) -> dict[str, float]:
+    """Accuracy, and the mean rise of the old loss, after one fine-tuning."""
     language_model, classifier = _pair(bench.seed)
-    experiment.fine_tune(
-        experiment.Remedy(), language_model, classifier, rows, bench.collate, old, epochs=EPOCHS, seed=bench.seed
-    )
-    note("plain", language_model, classifier)
+    return _point(bench, name, *_tuned(bench, remedy, language_model, classifier))
+
+
+def _tuned(bench: Bench, remedy: experiment.Remedy, language_model, classifier) -> tuple:
+    rows = bench.train.select(range(LABELS))
+    given = (remedy, language_model, classifier, rows, bench.collate, _probe(bench).old)
+    experiment.fine_tune(*given, epochs=EPOCHS, seed=bench.seed)
+    return language_model, classifier
+
+
+def _point(bench: Bench, name: str, language_model, classifier) -> dict[str, float]:
+    before, after = _probe(bench).before, experiment.domain_losses(language_model, _probe(bench).domains)
+    rise = float(np.mean([after[domain] - before[domain] for domain in before]))
+    found = {f"accuracy_curve_{name}": bench.accuracy(classifier, bench.test), f"loss_rise_curve_{name}": rise}
+    click.echo(f"seed {bench.seed}  {found}")
+    return found
+
+
+def plain_and_lost(bench: Bench) -> dict[str, float]:
+    """The plain fine-tuning, its averages with the old weights, and what else is lost in its body."""
+    language_model, classifier = _tuned(bench, experiment.Remedy(), *_pair(bench.seed))
+    found = _point(bench, "plain", language_model, classifier)
     plain = {key: value.clone() for key, value in language_model.state_dict().items()}
-    head, start_weights = copy.deepcopy(classifier.head), catalog.masked_language_model("pocket").state_dict()
+    old = catalog.masked_language_model("pocket").state_dict()
     for share in experiment.SHARES:
-        language_model.load_state_dict(experiment.average_weights(plain, start_weights, share))
-        classifier.head = copy.deepcopy(head)
-        note(f"share_of_new_weights_{share}", language_model, classifier)
-    for curve, points in experiment.CURVES.items():
-        for setting, remedy in points.items():
-            language_model, classifier = _pair(bench.seed)
-            given = (remedy, language_model, classifier, rows, bench.collate, old)
-            experiment.fine_tune(*given, epochs=EPOCHS, seed=bench.seed)
-            note(f"{curve.replace(' ', '_')}_{setting}", language_model, classifier)
-    return found | _lost(bench, plain, domains, again)
+        language_model.load_state_dict(experiment.average_weights(plain, old, share))
+        found |= _point(bench, f"share_of_new_weights_{share}", language_model, classifier)
+    return found | _lost(bench, plain, _probe(bench).domains, _probe(bench).again)
 
 
 def _lost(bench: Bench, plain: dict, domains: dict, again: list) -> dict[str, float]:
@@ -265,6 +290,20 @@ def films_with_names(bench: Bench, count: int) -> dict[str, float]:
     return found
 
 
+def write_real(seeds: int, into: Path) -> None:
+    """Measure section "On real text" with each seed, kept one by one, and write lesson_03_real.json."""
+    settings = {"labels": experiment.REAL_LABELS, "rows": experiment.REAL_ROWS, "probed": experiment.REAL_PROBED}
+    parts, measured = Path(tempfile.gettempdir()) / "pitfalls_real", []
+    for seed in range(seeds):
+        start(track="pocket", budget="standard", seed=seed, threads=1)
+        measure = partial(experiment.on_real_text, experiment.found_again, seed)
+        measured.append(kept(parts, "seed", settings | {"seed": seed}, measure))
+        click.echo(f"seed {seed}  {measured[-1]}")
+    command = f"python -m benchmarks.pitfalls --real --seeds {seeds}"
+    path = save_reference("lesson_03_real", command, settings, measured, into, 1)
+    click.echo(f"written: {path.name}")
+
+
 def write_controls(seeds: int, film_count: int, into: Path) -> None:
     """Measure the controls with each seed, kept one by one, and write pitfalls_controls.json."""
     settings = {"labels": LABELS, "epochs": EPOCHS, "films": film_count, "test_rows": 300, "overfit_labels": 200}
@@ -272,8 +311,7 @@ def write_controls(seeds: int, film_count: int, into: Path) -> None:
     parts = Path(tempfile.gettempdir()) / "pitfalls_controls"
     measured = []
     for seed in range(seeds):
-        one = settings | {"seed": seed}
-        measured.append(kept(parts, "seed", one, partial(controls, seed, film_count, 1)))
+        measured.append(controls(seed, film_count, 1, settings, parts))
     command = f"python -m benchmarks.pitfalls --controls --seeds {seeds}"
     path = save_reference("pitfalls_controls", command, settings, measured, into, 1)
     click.echo(f"written: {path.name}")
@@ -286,12 +324,17 @@ def write_controls(seeds: int, film_count: int, into: Path) -> None:
 @click.option("--films", "film_count", default=experiment.FILMS, type=click.IntRange(2), show_default=True)
 @click.option("--jobs", default=1, type=click.IntRange(1), show_default=True, help="Seeds measured side by side.")
 @click.option("--controls", "only_controls", is_flag=True, help="Measure the controls, into pitfalls_controls.json.")
+@click.option("--real", "real_text", is_flag=True, help="Measure on real text, into lesson_03_real.json.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for pitfalls.json.")
-def main(seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, only_controls: bool, into: Path) -> None:
+def main(
+    seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, only_controls: bool, real_text: bool, into: Path
+) -> None:
     """Measure every seed and write data/reference/pitfalls.json."""
     try:
         if only_controls:
             return write_controls(seeds, film_count, into)
+        if real_text:
+            return write_real(seeds, into)
         wanted = tuple(sorted({int(size) for size in sizes.split(",")}))
         threads = max(1, torch.get_num_threads() // jobs)
         pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else None
