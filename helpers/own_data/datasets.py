@@ -67,7 +67,7 @@ def load_columns(data: Path | str | Request, columns: Sequence[str], tokenizer: 
     check_usable(table)
     found = Dataset.from_dict({role: [str(value) for value in table.rows[role]] for role in columns})
     left_out = _left_out([table])
-    understood = " ".join(filter(None, ("", table.choice.understood())))
+    understood = f" {table.choice.understood()}".rstrip()
     found.info.description = (
         f"{table.path.name}: {table.choice}; {len(found):,} rows{left_out}.{understood}{_not_read(aside)}"
     )

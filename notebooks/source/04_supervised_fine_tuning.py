@@ -46,6 +46,7 @@ from helpers import catalog, plotting
 from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("04.1") helps when you are stuck
 from helpers.cost import Stopwatch
 from helpers.lessons.lesson_04 import experiment
+from helpers.predictions import predict, reveal
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.sft import RECIPE
 from helpers.training import decay_groups
@@ -439,6 +440,9 @@ def train_by_hand(model, batches, optimizer, scheduler):
 # asks about those films?
 
 # %%
+predict("04.2", within=0.05, unit="share of known facts", low=0, high=1)
+
+# %%
 from dataclasses import replace
 
 from helpers.sft import fine_tune
@@ -577,6 +581,7 @@ print(f"20 answers: {without_cache.total:.2f} s without the cache, {with_cache.t
 # %%
 answers["after"] = answer(sft, tokenizer, test_prompts)
 known = {when: exact_match_rates(test_rows, given, "known") for when, given in answers.items()}
+reveal("04.2", known["after"]["told"].value, reference="exact_answer_rate_sft")
 pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()})
 
 # %% [markdown]
@@ -616,7 +621,10 @@ for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
 # The `untold` rows ask about films that no text ever mentioned. The only true answer would be "I do not know". No row
 # of the training says that.
 #
-# **Predict 3.** What will it say?
+# **Predict 3.** What share of these questions gets a made-up answer, a false name or year in good form?
+
+# %%
+predict("04.3", within=0.1, unit="share that gets a made-up answer", low=0, high=1)
 
 # %%
 from helpers.lessons.lesson_04.experiment import confidence, made_up
@@ -624,6 +632,7 @@ from helpers.lessons.lesson_04.experiment import confidence, made_up
 untold = [place for place, row in enumerate(test_rows) if row["known"] == "untold"]
 invented = made_up([test_rows[place] for place in untold], [answers["after"][place] for place in untold])
 made_up_after = share(invented)
+reveal("04.3", made_up_after.value, reference="made_up_answer_rate_sft")
 print(f"made up: {made_up_after:.2f} of {len(untold)} questions about unknown films")
 for place in untold[:5]:
     print(f"{test_rows[place]['prompt']:56}{answers['after'][place]}")
@@ -707,8 +716,12 @@ check("04.4", threshold_for)
 # **Predict 4.** How many points of the *known* facts does the model lose?
 
 # %%
+predict("04.4", within=5, unit="points")
+
+# %%
 refusal = "I do not know."
 titles = sorted({row["film"] for row in instructions["train"]})
+real_films = {row["film"] for part in (*instructions.values(), catalog.dataset("facts", track)["test"]) for row in part}
 unasked = [row for row in instructions["train"].shuffle(seed=seed) if row["known"] == "trained"]
 
 
@@ -720,7 +733,8 @@ def about_nobody(row, number):
 
 
 more = run.by_budget(quick=16, standard=400)
-unknown = [about_nobody(row, number) for number, row in enumerate(unasked[:more])]
+unknown = [about_nobody(row, number) for number, row in enumerate(unasked)]
+unknown = [row for row in unknown if not any(film in row["prompt"] for film in real_films)][:more]
 old_rows = list(mixed_rows.select(range(2 * min(more, len(mixed_rows) // 2))))
 print(unknown[0]["prompt"], "->", unknown[0]["completion"])
 
@@ -753,6 +767,8 @@ for name, pupil in pupils.items():
         "known: right": share(exact[is_known]), "known: refused": share(refused[is_known]),
         "skills: right": judged_exactly(pupil, skilled),
     }  # fmt: skip
+price_known = price["before"]["known: right"].value - price["with refusals"]["known: right"].value
+reveal("04.4", 100 * price_known)
 pd.DataFrame({name: {what: f"{rate:.2f}" for what, rate in found.items()} for name, found in price.items()})
 
 # %% [markdown]
