@@ -1371,7 +1371,7 @@ values = {f"accuracy_{start}_{size}_labels": found.value
           for size, found in by_labels[name].items()}  # fmt: skip
 values |= {f"loss_before_{domain}": loss for domain, loss in before.items()}
 for name, losses in after.items():
-    key = name.replace(", ", " ").replace(" ", "_").replace("%", "")
+    key = name.lower().replace(", ", " ").replace(" ", "_").replace("%", "")
     ending = "" if name == "plain" else f"_{key}"
     values |= {f"loss_after_{domain}{ending}": loss for domain, loss in losses.items()}
     values |= {f"accuracy_forgetting_{key}": right_after[name].mean().item(), f"loss_rise_forgetting_{key}": rise[name]}

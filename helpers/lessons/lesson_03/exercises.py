@@ -121,6 +121,7 @@ def near_duplicates(answer: Callable) -> None:
     cases = (
         (["One, two three FOUR.", "one two three four", "four three two one"], 1.0, "capitals and punctuation"),
         (["a b c d e f", "x", "a b c d e g", "a b c d"], 0.5, "shingles shared, divided by those that either has"),
+        (["a b c d e f", "x", "a b c d e g", "a b c d"], 0.65, "shingles of three words; shared by those of either"),
         (["Two words", "two words!", "two other", "two words more"], 0.9, "a short text is one shingle"),
     )
     for texts, threshold, note in cases:
