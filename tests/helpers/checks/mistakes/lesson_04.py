@@ -81,7 +81,7 @@ MISTAKES = [
     ("04.3", lambda model, ids, most, end: None, "returns None"),
     ("04.5", partial(packed, restart=False), "position_ids of packed row"),
     ("04.5", partial(packed, hide=False), "labels of packed row"),
-    ("04.5", partial(packed, fits=1), "should be"),
+    ("04.5", partial(packed, fits=1), "should (be|have)"),
     ("04.2", partial(labels, end=False), "never learn to stop"),
     ("04.2", partial(labels, mark=True), "mark of the assistant is in the prompt already"),
     ("04.2", partial(labels, first_only=True), r"\]\[11\] should be 31, not -100\."),
