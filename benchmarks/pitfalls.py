@@ -2,6 +2,8 @@
 
 python benchmarks/pitfalls.py                   three seeds on the test rows (some twenty minutes of one core)
 python benchmarks/pitfalls.py --seeds 5 --jobs 2
+python -m benchmarks.pitfalls --controls --seeds 5    the controls: remedies as curves, what is lost, names hidden
+python -m benchmarks.pitfalls --real --seeds 3        MiniLM on real text (`workbook real` fetches it)
 
 The recipes are the lesson's own, in `helpers.lessons.lesson_03.experiment`.
 Each seed draws its own reviews and random starts.
@@ -9,8 +11,11 @@ Each seed draws its own reviews and random starts.
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from itertools import repeat
 from pathlib import Path
 
@@ -19,16 +24,17 @@ import numpy as np
 import torch
 
 from helpers import catalog
-from helpers.batches import TokenizedReviews, pad, sample_rows, tokenize
+from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.evaluation import correct_and_loss
 from helpers.lessons.lesson_03 import experiment
 from helpers.models import MeanPoolClassifier, freeze_all_but
-from helpers.reference import FOLDER, save_reference
+from helpers.reference import FOLDER, kept, save_reference
 from helpers.runtime import UserError, seed_everything, start
-from helpers.training import BATCH_SIZE, train_on_text
+from helpers.training import BATCH_SIZE, train, train_on_text
 
 SIZES = (*experiment.SIZES, 800, 1600)
 LABELS, EPOCHS, TEXTS = 400, 3, 100
+OVERFIT = {"plain": {}, "dropout": {"dropout": 0.3}, "weight_decay": {"decay": 10.0}}
 DEALS = 1  # ways to deal the films out to two sides; each seed gives their mean
 TEST_ROWS = 1000
 
@@ -141,16 +147,194 @@ def measure_seed(seed: int, sizes: tuple[int, ...], test_rows: int, film_count: 
     return films(bench, film_count) | forgetting(bench) | by_labels(bench)
 
 
+def controls(seed: int, film_count: int, threads: int, settings: dict, parts: Path) -> dict[str, float]:
+    """What the lesson's controls measure with one seed; each piece is kept, so that a long command can go on."""
+    start(track="pocket", budget="standard", seed=0, threads=threads)
+    bench = Bench(seed, (LABELS,), 300)
+    pieces = {"films": partial(films_with_names, bench, film_count), "overfitting": partial(overfitting, bench)}
+    pieces["plain"] = partial(plain_and_lost, bench)
+    for curve, points in experiment.CURVES.items():
+        for setting, remedy in points.items():
+            name = f"{curve.replace(' ', '_')}_{setting}"
+            pieces[name.replace("/", "_")] = partial(one_point, bench, name, remedy)
+    found: dict[str, float] = {}
+    for name, measure in pieces.items():
+        found |= kept(parts, name, settings | {"seed": seed}, measure)
+        click.echo(f"seed {seed}  {name}")
+    return found
+
+
+def overfitting(bench: Bench, labels: int = 200, epochs: int = 10) -> dict[str, float]:
+    """Test accuracy and loss after too many passes over few labels, plainly and with two remedies."""
+    found, rows = {}, bench.train.select(range(labels))
+    for name, settings in OVERFIT.items():
+        seed_everything(bench.seed)
+        classifier = catalog.classifier("pocket")
+        for module in classifier.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = settings.get("dropout", module.p)
+        batches = length_batches(rows, bench.collate, BATCH_SIZE, seed=bench.seed)
+        # The lesson's optimizer for this: a constant rate, and torch's weight decay.
+        optimizer = torch.optim.AdamW(
+            classifier.parameters(), lr=experiment.RATE, weight_decay=settings.get("decay", 0.01)
+        )
+        train(classifier, batches, optimizer, epochs=epochs)
+        right, found[f"loss_overfit_{name}"] = correct_and_loss(classifier, bench.test, bench.collate)
+        found[f"accuracy_overfit_{name}"] = right.mean().item()
+    click.echo(f"seed {bench.seed}  {found}")
+    return found
+
+
+class Probe:
+    """The old task of one seed: what the encoder is asked before and after, and texts to replay and to refit with."""
+
+    def __init__(self, bench: Bench) -> None:
+        corpus, seed = catalog.dataset("corpus", "pocket"), bench.seed
+
+        def masked(seed_of_order: int, texts: int, batch_size: int) -> list:
+            drawn = list(corpus["train"].shuffle(seed=seed_of_order).select(range(texts))["text"])
+            return experiment.masked_batches(bench.tokenizer, drawn, seed, batch_size=batch_size)
+
+        self.domains = experiment.domain_batches(bench.tokenizer, corpus["validation"], 24, seed)
+        self.before = experiment.domain_losses(catalog.masked_language_model("pocket"), self.domains)
+        self.old = masked(seed, 8 * EPOCHS * -(-LABELS // BATCH_SIZE), 8)
+        self.again = masked(1000 + seed, 16 * experiment.REFIT_STEPS, 16)
+
+
+@cache
+def _probe(bench: Bench) -> Probe:
+    return Probe(bench)
+
+
+def one_point(bench: Bench, name: str, remedy: experiment.Remedy) -> dict[str, float]:
+    """Accuracy, and the mean rise of the old loss, after one fine-tuning."""
+    language_model, classifier = _pair(bench.seed)
+    return _point(bench, name, *_tuned(bench, remedy, language_model, classifier))
+
+
+def _tuned(bench: Bench, remedy: experiment.Remedy, language_model, classifier) -> tuple:
+    rows = bench.train.select(range(LABELS))
+    given = (remedy, language_model, classifier, rows, bench.collate, _probe(bench).old)
+    experiment.fine_tune(*given, epochs=EPOCHS, seed=bench.seed)
+    return language_model, classifier
+
+
+def _point(bench: Bench, name: str, language_model, classifier) -> dict[str, float]:
+    before, after = _probe(bench).before, experiment.domain_losses(language_model, _probe(bench).domains)
+    rise = float(np.mean([after[domain] - before[domain] for domain in before]))
+    found = {f"accuracy_curve_{name}": bench.accuracy(classifier, bench.test), f"loss_rise_curve_{name}": rise}
+    click.echo(f"seed {bench.seed}  {found}")
+    return found
+
+
+def plain_and_lost(bench: Bench) -> dict[str, float]:
+    """The plain fine-tuning, its averages with the old weights, and what else is lost in its body."""
+    language_model, classifier = _tuned(bench, experiment.Remedy(), *_pair(bench.seed))
+    found = _point(bench, "plain", language_model, classifier)
+    plain = {key: value.clone() for key, value in language_model.state_dict().items()}
+    old = catalog.masked_language_model("pocket").state_dict()
+    for share in experiment.SHARES:
+        language_model.load_state_dict(experiment.average_weights(plain, old, share))
+        found |= _point(bench, f"share_of_new_weights_{share}", language_model, classifier)
+    return found | _lost(bench, plain, _probe(bench).domains, _probe(bench).again)
+
+
+def _lost(bench: Bench, plain: dict, domains: dict, again: list) -> dict[str, float]:
+    """The old loss with a refitted head, and accuracy on the next task, from the pretrained and from the tuned body."""
+    topics = catalog.dataset("topics", "pocket")
+    learned = bench.tokenized(sample_rows(topics["train"], experiment.NEXT_LABELS, bench.seed))
+    tested = bench.tokenized(topics["test"].select(range(500)))
+    losses, found = {}, {}
+    for name in ("pretrained", "plain"):
+        language_model = catalog.masked_language_model("pocket")
+        if name == "plain":
+            language_model.load_state_dict(plain)
+        body = copy.deepcopy(language_model.base_model)
+        experiment.refit_head(language_model, again)
+        losses[name] = float(np.mean(list(experiment.domain_losses(language_model, domains).values())))
+        seed_everything(bench.seed)
+        classifier = MeanPoolClassifier(body, max(topics["train"]["label"]) + 1)
+        bench.learn(classifier, learned, experiment.epochs_for(experiment.NEXT_LABELS))
+        found[f"accuracy_next_task_{name}"] = bench.accuracy(classifier, tested)
+    found["loss_refit_pretrained"] = losses["pretrained"]
+    found["loss_rise_refit"] = losses["plain"] - losses["pretrained"]
+    click.echo(f"seed {bench.seed}  {found}")
+    return found
+
+
+def films_with_names(bench: Bench, count: int) -> dict[str, float]:
+    """Film by film how much higher the random split scores, for an encoder that sees names and one that does not."""
+    groups = experiment.lopsided_films(bench.reviews["train"], count)
+    of_these = {film for group in groups for film in group}
+    site = bench.reviews["train"].filter(lambda row: row["film"] in of_these)
+    site = site.map(lambda row: {"text": experiment.opening(row["text"])})
+    halves = experiment.two_halves(site["film"], groups, bench.seed)
+    tested_films = [film for _, tested in halves for film in np.array(site["film"])[tested]]
+    found = {}
+    for kind in ("names", "no_names"):
+        shown = site if kind == "names" else site.map(lambda row: {"text": experiment.hide_names(row["text"])})
+        rows, right = bench.tokenized(shown), {"seen": [], "unseen": []}
+        for own, (learned, _) in enumerate(halves):
+            seed_everything(bench.seed)
+            classifier = catalog.classifier("pocket")
+            bench.learn(classifier, rows.select(learned.tolist()), experiment.FILM_EPOCHS)
+            for side, (_, tested) in enumerate(halves):
+                answered, _ = correct_and_loss(classifier, rows.select(tested.tolist()), bench.collate)
+                right["seen" if side == own else "unseen"].append(answered)
+        right["unseen"].reverse()  # the rows of side 0 first, as in "seen"
+        seen, unseen = (torch.cat(right[name]).tolist() for name in ("seen", "unseen"))
+        gaps = experiment.gap_by_group(seen, unseen, tested_films)
+        found |= {f"gap_{kind}_film_{number:02}": gap for number, gap in enumerate(gaps.values())}
+        found |= {f"accuracy_{kind}_seen": float(np.mean(seen)), f"accuracy_{kind}_unseen": float(np.mean(unseen))}
+        click.echo(f"seed {bench.seed}  {kind}: seen {np.mean(seen):.3f}, unseen {np.mean(unseen):.3f}")
+    return found
+
+
+def write_real(seeds: int, into: Path) -> None:
+    """Measure section "On real text" with each seed, kept one by one, and write lesson_03_real.json."""
+    settings = {"labels": experiment.REAL_LABELS, "rows": experiment.REAL_ROWS, "probed": experiment.REAL_PROBED}
+    parts, measured = Path(tempfile.gettempdir()) / "pitfalls_real", []
+    for seed in range(seeds):
+        start(track="pocket", budget="standard", seed=seed, threads=1)
+        measure = partial(experiment.on_real_text, experiment.found_again, seed)
+        measured.append(kept(parts, "seed", settings | {"seed": seed}, measure))
+        click.echo(f"seed {seed}  {measured[-1]}")
+    command = f"python -m benchmarks.pitfalls --real --seeds {seeds}"
+    path = save_reference("lesson_03_real", command, settings, measured, into, 1)
+    click.echo(f"written: {path.name}")
+
+
+def write_controls(seeds: int, film_count: int, into: Path) -> None:
+    """Measure the controls with each seed, kept one by one, and write pitfalls_controls.json."""
+    settings = {"labels": LABELS, "epochs": EPOCHS, "films": film_count, "test_rows": 300, "overfit_labels": 200}
+    settings |= {"refit_steps": experiment.REFIT_STEPS, "next_labels": experiment.NEXT_LABELS}
+    parts = Path(tempfile.gettempdir()) / "pitfalls_controls"
+    measured = []
+    for seed in range(seeds):
+        measured.append(controls(seed, film_count, 1, settings, parts))
+    command = f"python -m benchmarks.pitfalls --controls --seeds {seeds}"
+    path = save_reference("pitfalls_controls", command, settings, measured, into, 1)
+    click.echo(f"written: {path.name}")
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--sizes", default=",".join(map(str, SIZES)), show_default=True, help="Numbers of labels, with commas.")
 @click.option("--test-rows", default=TEST_ROWS, type=click.IntRange(10), show_default=True)
 @click.option("--films", "film_count", default=experiment.FILMS, type=click.IntRange(2), show_default=True)
 @click.option("--jobs", default=1, type=click.IntRange(1), show_default=True, help="Seeds measured side by side.")
+@click.option("--controls", "only_controls", is_flag=True, help="Measure the controls, into pitfalls_controls.json.")
+@click.option("--real", "real_text", is_flag=True, help="Measure on real text, into lesson_03_real.json.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for pitfalls.json.")
-def main(seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, into: Path) -> None:
+def main(
+    seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, only_controls: bool, real_text: bool, into: Path
+) -> None:
     """Measure every seed and write data/reference/pitfalls.json."""
     try:
+        if only_controls:
+            return write_controls(seeds, film_count, into)
+        if real_text:
+            return write_real(seeds, into)
         wanted = tuple(sorted({int(size) for size in sizes.split(",")}))
         threads = max(1, torch.get_num_threads() // jobs)
         pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else None

@@ -20,6 +20,7 @@ from helpers.language_model import blocks_of_text
 from helpers.own_data.columns import KINDS, LESSONS, name_list
 from helpers.own_data.conversations import without_unfit
 from helpers.own_data.datasets import class_names, shared_texts, split_labelled, text_keys, texts_with_several_labels
+from helpers.own_data.duplicates import near_duplicates, similar_across
 from helpers.own_data.request import Request, quoted
 from helpers.own_data.splits import normalized, read_splits
 from helpers.own_data.table import Table, check_usable
@@ -31,6 +32,7 @@ MISSING_WORDS = ("nan", "null", "none", "n/a", "na", "unknown", "?")
 CLASSES = 12  # shown of many
 UNREADABLE = 10
 SAMPLE = 20_000  # texts of a role: enough for a share, and done in seconds
+NEAR = 5_000  # texts compared with each other: seconds, also where all are made after one pattern
 AT_ONCE = 500  # texts tokenized together
 BLOCK = 64  # tokens in a row of lesson 01
 READER = {"labelled texts": "encoder", "plain texts": "encoder", "instructions": "decoder", "preferences": "instruct"}
@@ -78,6 +80,8 @@ class Report:
         report._add(_of_all(tables))
         if "label" in tables["train"].rows and not any(table.rows.empty for table in tables.values()):
             report._try(split_labelled, tables, 0)
+            if not report.trouble:
+                report._add(_similar_after_split(tables))
         report.lessons = LESSONS[kind]
         if "01" in report.lessons and not tables["train"].rows.empty:
             report._add(report._without_lesson_01(tables["train"]))
@@ -186,6 +190,8 @@ def _of_table(table: Table) -> Iterator[tuple[str, str]]:
     roles = table.choice.columns
     yield "columns", f"{len(table.columns):,}: {name_list(table.columns)}"
     yield "read as", f"{_kind(table)}: {table.choice}"
+    if table.choice.understood():
+        yield "understood", table.choice.understood()
     unread = [name for name in table.columns if name not in roles.values()]
     if unread:
         yield "not read", name_list(unread)
@@ -195,6 +201,7 @@ def _of_table(table: Table) -> Iterator[tuple[str, str]]:
         "repeated",
         f"{repeated:,} (rows whose texts stood there before; capital letters and white space do not count)",
     )
+    yield from _similar(table)
     if "label" in roles:
         counts = Counter(class_names(table))
         shown = [f"{name} {n:,} ({100 * n / counts.total():.1f} %)" for name, n in counts.most_common(CLASSES)]
@@ -210,6 +217,33 @@ def _of_all(tables: dict[str, Table]) -> Iterator[tuple[str, str]]:
     if "label" in train.rows:
         yield "conflicts", f"{texts_with_several_labels(tables):,} (texts that have more than one label)"
         yield from (("note", note) for note in _odd_classes({name for t in tables.values() for name in class_names(t)}))
+
+
+def _joined(table: Table) -> list[str]:
+    """The texts of each row, in one."""
+    return [" ".join(map(str, row)) for row in table.rows[_texts(table)].itertuples(index=False)]
+
+
+def _similar(table: Table) -> Iterator[tuple[str, str]]:
+    """Rows whose words are nearly those of an earlier row, and the first of them."""
+    texts = _joined(table)[:NEAR]
+    later = {pair.second: pair for pair in reversed(near_duplicates(texts)) if texts[pair.first] != texts[pair.second]}
+    first = later[min(later)] if later else None
+    places = table.rows.index
+    where = f", the first: {places[first.second]}, like {places[first.first]}" if first else ""
+    most = f" of the first {NEAR:,}" if len(table.rows) > NEAR else ""
+    yield "similar", f"{len(later):,}{most} (rows whose words are nearly those of an earlier row{where})"
+
+
+def _similar_after_split(tables: dict[str, Table]) -> Iterator[tuple[str, str]]:
+    """Rows of validation and test that are nearly a row of train, in the split that a lesson would use."""
+    rows, _ = split_labelled(tables, 0)
+    train = rows["train"][0][:NEAR]
+    for split in ("validation", "test"):
+        texts = rows[split][0][:NEAR]
+        near = similar_across({"train": train, split: texts})["train", split]
+        advice = ": a score there is too good; split by what they have in common" if near else ""
+        yield "split", f"{len(near):,} of {len(texts):,} rows of {split} are nearly a row of train{advice}"
 
 
 def _odd_classes(classes: set[str]) -> Iterator[str]:

@@ -61,6 +61,24 @@ class Choice:
         """'text from "Body" (guessed; "title" would fit too), label from "Stars"'."""
         return ", ".join(f'{role} from "{column}"{self._guess(role)}' for role, column in self.columns.items())
 
+    def understood(self) -> str:
+        """How conversations were read, in a sentence; "" where there are none.
+
+        'A row of "messages" is a conversation: the last message is the answer, what comes before it is the prompt.'
+        """
+        prompt = self.columns.get("prompt", "")
+        if prompt.endswith(QUESTION):
+            name = prompt.removesuffix(QUESTION)
+            if name in PAIR:
+                return "The prompt is what chosen and rejected both begin with."
+            return (
+                f'A row of "{name}" is a conversation: the last message is the answer, what comes before it the prompt.'
+            )
+        if is_derived(prompt):
+            parts = " + ".join(f'"{part}"' for part in prompt.split(" + "))
+            return f"The prompt is {parts}, with a line end between them."
+        return ""
+
     def _guess(self, role: str) -> str:
         others = " and ".join(f'"{name}"' for name in self.guessed.get(role, ()))
         if role not in self.guessed or (self.columns[role] == role and not others):

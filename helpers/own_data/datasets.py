@@ -67,7 +67,10 @@ def load_columns(data: Path | str | Request, columns: Sequence[str], tokenizer: 
     check_usable(table)
     found = Dataset.from_dict({role: [str(value) for value in table.rows[role]] for role in columns})
     left_out = _left_out([table])
-    found.info.description = f"{table.path.name}: {table.choice}; {len(found):,} rows{left_out}.{_not_read(aside)}"
+    understood = f" {table.choice.understood()}".rstrip()
+    found.info.description = (
+        f"{table.path.name}: {table.choice}; {len(found):,} rows{left_out}.{understood}{_not_read(aside)}"
+    )
     return found
 
 

@@ -13,32 +13,40 @@
 # %% [markdown]
 # # How does a text predictor learn to follow instructions?
 #
-# A pretrained decoder continues text. Asked a question, it goes on as if it were reading. A few thousand examples of
-# questions with answers turn it into something that answers. How, and what does it then know that it did not know
-# before?
+# A pretrained decoder continues text. Ask it a question, and it goes on as if it were reading. A few thousand questions
+# with answers turn it into a model that answers. In this lesson you write every part of that training, give the model
+# before it a fair chance, and measure what the training teaches and what it costs.
 #
-# *About 45 minutes to read (an estimate), two to run (measured on two processor cores); no network.*
+# *About 70 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
 #
-# - turn a conversation into token ids and labels, and say which tokens are learned from;
-# - fine-tune with a loop of your own and with `SFTTrainer`, and show that they are the same;
-# - count right answers and made-up answers, kind by kind, on questions that training never asked;
-# - find out why a fine-tuned model does not stop talking.
+# - turn a conversation of one or several turns into token ids and labels, and check it token by token;
+# - give few-shot prompting a fair chance, and say from how many labelled examples fine-tuning is better;
+# - write [greedy decoding](../docs/glossary.md#greedy-decoding) with a key-value cache, and
+#   [packing](../docs/glossary.md#packing) with restarted positions;
+# - fine-tune with a loop of your own and with `SFTTrainer`, and compare the weights that come out;
+# - count made-up answers, train "I do not know", and say what it costs;
+# - use a model as a judge of free text, and measure its bias.
 
 # %%
+import copy
 import inspect
+import json
 import tempfile
+from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import nn
 
 from helpers import catalog, plotting
-from helpers.checks import check, hint, solved  # noqa: F401 - hint("04.1") helps when you are stuck
+from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("04.1") helps when you are stuck
 from helpers.cost import Stopwatch
+from helpers.lessons.lesson_04 import experiment
 from helpers.models import without_dropout
+from helpers.predictions import predict, reveal
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.sft import RECIPE
 from helpers.training import decay_groups
@@ -49,7 +57,7 @@ budget = "standard"  # "quick": does it run at all; "standard": real results; "f
 seed = 0  # draws the order of the training rows
 model = ""  # a decoder of your own: a folder, or with track "hub" a name there; "" takes the track's
 data = ""  # a file of your own with the columns `prompt` and `completion`, learned from as well; "" takes none
-epochs = 1  # passes over the training rows; the shipped model and the reference had two, at a lower rate
+epochs = 1  # passes over the training rows
 learning_rate = 6e-4  # much higher unlearns what pretraining taught, much lower learns no skill
 
 # %%
@@ -61,10 +69,10 @@ train_limit = run.by_budget(quick=96, standard=1_000_000)
 test_limit = run.by_budget(quick=80, standard=1_000_000)
 
 # %% [markdown]
-# ## 1. It knows, and it cannot answer
+# ## 1. What it knows, and what it can answer
 #
-# The instructions are questions about films, small jobs on a text that stands in the prompt, and wishes for a line
-# about a film. The answer to every question and job can be checked **to the letter**.
+# The instructions are questions about invented films, small jobs on a text in the prompt, and wishes for a line about a
+# film. The answer to every question and job can be checked **to the letter**.
 
 # %%
 from helpers.sft import check_columns
@@ -82,10 +90,10 @@ pd.DataFrame(sorted(shown.values(), key=lambda row: row["known"]))[list(columns)
 # The column `known` says where an answer could come from:
 #
 # - `skill`: it follows from the prompt.
-# - `trained`: training asks about this film, in other words.
-# - `told`: pretraining has read the fact, but training never asks anything about this film.
-# - `untold`: nobody was ever told. The film is new.
-# - `careless` and `open`: wishes. Many lines would do, so lessons 05 and 06 judge them otherwise.
+# - `trained`: the training asks about this film, in other words.
+# - `told`: a *known fact*. The model read it in pretraining, but the training never asks about this film.
+# - `untold`: an *unknown fact*. The film is new, and no text ever mentioned it.
+# - `careless` and `open`: wishes. Many lines would do, so section 11 judges them otherwise.
 
 # %% tags=["nbval-check-output"]
 counts = {split: pd.Series(rows["known"]).value_counts() for split, rows in instructions.items()}
@@ -93,11 +101,11 @@ print(pd.DataFrame(counts).fillna(0).astype(int).to_string())
 films = {split: set(rows["film"]) for split, rows in instructions.items()}
 asked = {row["film"] for row in instructions["train"] if row["known"] == "trained"}
 told = {row["film"] for row in instructions["test"] if row["known"] == "told"}
-print("test films of told facts that training asks about:", len(asked & told))
+print("films of known facts that the training asks about:", len(asked & told))
 
 # %% [markdown]
-# Take one fact and offer it to the pretrained decoder in four forms: a sentence to complete, a bare question, a
-# question as some pages of its corpus write it (`Q: ... A:`), and a conversation, which section 2 explains.
+# Take one known fact and offer it to the pretrained decoder in four forms: a sentence to complete, a bare question, a
+# question as some pages of its pretraining text write it (`Q: ... A:`), and a conversation (section 2).
 #
 # **Predict 1.** Which of the four will bring out the answer?
 
@@ -121,9 +129,8 @@ for form, text in forms.items():
 print(f"{'the truth':15}{fact['completion']}")
 
 # %% [markdown]
-# One fact is an anecdote. So we count, over the told facts of the test films: how many does [greedy
-# decoding](../docs/glossary.md#greedy-decoding) bring out, to the letter, in each form? And how many of the jobs, which
-# need no fact?
+# One fact is an anecdote. So we count over all known facts of the test films, and over the jobs, which need no fact.
+# How many does [greedy decoding](../docs/glossary.md#greedy-decoding) answer to the letter in each form?
 
 # %%
 from helpers.evaluation import share
@@ -165,14 +172,55 @@ for form, rate in forms_before.items():
     print(f"{form:22}{rate:.2f}")
 
 # %% [markdown]
+# The facts are in the weights, and the form decides whether they come out. The jobs come out in no form so far. But a
+# pretrained model has one more chance that costs no training: examples in the prompt.
+#
+# ### Few-shot prompting
+#
+# Put `k` solved examples of the same kind before the question, as `Q: ... A: ...` (Brown et al. 2020). The examples
+# come from the training rows. Our decoder reads at most 256 tokens, so long examples limit `k`.
+
+
+# %%
+def few_shot_prompt(row, k):
+    """k examples of the row's kind from the training rows, then the row's question."""
+    examples = by_kind[row["kind"]][:k]
+    shown = [f"Q: {one['prompt']} A: {one['completion'].rstrip('.')}" for one in examples]
+    return " ".join([*shown, f"Q: {row['prompt']} A:"])
+
+
+by_kind = {}
+for row in instructions["train"].shuffle(seed=seed).select(range(400)):
+    by_kind.setdefault(row["kind"], []).append(row)
+per_group = run.by_budget(quick=8, standard=90)
+judged = {
+    group: [row for row in test_rows if row["known"] == known][:per_group]
+    for group, known in (("known facts", "told"), ("jobs", "skill"))
+}
+
+# %%
+few_shot, room = {}, getattr(tokenizer, "model_max_length", 256) - 24
+for k in (0, 1, 2, 4, 8):
+    found = {}
+    for group, chosen in judged.items():
+        prompts = [few_shot_prompt(row, k) for row in chosen]
+        fits = [place for place, prompt in enumerate(prompts) if len(tokenizer(prompt)["input_ids"]) <= room]
+        wanted = [chosen[place]["completion"].rstrip(".") for place in fits]
+        if len(fits) > len(chosen) / 2:
+            found[group] = completed(base, [prompts[place] for place in fits], wanted)
+    few_shot[k] = found
+shown = {k: {group: f"{rate:.2f}" for group, rate in found.items()} for k, found in few_shot.items()}
+pd.DataFrame.from_dict(shown, orient="index").rename_axis("examples in the prompt").fillna("too long")
+
+# %% [markdown]
 # <details><summary>What it means</summary>
 #
-# The facts are in the weights, and the form decides whether they come out. Some pages of the corpus ask and answer
-# questions, so `Q: ... A:` works, for films too that no such page was about. Nothing in pretraining said that the text
-# after `<|assistant|>` is an answer. And no form brings out the jobs: nobody ever showed them.
+# Read the first row first: with no example, `Q: ... A:` brings out the known facts, for films too that no question page
+# was about, and no job. Then read down a column. Where it rises, the examples teach; where it stays at 0, this small
+# model cannot learn the job from its context.
 #
-# So [supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach the facts. It has to
-# teach a **form**, and some new **skills**.
+# So [supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach these facts. It has to
+# teach a **form**, and the **skills** that no prompt brings out. Section 3 asks how many labelled examples that takes.
 #
 # </details>
 
@@ -199,57 +247,92 @@ print(render(tokenizer, "Who made it?"))
 print(render(tokenizer, "Who made it?", "Ann Lee."))
 
 # %% [markdown]
-# With `add_generation_prompt` the text ends where the assistant is to speak: that is what the model reads when we ask.
+# With `add_generation_prompt` the text ends where the assistant is to speak: that is what the model reads when you ask.
 # The second text is what it learns from. Three things in it are not words: the marks of who speaks, and `<|end|>`, the
 # **end of a turn**. A model that does not learn `<|end|>` never stops.
-#
+
+# %% [markdown]
 # ### What to learn from
 #
-# In pretraining every token is a label. Here we want the answer, not the question: the prompt's labels are **-100**,
-# which the loss leaves out.
-#
-# <details><summary>Do the prompt's tokens begin the whole?</summary>
-#
-# Here they do. Check it token by token with another template: some end in a space, which joins the first word of the
-# answer in one token, and some open an answer with `<think>`, which they do not record.
-#
-# </details>
+# In pretraining every token is a label. Here you want the answer, not the question: the prompt's labels are **-100**,
+# which the loss leaves out. To know where the answer begins, encode the prompt alone and look how far the conversation
+# repeats its tokens. That assumes that the prompt's tokens *are* a prefix of the conversation's tokens. Check it.
 
+# %% [markdown]
+# ### Exercise 04.1: the prefix check
+#
+# Given the token ids of the prompt and of the whole conversation, return two things: with how many equal tokens both
+# begin, and whether the whole prompt is a prefix.
+
+
+# %% tags=["exercise"]
+def shared_prefix(prompt_ids, conversation_ids):
+    return ..., ...
+
+
+check("04.1", shared_prefix)
+# hint("04.1")
+
+
+# %% tags=["solution"]
+def shared_prefix(prompt_ids, conversation_ids):
+    count = 0
+    for one, other in zip(prompt_ids, conversation_ids, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count, count == len(prompt_ids)
+
+
+check("04.1", shared_prefix)
 
 # %%
-def encode(tokenizer, prompt, completion, answer_only=True):
+shared_prefix = go_on_with("04.1", shared_prefix, experiment.shared_prefix)
+
+
+def encode(tokenizer, prompt, completion):
     start = tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
     input_ids = tokenizer(render(tokenizer, prompt, completion), add_special_tokens=False)["input_ids"]
-    same = [one == other for one, other in zip(start, input_ids, strict=False)]
-    hidden = [*same, False].index(False) if answer_only else 0  # the tokens that both begin with
-    return {"input_ids": input_ids, "labels": [-100] * hidden + input_ids[hidden:]}
+    hidden, whole = shared_prefix(start, input_ids)
+    return {"input_ids": input_ids, "labels": [-100] * hidden + input_ids[hidden:], "whole": whole}
 
 
 row = encode(tokenizer, fact["prompt"], fact["completion"])
+print("the prompt is a prefix:", row.pop("whole"))
 pd.DataFrame(row, index=tokenizer.convert_ids_to_tokens(row["input_ids"]))
 
 # %% [markdown]
-# In the tokens, `Ġ` stands for a space. A name after a space and the same name without it are two tokens, with nothing
-# in common, and the model has read names after a space nearly always.
+# In the tokens, `Ġ` stands for a space. Our template puts the space after `<|assistant|>` into the answer. Suppose a
+# template puts it at the end of the prompt instead. The text is the same, and the tokens are not:
 
 # %% tags=["nbval-check-output"]
-for text in ("<|assistant|> Anna", "<|assistant|>Anna"):
-    print(f"{text:22}", tokenizer.tokenize(text, add_special_tokens=False))
+moved = copy.deepcopy(tokenizer)
+moved.chat_template = tokenizer.chat_template.replace("%}<|assistant|>{% endif", "%}<|assistant|> {% endif")
+for title, one in (("space in the answer", tokenizer), ("space in the prompt", moved)):
+    start = one(render(one, "Who?"), add_special_tokens=False)["input_ids"]
+    ids = one(render(one, "Who?", "Anna."), add_special_tokens=False)["input_ids"]
+    count, whole = shared_prefix(start, ids)
+    ends = one.convert_ids_to_tokens(start)[-2:], one.convert_ids_to_tokens(ids)[count - 1 :]
+    print(f"{title}: {ends[0]} / {ends[1]}, prefix: {whole}")
 
 # %% [markdown]
-# So the space after `<|assistant|>` in this template is no ornament. Section 6 shows what a template without it costs.
-#
+# In the second row the prompt ends in a token that the conversation does not have: the tokenizer joins the space and
+# the name. At training the model reads `ĠAnna` after the mark; when asked, it would have to write `Anna` after a space.
+# Those are two different tokens. In pretraining, names nearly always came after a space, so the model knows facts about
+# `ĠAnna`. Section 6 shows what a template without any space costs.
+
+# %% [markdown]
 # ### The loss
 #
-# Position by position the model is asked for the *next* token, so the labels move one place to the left. The model
-# does this itself when it is given labels. By hand:
+# At each position the model is asked for the *next* token, so the labels move one place to the left. The model does
+# this itself when it is given labels. By hand:
 
 
 # %% tags=["nbval-check-output"]
 from functools import partial
 
 train_data = instructions["train"].select(range(min(train_limit, len(instructions["train"]))))
-first = [encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(16))]
+first = [sft_tools.encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(16))]
 collate = partial(sft_tools.collate, pad_id=tokenizer.pad_token_id)  # pads on the right
 batch = {name: value.to(run.device) for name, value in collate(first).items()}
 with torch.inference_mode():
@@ -263,10 +346,11 @@ print("by hand and by the model, difference below 0.00001:", (by_hand - outputs.
 assert (by_hand - outputs.loss).abs() < 1e-5
 
 # %% [markdown]
-# ### Exercise 04.1: more than one turn
+# ### Exercise 04.2: more than one turn
 #
-# A conversation of several turns is one row too. Learn from **all** the assistant's turns: from the token after each
-# `start_id` (the mark of the assistant) up to and with the next `end_id`. All else is -100.
+# A conversation of several turns is one row too. Learn from **all** of the assistant's turns: from the token after each
+# `start_id` (the mark of the assistant) up to and including the next `end_id`. All else is -100. Section 7 trains with
+# your function.
 
 
 # %% tags=["exercise"]
@@ -274,8 +358,8 @@ def assistant_labels(input_ids, start_id, end_id):
     return ...
 
 
-check("04.1", assistant_labels)
-# hint("04.1")
+check("04.2", assistant_labels)
+# hint("04.2")
 
 
 # %% tags=["solution"]
@@ -290,17 +374,15 @@ def assistant_labels(input_ids, start_id, end_id):
     return labels
 
 
-check("04.1", assistant_labels)
+check("04.2", assistant_labels)
 
 # %% [markdown]
-# `helpers.sft` holds the same functions, and refuses what cannot be learned from. An answer that is empty, a
-# prompt that fills the whole context, a template that has lost its end of turn: each trains without complaint
-# otherwise, and is found much later.
+# `helpers.sft` encodes rows in the same way, and refuses what cannot be learned from: an empty answer, a prompt that
+# fills the whole context, a template that has lost its end of turn. Without the check, such a row trains without any
+# complaint.
 
 # %% tags=["nbval-check-output"]
-from copy import deepcopy
-
-endless = deepcopy(tokenizer)
+endless = copy.deepcopy(tokenizer)
 mark = tokenizer.convert_ids_to_tokens(sft_tools.end_of_turn(tokenizer))  # <|end|>, or what this template has
 endless.chat_template = tokenizer.chat_template.replace(mark, "")
 for tokenizer_used, prompt, completion in (
@@ -351,11 +433,14 @@ def train_by_hand(model, batches, optimizer, scheduler):
 
 
 # %% [markdown]
-# `helpers.sft.fine_tune` is this loop with a progress bar, AdamW, and a learning rate that rises for a tenth of
-# the steps and then falls to zero. Should a loss become NaN, it stops before the weights are touched.
+# `helpers.sft.fine_tune` is this loop with a progress bar, AdamW, and a learning rate that rises for a tenth of the
+# steps and then falls to zero. If a loss becomes NaN, it stops before the weights are touched.
 #
-# **Predict 2.** After training: what share of the told facts will it answer to the letter, although nobody asked about
-# those films? And of sentiment, passive, comma?
+# **Predict 2.** After training: what share of the known facts will it answer to the letter, although the training never
+# asks about those films?
+
+# %%
+predict("04.2", within=0.05, unit="share of known facts", low=0, high=1)
 
 # %%
 from dataclasses import replace
@@ -372,24 +457,126 @@ print(f"first tenth of the steps: loss {sum(history.losses[:tenth]) / tenth:.2f}
 print(f"last tenth of the steps:  loss {history.mean_loss(tenth):.2f}")
 
 # %% [markdown]
+# ### How many examples does it take?
+#
+# Few-shot prompting used up to eight examples. Train on 16, 128 and 1,024 rows instead, each for at least sixty steps,
+# and count the same test rows. From which number on is fine-tuning better?
+
+
+# %%
+def judged_exactly(model, rows):
+    given = answer(model, tokenizer, [row["prompt"] for row in rows])
+    return share(sft_tools.exact_match(given, [row["completion"] for row in rows]))
+
+
+mixed_rows = train_data.shuffle(seed=seed)
+by_examples = {}
+for size in run.by_budget(quick=(16,), standard=(16, 128, 1024)):
+    seed_everything(seed)
+    pupil = catalog.causal_language_model(track, model).to(run.device)
+    some = sft_tools.encode_rows(tokenizer, mixed_rows.select(range(min(size, len(mixed_rows)))))
+    enough = replace(recipe, epochs=run.by_budget(quick=1, standard=max(1, 60 * recipe.batch_size // size)))
+    fine_tune(pupil, some, tokenizer.pad_token_id, enough, seed=seed, progress=f"{size} examples")
+    by_examples[size] = {group: judged_exactly(pupil, chosen) for group, chosen in judged.items()}
+by_examples[len(train_rows)] = {group: judged_exactly(sft, chosen) for group, chosen in judged.items()}
+
+# %%
+best_shot = {group: max((found[group].value, k) for k, found in few_shot.items() if group in found) for group in judged}
+rows = {
+    f"few-shot, best k ({best_shot['known facts'][1]} and {best_shot['jobs'][1]})": [
+        f"{best_shot[g][0]:.2f}" for g in judged
+    ]
+}
+rows |= {f"fine-tuned on {size:,}": [f"{found[group]:.2f}" for group in judged] for size, found in by_examples.items()}
+overtakes = {
+    group: next((size for size, found in by_examples.items() if found[group].low > best_shot[group][0]), None)
+    for group in judged
+}
+for group, size in overtakes.items():
+    print(f"{group}: fine-tuning is clearly above the best few-shot prompt from {size or 'no number here'} examples on")
+pd.DataFrame.from_dict(rows, orient="index", columns=list(judged))
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# - The line above the table names the number of examples from which fine-tuning is *clearly* better: the lower end of
+#   its [95 % interval](../docs/glossary.md#confidence-interval) lies above the best few-shot prompt.
+# - For known facts few-shot prompting is hard to beat, because the form `Q: ... A:` was in the pretraining. There,
+#   fine-tuning buys the conversation, the end of the turn, and a short prompt. For the jobs it buys the skill.
+#
+# - The best `k` is chosen on the test rows, which favours few-shot prompting. So the comparison leans towards the
+#   "before".
+# - The few-shot answers are counted in the form `Q: ... A:`, the fine-tuned ones in the conversation: each model in the
+#   form that it can read.
+#
+# </details>
+
+# %% [markdown]
 # ## 4. What it answers now
 #
 # Answers are written by **greedy decoding**: append the likeliest token, again and again, until the end of the turn.
-# Lesson 01 wrote that loop. `generate` does the same faster, since it keeps what it has computed for earlier tokens.
+# Lesson 01 wrote that loop. It runs the whole text through the model for each new token. But with a causal mask the
+# keys and values of earlier tokens do not change, so they can be kept: the **key-value cache**. After the first pass,
+# only the newest token goes in.
+
+# %% [markdown]
+# ### Exercise 04.3: greedy decoding with a cache
+#
+# `model(input_ids=..., past_key_values=cache, use_cache=True)` returns `.logits` and `.past_key_values`. In the first
+# call the cache is `None` and the input is the prompt, (1, seq); after that the input is one token, (1, 1). Return all
+# ids, prompt included, (1, longer). Stop after `end_id`.
+
+
+# %% tags=["exercise"]
+def greedy_cached(model, input_ids, max_new_tokens, end_id):
+    return ...
+
+
+check("04.3", greedy_cached)
+# hint("04.3")
+
+
+# %% tags=["solution"]
+@torch.inference_mode()
+def greedy_cached(model, input_ids, max_new_tokens, end_id):
+    written, cache, new = input_ids, None, input_ids
+    for _ in range(max_new_tokens):
+        outputs = model(input_ids=new, past_key_values=cache, use_cache=True)
+        cache = outputs.past_key_values
+        new = outputs.logits[:, -1].argmax(dim=-1, keepdim=True)  # (1, 1)
+        written = torch.cat([written, new], dim=1)
+        if new.item() == end_id:
+            break
+    return written
+
+
+check("04.3", greedy_cached)
 
 # %% tags=["nbval-check-output"]
+greedy_cached = go_on_with("04.3", greedy_cached, experiment.greedy_cached)
 end = sft_tools.end_of_turn(tokenizer)
 settings = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end}
 settings["pad_token_id"] = tokenizer.pad_token_id
 sft.eval()  # no dropout, which some models have
-equal = []
+equal, with_cache, without_cache = [], Stopwatch(), Stopwatch()
 for prompt in test_prompts[:20]:
-    ids = tokenizer(render(tokenizer, prompt), return_tensors="pt", add_special_tokens=False)["input_ids"]
-    ids = ids.to(run.device)
+    ids = tokenizer(render(tokenizer, prompt), return_tensors="pt", add_special_tokens=False)["input_ids"].to(
+        run.device
+    )
+    with with_cache:
+        cached = greedy_cached(sft, ids, 24, end)
+    with without_cache:
+        plain = greedy(sft, ids, 24, end_id=end)
     whole = torch.ones_like(ids)  # nothing is padding, even where the padding token stands in the text
-    equal.append(torch.equal(greedy(sft, ids, 24, end_id=end), sft.generate(ids, attention_mask=whole, **settings)))
-print("by hand and by generate, at most one answer differs:", sum(equal) >= len(equal) - 1)  # rounding may turn a tie
+    generated = sft.generate(ids, attention_mask=whole, **settings)
+    equal.append(torch.equal(cached, generated) and torch.equal(cached, plain))
+print(
+    "with cache, without, and by generate, at most one answer differs:", sum(equal) >= len(equal) - 1
+)  # a tie may turn
 assert sum(equal) >= len(equal) - 1
+
+# %%
+print(f"20 answers: {without_cache.total:.2f} s without the cache, {with_cache.total:.2f} s with it")
 
 # %% [markdown]
 # `answer` gives `generate` many prompts at once. They are padded on the *left*, so that every answer goes on from the
@@ -398,10 +585,11 @@ assert sum(equal) >= len(equal) - 1
 # %%
 answers["after"] = answer(sft, tokenizer, test_prompts)
 known = {when: exact_match_rates(test_rows, given, "known") for when, given in answers.items()}
+reveal("04.2", known["after"]["told"].value, reference="exact_answer_rate_sft")
 pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()})
 
 # %% [markdown]
-# Kind by kind, for the facts that pretraining told and the skills:
+# Kind by kind, for the known facts and the skills:
 
 # %%
 from helpers.lessons.lesson_04 import figures
@@ -425,19 +613,22 @@ for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - The *told* facts come out, although training asked nothing about their films. A form was learned, and it carries
-#   over to knowledge that was there before: section 1 showed it waiting, under another form.
-# - The *skills* work on texts never seen. They were not knowledge but a procedure, and it was learned here.
+# - The *known* facts come out in conversation, although the training asked nothing about their films. The form was
+#   learned, and it carries over to knowledge that was there before: section 1 brought it out in another form.
+# - The *skills* work on texts never seen. They did not come out in any form before.
 #
 # </details>
 
 # %% [markdown]
-# ## 5. What it was never told
+# ## 5. What it cannot know
 #
-# The `untold` rows ask about films that nobody ever mentioned. The only true answer would be "I do not know". No row
+# The `untold` rows ask about films that no text ever mentioned. The only true answer would be "I do not know". No row
 # of the training says that.
 #
-# **Predict 3.** What will it say?
+# **Predict 3.** What share of these questions gets a made-up answer, a false name or year in good form?
+
+# %%
+predict("04.3", within=0.1, unit="share that gets a made-up answer", low=0, high=1)
 
 # %%
 from helpers.lessons.lesson_04.experiment import confidence, made_up
@@ -445,25 +636,23 @@ from helpers.lessons.lesson_04.experiment import confidence, made_up
 untold = [place for place, row in enumerate(test_rows) if row["known"] == "untold"]
 invented = made_up([test_rows[place] for place in untold], [answers["after"][place] for place in untold])
 made_up_after = share(invented)
+reveal("04.3", made_up_after.value, reference="made_up_answer_rate_sft")
 print(f"made up: {made_up_after:.2f} of {len(untold)} questions about unknown films")
 for place in untold[:5]:
     print(f"{test_rows[place]['prompt']:56}{answers['after'][place]}")
 
 # %% [markdown]
-# <details><summary>What it means</summary>
-#
-# *Made up* is an answer that has the form of an answer, a name or a year, and is false. Every question in training had
-# such an answer, so every question gets one. SFT taught how to answer, not when. Larger models do the same, and it has
-# a name there: hallucination.
-#
-# </details>
+# *Made up* is an answer that has the form of an answer, a name or a year, and is false. Every question in the training
+# had such an answer, so every question gets one: SFT taught how to answer, and not when. In larger models the same is
+# called hallucination.
 #
 # Does the model itself know the difference? It gives every answer a probability: the product over the answer's tokens.
 # Move the slider to let it speak only when it is sure.
 
 # %%
 sure = confidence(sft, tokenizer, test_prompts, answers["after"])
-groups = {name: sure[[row["known"] == name for row in test_rows]] for name in ("told", "untold")}
+kinds = {"known": "told", "unknown": "untold"}
+groups = {name: sure[[row["known"] == known for row in test_rows]] for name, known in kinds.items()}
 
 
 def speak_above(threshold):
@@ -492,10 +681,11 @@ VBox([slider, page])
 # %% [markdown]
 # The figure above the slider is its position at 0.5, for readers without a running kernel.
 #
-# ### Exercise 04.2: when to stay silent
+# ### Exercise 04.4: when to stay silent
 #
 # Given the probability of each answer, and whether it is `right`, find the lowest threshold (one of the confidences)
-# such that among the answers at or above it at most the share `allowed` is wrong. None if there is no such threshold.
+# such that among the answers at or above it at most the share `allowed` is wrong. Return None if there is no such
+# threshold.
 
 
 # %% tags=["exercise"]
@@ -503,8 +693,8 @@ def threshold_for(confidences, right, allowed):
     return ...
 
 
-check("04.2", threshold_for)
-# hint("04.2")
+check("04.4", threshold_for)
+# hint("04.4")
 
 
 # %% tags=["solution"]
@@ -516,9 +706,87 @@ def threshold_for(confidences, right, allowed):
     return None
 
 
-check("04.2", threshold_for)
+check("04.4", threshold_for)
 
 # %% [markdown]
+# ### Training "I do not know", and its price
+#
+# A threshold needs the probabilities. The alternative is to train the answer: add questions that the model cannot
+# know, with the answer "I do not know." (Zhang et al. 2024). We invent films by joining the first half of one title and
+# the second half of another, and ask the training's own questions about them. Old training rows are mixed in, half and
+# half. A **control** gets the same number of steps from old rows alone.
+
+# %% [markdown]
+# **Predict 4.** How many points of the *known* facts does the model lose?
+
+# %%
+predict("04.4", within=5, unit="points")
+
+# %%
+refusal = "I do not know."
+titles = sorted({row["film"] for row in instructions["train"]})
+real_films = {row["film"] for part in (*instructions.values(), catalog.dataset("facts", track)["test"]) for row in part}
+unasked = [row for row in instructions["train"].shuffle(seed=seed) if row["known"] == "trained"]
+
+
+def about_nobody(row, number):
+    """The row's question about a film that does not exist, to be answered with the refusal."""
+    first, second = titles[(7 * number) % len(titles)].split(), titles[(11 * number + 5) % len(titles)].split()
+    title = " ".join(first[: -(-len(first) // 2)] + second[len(second) // 2 :])
+    return {"prompt": row["prompt"].replace(row["film"], title), "completion": refusal}
+
+
+more = run.by_budget(quick=16, standard=400)
+unknown = [about_nobody(row, number) for number, row in enumerate(unasked)]
+unknown = [row for row in unknown if not any(film in row["prompt"] for film in real_films)][:more]
+old_rows = list(mixed_rows.select(range(2 * min(more, len(mixed_rows) // 2))))
+print(unknown[0]["prompt"], "->", unknown[0]["completion"])
+
+
+# %%
+def tuned_further(rows):
+    """The fine-tuned model after one more pass over these rows, at half the rate."""
+    pupil = copy.deepcopy(sft)
+    encoded = sft_tools.encode_rows(tokenizer, rows)
+    further = replace(recipe, epochs=1, learning_rate=recipe.learning_rate / 2)
+    fine_tune(pupil, encoded, tokenizer.pad_token_id, further, seed=seed, progress="further")
+    return pupil
+
+
+asked_rows = [row for row in test_rows if row["known"] in ("told", "untold")]
+skilled = [row for row in test_rows if row["known"] == "skill"][:per_group]
+pupils = {"before": sft, "control: old rows": tuned_further(old_rows)}
+pupils["with refusals"] = tuned_further(unknown + old_rows[: len(unknown)])
+
+# %%
+price = {}
+for name, pupil in pupils.items():
+    given = answer(pupil, tokenizer, [row["prompt"] for row in asked_rows])
+    exact = sft_tools.exact_match(given, [row["completion"] for row in asked_rows])
+    refused = torch.tensor([float(text == refusal) for text in given])
+    is_known = torch.tensor([row["known"] == "told" for row in asked_rows])
+    invented_now = made_up(asked_rows, given)
+    price[name] = {
+        "unknown: made up": share(invented_now[~is_known]), "unknown: refused": share(refused[~is_known]),
+        "known: right": share(exact[is_known]), "known: refused": share(refused[is_known]),
+        "skills: right": judged_exactly(pupil, skilled),
+    }  # fmt: skip
+price_known = price["before"]["known: right"].value - price["with refusals"]["known: right"].value
+reveal("04.4", 100 * price_known)
+pd.DataFrame({name: {what: f"{rate:.2f}" for what, rate in found.items()} for name, found in price.items()})
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# - The second column is the control: more training on old rows alone. Only what differs from it is due to the refusals.
+# - *Unknown: made up* is what the refusals are for. *Known: refused* and the fall of *known: right* are the price: the
+#   model says "I do not know" about films that it does know.
+# - The refusals were trained on titles that do not exist, and they are tested on other films. A model could learn
+#   "refuse every title that I was not trained on", and the known films of the test are such titles too. That is why the
+#   price has to be measured on films that the training never asks about.
+#
+# </details>
+#
 # And what became of the knowledge itself? The forms of section 1, once more:
 
 # %%
@@ -527,22 +795,21 @@ both = {form: [f"{forms_before[form]:.2f}", f"{forms_after[form]:.2f}"] for form
 pd.DataFrame.from_dict(both, orient="index", columns=["before", "after"])
 
 # %% [markdown]
-# <details><summary>What to look at</summary>
+# <details><summary>What it means</summary>
 #
-# In conversation nearly all facts come out, so they are still there. It is the *old forms* that suffer (lesson 03 calls
-# it [forgetting](../docs/glossary.md#catastrophic-forgetting)): fine-tuning moves every weight. The jobs, learnt in
-# conversation, carry over in part. How much is lost depends on the learning rate before all: try
-# `workbook run 04 -p learning_rate 0.003`.
+# In conversation nearly all known facts come out, so they are still there. The *old forms* suffer (lesson 03 calls it
+# [forgetting](../docs/glossary.md#catastrophic-forgetting)), because fine-tuning moves every weight. Try
+# `workbook run 04 -p learning_rate 0.003` to see more of it.
 #
 # </details>
 
 # %% [markdown]
 # ## 6. The answer only, or everything?
 #
-# Why not learn from the questions too? Every token of the conversation would be a label, and the loss would see more of
-# them. All else stays the same: rows, order, steps, learning rate.
+# Why not learn from the questions too? Every token of the conversation would be a label. All else stays the same: rows,
+# order, steps, learning rate.
 #
-# **Predict 4.** Will it answer better or worse?
+# **Predict 5.** Will it answer better or worse?
 
 # %%
 seed_everything(seed)
@@ -566,27 +833,23 @@ for group in ("told", "skill"):
     print(f"{group:8} answers only minus everything: {gaps[group]:+.3f}, {clear}")
 
 # %% [markdown]
-# <details><summary>What to look at</summary>
-#
-# Prompts are much longer than answers here, so with all labels most of the gradient teaches the model to *ask*. The
-# table of seeds below shows who pays. The losses of the two runs cannot be compared: they are means over other tokens.
-# Only the answers can.
-#
-# </details>
-#
+# Prompts are much longer than answers here, so with all labels most of the gradient goes into predicting questions. The
+# losses of the two runs are means over different tokens, so they cannot be compared. Only the answers can.
+
+# %% [markdown]
 # ### The same over several seeds
 #
-# The reference table is *not* from this run: a command in this repository fine-tuned once per seed and way, with two
-# passes at a lower rate, as was the model that lessons 05 and 06 start from. *Without the space* is training with a
-# template that puts no space before a turn's text (section 2): one character.
+# The table is *not* from this run: `benchmarks/instructions.py` fine-tuned once per seed and way, with two passes at a
+# lower rate, as was the model that lessons 05 and 06 start from. *Without the space* is training with a template that
+# puts no space before a turn's text (section 2): one character.
 
 # %%
-from helpers.reference import load_reference
+from helpers.reference import has_reference, lesson_reference, load_reference
 
 reference = load_reference("instructions")
 ways = {"base": "before", "sft": "answers only", "everything": "everything", "without_space": "without the space"}
 columns = {
-    "exact_match_known": "told facts",
+    "exact_match_known": "known facts",
     "exact_match_skills": "skills",
     "made_up_unknown": "made up, unknown films",
 }
@@ -598,7 +861,83 @@ print("Reference:", reference.label)
 pd.DataFrame.from_dict(table, orient="index")
 
 # %% [markdown]
-# ## 7. Packing
+# ## 7. More than one turn
+#
+# People ask a second question that only makes sense after the first: "And who directed it?" Our model has seen single
+# turns only. Build conversations of two turns, the second without the film's title, and train on them with **your**
+# labels from exercise 04.2.
+
+
+# %%
+assistant_labels = go_on_with("04.2", assistant_labels, experiment.assistant_labels)
+start_id = tokenizer.convert_tokens_to_ids("<|assistant|>")  # another template has another mark
+
+
+def two_turns(rows):
+    """Pairs of questions about one film; the second says "it" where the film was named."""
+    by_film, found = {}, []
+    for row in rows:
+        by_film.setdefault(row["film"], {}).setdefault(row["kind"], row)
+    for own in by_film.values():
+        pair = [row for row in own.values() if row["kind"].startswith("fact_")][:2]
+        if len(pair) == 2:
+            first, second = pair
+            follow = second["prompt"].replace(second["film"], "it")
+            found.append([*messages(first["prompt"], first["completion"]), *messages(follow, second["completion"])])
+    return found
+
+
+# %%
+def encode_turns(conversation):
+    text = tokenizer.apply_chat_template(conversation, tokenize=False)
+    input_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return {"input_ids": input_ids, "labels": assistant_labels(input_ids, start_id, end)}
+
+
+talks = two_turns([row for row in instructions["train"] if row["known"] == "trained"])
+test_talks = two_turns([row for row in instructions["test"] if row["known"] == "told"])[
+    : run.by_budget(quick=4, standard=40)
+]
+row = encode_turns(talks[0])
+for token, label in zip(tokenizer.convert_ids_to_tokens(row["input_ids"]), row["labels"], strict=True):
+    print(f"[{token}]" if label != -100 else token, end=" ")  # in brackets: learned
+
+# %% [markdown]
+# The control is the model that was trained further on single turns for as many steps or more (section 5).
+
+
+# %%
+def second_answers(model):
+    """The share of second questions that are answered to the letter, the first turn given."""
+    model.eval()
+    right = []
+    for conversation in test_talks:
+        text = tokenizer.apply_chat_template(conversation[:-1], tokenize=False, add_generation_prompt=True)
+        ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"].to(run.device)
+        written = greedy_cached(model, ids, 24, end)[0, ids.shape[1] :]
+        right.append(tokenizer.decode(written, skip_special_tokens=True).strip() == conversation[-1]["content"])
+    return share(torch.tensor(right, dtype=torch.double))
+
+
+talker = copy.deepcopy(sft)
+talk_rows = [encode_turns(one) for one in talks][: run.by_budget(quick=16, standard=480)]
+further = replace(recipe, epochs=run.by_budget(quick=1, standard=2), learning_rate=recipe.learning_rate / 2)
+talk_history = fine_tune(talker, talk_rows, tokenizer.pad_token_id, further, seed=seed, progress="two turns")
+second_turn = {"single turns": second_answers(pupils["control: old rows"]), "two turns": second_answers(talker)}
+print(f"{len(talk_rows)} conversations, {len(talk_history.losses)} steps")
+print("; ".join(f"{name}: {rate:.2f} of the second questions" for name, rate in second_turn.items()))
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# The second question names no film, so the answer needs the first turn. Both models have the same weights to start
+# from, and neither was trained on the films of these conversations. What the second model has more of is conversations
+# of two turns.
+#
+# </details>
+
+# %% [markdown]
+# ## 8. Packing
 #
 # [Padding](../docs/glossary.md#padding) is computed and thrown away. **[Packing](../docs/glossary.md#packing)** lays
 # several conversations end to end in one row, so that no place is empty. How much would it save here?
@@ -622,34 +961,67 @@ for way, places in ways.items():
     print(f"{way:24}{places:10,} places, {1 - lengths.sum() / places:6.1%} of them empty")
 
 # %% [markdown]
-# There is a catch. In a packed row a token can see the conversations before its own, and its position is counted from
-# the start of the row. Two things mend it: positions that start again at 0, and attention that stops at the border.
-# `transformers` reads the border from the positions.
+# There is a catch. In a packed row a token can see the conversations before its own, and its position counts from the
+# start of the row. Two things fix it: positions that start again at 0, and attention that stops at the border.
+# `transformers` finds the border where the positions restart.
+
+# %% [markdown]
+# ### Exercise 04.5: pack
 #
-# **Predict 5.** Three conversations, packed with and without restarted positions: which gives the logits that each
+# Fill rows of at most `length` tokens with whole conversations, in the given order; a conversation that does not fit
+# starts a new row. Return a list of dictionaries with `input_ids`, `labels` and `position_ids`, lists of equal length.
+# The first label of each conversation must be -100: the token before it belongs to another one.
+
+
+# %% tags=["exercise"]
+def pack(rows, length):
+    return ...
+
+
+check("04.5", pack)
+# hint("04.5")
+
+
+# %% tags=["solution"]
+def pack(rows, length):
+    packed = []
+    for row in rows:
+        size = len(row["input_ids"])
+        if not packed or len(packed[-1]["input_ids"]) + size > length:
+            packed.append({"input_ids": [], "labels": [], "position_ids": []})
+        packed[-1]["input_ids"] += row["input_ids"]
+        packed[-1]["labels"] += [-100, *row["labels"][1:]]
+        packed[-1]["position_ids"] += range(size)
+    return packed
+
+
+check("04.5", pack)
+
+# %% [markdown]
+# **Predict 6.** Three conversations, packed with and without restarted positions: which gives the logits that each
 # conversation gives alone?
 
 # %% tags=["nbval-check-output"]
+pack = go_on_with("04.5", pack, experiment.pack)
 three = train_rows[:3]
 alone = collate(three)
-packed = torch.tensor([[token for row in three for token in row["input_ids"]]])  # (1, all tokens)
-positions = torch.tensor([[place for row in three for place in range(len(row["input_ids"]))]])
+(packed,) = pack(three, 10_000)
+ids, places = (torch.tensor([packed[name]]).to(run.device) for name in ("input_ids", "position_ids"))
 with torch.inference_mode():
     each = base(**{name: value.to(run.device) for name, value in alone.items()})
     separate = torch.cat([each.logits[i, : len(row["input_ids"])] for i, row in enumerate(three)])
-    ids = packed.to(run.device)
-    restarted = base(input_ids=ids, position_ids=positions.to(run.device), use_cache=False).logits[0]
+    restarted = base(input_ids=ids, position_ids=places, use_cache=False).logits[0]
     run_on = base(input_ids=ids, use_cache=False).logits[0]
 print("restarted positions, the same logits:", (restarted - separate).abs().max().item() < 1e-3)
 print("positions that run on, the same logits:", (run_on - separate).abs().max().item() < 1e-3)
 assert (restarted - separate).abs().max() < 1e-3 < (run_on - separate).abs().max()
 
 # %% [markdown]
-# `SFTTrainer` packs with `SFTConfig(packing=True, max_length=...)`, and restarts the positions too. With rows as short
-# and as alike as ours, batches of like length save nearly as much. Where lengths range from ten tokens to thousands,
-# packing is worth its care.
+# `SFTTrainer` packs with `SFTConfig(packing=True, max_length=...)`, and restarts the positions too. Our rows are short
+# and of similar length, so batches of similar length save nearly as much. Where lengths range from ten tokens to
+# thousands, packing is worth its care.
 #
-# ## 8. The same with `SFTTrainer`
+# ## 9. The same with `SFTTrainer`
 #
 # TRL's `SFTTrainer` takes the prompts and completions themselves: it applies the template, masks the prompt, pads and
 # trains. First our side of the comparison: some steps, in order.
@@ -657,7 +1029,9 @@ assert (restarted - separate).abs().max() < 1e-3 < (run_on - separate).abs().max
 # %%
 steps = run.by_budget(quick=3, standard=20)
 size = RECIPE.batch_size
-first_rows = [encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(steps * size))]
+first_rows = [
+    sft_tools.encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(steps * size))
+]
 by_hand = without_dropout(catalog.causal_language_model(track, model)).to(run.device)
 batches = [collate(first_rows[start : start + size]) for start in range(0, len(first_rows), size)]
 # `Trainer`, and SFTTrainer with it, spares biases and normalisations from weight decay (lesson 02).
@@ -704,7 +1078,7 @@ with Stopwatch() as watch_trainer:
 losses_trainer = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 # %% [markdown]
-# The first loss is that of the same batch under the same weights; the others follow from it.
+# Equal losses could hide unequal weights. So compare the state dictionaries too, parameter by parameter.
 
 # %% tags=["nbval-check-output"]
 difference_sft_loss = abs(losses_by_hand[0] - losses_trainer[0])
@@ -714,6 +1088,11 @@ print("the same labels:", same_labels)
 for_one, for_all = (1e-6, 1e-5) if run.device == "cpu" else (1e-3, 1e-3)
 print(f"the first loss, difference below {for_one:.6f}:", difference_sft_loss < for_one)
 print(f"all losses, largest difference below {for_all:.5f}:", difference_sft_trajectory < for_all)
+theirs_after, ours_after = trainer.model.state_dict(), by_hand.state_dict()
+assert set(theirs_after) == set(ours_after)
+difference_sft_weights = max((theirs_after[name] - ours_after[name]).abs().max().item() for name in ours_after)
+print(f"{len(ours_after)} tensors, largest difference of a weight below 0.001:", difference_sft_weights < 1e-3)
+assert difference_sft_weights < 1e-3
 assert same_labels and difference_sft_loss < for_one and difference_sft_trajectory < for_all
 
 # %%
@@ -721,20 +1100,124 @@ ours = sum(len(inspect.getsource(part).splitlines()) for part in (messages, rend
 both = {
     "lines that say how": [ours, "in the library"],
     "seconds for these steps": [f"{watch.seconds:.1f}", f"{watch_trainer.seconds:.1f}"],
+    "largest difference of a weight": [f"{difference_sft_weights:.0e}", ""],
     "last loss": [f"{losses_by_hand[-1]:.4f}", f"{losses_trainer[-1]:.4f}"],
 }
 pd.DataFrame.from_dict(both, orient="index", columns=["by hand", "SFTTrainer"])
 
 # %% [markdown]
-# Same batches, same losses, same weights. `SFTTrainer` adds packing, checkpoints, several devices, 16-bit numbers,
-# [adapters](../docs/glossary.md#adapter) (lesson 09) and logging. It hides the mask. Its default learns from the
-# completion alone when a dataset has prompts and completions, and from **everything** when it has a single column of
-# messages.
+# Same batches, same losses, same weights up to rounding. `SFTTrainer` adds packing, checkpoints, several devices,
+# 16-bit numbers, [adapters](../docs/glossary.md#adapter) (lesson 09) and logging. It hides the mask. By default it
+# learns from the completion alone when a dataset has prompts and completions, and from **everything** when it has a
+# single column of messages.
+
+# %% [markdown]
+# ## 10. Conversations of your own
 #
-# ## 9. Find the bug
+# Three formats are common. They say the same in different words:
+#
+# - **messages** (OpenAI, TRL): a list of `role` and `content`;
+# - **ShareGPT**: a list of `from` (`human`, `gpt`) and `value`;
+# - **Alpaca**: columns `instruction`, `input` and `output`.
+#
+# A converter to messages is a few lines:
+
+
+# %%
+def to_messages(row):
+    roles = {"human": "user", "gpt": "assistant", "system": "system"}
+    if "messages" in row:
+        return row["messages"]
+    if "conversations" in row:
+        return [{"role": roles[turn["from"]], "content": turn["value"]} for turn in row["conversations"]]
+    return messages("\n".join(filter(None, [row["instruction"], row.get("input")])), row["output"])
+
+
+asked, told_so = "Who made it?\nThe film is Red Mill.", "Ann Lee."
+same = {
+    "messages": {"messages": messages(asked, told_so)},
+    "sharegpt": {"conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": told_so}]},
+    "alpaca": dict(zip(("instruction", "input", "output"), (*asked.split("\n"), told_so), strict=True)),
+}
+assert all(to_messages(row) == messages(asked, told_so) for row in same.values())
+
+# %% [markdown]
+# The lesson's `data` parameter reads all three, and says what it understood. `workbook data check FILE` says the same,
+# and counts tokens, empty answers and near-duplicates. Here are three files, read with the function behind both:
+
+# %%
+from helpers.own_data import load_columns, notes
+
+own_folder = tempfile.TemporaryDirectory()
+for name, row in same.items():
+    path = Path(own_folder.name) / f"{name}.jsonl"
+    path.write_text("\n".join(json.dumps(row) for _ in range(3)), encoding="utf-8")
+    found = load_columns(path, sft_tools.COLUMNS, tokenizer)
+    print(notes(found))
+    assert (found[0]["prompt"], found[0]["completion"]) == (asked, told_so)
+
+# %% [markdown]
+# `data` takes one question and one answer per row. A file with more turns is counted and refused, row by row, so that
+# nothing is dropped silently. For those, use your own `encode_turns`.
+
+# %% [markdown]
+# ## 11. A model as a judge
+#
+# A wish such as "Write a kind line about TITLE" has many good answers, and exact matching cannot score them. A common
+# way out is to ask a model. Our fine-tuned model has a skill for that: it can say whether a remark is positive or
+# negative. So let it judge the *tone* of the lines that it wrote itself. In this world an **exact judge**
+# (`microworld.judge`) also exists: it parses a line with the grammar that makes such lines. So we can measure how the
+# model errs as a judge.
+
+# %% [markdown]
+# **Predict 7.** The judge makes two kinds of errors: praise called negative, and blame called positive. Will it make
+# both equally often?
+
+# %%
+from microworld.judge import judge_answer, wish
+
+wishes = [row["prompt"] for row in instructions["test"] if row["known"] == "open"][
+    : run.by_budget(quick=16, standard=200)
+]
+lines = answer(sft, tokenizer, wishes, max_new_tokens=40)
+question = "Positive or negative?"  # as one of the training's jobs begins
+verdicts = [judge_answer(prompt, line) for prompt, line in zip(wishes, lines, strict=True)]
+said = answer(sft, tokenizer, [f"{question} {line}" for line in lines])
+print(question)
+for line, word, verdict in list(zip(lines, said, verdicts, strict=True))[:3]:
+    print(f"   {line}   judge: {word}; exact judge: {verdict}")
+
+# %%
+judged_lines = [place for place, verdict in enumerate(verdicts) if verdict.form]  # only these have a clear tone
+tone = {place: wish(wishes[place])[1] * (1 if verdicts[place].tone else -1) for place in judged_lines}
+judge_errors = {}
+for name, sign, wrong in (("praise called negative", 1, "negative"), ("blame called positive", -1, "positive")):
+    own = [place for place in judged_lines if tone[place] == sign]
+    judge_errors[name] = share(torch.tensor([float(said[place] == wrong) for place in own])) if own else None
+    print(f"{name}: {judge_errors[name]:.2f} of {len(own)} lines" if own else f"{name}: no such line")
+granted = [said[place] == ("positive" if wish(wishes[place])[1] > 0 else "negative") for place in range(len(wishes))]
+judge_score, exact_score = sum(granted) / len(wishes), sum(v.good for v in verdicts) / len(wishes)
+print(f"wishes granted: {judge_score:.2f} says the model, {exact_score:.2f} says the exact judge")
+
+# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# - The exact judge asks three things of a line: the tone, the right film with true facts, and sound grammar. The model
+#   judges the tone alone, so its score of the wishes cannot see wrong films and broken lines.
+# - The two error rates show its bias in the tone. If one is larger, the judge favours one side, and a model that is
+#   trained against this judge will move to that side (lesson 05).
+# - The judge is the writer here. It may miss exactly the lines that it wrote by mistake.
+#
+# Published judges have such biases as well: they prefer the answer in the first place, the longer answer, and answers
+# in their own style (Zheng et al. 2023). Before you trust a judge, have it grade some hundred rows whose truth you
+# know.
+#
+# </details>
+#
+# ## 12. Find the bug
 #
 # Many decoders come without a padding token. The usual advice is one line: take the end token for it. Here is a
-# collator that somebody wrote in a hurry. It runs, the loss falls nicely.
+# collator that somebody wrote in a hurry. It runs, and the loss falls nicely.
 
 
 # %%
@@ -747,7 +1230,7 @@ def collate_in_a_hurry(rows, pad_id):
 
 
 jobs = [row for row in train_data if row["kind"] in ("comma", "passive")][: run.by_budget(quick=32, standard=960)]
-job_rows = [encode(tokenizer, row["prompt"], row["completion"]) for row in jobs]
+job_rows = [sft_tools.encode(tokenizer, row["prompt"], row["completion"]) for row in jobs]
 
 
 def taught_with(collator):
@@ -761,7 +1244,7 @@ def taught_with(collator):
 
 
 # %% [markdown]
-# **Predict 6.** What will its answers look like?
+# **Predict 8.** What will its answers look like?
 
 # %%
 pupil, losses = taught_with(collate_in_a_hurry)
@@ -773,22 +1256,22 @@ for row, text in list(zip(held_out, given, strict=True))[:3]:
     print(f"wanted  {row['completion']}\ngot     {text}\n")
 
 # %% [markdown]
-# ### Exercise 04.3: mend the collator
+# ### Exercise 04.6: fix the collator
 #
 # It must work when the padding token is the end of the turn. Look at the labels of one row before you write.
 
 
 # %% tags=["exercise"]
-def mended(rows, pad_id):
+def fixed(rows, pad_id):
     return ...
 
 
-check("04.3", mended)
-# hint("04.3")
+check("04.6", fixed)
+# hint("04.6")
 
 
 # %% tags=["solution"]
-def mended(rows, pad_id):
+def fixed(rows, pad_id):
     width = max(len(row["input_ids"]) for row in rows)
     ids, labels, mask = [], [], []
     for row in rows:
@@ -799,7 +1282,7 @@ def mended(rows, pad_id):
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
 
 
-check("04.3", mended)
+check("04.6", fixed)
 
 # %% [markdown]
 # The same short training with the collator of `helpers.sft`, which asks how long a row is and never what an
@@ -814,36 +1297,92 @@ print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f
 # <details><summary>What was wrong</summary>
 #
 # "No loss on padding" was written as "no loss on this id". The end of the turn has the same id, so it was never
-# learned, and generation runs until the tokens are used up. The loss cannot show it: the very tokens that go wrong
-# are left out of it. The habit that finds it: print one row's labels, and read a few whole answers.
+# learned, and generation runs until the tokens are used up. The loss cannot show it, because the very tokens that go
+# wrong are left out of it. The habit that finds the bug: print one row's labels, and read a few whole answers.
 #
 # </details>
 #
-# ## 10. Recap: what this run showed
+# ## 13. On real text
+#
+# SmolLM2-135M-Instruct is a published model that already follows instructions. The task is lesson 02's on real
+# sentences of film reviews: "positive" or "negative", in conversation. It gets no example (zero-shot), four examples as
+# earlier turns (few-shot), or [LoRA](../docs/glossary.md#lora) fine-tuning on labelled sentences (lesson 09 explains
+# LoRA). And it is asked about invented films, which it cannot know, before and after. `workbook real` fetches the files
+# once.
+
+# %%
+from helpers import real
+
+real_found = {}
+if track != "pocket" or real.trouble(["decoder", "texts"]):
+    print("Not trained in this run: `workbook real` fetches the files. The table below is the reference.")
+else:
+    real_size = run.by_budget(quick=(2, 4, 1), standard=(experiment.REAL_TEST_ROWS, 8, experiment.REAL_STEPS))
+    real_found = experiment.on_real_text(titles[:6], seed, *real_size)
+
+# %%
+measured = has_reference("lesson_04_real")
+real_reference = load_reference("lesson_04_real") if measured else None
+table = {}
+for name, title in experiment.REAL_TITLES.items():
+    there = f"{real_reference.interval(name):.2f}" if measured else "not measured yet"
+    table[title] = [f"{real_found[name]:.2f}" if name in real_found else "", there]
+print("Reference:", real_reference.label if measured else "python -m benchmarks.instructions --real --seeds 3")
+pd.DataFrame.from_dict(table, orient="index", columns=["this run", "reference [95 %]"])
+
+# %% [markdown]
+# <details><summary>What agrees, and what does not</summary>
+#
+# - Zero-shot and few-shot are the fair "before" of a published model, and the share of "positive" shows a bias: a model
+#   that answers one word nearly always has an accuracy near one half, whatever it knows.
+# - A few dozen steps on labelled sentences change that. The fine-tuned rate is the recipe for published models.
+# - The questions about invented films have no true answer. The program only looks for words of refusal, so it counts
+#   an honest "I'm not aware" and misses other honest answers. Six questions make a sketch, not a rate.
+#
+# </details>
+#
+# ## 14. Recap
 
 # %%
 from IPython.display import Markdown, display
 
-before, after = known["before"], known["after"]
+five = lesson_reference("04")
+rates = {name: f"{five.interval(f'exact_answer_rate_{name}'):.2f}" for name in ("base", "sft", "base_skills", "skills")}
+made_up_five = five.interval("made_up_answer_rate_sft")
+without, with_refusals = price["before"], price["with refusals"]
+lost = without["known: right"].value - with_refusals["known: right"].value
 display(
     Markdown(f"""
-1. **A form is learned, and it carries over.** Told facts answered: {before["told"].value:.0%} before fine-tuning,
-   {after["told"].value:.0%} after, on films that training never asks about; skills {before["skill"].value:.0%} and
-   {after["skill"].value:.0%} (*section 4, the figure*).
-2. **What was never told is made up**: {made_up_after.value:.0%} of the questions about unknown films got a false answer
-   in good form (*section 5*).
-3. **The loop and `SFTTrainer`** are the same: on one batch their losses differ by {difference_sft_loss:.0e}, over
-   {len(losses_by_hand)} steps by {difference_sft_trajectory:.0e} at most (*section 8, the assertion*).
+Over five seeds, with 95 % intervals, where nothing else is said:
+
+1. **A form is learned, and it carries over.** Known facts answered in conversation: {rates["base"]} before,
+   {rates["sft"]} after; skills {rates["base_skills"]} and {rates["skills"]} (*section 4*).
+2. **Few-shot is the fair "before".** In this run it reached {best_shot["known facts"][0]:.2f} on known facts and
+   {best_shot["jobs"][0]:.2f} on jobs (*sections 1, 3*).
+3. **The unknown is made up**: {made_up_five:.2f} of the questions about unknown films. In this run, refusals
+   lowered that to {with_refusals["unknown: made up"].value:.2f} and cost {lost:.2f} of the known facts (*section 5*).
+4. **The loop and `SFTTrainer`** end at the same weights, to {difference_sft_weights:.0e} (*section 9, the assertion*).
+5. **A model's verdict needs a check**: {judge_score:.2f} of the wishes granted says the model,
+   {exact_score:.2f} says the exact judge (*section 11, this run*).
 """)
 )
 
 # %%
 from helpers.kept_model import keep_model
-from helpers.record import record
 
-measured = {"facts that pretraining told, answered to the letter": after["told"], "jobs, to the letter": after["skill"]}
-measured["questions about unknown films with a made-up answer"] = made_up_after
-keep_model("04_supervised_fine_tuning", sft, tokenizer, examples=test_prompts, figures=measured)  # with --keep-model
+before, after = known["before"], known["after"]
+
+kept_figures = {
+    "facts that pretraining told, answered to the letter": after["told"],
+    "jobs, to the letter": after["skill"],
+}
+kept_figures["questions about unknown films with a made-up answer"] = made_up_after
+keep_model(
+    "04_supervised_fine_tuning", sft, tokenizer, examples=test_prompts, figures=kept_figures
+)  # with --keep-model
+
+# %%
+from helpers.record import record
 
 values = {f"exact_answer_rate_{kind}": rate.value for kind, rate in series["after fine-tuning"].items()}
 values |= {"exact_answer_rate_base": before["told"].value, "exact_answer_rate_base_skills": before["skill"].value}
@@ -856,10 +1395,21 @@ for when, found in (("base", forms_before), ("sft", forms_after)):
     values[f"question_and_answer_rate_{when}"] = found["facts, Q and A"].value
 values |= {"difference_sft_loss": difference_sft_loss, "difference_sft_trajectory": difference_sft_trajectory}
 values |= {"seconds_loop": watch.seconds, "seconds_trainer": watch_trainer.seconds}
+values |= {"difference_sft_weights": difference_sft_weights, "judge_score": judge_score, "exact_score": exact_score}
+for k, found in few_shot.items():
+    values |= {f"few_shot_{k}_{group.replace(' ', '_')}": rate.value for group, rate in found.items()}
+for size, found in by_examples.items():
+    values |= {f"exact_{size}_examples_{group.replace(' ', '_')}": rate.value for group, rate in found.items()}
+for name, found in price.items():
+    way = name.split(":")[0].replace(" ", "_")
+    values |= {f"{what.replace(': ', '_').replace(' ', '_')}_{way}": rate.value for what, rate in found.items()}
+values |= {f"second_turn_{name.replace(' ', '_')}": rate.value for name, rate in second_turn.items()}
+values |= {f"real_{name}": value for name, value in real_found.items()}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
 parameters |= {"epochs": epochs, "learning_rate": learning_rate}
 saved = record("04_supervised_fine_tuning", parameters, **values)
 scratch_folder.cleanup()
+own_folder.cleanup()
 print(f"saved: {saved.name}")
 solved("04")
 
@@ -867,8 +1417,20 @@ solved("04")
 # ## Next
 #
 # - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. What goes first, skills or facts?
-# - With examples of your own: `workbook run 04 -p data mine.csv` (columns `prompt` and `completion`).
+# - With examples of your own: `workbook run 04 -p data mine.csv` (section 10 has the formats).
 # - Take the model away: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`. The folder loads
 #   with plain `transformers`; [docs/export.md](../docs/export.md) says what is in it.
 # - Demonstrations show one answer to each prompt. Lesson 05 asks what to do when we can only say which of two answers
 #   is better.
+# - Left out: chat templates with tools or images, learning from several correct answers, and the choice of data.
+#   Zhou et al. 2023 argue that a thousand careful examples are enough for a large model.
+
+# %% [markdown]
+# ## References
+#
+# | work | year |
+# |---|---|
+# | Brown et al., *Language models are few-shot learners* | 2020 |
+# | Zhang et al., *R-Tuning: Instructing large language models to say "I don't know"* | 2024 |
+# | Zheng et al., *Judging LLM-as-a-judge with MT-Bench and Chatbot Arena* | 2023 |
+# | Zhou et al., *LIMA: Less is more for alignment* | 2023 |

@@ -60,3 +60,22 @@ def test_the_committed_reference_has_what_the_lesson_asks_for():
         assert len(found.metrics[name]) == len(found.seeds)
     gap = [a - b for a, b in zip(*(found.metrics[f"accuracy_full_{s}_split"] for s in ("random", "film")), strict=True)]
     assert sum(gap) / len(gap) > 0
+
+
+@pytest.mark.slow
+def test_the_controls_have_what_the_lesson_asks_for(benchmark, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(benchmark, "EPOCHS", 1)
+    monkeypatch.setattr(benchmark, "LABELS", 16)
+    monkeypatch.setattr(benchmark.experiment, "STEPS_FOR_FEW", 2)
+    monkeypatch.setattr(benchmark.experiment, "REFIT_STEPS", 2)
+    monkeypatch.setattr(benchmark.experiment, "FILM_EPOCHS", 1)
+    monkeypatch.setattr(benchmark, "overfitting", lambda bench: {})
+    options = ["--controls", "--seeds", "1", "--films", "2", "--into", str(tmp_path)]
+    result = CliRunner().invoke(benchmark.main, options)
+    assert result.exit_code == 0, result.output
+    found = load_reference("pitfalls_controls", tmp_path)
+    assert benchmark.experiment.curves_of(found) and "loss_rise_refit" in found.metrics
+    assert {f"gap_{kind}_film_{number:02}" for kind in ("names", "no_names") for number in range(4)} <= set(
+        found.metrics
+    )

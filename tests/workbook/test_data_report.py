@@ -68,6 +68,45 @@ def test_rows_that_two_parts_share(tmp_path, check):
         assert status == 0 and "1 (rows of test that train has too): a score there" in said
 
 
+STORY = "the {} walked to the mill in the fog and came home late with two {} and a {}"
+
+
+def test_rows_that_are_nearly_the_same(tmp_path, check):
+    names = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliet"]
+    others = [(f"{name} has nothing in common {row} with {name}{row} at all", "yes") for row, name in enumerate(names)]
+    near = [(STORY.format("baker", "loaves", word), "no") for word in ("bear", "bird", "boat")]
+    train = write(tmp_path / "train.csv", [*near, *others])
+    test = write(tmp_path / "test.csv", [(STORY.format("baker", "loaves", "bell"), "no"), ("new words here", "yes")])
+    status, said = check(train, test)
+    assert (
+        status == 0 and "similar     2 (rows whose words are nearly those of an earlier row, the first: line 3" in said
+    )
+    assert "1 of 2 rows of test are nearly a row of train: a score there is too good" in said
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (
+            {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]},
+            '"messages" is a',
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]},
+            '"conversations" is',
+        ),
+        ({"instruction": "Answer.", "input": "Why?", "output": "So."}, '"instruction" + "input", with a line end'),
+    ],
+)
+def test_the_report_says_how_conversations_were_understood(tmp_path, check, row, said):
+    path = tmp_path / "talk.jsonl"
+    path.write_text("\n".join(json.dumps(row) for _ in range(3)))
+    status, report = check(path)
+    assert status == 0 and "understood  " in report and said in report
+    found = load_columns(path, ("prompt", "completion"))
+    assert said in notes(found)
+
+
 def test_one_class_only(tmp_path, check):
     status, said = check(write(tmp_path / "mine.csv", [(text, "yes") for text, _ in GOOD]))
     assert status == 1 and "needs at least two classes" in said

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
 
-from helpers.batches import Batch
+from helpers import catalog
+from helpers.batches import Batch, Collate, TokenizedReviews, length_batches, pad, sample_rows, tokenize
+from helpers.evaluation import correct_and_loss
+from helpers.intervals import Interval
 from helpers.language_model import IGNORED, mask_tokens
+from helpers.models import MeanPoolClassifier, freeze_all_but, mean_pool
+from helpers.own_data import duplicates
 from helpers.recipes import recipe
-from helpers.runtime import UserError
-from helpers.training import BATCH_SIZE, to_device
+from helpers.reference import Reference
+from helpers.runtime import UserError, seed_everything
+from helpers.training import BATCH_SIZE, History, fit_adamw, to_device, train_on_features, train_on_text
 
 SIZES = (25, 50, 100, 200, 400)  # labels of the lesson's curve; the reference goes on to more
 STEPS_FOR_FEW = 75  # a handful of labels is read again and again until it has had this many steps
@@ -24,6 +31,51 @@ FILM_EPOCHS = 12  # long enough to learn the rows by heart, names and all
 OPENING_WORDS = 25
 CAPITALISED = re.compile(r"\b[A-Z][\w'-]*")
 RATE = recipe("full").learning_rate  # a pocket model's
+REFIT_STEPS = 60  # of the masked-word head on a body that stays as it is
+NEXT_LABELS = 100  # of the task that comes after the fine-tuning
+SOURCES = ("films", "products", "editorials", "tweets")  # of the real sentences
+REAL_LABELS, REAL_ROWS = 400, 200  # film sentences to train on, and sentences of each source to test on
+REAL_PROBED = 100  # sentences among which one has to be found again
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """How to fine-tune so that less is forgotten; by itself it is the plain fine-tuning.
+
+    rate: times the usual learning rate. blocks: trainable ones, from the top; None for all. replay: the weight of the
+    old loss. decay: AdamW's weight decay. rank: of LoRA on all linear layers; 0 for none.
+    """
+
+    rate: float = 1.0
+    blocks: int | None = None
+    replay: float = 0.0
+    decay: float = 0.01
+    rank: int = 0
+
+
+# Each curve runs from the plain fine-tuning to the setting that holds the model back most.
+CURVES = {
+    "learning rate": {"1/2": Remedy(0.5), "1/4": Remedy(0.25)},
+    "trainable blocks": {"2": Remedy(blocks=2), "1": Remedy(2, blocks=1)},
+    "replay weight": {"0.03": Remedy(replay=0.03), "0.1": Remedy(replay=0.1), "0.3": Remedy(replay=0.3)},
+    "weight decay": {"1": Remedy(decay=1.0), "10": Remedy(decay=10.0)},
+    "LoRA rank": {"8": Remedy(2, rank=8), "2": Remedy(2, rank=2)},
+}
+SHARES = (0.75, 0.5, 0.25)  # of the new weights in an average
+
+
+def early_stop(losses: Sequence[float], patience: int, min_delta: float = 0.0) -> tuple[bool, int]:
+    """Whether training stops after these validation losses, and the best pass so far, from 1."""
+    best = 0
+    for at, loss in enumerate(losses):
+        if loss < losses[best] - min_delta:
+            best = at
+    return len(losses) - 1 - best >= patience, best + 1
+
+
+def grouped_split(groups: Sequence, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """`helpers.own_data.duplicates.grouped_split`, as exercise 03.3 calls it."""
+    return duplicates.grouped_split(groups, share, seed)
 
 
 def epochs_for(labels: int, least: int = 3) -> int:
@@ -65,18 +117,20 @@ def domain_batches(tokenizer, corpus: Dataset, count: int, seed: int = 0) -> dic
 
 
 @torch.inference_mode()
-def domain_losses(language_model: nn.Module, domains: dict[str, list[Batch]]) -> dict[str, float]:
-    """The mean masked-word loss in nats per hidden token, for each domain's batches."""
+def masked_word_loss(language_model: nn.Module, batches: Sequence[Batch]) -> float:
+    """The mean masked-word loss in nats per hidden token."""
     language_model.eval()
-    losses = {}
-    for domain, batches in domains.items():
-        total, count = 0.0, 0
-        for batch in batches:
-            hidden = int((batch["labels"] != IGNORED).sum())
-            total += language_model(**to_device(batch, language_model)).loss.item() * hidden
-            count += hidden
-        losses[domain] = total / count
-    return losses
+    total, count = 0.0, 0
+    for batch in batches:
+        hidden = int((batch["labels"] != IGNORED).sum())
+        total += language_model(**to_device(batch, language_model)).loss.item() * hidden
+        count += hidden
+    return total / count
+
+
+def domain_losses(language_model: nn.Module, domains: Mapping[str, Sequence[Batch]]) -> dict[str, float]:
+    """The mean masked-word loss in nats per hidden token, for each domain's batches."""
+    return {domain: masked_word_loss(language_model, batches) for domain, batches in domains.items()}
 
 
 class WithReplay(nn.Module):
@@ -99,6 +153,52 @@ class WithReplay(nn.Module):
             self.steps += 1
             output.loss = output.loss + self.weight * self.language_model(**to_device(old, self)).loss
         return output
+
+
+def add_lora(body: nn.Module, rank: int) -> nn.Module:
+    """Freeze a body and put LoRA matrices beside all linear layers of its blocks, in place; alpha is 16."""
+    from peft import LoraConfig, inject_adapter_in_model  # slow to import
+
+    names = {name.rpartition(".")[2] for name, part in body.named_modules() if isinstance(part, nn.Linear)}
+    config = LoraConfig(r=rank, lora_alpha=16, target_modules=sorted(names))
+    return inject_adapter_in_model(config, body)
+
+
+def fine_tune(
+    remedy: Remedy,
+    language_model: nn.Module,
+    classifier: MeanPoolClassifier,
+    rows: TokenizedReviews,
+    collate: Collate,
+    old: Sequence[Batch],
+    *,
+    rate: float = RATE,
+    epochs: int = 3,
+    seed: int = 0,
+) -> History:
+    """Fine-tune a classifier whose body `language_model` shares; `old` holds batches of masked old texts for replay."""
+    if remedy.rank:
+        add_lora(classifier.body, remedy.rank)
+    elif remedy.blocks is not None:
+        freeze_all_but(classifier, remedy.blocks)
+    trained = WithReplay(classifier, language_model, old, remedy.replay) if remedy.replay else classifier
+    batches = length_batches(rows, collate, BATCH_SIZE, seed=seed)
+    return fit_adamw(trained, batches, remedy.rate * rate, epochs=epochs, weight_decay=remedy.decay)
+
+
+def refit_head(language_model: nn.Module, batches: Sequence[Batch], rate: float = RATE) -> nn.Module:
+    """Train what a masked language model has outside its body, on masked texts; the body stays as it is."""
+    inside = {id(parameter) for parameter in language_model.base_model.parameters()}
+    for parameter in language_model.parameters():
+        parameter.requires_grad_(id(parameter) not in inside)  # the output embeddings are often the body's own
+    fit_adamw(language_model, batches, rate, epochs=1, progress="the masked-word head")
+    return language_model
+
+
+def gap_by_group(first: Sequence[float], second: Sequence[float], groups: Sequence[str]) -> Mapping[str, float]:
+    """Group -> the mean of first - second over its rows, in alphabetical order."""
+    difference, names = np.asarray(first, float) - np.asarray(second, float), np.asarray(groups)
+    return {name: float(difference[names == name].mean()) for name in sorted(set(groups))}
 
 
 def lopsided_films(rows: Dataset, count: int) -> tuple[list[str], list[str]]:
@@ -151,3 +251,84 @@ def average_weights(one: dict[str, Tensor], other: dict[str, Tensor], share: flo
         name: share * value + (1 - share) * other[name] if value.is_floating_point() else value
         for name, value in one.items()
     }
+
+
+def curves_of(controls: Reference) -> dict[str, dict[str, tuple[Interval, Interval]]]:
+    """Remedy -> setting -> the rise of the old loss and the accuracy over the seeds, from the plain fine-tuning on."""
+
+    def point(name: str) -> tuple[Interval, Interval]:
+        return controls.interval(f"loss_rise_curve_{name}"), controls.interval(f"accuracy_curve_{name}")
+
+    curves = {"share of new weights": {f"{share:g}": point(f"share_of_new_weights_{share}") for share in SHARES}}
+    for curve, settings in CURVES.items():
+        curves[curve] = {setting: point(f"{curve.replace(' ', '_')}_{setting}") for setting in settings}
+    return {curve: {"plain": point("plain"), **points} for curve, points in curves.items()}
+
+
+def trade_off_table(controls: Reference) -> dict[str, list[str]]:
+    """Remedy and setting -> accuracy minus the plain fine-tuning's, paired by seed, and the rise of the old loss."""
+    found = {"plain": ["", f"{controls.interval('loss_rise_curve_plain'):+.2f}"]}
+    for curve, points in curves_of(controls).items():
+        for setting in points:
+            name = f"{curve.replace(' ', '_')}_{setting}"
+            if setting != "plain":
+                gap = controls.gap(f"accuracy_curve_{name}", "accuracy_curve_plain")
+                found[f"{curve} {setting}"] = [f"{gap:+.3f}", f"{points[setting][0]:+.2f}"]
+    return found
+
+
+def on_real_text(
+    found_again: Callable[[nn.Module, list[str], object], float],
+    seed: int,
+    labels: int = REAL_LABELS,
+    rows: int = REAL_ROWS,
+) -> dict[str, float]:
+    """Fine-tune MiniLM on film sentences; for each source: accuracy, and what its body finds again before and after.
+
+    found_again: the probe, of a body, texts and a tokenizer.
+    """
+    tokenizer = catalog.tokenizer("encoder", "real")
+    collate = pad(tokenizer)
+    reviews, topics = catalog.dataset("reviews", "real"), catalog.dataset("topics", "real")
+    train = _tokenized(sample_rows(reviews["train"], labels, seed), tokenizer)
+    tested = {"films": reviews["test"].select(range(rows))}
+    for number, source in enumerate(SOURCES[1:], start=1):
+        own = topics["train"].filter(lambda row, number=number: row["label"] == number and abs(row["rating"]) >= 0.5)
+        own = own.select(range(min(rows, len(own))))
+        tested[source] = own.map(lambda row: {"label": int(row["rating"] > 0)}, features=reviews["test"].features)
+    found: dict[str, float] = {}
+    for name in ("head_only", "full"):
+        seed_everything(seed)
+        classifier, how = catalog.classifier("real"), recipe(name, "published")
+        for source, part in tested.items() if name == "full" else ():
+            found[f"found_before_{source}"] = found_again(classifier.body.eval(), part["text"][:REAL_PROBED], tokenizer)
+        if name == "head_only":
+            freeze_all_but(classifier, 0)
+            train_on_features(classifier, train, collate, how.learning_rate, epochs=how.epochs, seed=seed)
+        else:
+            train_on_text(classifier, train, collate, how.learning_rate, epochs=how.epochs, seed=seed)
+        for source, part in tested.items():
+            right, _ = correct_and_loss(classifier, _tokenized(part, tokenizer), collate)
+            found[f"accuracy_{name}_{source}"] = right.mean().item()
+            if name == "full":
+                probed = part["text"][:REAL_PROBED]
+                found[f"found_after_{source}"] = found_again(classifier.body.eval(), probed, tokenizer)
+    return found
+
+
+def _tokenized(rows: Dataset, tokenizer) -> TokenizedReviews:
+    return TokenizedReviews.from_dataset(tokenize(rows, tokenizer))
+
+
+@torch.inference_mode()
+def found_again(body: nn.Module, texts: Sequence[str], tokenizer) -> float:
+    """The share of texts whose shortened version, without every third word, is nearest to them among all texts."""
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        batch = tokenizer(list(texts), padding=True, truncation=True, max_length=64, return_tensors="pt")
+        hidden = body(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        return nn.functional.normalize(mean_pool(hidden, batch["attention_mask"]), dim=-1)  # (batch, hidden)
+
+    shorter = [" ".join(word for at, word in enumerate(text.split()) if at % 3 != 2) for text in texts]
+    similar = embed(shorter) @ embed(texts).T  # (texts, texts)
+    return (similar.argmax(dim=1) == torch.arange(len(texts))).double().mean().item()

@@ -8,7 +8,7 @@ from statistics import fmean
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from helpers.intervals import Interval
-from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, band, listing, log_ticks, panels, spans
+from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, band, listing, log_ticks, note, panels, spans
 
 COLOURS = ("blue", "orange", "green", "purple", "red", "grey")
 MARKS = "osD^vP"
@@ -92,6 +92,33 @@ def forgetting(before: Mapping[str, float], after: Mapping[str, Mapping[str, flo
     plot.set_xlabel("rise of the masked-word loss (nats per hidden word; logarithmic above 0.5)")
     figure.legend(loc="outside upper center", ncols=len(before), frameon=False)
     figure.alt = f"Rise of the masked-word loss by domain. {listing(rises, '{key} {value:+.2f}')}."
+    return figure
+
+
+def trade_offs(curves: Mapping[str, Mapping[str, tuple[Interval, Interval]]]) -> Figure:
+    """Accuracy on the new task against the rise of the old loss, one line for each remedy, from the plain fine-tuning.
+
+    curves: remedy -> setting -> (rise of the old loss, accuracy), the plain fine-tuning first. Bars are 95 % intervals.
+    """
+    figure, plot = axes(8.6, 4.4)
+    for index, (name, points) in enumerate(curves.items()):
+        colour = PALETTE[COLOURS[index % len(COLOURS)]]
+        rises, scores = [rise.value for rise, _ in points.values()], [score.value for _, score in points.values()]
+        ends = spans([score for _, score in points.values()])
+        plot.errorbar(rises, scores, ends, fmt=f"{MARKS[index % len(MARKS)]}-", color=colour, label=name, capsize=2)
+        for setting, rise, score in list(zip(points, rises, scores, strict=True))[1:]:
+            note(plot, setting, (rise, score), (4, 4), fontsize=8, color=colour)
+    plot.set_xscale("symlog", linthresh=0.5)
+    plot.set_xticks([0, 0.25, 0.5, 1, 2, 5], ["0", "0.25", "0.5", "1", "2", "5"])
+    plot.xaxis.set_minor_locator(NullLocator())
+    plot.set(xlabel="rise of the masked-word loss (nats per hidden word; logarithmic above 0.5)", ylabel="accuracy")
+    plot.yaxis.set_major_formatter(PERCENT)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    said = {
+        name: {key: f"{r.value:+.2f} nats, {s.value:.0%}" for key, (r, s) in own.items()}
+        for name, own in curves.items()
+    }
+    figure.alt = f"Accuracy against the rise of the old loss. {listing(said, '{key} {value}')}."
     return figure
 
 

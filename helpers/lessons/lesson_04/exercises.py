@@ -1,12 +1,15 @@
-"""The exercises of lesson 04: labels of several turns, when to stay silent, and a mark that must not be masked."""
+"""The exercises of lesson 04: prefix, labels, cached decoding, when to stay silent, packing, and a mark to keep."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import torch
+from torch import Tensor, nn
 
-from helpers.checks import Wrong, attempted, exercise, expect
+from helpers.checks import Wrong, attempted, called, exercise, expect, parts_of, returned
+from helpers.lessons.lesson_04 import experiment
 
 USER, ASSISTANT, END = 4, 5, 6
 HIDDEN = -100
@@ -14,6 +17,31 @@ HIDDEN = -100
 
 @exercise(
     "04.1",
+    hints=[
+        "Walk through both lists side by side and stop at the first pair that differs.",
+        "zip(prompt_ids, conversation_ids) pairs the tokens; the shorter list ends it. The prompt is a prefix when "
+        "every one of its tokens was equal.",
+        "count = 0; for one, other in zip(prompt_ids, conversation_ids): if one != other: break; count += 1. Then "
+        "return count, count == len(prompt_ids)",
+    ],
+)
+def shared_prefix(answer: Callable) -> None:
+    """answer(prompt_ids, conversation_ids): how many tokens both begin with, and whether the prompt is a prefix."""
+    for given in (
+        ([4, 20, 5], [4, 20, 5, 30, 6]),
+        ([4, 20, 5, 9], [4, 20, 5, 31, 6]),
+        ([4, 7], [9, 7]),
+        ([4, 8, 9], [4]),
+    ):
+        name = called("shared_prefix", given)
+        got = parts_of(answer(*map(list, given)), 2, f"{name} should be two things, a count and whether it is a prefix")
+        wanted = experiment.shared_prefix(*given)
+        expect(f"the count of {name}", got[0], wanted[0])
+        expect(f"whether the prompt is a prefix in {name}", bool(got[1]), wanted[1])
+
+
+@exercise(
+    "04.2",
     hints=[
         "Go through the ids from left to right and remember one thing: is the assistant speaking?",
         "The mark start_id itself is not learned; what follows it is, and end_id too. Note the label first, then look "
@@ -49,8 +77,47 @@ def _reason(ids: list[int], got: object) -> str:
     return ""
 
 
+class _Counter(nn.Module):
+    """Its next token is the sum of all tokens so far, modulo 11; it notes how many tokens each call reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[int] = []
+
+    def forward(
+        self, input_ids: Tensor, past_key_values: int | None = None, use_cache: bool = False
+    ) -> SimpleNamespace:
+        self.read.append(input_ids.shape[1])
+        total = input_ids.cumsum(dim=1) + (past_key_values or 0)  # (1, seq)
+        logits = nn.functional.one_hot(total % 11, 11).double()  # (1, seq, 11)
+        return SimpleNamespace(logits=logits, past_key_values=int(total[0, -1]) if use_cache else None)
+
+
 @exercise(
-    "04.2",
+    "04.3",
+    hints=[
+        "Keep two things from call to call: all tokens so far, and the cache. The model reads only what is new.",
+        "outputs = model(input_ids=new, past_key_values=cache, use_cache=True); the next token is "
+        "outputs.logits[:, -1].argmax(dim=-1, keepdim=True), of shape (1, 1). In the first call `new` is the prompt.",
+        "written, cache, new = input_ids, None, input_ids; in the loop: call it, cache = outputs.past_key_values; "
+        "new = the next token, written = torch.cat([written, new], dim=1), break when new.item() == end_id.",
+    ],
+)
+def greedy_cached(answer: Callable) -> None:
+    """answer(model, input_ids, max_new_tokens, end_id): all ids; after the first call one token goes in at a time."""
+    for prompt, most, end_id in (([3, 1], 4, 99), ([2, 3], 6, 9), ([5], 1, 99)):
+        model, twin, ids = _Counter(), _Counter(), torch.tensor([prompt])
+        got = returned(answer(model, ids.clone(), most, end_id), "the prompt's ids and the new ones, (1, longer)")
+        wanted = experiment.greedy_cached(twin, ids, most, end_id)
+        if max(model.read[1:], default=1) > 1:
+            raise Wrong(f"call 2 reads {model.read[1]} tokens: with the cache it needs the newest one only")
+        expect(f"the ids after {prompt} (end_id {end_id})", got, wanted)
+        if len(model.read) > len(twin.read):
+            raise Wrong(f"it calls the model {len(model.read)} times for {len(twin.read)} new tokens")
+
+
+@exercise(
+    "04.4",
     hints=[
         "Only thresholds that are one of the confidences can change who speaks. Try them from the lowest up.",
         "At a threshold, those with a confidence of at least it speak; the share of wrong ones among them decides.",
@@ -73,7 +140,36 @@ def threshold_for(answer: Callable) -> None:
 
 
 @exercise(
-    "04.3",
+    "04.5",
+    hints=[
+        "Keep a list of packed rows. Does the next conversation still fit into the last one? Else start a new one.",
+        "Positions of a conversation are 0, 1, 2, ... wherever it stands. Its first label becomes -100, as the token "
+        "before it belongs to another conversation.",
+        "packed[-1]['input_ids'] += row['input_ids']; packed[-1]['labels'] += [-100, *row['labels'][1:]]; "
+        "packed[-1]['position_ids'] += range(len(row['input_ids'])), after appending an empty row where needed.",
+    ],
+)
+def pack(answer: Callable) -> None:
+    """answer(rows, length): packed rows with input_ids, labels and position_ids."""
+    rows = [
+        {"input_ids": [USER, 20, ASSISTANT, 30, END], "labels": [HIDDEN] * 3 + [30, END]},
+        {"input_ids": [ASSISTANT, 31, END], "labels": [ASSISTANT, 31, END]},
+        {"input_ids": [USER, ASSISTANT, 32, END], "labels": [HIDDEN] * 2 + [32, END]},
+    ]
+    for length in (7, 8, 12):
+        before = [{name: list(ids) for name, ids in row.items()} for row in rows]
+        got = returned(answer(rows, length), "a list of packed rows")
+        wanted = experiment.pack(before, length)
+        if rows != before:
+            raise Wrong("it changes the rows that it was given: start each packed row from new, empty lists")
+        expect(f"the number of packed rows for length {length}", len(got), len(wanted))
+        for place, (one, right) in enumerate(zip(got, wanted, strict=True)):
+            for name, values in right.items():
+                expect(f"{name} of packed row {place} (length {length})", list(one[name]), values)
+
+
+@exercise(
+    "04.6",
     hints=[
         "Print the labels of a row beside its input_ids. Which token that should be learned is not?",
         "The pad token and the end of the turn are the same id here, so an id does not say what is padding. The "

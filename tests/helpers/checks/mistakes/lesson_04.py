@@ -40,16 +40,55 @@ def hurried(rows, pad_id, *, mask_only=False):
     return batch
 
 
-RIGHT = {"04.1": labels, "04.2": threshold, "04.3": collate}
+def prefix(prompt_ids, conversation_ids, *, ends=True):
+    same = [one == other for one, other in zip(prompt_ids, conversation_ids, strict=False)]
+    count = [*same, False].index(False)
+    return count, (count == len(prompt_ids) if ends else all(same))
+
+
+def decode(model, input_ids, max_new_tokens, end_id, *, cached=True, stop=True):
+    written, cache, new = input_ids, None, input_ids
+    for _ in range(max_new_tokens):
+        outputs = model(input_ids=new, past_key_values=cache if cached else None, use_cache=True)
+        cache = outputs.past_key_values
+        token = outputs.logits[:, -1].argmax(dim=-1, keepdim=True)
+        written = torch.cat([written, token], dim=1)
+        new = token if cached else written
+        if stop and token.item() == end_id:
+            break
+    return written
+
+
+def packed(rows, length, *, restart=True, hide=True, fits=0):
+    found = []
+    for row in rows:
+        if not found or len(found[-1]["input_ids"]) + len(row["input_ids"]) > length + fits:
+            found.append({"input_ids": [], "labels": [], "position_ids": []})
+        start = 0 if restart else len(found[-1]["input_ids"])
+        found[-1]["position_ids"] += range(start, start + len(row["input_ids"]))
+        found[-1]["input_ids"] += row["input_ids"]
+        found[-1]["labels"] += [-100, *row["labels"][1:]] if hide else row["labels"]
+    return found
+
+
+RIGHT = {"04.1": prefix, "04.3": decode, "04.5": packed, "04.2": labels, "04.4": threshold, "04.6": collate}
 
 MISTAKES = [
-    ("04.1", partial(labels, end=False), "never learn to stop"),
-    ("04.1", partial(labels, mark=True), "mark of the assistant is in the prompt already"),
-    ("04.1", partial(labels, first_only=True), r"\]\[11\] should be 31, not -100\."),
-    ("04.1", lambda ids, *_: ids, r"should be -100, not 4"),
-    ("04.2", partial(threshold, highest=True), r"allowed 0.0 should be 0.8, not 0.9"),
-    ("04.2", lambda sure, right, allowed: threshold(sure, right, allowed) or 1.0, "should be None"),
-    ("04.3", hurried, "end of the turn is still masked"),
-    ("04.3", partial(hurried, mask_only=True), r"Attention_mask at \[0, 2\] should be 1"),
-    ("04.3", lambda rows, pad_id: torch.zeros(2), "should return a dictionary"),
+    ("04.1", partial(prefix, ends=False), "whether the prompt is a prefix"),
+    ("04.1", lambda one, other: (len(one), one == other[: len(one)]), "the count of"),
+    ("04.3", partial(decode, cached=False), "call 2 reads 3 tokens"),
+    ("04.3", partial(decode, stop=False), "end_id 9"),
+    ("04.3", lambda model, ids, most, end: None, "returns None"),
+    ("04.5", partial(packed, restart=False), "position_ids of packed row"),
+    ("04.5", partial(packed, hide=False), "labels of packed row"),
+    ("04.5", partial(packed, fits=1), "should (be|have)"),
+    ("04.2", partial(labels, end=False), "never learn to stop"),
+    ("04.2", partial(labels, mark=True), "mark of the assistant is in the prompt already"),
+    ("04.2", partial(labels, first_only=True), r"\]\[11\] should be 31, not -100\."),
+    ("04.2", lambda ids, *_: ids, r"should be -100, not 4"),
+    ("04.4", partial(threshold, highest=True), r"allowed 0.0 should be 0.8, not 0.9"),
+    ("04.4", lambda sure, right, allowed: threshold(sure, right, allowed) or 1.0, "should be None"),
+    ("04.6", hurried, "end of the turn is still masked"),
+    ("04.6", partial(hurried, mask_only=True), r"Attention_mask at \[0, 2\] should be 1"),
+    ("04.6", lambda rows, pad_id: torch.zeros(2), "should return a dictionary"),
 ]

@@ -14,8 +14,9 @@ from transformers import BertConfig, BertForMaskedLM
 from helpers.batches import TokenizedReviews, pad
 from helpers.catalog import POCKET_MODELS
 from helpers.evaluation import correct_and_loss
-from helpers.lessons.lesson_03 import experiment
+from helpers.lessons.lesson_03 import experiment, figures
 from helpers.models import MeanPoolClassifier
+from helpers.reference import Reference
 from helpers.runtime import UserError, check_number, start
 from helpers.training import train_on_text
 from workbook.lessons import find
@@ -78,6 +79,59 @@ def test_a_domains_loss_is_the_mean_over_its_hidden_words():
     labels = torch.cat([part["labels"] for part in batches])
     wanted = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten()).item()
     assert found["one"] == pytest.approx(wanted, abs=1e-5) and found["other"] != found["one"]
+
+
+def test_stopping_looks_at_the_best_so_far():
+    assert experiment.early_stop([0.6, 0.5, 0.55], 2) == (False, 2)
+    assert experiment.early_stop([0.6, 0.5, 0.55, 0.52], 2) == (True, 2)
+    assert experiment.early_stop([0.5, 0.49, 0.48], 2, min_delta=0.05) == (True, 1)
+
+
+def test_lora_leaves_the_body_frozen_and_reaches_the_language_model(rows):
+    model = toy()
+    classifier = MeanPoolClassifier(model.base_model)
+    before, loss = {name: value.clone() for name, value in model.state_dict().items()}, model(**batch(0)).loss.item()
+    experiment.fine_tune(experiment.Remedy(2, rank=2), model, classifier, rows, pad(Padding()), [], rate=5e-3, epochs=2)
+    after = model.state_dict()
+    plain = {name.replace("base_layer.", ""): value for name, value in after.items() if "lora" not in name}
+    assert all(torch.equal(plain[name], value) for name, value in before.items())
+    assert any("lora" in name for name in after) and model(**batch(0)).loss.item() != pytest.approx(loss, abs=1e-6)
+
+
+@pytest.mark.parametrize("remedy", [experiment.Remedy(), experiment.Remedy(blocks=1), experiment.Remedy(replay=0.3)])
+def test_a_remedy_trains_what_it_says(rows, remedy):
+    model = toy()
+    classifier = MeanPoolClassifier(model.base_model)
+    before = {name: value.clone() for name, value in model.base_model.state_dict().items()}
+    experiment.fine_tune(remedy, model, classifier, rows, pad(Padding()), [batch(0)], rate=5e-3, epochs=1)
+    moved = {name for name, value in model.base_model.state_dict().items() if not torch.equal(value, before[name])}
+    frozen = remedy.blocks is not None
+    assert any("layer.1." in name for name in moved) and any("layer.0." in name for name in moved) is not frozen
+
+
+def test_a_refitted_head_leaves_the_body_as_it_is():
+    model = toy()
+    before = {name: value.clone() for name, value in model.base_model.state_dict().items()}
+    loss = experiment.masked_word_loss(model, [batch(0)])
+    experiment.refit_head(model, [batch(0)] * 30, rate=1e-2)
+    assert all(torch.equal(value, before[name]) for name, value in model.base_model.state_dict().items())
+    assert experiment.masked_word_loss(model, [batch(0)]) < loss
+
+
+def test_gaps_are_means_over_a_groups_rows():
+    found = experiment.gap_by_group([1, 1, 0, 1], [0, 1, 0, 0], ["b", "b", "a", "b"])
+    assert found == {"a": 0.0, "b": pytest.approx(2 / 3)}
+
+
+def test_curves_begin_at_the_plain_fine_tuning():
+    names = ["plain", *(f"share_of_new_weights_{share}" for share in experiment.SHARES)]
+    names += [f"{curve.replace(' ', '_')}_{one}" for curve, settings in experiment.CURVES.items() for one in settings]
+    metrics = {f"{part}_curve_{name}": [0.5, 0.6] for part in ("accuracy", "loss_rise") for name in names}
+    controls = Reference("", "", "", 1, {}, [0, 1], metrics)
+    curves = experiment.curves_of(controls)
+    assert all(next(iter(points)) == "plain" and len(points) > 2 for points in curves.values())
+    assert len(experiment.trade_off_table(controls)) == len(names)
+    assert figures.trade_offs(curves).alt.startswith("Accuracy against the rise of the old loss. share of new weights")
 
 
 def test_replay_adds_the_old_loss_in_training_alone(rows):

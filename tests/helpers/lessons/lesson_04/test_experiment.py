@@ -6,7 +6,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers import catalog
 from helpers.evaluation import share
-from helpers.language_model import next_token_loss
+from helpers.language_model import greedy, next_token_loss
+from helpers.lessons.lesson_04 import experiment
 from helpers.lessons.lesson_04.experiment import confidence, looks_like_an_answer, made_up
 from helpers.sft import collate, encode, exact_match_rates, render
 
@@ -77,3 +78,41 @@ def test_an_answer_of_nothing_has_the_probability_of_the_end_of_the_turn():
     log_probabilities = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(dim=-1)
     wanted = sum(log_probabilities[place - 1, ids[place]] for place in range(start, len(ids)))
     assert sure.item() == pytest.approx(wanted.exp().item(), rel=1e-4)
+
+
+def tiny() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=40, **sizes, initializer_range=0.3)).eval()
+
+
+@pytest.mark.parametrize("end_id", [99, 7])
+def test_decoding_with_a_cache_gives_what_it_gives_without(end_id):
+    model, ids = tiny(), torch.tensor([[3, 9, 4]])
+    assert torch.equal(experiment.greedy_cached(model, ids, 12, end_id), greedy(model, ids, 12, end_id=end_id))
+
+
+def test_packed_conversations_give_the_logits_that_each_gives_alone():
+    model = tiny()
+    rows = [{"input_ids": [3, 9, 4], "labels": [3, 9, 4]}, {"input_ids": [5, 6], "labels": [-100, 6]}]
+    (packed,) = experiment.pack(rows, 5)
+    assert packed["labels"] == [-100, 9, 4, -100, 6] and packed["position_ids"] == [0, 1, 2, 0, 1]
+    assert [len(one["input_ids"]) for one in experiment.pack(rows, 4)] == [3, 2]
+    ids, places = (torch.tensor([packed[name]]) for name in ("input_ids", "position_ids"))
+    with torch.inference_mode():
+        together = model(input_ids=ids, position_ids=places, use_cache=False).logits[0]
+        alone = torch.cat([model(input_ids=torch.tensor([row["input_ids"]])).logits[0] for row in rows])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_prefixes_and_labels_of_turns():
+    assert experiment.shared_prefix([4, 5], [4, 5, 6]) == (2, True)
+    assert experiment.shared_prefix([4, 5, 7], [4, 5, 6]) == (2, False)
+    assert experiment.assistant_labels([4, 9, 6, 5, 8, 6, 4], 5, 6) == [-100, -100, -100, -100, 8, 6, -100]
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"), [("I don't have information on it.", True), ("It was directed by Ann Lee.", False)]
+)
+def test_refusals_are_told_from_answers(text, refused):
+    assert bool(experiment.REFUSED.search(text)) is refused
