@@ -15,7 +15,7 @@
 #
 # Fine-tuning adds a change to every weight of a model. [LoRA](../docs/glossary.md#lora) (Hu et al. 2021) writes that
 # change as a product of two thin matrices. You take a real change apart first. Then you write LoRA, train a model with
-# your own class, and find out which rank, learning rate and scale it needs.
+# your own class, and find out which [rank](../docs/glossary.md#rank), learning rate and scale it needs.
 #
 # *About 45 minutes to read (an estimate), two and a half to run (measured on two processor cores); no network.*
 
@@ -289,7 +289,8 @@ reveal("08.1", next(iter(energies.values()))[min(8, len(one)) - 1])
 
 # %% [markdown]
 # How many directions would a matrix need to hold 90 % of its change? Biderman et al. (2024) asked this of a model with
-# 7 billion parameters. They found that full fine-tuning's change needs 10 to 100 times the rank that LoRA usually gets.
+# 7 billion parameters. They found that [full fine-tuning](../docs/glossary.md#full-fine-tuning)'s change needs 10 to
+# 100 times the rank that LoRA usually gets.
 
 # %%
 needed = sorted(rank_for(change) for change in changes.values())
@@ -600,7 +601,8 @@ print("loaded by peft: the same logits, to the bit")
 # epochs, two seeds. Two results lie at an edge of that grid: full fine-tuning took its lowest rate, LoRA the highest
 # that still learned (at 4e-3 it fell to chance). And LoRA gets six epochs, full fine-tuning three. Section 6 has full
 # fine-tuning with six as well.
-#
+
+# %% [markdown]
 # **Predict 3.** LoRA trains about one parameter in twenty. How many points of accuracy will that cost?
 
 # %%
@@ -931,7 +933,8 @@ if grid:
 # %% [markdown]
 # In reinforcement learning, they add, even rank 1 is enough; this course trains its policies in full (lesson 05), so it
 # cannot say.
-#
+
+# %% [markdown]
 # ## 7. A LoRA from the SVD
 #
 # ### Extract one from a fine-tuned model
@@ -1004,7 +1007,8 @@ assert apart < 1e-4
 # the rank (`peft` converts it: `path_initial_model_for_weight_conversion`). Other starts in `peft`: OLoRA (from a QR
 # decomposition), EVA (from the activations of your data), LoftQ (from the error of a quantized base). Lesson 09 trains
 # PiSSA beside LoRA.
-#
+
+# %% [markdown]
 # ## 8. Look at a change
 #
 # One attention weight's change by full fine-tuning, what a truncation keeps, and what is left over. Move the slider. At

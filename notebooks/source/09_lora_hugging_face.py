@@ -169,7 +169,7 @@ workflow.print_trainable_parameters()
 
 # %% [markdown]
 # `compute_metrics` gets the scores and the labels of the evaluation rows and returns a dictionary. Everything else is
-# lesson 02's `Trainer`. The learning rate is LoRA's, not full fine-tuning's.
+# lesson 02's `Trainer`. The learning rate is LoRA's, not [full fine-tuning](../docs/glossary.md#full-fine-tuning)'s.
 
 
 # %%
@@ -302,8 +302,9 @@ def with_the_library(base, rows, name, rate, epochs=epochs):
 
 
 # %% [markdown]
-# **Predict 1.** How many kilobytes will the saved adapter have? The whole model has about five megabytes. Count: rank
-# times (inputs + outputs) for each of the six matrices of a block, four bytes a number.
+# **Predict 1.** How many kilobytes will the saved adapter have? The whole model has about five megabytes. Count:
+# [rank](../docs/glossary.md#rank) times (inputs + outputs) for each of the six matrices of a block, four bytes a
+# number.
 
 # %%
 predict("09.1", factor=1.5, unit="kB", low=0)
@@ -335,8 +336,8 @@ reveal("09.1", adapter_size / 1e3, reference=[size / 1e3 for size in recorded("0
 # ### The same losses
 #
 # The same first steps twice: lesson 08's layers in a loop of our own, and `peft` with `Trainer`. Both get the same A,
-# the same rows in the same order, no weight decay, no dropout, and full precision. Equal losses at every step mean
-# equal weights at every step.
+# the same rows in the same order, no weight decay, no [dropout](../docs/glossary.md#dropout), and full precision. Equal
+# losses at every step mean equal weights at every step.
 
 # %%
 few = reviews["train"].select(range(min(16 * run.by_budget(quick=2, standard=10), len(reviews["train"]))))
@@ -465,7 +466,8 @@ VBox([field, switch, page])
 # ### Adding adapters up
 #
 # Two adapters of one base can be added, with a weight each. `add_weighted_adapter` makes a third one of them.
-#
+
+# %% [markdown]
 # ### Exercise 09.1: the weighted sum
 #
 # Each adapter is a triple `(A, B, scale)`, and its change is `scale * B @ A`. Return one `A` and one `B` with which
@@ -740,7 +742,8 @@ print("rsLoRA by hand is peft's")
 # At one [rank](../docs/glossary.md#rank), rsLoRA is LoRA with another alpha: at rank 8, alpha 16 becomes
 # $16\sqrt{8} = 45$. So it differs only in how the scale *follows the rank*. Lesson 08 measured that: with $\alpha / r$
 # the first steps lower the loss about equally at every rank, with $\alpha / \sqrt r$ by more at a high rank.
-#
+
+# %% [markdown]
 # ### DoRA
 #
 # DoRA splits the weight into the direction of each row and its length, `magnitude`, which is trained:
@@ -1001,7 +1004,8 @@ print("the workflow's file lacks:", ", ".join(missing_from_file(workflow, adapte
 # Two cures: `task_type="SEQ_CLS"` where the model's head has a name that `peft` knows (`classifier`, `score`), and
 # `modules_to_save=["head"]` where it has not. And a habit: load what you saved into a *fresh* process, and measure once
 # more before you go home.
-#
+
+# %% [markdown]
 # ## 6. On real text
 #
 # The workflow of section 1 on all-MiniLM-L6-v2, a published encoder, and sentences of film reviews that people wrote
