@@ -116,7 +116,7 @@ def tune(seeds: int, labels: int, epochs: int, names: Iterable[str]) -> None:
     benches = [Bench(seed, labels, "validation", 500) for seed in range(seeds)]
     for name in names:
         for rate in GRID:
-            method = replace(experiment.methods()[name], learning_rate=rate)
+            method = replace(experiment.methods()[name], rate=rate)
             scores = [bench.fine_tune(method, epochs)[1].accuracy.value for bench in benches]
             click.echo(f"{method.title:20}{rate:8.0e}  {mean_t(scores).value:.3f}")
 
@@ -140,7 +140,8 @@ def main(
             return tune(seeds, labels, epochs, only.split(",") if only else experiment.methods())
         settings = {"labels": labels, "epochs": epochs, "test_rows": test_rows}
         found = [measure(seed, settings, keep) for seed in range(seeds)]
-        settings |= {"length": experiment.LENGTH, "rank": experiment.RANK, "sizes": list(experiment.SIZES)}
+        settings |= {"length": experiment.LENGTH, "rank": experiment.RANK, "alpha": experiment.ALPHA}
+        settings |= {"sizes": list(experiment.SIZES)}
         path = save_reference("peft_methods", "python -m benchmarks.peft_methods", settings, found, into)
         click.echo(f"written: {path.name}")
     except UserError as error:

@@ -861,10 +861,10 @@ plotting.show(figures.first_steps(drops, sizes))
 # <details><summary>What it means</summary>
 #
 # - With one alpha at every rank, the *size* of the change falls as the rank grows, and the *loss drop* stays nearly the
-#   same. Size is a bad stand-in for progress: a random walk in many directions is long and useless.
-# - Why is the drop constant? The gradient of $B$ is $\frac{\alpha}{r} G A^\top$, with $G$ the gradient of the weight.
-#   The product's first step is then a sum of $r$ terms of similar size, each times $\frac{\alpha}{r}$. In expectation
-#   the sum does not depend on $r$.
+#   same. So the size of a change says little about how much was learned.
+# - Why? AdamW's first step moves every number of $B$ by the learning rate. $BA$ is then a sum of $r$ products, and each
+#   lowers the loss by about as much. Times $\frac{\alpha}{r}$, the total does not depend on $r$. What does not lower
+#   the loss points in all directions, and cancels in part: so the size shrinks.
 # - With alpha = 2 rank, and with rsLoRA's square root, the drop grows with the rank.
 #
 # </details>

@@ -46,10 +46,11 @@ class Method:
     family: str
     adapt: Adapt
     recipe_name: str = ""  # in `helpers.recipes`, where it is not `name`
+    rate: float = 0.0  # in place of the recipe's, for a search
 
     def recipe(self, origin: str = "pocket") -> Recipe:
         """How to train it, for a pocket model or a published one."""
-        return recipe(self.recipe_name or self.name, origin, "07")
+        return recipe(self.recipe_name or self.name, origin, "07").override(learning_rate=self.rate)
 
     def learning_rate(self, origin: str = "pocket") -> float:
         """The rate of the recipe."""

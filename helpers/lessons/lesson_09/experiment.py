@@ -204,6 +204,17 @@ def steps_near(losses: Sequence[float], level: float, within: float = 0.1, windo
     return len(losses)
 
 
+def weighted_sum(
+    adapters: Sequence[tuple[torch.Tensor, torch.Tensor, float]], weights: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A (ranks, in) and B (out, ranks) whose product is the weighted sum of the adapters' changes scale * B @ A.
+
+    adapters: A (rank, in), B (out, rank) and the scale of each. `peft` calls it the combination "cat".
+    """
+    A = torch.cat([weight * scale * A for weight, (A, _, scale) in zip(weights, adapters, strict=True)])
+    return A, torch.cat([B for _, B, _ in adapters], dim=1)
+
+
 def missing_from_file(adapted: nn.Module, folder: Path) -> list[str]:
     """The names of the trainable parameters of `peft`'s model that its saved folder lacks (adapter "default")."""
     kept = set(load_file(Path(folder) / WEIGHTS))

@@ -90,6 +90,11 @@ def test_trainer_and_a_plain_loop_take_the_same_first_step(rows, tmp_path):
     assert found == pytest.approx([wanted], abs=1e-6)
 
 
+def test_how_long_a_loss_stays_near_a_level():
+    assert experiment.steps_near([0.7] * 10 + [0.1] * 10, 0.7, within=0.1, window=1) == 10
+    assert experiment.steps_near([0.7] * 5, 0.7) == 5
+
+
 @pytest.mark.parametrize("used", [1, 2])
 def test_outputs_that_stand_for_no_class_are_closed(used):
     model = experiment.close_outputs(tiny(), used)
