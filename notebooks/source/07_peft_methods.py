@@ -185,7 +185,7 @@ warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprec
 
 
 def moving_names(body):
-    """What may move, under the plain body's names; LoRA's own numbers left out."""
+    """What is trainable, under the plain body's names; LoRA's own numbers left out."""
     found = set()
     for name, parameter in body.named_parameters():
         for wrapping in ("base_model.model.", ".base_layer", ".modules_to_save.default"):
@@ -662,7 +662,7 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 # </details>
 
 # %% [markdown]
-# ## 7. What is forgotten, and can it be had back?
+# ## 7. What is forgotten, and can you get it back?
 #
 # As in lesson 03 we ask the language model, which shares the body, for hidden words of held-out texts in five domains:
 # first as it was pretrained, then with each method's change **in place**.

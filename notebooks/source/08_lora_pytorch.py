@@ -1047,7 +1047,7 @@ VBox([slider, page])
 # ## 9. Find the bug
 #
 # A colleague wrote the layer once more. It starts as the layer that it replaces, the loss falls, no warning appears.
-# The accuracy ends where the head alone ends.
+# Compare the losses and the sizes of the changes that the next cells print.
 
 
 # %%

@@ -145,10 +145,18 @@ adapters = Path(folder.name)
 
 
 def new_classifier(source, names):
+    """The classifier, and the names of its modules that are new: the file of the pretrained model lacks them."""
     seed_everything(seed)
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
-    return AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, **labels)
+    options = {"dtype": torch.float32, "output_loading_info": True, **labels}
+    found, loading = AutoModelForSequenceClassification.from_pretrained(source, **options)
+    start = f"{found.base_model_prefix}."
+    return found, sorted({key.removeprefix(start).split(".")[0] for key in loading["missing_keys"]})
 
+
+source = catalog.model_source("encoder", track, model)  # what from_pretrained takes: a folder
+classifier, new_modules = new_classifier(source, review_names)
+print("new, so drawn at random:", ", ".join(new_modules))
 
 # %% [markdown]
 # Three settings of `LoraConfig` deserve a decision:
@@ -156,15 +164,14 @@ def new_classifier(source, names):
 # - `task_type="SEQ_CLS"` says what the model is for. `peft` then trains and saves the new head in full, so you need not
 #   list it.
 # - `target_modules="all-linear"` adapts every linear layer but the head.
-# - `modules_to_save` names *other* modules that are new, and so have to be trained and saved in full. Our encoder's
-#   file has no pooler, so the library makes one at random. It belongs on this list.
+# - `modules_to_save` names *other* modules that are new, and so have to be trained and saved in full. The line above
+#   says which are new. Our encoder's file has no pooler, for instance.
 
 # %%
-source = catalog.model_source("encoder", track, model)  # what from_pretrained takes: a folder
-classifier = new_classifier(source, review_names)
-new_modules = ["pooler"] if hasattr(classifier.base_model, "pooler") else None
+HEADS = ("classifier", "score")  # what peft trains and saves for SEQ_CLS without being told
+others = [name for name in new_modules if name not in HEADS] or None
 settings = {"task_type": "SEQ_CLS", "r": rank, "lora_alpha": alpha, "target_modules": "all-linear"}
-workflow = get_peft_model(classifier, LoraConfig(**settings, modules_to_save=new_modules))
+workflow = get_peft_model(classifier, LoraConfig(**settings, modules_to_save=others))
 workflow.print_trainable_parameters()
 
 # %% [markdown]
@@ -242,11 +249,11 @@ print(f"logits here against a fresh process, merged: {difference_reloaded:.0e} a
 assert difference_reloaded < 1e-3
 
 # %% [markdown]
-# And without the pooler on the list? The same save and reload, with a base whose new layers were drawn anew:
+# And without `modules_to_save`? The same save and reload, on a base whose new layers were drawn anew:
 
 # %%
-for listed in (None, new_modules):
-    one = get_peft_model(new_classifier(source, review_names), LoraConfig(**settings, modules_to_save=listed))
+for listed in (None, others):
+    one = get_peft_model(new_classifier(source, review_names)[0], LoraConfig(**settings, modules_to_save=listed))
     one.save_pretrained(adapters / "forgetful")
     seed_everything(seed + 1)  # another process draws other numbers
     other_base = AutoModelForSequenceClassification.from_pretrained(source, num_labels=num_labels, dtype=torch.float32)
@@ -400,7 +407,7 @@ print("reloaded: the same logits, to the bit")
 # %%
 with Stopwatch() as watch:
     for_news = experiment.close_outputs(copy.deepcopy(base), len(news_names))  # outputs that no topic has
-    second, _ = with_the_library(for_news, news["train"], "news", 2 * rates["lora"])  # fewer steps: bolder
+    second, _ = with_the_library(for_news, news["train"], "news", 2 * rates["lora"])  # fewer steps: a higher rate
 on_news = outcome_of("news", second, news, watch.seconds)
 print(f"news: {on_news.accuracy:.3f} on test rows")
 served.load_adapter(adapters / "news", adapter_name="news")
@@ -441,7 +448,7 @@ rows = {text[:60] + " ...": [name, *(answer(text, task) for task in label_names)
 pd.DataFrame.from_dict(rows, orient="index", columns=["true class", *(f"{task} adapter" for task in label_names)])
 
 # %% [markdown]
-# Note how sure an adapter can be of a text that is none of its business. Type a text of your own, and switch.
+# Note how sure an adapter can be of a text that has nothing to do with its task. Type a text of your own, and switch.
 
 # %%
 from ipywidgets import HTML, Textarea, ToggleButtons, VBox
@@ -525,7 +532,7 @@ for task, task_rows in (("reviews", reviews), ("news", news)):
 # %% [markdown]
 # ### Merging
 #
-# Where one task is enough, **[merging](../docs/glossary.md#merging)** takes the branches away: the layers are plain
+# Where one task is enough, **[merging](../docs/glossary.md#merging)** takes the adapters out: the layers are plain
 # again, and as fast as before.
 
 # %%
@@ -534,15 +541,15 @@ logits = logits_of(served, batch)
 merged = copy.deepcopy(served).merge_and_unload()
 difference_merge = (logits_of(merged, batch) - logits).abs().max().item()
 assert difference_merge < 1e-4
-costs = {"with branches": [], "merged": []}
+costs = {"with the adapter": [], "merged": []}
 for _ in range(run.by_budget(quick=1, standard=15)):  # in turns, so that other work on the machine meets both
-    for title, candidate in (("with branches", served), ("merged", merged)):
+    for title, candidate in (("with the adapter", served), ("merged", merged)):
         with Stopwatch() as watch:
             logits_of(candidate, batch)
         costs[title].append(watch.seconds)
-slower = min(costs["with branches"]) / min(costs["merged"])
+slower = min(costs["with the adapter"]) / min(costs["merged"])
 print(f"largest difference of the logits {difference_merge:.0e}")
-print(f"prediction with branches takes {slower:.1f} times as long as merged (the fastest try of each)")
+print(f"prediction with the adapter takes {slower:.1f} times as long as merged (the fastest try of each)")
 
 # %% [markdown]
 # ### Out of the notebook
@@ -1038,7 +1045,8 @@ else:
     judged = sentences["test"].select(range(run.by_budget(quick=32, standard=experiment.REAL_TEST_ROWS)))
     pair = [TokenizedReviews.from_dataset(tokenize(part, real_tokenizer)) for part in (chosen, judged)]
     for name in ("lora", "full"):
-        found, candidate = recipe(name, "published"), new_classifier(str(real.model_folder("encoder")), real_names)
+        found = recipe(name, "published")
+        candidate, _ = new_classifier(str(real.model_folder("encoder")), real_names)
         if name == "lora":
             candidate = get_peft_model(candidate, LoraConfig(**settings))
             candidate.print_trainable_parameters()
