@@ -29,11 +29,7 @@
 
 # %%
 import copy
-import json
 import math
-import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -57,15 +53,7 @@ from helpers.qlora import drop_two_notices
 from helpers.recipes import recipe
 from helpers.reference import recorded
 from helpers.runtime import UserError, check_number, seed_everything, start
-from helpers.training import (
-    fit_adamw,
-    has_bfloat16,
-    to_device,
-    train,
-    train_on_features,
-    trainable_parameters,
-    warmup_linear,
-)
+from helpers.training import has_bfloat16, to_device, train_on_features, trainable_parameters, warmup_linear
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "real": published ones; "hub": with a network
@@ -218,6 +206,10 @@ print({path.name: path.stat().st_size for path in sorted((adapters / "workflow")
 # is a plain `transformers` model.
 
 # %%
+import json
+import subprocess
+import sys
+
 question = review_texts["test"][0]["text"]
 FRESH = """
 import json, sys, torch, warnings
@@ -383,6 +375,7 @@ assert difference_losses < 1e-5
 
 # %%
 from helpers.code_size import code_lines
+from helpers.training import fit_adamw, train
 
 lines = {
     "layer, injecting, merging": sum(map(code_lines, (lora.LoRALinear, lora.inject, lora.lora_layers, lora.merge))),
@@ -705,6 +698,8 @@ for mistake in mistakes:
 # before you load.
 
 # %%
+import shutil
+
 stamp(adapters / "reviews", base)
 seed_everything(seed)
 stranger = catalog.classifier(track, model, num_labels, pretrained=False).to(run.device)
