@@ -2,6 +2,7 @@
 
 python -m benchmarks.lora_variants            three seeds on the test rows
 python -m benchmarks.lora_variants --tune     a grid of learning rates, on validation rows only; prints, writes nothing
+python -m benchmarks.lora_variants --more     matched parameters and PiSSA, five seeds: lora_variants_more.json
 
 The recipe is the lesson's own, in `helpers.lessons.lesson_09.experiment`.
 Each seed draws its own rows and random starts.
@@ -42,13 +43,18 @@ def rows_of(seed: int, labels: int, judged: str) -> tuple[dict[str, TokenizedRev
     return rows, pad(tokenizer)
 
 
+def variant_of(name: str) -> experiment.Variant:
+    """A variant of the lesson or of the reference alone."""
+    return (experiment.VARIANTS | experiment.MORE)[name]
+
+
 def settings_of(name: str, rate: float | None, **others: object) -> dict[str, object]:
     """All that decides a piece's result: a piece that was kept is used again only for exactly these."""
     fixed = {"rank": experiment.RANK, "alpha": experiment.ALPHA, "batch_size": experiment.BATCH_SIZE}
     if name == CONTROL:
         return {"variant": asdict(recipe(CONTROL)), **others}
-    variant = experiment.VARIANTS[name]
-    return {"variant": asdict(variant) | {"learning_rate": rate or variant.learning_rate}, **fixed, **others}
+    variant = variant_of(name)
+    return {"variant": asdict(variant) | {"learning_rate": rate or variant.learning_rate()}, **fixed, **others}
 
 
 def trained(name: str, rate: float | None, *, seed: int, labels: int, epochs: int, judged: str) -> dict[str, float]:
@@ -63,7 +69,7 @@ def trained(name: str, rate: float | None, *, seed: int, labels: int, epochs: in
         history = train_on_features(model, rows["train"], collate, rate, epochs=epochs, seed=seed)
         found = evaluate(CONTROL, model, rows["test"], collate, history)
     else:
-        variant, options = experiment.VARIANTS[name], {"epochs": epochs, "seed": seed, "learning_rate": rate}
+        variant, options = variant_of(name), {"epochs": epochs, "seed": seed, "learning_rate": rate}
         found = experiment.fine_tune(variant, catalog.classifier("pocket"), rows, collate, **options)[1]
     return {metric: value for metric, value in found.metrics(name).items() if metric.startswith(KEPT)}
 
@@ -78,12 +84,13 @@ def piece(parts: Path, name: str, rate: float | None = None, **others: object) -
     return found
 
 
-def measure(parts: Path, seeds: int, labels: int, epochs: int) -> list[dict[str, float]]:
-    """Every variant of every seed, on the test rows."""
+def measure(parts: Path, names: Iterable[str], seeds: int, labels: int, epochs: int) -> list[dict[str, float]]:
+    """Every one of these variants for every seed, on the test rows."""
+    names = list(names)
     found = []
     for seed in range(seeds):
         others = {"seed": seed, "labels": labels, "epochs": epochs, "judged": "test"}
-        pieces = [piece(parts, name, **others) for name in (CONTROL, *experiment.VARIANTS)]
+        pieces = [piece(parts, name, **others) for name in names]
         found.append({metric: value for metrics in pieces for metric, value in metrics.items()})
     return found
 
@@ -105,19 +112,24 @@ def tune(parts: Path, names: Iterable[str], seeds: int, labels: int, epochs: int
 @click.option("--labels", default=experiment.LABELS, type=click.IntRange(2), show_default=True)
 @click.option("--epochs", default=experiment.EPOCHS, type=click.IntRange(1), show_default=True)
 @click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
-@click.option("--only", multiple=True, type=click.Choice(list(experiment.VARIANTS)), help="With --tune; repeatable.")
+@click.option("--only", multiple=True, help="With --tune: a variant's name; repeatable.")
+@click.option("--more", is_flag=True, help="The variants that the lesson itself does not train.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for lora_variants.json.")
 @click.option("--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Finished pieces.")
-def main(seeds: int, labels: int, epochs: int, tuning: bool, only: tuple[str, ...], into: Path, parts: Path) -> None:
+def main(
+    seeds: int, labels: int, epochs: int, tuning: bool, only: tuple[str, ...], more: bool, into: Path, parts: Path
+) -> None:
     """Train each variant once per seed and write data/reference/lora_variants.json."""
     try:
         start(track="pocket", budget="standard", seed=0)
         if tuning:
             return tune(parts, only or tuple(experiment.VARIANTS), seeds, labels, epochs)
-        measured = measure(parts, seeds, labels, epochs)
+        chosen = experiment.MORE if more else experiment.VARIANTS
+        measured = measure(parts, chosen if more else (CONTROL, *chosen), seeds, labels, epochs)
         settings = {"labels": labels, "epochs": epochs, "rank": experiment.RANK, "alpha": experiment.ALPHA}
-        settings["rates"] = {name: variant.learning_rate for name, variant in experiment.VARIANTS.items()}
-        path = save_reference("lora_variants", "python -m benchmarks.lora_variants", settings, measured, into)
+        settings["rates"] = {name: variant.learning_rate() for name, variant in chosen.items()}
+        name, flag = ("lora_variants_more", " --more") if more else ("lora_variants", "")
+        path = save_reference(name, f"python -m benchmarks.lora_variants{flag}", settings, measured, into)
         click.echo(f"written: {path.name}")
     except UserError as error:
         raise click.ClickException(str(error)) from None

@@ -143,7 +143,8 @@ def main(
             return tune(seeds, labels, epochs, only.split(",") if only else experiment.methods())
         settings = {"labels": labels, "epochs": epochs, "test_rows": test_rows}
         found = [measure(seed, settings, keep) for seed in range(seeds)]
-        settings |= {"length": experiment.LENGTH, "rank": experiment.RANK, "sizes": list(experiment.SIZES)}
+        settings |= {"length": experiment.LENGTH, "rank": experiment.RANK, "alpha": experiment.ALPHA}
+        settings |= {"sizes": list(experiment.SIZES)}
         path = save_reference("peft_methods", "python -m benchmarks.peft_methods", settings, found, into)
         click.echo(f"written: {path.name}")
     except UserError as error:

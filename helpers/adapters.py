@@ -66,7 +66,9 @@ def open_biases(body: nn.Module) -> nn.Module:
     return body
 
 
-def add_bottlenecks(body: nn.Module, size: int) -> nn.Module:
+def add_bottlenecks(
+    body: nn.Module, size: int, adapter: Callable[[int, int], nn.Module] = BottleneckAdapter
+) -> nn.Module:
     """Freeze the body and put an adapter after each block's attention and feed-forward layer.
 
     They come before the residual connection and the normalisation, as in the paper (which trains the
@@ -74,13 +76,14 @@ def add_bottlenecks(body: nn.Module, size: int) -> nn.Module:
 
     Args:
         size: numbers between `down` and `up`, from 1 to the hidden size.
+        adapter: what makes one, from the hidden size and `size`.
     """
     check_number("size", size, 1, config_of(body).hidden_size, integer=True)
     paths = block_paths(body)
     body.requires_grad_(False)
     for block in blocks(body):
         for path in (paths.attention_output, paths.feed_forward_output):
-            _wrap(block, path, lambda layer: nn.Sequential(layer, BottleneckAdapter(layer.out_features, size)))
+            _wrap(block, path, lambda layer: nn.Sequential(layer, adapter(layer.out_features, size)))
     return body
 
 

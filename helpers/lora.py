@@ -63,6 +63,20 @@ class LoRALinear(nn.Module):
         """What the LoRA path adds to the weight: (out, in), of the given rank at most."""
         return self.lora_B @ self.lora_A * self.scaling
 
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Add the path to the weight: the same outputs at the cost of the plain layer. Merging twice adds once."""
+        if self.original is None:
+            self.original = self.base.weight.clone()
+            self.base.weight += self.change()
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Put the weight back, to the bit: subtracting the update would leave rounding errors."""
+        if self.original is not None:
+            self.base.weight.copy_(self.original)
+            self.original = None
+
 
 def inject(
     model: nn.Module,
@@ -72,12 +86,14 @@ def inject(
     alpha: float,
     dropout: float = 0.0,
     modules_to_save: Sequence[str] = (),
+    layer: type[LoRALinear] | None = None,
 ) -> list[str]:
     """Freeze the model, then put a LoRA layer in place of every linear layer that `targets` name.
 
     Args:
         targets: names or ends of names, `peft`'s rule: "query" means every layer whose path ends in ".query".
         modules_to_save: modules that keep learning in full, such as a new head.
+        layer: the class to use; None takes `LoRALinear`.
 
     Returns the paths of the layers that were replaced.
 
@@ -88,7 +104,7 @@ def inject(
     check_number("alpha", alpha, 1e-9, 1e9)
     check_number("dropout", dropout, 0.0, 0.999)
     if lora_layers(model):
-        raise UserError("This model has LoRA layers already; eject them first.")
+        raise UserError("This model has LoRA layers already; load the model anew.")
     paths = matching(model, targets)
     check_rank(model, paths, rank)
     check_mergeable(model, paths)
@@ -97,23 +113,15 @@ def inject(
     layers = linear_layers(model)
     for path in paths:
         base = layers[path]
-        layer = LoRALinear(base, rank, alpha, dropout).to(base.weight.device).train(base.training)
-        replace_module(model, path, layer)
+        adapted = (layer or LoRALinear)(base, rank, alpha, dropout).to(base.weight.device).train(base.training)
+        replace_module(model, path, adapted)
     for module in learning:
         module.requires_grad_(True)
     return paths
 
 
-def eject(model: nn.Module) -> nn.Module:
-    """Take every LoRA layer out again; what was merged stays in the weights, what was not is dropped."""
-    for path, layer in lora_layers(model).items():
-        replace_module(model, path, layer.base)
-    return model
-
-
-@torch.no_grad()
 def merge(model: nn.Module) -> nn.Module:
-    """Add every LoRA path to its weight: the same outputs at the cost of the plain layers. Merging twice adds once.
+    """Merge every LoRA layer.
 
     Raises:
         UserError: before anything is changed, when a weight is one that `inject` would refuse: the sum would change
@@ -122,19 +130,7 @@ def merge(model: nn.Module) -> nn.Module:
     layers = lora_layers(model)
     check_mergeable(model, list(layers))
     for layer in layers.values():
-        if layer.original is None:
-            layer.original = layer.base.weight.clone()
-            layer.base.weight += layer.change()
-    return model
-
-
-@torch.no_grad()
-def unmerge(model: nn.Module) -> nn.Module:
-    """Put the weights back, to the bit: subtracting the update would leave rounding errors."""
-    for layer in lora_layers(model).values():
-        if layer.original is not None:
-            layer.base.weight.copy_(layer.original)
-            layer.original = None
+        layer.merge()
     return model
 
 

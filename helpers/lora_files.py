@@ -1,4 +1,4 @@
-"""A LoRA adapter as a folder in `peft`'s own format: adapter_config.json and adapter_model.safetensors."""
+"""Read a LoRA adapter's folder (adapter_config.json, adapter_model.safetensors) and check that it fits its base."""
 
 from __future__ import annotations
 
@@ -9,75 +9,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from helpers.files import write_json
-from helpers.lora import inject, lora_layers
 from helpers.runtime import UserError
-from helpers.weight_files import listed, wrong_content
+from helpers.weight_files import wrong_content
 
 WEIGHTS, CONFIG, PICKLE = "adapter_model.safetensors", "adapter_config.json", "adapter_model.bin"
 PREFIX = "base_model.model."  # where peft's own wrappers keep the model
 BASE = "base_fingerprint"  # our own entry in the file's header; peft reads past it
-# What peft's LoRA can do and LoRALinear cannot: an adapter that uses it would be loaded wrongly.
-UNKNOWN = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "lora_bias")
-
-
-def adapter_tensors(model: nn.Module, modules_to_save: Sequence[str] = ()) -> dict[str, Tensor]:
-    """What an adapter file holds: A (rank, in) and B (out, rank) of each layer, and the modules trained in full."""
-    found = {}
-    for path, layer in lora_layers(model).items():
-        found[f"{PREFIX}{path}.lora_A.weight"] = layer.lora_A
-        found[f"{PREFIX}{path}.lora_B.weight"] = layer.lora_B
-    for name in modules_to_save:
-        for key, value in model.get_submodule(name).state_dict().items():
-            found[f"{PREFIX}{name}.{key}"] = value
-    return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
-
-
-def save_adapter(model: nn.Module, folder: Path, *, modules_to_save: Sequence[str] = (), base_name: str = "") -> int:
-    """Write the LoRA layers, and the `modules_to_save` in full, so that `PeftModel.from_pretrained` loads them.
-
-    Returns the bytes written.
-
-    Raises:
-        UserError: when there is nothing to save, or it is merged into the weights.
-    """
-    layers = lora_layers(model)
-    if not layers:
-        raise UserError("This model has no LoRA layers to save.")
-    if any(layer.original is not None for layer in layers.values()):
-        raise UserError("The adapter is merged into the weights; unmerge it before saving.")
-    folder = Path(folder)
-    write_json(folder / CONFIG, _config(layers, modules_to_save, base_name))
-    header = {"format": "pt", BASE: fingerprint(model, modules_to_save)}
-    save_file(adapter_tensors(model, modules_to_save), folder / WEIGHTS, metadata=header)
-    return sum((folder / name).stat().st_size for name in (CONFIG, WEIGHTS))
-
-
-def load_adapter(model: nn.Module, folder: Path) -> list[str]:
-    """Put a saved adapter into a model without LoRA layers; returns the paths of the adapted layers.
-
-    Raises:
-        UserError: before anything is changed, when the folder is not a LoRA adapter in safetensors, or it was
-            made for another base model.
-    """
-    config = read_config(Path(folder))
-    used = [name for name in UNKNOWN if config.get(name)] + ["bias"] * (config.get("bias", "none") != "none")
-    if used:
-        raise UserError(f"This adapter uses {used[0]}, which LoRALinear does not know; load it with peft.")
-    tensors, made_for = read_weights(Path(folder))
-    check_base(model, config, tensors, made_for)
-    _check_whole(tensors)
-    paths = [key.removeprefix(PREFIX).removesuffix(".lora_A.weight") for key in tensors if key.endswith("A.weight")]
-    options = {"rank": config["r"], "alpha": config["lora_alpha"], "dropout": config.get("lora_dropout", 0.0)}
-    inject(model, paths, **options, modules_to_save=config.get("modules_to_save") or ())
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for key, value in tensors.items():
-            parameters[_own_name(key)].copy_(value)
-    return paths
 
 
 def fingerprint(model: nn.Module, modules_to_save: Sequence[str] = ()) -> str:
@@ -88,23 +27,6 @@ def fingerprint(model: nn.Module, modules_to_save: Sequence[str] = ()) -> str:
             found.update(name.encode())
             found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
-
-
-def _config(layers: dict, modules_to_save: Sequence[str], base_name: str) -> dict[str, object]:
-    one = next(iter(layers.values()))
-    rank = len(one.lora_A)
-    return {
-        "peft_type": "LORA",
-        "task_type": None,
-        "base_model_name_or_path": base_name or None,
-        "r": rank,
-        "lora_alpha": one.scaling * rank,
-        "lora_dropout": one.dropout.p,
-        "target_modules": list(layers),
-        "modules_to_save": list(modules_to_save) or None,
-        "bias": "none",
-        "inference_mode": True,
-    }
 
 
 def read_config(folder: Path) -> dict:
@@ -160,30 +82,3 @@ def _check_fit(model: nn.Module, tensors: dict[str, Tensor], rank: int) -> None:
         if tuple(value.shape) != wanted:
             shapes = f"{key} is {tuple(value.shape)}, where this model needs {wanted}"
             raise UserError(f"This adapter was made for another base model: {shapes}.")
-
-
-def _check_whole(tensors: dict[str, Tensor]) -> None:
-    """Every A has its B, every B its A, and all numbers are finite."""
-    halves = {key for key in tensors if key.endswith((".lora_A.weight", ".lora_B.weight"))}
-    alone = {key for key in halves if _other_half(key) not in halves}
-    if alone or not halves:
-        what = f"has only one half of its layers ({listed(alone)})" if alone else f"holds no LoRA layer ({WEIGHTS})"
-        raise UserError(f"This adapter {what}; each needs a lora_A and a lora_B, so save the adapter again.")
-    wrong = [key for key, value in tensors.items() if not torch.isfinite(value.float()).all()]
-    if wrong:
-        raise UserError(
-            f"This adapter holds numbers that are not finite ({listed(wrong)}): its training diverged, or the file is "
-            "damaged; take an earlier checkpoint."
-        )
-
-
-def _other_half(key: str) -> str:
-    """The name of A's B, and of B's A."""
-    path, _, part = key.rpartition(".lora_")
-    return f"{path}.lora_{'B' if part.startswith('A') else 'A'}.weight"
-
-
-def _own_name(key: str) -> str:
-    """peft's name of a tensor -> the name of our parameter."""
-    name = key.removeprefix(PREFIX)
-    return name.removesuffix(".weight") if ".lora_" in name else name

@@ -23,6 +23,16 @@ from helpers.runtime import UserError, check_number
 ENCODERS = ("bert", "roberta", "distilbert")  # in a decoder the mask of later words would need care
 
 
+def join(prompt: Tensor, words: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The prompt before the words, and the mask of both.
+
+    prompt: (length, hidden); words: (batch, seq, hidden); attention_mask: (batch, seq). Returns
+    (batch, length + seq, hidden) and (batch, length + seq).
+    """
+    joined = torch.cat([prompt.expand(len(words), -1, -1), words], dim=1)
+    return joined, nn.functional.pad(attention_mask, (len(prompt), 0), value=1)
+
+
 class SoftPrompt(nn.Module):
     """A frozen body that reads `length` learned vectors before the words.
 
@@ -41,13 +51,11 @@ class SoftPrompt(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **others: object) -> BaseModelOutput:
         """input_ids, attention_mask: (batch, seq). The output's last_hidden_state is (batch, seq, hidden)."""
-        length, words = len(self.prompt), self.body.get_input_embeddings()(input_ids)  # (batch, seq, hidden)
-        prompt = self.prompt.expand(len(words), -1, -1)  # (batch, length, hidden)
-        joined = torch.cat([prompt, words], dim=1)  # (batch, length + seq, hidden)
-        mask = nn.functional.pad(attention_mask, (length, 0), value=1)  # (batch, length + seq)
+        words = self.body.get_input_embeddings()(input_ids)  # (batch, seq, hidden)
+        joined, mask = join(self.prompt, words, attention_mask)  # (batch, length + seq, hidden), (batch, length + seq)
         others = {name: value for name, value in others.items() if value is not None}
         output = self.body(inputs_embeds=joined, attention_mask=mask, **others)
-        return BaseModelOutput(last_hidden_state=output.last_hidden_state[:, length:])
+        return BaseModelOutput(last_hidden_state=output.last_hidden_state[:, len(self.prompt) :])
 
 
 class Prefix(nn.Module):

@@ -133,3 +133,11 @@ def test_adding_twice_is_refused():
     body = add_ia3(bert())
     with pytest.raises(UserError, match='"attention.self.key" is a Sequential and no linear layer'):
         add_ia3(body)
+
+
+def test_another_adapter_class_can_be_put_in(batch):
+    class Own(BottleneckAdapter):
+        pass
+
+    body = add_bottlenecks(bert(), 4, Own)
+    assert sum(isinstance(module, Own) for module in body.modules()) == 4

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations
 from transformers import BertConfig, BertForMaskedLM, BertModel, LlamaConfig, LlamaForCausalLM
 
 from helpers.linear_layers import linear_names, sharing
-from helpers.lora import LoRALinear, eject, inject, lora_layers, merge, unmerge
+from helpers.lora import LoRALinear, inject, lora_layers, merge
 from helpers.models import MeanPoolClassifier
 from helpers.runtime import UserError
 from helpers.training import trainable_parameters
@@ -108,7 +108,8 @@ def test_merging_keeps_the_outputs_and_unmerging_the_weights(batch):
     merged = merge(merge(model))(**batch).logits  # merging twice adds once
     assert (merged - apart).abs().max() < 1e-5
     assert all(not torch.equal(layer.base.weight, weights[path]) for path, layer in lora_layers(model).items())
-    unmerge(model)
+    for layer in lora_layers(model).values():
+        layer.unmerge()
     assert all(torch.equal(layer.base.weight, weights[path]) for path, layer in lora_layers(model).items())
     assert torch.equal(model(**batch).logits, apart)
 
@@ -128,9 +129,9 @@ def test_merge_then_unmerge_is_the_identity(sizes, share, alpha, spread, bias, s
     layer = LoRALinear(base, rank=max(1, round(share * min(sizes))), alpha=alpha)
     nn.init.normal_(layer.lora_B, std=spread)
     before = base.weight.detach().clone()
-    merge(layer)
+    layer.merge()
     assert torch.equal(base.weight, before + layer.change())
-    unmerge(layer)
+    layer.unmerge()
     assert torch.equal(base.weight, before)
 
 
@@ -144,18 +145,6 @@ def test_scaling_is_alpha_over_rank():
     layer = LoRALinear(nn.Linear(6, 6, bias=False), rank=4, alpha=2)
     nn.init.ones_(layer.lora_A), nn.init.ones_(layer.lora_B)
     assert torch.allclose(layer.change(), torch.full((6, 6), 2 / 4 * 4))
-
-
-def test_ejecting_gives_the_plain_layers_back(batch):
-    model = tiny()
-    before = model(**batch).logits
-    inject(model, TARGETS, rank=4, alpha=8)
-    stir(model)
-    adapted = model(**batch).logits
-    assert torch.equal(eject(copy.deepcopy(model))(**batch).logits, before)
-    merged = eject(merge(model))
-    assert not lora_layers(merged)
-    assert (merged(**batch).logits - adapted).abs().max() < 1e-5
 
 
 def test_a_whole_path_is_a_target_too():

@@ -30,7 +30,7 @@ def test_the_pocket_recipes_are_those_that_the_lessons_always_used():
         "prefix": 1e-1, "lora": 4e-3, "full": 1e-3,
     }  # fmt: skip
     assert eight.RATES == {"head_only": 3e-2, "lora": 2e-3, "full": 5e-4}
-    assert {name: one.learning_rate for name, one in VARIANTS.items()} == {
+    assert {name: one.learning_rate() for name, one in VARIANTS.items()} == {
         "lora": 2e-3, "lora_attention": 4e-3, "rslora": 2e-3, "dora": 4e-3, "lora_plus": 2e-3,
     }  # fmt: skip
     assert qlora.RATES == {"full": 1e-3, "lora": 3e-3, "qlora": 3e-3}

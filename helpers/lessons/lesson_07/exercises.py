@@ -1,36 +1,105 @@
-"""The exercises of lesson 07: counting adapters, joining a soft prompt, and an adapter that starts as the identity."""
+"""The exercises of lesson 07: a bottleneck adapter, IA3 folded into the weights, and a joined soft prompt."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from helpers.adapters import BottleneckAdapter
-from helpers.checks import Wrong, attempted, exercise, expect, expect_calls, parts_of
+from helpers.adapters import BottleneckAdapter, Rescale
+from helpers.checks import Wrong, attempted, exercise, expect, parts_of, returned
 
 
 @exercise(
     "07.1",
     hints=[
-        "Count one adapter first: a layer from `hidden` to `size` and one back, each with a bias.",
-        "`down` has hidden * size weights and size biases; `up` has size * hidden weights and hidden biases. Every "
-        "block holds two adapters.",
-        "return blocks * 2 * (2 * hidden * size + size + hidden)",
+        "Two layers: self.down = nn.Linear(hidden, size) and self.up = nn.Linear(size, hidden). forward adds "
+        "up(gelu(down(hidden))) to its input.",
+        "At the start up(...) has to be 0 for every input: zero its weight and its bias. Leave `down` as it is: two "
+        "layers of zeros would pass no gradient on.",
+        "def __init__(self, hidden, size):\n"
+        "    super().__init__()\n"
+        "    self.down, self.up = nn.Linear(hidden, size), nn.Linear(size, hidden)\n"
+        "    nn.init.zeros_(self.up.weight)\n"
+        "    nn.init.zeros_(self.up.bias)\n"
+        "def forward(self, hidden):\n"
+        "    return hidden + self.up(nn.functional.gelu(self.down(hidden)))",
     ],
 )
-def adapter_parameters(answer: Callable) -> None:
-    """answer(hidden, size, blocks): what two adapters in each block add; real adapters are counted beside it."""
-    cases = [
-        ((hidden, size, blocks), blocks * 2 * sum(one.numel() for one in BottleneckAdapter(hidden, size).parameters()))
-        for hidden, size, blocks in ((8, 2, 1), (128, 16, 4), (64, 1, 3))
-    ]
-    expect_calls(answer, "adapter_parameters", cases)
+def bottleneck(answer: Callable) -> None:
+    """answer(hidden, size): an adapter that returns its input at the start, can learn, and computes the paper's sum."""
+    torch.manual_seed(0)
+    adapter = attempted(answer(8, 3))
+    if not isinstance(adapter, nn.Module):
+        raise Wrong(f"it should be a class of modules, not of {type(adapter).__name__}")
+    x = torch.randn(2, 5, 8)
+    got = returned(adapter(x), "the new hidden states")
+    expect("what it returns for x before the first step", got, x, note=" (it should be x itself)")
+    counted, right = sum(p.numel() for p in adapter.parameters()), BottleneckAdapter(8, 3)
+    expect("the number of its parameters", counted, sum(p.numel() for p in right.parameters()))
+    for name in ("down", "up"):
+        layer, shape = getattr(adapter, name, None), getattr(right, name).weight.shape
+        if not isinstance(layer, nn.Linear) or layer.weight.shape != shape:
+            raise Wrong(f"self.{name} should be a linear layer with a weight of shape {tuple(shape)}")
+    _can_learn(adapter, x)
+    right.load_state_dict(adapter.state_dict())
+    inner = torch.randn(2, 5, 8)
+    relu = inner + right.up(nn.functional.relu(right.down(inner)))
+    linear = inner + right.up(right.down(inner))
+    mistakes = {"there is no gelu between the two layers": linear, "this is relu: the paper's adapter has a gelu": relu}
+    expect("what it returns after two steps", adapter(inner), right(inner), mistakes=mistakes)
+
+
+def _can_learn(adapter: nn.Module, x: Tensor) -> None:
+    """Two steps towards a random target have to move every weight."""
+    start = {name: parameter.detach().clone() for name, parameter in adapter.named_parameters()}
+    target, optimizer = torch.randn(x.shape), torch.optim.SGD(adapter.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (adapter(x) - target).square().sum().backward()
+        optimizer.step()
+    for name, parameter in adapter.named_parameters():
+        if torch.equal(parameter, start[name]):
+            raise Wrong(
+                f"it starts as the identity, but after two steps {name} has not moved: does a gradient reach it?"
+            )
 
 
 @exercise(
     "07.2",
+    hints=[
+        "A factor for an output multiplies one row of the weight, and that output's bias. A factor for an input "
+        "multiplies one column.",
+        "weight is (out, in). outputs.unsqueeze(1) is (out, 1), one factor a row; inputs (in,) multiplies the columns.",
+        "return outputs.unsqueeze(1) * weight * inputs, outputs * bias",
+    ],
+)
+def folded(answer: Callable) -> None:
+    """answer(weight, bias, inputs, outputs): the plain layer that computes what the rescaled one computes."""
+    for inputs, outputs in ((4, 3), (2, 5), (3, 3)):
+        torch.manual_seed(0)
+        layer, before, after = nn.Linear(inputs, outputs), Rescale(inputs), Rescale(outputs)
+        with torch.no_grad():
+            before.scale.uniform_(0.5, 1.5), after.scale.uniform_(0.5, 1.5)
+            given = [value.detach().clone() for value in (layer.weight, layer.bias, before.scale, after.scale)]
+            wanted = "it should return two tensors, the weight and the bias"
+            weight, bias = parts_of(answer(*copy.deepcopy(given)), 2, wanted)
+            rows, columns = given[3].unsqueeze(1), given[2]
+            mistakes = {}
+            if inputs == outputs:
+                mistakes = {"rows and columns are swapped": columns.unsqueeze(1) * given[0] * given[3]}
+            said = f"of a layer of {inputs} inputs and {outputs} outputs"
+            expect(f"the weight {said}", weight, rows * given[0] * columns, mistakes=mistakes)
+            unscaled = {"the outputs' factors multiply the bias as well": given[1]}
+            expect(f"the bias {said}", bias, given[3] * given[1], mistakes=unscaled)
+            x = torch.randn(2, inputs)
+            expect(f"the output {said}", nn.functional.linear(x, weight, bias), after(layer(before(x))), 1e-4)
+
+
+@exercise(
+    "07.3",
     hints=[
         "The prompt is the same for every text of the batch, and it comes first. What does the mask say about it?",
         "prompt.expand(len(words), -1, -1) repeats it for the batch; torch.cat joins along the words (dim=1). The mask "
@@ -53,37 +122,3 @@ def joined(answer: Callable) -> None:
             raise Wrong("the mask still has one number per word: the prompt's vectors need theirs")
         expect("the joined vectors", vectors, torch.cat([torch.stack([prompt] * rows), words], dim=1))
         expect("the mask", got_mask, torch.cat([torch.ones(rows, length, dtype=torch.long), mask], dim=1))
-
-
-@exercise(
-    "07.3",
-    hints=[
-        "What does the faulty adapter give for an input of zeros? And what should it give?",
-        "It adds up(...) to its input. For that to be nothing at the start, every number of `up` has to be 0: the "
-        "weights are; what else does a linear layer have? (And leave `down` as it is: two layers of zeros would pass "
-        "no gradient on.)",
-        "adapter = FaultyAdapter(hidden, size); nn.init.zeros_(adapter.up.bias); return adapter",
-    ],
-)
-def starts_as_the_identity(answer: Callable) -> None:
-    """answer(hidden, size): an adapter that gives its input back at the start, and can learn."""
-    torch.manual_seed(0)
-    adapter = attempted(answer(8, 3))
-    if not isinstance(adapter, nn.Module):
-        raise Wrong(f"it should return the adapter, an nn.Module, not {type(adapter).__name__}")
-    x = torch.randn(2, 5, 8)
-    expect("what it gives for x before the first step", adapter(x), x, note=" (it should be x itself)")
-    parameters = dict(adapter.named_parameters())
-    if not parameters:
-        raise Wrong("it has no parameters, so it can learn nothing")
-    # Two steps towards a random target have to move every weight.
-    start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    target, optimizer = torch.randn(2, 5, 8), torch.optim.SGD(parameters.values(), lr=0.1)
-    for _ in range(2):
-        optimizer.zero_grad()
-        (adapter(x) - target).square().sum().backward()
-        optimizer.step()
-    for name, parameter in parameters.items():
-        if torch.equal(parameter, start[name]):
-            still = f"after two steps {name} has not moved"
-            raise Wrong(f"it starts as the identity, but {still}: does a gradient reach it?")

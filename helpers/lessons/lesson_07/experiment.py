@@ -12,14 +12,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from helpers.adapters import add_bottlenecks, add_ia3, open_biases
+from helpers.adapters import BottleneckAdapter, add_bottlenecks, add_ia3, open_biases
+from helpers.batches import Batch
 from helpers.evaluation import Outcome, evaluate
 from helpers.lessons.lesson_02.experiment import Task
 from helpers.linear_layers import attention_targets
 from helpers.lora import inject
 from helpers.models import MeanPoolClassifier, blocks
 from helpers.prompt_tuning import add_prefix, add_soft_prompt
-from helpers.recipes import origin_of, recipe
+from helpers.recipes import Recipe, origin_of, recipe
 from helpers.runtime import UserError, seed_everything
 from helpers.training import half_precision, train_on_features, train_on_text
 
@@ -31,7 +32,8 @@ EPOCHS = 4
 MAX_TOKENS = 192  # the encoder has 256 places, and a prompt may take 64
 SIZE = 16  # of the adapters' bottleneck
 LENGTH = 8  # of the soft prompt and of the prefix
-RANK = 8
+RANK, ALPHA = 8, 16  # alpha is the same at every rank, as in all lessons
+REAL_LABELS, REAL_TEST_ROWS, REAL_EPOCHS = 480, 500, 2  # of the section on real text
 SIZES = (1, 8, 32)  # of the two sweeps: vectors of the soft prompt, rank of LoRA's update
 
 
@@ -45,9 +47,13 @@ class Method:
     adapt: Adapt
     recipe_name: str = ""  # in `helpers.recipes`, where it is not `name`
 
+    def recipe(self, origin: str = "pocket") -> Recipe:
+        """How to train it, for a pocket model or a published one."""
+        return recipe(self.recipe_name or self.name, origin, "07")
+
     def learning_rate(self, origin: str = "pocket") -> float:
-        """The rate for a pocket model or a published one."""
-        return recipe(self.recipe_name or self.name, origin, "07").learning_rate
+        """The rate of the recipe."""
+        return self.recipe(origin).learning_rate
 
 
 def freeze(body: nn.Module) -> nn.Module:
@@ -66,13 +72,18 @@ def train_all(body: nn.Module) -> nn.Module:
     return body.requires_grad_(True)
 
 
-def methods(length: int = LENGTH, rank: int = RANK, size: int = SIZE) -> dict[str, Method]:
-    """Every method by its name, in the order of the map."""
+def methods(
+    length: int = LENGTH,
+    rank: int = RANK,
+    size: int = SIZE,
+    adapter: Callable[[int, int], nn.Module] = BottleneckAdapter,
+) -> dict[str, Method]:
+    """Every method by its name, in the order of the map; adapter: the class of the bottleneck adapter."""
     every = (
         Method("head_only", "head only", "selective", freeze),
         Method("bitfit", "BitFit", "selective", open_biases),
         Method("last_block", "last block", "selective", train_last_block),
-        Method("adapter", "bottleneck adapter", "additive", lambda body: add_bottlenecks(body, size)),
+        Method("adapter", "bottleneck adapter", "additive", lambda body: add_bottlenecks(body, size, adapter)),
         Method("ia3", "IA3", "additive", add_ia3),
         soft_prompt(length),
         Method("prefix", "prefix", "additive", lambda body: add_prefix(body, length)),
@@ -88,10 +99,10 @@ def soft_prompt(length: int) -> Method:
 
 
 def low_rank(rank: int) -> Method:
-    """LoRA of the queries and the values; alpha is twice the rank, so that the scale is 2 at any rank."""
+    """LoRA of the queries and the values; one alpha at every rank."""
 
     def adapt(body: nn.Module) -> nn.Module:
-        inject(body, attention_targets(body), rank=rank, alpha=2 * rank)
+        inject(body, attention_targets(body), rank=rank, alpha=ALPHA)
         return body
 
     return Method("lora", "LoRA", "reparameterised", adapt, "lora_query_value")
@@ -145,6 +156,27 @@ def fine_tune(
     with half_precision(torch.device(task.device)):
         history = fit(both.classifier, *data, rate, epochs=epochs, seed=seed, progress=method.title)
     return both, evaluate(method.title, both.classifier, task.test_rows, task.collate, history, bfloat16=True)
+
+
+def training_bytes(model: MeanPoolClassifier, batch: Batch) -> dict[str, int]:
+    """What a training step keeps beside the weights: activations for the backward pass; gradients and AdamW's means.
+
+    As in lesson 02: PyTorch reports every tensor that it saves for the backward pass.
+    """
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    saved: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = model.train()(**batch).loss
+    states = 3 * sum(4 * value.numel() for value in model.parameters() if value.requires_grad)
+    del loss
+    return {"activations": sum(saved.values()), "gradients and AdamW": states}
 
 
 def trained_part(model: nn.Module) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,17 @@ from helpers.evaluation import Outcome, evaluate, predict_rows
 from helpers.linear_layers import linear_layers, linear_names
 from helpers.lora import inject
 from helpers.models import MeanPoolClassifier, blocks, device_of, freeze_all_but
-from helpers.recipes import recipe
-from helpers.runtime import check_number, seed_everything
-from helpers.training import BATCH_SIZE, History, half_precision, to_device, train_on_features, train_on_text
+from helpers.recipes import origin_of, recipe
+from helpers.runtime import seed_everything
+from helpers.training import (
+    BATCH_SIZE,
+    HEAD_EPOCHS,
+    History,
+    half_precision,
+    to_device,
+    train_on_features,
+    train_on_text,
+)
 
 LABELS = 2000
 FIRST_LABELS, FIRST_EPOCHS, FIRST_RATE = 600, 2, 1e-3  # the task that the model knows before
@@ -32,6 +41,26 @@ TRAINED_RANKS = (1, 16)  # of the reference, beside RANK
 RATES = {name: recipe(name, lesson="08").learning_rate for name in ("head_only", "lora", "full")}  # a pocket model's
 EPOCHS = {"head_only": 3, "lora": 6, "full": 3}
 TITLES = {"head_only": "head only", "lora": "LoRA", "blocks": "all but the embeddings", "full": "all parameters"}
+
+
+REAL_LABELS, REAL_TEST_ROWS, REAL_EPOCHS = 480, 500, 2  # of the section on real text
+
+
+def recipes_for(config: Any, budget: str, rate_scale: float) -> tuple[dict[str, float], dict[str, int]]:
+    """Learning rates and epochs by method, for a model that is one of this repository's or a published one.
+
+    config: the model's `transformers` configuration. The head reads features that are computed once.
+    """
+    if origin_of(config) == "pocket":
+        rates, epochs = {"topics": FIRST_RATE, **RATES}, dict(EPOCHS)
+    else:
+        found = {name: recipe(name, "published") for name in RATES}
+        rates = {"topics": found["full"].learning_rate, **{name: one.learning_rate for name, one in found.items()}}
+        epochs = {name: one.epochs for name, one in found.items()}
+    epochs |= {"topics": FIRST_EPOCHS, "head_only": HEAD_EPOCHS}
+    if budget == "quick":
+        epochs = dict.fromkeys(epochs, 1)
+    return {name: rate * rate_scale for name, rate in rates.items()}, epochs
 
 
 def block_targets(model: MeanPoolClassifier) -> list[str]:
@@ -64,16 +93,15 @@ def truncate(change: Tensor, rank: int) -> Tensor:
     return left[:, :rank] * sizes[:rank] @ right[:rank]  # (out, rank) @ (rank, in)
 
 
-def factors(change: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """B (out, rank) and A (rank, in) whose product is `truncate(change, rank)`: a LoRA adapter without training.
+def pissa(weight: Tensor, rank: int, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The frozen rest, A (rank, in) and B (out, rank) with which a LoRA starts on the weight's largest directions.
 
-    Raises:
-        UserError: when the matrix has no such rank.
+    weight: (out, in). Source: Meng et al. 2024, "PiSSA", equations 2 to 4; the scale is taken out as in `peft`.
     """
-    check_number("rank", rank, 1, min(change.shape), integer=True)
-    left, sizes, right = torch.linalg.svd(change, full_matrices=False)
-    root = sizes[:rank].sqrt()  # each side takes half of the size
-    return left[:, :rank] * root, root.unsqueeze(1) * right[:rank]
+    left, sizes, right = torch.linalg.svd(weight, full_matrices=False)
+    root = (sizes[:rank] / scale).sqrt()  # each side takes half of the size
+    A, B = root.unsqueeze(1) * right[:rank], left[:, :rank] * root
+    return weight - scale * B @ A, A, B
 
 
 def share_of_energy(change: Tensor) -> Tensor:

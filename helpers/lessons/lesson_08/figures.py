@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
+from torch import Tensor
 
 from helpers.intervals import Interval
 from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, listing, log_ticks, note, panels
@@ -103,17 +104,49 @@ def change_maps(change: np.ndarray, kept: np.ndarray, rank: int) -> Figure:
     return figure
 
 
-def sizes_by_rank(series: Mapping[str, Mapping[int, float]], what: str) -> Figure:
-    """A size against rank on two logarithmic axes; series: name -> rank -> size."""
-    figure, plot = axes(6.4, 3.4)
-    for index, (name, sizes) in enumerate(series.items()):
-        plot.plot(list(sizes), list(sizes.values()), "-" + "os"[index % 2], color=PALETTE[COLOURS[index]], label=name)
-    log_ticks(plot, {rank for sizes in series.values() for rank in sizes}, base=2)
-    plot.set_yscale("log")
-    plot.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    plot.yaxis.set_major_formatter("{x:g}")
-    plot.yaxis.set_minor_formatter(NullFormatter())
-    plot.set(xlabel="rank", ylabel=what)
-    plot.legend(frameon=False)
-    figure.alt = f"{what[0].upper()}{what[1:]} against rank. {listing(series, 'rank {key} {value:.3g}')}."
+def spanned(drawn: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
+    """What 3 x 3 matrices return, and the vectors that span it; drawn: title -> points and vectors, (3, n) each."""
+    view = np.array([[0.87, -0.5, 0.0], [0.25, 0.43, 0.87]])  # how a point of the space lies on the page
+    figure, plots = panels(9.0, 3.2, columns=len(drawn))
+    for plot, (title, (points, vectors)) in zip(plots, drawn.items(), strict=True):
+        x, y = view @ points.numpy()
+        plot.plot(x, y, ".", color=PALETTE["sky"], markersize=3)
+        for vector in (view @ vectors.numpy()).T:
+            plot.annotate("", vector, (0, 0), arrowprops={"arrowstyle": "->", "color": PALETTE["red"], "linewidth": 2})
+        plot.set_title(title, loc="left", color=INK, fontsize=10)
+        plot.set(xticks=[], yticks=[], xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
+    said = ", ".join(f"{title} with {vectors.shape[1]} spanning vectors" for title, (_, vectors) in drawn.items())
+    figure.alt = f"Outputs of one matrix cut to several ranks: a line, then a plane, then the space. {said}."
+    return figure
+
+
+def first_steps(drops: Mapping[str, Mapping[int, float]], sizes: Mapping[str, Mapping[int, float]]) -> Figure:
+    """How much the loss drops, and how large the change gets, against rank; convention -> rank -> value."""
+    figure, plots = panels(9.0, 3.6, columns=2)
+    titles = ("how much the loss drops", "size of the change (Frobenius norm)")
+    for plot, what, series in zip(plots, titles, (drops, sizes), strict=True):
+        for index, (name, values) in enumerate(series.items()):
+            mark = "-" + "osD"[index % 3]
+            plot.plot(list(values), list(values.values()), mark, color=PALETTE[COLOURS[index]], label=name)
+        log_ticks(plot, {rank for values in series.values() for rank in values}, base=2)
+        plot.set(yscale="log", xlabel="rank", ylabel=what)
+        plot.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        plot.yaxis.set_major_formatter("{x:g}")
+        plot.yaxis.set_minor_formatter(NullFormatter())
+    figure.legend(*plots[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    form = "rank {key} {value:.3g}"
+    figure.alt = f"Two panels against rank. Loss drop: {listing(drops, form)}. Size: {listing(sizes, form)}."
+    return figure
+
+
+def by_rate(series: Mapping[str, Mapping[float, Interval]], what: str) -> Figure:
+    """A score against the learning rate; series: name -> rate -> score. The last series is drawn in grey."""
+    figure, plot = axes(7.0, 3.8)
+    for index, (name, scores) in enumerate(series.items()):
+        colour = PALETTE["grey"] if index == len(series) - 1 else PALETTE[COLOURS[index]]
+        plot.plot(list(scores), [score.value for score in scores.values()], "-" + "osDv^"[index % 5], color=colour,
+                  label=name)  # fmt: skip
+    plot.set(xscale="log", xlabel="learning rate (logarithmic)", ylabel=what)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.alt = f"{what[0].upper()}{what[1:]} against learning rate. {listing(series, '{key:g} {value.value:.3f}')}."
     return figure

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from helpers.batches import Collate, TokenizedReviews
@@ -30,6 +30,7 @@ from helpers.runtime import seed_everything
 from helpers.training import BATCH_SIZE, History, has_bfloat16, quiet_trainer, warmup_linear
 
 LABELS, EPOCHS = 1000, 2
+REAL_LABELS, REAL_TEST_ROWS = 480, 500  # of the section on real text
 CLOSED = -10.0  # the bias of an output that stands for no class
 RANK, ALPHA = 8, 16
 
@@ -40,33 +41,47 @@ class Variant:
 
     name: str  # the ending of its metrics: accuracy_dora
     title: str
-    attention_only: bool = False
+    part: str = ""  # "attention" or "feed-forward"; "" takes every linear layer of the blocks
     options: Mapping[str, Any] = field(default_factory=dict)
     ratio: float = 1.0  # LoRA+: B's learning rate is this times A's
+    rank: int = 0  # where it is another than the others'
+    like: str = ""  # whose recipe it has, where it has none of its own
+    rate: float = 0.0  # a pocket model's, where it has no recipe
 
-    @property
-    def learning_rate(self) -> float:
-        """A pocket model's, the best of one grid on validation rows: benchmarks/lora_variants.py --tune."""
-        return recipe(self.name, lesson="09").learning_rate
+    def learning_rate(self, origin: str = "pocket") -> float:
+        """The rate for a pocket model (the best of one grid on validation rows) or a published one."""
+        if self.rate and origin == "pocket":
+            return self.rate
+        return recipe(self.like or self.name, origin, "09").learning_rate
 
 
 VARIANTS = {
     variant.name: variant
     for variant in (
         Variant("lora", "LoRA, every linear layer"),
-        Variant("lora_attention", "LoRA, attention only", attention_only=True),
+        Variant("lora_attention", "LoRA, attention only", part="attention"),
         Variant("rslora", "rsLoRA", options={"use_rslora": True}),
         Variant("dora", "DoRA", options={"use_dora": True}),
         Variant("lora_plus", "LoRA+", ratio=4.0),
     )
 }
+# At as many trained parameters as rank 8 in every linear layer; and another start. Only the reference trains these.
+MORE = {
+    variant.name: variant
+    for variant in (
+        Variant("attention_matched", "attention only, rank 18", part="attention", rank=18, like="lora_attention"),
+        Variant("feed_forward_matched", "feed-forward only, rank 14", part="feed-forward", rank=14, like="lora"),
+        Variant("pissa", "PiSSA", options={"init_lora_weights": "pissa"}, like="lora"),
+    )
+}
 
 
-def block_linear_paths(model: MeanPoolClassifier, attention_only: bool = False) -> list[str]:
-    """The paths of the linear layers inside the blocks; with `attention_only`, of those in attention."""
+def block_linear_paths(model: MeanPoolClassifier, part: str = "") -> list[str]:
+    """The paths of the linear layers inside the blocks; with a `part`, of those in attention or outside of it."""
     inside = {id(module) for module in blocks(model.body).modules() if isinstance(module, nn.Linear)}
     paths = [path for path, module in model.named_modules() if id(module) in inside]
-    return [path for path in paths if not attention_only or "attention" in path or "attn" in path]
+    attends = {path for path in paths if "attention" in path or "attn" in path}
+    return [path for path in paths if not part or (path in attends) == (part == "attention")]
 
 
 def with_peft(model: MeanPoolClassifier, variant: Variant, *, rank: int = RANK, alpha: int = ALPHA):
@@ -74,9 +89,9 @@ def with_peft(model: MeanPoolClassifier, variant: Variant, *, rank: int = RANK, 
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=rank,
+        r=variant.rank or rank,
         lora_alpha=alpha,
-        target_modules=block_linear_paths(model, variant.attention_only),
+        target_modules=block_linear_paths(model, variant.part),
         modules_to_save=["head"],
         **variant.options,
     )
@@ -148,7 +163,7 @@ def fine_tune(
 
     learning_rate: None takes the recipe for the model's origin.
     """
-    rate = learning_rate or recipe(variant.name, origin_of(model.config), "09").learning_rate
+    rate = learning_rate or variant.learning_rate(origin_of(model.config))
     seed_everything(seed)
     adapted = with_peft(model, variant, rank=rank, alpha=alpha)
     with tempfile.TemporaryDirectory() as folder:
@@ -178,6 +193,33 @@ def close_outputs(model: MeanPoolClassifier, classes: int) -> MeanPoolClassifier
     with torch.no_grad():
         model.head.bias[classes:] = CLOSED
     return model
+
+
+def steps_near(losses: Sequence[float], level: float, within: float = 0.1, window: int = 8) -> int:
+    """After how many steps the running mean of the losses first falls below `level - within`; all of them if never."""
+    for step in range(len(losses)):
+        part = losses[max(0, step - window + 1) : step + 1]
+        if sum(part) / len(part) < level - within:
+            return step
+    return len(losses)
+
+
+def weighted_sum(
+    adapters: Sequence[tuple[torch.Tensor, torch.Tensor, float]], weights: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A (ranks, in) and B (out, ranks) whose product is the weighted sum of the adapters' changes scale * B @ A.
+
+    adapters: A (rank, in), B (out, rank) and the scale of each. `peft` calls it the combination "cat".
+    """
+    A = torch.cat([weight * scale * A for weight, (A, _, scale) in zip(weights, adapters, strict=True)])
+    return A, torch.cat([B for _, B, _ in adapters], dim=1)
+
+
+def missing_from_file(adapted: nn.Module, folder: Path) -> list[str]:
+    """The names of the trainable parameters of `peft`'s model that its saved folder lacks (adapter "default")."""
+    kept = set(load_file(Path(folder) / WEIGHTS))
+    names = [name for name, value in adapted.named_parameters() if value.requires_grad]
+    return [name for name in names if name.replace(".modules_to_save.default", "").replace(".default", "") not in kept]
 
 
 def one_of_each(dataset: Dataset, names: Sequence[str], count: int = 2) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from helpers.intervals import wilson
 from helpers.lessons.lesson_08 import figures as lora
@@ -45,8 +46,22 @@ def test_change_maps():
     assert "Rank 1 holds 100% of the energy in 5 of 6 numbers" in figure.alt
 
 
-def test_sizes_by_rank():
-    series = {"ours": {1: 0.5, 2: 0.4}, "theirs": {1: 0.5, 2: 0.9}}
-    figure = lora.sizes_by_rank(series, "size of the change")
-    assert legend(figure) == ["ours", "theirs"]
-    assert figure.alt.startswith("Size of the change against rank. ours: rank 1 0.5, rank 2 0.4")
+def test_spanned():
+    points = torch.randn(3, 9)
+    figure = lora.spanned({f"rank {rank}": (points, points[:, :rank]) for rank in (1, 2)})
+    assert [len(ax.texts) for ax in figure.axes] == [1, 2]  # an arrow for each vector
+    assert "rank 2 with 2 spanning vectors" in figure.alt
+
+
+def test_first_steps():
+    drops, sizes = {"one": {1: 0.5, 2: 0.4}, "other": {1: 0.5, 2: 0.9}}, {"one": {1: 3.0}, "other": {1: 4.0}}
+    figure = lora.first_steps(drops, sizes)
+    assert legend(figure) == ["one", "other"]
+    assert "Loss drop: one: rank 1 0.5, rank 2 0.4; other" in figure.alt and "Size: one: rank 1 3" in figure.alt
+
+
+def test_by_rate():
+    series = {"rank 1": {1e-3: wilson(70, 100)}, "all parameters": {5e-4: wilson(90, 100)}}
+    figure = lora.by_rate(series, "accuracy")
+    assert legend(figure) == list(series)
+    assert figure.alt.endswith("rank 1: 0.001 0.700; all parameters: 0.0005 0.900.")

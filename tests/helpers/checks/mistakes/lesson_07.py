@@ -8,41 +8,49 @@ from torch import nn
 from helpers.adapters import BottleneckAdapter
 
 
-def count(hidden, size, blocks):
-    return blocks * 2 * (2 * hidden * size + size + hidden)
+def adapter(hidden, size, *, down=True, bias=True, residual=True, between=nn.GELU):
+    """The answer to 07.1, with one thing done wrongly."""
 
+    class Planted(BottleneckAdapter):
+        def forward(self, x):
+            return (x if residual else 0) + self.up(between()(self.down(x)))
 
-def join(prompt, words, attention_mask, *, mask_value=1, first=True):
-    """The answer to 07.2, with one thing done wrongly."""
-    parts = [prompt.expand(len(words), -1, -1), words]
-    mask = nn.functional.pad(attention_mask, (len(prompt), 0), value=mask_value)
-    return torch.cat(parts if first else parts[::-1], dim=1), mask
-
-
-def adapter(hidden, size, *, down=True, bias=True, shortcut=True):
-    """The answer to 07.3, with one thing done wrongly."""
-    made = BottleneckAdapter(hidden, size)
+    made = Planted(hidden, size)
     if not down:
         nn.init.zeros_(made.down.weight)
         nn.init.zeros_(made.down.bias)
     if not bias:
         nn.init.ones_(made.up.bias)
-    return made if shortcut else nn.Sequential(made.down, nn.GELU(), made.up)
+    return made
 
 
-RIGHT = {"07.1": count, "07.2": join, "07.3": adapter}
+def folded(weight, bias, inputs, outputs):
+    return outputs.unsqueeze(1) * weight * inputs, outputs * bias
+
+
+def join(prompt, words, attention_mask, *, mask_value=1, first=True):
+    """The answer to 07.3, with one thing done wrongly."""
+    parts = [prompt.expand(len(words), -1, -1), words]
+    mask = nn.functional.pad(attention_mask, (len(prompt), 0), value=mask_value)
+    return torch.cat(parts if first else parts[::-1], dim=1), mask
+
+
+RIGHT = {"07.1": adapter, "07.2": folded, "07.3": join}
 
 
 MISTAKES = [
-    ("07.1", lambda h, s, b: b * (2 * h * s + s + h), r"adapter_parameters\(8, 2, 1\) should be 84, not 42"),
-    ("07.1", lambda h, s, b: b * 2 * 2 * h * s, "should be 84, not 64"),
-    ("07.2", lambda p, w, m: (join(p, w, m)[0], m), "still has one number per word"),
-    ("07.2", lambda *given: join(*given, mask_value=0), r"[Tt]he mask at \[0, 0\] should be 1, not 0"),
-    ("07.2", lambda *given: join(*given, first=False), "The joined vectors"),
-    ("07.2", lambda *given: join(*given)[0], "two tensors"),
-    ("07.3", lambda *given: adapter(*given, bias=False), "before the first step.*should be x itself"),
-    ("07.3", lambda *given: adapter(*given, shortcut=False), "before the first step"),
-    ("07.3", lambda *given: adapter(*given, down=False), "down.weight has not moved"),
-    ("07.3", lambda *_: nn.Identity(), "can learn nothing"),
-    ("07.3", lambda *_: BottleneckAdapter, "an nn.Module, not type"),
+    ("07.1", lambda *given: adapter(*given, bias=False), "before the first step.*should be x itself"),
+    ("07.1", lambda *given: adapter(*given, residual=False), "before the first step"),
+    ("07.1", lambda *given: adapter(*given, down=False), "down.weight has not moved"),
+    ("07.1", lambda *given: adapter(*given, between=nn.ReLU), "this is relu"),
+    ("07.1", lambda *given: adapter(*given, between=nn.Identity), "there is no gelu"),
+    ("07.1", lambda *_: nn.Identity(), "number of its parameters should be 59, not 0"),
+    ("07.1", lambda *_: BottleneckAdapter, "a class of modules"),
+    ("07.2", lambda weight, bias, i, o: (o.unsqueeze(1) * weight * i, bias), "multiply the bias as well"),
+    ("07.2", lambda weight, bias, i, o: (o.unsqueeze(1) * weight, o * bias), "[Tt]he weight of a layer of 4 inputs"),
+    ("07.2", lambda weight, bias, i, o: weight * i, "two tensors"),
+    ("07.3", lambda p, w, m: (join(p, w, m)[0], m), "still has one number per word"),
+    ("07.3", lambda *given: join(*given, mask_value=0), r"[Tt]he mask at \[0, 0\] should be 1, not 0"),
+    ("07.3", lambda *given: join(*given, first=False), "The joined vectors"),
+    ("07.3", lambda *given: join(*given)[0], "two tensors"),
 ]

@@ -161,3 +161,13 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path):
     save_file(part, path)
     with pytest.raises(UserError, match=r'"head\.bias" in trained\.safetensors holds numbers that are not finite'):
         experiment.load_trained(model, path)
+
+
+def test_memory_counts_activations_and_what_the_optimizer_keeps(task):
+    batch = task.collate([task.train_rows[row] for row in range(4)])
+    found = {}
+    for name in ("head_only", "lora", "full"):
+        both = experiment.pair(language_model(), experiment.methods(**SMALL)[name].adapt)
+        found[name] = experiment.training_bytes(both.classifier, batch)
+        assert found[name]["gradients and AdamW"] == 12 * trainable_parameters(both.classifier)
+    assert found["head_only"]["activations"] < found["lora"]["activations"]

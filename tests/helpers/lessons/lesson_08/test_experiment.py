@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -30,6 +31,16 @@ def test_what_may_move():
     assert sizes["head_only"] == 34 < sizes["lora"] < sizes["full"]
     model = experiment.prepare(tiny(), "lora", rank=2, alpha=6)
     assert len(lora_layers(model)) == 12 and {layer.scaling for layer in lora_layers(model).values()} == {3.0}
+
+
+def test_rates_and_epochs_follow_the_model():
+    pocket = SimpleNamespace(model_type="bert", hidden_size=128, num_hidden_layers=4)
+    published = SimpleNamespace(model_type="bert", hidden_size=384, num_hidden_layers=6)
+    rates, epochs = experiment.recipes_for(pocket, "standard", 2.0)
+    assert rates == {"topics": 2e-3, "head_only": 6e-2, "lora": 4e-3, "full": 1e-3}
+    assert epochs == {"topics": 2, "head_only": 40, "lora": 6, "full": 3}
+    assert experiment.recipes_for(published, "standard", 1.0)[0]["full"] == 1e-4
+    assert set(experiment.recipes_for(published, "quick", 1.0)[1].values()) == {1}
 
 
 def test_looking_on_the_way_changes_nothing(rows):

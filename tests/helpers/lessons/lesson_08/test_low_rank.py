@@ -9,15 +9,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from helpers.lessons.lesson_08.experiment import (
-    factors,
     linear_changes,
     linear_weights,
+    pissa,
     rank_for,
     share_of_energy,
     truncate,
     with_changes,
 )
-from helpers.runtime import UserError
 
 
 def draw(out: int, inputs: int, seed: int = 0) -> torch.Tensor:
@@ -37,19 +36,13 @@ def test_no_matrix_of_the_rank_is_closer(sizes, seed, share):
     assert ((change - kept) ** 2).sum() <= ((change - other) ** 2).sum() + 1e-9
 
 
-def test_the_factors_are_the_truncation():
-    change = draw(9, 5)
-    tall, wide = factors(change, 3)
-    assert tall.shape == (9, 3) and wide.shape == (3, 5)
-    assert torch.allclose(tall @ wide, truncate(change, 3))
-    assert torch.allclose(truncate(change, 5), change)
-    assert not truncate(change, 0).any()
-
-
-@pytest.mark.parametrize("rank", [0, -1, 6, 1.5])
-def test_an_impossible_rank_is_refused(rank):
-    with pytest.raises(UserError, match="rank is"):
-        factors(draw(9, 5), rank)
+def test_pissa_is_the_truncation_and_the_rest_of_it():
+    weight = draw(9, 5)
+    rest, wide, tall = pissa(weight, 3, scale=2.0)
+    assert wide.shape == (3, 5) and tall.shape == (9, 3)
+    assert torch.allclose(2.0 * tall @ wide, truncate(weight, 3))
+    assert torch.allclose(rest + 2.0 * tall @ wide, weight)
+    assert not truncate(weight, 0).any()
 
 
 def test_the_rank_for_a_share_of_energy():

@@ -21,14 +21,17 @@ def rows():
 
 
 def test_attention_or_every_layer_of_the_blocks():
-    every, attention = (experiment.block_linear_paths(tiny(), only) for only in (False, True))
-    assert len(every) == 12 and len(attention) == 8 and set(attention) < set(every)
+    every, attention, others = (
+        experiment.block_linear_paths(tiny(), part) for part in ("", "attention", "feed-forward")
+    )
+    assert len(every) == 12 and len(attention) == 8 and set(attention) | set(others) == set(every)
+    assert not set(attention) & set(others)
     assert not any("head" in path for path in every)
 
 
-@pytest.mark.parametrize("name", experiment.VARIANTS)
+@pytest.mark.parametrize("name", [*experiment.VARIANTS, "pissa"])
 def test_every_variant_learns_and_predicts_in_full_precision(name, rows):
-    variant = experiment.VARIANTS[name]
+    variant = (experiment.VARIANTS | experiment.MORE)[name]
     both = {"train": rows, "test": rows}
     model, outcome = experiment.fine_tune(variant, tiny(), both, pad(Tokens), epochs=2)
     assert len(outcome.losses) == 6 and outcome.parameters > 0 and len(outcome.predictions) == 40
@@ -44,6 +47,19 @@ def test_the_scales_are_what_the_variants_say():
         layer = model.base_model.model.get_submodule("body.encoder.layer.0.output.dense")
         scales[name] = layer.scaling["default"]
     assert scales == {"lora": 6 / 4, "rslora": 6 / 2}
+
+
+def test_the_matched_variants_train_as_many_parameters():
+    """128 in attention, 128 to 512 and back: rank 8 everywhere, 18 in attention, 14 in the feed-forward layers."""
+    everywhere, attention, feed_forward = 8 * (4 * 256 + 2 * 640), 18 * 4 * 256, 14 * 2 * 640
+    assert attention == everywhere and abs(feed_forward - everywhere) / everywhere < 0.03
+    assert [experiment.MORE[f"{part}_matched"].rank for part in ("attention", "feed_forward")] == [18, 14]
+
+
+def test_a_published_model_has_published_rates():
+    every = experiment.VARIANTS | experiment.MORE
+    rates = {name: [one.learning_rate(origin) for origin in ("pocket", "published")] for name, one in every.items()}
+    assert rates["lora"] == [2e-3, 1e-3] and all(pocket > published for pocket, published in rates.values())
 
 
 def test_a_rank_that_is_too_large_is_one_sentence():
@@ -72,6 +88,11 @@ def test_trainer_and_a_plain_loop_take_the_same_first_step(rows, tmp_path):
     found = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     wanted = tiny()(**pad(Tokens)([few[i] for i in range(16)])).loss.item()
     assert found == pytest.approx([wanted], abs=1e-6)
+
+
+def test_how_long_a_loss_stays_near_a_level():
+    assert experiment.steps_near([0.7] * 10 + [0.1] * 10, 0.7, within=0.1, window=1) == 10
+    assert experiment.steps_near([0.7] * 5, 0.7) == 5
 
 
 @pytest.mark.parametrize("used", [1, 2])
