@@ -122,7 +122,7 @@ def check_rows(body: nn.Module, device: str = "cpu", round_trip: Callable[[int],
         )
 
 
-def with_lora(body: nn.Module, rank: int = RANK, alpha: float = ALPHA):
+def with_lora(body: nn.Module, rank: int = RANK, alpha: int = ALPHA):
     """The body with LoRA on every linear layer, by `peft`; all else is frozen.
 
     Raises:
@@ -142,7 +142,7 @@ def classifier(
     num_labels: int = 2,
     *,
     rank: int = RANK,
-    alpha: float = ALPHA,
+    alpha: int = ALPHA,
     device: str = "cpu",
 ) -> MeanPoolClassifier:
     """The encoder ready to be trained by one of the three methods, with a new head that always is.

@@ -33,7 +33,7 @@ class Recipe:
     batch_size: int = 16
     warmup: float | None = 0.1  # the share of the steps; then the rate falls to 0 on a line. None: constant
     rank: int = 0
-    alpha: float = 0.0
+    alpha: int = 0
     targets: str = ""
     ratio: float = 1.0  # LoRA+: B's rate is this times A's
     source: str = POCKETS

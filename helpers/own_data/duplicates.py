@@ -111,7 +111,7 @@ def grouped_split(groups: Sequence[Hashable], share: float = 0.2, seed: int = 0)
     rows_of: dict[Hashable, list[int]] = defaultdict(list)
     for row, group in enumerate(groups):
         rows_of[group].append(row)
-    names, test = list(rows_of), set()
+    names, test = list(rows_of), set[int]()
     for place in np.random.default_rng(seed).permutation(len(names)):
         if len(test) >= share * len(groups):
             break

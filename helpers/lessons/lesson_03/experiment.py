@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -186,7 +187,7 @@ def fine_tune(
     return fit_adamw(trained, batches, remedy.rate * rate, epochs=epochs, weight_decay=remedy.decay)
 
 
-def refit_head(language_model: nn.Module, batches: Sequence[Batch], rate: float = RATE) -> nn.Module:
+def refit_head(language_model: Any, batches: Sequence[Batch], rate: float = RATE) -> nn.Module:
     """Train what a masked language model has outside its body, on masked texts; the body stays as it is."""
     inside = {id(parameter) for parameter in language_model.base_model.parameters()}
     for parameter in language_model.parameters():

@@ -78,7 +78,7 @@ def grade(
             answers += rollout.answers
             finished.append(rollout.finished.float())
     judged = judge_answers(prompts, answers, judge)
-    more = {"kl": torch.cat(kl).cpu(), "finished": torch.cat(finished).cpu()}
+    more: dict[str, Any] = {"kl": torch.cat(kl).cpu(), "finished": torch.cat(finished).cpu()}
     return GradedAnswers(**vars(judged), proxy=score(prompts, answers).cpu(), **more)
 
 

@@ -25,8 +25,9 @@ from helpers.dpo import dpo_loss
 )
 def loss_of_dpo(answer: Callable) -> None:
     """answer(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta): three tensors (batch,)."""
-    four = tuple(torch.randn(4, 5, generator=torch.Generator().manual_seed(0)) * 3 - 20)
-    policy_chosen, policy_rejected = four[:2]
+    draw = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)) * 3 - 20
+    chosen, rejected, reference_chosen, reference_rejected = draw
+    four = chosen, rejected, reference_chosen, reference_rejected
     names = ("the losses", "the rewards of the chosen answers", "the rewards of the rejected answers")
     for beta in (1.0, 0.1):
         got = parts_of(
@@ -34,11 +35,11 @@ def loss_of_dpo(answer: Callable) -> None:
             "it should return three tensors: losses, chosen rewards, rejected rewards",
         )  # fmt: skip
         wanted = dpo_loss(*four, beta)
-        without = -nn.functional.logsigmoid(beta * (policy_chosen - policy_rejected))
+        without = -nn.functional.logsigmoid(beta * (chosen - rejected))
         mistakes = {
             "the reference is left out": without,
             "beta is left out": dpo_loss(*four, 1.0)[0],
-            "you prefer the rejected answer": dpo_loss(*(four[place] for place in (1, 0, 3, 2)), beta)[0],
+            "you prefer the rejected answer": dpo_loss(rejected, chosen, reference_rejected, reference_chosen, beta)[0],
             "that is the mean; return the loss of each pair": wanted[0].mean(),
         }
         for name, one, right in zip(names, got, wanted, strict=True):
@@ -59,7 +60,8 @@ def gradients_of_dpo(answer: Callable) -> None:
     names = ("the derivative by log pi(chosen)", "the derivative by log pi(rejected)")
     for beta in (1.0, 0.3):
         policy = (torch.randn(2, 5, generator=torch.Generator().manual_seed(1)) * 2).requires_grad_()
-        losses, *rewards = dpo_loss(*policy, *torch.zeros(2, 5), beta)
+        nothing = torch.zeros(5)
+        losses, *rewards = dpo_loss(policy[0], policy[1], nothing, nothing, beta)
         (wanted,) = torch.autograd.grad(losses.sum(), policy)
         chosen, rejected = (reward.detach() for reward in rewards)
         got = parts_of(

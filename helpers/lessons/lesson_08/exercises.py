@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,8 +55,9 @@ def lora_layer(answer: Callable) -> None:
         plain, share = nn.Linear(6, 5), 0.5 * training
         layer = attempted(answer(copy.deepcopy(plain), 2, 3.0, share)).train(training)
         nn.init.normal_(layer.lora_B)
-        config = LoraConfig(r=2, lora_alpha=3.0, lora_dropout=share, target_modules=["0"])
-        theirs = get_peft_model(nn.Sequential(copy.deepcopy(plain)), config).base_model.model[0].train(training)
+        config = LoraConfig(r=2, lora_alpha=3, lora_dropout=share, target_modules=["0"])
+        adapted: Any = get_peft_model(nn.Sequential(copy.deepcopy(plain)), config)
+        theirs = adapted.base_model.model[0].train(training)
         with torch.no_grad():
             theirs.lora_A["default"].weight.copy_(layer.lora_A)
             theirs.lora_B["default"].weight.copy_(layer.lora_B)
@@ -152,11 +154,12 @@ def pissa(answer: Callable) -> None:
     """answer(weight, rank, scale): the frozen rest, A and B of `peft`'s PiSSA start."""
     from peft import LoraConfig, get_peft_model
 
-    for (outputs, inputs), rank, alpha in (((6, 4), 1, 1.0), ((5, 9), 2, 4.0), ((8, 8), 4, 2.0)):
+    for (outputs, inputs), rank, alpha in (((6, 4), 1, 1), ((5, 9), 2, 4), ((8, 8), 4, 2)):
         torch.manual_seed(0)
         plain, scale = nn.Linear(inputs, outputs), alpha / rank
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=["0"], init_lora_weights="pissa")
-        theirs = get_peft_model(nn.Sequential(copy.deepcopy(plain)), config).base_model.model[0]
+        adapted: Any = get_peft_model(nn.Sequential(copy.deepcopy(plain)), config)
+        theirs = adapted.base_model.model[0]
         weight = plain.weight.detach()
         rest, wide, tall = parts_of(answer(weight.clone(), rank, scale), 3, "it should return three: the rest, A and B")
         said = f"for a {outputs} x {inputs} weight at rank {rank}"
@@ -195,10 +198,11 @@ def standing_still(answer: Callable) -> None:
         (False, False, True, ["0.lora_A", "0.lora_B"]),
     ):
         torch.manual_seed(0)
-        model = nn.Sequential(LoRALinear(nn.Linear(6, 5), 2, 4.0), nn.Linear(5, 2))
+        lora = LoRALinear(nn.Linear(6, 5), 2, 4.0)
+        model = nn.Sequential(lora, nn.Linear(5, 2))
         model[1].requires_grad_(not frozen)
         if zero_a:
-            nn.init.zeros_(model[0].lora_A)
+            nn.init.zeros_(lora.lora_A)
         x, target = torch.randn(16, 6), torch.randn(16, 2)
 
         def losses(model: nn.Sequential, x: Tensor = x, target: Tensor = target, cut: bool = cut) -> Tensor:

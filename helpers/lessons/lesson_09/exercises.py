@@ -49,7 +49,8 @@ def _with_adapters(ranks: tuple[int, ...], alphas: tuple[int, ...]) -> tuple[Any
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(0)
-    model, adapters = None, []
+    model: Any = None
+    adapters = []
     for index, (rank, alpha) in enumerate(zip(ranks, alphas, strict=True)):
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=["0"])
         if model is None:
@@ -82,7 +83,8 @@ def dora(answer: Callable) -> None:
     torch.manual_seed(0)
     plain, x = nn.Linear(6, 5), torch.randn(3, 4, 6)
     config = LoraConfig(r=2, lora_alpha=6, target_modules=["0"], use_dora=True)
-    layer: Any = get_peft_model(nn.Sequential(copy.deepcopy(plain)), config).base_model.model[0]
+    adapted: Any = get_peft_model(nn.Sequential(copy.deepcopy(plain)), config)
+    layer = adapted.base_model.model[0]
     A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     magnitude = layer.lora_magnitude_vector["default"].weight
     with torch.no_grad():
@@ -127,7 +129,7 @@ def missing_from_file(answer: Callable) -> None:
     for saved, opened in ((["head"], None), (None, "head"), (["head"], "norm")):
         torch.manual_seed(0)
         parts = {"body": nn.Linear(4, 4), "norm": nn.LayerNorm(4), "head": nn.Linear(4, 2)}
-        adapted = get_peft_model(
+        adapted: Any = get_peft_model(
             nn.Sequential(nn.ModuleDict(parts)), LoraConfig(r=1, target_modules=["body"], modules_to_save=saved)
         )
         if opened:

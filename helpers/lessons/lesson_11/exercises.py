@@ -122,9 +122,9 @@ def memory_calculator(answer: Callable) -> None:
     for options in ((4096, 16, 2, True, 4.5), (2048, 8, 4, False, 16.0)):
         right = qlora_memory(shape, *options)
         got = answer(shape, *options)
-        for part, size in right.items():
+        for part, wanted_bytes in right.items():
             name = f"{part} of LLaMA 13B with (tokens, rank, width, checkpointed, weight_bits) = {options}, in GB"
-            expect(name, got[part] / 1e9, size / 1e9, 1e-3 * size / 1e9)
+            expect(name, got[part] / 1e9, wanted_bytes / 1e9, 1e-3 * wanted_bytes / 1e9)
 
 
 @exercise(
@@ -191,7 +191,7 @@ def _counted(checkpointed: bool) -> tuple[Architecture, MemoryLedger]:
     """A small random LLaMA in 4 bits with LoRA: its sizes, and what a training step of it takes, counted."""
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    sizes = {"hidden_size": 256, "intermediate_size": 640, "num_hidden_layers": 3, "num_attention_heads": 4}
+    sizes: Any = {"hidden_size": 256, "intermediate_size": 640, "num_hidden_layers": 3, "num_attention_heads": 4}
     config = LlamaConfig(vocab_size=500, num_key_value_heads=2, tie_word_embeddings=False, **sizes)
     with tempfile.TemporaryDirectory() as folder:
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
@@ -220,7 +220,8 @@ def _layers() -> tuple[nn.Linear, FourBitLinear, Any, Tensor, Tensor]:
     quantized.load_state_dict(base.state_dict())
     quantized = qlora.keep_packing(quantized.to("cpu"))
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["0"])
-    theirs: Any = get_peft_model(nn.Sequential(quantized), config).base_model.model[0]
+    adapted: Any = get_peft_model(nn.Sequential(quantized), config)
+    theirs = adapted.base_model.model[0]
     with torch.no_grad():
         for part in (theirs.lora_A["default"].weight, theirs.lora_B["default"].weight):
             part.copy_(0.3 * torch.randn(part.shape, generator=draw))

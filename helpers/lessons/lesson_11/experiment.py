@@ -41,13 +41,14 @@ WAYS: dict[str, tuple[str, WeightOf]] = {  # how an adapter is used: who trained
 
 
 @torch.no_grad()
-def exported(plain: nn.Module, trained: nn.Module, weight_of: WeightOf) -> nn.Module:
+def exported(plain: MeanPoolClassifier, trained: MeanPoolClassifier, weight_of: WeightOf) -> MeanPoolClassifier:
     """`plain`, a classifier in float32, with the head of `trained`, and `weight_of(original, update)` in its layers."""
     plain.get_submodule("head").load_state_dict(trained.get_submodule("head").state_dict())
-    for path, layer in trained.body.get_base_model().named_modules():
+    adapted: Any = trained.body
+    for path, layer in adapted.get_base_model().named_modules():
         if hasattr(layer, "lora_A"):
-            original = plain.body.get_submodule(path).weight
-            original.copy_(weight_of(original, layer.get_delta_weight("default")))
+            original: Any = plain.body.get_submodule(path)
+            original.weight.copy_(weight_of(original.weight, layer.get_delta_weight("default")))
     return plain.eval()
 
 
@@ -118,7 +119,7 @@ def smollm2_config() -> Any:
     """The configuration of SmolLM2-135M, so that its sizes are known without its files."""
     from transformers import LlamaConfig
 
-    sizes = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "vocab_size": 49152}
+    sizes: Any = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "vocab_size": 49152}
     return LlamaConfig(**sizes, num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True)
 
 
