@@ -41,14 +41,13 @@ WAYS: dict[str, tuple[str, WeightOf]] = {  # how an adapter is used: who trained
 
 
 @torch.no_grad()
-def exported(plain: MeanPoolClassifier, trained: MeanPoolClassifier, weight_of: WeightOf) -> MeanPoolClassifier:
+def exported(plain: Any, trained: Any, weight_of: WeightOf) -> nn.Module:
     """`plain`, a classifier in float32, with the head of `trained`, and `weight_of(original, update)` in its layers."""
     plain.get_submodule("head").load_state_dict(trained.get_submodule("head").state_dict())
-    adapted: Any = trained.body
-    for path, layer in adapted.get_base_model().named_modules():
+    for path, layer in trained.body.get_base_model().named_modules():
         if hasattr(layer, "lora_A"):
-            original: Any = plain.body.get_submodule(path)
-            original.weight.copy_(weight_of(original.weight, layer.get_delta_weight("default")))
+            original = plain.body.get_submodule(path).weight
+            original.copy_(weight_of(original, layer.get_delta_weight("default")))
     return plain.eval()
 
 
