@@ -113,7 +113,7 @@ def _fine_tune(bench: Bench, name: str, language_model, classifier, rows: Tokeni
         bench.learn(freeze_all_but(classifier, 1), rows, EPOCHS, 2 * experiment.RATE)
     elif name == "replay":
         batches = experiment.masked_batches(bench.tokenizer, old, bench.seed, batch_size=8)
-        bench.learn(experiment.WithReplay(classifier, language_model, batches), rows, EPOCHS)
+        bench.learn(experiment.WithReplay(classifier, language_model, batches, weight=0.1), rows, EPOCHS)
     else:
         bench.learn(classifier, rows, EPOCHS, experiment.RATE / (4 if name == "lower_rate" else 1))
 

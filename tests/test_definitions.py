@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks" / "source").glob("[0-9][0-9]_*.py"))
-HOME = re.compile(r"\bhelpers(?:\.[a-z_0-9]+)+|\bfrom helpers import [a-z_, ]+")
+HOME = re.compile(r"\bhelpers(?:\.[a-z_0-9]+)+")
+IMPORT = re.compile(r"\bfrom (helpers(?:\.[a-z_0-9]+)*) import ([a-z_0-9, ]+)")
 CELL = re.compile(r"^# %%(.*)$", re.MULTILINE)
 MUST_MATCH = {
     "01_pretrained_transformers": {
@@ -33,7 +34,7 @@ MUST_MATCH = {
 }  # fmt: skip
 
 # Modules that teach nothing: a lesson's function of the same name is a coincidence.
-PLUMBING = {"catalog", "doctor", "plotting", "record", "runtime"}
+PLUMBING = {"catalog", "doctor", "figures", "plotting", "record", "runtime"}
 # Shorter in the lesson on purpose, and why that is safe.
 SHORTER = {
     ("02_full_vs_last_layer", "MeanPoolClassifier"): "it also takes cached features; test_experiment compares the two",
@@ -83,12 +84,9 @@ def taught(source: str) -> dict[str, str]:
 
 def homes(source: str) -> list[Path]:
     """The helper modules that a lesson names."""
-    named: set[str] = set()
-    for found in HOME.findall(source):
-        if found.startswith("from"):
-            named |= {f"helpers.{name.strip()}" for name in found.rpartition("import ")[2].split(",")}
-        else:
-            named.add(found)
+    named = set(HOME.findall(source))
+    for package, modules in IMPORT.findall(source):
+        named |= {f"{package}.{name.strip()}" for name in modules.split(",")}
     named |= {f"{name}.experiment" for name in named}  # `from helpers.lessons.lesson_02 import experiment`
     paths = {ROOT / Path(*name.split(".")).with_suffix(".py") for name in named}
     parents = {ROOT / Path(*name.split(".")[:-1]).with_suffix(".py") for name in named}

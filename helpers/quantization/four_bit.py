@@ -1,6 +1,6 @@
 """A linear layer that lies in 4 bits, and the same with a LoRA path that learns: one layer of QLoRA.
 
-bitsandbytes and peft have their own; `quiet_bitsandbytes` leaves out a line that the former writes on import.
+bitsandbytes and peft have their own; `quiet_bitsandbytes` leaves out a line that bitsandbytes writes on import.
 
 Source: Dettmers et al. 2023, "QLoRA: Efficient finetuning of quantized LLMs", equations 5 and 6.
 """

@@ -348,7 +348,7 @@ theirs = get_peft_model(theirs, config)
 for path, layer in lora.lora_layers(ours).items():
     theirs.base_model.model.get_submodule(path).lora_A["default"].weight.data.copy_(layer.lora_A)
 
-trainer = experiment.trainer_for(theirs, few, collate, folder=folder.name, **settings)
+trainer = experiment.plain_trainer(theirs, few, collate, folder=folder.name, **settings)
 trainer.train()
 losses_library = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 

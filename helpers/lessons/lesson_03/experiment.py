@@ -140,19 +140,18 @@ class WithReplay(nn.Module):
     At a weight of 1.0 the old loss is the louder of the two, and the task is hardly learned (tried on validation rows).
     """
 
-    def __init__(self, classifier: nn.Module, language_model: nn.Module, old: Iterable[Batch], weight: float = 0.1):
+    def __init__(self, classifier: nn.Module, language_model: nn.Module, old: Iterable[Batch], weight: float):
         super().__init__()
         self.classifier, self.language_model, self.weight = classifier, language_model, weight
-        self.old = list(old)
-        self.steps = 0
+        self.old, self.steps = list(old), 0
 
     def forward(self, **batch: Tensor):
         """The classifier's output; in training its loss has the old texts' masked-word loss added."""
         output = self.classifier(**batch)
         if self.training:
-            old = self.old[self.steps % len(self.old)]
+            old = to_device(self.old[self.steps % len(self.old)], self.classifier)
             self.steps += 1
-            output.loss = output.loss + self.weight * self.language_model(**to_device(old, self)).loss
+            output.loss = output.loss + self.weight * self.language_model(**old).loss
         return output
 
 

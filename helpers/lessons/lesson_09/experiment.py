@@ -116,7 +116,7 @@ def optimizer_for(model: nn.Module, learning_rate: float, ratio: float = 1.0) ->
     return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0)
 
 
-def trainer_for(
+def plain_trainer(
     model: nn.Module,
     rows: TokenizedReviews,
     collate: Collate,
@@ -167,7 +167,7 @@ def fine_tune(
     seed_everything(seed)
     adapted = with_peft(model, variant, rank=rank, alpha=alpha)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_for(
+        trainer = plain_trainer(
             adapted,
             rows["train"],
             collate,

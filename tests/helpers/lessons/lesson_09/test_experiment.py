@@ -83,7 +83,7 @@ def test_trainer_and_a_plain_loop_take_the_same_first_step(rows, tmp_path):
     model = tiny()
     few = rows.select(range(16))
     options = {"learning_rate": 1e-2, "epochs": 1, "seed": 0, "bfloat16": False, "sampling": "sequential"}
-    trainer = experiment.trainer_for(model, few, pad(Tokens), folder=str(tmp_path), **options)
+    trainer = experiment.plain_trainer(model, few, pad(Tokens), folder=str(tmp_path), **options)
     trainer.train()
     found = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     wanted = tiny()(**pad(Tokens)([few[i] for i in range(16)])).loss.item()
