@@ -38,6 +38,7 @@ PLUMBING = {"catalog", "doctor", "figures", "plotting", "record", "runtime"}
 # Shorter in the lesson on purpose, and why that is safe.
 SHORTER = {
     ("02_full_vs_last_layer", "MeanPoolClassifier"): "it also takes cached features; test_experiment compares the two",
+    ("03_fine_tuning_pitfalls", "found_again"): "the mean over the words is spelled out in the lesson",
     ("04_supervised_fine_tuning", "encode"): "helpers also refuses a row that nothing could be learned from",
 }
 

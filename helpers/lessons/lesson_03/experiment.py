@@ -242,14 +242,14 @@ def hide_names(text: str) -> str:
     return CAPITALISED.sub("Name", text)
 
 
-def average_weights(one: dict[str, Tensor], other: dict[str, Tensor], share: float = 0.5) -> dict[str, Tensor]:
-    """The weighted mean of two state dictionaries: share of `one`, the rest of `other`.
+def average_weights(new: dict[str, Tensor], old: dict[str, Tensor], share: float = 0.5) -> dict[str, Tensor]:
+    """The weighted mean of two state dictionaries: share of `new`, the rest of `old`.
 
     Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models".
     """
     return {
-        name: share * value + (1 - share) * other[name] if value.is_floating_point() else value
-        for name, value in one.items()
+        name: share * value + (1 - share) * old[name] if value.is_floating_point() else value
+        for name, value in new.items()
     }
 
 
