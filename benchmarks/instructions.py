@@ -2,17 +2,14 @@
 
 .venv/bin/python benchmarks/instructions.py               five seeds on the test rows
 .venv/bin/python benchmarks/instructions.py --tune        learning rates, on validation rows; prints, writes nothing
-.venv/bin/python -m benchmarks.instructions --real --seeds 3   SmolLM2 on real text (`workbook real` fetches it)
 
 The recipe is `helpers.sft`'s, the one that lesson 04 runs. A seed draws the order of the rows.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import click
@@ -20,9 +17,8 @@ import torch
 
 from helpers import catalog
 from helpers.intervals import mean_t
-from helpers.lessons.lesson_04 import experiment
 from helpers.lessons.lesson_04.experiment import made_up
-from helpers.reference import FOLDER, kept, save_reference
+from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, seed_everything, start
 from helpers.sft import RECIPE, SFTRecipe, answer, encode_rows, exact_match, fine_tune
 from microworld.instructions import SKILLS
@@ -87,32 +83,14 @@ def tune(instructions, seeds: int, limit: int) -> None:
         click.echo(f"{rate:8.0e}  " + "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
 
 
-def write_real(seeds: int, into: Path) -> None:
-    """Measure section "On real text" with each seed, kept one by one, and write lesson_04_real.json."""
-    settings = {"test_rows": experiment.REAL_TEST_ROWS, "batch_size": 8, "steps": experiment.REAL_STEPS}
-    titles = sorted({row["film"] for row in catalog.dataset("instructions", "pocket")["train"]})[:6]
-    parts, measured = Path(tempfile.gettempdir()) / "instructions_real", []
-    for seed in range(seeds):
-        start(track="pocket", budget="standard", seed=seed, threads=1)
-        measure = partial(experiment.on_real_text, titles, seed, *settings.values())
-        measured.append(kept(parts, "seed", settings | {"seed": seed}, measure))
-        click.echo(f"seed {seed}  {measured[-1]}")
-    command = f"python -m benchmarks.instructions --real --seeds {seeds}"
-    path = save_reference("lesson_04_real", command, settings, measured, into, 1)
-    click.echo(f"written: {path.name}")
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--seeds", default=5, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
 @click.option("--limit", default=100_000, type=click.IntRange(1), help="At most so many rows, for a trial.")
 @click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
-@click.option("--real", "real_text", is_flag=True, help="Measure on real text, into lesson_04_real.json.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for instructions.json.")
-def main(seeds: int, limit: int, tuning: bool, real_text: bool, into: Path) -> None:
+def main(seeds: int, limit: int, tuning: bool, into: Path) -> None:
     """Fine-tune once per seed and arm, and write data/reference/instructions.json."""
     try:
-        if real_text:
-            return write_real(seeds, into)
         start(track="pocket", budget="standard", seed=0)
         instructions = catalog.dataset("instructions", "pocket")
         if tuning:

@@ -3,7 +3,6 @@
 python benchmarks/pitfalls.py                   three seeds on the test rows (some twenty minutes of one core)
 python benchmarks/pitfalls.py --seeds 5 --jobs 2
 python -m benchmarks.pitfalls --controls --seeds 5    the controls: remedies as curves, what is lost, names hidden
-python -m benchmarks.pitfalls --real --seeds 3        MiniLM on real text (`workbook real` fetches it)
 
 The recipes are the lesson's own, in `helpers.lessons.lesson_03.experiment`.
 Each seed draws its own reviews and random starts.
@@ -290,20 +289,6 @@ def films_with_names(bench: Bench, count: int) -> dict[str, float]:
     return found
 
 
-def write_real(seeds: int, into: Path) -> None:
-    """Measure section "On real text" with each seed, kept one by one, and write lesson_03_real.json."""
-    settings = {"labels": experiment.REAL_LABELS, "rows": experiment.REAL_ROWS, "probed": experiment.REAL_PROBED}
-    parts, measured = Path(tempfile.gettempdir()) / "pitfalls_real", []
-    for seed in range(seeds):
-        start(track="pocket", budget="standard", seed=seed, threads=1)
-        measure = partial(experiment.on_real_text, experiment.found_again, seed)
-        measured.append(kept(parts, "seed", settings | {"seed": seed}, measure))
-        click.echo(f"seed {seed}  {measured[-1]}")
-    command = f"python -m benchmarks.pitfalls --real --seeds {seeds}"
-    path = save_reference("lesson_03_real", command, settings, measured, into, 1)
-    click.echo(f"written: {path.name}")
-
-
 def write_controls(seeds: int, film_count: int, into: Path) -> None:
     """Measure the controls with each seed, kept one by one, and write pitfalls_controls.json."""
     settings = {"labels": LABELS, "epochs": EPOCHS, "films": film_count, "test_rows": 300, "overfit_labels": 200}
@@ -324,17 +309,12 @@ def write_controls(seeds: int, film_count: int, into: Path) -> None:
 @click.option("--films", "film_count", default=experiment.FILMS, type=click.IntRange(2), show_default=True)
 @click.option("--jobs", default=1, type=click.IntRange(1), show_default=True, help="Seeds measured side by side.")
 @click.option("--controls", "only_controls", is_flag=True, help="Measure the controls, into pitfalls_controls.json.")
-@click.option("--real", "real_text", is_flag=True, help="Measure on real text, into lesson_03_real.json.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for pitfalls.json.")
-def main(
-    seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, only_controls: bool, real_text: bool, into: Path
-) -> None:
+def main(seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, only_controls: bool, into: Path) -> None:
     """Measure every seed and write data/reference/pitfalls.json."""
     try:
         if only_controls:
             return write_controls(seeds, film_count, into)
-        if real_text:
-            return write_real(seeds, into)
         wanted = tuple(sorted({int(size) for size in sizes.split(",")}))
         threads = max(1, torch.get_num_threads() // jobs)
         pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else None

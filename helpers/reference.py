@@ -88,6 +88,17 @@ def lesson_reference(number: str, path: Path = FOLDER / "results.parquet") -> Re
     return Reference(**made, settings=about["parameters"], seeds=seeds, metrics=metrics)
 
 
+def real_reference(number: str) -> Reference | None:
+    """What the section "On real text" of lesson "02" gave over the reference's seeds; None where it was not measured.
+
+    The lesson records it as `real_<metric>`; `make reference` gathers that without the prefix.
+    """
+    try:
+        return lesson_reference(number, REAL_RESULTS)
+    except UserError:
+        return None
+
+
 def recorded(lesson: str, metric: str, path: Path = FOLDER / "results.parquet") -> list[float]:
     """The values of `metric` in the reference's runs of lesson "02", one for each seed; [] where there are none."""
     try:

@@ -53,7 +53,7 @@ from helpers.checks import check, hint, overview, solved  # noqa: F401 - hint("0
 from helpers.intervals import wilson
 from helpers.lessons.lesson_00 import figures
 from helpers.predictions import predict, reveal
-from helpers.reference import REAL_RESULTS, lesson_reference
+from helpers.reference import real_reference
 from helpers.runtime import BUDGETS, UserError, choose, seed_everything, start
 from workbook import doctor
 
@@ -295,11 +295,11 @@ real_learning_rate, real_labels = 1e-4, run.by_budget(quick=64, standard=640)
 on_real_text = {}
 missing = real.trouble(["encoder", "texts"])
 if missing:
-    measured = lesson_reference("00", REAL_RESULTS)
-    on_real_text = {when: measured.interval(f"accuracy_{when}") for when in ("before", "after")}
     print("Not trained in this run:", missing)
-    print(f"Reference: {measured.label}")
-    print("\n".join(f"{when}: {score:.2f}" for when, score in on_real_text.items()))
+    if measured := real_reference("00"):
+        on_real_text = {when: measured.interval(f"accuracy_{when}") for when in ("before", "after")}
+        print(f"Reference: {measured.label}")
+        print("\n".join(f"{when}: {score:.2f}" for when, score in on_real_text.items()))
 else:
     real_reviews = catalog.dataset("reviews", "real")
     real_source = catalog.model_source("encoder", "real")

@@ -518,7 +518,7 @@ for other in [name for name in outcomes if name != best]:
 # the gap within each seed first, and then the mean.
 
 # %%
-from helpers.reference import REAL_RESULTS, lesson_reference
+from helpers.reference import lesson_reference, real_reference
 
 reference = lesson_reference("02")
 rows = {}
@@ -1020,11 +1020,11 @@ if real_outcomes:
         real_scores[name] = real_outcomes[name].accuracy
         real_gaps[name] = paired_gap(real_outcomes["full"].correct, real_outcomes[name].correct)
 else:
-    real_reference = lesson_reference("02", REAL_RESULTS)
-    print("Reference:", real_reference.label)
+    measured = real_reference("02")
+    print("Reference:", measured.label)
     for name in names:
-        real_scores[name] = real_reference.interval(f"accuracy_{name}")
-        real_gaps[name] = real_reference.gap("accuracy_full", f"accuracy_{name}")
+        real_scores[name] = measured.interval(f"accuracy_{name}")
+        real_gaps[name] = measured.gap("accuracy_full", f"accuracy_{name}")
 rows = {experiment.TITLES[name]: [f"{real_scores[name]:.3f}", f"{real_gaps[name]:+.3f}"] for name in names}
 pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy [95 %]", "full minus this [95 %]"])
 

@@ -133,7 +133,7 @@ reveal("03.1", with_400 and with_400.value, reference="accuracy_full_400_labels"
 # runs of this lesson, each with its own training reviews and random start. They are not from this run.
 
 # %%
-from helpers.reference import has_reference, lesson_reference, load_reference
+from helpers.reference import has_reference, lesson_reference, load_reference, real_reference
 
 reference = lesson_reference("03")
 more = load_reference("pitfalls")  # three seeds, up to 1,600 labels
@@ -1314,8 +1314,7 @@ else:
 # the recipes for published models, then test on rated sentences of all sources, and probe the body before and after.
 
 # %%
-measured = has_reference("lesson_03_real")
-real_reference = load_reference("lesson_03_real") if measured else None
+measured = real_reference("03")
 columns = {"everything minus head only": ("accuracy_full", "accuracy_head_only")}
 columns["found again, after minus before"] = ("found_after", "found_before")
 table = {}
@@ -1323,14 +1322,12 @@ for source in experiment.SOURCES:
     for title, (one, two) in columns.items():
         one, two = f"{one}_{source}", f"{two}_{source}"
         here = f"{real_found[one] - real_found[two]:+.3f}" if real_found else ""
-        there = f"{real_reference.gap(one, two):+.3f}" if measured else "not measured yet"
+        there = f"{measured.gap(one, two):+.3f}" if measured else "not measured yet"
         table.setdefault(source, {}).update({f"{title}, this run": here, f"{title}, reference [95 %]": there})
 if measured:
-    levels = [
-        f"{real_reference.interval(f'accuracy_full_{source}').value:.2f} {source}" for source in experiment.SOURCES
-    ]
+    levels = [f"{measured.interval(f'accuracy_full_{source}').value:.2f} {source}" for source in experiment.SOURCES]
     print("accuracy after training everything on films, reference:", ", ".join(levels))
-print("Reference:", real_reference.label if measured else "python -m benchmarks.pitfalls --real --seeds 3")
+print("Reference:", measured.label if measured else "not measured yet")
 pd.DataFrame.from_dict(table, orient="index")
 
 # %% [markdown]

@@ -844,7 +844,7 @@ for group in ("told", "skill"):
 # puts no space before a turn's text (section 2): one character.
 
 # %%
-from helpers.reference import has_reference, lesson_reference, load_reference
+from helpers.reference import lesson_reference, load_reference, real_reference
 
 reference = load_reference("instructions")
 ways = {"base": "before", "sft": "answers only", "everything": "everything", "without_space": "without the space"}
@@ -1321,13 +1321,12 @@ else:
     real_found = experiment.on_real_text(titles[:6], seed, *real_size)
 
 # %%
-measured = has_reference("lesson_04_real")
-real_reference = load_reference("lesson_04_real") if measured else None
+measured = real_reference("04")
 table = {}
 for name, title in experiment.REAL_TITLES.items():
-    there = f"{real_reference.interval(name):.2f}" if measured else "not measured yet"
+    there = f"{measured.interval(name):.2f}" if measured else "not measured yet"
     table[title] = [f"{real_found[name]:.2f}" if name in real_found else "", there]
-print("Reference:", real_reference.label if measured else "python -m benchmarks.instructions --real --seeds 3")
+print("Reference:", measured.label if measured else "not measured yet")
 pd.DataFrame.from_dict(table, orient="index", columns=["this run", "reference [95 %]"])
 
 # %% [markdown]

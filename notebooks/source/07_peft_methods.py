@@ -49,7 +49,7 @@ from helpers.linear_layers import attention_targets, block_paths
 from helpers.memory.architecture import Architecture
 from helpers.models import MeanPoolClassifier, blocks
 from helpers.predictions import predict, reveal
-from helpers.reference import lesson_reference, load_reference
+from helpers.reference import lesson_reference, load_reference, real_reference
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import HEAD_BATCH_SIZE, HEAD_EPOCHS, to_device, train, trainable_parameters
 
@@ -938,23 +938,33 @@ assert model or loss_pretrained < loss_at_start["FaultyAdapter"]  # one of your 
 # %%
 from helpers import real
 
-real_values, table = {}, {}
+real_values, compared = {}, ("head_only", "bitfit", "adapter", "lora", "full")
 if track != "pocket" or real.trouble(["encoder", "texts"]):
-    print("Not trained in this run: `workbook real` fetches the files.")
+    print("Not trained in this run: `workbook real` fetches the files. The table below is the reference.")
 else:
     sentences, real_tokenizer = catalog.dataset("reviews", "real"), catalog.tokenizer("encoder", "real")
     chosen = sample_rows(sentences["train"], run.by_budget(quick=32, standard=experiment.REAL_LABELS), seed)
     judged = sentences["test"].select(range(run.by_budget(quick=32, standard=experiment.REAL_TEST_ROWS)))
     parts = [TokenizedReviews.from_dataset(tokenize(part, real_tokenizer, 128)) for part in (chosen, judged)]
     real_task = Task(None, *parts, pad(real_tokenizer), run.device)
-    for name in ("head_only", "bitfit", "adapter", "lora", "full"):
+    for name in compared:
         language_model = catalog.masked_language_model("real", new_head=True)
         passes = run.by_budget(quick=1, standard=experiment.REAL_EPOCHS)
         _, found = experiment.fine_tune(of[name], language_model, real_task, epochs=passes, seed=seed)
-        real_values[f"accuracy_{name}"], used = found.accuracy.value, of[name].recipe("published")
-        table[found.title] = [f"{found.accuracy:.3f}", f"{used.learning_rate:g}", f"{found.parameters:,}"]
-        table[found.title] += [f"{found.seconds:.0f}", used.source]
-columns = ["accuracy [95 %]", "rate", "trained parameters", "seconds", "where the rate comes from"]
+        real_values[f"accuracy_{name}"] = found.accuracy.value
+        print(f"{found.title}: {found.accuracy:.3f}, {found.parameters:,} trained, {found.seconds:.0f} s")
+
+# %%
+measured, table = real_reference("07"), {}
+for name in compared:
+    used, metric = of[name].recipe("published"), f"accuracy_{name}"
+    row = [f"{real_values[metric]:.3f}" if real_values else ""]
+    row += (
+        [f"{measured.interval(metric):.3f}", f"{measured.gap(metric, 'accuracy_full'):+.3f}"] if measured else ["", ""]
+    )
+    table[titles[name]] = [*row, f"{used.learning_rate:g}", used.source]
+print("Reference:", measured.label if measured else "not measured yet")
+columns = ["this run", "reference [95 %]", "minus training everything [95 %]", "rate", "where the rate comes from"]
 pd.DataFrame.from_dict(table, orient="index", columns=columns)
 
 # %% [markdown]

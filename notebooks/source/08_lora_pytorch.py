@@ -659,7 +659,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # the reference's: five runs of this lesson, with other training rows and other random starts.
 
 # %%
-from helpers.reference import has_reference, lesson_reference, load_reference, recorded
+from helpers.reference import has_reference, lesson_reference, load_reference, real_reference, recorded
 
 five = lesson_reference("08")
 gaps = {}
@@ -1127,7 +1127,7 @@ from helpers.recipes import recipe
 
 real_values = {}
 if track != "pocket" or real.trouble(["encoder", "texts"]):
-    print("Not trained in this run: `workbook real` fetches the files.")
+    print("Not trained in this run: `workbook real` fetches the files. The lines below are the reference.")
 else:
     sentences, real_tokenizer = catalog.dataset("reviews", "real"), catalog.tokenizer("encoder", "real")
     real_collate, real_epochs = pad(real_tokenizer), run.by_budget(quick=1, standard=REAL_EPOCHS)
@@ -1151,6 +1151,16 @@ else:
             real_values["rank_for_90_percent_median"] = spectrum[len(spectrum) // 2]
             print(f"   rank that holds 90 % of a change: from {spectrum[0]} to {spectrum[-1]} of 384, "
                   f"in the middle {spectrum[len(spectrum) // 2]}")  # fmt: skip
+
+# %%
+measured = real_reference("08")
+print("Reference:", measured.label if measured else "not measured yet")
+if measured:
+    for name in ("full", "lora"):
+        print(f"{experiment.TITLES[name]}: {measured.interval(f'accuracy_{name}'):.3f}")
+    print(f"LoRA minus training everything: {measured.gap('accuracy_lora', 'accuracy_full'):+.3f}")
+    middle_rank = measured.interval("rank_for_90_percent_median")
+    print(f"rank that holds 90 % of a change, in the middle: {middle_rank:.0f} of 384")
 
 # %% [markdown]
 # ### Other people's figures

@@ -877,7 +877,7 @@ plotting.show(plotting.dot_plot(scores, notes))
 # the differences are taken seed by seed.
 
 # %%
-from helpers.reference import has_reference, lesson_reference, load_reference
+from helpers.reference import has_reference, lesson_reference, load_reference, real_reference
 
 reference = lesson_reference("09")
 relatives = [name for name in outcomes if name != "lora"]
@@ -1032,7 +1032,7 @@ from helpers import real
 
 real_values = {}
 if track != "pocket" or real.trouble(["encoder", "texts"]):
-    print("Not trained in this run: `workbook real` fetches the files.")
+    print("Not trained in this run: `workbook real` fetches the files. The lines below are the reference.")
 else:
     sentences, real_tokenizer = catalog.dataset("reviews", "real"), catalog.tokenizer("encoder", "real")
     real_names = sentences["train"].features["label"].names
@@ -1050,6 +1050,14 @@ else:
             trainer.train()
         real_values[f"accuracy_{name}"] = trainer.evaluate()["eval_accuracy"]
         print(f"{name:6}rate {found.learning_rate:g}: {real_values[f'accuracy_{name}']:.3f}, {watch.seconds:.0f} s")
+
+# %%
+measured = real_reference("09")
+print("Reference:", measured.label if measured else "not measured yet")
+if measured:
+    for name in ("lora", "full"):
+        print(f"{name:6}{measured.interval(f'accuracy_{name}'):.3f}")
+    print(f"LoRA minus training everything: {measured.gap('accuracy_lora', 'accuracy_full'):+.3f}")
 
 # %% [markdown]
 # ### Other people's figures

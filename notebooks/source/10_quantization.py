@@ -548,10 +548,10 @@ assert same_pocket
 # %%
 from helpers import real
 from helpers.lessons.lesson_10.experiment import contents
-from helpers.reference import FOLDER, REAL_RESULTS, lesson_reference
+from helpers.reference import FOLDER, real_reference
 
 live = not real.trouble()
-published = None if live else lesson_reference("10", REAL_RESULTS)
+published = None if live else real_reference("10")
 inside = (
     contents(real.gguf_file(), q4_1) if live else {name: published.interval(name).value for name in published.metrics}
 )

@@ -51,7 +51,7 @@ from helpers.linear_layers import linear_layers, replace_module
 from helpers.memory.architecture import Architecture
 from helpers.models import MeanPoolClassifier, without_dropout
 from helpers.recipes import recipe
-from helpers.reference import FOLDER, has_reference, load_reference
+from helpers.reference import FOLDER, real_reference
 from helpers.runtime import check_number, seed_everything, start
 from helpers.training import trainable_parameters
 
@@ -653,18 +653,16 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %%
 live = track == "pocket" and budget != "quick" and not real.trouble()
-reference_real = load_reference("lesson_11_real") if has_reference("lesson_11_real") else None
+measured_real = real_reference("11")
 counted = {}  # (method, part): bytes
 for method in ("lora", "qlora"):
     ledger = experiment.smollm2_ledger(method) if live else None
     for part in (*predicted["full"].PARTS, "peak"):
         if live:
             counted[method, part] = getattr(ledger, part)
-        elif reference_real:
-            counted[method, part] = reference_real.interval(f"{part}_bytes_{method}").value
-print(
-    "counted now" if live else f"reference, {reference_real.label}" if reference_real else "`workbook real` fetches it"
-)
+        elif measured_real:
+            counted[method, part] = measured_real.interval(f"{part}_bytes_{method}").value
+print("counted now" if live else f"reference, {measured_real.label}" if measured_real else "`workbook real` fetches it")
 
 # %%
 if counted:
@@ -1263,7 +1261,7 @@ if live:
     in_text = experiment.accuracies_on_real_text(seed)
     print(f"{experiment.REAL_LABELS} training and {experiment.REAL_TEST_ROWS} test sentences")
     print(recipe("qlora", "published"))
-print("Reference:", reference_real.label if reference_real else "not measured yet")
+print("Reference:", measured_real.label if measured_real else "not measured yet")
 shown = {}
 for title, one, other in (
     ("QLoRA minus LoRA", "qlora", "lora"),
@@ -1274,7 +1272,7 @@ for title, one, other in (
 ):
     pair = f"accuracy_{one}", f"accuracy_{other}"
     here = f"{in_text[pair[0]] - in_text[pair[1]]:+.3f}" if in_text else ""
-    shown[title] = [here, f"{reference_real.gap(*pair):+.3f}" if reference_real else ""]
+    shown[title] = [here, f"{measured_real.gap(*pair):+.3f}" if measured_real else ""]
 pd.DataFrame.from_dict(shown, orient="index", columns=["this run", "reference [95 %]"])
 
 # %% [markdown]
