@@ -1,4 +1,4 @@
-"""benchmarks/qlora.py on toy inputs: the grid looks at validation rows, and the table on real text holds what the lesson shows."""
+"""benchmarks/qlora.py on toy inputs, and what lesson 11 shows of real text."""
 
 from __future__ import annotations
 

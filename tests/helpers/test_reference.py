@@ -8,7 +8,7 @@ import re
 import pytest
 
 from helpers import reference
-from helpers.reference import kept, load_reference
+from helpers.reference import kept, load_reference, real_reference
 from helpers.runtime import UserError
 
 GOOD = {
@@ -71,3 +71,9 @@ def test_what_was_measured_is_kept_for_the_same_settings_only(tmp_path):
     assert [kept(tmp_path, "toy", settings, measure) for _ in range(2)] == [{"accuracy": 0.1}] * 2
     assert kept(tmp_path, "toy", settings | {"rate": 2e-3}, measure) == {"accuracy": 0.2}
     assert len(asked) == 2 and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_lesson_that_was_not_measured_on_real_text_has_no_reference_there():
+    assert real_reference("99") is None
+    found = real_reference("10")
+    assert found is not None and not any(name.startswith("real_") for name in found.metrics)
