@@ -20,7 +20,10 @@ help:  ## this list
 setup:
 	@$(PYTHON) tools/setup_venv.py
 
-run: setup  ## run the lessons: notebooks, figures and pages under runs/
+run: setup  ## run the lessons: notebooks, figures and pages under runs/      WORKBOOK_REAL=no: without the published models
+ifneq ($(WORKBOOK_REAL),no)
+	@$(BIN)/workbook real || echo "The run goes on: its sections on real text show kept figures, and say so."
+endif
 	@$(BIN)/workbook run $(ARGS)
 
 test: setup  ## the whole suite; names its twenty slowest tests
