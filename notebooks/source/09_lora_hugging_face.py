@@ -340,7 +340,7 @@ reveal("09.1", adapter_size / 1e3, reference=[size / 1e3 for size in recorded("0
 
 # %%
 few = reviews["train"].select(range(min(16 * run.by_budget(quick=2, standard=10), len(reviews["train"]))))
-settings = {"learning_rate": rates["lora"], "epochs": 1, "seed": seed, "bfloat16": False, "sampling": "sequential"}
+both = {"learning_rate": rates["lora"], "epochs": 1, "seed": seed, "bfloat16": False, "sampling": "sequential"}
 ours, theirs = (without_dropout(copy.deepcopy(base)) for _ in range(2))  # two runs would drop different numbers
 lora.inject(ours, targets, rank=rank, alpha=alpha, modules_to_save=("head",))
 config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=["head"])
@@ -348,13 +348,13 @@ theirs = get_peft_model(theirs, config)
 for path, layer in lora.lora_layers(ours).items():
     theirs.base_model.model.get_submodule(path).lora_A["default"].weight.data.copy_(layer.lora_A)
 
-trainer = experiment.plain_trainer(theirs, few, collate, folder=folder.name, **settings)
+trainer = experiment.plain_trainer(theirs, few, collate, folder=folder.name, **both)
 trainer.train()
 losses_library = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 # %% tags=["nbval-check-output"]
 batches = torch.utils.data.DataLoader(few, batch_size=16, collate_fn=collate)
-optimizer = experiment.optimizer_for(ours, settings["learning_rate"])
+optimizer = experiment.optimizer_for(ours, both["learning_rate"])
 schedule = warmup_linear(optimizer, len(batches))
 losses_by_hand = []
 for batch in batches:
