@@ -77,8 +77,7 @@ test_count = run.by_budget(quick=100, standard=100_000)
 # layer is much faster and less accurate. Section 12 comes back to that sentence.
 
 # %% [markdown]
-# One caution first: an accuracy belongs to a *task*, that is, to its texts and to the share of wrong labels. No
-# method has an accuracy of its own.
+# One caution first: an accuracy belongs to a *task*, that is, to its texts and to the share of wrong labels.
 #
 # Our task: is a film review positive or negative? The films are invented, and a generator wrote the reviews.
 
@@ -169,9 +168,8 @@ reveal("02.1", outcomes["bag_of_words"].accuracy.value, reference="accuracy_bag_
 # <details><summary>How to read it</summary>
 #
 # The square brackets hold the [95 % interval](../docs/glossary.md#confidence-interval) of an accuracy on so many test
-# rows (Wilson's). Single words and pairs carry much of the answer, but not all of it. The next cell shows validation
-# reviews that the bag of words gets wrong although their labels are right, and the words that speak against the
-# label.
+# rows (Wilson's). The next cell shows validation reviews that the bag of words gets wrong although their labels are
+# right, and the words that speak against the label.
 #
 # </details>
 
@@ -434,9 +432,9 @@ pd.DataFrame.from_dict(shown, orient="index", columns=columns)
 # | `full` | pretrained | everything |
 # | `scratch` | random start | everything |
 #
-# All four get the same reviews. The table above shows what is *not* the same: each has its own learning rate, the head
-# alone gets more passes in larger batches, because a pass costs it almost nothing, and the random start gets twice the
-# passes for which its rate was chosen.
+# All four get the same reviews. The table above shows what is *not* the same: the rates; the head gets more passes in
+# larger batches, because a pass costs it almost nothing; the random start gets twice the passes for which its rate was
+# chosen.
 
 # %% [markdown]
 # Why does a pass cost the head almost nothing? A frozen body returns the same vectors at every pass. So we run it
@@ -605,7 +603,7 @@ reveal("02.4", table["share of full"]["head_only"], reference=[head / full for h
 table.round(2)
 
 # %% [markdown]
-# Now the cache: one forward pass of the body to fill it, and after that every pass trains the head on stored vectors.
+# Now the cache: one forward pass of the body fills it.
 
 # %%
 frozen = freeze(new_classifier(), 0)
@@ -853,8 +851,8 @@ plotting.show(figures.differences(series, counts, "gain over the bag of words, r
 #
 # ## 9. The usual workflow
 #
-# At work you would use the library's own classes. Here is the whole way once, from files to a saved model. First the
-# data: `load_dataset` reads CSV files as well as names on the Hub.
+# At work you would use the library's own classes. Here is the whole way, from files to a saved model. First the data:
+# `load_dataset` reads CSV files as well as names on the Hub.
 
 # %%
 import tempfile
@@ -875,10 +873,10 @@ print(mine)
 # `AutoModelForSequenceClassification` loads the pretrained body and puts a new head on it. This is not our
 # `MeanPoolClassifier`: `BertForSequenceClassification` takes the first token's vector through one more layer, the
 # *pooler*, which our folder does not hold, so it starts at random as the head does. The label names go into the
-# configuration, so that the saved model can say them.
+# configuration.
 #
 # The **evaluation function** is `compute_metrics`: scores and labels in, a dictionary of figures out. `evaluate.load`
-# takes the name of a metric on the Hub or, as here, a folder: accuracy with its interval.
+# takes a metric's name on the Hub or, as here, a folder.
 
 # %%
 import evaluate
@@ -901,8 +899,7 @@ def compute_metrics(evaluated):
 # %% [markdown]
 # `TrainingArguments` has over a hundred settings. These are the ones to decide on: the recipe, how often to evaluate
 # and to save, and to keep the best [checkpoint](../docs/glossary.md#checkpoint) by its validation loss. `warmup_steps`
-# below 1 is a share of all steps. Fewer rows, fewer passes and a random pooler: this run shows the workflow, and its
-# score is not to be compared with section 5.
+# below 1 is a share of all steps. With few rows, few passes and a random pooler, this run shows the workflow only.
 
 # %%
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -1048,9 +1045,8 @@ check("02.4", fixed)
 #
 # Is all this an effect of an invented world? Here are sentences of film reviews that people wrote and other people
 # rated (Hutto and Gilbert 2014; the sentences go back to Pang and Lee 2005), and all-MiniLM-L6-v2, a published
-# [encoder](../docs/glossary.md#encoder) with six blocks. `workbook real` fetches both once. The functions are those
-# from above. The rates of the head and of the last block are the best of a grid; that of training everything comes
-# from a single trial, so a better rate may exist.
+# [encoder](../docs/glossary.md#encoder) with six blocks. The functions are those from above. The rates of the head and
+# of the last block are the best of a grid; that of training everything comes from a single trial.
 #
 # **Predict 7.** Will the head alone beat the bag of words here?
 
@@ -1136,12 +1132,11 @@ pd.DataFrame.from_dict(found, orient="index", columns=["accuracy [95 %]", "minut
 # <details><summary>How to read it, and where it comes from</summary>
 #
 # - Sources: IMDB from rasbt/LLM-finetuning-scripts (layerwise experiment), spam from rasbt/LLMs-from-scratch, ch06/02.
-# - **90 % belongs to a task.** No method has it. On our invented reviews even a perfect reader stays at the share that
-#   section 1 prints, because of the wrong labels.
+# - **90 % belongs to a task.** On our invented reviews even a perfect reader stays at the share that section 1 prints.
 # - **The head alone is less accurate and faster** in both tasks. How much less depends on the task and the model. These
 #   scripts use no cache: what they save is the backward pass.
 # - **The order is not a law.** On spam a random start beats the head, and the intervals of the last block and of
-#   everything overlap. Without padding the last block even has the highest score.
+#   everything overlap. Without padding the last block has the highest score.
 # - **Read the setting, not the number.** The same IMDB script has a run called "last layer" with 78.71 %. DistilBERT's
 #   classifier has *two* new layers, and that run freezes the first of them at its random values. The row above trains
 #   both.
@@ -1197,10 +1192,9 @@ solved("02")
 # ## Next
 #
 # - Only one setting: `workbook run 02 -p settings full`. Fewer labels: `-p labels 200`. Which setting loses most?
-# - With your own texts: `workbook run 02 -p data my_reviews.csv` (columns `text` and `label`), and with a published
-#   model `-p track real`.
-# - Between the head and everything lie more ways: unfreeze block by block, with lower rates below (Howard and Ruder
-#   2018); or train the head first and then everything, which Kumar et al. (2022) found better on data of another kind.
+# - With your own texts: `workbook run 02 -p data my_reviews.csv`; with a published model: `-p track real`.
+# - Two more ways: unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018); train the head
+#   first and then everything, which did better on shifted data (Kumar et al. 2022).
 # - [LoRA](../docs/glossary.md#lora) comes in lessons 07 to 09. Lesson 03 asks how fine-tuning goes wrong.
 #
 # ## References
