@@ -1045,8 +1045,8 @@ check("02.4", fixed)
 #
 # Is all this an effect of an invented world? Here are sentences of film reviews that people wrote and other people
 # rated (Hutto and Gilbert 2014; the sentences go back to Pang and Lee 2005), and all-MiniLM-L6-v2, a published
-# [encoder](../docs/glossary.md#encoder) with six blocks. The functions are those from above. The rates of the head and
-# of the last block are the best of a grid; that of training everything comes from a single trial.
+# [encoder](../docs/glossary.md#encoder) with six blocks. The rates of the head and of the last block are the best of a
+# grid; that of training everything comes from a single trial.
 #
 # **Predict 7.** Will the head alone beat the bag of words here?
 
@@ -1054,7 +1054,7 @@ check("02.4", fixed)
 predict("02.7", choices=["yes", "no", "these sentences cannot tell"])
 
 # %%
-real_settings = ("head_only", "last_block", "full")  # a random start has too little text here to learn anything
+real_settings = ("head_only", "last_block", "full")  # the random start is left out: it takes minutes more
 real_recipes, real_outcomes = experiment.recipes_of(real_settings, "published", budget), {}
 for name, r in real_recipes.items():
     print(f"{name:10}  rate {r.learning_rate:g}, batches of {r.batch_size}, passes {r.epochs}; the rate: {r.source}")
@@ -1191,7 +1191,7 @@ solved("02")
 # %% [markdown]
 # ## Next
 #
-# - Only one setting: `workbook run 02 -p settings full`. Fewer labels: `-p labels 200`. Which setting loses most?
+# - Only one setting: `workbook run 02 -p settings full`. Fewer labels: `-p labels 200`.
 # - With your own texts: `workbook run 02 -p data my_reviews.csv`; with a published model: `-p track real`.
 # - Two more ways: unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018); train the head
 #   first and then everything, which did better on shifted data (Kumar et al. 2022).
