@@ -195,21 +195,3 @@ def completion_batch(tokenizer, prompts: Sequence[str], answers: Sequence[str]) 
         labels.append(torch.tensor([IGNORED] * len(start) + end))
     padded_labels = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED)
     return {**padded(rows, pad_id=0), "labels": padded_labels}
-
-
-@torch.inference_mode()
-def top_words(model: nn.Module, tokenizer, sentence: str, count: int = 5) -> list[tuple[str, float]]:
-    """The likeliest tokens for the one blank ("___" or the mask token) and their probabilities.
-
-    Raises:
-        ValueError: when the sentence does not hold exactly one blank.
-    """
-    text = sentence.replace("___", tokenizer.mask_token)
-    inputs = tokenizer(text, return_tensors="pt", truncation=True, return_token_type_ids=False)
-    blank = inputs["input_ids"][0] == tokenizer.mask_token_id  # (seq,)
-    if blank.sum() != 1:
-        raise ValueError(f"write exactly one blank, ___, in the sentence (there are {int(blank.sum())})")
-    device = next(model.parameters()).device
-    logits = model.eval()(**inputs.to(device)).logits[0, blank.to(device)][0]  # (vocab,)
-    best = logits.softmax(dim=-1).topk(count)
-    return list(zip(tokenizer.convert_ids_to_tokens(best.indices.tolist()), best.values.tolist(), strict=True))

@@ -19,7 +19,6 @@ from helpers.language_model import (
     perplexity,
     recalled,
     shift_labels,
-    top_words,
 )
 from helpers.runtime import UserError
 
@@ -154,13 +153,3 @@ def test_the_mean_loss_does_not_depend_on_the_batch_size(decoder):
     rows = torch.randint(4, len(WORDS), (7, 10), generator=torch.Generator().manual_seed(0))
     whole = next_token_loss(decoder(input_ids=rows).logits, rows).item()
     assert mean_next_token_loss(decoder, rows, batch_size=3) == pytest.approx(whole, abs=1e-5)
-
-
-def test_top_words(encoder, tokenizer):
-    words = top_words(encoder, tokenizer, "the film was ___", count=3)
-    assert len(words) == 3 and all(word in WORDS for word, _ in words)
-    assert [share for _, share in words] == sorted((share for _, share in words), reverse=True)
-    assert words == top_words(encoder, tokenizer, "the film was [MASK]", count=3)
-    for wrong in ("the film was good", "___ was ___", ""):
-        with pytest.raises(ValueError, match="exactly one blank"):
-            top_words(encoder, tokenizer, wrong)

@@ -13,21 +13,6 @@ from helpers.plotting import INK, PALETTE, Figure, axes, note, picture
 ROWS = (10, 30, 100, 300, 1000, 3000, 10000)
 
 
-def top_words_figure(words: Sequence[tuple[str, float]], sentence: str) -> Figure:
-    """The likeliest words for a blank; words: (word, probability), likeliest first."""
-    figure, plot = axes(6.4, 0.36 * len(words) + 1.1)
-    names, shares = [word for word, _ in words], [share for _, share in words]
-    bars = plot.barh(range(len(words)), shares, color=PALETTE["blue"])
-    plot.bar_label(bars, [f"{share:.0%}" for share in shares], padding=3, color=INK)
-    plot.set_yticks(range(len(words)), names)
-    plot.invert_yaxis()
-    plot.set(xlim=(0, 1.15 * max(shares)), xlabel="probability", title=sentence)
-    plot.title.set_wrap(True)
-    said = ", ".join(f"{word} {share:.0%}" for word, share in words)
-    figure.alt = f"Bars: the likeliest words for the blank are {said}."
-    return figure
-
-
 def before_and_after(sentences: Sequence[str], before: Sequence[float], after: Sequence[float], name: str) -> Figure:
     """The probability of the class `name` for each sentence, before and after training, joined by a line."""
     figure, plot = axes(7.2, 0.42 * len(sentences) + 1.1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.intervals import wilson
-from helpers.lessons.lesson_00.figures import before_and_after, interval_against_rows, top_words_figure
+from helpers.lessons.lesson_00.figures import before_and_after, interval_against_rows
 from helpers.lessons.lesson_01.figures import attention_map, bars, before_after, head_patterns, sharpness_and_harm
 from helpers.plotting import Figure, png
 
@@ -13,7 +13,6 @@ FIGURES = {
     "map": lambda: attention_map(WEIGHTS, ["the", "film"], "layer 0"),
     "patterns": lambda: head_patterns({"one before": WEIGHTS, "one after": 1 - WEIGHTS}),
     "harm": lambda: sharpness_and_harm(WEIGHTS, WEIGHTS.T - 0.2),
-    "words": lambda: top_words_figure([("good", 0.6), ("bad", 0.2)], "The film was ___."),
     "before and after": lambda: before_after({"news": 1.0}, {"news": 3.0}, "bits per character"),
     "bars": lambda: bars({"all": wilson(10, 10), "none": wilson(0, 10)}, "share"),
     "sentences": lambda: before_and_after(["Bad.", "Good."], [0.5, 0.5], [0.1, 0.9], "positive"),
