@@ -121,7 +121,7 @@ def symmetric(weights, bits, block_size=None):
 #
 # Write `quantize(weights, bits, block_size)`. It returns codes of shape (blocks, block_size) from 0 to $2^b - 1$, and
 # scales and zero points of shape (blocks, 1). Compute all blocks at once: later sections need it fast. Three cases
-# break most first versions: equal weights in a block, a block of zeros, a NaN (raise a `ValueError`).
+# break most first versions: equal weights in a block, only zeros, a NaN (raise a `ValueError`).
 
 
 # %% tags=["exercise"]
@@ -304,7 +304,7 @@ reveal("10.2", min(("float16", "bfloat16"), key=lambda title: abs(drawn[title][2
 # ### Code books
 #
 # A **[code book](../docs/glossary.md#code-book)** lists any levels we like, from -1 to 1. Each block is divided by its
-# largest absolute weight (now the scale), and each weight takes the nearest level. Three books:
+# largest absolute weight (its scale), and each weight takes the nearest level:
 #
 # - **E2M1**, your small float, divided by 6: the 4-bit float of the OCP standard. Recent GPUs multiply it.
 # - **FP4 of bitsandbytes**: the same fields, but the exponent runs the other way, and exponent 0 holds zero and one
@@ -538,9 +538,9 @@ plotting.show(figures.levels(weights, books | {f"k-means, {bits} bits": centres}
 # %% [markdown]
 # **[GGUF](../docs/glossary.md#gguf)** is the format of llama.cpp, Ollama and LM Studio. **Q4_1**, one of its older
 # types, stores 32 weights in 20 bytes: a float16 scale $d$, a float16 minimum $m$, and 16 bytes that hold two codes
-# each. The *lower* four bits are the first 16 weights, the *upper* four the last 16. A weight is $\text{code} \cdot d +
-# m$, affine quantization with a minimum instead of the zero point, so 0 need not come back as 0. That is $20 \cdot 8 /
-# 32 = 5$ bits per weight.
+# each. The *lower* four bits are the first 16 weights, the *upper* four the last 16. A weight is `code * d + m`: affine
+# quantization with a minimum instead of the zero point, so 0 need not come back as 0. That is 20 · 8 / 32 = 5 bits per
+# weight.
 
 # %% [markdown]
 # We decode it by hand, first for our own matrix, then for a published file: SmolLM2-135M-Instruct in Q4_1. That file
@@ -677,8 +677,8 @@ for title, network in (("classifier", classifier), ("decoder", decoder)):
 
 # %% [markdown]
 # **Two sizes for one model.** This lesson also quantizes the embedding table. bitsandbytes, and so lesson 11, leaves it
-# as it is, and here it is a large share of all weights. In Llama 2 7B it is 2 % (32,000 rows of 4,096), in Llama 3 8B
-# 7 % (128,256 rows), each with an output head of the same size, which bitsandbytes skips too.
+# as it is. In Llama 2 7B the table is 2 % of all weights (32,000 rows of 4,096), in Llama 3 8B 7 % (128,256 rows), each
+# with an output head of the same size, which bitsandbytes skips too.
 #
 # ## 8. The same with the library
 #
@@ -1056,7 +1056,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
 # The pocket decoder gets **planted** outliers: we multiply one channel of each norm by 20 or by 100, and divide the
-# weights that read it by as much. The model computes the same function as before.
+# weights that read it by as much. The model computes the same function.
 #
 # **Calibration** runs the model on a few texts and watches what each linear layer reads. We note each input channel's
 # largest value for this section, and the mean products of all pairs of channels, the *Gram matrix*, for the next one.
@@ -1287,10 +1287,10 @@ check("10.3", spread)
 # %% [markdown]
 # ## 14. AWQ: finer steps for weights that meet large inputs
 #
-# **AWQ** (Lin et al. 2024) needs no inverse. Weights that meet large inputs matter more. AWQ multiplies these columns
-# by a factor before rounding and divides by it afterwards (in a real model, in the layer before). They get finer steps,
-# at the expense of the others. The factor is the size of the channel's inputs (here the RMS, in the paper the mean) to
-# a power $\alpha$ between 0, plain rounding, and 1. For each layer we keep the $\alpha$ with the lowest output error.
+# **AWQ** (Lin et al. 2024) needs no inverse. It multiplies columns that meet large inputs by a factor before rounding
+# and divides by it afterwards (in a real model, in the layer before). These columns get finer steps, the others coarser
+# ones. The factor is the size of the channel's inputs (here the RMS, in the paper the mean) to a power $\alpha$ between
+# 0, plain rounding, and 1. For each layer we keep the $\alpha$ with the lowest output error.
 
 # %% [markdown]
 # The table has four columns: the relative error of the weights, that of the outputs on all calibration texts and on the
@@ -1529,10 +1529,11 @@ shown_real({"perplexity_int8_float32": "float32"} | titles, "perplexity_int8_flo
 # | to fine-tune it | the bfloat16 original, and `BitsAndBytesConfig` | NF4 is made while loading (lesson 11) |
 # | two candidates that fit | your own test rows | the loss depends on model and task |
 #
-# To make such a file or model with a library (not run here: both need packages or a GPU that the course does not use):
+# To make such a file or model with a library (not run here):
 #
 # ```python
-# AutoModelForCausalLM.from_pretrained(name, quantization_config=GPTQConfig(bits=4, dataset=texts, group_size=128))
+# gptq = GPTQConfig(bits=4, dataset=texts, group_size=128, tokenizer=tokenizer)
+# AutoModelForCausalLM.from_pretrained(name, quantization_config=gptq)
 # AutoModelForCausalLM.from_pretrained(name, quantization_config=BitsAndBytesConfig(load_in_8bit=True))  # LLM.int8()
 # ```
 #
@@ -1554,22 +1555,11 @@ shown_real({"perplexity_int8_float32": "float32"} | titles, "perplexity_int8_flo
 # ## 18. Recap: how few bits?
 #
 # On the two pocket models: **8 bits** cost nothing, or next to nothing. **4 bits** in blocks cost a little, and the
-# formats are close together. **3 bits** cost clearly more; GPTQ brings part of it back. **2 bits** are too few for
-# plain rounding; levels or weights that are learned for 2 bits help.
+# formats are close together. **3 bits** cost more; GPTQ brings part of it back. **2 bits** are too few for plain
+# rounding; learned levels, and training with the rounding, do better.
 #
-# The next cells give the figures, with 95 % intervals over five seeds. Bytes are the classifier's file, speed is one
-# matrix of 4,096 x 4,096. "Not told from 0" means that the interval holds zero: luck may explain a difference of that
-# size.
-
-# %% [markdown]
-# ## 18. Recap: how few bits?
-#
-# On the two pocket models the answer is: **8 bits** cost nothing, or next to nothing. **4 bits** in blocks cost a
-# little, and all formats with blocks are close together. **3 bits** cost clearly more; calibration (GPTQ) brings part
-# of it back. **2 bits** are too few for plain rounding; levels or weights that are learned for 2 bits help.
-#
-# The next cell says it in figures, each with its 95 % interval over five seeds. Bytes are those of the classifier's
-# file. Speed is that of one matrix of 4,096 x 4,096 in the committed runs.
+# Now in figures, with 95 % intervals over five seeds. Bytes are the classifier's file, speed is one matrix of 4,096 x
+# 4,096. "Not told from 0": the interval holds zero, so luck may explain the difference.
 
 
 # %%
