@@ -295,7 +295,7 @@ reveal("10.2", min(("float16", "bfloat16"), key=lambda title: abs(drawn[title][2
 # <details><summary>What to look at</summary>
 #
 # float16 spends its bits on the fraction and is nearer to 0.3. bfloat16 keeps float32's eight exponent bits, so it
-# reaches as far as float32, in both directions. The smallest positive float16 is about 6e-8, and smaller gradients
+# reaches as far as float32, in both directions. The smallest positive float16 is about 6e-8, and far smaller gradients
 # become zero. Training in float16 therefore multiplies the loss, so that small gradients do not vanish. Four bits leave
 # one bit for the fraction.
 #
@@ -539,8 +539,7 @@ plotting.show(figures.levels(weights, books | {f"k-means, {bits} bits": centres}
 # **[GGUF](../docs/glossary.md#gguf)** is the format of llama.cpp, Ollama and LM Studio. **Q4_1**, one of its older
 # types, stores 32 weights in 20 bytes: a float16 scale $d$, a float16 minimum $m$, and 16 bytes that hold two codes
 # each. The *lower* four bits are the first 16 weights, the *upper* four the last 16. A weight is `code * d + m`: affine
-# quantization with a minimum instead of the zero point, so 0 need not come back as 0. That is 20 · 8 / 32 = 5 bits per
-# weight.
+# quantization with a minimum instead of the zero point, so 0 need not stay 0. That is 20 · 8 / 32 = 5 bits per weight.
 
 # %% [markdown]
 # We decode it by hand, first for our own matrix, then for a published file: SmolLM2-135M-Instruct in Q4_1. That file
@@ -1288,9 +1287,9 @@ check("10.3", spread)
 # ## 14. AWQ: finer steps for weights that meet large inputs
 #
 # **AWQ** (Lin et al. 2024) needs no inverse. It multiplies columns that meet large inputs by a factor before rounding
-# and divides by it afterwards (in a real model, in the layer before). These columns get finer steps, the others coarser
-# ones. The factor is the size of the channel's inputs (here the RMS, in the paper the mean) to a power $\alpha$ between
-# 0, plain rounding, and 1. For each layer we keep the $\alpha$ with the lowest output error.
+# and divides by it afterwards (in a real model, in the layer before). These columns get finer steps. The factor is the
+# size of the channel's inputs (here the RMS, in the paper the mean) to a power $\alpha$ between 0, plain rounding, and
+# 1. For each layer we keep the $\alpha$ with the lowest output error.
 
 # %% [markdown]
 # The table has four columns: the relative error of the weights, that of the outputs on all calibration texts and on the
@@ -1554,12 +1553,12 @@ shown_real({"perplexity_int8_float32": "float32"} | titles, "perplexity_int8_flo
 # %% [markdown]
 # ## 18. Recap: how few bits?
 #
-# On the two pocket models: **8 bits** cost nothing, or next to nothing. **4 bits** in blocks cost a little, and the
-# formats are close together. **3 bits** cost more; GPTQ brings part of it back. **2 bits** are too few for plain
-# rounding; learned levels, and training with the rounding, do better.
+# On the two pocket models **8 bits** cost next to nothing. **4 bits** in blocks cost a little, and the formats are
+# close together. **3 bits** cost more; GPTQ brings part of it back. **2 bits** are too few for plain rounding; learned
+# levels, and training with the rounding, do better.
 #
-# Now in figures, with 95 % intervals over five seeds. Bytes are the classifier's file, speed is one matrix of 4,096 x
-# 4,096. "Not told from 0": the interval holds zero, so luck may explain the difference.
+# Now in figures, with 95 % intervals over five seeds. Bytes are the classifier's file, speed is one large matrix. "Not
+# told from 0": the interval holds zero, so luck may explain the difference.
 
 
 # %%
