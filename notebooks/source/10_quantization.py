@@ -904,7 +904,7 @@ pd.DataFrame.from_dict(dict(sorted(rows.items(), reverse=True)), orient="index",
 # <details><summary>What to look at</summary>
 #
 # - Where an interval holds zero, five seeds show no loss. Where two intervals overlap widely, their order is not known.
-# - **4 bits.** The accuracies of five small classifiers cannot [rank](../docs/glossary.md#rank) these formats.
+# - **4 bits.** The accuracies of five small classifiers cannot order these formats.
 #   Perplexity says more: affine and NF4 are among the best, and k-means, with one code book for a whole matrix, is
 #   last.
 # - **3 bits.** Symmetric blocks lose less accuracy than affine blocks, and more perplexity. The two models answer
@@ -1555,7 +1555,7 @@ shown_real({"perplexity_int8_float32": "float32"} | titles, "perplexity_int8_flo
 #
 # On the two pocket models **8 bits** cost next to nothing. **4 bits** in blocks cost a little, and the formats are
 # close together. **3 bits** cost more; GPTQ brings part of it back. **2 bits** are too few for plain rounding; learned
-# levels, and training with the rounding, do better.
+# levels keep the perplexity lower, and training with the rounding looks better.
 #
 # Now in figures, with 95 % intervals over five seeds. Bytes are the classifier's file, speed is one large matrix. "Not
 # told from 0": the interval holds zero, so luck may explain the difference.
