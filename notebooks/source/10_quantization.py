@@ -1058,8 +1058,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # weights that read it by as much. The model computes the same function.
 #
 # **Calibration** runs the model on a few texts and watches what each linear layer reads. We note each input channel's
-# largest value for this section, and the mean products of all pairs of channels, the *Gram matrix*, for the next one.
-# The texts come from the training split; the perplexity is measured on the validation split.
+# largest value for this section, and the mean products of all pairs of channels, the [Gram
+# matrix](../docs/glossary.md#gram-matrix), for the next one. The texts come from the training split; the perplexity is
+# measured on the validation split.
 
 
 # %%
@@ -1507,8 +1508,9 @@ shown_real({"perplexity_int8_float32": "float32"} | titles, "perplexity_int8_flo
 # <details><summary>What to look at</summary>
 #
 # A run with the real files names the place of the largest outlier: what a down projection reads, at the first token of
-# a text. A few huge values in such places are known from many language models as *massive activations* (Sun et al.
-# 2024). We planted ours elsewhere, in the outputs of norms.
+# a text. A few huge values in such places are known from many language models as [massive
+# activations](../docs/glossary.md#massive-activation) (Sun et al. 2024). We planted ours elsewhere, in the outputs of
+# norms.
 #
 # Where the table has figures, compare static scales with dynamic ones, then look at what each remedy gives back. With
 # dynamic scales an outlier at one token spoils the scale of that token only. A static scale is one number for all
