@@ -1289,8 +1289,8 @@ check("10.3", spread)
 #
 # **AWQ** (Lin et al. 2024) needs no inverse. It multiplies columns that meet large inputs by a factor before rounding
 # and divides by it afterwards (in a real model, in the layer before). These columns get finer steps. The factor is the
-# size of the channel's inputs (here the RMS, in the paper the mean) to a power $\alpha$ between 0, plain rounding, and
-# 1. For each layer we keep the $\alpha$ with the lowest output error.
+# size of the channel's inputs (here the RMS, in the paper the mean) to a power $\alpha$ from 0
+# (plain rounding) to 1. For each layer we keep the $\alpha$ with the lowest output error.
 
 # %% [markdown]
 # The table has four columns: the relative error of the weights, that of the outputs on all calibration texts and on the

@@ -21,8 +21,8 @@ from helpers.lessons.lesson_10.experiment import (
     int8_copy,
     spread_error,
 )
-from helpers.reference import recorded
 from helpers.quantization.quantizers import affine
+from helpers.reference import recorded
 from helpers.runtime import UserError
 
 Q4_1 = gguf.GGMLQuantizationType.Q4_1
