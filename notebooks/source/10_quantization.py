@@ -1343,8 +1343,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # GPTQ's weights are farther away than those of plain rounding, its outputs are nearer, and its perplexity is lower. So
 # the output error predicts the perplexity better here than the weight error does. With $\alpha = 1$ AWQ scales too much
-# and is worse than plain rounding. GPTQ calibrated on a single text of 64 tokens has the smallest output error *on that
-# text* and the largest on all of them: it overfits the text. Calibration needs many tokens.
+# and is worse than plain rounding. GPTQ calibrated on a single text of 64 tokens has the largest error on all texts.
+# Compare its column for the first text alone: it fitted that text. Calibration needs many tokens.
 #
 # Section 18 has the same over five seeds, for this one decoder. There GPTQ is ahead of rounding to nearest, and AWQ's
 # small gain may be nothing. The published methods do more. GPTQ calibrates each block on the inputs that the already
@@ -1453,13 +1453,14 @@ def shown_real(titles, whole):
     rows = {}
     for metric, title in titles.items():
         if live:
-            rows[title] = [f"{inside[metric]:.1f}", f"{inside[metric] / inside[whole] - 1:+.0%}"]
+            rows[title] = [f"{inside[metric]:.1f}", f"{100 * (inside[metric] / inside[whole] - 1):+.0f} %"]
         elif published and metric in published.metrics and whole in published.metrics:
             pairs = zip(published.metrics[metric], published.metrics[whole], strict=True)
             change = mean_t([100 * (one / other - 1) for one, other in pairs])
             rows[title] = [f"{inside[metric]:.1f}", f"{change:+.0f} %"]
         else:
             rows[title] = ["not measured yet", ""]
+    rows[titles[whole]][1] = ""
     print("measured now" if live else f"reference, mean of {published.label}" if published else "no reference here")
     return pd.DataFrame.from_dict(rows, orient="index", columns=["perplexity", "change, with 95 % interval over draws"])
 
