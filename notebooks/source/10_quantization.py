@@ -1560,8 +1560,8 @@ shown_real({"perplexity_int8_float32": "float32"} | titles, "perplexity_int8_flo
 # close together. **3 bits** cost more; GPTQ brings part of it back. **2 bits** are too few for plain rounding; learned
 # levels keep the perplexity lower, and training with the rounding looks better.
 #
-# Now in figures, with 95 % intervals over five seeds. Bytes are the classifier's file, speed is one large matrix. "Not
-# told from 0": the interval holds zero, so luck may explain the difference.
+# Now in figures, with 95 % intervals over five seeds. Bytes are the classifier's file. "Not told from 0": the interval
+# holds zero, so luck may explain it.
 
 
 # %%
