@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,8 @@ from helpers.quantization.quantizers import affine, small_float
 from helpers.runtime import UserError
 
 SIZE = 16  # weights in a block of the cases
+MANY = 32_768  # blocks; all at once they take some hundredths of a second
+SECONDS = 2.0
 
 
 def _cases() -> dict[str, Tensor]:
@@ -46,6 +49,10 @@ def block_quantizer(answer: Callable) -> None:
     for bits in (4, 2):
         for what, weights in _cases().items():
             _one_case(answer, what, weights, bits)
+    started = time.perf_counter()
+    answer(_cases()["normal weights"].repeat(MANY // 2), 4, SIZE)
+    if (seconds := time.perf_counter() - started) > SECONDS:
+        raise Wrong(f"{MANY:,} blocks take {seconds:.1f} s: compute all blocks at once, without a loop over them")
     broken = torch.ones(2 * SIZE)
     broken[3] = torch.nan
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import timeit
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from helpers.quantization.quantizers import affine
+from helpers.reference import recorded
 from helpers.runtime import check_number
 
 DIFFERENCES = {  # of the recap: quantity -> what is compared, and the endings of the two metrics
     "accuracy": [
         ("4 bits: NF4 minus float32", "nf4_4", "float32"),
+        ("3 bits: symmetric blocks minus affine blocks", "uniform_block_3", "affine_block_3"),
+        ("2 bits: affine blocks minus symmetric blocks", "affine_block_2", "uniform_block_2"),
+        ("2 bits: affine blocks minus k-means", "affine_block_2", "clusters_2"),
         ("2 bits: QAT minus training on and rounding", "qat_2", "dense_then_2"),
         ("70 % of the weights pruned, minus the control", "smallest_weights_trained_again_70", "dense"),
-        ("a third of the model gone: smallest weights minus neurons", "smallest_weights_30", "whole_neurons_90"),
+        ("about 30 % of the model gone: smallest weights minus neurons", "smallest_weights_30", "whole_neurons_75"),
     ],
     "perplexity": [
+        ("4 bits: affine blocks minus NF4", "affine_block_4", "nf4_4"),
+        ("4 bits: NF4 minus E2M1", "nf4_4", "e2m1_4"),
+        ("3 bits: symmetric minus affine blocks", "uniform_block_3", "affine_block_3"),
+        ("2 bits: affine blocks minus k-means, perplexity", "affine_block_2", "clusters_2"),
         ("3 bits: GPTQ minus rounding to nearest", "gptq_linear_3", "nearest_linear_3"),
         ("3 bits: AWQ minus rounding to nearest", "awq_linear_3", "nearest_linear_3"),
         ("3 bits: GPTQ calibrated on one text, minus on all", "gptq_linear_3_one_text", "gptq_linear_3"),
@@ -66,6 +74,21 @@ def gptq(weights: Tensor, gram: Tensor, bits: int, spread: Spread, block_size: i
             errors.append(error)
         rest[:, end:] -= torch.stack(errors, dim=1) @ upper[first:end, end:]
     return torch.stack(done, dim=1)
+
+
+def best_by_seed(titles: Mapping[str, str]) -> list[str]:
+    """For each seed of the reference the title whose metric is the smallest; [] where one was not measured.
+
+    titles: metric -> title.
+    """
+    found = {title: recorded("10", metric) for metric, title in titles.items()}
+    seeds = range(min(map(len, found.values()), default=0))
+    return [min(found, key=lambda title: found[title][at]) for at in seeds]
+
+
+def ratios(metric: str, other: str) -> list[float]:
+    """For each seed of the reference one metric over another; [] where they were not measured."""
+    return [one / another for one, another in zip(recorded("10", metric), recorded("10", other), strict=False)]
 
 
 def contents(path: Path, decode: Callable[[Any], Tensor]) -> dict[str, float]:

@@ -48,6 +48,7 @@ def levels(weights: Tensor, codes: Mapping[str, Tensor]) -> Figure:
     spread = weights.float().std().item()
     said = []
     for row, (name, places) in enumerate(codes.items()):
+        places = places.unique()  # two codes can stand for one level, +0 and -0
         colour = PALETTE[COLOURS[row % len(COLOURS)]]
         lower.vlines(places.tolist(), row - 0.35, row + 0.35, color=colour, linewidth=2)
         near = int((places.abs() <= spread).sum())

@@ -11,9 +11,18 @@ import torch
 from gguf.quants import dequantize, quantize
 from torch import nn
 
+from helpers.lessons.lesson_10 import experiment
 from helpers.lessons.lesson_10.exercises import by_least_squares
-from helpers.lessons.lesson_10.experiment import contents, fastest_seconds, gptq, int8_copy, spread_error
+from helpers.lessons.lesson_10.experiment import (
+    DIFFERENCES,
+    contents,
+    fastest_seconds,
+    gptq,
+    int8_copy,
+    spread_error,
+)
 from helpers.quantization.quantizers import affine
+from helpers.reference import recorded
 from helpers.runtime import UserError
 
 Q4_1 = gguf.GGMLQuantizationType.Q4_1
@@ -68,3 +77,17 @@ def test_every_call_but_the_first_is_timed():
     assert calls == [True] * 4
     with pytest.raises(UserError, match="repeats is 0"):
         fastest_seconds(lambda: None, repeats=0)
+
+
+def test_each_seed_of_the_reference_names_its_smallest_metric(monkeypatch):
+    there = {"a": [1.0, 5.0, 3.0], "b": [2.0, 4.0, 2.0]}
+    monkeypatch.setattr(experiment, "recorded", lambda lesson, metric: there.get(metric, []))
+    assert experiment.best_by_seed({"a": "A", "b": "B"}) == ["A", "B", "B"]
+    assert experiment.best_by_seed({"a": "A", "missing": "M"}) == []
+    assert experiment.ratios("b", "a") == [2.0, 0.8, 2 / 3]
+    assert experiment.ratios("b", "missing") == []
+
+
+def test_the_reference_holds_every_metric_of_the_recap():
+    named = {f"{quantity}_{end}" for quantity, some in DIFFERENCES.items() for _, *ends in some for end in ends}
+    assert all(recorded("10", metric) for metric in named)

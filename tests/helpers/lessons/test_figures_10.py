@@ -36,6 +36,8 @@ def test_every_code_book_has_its_line_of_levels():
     assert "equal" in texts(figure) and "k-means" in texts(figure)
     assert [len(lines.get_segments()) for lines in figure.axes[1].collections] == [5, 2]
     assert "k-means has 2 of its 2 levels within one" in figure.alt
+    twice = figures.levels(WEIGHTS, {"E2M1": torch.tensor([0.0, 0.5, -0.0, -0.5])})
+    assert "E2M1 has 3 of its 3 levels" in twice.alt, "+0 and -0 are one level"
 
 
 def test_every_bit_of_a_format_is_drawn_and_its_value_is_said():

@@ -26,6 +26,11 @@ def quantizer(reach_zero=True, never_zero=True, check=True, whole=True, fit=True
     return quantize
 
 
+def block_by_block(weights, bits, block_size):
+    parts = [affine(row, bits, block_size) for row in weights.reshape(-1, block_size)]
+    return tuple(torch.cat(some) for some in zip(*parts, strict=True))
+
+
 def floats(subnormal=True, bias=0, signed=True):
     def decode(exponent_bits, fraction_bits):
         codes = torch.arange(2 ** (exponent_bits + fraction_bits))
@@ -59,6 +64,7 @@ MISTAKES = [
     ("10.1", quantizer(whole=False), "a zero point is .* not a whole number"),
     ("10.1", quantizer(fit=False), "a code is 16; 4 bits hold 0 to 15"),
     ("10.1", quantizer(reach_zero=False), r"only positive weights: the weight .* comes back as"),
+    ("10.1", block_by_block, "32,768 blocks take .* without a loop"),
     ("10.1", quantizer(check=False), "one weight is NaN"),
     ("10.2", floats(subnormal=False), r"small_float\(4, 3\): code 00000000 should be 0 .* not 0.0078125"),
     ("10.2", floats(bias=1), r"code 00000001 should be 0.00195312 \(as in torch.float8_e4m3fn\), not 0.000976562"),
