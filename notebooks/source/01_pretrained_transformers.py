@@ -45,12 +45,12 @@ learning_rate = 5e-4  # of the continued pretraining
 # recall by wording, and the measure of section 4. `helpers` is this course's own package.
 
 # %%
-import copy
 import json
 import math
 import re
 from bisect import bisect_left
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -166,19 +166,24 @@ def over_nouns(pattern, words):
 
 print(f"{len(praise)} words of praise and {len(blame)} of blame are in the vocabulary; the share of praise:")
 print(f"{'The {b} was [MASK].':45}{over_nouns('The {b} was [MASK].', ['']):.2f}  (nothing before)")
-print(f"{'':45}after praise         after blame")
+print(f"{'':45}after praise         after blame          gap")
 for link in (", and the", ". The", ", but the"):
     pattern = f"The {{a}} was {{w}}{link} {{b}} was [MASK]."
-    print(f"{pattern:45}{over_nouns(pattern, praise[:4]):.2f}    {over_nouns(pattern, blame[:4]):.2f}")
+    praised, blamed = (over_nouns(pattern, words[:4]) for words in (praise, blame))
+    print(f"{pattern:45}{praised:.2f}    {blamed:.2f}    {praised.value - blamed.value:.2f}")
 pattern = "I {w} it. The {b} was [MASK]."
-after_hated = over_nouns(pattern, ["hated"])
-print(f"{pattern + ' (loved, hated)':45}{over_nouns(pattern, ['loved']):.2f}    {after_hated:.2f}")
-reveal("01.1", "praise" if after_hated.value > 0.5 else "blame")
+loved, hated = (over_nouns(pattern, [word]) for word in ("loved", "hated"))
+print(f"{pattern + ' (loved, hated)':45}{loved:.2f}    {hated:.2f}   {loved.value - hated.value:.2f}")
+reveal("01.1", "praise" if hated.value > 0.5 else "blame")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# @@SEC1@@
+# (Brackets in this course: a 95 % interval; here the eight nouns vary.) "I hated it" does not make praise rarer than "I
+# loved it" does: the difference even has the wrong sign. An adjective does reach across a full stop, though: compare
+# the second row with nothing before. In all three patterns the blank follows the first opinion. After "but", where the
+# opinion should turn, the gap is smaller than after "and", but larger than after a full stop. So these blanks give no
+# sign that the model learned what "but" does. (One model, three patterns.)
 #
 # </details>
 #
@@ -442,7 +447,7 @@ def llama_block(hidden, layer, config, attention_mask):
 # %% tags=["nbval-check-output"]
 rows = decoder_tokenizer(["The director of", sentence], padding=True, padding_side="right", return_tensors="pt")
 mask = rows["attention_mask"]
-shared = copy.deepcopy(decoder.config)
+shared = deepcopy(decoder.config)
 shared.num_hidden_layers, shared.num_key_value_heads = 2, 1  # all heads share one set of keys and values
 sharing = AutoModelForCausalLM.from_config(shared).eval()
 for name, network in (("random weights, shared keys", sharing), ("pocket decoder", decoder)):
@@ -1192,6 +1197,11 @@ times = sorted(stands_there(f"{row['prompt']} {row['answer']}") for row in asked
 for row in asked.select(range(3)):
     print(f"{row['prompt']} -> {row['answer']}")
 print(f"{times[0]} to {times[-1]} training sentences begin with prompt and answer (median {times[len(times) // 2]})")
+one = next((row for row in facts if row["kind"] == "director"), facts[0])
+naming = Counter({text: count for text, count in seen.items() if one["film"] in text and one["answer"] in text})
+print(f"{len(naming)} different training sentences name {one['film']} and {one['answer']}; the most frequent:")
+for text, count in naming.most_common(5):
+    print(f"{count:5}  {text}")
 
 # %% [markdown]
 # **First score: exact.** Writing greedily, does the model complete the sentence exactly? We need not write to find out:
@@ -1249,8 +1259,8 @@ if budget != "quick":
 # or the *sentence*? We ask for the same facts in other words.
 #
 # **Second score: ranked first.** An exact completion needs the fact, and a wording after which the answer comes at
-# once. So we also compute the log-probability of *every* answer of the kind, all directors for example, after the prompt.
-# Where does the right one rank?
+# once. So we also compute the log-probability of *every* answer of the kind (all directors, say) after the prompt. Where
+# does the right one rank?
 
 
 # %%
