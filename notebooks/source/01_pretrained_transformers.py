@@ -220,9 +220,9 @@ print(tokenizer.decode(ids, skip_special_tokens=True))
 # closes it: *special tokens* that BERT's tokenizer adds. This tokenizer also lowercases.
 #
 # How does it choose the pieces? BERT's method, *WordPiece*, takes the longest piece of the vocabulary that the word
-# begins with, and goes on with the rest. (The decoder uses *byte-level
-# byte-pair encoding*. Sennrich et al. 2016 start from characters and merge neighbours, the most frequent pair of the
-# training text first. GPT-2 starts from bytes, so no text is unknown; Radford et al. 2019.)
+# begins with, and goes on with the rest. (The decoder uses *byte-pair encoding*: merge the most frequent pair of
+# neighbours, again and again. Sennrich et al. 2016 start from characters, GPT-2 from bytes, so that no text is unknown;
+# Radford et al. 2019.)
 
 
 # %% tags=["nbval-check-output"]
@@ -311,11 +311,10 @@ reveal("01.2", "only with the mask")
 # ### Exercise 01.1: attention with its masks
 #
 # Write it, for all sentences and [heads](../docs/glossary.md#head) at once. (A layer runs several attentions side by
-# side, its *attention heads*. Query, key and value are computed from the whole vector; each head takes its own slice
-# of the result.) `attention_mask` is 1 for tokens and 0 for padding: no token may give weight to padding. With
-# `causal=True`, no token may give weight to a later one either. `check` compares with PyTorch's
-# `scaled_dot_product_attention`. From here on the lesson runs *your* function, or a solution from `helpers` while the
-# exercise is open.
+# side, its *attention heads*. All three vectors are computed from the whole token; each head takes its own slice.)
+# `attention_mask` is 1 for tokens and 0 for padding: no token may give weight to padding. With `causal=True`, no token
+# may give weight to a later one either. `check` compares with PyTorch's `scaled_dot_product_attention`. From here on
+# the lesson runs *your* function, or a solution from `helpers`.
 
 
 # %% tags=["exercise"]
@@ -668,14 +667,14 @@ restored, most_common = right.float().mean().item(), (truth == truth.mode().valu
 print(f"all chosen tokens {restored:.0%}; always answering with the most common token gives {most_common:.0%}")
 
 # %% [markdown]
-# A token that was left as it was stands in the input, so it can be copied. (Some sentences of these held-out texts
-# also occur in the training text, as you will see below.)
+# A token that was left as it was can be copied from the input. (Some of these sentences also occur in the training
+# text, as you will see below.)
 #
 # ### Back to the heads: take one away
 #
 # To test what a head is worth, set its columns in `mixing` to zero and measure the masked loss again (Michel et al.
-# 2019; Voita et al. 2019), here on four batches of texts. (Without the head, the later layers also get inputs that
-# they never met in training.)
+# 2019; Voita et al. 2019), here on four batches of texts. (The later layers then get inputs that they never met in
+# training.)
 #
 # **Predict 4.** In which layer is the head that the model misses most?
 
@@ -960,13 +959,12 @@ def greedy(model, input_ids, max_new_tokens, end_id=None):
 #
 # - **temperature** divides the logits before the softmax: below 1 sharpens the distribution, above 1 flattens it;
 # - **top-p** (*nucleus sampling*; Holtzman et al. 2020) keeps the likeliest tokens, just as many as are needed to hold
-#   a probability of at least $p$ together, and draws among these;
-# - **top-k** keeps the $k$ likeliest. `generate` keeps 50 unless told otherwise.
+#   a probability of at least $p$ together, and draws among these.
 #
 # ### Exercise 01.4: write the sampling loop
 #
-# Apply the temperature first, then top-p. Put the probabilities back in the order of the vocabulary, and draw with
-# `torch.multinomial`, all rows at once: then the same seed gives the text of `generate`.
+# Apply the temperature first, then top-p. Draw with `torch.multinomial`, all rows at once, from probabilities in
+# the order of the vocabulary: then the same seed gives the text of `generate`.
 
 
 # %% tags=["exercise"]
@@ -1004,7 +1002,8 @@ settings = {"temperature": 0.8, "top_p": 0.9}
 torch.manual_seed(seed)
 ours = sample(decoder, prompt, 12, **settings)
 torch.manual_seed(seed)
-theirs = decoder.generate(prompt, max_new_tokens=12, do_sample=True, top_k=0, **settings)  # top_k=0: no other filter
+# top_k=0: `generate` keeps only the 50 likeliest tokens unless told otherwise.
+theirs = decoder.generate(prompt, max_new_tokens=12, do_sample=True, top_k=0, **settings)
 for name, rows in (("greedy", greedy(decoder, prompt, 12)), ("sample", ours), ("generate", theirs)):
     print(f"{name:9}{decoder_tokenizer.decode(rows[0], skip_special_tokens=True)}")
 
@@ -1061,12 +1060,12 @@ print(f"{len(measured[new_kind])} of the others are measured")
 
 # %% [markdown]
 # The usual tool is the library's `Trainer`: it takes a model, `TrainingArguments`, a collator and data sets of token
-# ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them. It also hides padding
-# from the loss; where the padding token is the end token, as in many decoders, every end is hidden. (`blocks_of_text`,
-# private to this course, lays texts end to end and cuts rows of 64 tokens: *packing*.)
+# ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them. Padding gets no loss; so
+# where the padding token is the end token, as in many decoders, no end is learned. (`blocks_of_text`, private to this
+# course, *packs*: it lays texts end to end and cuts rows of 64.)
 #
 # The [learning rate](../docs/glossary.md#learning-rate) is how far the [optimizer](../docs/glossary.md#optimizer)
-# (AdamW) moves in a step. Lesson 02 writes such a loop by hand.
+# (AdamW) moves in a step.
 
 # %%
 from datasets import Dataset
@@ -1171,10 +1170,10 @@ for name, some in ((new_kind, newcomer[:kept_back]), ("old kinds", validation_te
 
 # %% [markdown]
 # (The figure of section 4 pooled 32 texts of all kinds; here each kind weighs the same.) Before, the perplexity on
-# recipes is higher than that of an even guess: the model bets on tokens that do not come. The drop looks far larger
+# recipes is higher than that of an even guess: it bets on tokens that do not come. The drop looks far larger
 # than in bits per character: perplexity is an exponential, and stock sentences occur in both the training and the
-# held-out part of the recipes. (A token of a recipe has fewer characters, which makes a perplexity per token *smaller*.
-# So never compare it between kinds of text.)
+# held-out part of the recipes. (A token of a recipe has fewer characters, which makes a perplexity per token *smaller*:
+# never compare it between kinds of text.)
 
 # %% [markdown]
 # ## 6. What does it know?
@@ -1642,13 +1641,12 @@ solved("01")
 # %% [markdown]
 # ## Recap
 #
-# 1. Attention with its masks runs the blocks of BERT and of Llama; they differ in positions, norms and gate (*section
-#    3*).
+# 1. Attention with its masks runs the blocks of BERT and of Llama (*section 3*).
 # 2. One attention map is an anecdote. Average over many sentences, then remove the head (*sections 3 and 4*).
 # 3. Compare language models by bits per character, on sentences that they have not read (*section 4*).
 # 4. More pretraining makes new text predictable. What it costs on old text needs a control (*section 5*).
-# 5. What is recalled depends on the wording and on the direction; score the form and the choice of the answer apart
-#    (*sections 6 and 7*).
+# 5. What is recalled depends on the wording and the direction; score form and choice of the answer apart (*sections 6
+#    and 7*).
 
 # %% [markdown]
 # ## Next
