@@ -179,11 +179,11 @@ reveal("01.1", "praise" if hated.value > 0.5 else "blame")
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# (Brackets in this course: a 95 % interval; here the eight nouns vary.) "I hated it" does not make praise rarer than "I
-# loved it" does: the difference even has the wrong sign. An adjective does reach across a full stop, though: compare
-# the second row with nothing before. In all three patterns the blank follows the first opinion. After "but", where the
-# opinion should turn, the gap is smaller than after "and", but larger than after a full stop. So these blanks give no
-# sign that the model learned what "but" does. (One model, three patterns.)
+# (Brackets in this course: a [95 % interval](../docs/glossary.md#confidence-interval); here the eight nouns vary.) "I
+# hated it" does not make praise rarer than "I loved it" does: the difference even has the wrong sign. An adjective does
+# reach across a full stop, though: compare the second row with nothing before. In all three patterns the blank follows
+# the first opinion. After "but", where the opinion should turn, the gap is smaller than after "and", but larger than
+# after a full stop. So these blanks give no sign that the model learned what "but" does. (One model, three patterns.)
 #
 # </details>
 #
@@ -667,14 +667,12 @@ restored, most_common = right.float().mean().item(), (truth == truth.mode().valu
 print(f"all chosen tokens {restored:.0%}; always answering with the most common token gives {most_common:.0%}")
 
 # %% [markdown]
-# A token that was left as it was can be copied from the input. (Some of these sentences also occur in the training
-# text, as you will see below.)
+# A token that was left as it was can be copied. (Some of these sentences also occur in the training text: see below.)
 #
 # ### Back to the heads: take one away
 #
 # To test what a head is worth, set its columns in `mixing` to zero and measure the masked loss again (Michel et al.
-# 2019; Voita et al. 2019), here on four batches of texts. (The later layers then get inputs that they never met in
-# training.)
+# 2019; Voita et al. 2019), here on four batches of texts. (Later layers then get inputs that they never met.)
 #
 # **Predict 4.** In which layer is the head that the model misses most?
 
@@ -722,9 +720,9 @@ print(f"rank correlation of sharpness and harm: {together}")
 reveal("01.4", f"layer {ranked[0] // heads}")
 
 # %% [markdown]
-# The *rank correlation* (Spearman's) is 1 when the sharper of two heads is always the one that the model misses more.
-# All heads of layer 0 come first, sharp or blurred, so layer and sharpness cannot be separated in this model. And a
-# head whose work another head shares looks harmless.
+# The *[rank](../docs/glossary.md#rank) correlation* (Spearman's) is 1 when the sharper of two heads is always the one
+# that the model misses more. All heads of layer 0 come first, sharp or blurred, so layer and sharpness cannot be
+# separated in this model. And a head whose work another head shares looks harmless.
 #
 # These figures average over all chosen tokens. The negation story is about those after a "not", so the next cell
 # measures there, too.
@@ -955,16 +953,16 @@ def greedy(model, input_ids, max_new_tokens, end_id=None):
 
 
 # %% [markdown]
-# Greedy text never varies. *Sampling* draws the next token from the model's probabilities, shaped by two settings:
+# *Sampling* draws the next token from the model's probabilities, shaped by two settings:
 #
 # - **temperature** divides the logits before the softmax: below 1 sharpens the distribution, above 1 flattens it;
-# - **top-p** (*nucleus sampling*; Holtzman et al. 2020) keeps the likeliest tokens, just as many as are needed to hold
-#   a probability of at least $p$ together, and draws among these.
+# - **top-p** (*nucleus sampling*; Holtzman et al. 2020) keeps the likeliest tokens, just enough to hold a
+#   probability of at least $p$ together.
 #
 # ### Exercise 01.4: write the sampling loop
 #
-# Apply the temperature first, then top-p. Draw with `torch.multinomial`, all rows at once, from probabilities in
-# the order of the vocabulary: then the same seed gives the text of `generate`.
+# Temperature first, then top-p. Draw with `torch.multinomial`, all rows at once, in the order of the vocabulary: so the
+# same seed gives the text of `generate`.
 
 
 # %% tags=["exercise"]
@@ -1645,8 +1643,7 @@ solved("01")
 # 2. One attention map is an anecdote. Average over many sentences, then remove the head (*sections 3 and 4*).
 # 3. Compare language models by bits per character, on sentences that they have not read (*section 4*).
 # 4. More pretraining makes new text predictable. What it costs on old text needs a control (*section 5*).
-# 5. What is recalled depends on the wording and the direction; score form and choice of the answer apart (*sections 6
-#    and 7*).
+# 5. What is recalled depends on wording and direction (*sections 6 and 7*).
 
 # %% [markdown]
 # ## Next
