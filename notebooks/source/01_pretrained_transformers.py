@@ -716,12 +716,11 @@ for at in [*ranked[:6], shown_head[0] * heads + shown_head[1]]:
 table = pd.DataFrame({"sharp": sharpness.flatten().tolist(), "harm": harm.mean(dim=0).flatten().tolist()})
 groups = {"all heads": table} | {f"layer {at}": table[at * heads : (at + 1) * heads] for at in range(len(layers))}
 together = ", ".join(f"{name} {some.corr('spearman').loc['sharp', 'harm']:.2f}" for name, some in groups.items())
-print(f"rank correlation of sharpness and harm: {together}")
+print(f"Spearman's correlation of sharpness and harm: {together}")
 reveal("01.4", f"layer {ranked[0] // heads}")
 
 # %% [markdown]
-# The *[rank](../docs/glossary.md#rank) correlation* (Spearman's) is 1 when the sharper of two heads is always the one
-# that the model misses more. All heads of layer 0 come first, sharp or blurred, so layer and sharpness cannot be
+# *Spearman's correlation* is 1 when the sharper of two heads is always the one that the model misses more. All heads of layer 0 come first, sharp or blurred, so layer and sharpness cannot be
 # separated in this model. And a head whose work another head shares looks harmless.
 #
 # These figures average over all chosen tokens. The negation story is about those after a "not", so the next cell
@@ -1260,7 +1259,7 @@ if budget != "quick":
 #
 # **Second score: ranked first.** An exact completion needs the fact, and a wording after which the answer comes at
 # once. So we also compute the log-probability of *every* answer of the kind (all directors, say) after the prompt.
-# Where does the right one rank?
+# Does the right one come first?
 
 
 # %%
