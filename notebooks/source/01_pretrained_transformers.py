@@ -720,8 +720,9 @@ print(f"Spearman's correlation of sharpness and harm: {together}")
 reveal("01.4", f"layer {ranked[0] // heads}")
 
 # %% [markdown]
-# *Spearman's correlation* is 1 when the sharper of two heads is always the one that the model misses more. All heads of layer 0 come first, sharp or blurred, so layer and sharpness cannot be
-# separated in this model. And a head whose work another head shares looks harmless.
+# *Spearman's correlation* is 1 when the sharper of two heads is always the one that the model misses more. All heads of
+# layer 0 come first, sharp or blurred. So layer and sharpness cannot be separated in this model, and four heads within
+# a layer are too few. A head whose work another head shares looks harmless.
 #
 # These figures average over all chosen tokens. The negation story is about those after a "not", so the next cell
 # measures there, too.
@@ -1190,6 +1191,7 @@ def stands_there(beginning):
 
 
 in_order = sorted(seen)
+everything = "\n".join(in_order)
 facts = next(iter(catalog.dataset("facts", track).values())).shuffle(seed=seed)
 asked = facts.select(range(min(run.by_budget(quick=40, standard=400, full=2000), len(facts))))
 times = sorted(stands_there(f"{row['prompt']} {row['answer']}") for row in asked)
@@ -1313,6 +1315,8 @@ about = about.dropna(subset="subject").drop_duplicates(["subject", "kind"])
 def familiar(wording):
     """How many training sentences contain the words of this wording, with any title in it or none."""
     start, end = wording.split("{}")
+    if end not in everything:
+        return 0
     return sum(count for text, count in seen.items() if end in text and text.startswith(start.strip()))
 
 
@@ -1408,7 +1412,6 @@ def confidence(title):
 
 halves = [found.groups() for found in map(re.compile(r"(The \w+) and (the \w+)$").match, set(about["film"])) if found]
 halves = sorted(halves) or [("The Lantern", "the Piano"), ("The Mill", "the Lantern")]  # the hub's facts name no films
-everything = "\n".join(seen)
 mixed = sorted({f"{first} and {second}" for first, _ in halves for _, second in halves})
 invented = [title for title in np.random.default_rng(seed).permutation(mixed).tolist() if title not in everything]
 count = run.by_budget(quick=5, standard=100)
