@@ -740,6 +740,8 @@ for at in range(8):
     tokens_after += int((after_not & (wanted != IGNORED)).sum())
     for place, where in (('1 to 4 after "not"', after_not), ("elsewhere", ~after_not)):
         there = wanted.masked_fill(~where, IGNORED)
+        if (there == IGNORED).all():
+            continue  # by chance, nothing was hidden there
         with torch.inference_mode():
             whole = masked_loss(encoder(**some).logits, there).item()
         for which in (shown_head, most):
@@ -1507,10 +1509,10 @@ for name, (mean, largest) in found["looks"].items():
 # <details><summary>What to look at</summary>
 #
 # A head for the token before exists here, too, and a sharper one than in the pocket model. On average over the heads,
-# "not" gets no more weight than any word as near (single heads are not compared here). And `[SEP]` gets little,
-# although Clark et al. (2019) found that BERT's heads give it more than half of their weight in the middle layers.
-# (Their inputs were pairs of texts, with two `[SEP]`, and MiniLM was trained further to embed sentences.)
-# What holds for one encoder need not hold for the next: measure yours.
+# "not" gets no more weight than any word at the same distances (single heads are not compared here). And `[SEP]` gets
+# little, although Clark et al. (2019) found that BERT's heads give it more than half of their weight in the middle
+# layers. (Their inputs were pairs of texts, with two `[SEP]`, and MiniLM was trained further to embed sentences.) What
+# holds for one encoder need not hold for the next: measure yours.
 #
 # </details>
 #
