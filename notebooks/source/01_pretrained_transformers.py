@@ -1293,8 +1293,8 @@ def rank_of_right(network, cut, prompt, answers, right):
 
 # %% [markdown]
 # The wordings below were written before any was tried, and the code checks that no training sentence begins like that.
-# Such a *prompt* is new, but its words may be familiar, in sentences without a title or about other films. So we print
-# how many training sentences contain them. ("capital" is for the hub's facts and section 7.)
+# Such a *prompt* is new, but its words may be familiar from sentences without a title or about other things. So we
+# print how many training sentences contain the words after the title. ("capital" is for the hub's facts and section 7.)
 #
 # **Predict 7.** What share of the facts does the model complete exactly, in a wording that no training sentence begins
 # with?
@@ -1315,11 +1315,9 @@ about = about.dropna(subset="subject").drop_duplicates(["subject", "kind"])
 
 
 def familiar(wording):
-    """How many training sentences contain the words of this wording, with any title in it or none."""
-    start, end = wording.split("{}")
-    if end not in everything:
-        return 0
-    return sum(count for text, count in seen.items() if end in text and text.startswith(start.strip()))
+    """How many training sentences contain the words of this wording that follow the title."""
+    predicate = wording.split("{}")[1] + " "
+    return sum(count for text, count in seen.items() if predicate in text) if predicate in everything else 0
 
 
 predict("01.7", within=0.1, unit="of the facts", low=0, high=1)
