@@ -1145,10 +1145,10 @@ reveal("01.6", old_after - old_before)
 # %% [markdown]
 # <details><summary>What happened</summary>
 #
-# With no label anywhere, the model learned to predict the new kind of text. The old kinds became harder, and the control
-# tells why: what the control loses, too, comes from training again at this constant rate; the rest comes from reading
-# only recipes, in weights that all texts share. This is *[forgetting](../docs/glossary.md#catastrophic-forgetting)*;
-# lesson 03 measures and reduces it.
+# With no label anywhere, the model learned to predict the new kind of text, and the old kinds became harder. What the
+# control loses, too, comes from training again at this constant rate. The rest comes from reading only recipes, in
+# weights that all texts share: *[forgetting](../docs/glossary.md#catastrophic-forgetting)*. Lesson 03 measures and
+# reduces it.
 #
 # </details>
 #
@@ -1360,14 +1360,14 @@ reveal("01.7", in_new_words.value)
 # <details><summary>What this says</summary>
 #
 # In wordings of the training text, all facts; in new ones, anything from none to all. The second score shows that the
-# form is only a part of this: most right answers do not come first among the answers of their kind either. The studio
-# wording that works inserts a title into a sentence that the training text has thousands of times.
+# form is only a part of this: in most new wordings, most right answers do not come first among their kind either. The
+# studio wording that works puts a title into a sentence that the training text has thousands of times.
 #
 # So "the model knows it" is a statement about a fact *and* a wording, as Jiang et al. (2020) and Elazar et al. (2021)
-# found for BERT. Allen-Zhu and Li (2024) asked questions after fine-tuning, and found that facts came out when training
-# had rephrased them. Directors stand in many forms here (section 6 began with five), and that was not enough.
+# found for BERT. Allen-Zhu and Li (2024), who asked questions after fine-tuning, found facts accessible once training
+# had rephrased them. Here a director stands in many forms (you saw five), and that was not enough.
 #
-# (The interval resamples the six kinds: facts and wordings of one kind resemble each other.)
+# (The interval resamples the six kinds: the facts of one kind resemble each other.)
 #
 # </details>
 #
