@@ -51,6 +51,7 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -1432,9 +1433,10 @@ def confidence(title):
 halves = [found.groups() for found in map(re.compile(r"(The \w+) and (the \w+)$").match, set(about["film"])) if found]
 halves = sorted(halves) or [("The Lantern", "the Piano"), ("The Mill", "the Lantern")]  # the hub's facts name no films
 mixed = sorted({f"{first} and {second}" for first, _ in halves for _, second in halves})
-invented = [title for title in np.random.default_rng(seed).permutation(mixed).tolist() if title not in everything]
+shuffled = np.random.default_rng(seed).permutation(mixed).tolist()
 count = run.by_budget(quick=5, standard=100)
-answered = {"real": [" and ".join(pair) for pair in halves][:count], "invented": invented[:count]}
+invented = islice((title for title in shuffled if title not in everything), count)
+answered = {"real": [" and ".join(pair) for pair in halves][:count], "invented": list(invented)}
 answered = {name: [confidence(title) for title in some] for name, some in answered.items()}
 for name, some in answered.items():
     chances = [chance for _, chance in some]
