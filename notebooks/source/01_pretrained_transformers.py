@@ -1440,7 +1440,10 @@ answered = {"real": [" and ".join(pair) for pair in halves][:count], "invented":
 answered = {name: [confidence(title) for title in some] for name, some in answered.items()}
 for name, some in answered.items():
     chances = [chance for _, chance in some]
-    print(f"{len(some)} {name} titles: probability of the model's answer, median {np.median(chances):.2f}")
+    low, middle, high = np.quantile(chances, [0.1, 0.5, 0.9])
+    print(
+        f"{len(some)} {name} titles: probability of its answer {middle:.2f} (median; 80 % in {low:.2f} to {high:.2f})"
+    )
     print(f"    for example: {some[0][0]}")
 table = {f"seen wording, exact ({len(old_words)} kinds)": in_old_words, "seen wording, ranked first": first_old}
 table |= {f"new wordings, exact ({len(new_words)} kinds)": in_new_words, "new wordings, ranked first": first_new}
