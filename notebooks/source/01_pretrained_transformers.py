@@ -1381,11 +1381,12 @@ predict("01.8", within=0.1, unit="of the directors", low=0, high=1)
 # %%
 directed = about[about["kind"] == "director"].groupby("answer")["film"].agg(set).to_dict()
 form = re.compile(r"(?:It was )?(\S+ \S+)(?: who)? directed (\S.*?)(?:\.|,| in \d{4})")  # as in the training text
+titles = set(about["film"]) - {""}  # of all films, whoever directed them
 for found in filter(None, map(form.match, (text for text in seen if " directed " in text))):
+    titles.add(found[2])
     if found[1] in directed:
         directed[found[1]].add(found[2])
 sizes = sorted(map(len, directed.values()))
-titles = tuple(set().union(*directed.values()))
 if directed:  # the hub's facts name no films
     print(f"{len(directed)} directors with {sizes[0]} to {sizes[-1]} films (median {sizes[len(sizes) // 2]})")
 reverse = {}
@@ -1401,18 +1402,18 @@ for wording in ("{} directed", "It was {} who directed") if directed else ():
     print(f"{wording.format('...')} ({sum(map(stands_there, prompts)):,} training sentences begin so)")
     print(f"    right: {reverse[wording.format('...')]}, {fits.diagonal().sum()} of {len(prompts)}; ", end="")
     print(f"if the endings were dealt out at random: {fits.mean() * len(prompts):.1f}")
-    print(f"    a title of one of these directors: {sum(ending.startswith(titles) for ending in endings)}; ", end="")
+    print(f"    a film's title: {sum(ending.startswith(tuple(titles)) for ending in endings)}; ", end="")
     print(f"{len(set(endings))} different endings; for example: {prompts[0]} {endings[0]}")
 reveal("01.8", next(iter(reverse.values())).value if reverse else None)
 
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# About as few as by chance, although this order stands in the training text, too, and although the form is right:
-# nearly every ending is the title of a film. It is another director's film, and a few titles come again and again.
-# Berglund et al. (2024) call it the *reversal curse* that models trained on "A is B" cannot answer "B is A"; in their
-# study the reversed order was missing in training. Two things make this direction harder here: a title has several
-# tokens, and a director has several films, so no single ending follows. We have not separated these.
+# About as few as by chance, although this order stands in the training text, too, and although the form is right: the
+# endings are titles of films. They are other directors' films, and a few of them come again and again. Berglund et al.
+# (2024) call it the *reversal curse* that models trained on "A is B" cannot answer "B is A"; in their study the
+# reversed order was missing in training. Two things make this direction harder here: a title has several tokens, and
+# many directors have several films, so no single ending follows. We have not separated these.
 #
 # </details>
 #
@@ -1454,9 +1455,9 @@ plotting.show(figures.bars(table, "share of the facts", limit=1.0))
 # (Brackets: the wordings resample the kinds of facts, and show no spread where all kinds reach 1; the last two draw
 # directors.)
 #
-# The model has no fact about the invented films and answers all the same, as fluently as before. It was trained to
-# continue text, not to say what is true. Compare the two medians: how far would its own probability warn you? Lesson 04
-# counts such made-up answers.
+# The model has no fact about the invented films and answers all the same, with a name, as fluently as before. It was
+# trained to continue text, not to say what is true. But compare the probabilities: its answers about invented films are
+# less sure. Nothing in the text that it writes shows this. Lesson 04 counts such made-up answers.
 
 # %% [markdown]
 # ## 7. On real text
