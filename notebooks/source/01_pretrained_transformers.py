@@ -755,9 +755,9 @@ for ((layer, head), place), each in added.items():
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# The head of the map costs next to nothing in either place. Read the other head's two rows together with their
-# brackets: a head that finds negations should cost more after a "not" than elsewhere. Weight on "not" alone does not
-# show that; the loss can.
+# A head that finds negations should cost more after a "not" than elsewhere. Compare the two rows of each head: where
+# the brackets overlap, this run gives no sign of it. Weight on "not" does not show such a thing; the loss can. (The
+# sentences stand alone here, without the rest of their texts.)
 #
 # </details>
 #
@@ -1449,7 +1449,7 @@ for name, some in answered.items():
 table = {f"seen wording, exact ({len(old_words)} kinds)": in_old_words, "seen wording, ranked first": first_old}
 table |= {f"new wordings, exact ({len(new_words)} kinds)": in_new_words, "new wordings, ranked first": first_new}
 table |= {f"reversed: {wording} ({len(directed)} directors)": share for wording, share in reverse.items()}
-plotting.show(figures.bars(table, "share of the facts", limit=1.0))
+plotting.show(figures.bars(table, "share right", limit=1.0))
 
 # %% [markdown]
 # (Brackets: the wordings resample the kinds of facts, and show no spread where all kinds reach 1; the last two draw
