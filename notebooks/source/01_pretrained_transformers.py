@@ -18,8 +18,8 @@
 # [attention](../docs/glossary.md#attention), its training task and its sampling loop yourself, and measure what it
 # knows.
 #
-# *About 90 minutes to read (an estimate), three to run (measured on two processor cores); no network.* There is a good
-# place to stop half-way, after section 3.
+# *About 90 minutes to read and three to run on two processor cores (estimates); no network.* There is a good place to
+# stop half-way, after section 3.
 
 # %% [markdown]
 # **You will be able to**
@@ -181,11 +181,12 @@ reveal("01.1", "praise" if hated.value > 0.5 else "blame")
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# (Brackets in this course: a [95 % interval](../docs/glossary.md#confidence-interval); here the eight nouns vary.) "I
-# hated it" does not make praise rarer than "I loved it" does: the difference even has the wrong sign. An adjective does
-# reach across a full stop, though: compare the second row with nothing before. In all three patterns the blank follows
-# the first opinion. After "but", where the opinion should turn, the gap is smaller than after "and", but larger than
-# after a full stop. So these blanks give no sign that the model learned what "but" does. (One model, three patterns.)
+# (Brackets in this course: a [95 % interval](../docs/glossary.md#confidence-interval); here over the eight nouns.) "I
+# hated it" does not make praise rarer than "I loved it" does: the difference even has the wrong sign. An adjective
+# still counts across a full stop, above all blame: compare both figures of that row with nothing before. In all three
+# patterns the blank follows the first opinion. After "but", where the opinion should turn, the gap is smaller than
+# after "and", but larger than after a full stop. So these blanks give no sign that the model learned what "but" does.
+# (One model, three patterns.)
 #
 # </details>
 #
