@@ -18,8 +18,8 @@
 # [attention](../docs/glossary.md#attention), its training task and its sampling loop yourself, and measure what it
 # knows.
 #
-# *About 80 minutes to read (an estimate), two to run (measured on two processor cores); no network.* There is a good
-# place to stop half-way, after section 3.
+# *About 90 minutes to read and three to run on two processor cores (estimates); no network.* There is a good place to
+# stop half-way, after section 3.
 
 # %% [markdown]
 # **You will be able to**
@@ -31,12 +31,27 @@
 # - keep pretraining on new text with `Trainer`, and measure gain and forgetting;
 # - test what a model knows, in wordings that it has seen and in others.
 
+# %% tags=["parameters"]
+track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
+budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains longer
+seed = 0  # the start of every random draw
+model = ""  # an encoder of your own (BERT's family): a folder, or a name on the hub; "" takes the track's
+data = ""  # a file of your own with a `text` column, to keep pretraining on; "" takes the recipes
+learning_rate = 5e-4  # of the continued pretraining
+
+# %% [markdown]
+# The texts are about an invented world, and all training text of our two small "pocket" models is on this disk.
+# Section 7 repeats five parts with published models on real text: the tokenizer, the block and its heads, sampling,
+# recall by wording, and the measure of section 4. `helpers` is this course's own package.
+
 # %%
 import json
 import math
 import re
 from bisect import bisect_left
 from collections import Counter
+from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -46,20 +61,6 @@ import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
-# %% tags=["parameters"]
-track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
-budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains longer
-seed = 0  # the start of every random draw
-model = ""  # an encoder of your own (BERT's family): a folder, or a name on the hub; "" takes the track's
-data = ""  # a file of your own with a `text` column, to keep pretraining on; "" takes the recipes
-learning_rate = 5e-4  # of the continued pretraining: low enough to keep most of the old knowledge
-
-# %% [markdown]
-# The texts are about an invented world, so we know every sentence that our two small "pocket" models have read.
-# Section 7 repeats five parts with published models on real text: the tokenizer, the block and its heads, sampling,
-# recall by wording, and the measure of section 4. `helpers` is this course's own package.
-
-# %%
 from helpers import catalog, language_model, plotting
 from helpers import real as real_track
 from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("01.1") helps when you are stuck
@@ -129,11 +130,11 @@ write = pipeline("text-generation", model=decoder, tokenizer=decoder_tokenizer)
 print(write("The film tells the story of", max_new_tokens=30, do_sample=False)[0]["generated_text"])
 
 # %% [markdown]
-# Two blanks prove nothing. So we fill hundreds of blanks and compare two probabilities: that of a dozen words of
-# praise together, and that of a dozen words of blame. 50 % would be a tie.
+# Two blanks prove nothing. So we fill hundreds. In each, we add up the probabilities of some words of praise, and those
+# of some words of blame. The *share of praise* is the first sum divided by both sums together.
 #
-# **Predict 1.** No one ever told the encoder what is good or bad. It reads "I hated it. The acting was [MASK]." Which
-# side gets more probability, praise or blame?
+# **Predict 1.** No one ever told the encoder what is good or bad. It reads "I hated it. The acting was [MASK].", and
+# the same with seven other nouns. Which side gets more probability on average, praise or blame?
 
 # %%
 vocabulary = tokenizer.get_vocab()
@@ -144,7 +145,7 @@ praise, blame = ([word for word in words.split() if word in vocabulary] for word
 
 @torch.inference_mode()
 def share_of_praise(sentences):
-    """For each sentence: what praise gets in the blank, of all that praise and blame get together."""
+    """For each sentence: the probability of praise in the blank, as a share of that of praise and blame together."""
     filled = [sentence.replace("[MASK]", tokenizer.mask_token) for sentence in sentences]
     rows = tokenizer(filled, padding=True, return_tensors="pt", return_token_type_ids=False)
     scores = encoder(**rows).logits[rows["input_ids"] == tokenizer.mask_token_id].softmax(dim=-1)  # (batch, vocab)
@@ -155,35 +156,44 @@ def share_of_praise(sentences):
 predict("01.1", choices=["praise", "blame"])
 
 # %%
-said_of, asked_of = ("acting", "script", "music", "editing"), ("story", "ending", "dialogue", "camera work")
-pairs = [(a, b) for a in said_of for b in asked_of]
-neutral = share_of_praise([f"The {b} was [MASK]." for b in asked_of]).mean()
-print(f"{'share of praise in the blank':46}after praise  after blame   ({neutral:.0%} with nothing before)")
+nouns = ("acting", "script", "music", "editing", "story", "ending", "dialogue", "camera work")
+
+
+def over_nouns(pattern, words):
+    """The share of praise for each noun that is asked about, after these words: the mean over the eight nouns."""
+    asked = [[pattern.format(a=a, b=b, w=w) for a in nouns if a != b for w in words] for b in nouns]
+    return mean_t([share_of_praise(sentences).mean().item() for sentences in asked])
+
+
+print(f"{len(praise)} words of praise and {len(blame)} of blame are in the vocabulary; the share of praise:")
+print(f"{'The {b} was [MASK].':45}{over_nouns('The {b} was [MASK].', ['']):.2f}  (nothing before)")
+print(f"{'':45}after praise         after blame          gap")
+count = run.by_budget(quick=1, standard=4)  # words of each side
 for link in (", and the", ". The", ", but the"):
     pattern = f"The {{a}} was {{w}}{link} {{b}} was [MASK]."
-    sides = []
-    for said in (praise[:4], blame[:4]):
-        sides.append(share_of_praise([pattern.format(a=a, b=b, w=w) for a, b in pairs for w in said]).mean())
-    print(f"{pattern:46}{sides[0]:12.0%} {sides[1]:12.0%}")
-sides = []
-for said in ("loved", "hated"):
-    sides.append(share_of_praise([f"I {said} it. The {b} was [MASK]." for b in (*said_of, *asked_of)]).mean())
-print(f"{'I loved it. / I hated it. The {b} was [MASK].':46}{sides[0]:12.0%} {sides[1]:12.0%}")
-reveal("01.1", "praise" if share_of_praise(["I hated it. The acting was [MASK]."]) > 0.5 else "blame")
+    praised, blamed = (over_nouns(pattern, words[:count]) for words in (praise, blame))
+    print(f"{pattern:45}{praised:.2f}    {blamed:.2f}    {praised.value - blamed.value:.2f}")
+pattern = "I {w} it. The {b} was [MASK]."
+loved, hated = (over_nouns(pattern, [word]) for word in ("loved", "hated"))
+print(f"{pattern + ' (loved, hated)':45}{loved:.2f}    {hated:.2f}   {loved.value - hated.value:.2f}")
+reveal("01.1", "praise" if hated.value > 0.5 else "blame")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# After "I hated it", praise gets more than half, and no less than after "I loved it": from the sentence before, little
-# arrives. Within one sentence, the model mostly repeats the opinion that it has just read. After "but the", where the
-# opinion should turn, it leans the same way, only a little less, and a full stop weakens the repetition as much. So
-# these blanks give no sign that it learned what "but" does. (One model, three patterns.)
+# (Brackets in this course: a [95 % interval](../docs/glossary.md#confidence-interval); here over the eight nouns.) "I
+# hated it" does not make praise rarer than "I loved it" does: the difference even has the wrong sign. An adjective
+# still counts across a full stop, above all blame: compare both figures of that row with nothing before. In all three
+# patterns the blank follows the first opinion. After "but", where the opinion should turn, the gap is smaller than
+# after "and", but larger than after a full stop. So these blanks give no sign that the model learned what "but" does.
+# (One model, three patterns.)
 #
 # </details>
 #
-# `save_pretrained` writes such a folder, and `from_pretrained` reads it back, the same to the bit. *Sharing* a model
-# means sending the folder: `model.push_to_hub("your-name/your-model")`. Whoever loads it knows only what its card says,
-# so write the card: training data, how it was measured, what it must not be used for, its licence.
+# `save_pretrained` writes such a folder, and `from_pretrained` reads it back, the same to the bit. *Sharing* a
+# model means sending the folder. After `hf auth login`, `model.push_to_hub("your-name/your-model")` sends the weights
+# and the configuration, and `tokenizer.push_to_hub(...)` the tokenizer. Others know only what the card says, so write
+# it: training data, how the model was measured, what it must not be used for, its licence.
 
 # %% tags=["nbval-check-output"]
 with TemporaryDirectory() as copy:
@@ -198,8 +208,8 @@ assert same
 # %% [markdown]
 # ## 2. Text becomes numbers
 #
-# A tokenizer cuts text into tokens from a fixed list, its *vocabulary*. Frequent words are one token; rare words are
-# spelled from several pieces.
+# A tokenizer cuts text into tokens from a fixed list, its *vocabulary*. Words that are frequent in its training
+# text are one token; rare words are spelled from several pieces.
 
 # %% tags=["nbval-check-output"]
 sentence = "The acting was wonderful, but I would not recommend it."
@@ -213,8 +223,9 @@ print(tokenizer.decode(ids, skip_special_tokens=True))
 # closes it: *special tokens* that BERT's tokenizer adds. This tokenizer also lowercases.
 #
 # How does it choose the pieces? BERT's method, *WordPiece*, takes the longest piece of the vocabulary that the word
-# begins with, and goes on with the rest. (The decoder's tokenizer uses *byte-pair encoding*, Sennrich et al. 2016: it
-# starts from single bytes and merges neighbours, the most frequent pair of its training text first.)
+# begins with, and goes on with the rest. (The decoder uses *byte-pair encoding*: merge the most frequent pair of
+# neighbours, again and again. Sennrich et al. 2016 start from characters, GPT-2 from bytes, so that no text is unknown;
+# Radford et al. 2019.)
 
 
 # %% tags=["nbval-check-output"]
@@ -293,8 +304,9 @@ reveal("01.2", "only with the mask")
 #
 # <details><summary>Why divide by the root of d?</summary>
 #
-# A dot product of $d$ independent numbers of variance 1 has variance $d$. Without the division, wide vectors would give
-# large scores, one weight near 1, and almost no [gradient](../docs/glossary.md#gradient) for the rest.
+# A dot product of $d$ independent numbers of mean 0 and variance 1 has variance $d$ (here 32). Without the division,
+# wide vectors would give large scores, one weight near 1, and almost no [gradient](../docs/glossary.md#gradient) for
+# the rest.
 #
 # </details>
 
@@ -302,10 +314,10 @@ reveal("01.2", "only with the mask")
 # ### Exercise 01.1: attention with its masks
 #
 # Write it, for all sentences and [heads](../docs/glossary.md#head) at once. (A layer runs several attentions side by
-# side, its *attention heads*, each on its own slice of the vector.) `attention_mask` is 1 for tokens and 0 for
-# padding: no token may give weight to padding. With `causal=True`, no token may give weight to a later one either.
-# `check` compares with PyTorch's `scaled_dot_product_attention`. From here on the lesson runs *your* function, or a
-# solution from `helpers` while the exercise is open.
+# side, its *attention heads*. All three vectors are computed from the whole token; each head takes its own slice.)
+# `attention_mask` is 1 for tokens and 0 for padding: no token may give weight to padding. With `causal=True`, no token
+# may give weight to a later one either. `check` compares with PyTorch's `scaled_dot_product_attention`. From here on
+# the lesson runs *your* function, or a solution from `helpers`.
 
 
 # %% tags=["exercise"]
@@ -339,26 +351,17 @@ check("01.1", attention)
 
 # %% [markdown]
 # A BERT *block* runs the attention of all heads, puts their results side by side and combines them (`mixing`). Then a
-# small two-layer network treats each token on its own: wider, through the smooth threshold function *GELU*, narrower
-# again. Both halves add their result to what came in: a *residual connection*. A *layer norm* then rescales each vector
-# to mean 0 and variance 1, with a learned scale and shift. These are a block's parts, by their role and their names:
+# two-layer network processes each token separately: its first layer widens the vector, *GELU* (a smooth ReLU) is
+# applied, and its second layer narrows the vector again. Both halves add their result to what came in: a *residual
+# connection*. A *layer norm* then rescales each vector to mean 0 and variance 1, with a learned scale and shift. Here
+# are the parts of a block:
 
 # %% tags=["nbval-check-output"]
-names = {  # role: the name in BERT and RoBERTa, the name in DistilBERT
-    "query": ("attention.self.query", "attention.q_lin"),
-    "key": ("attention.self.key", "attention.k_lin"),
-    "value": ("attention.self.value", "attention.v_lin"),
-    "mixing": ("attention.output.dense", "attention.out_lin"),
-    "attention_norm": ("attention.output.LayerNorm", "sa_layer_norm"),
-    "widening": ("intermediate.dense", "ffn.lin1"),
-    "narrowing": ("output.dense", "ffn.lin2"),
-    "output_norm": ("output.LayerNorm", "output_layer_norm"),
-}
 body = encoder.base_model
 layers = (body.encoder if hasattr(body, "encoder") else body.transformer).layer
-for role, known_as in names.items():
-    print(f"{role:16}", next(part for name, part in layers[0].named_modules() if name in known_as))
-
+parts = experiment.parts_of(layers[0])  # role -> (the library's name, the module)
+for role, (name, module) in parts.items():
+    print(f"{role:16}{name:28}{module}")
 
 # %%
 attention = go_on_with("01.1", attention, experiment.library_attention)
@@ -371,8 +374,7 @@ def split_heads(x, heads):
 
 def bert_block(hidden, layer, heads, attention_mask):
     """One BERT block without dropout. hidden: (batch, seq, hidden); returns the same shape, and the weights."""
-    modules = dict(layer.named_modules())
-    part = {role: next(modules[name] for name in known_as if name in modules) for role, known_as in names.items()}
+    part = {role: module for role, (_, module) in experiment.parts_of(layer).items()}  # part["query"] and so on
     query, key, value = (split_heads(part[role](hidden), heads) for role in ("query", "key", "value"))
     mixed, weights = attention(query, key, value, attention_mask, causal=False)
     mixed = mixed.transpose(1, 2).flatten(2)  # (batch, heads, seq, d) -> (batch, seq, hidden)
@@ -395,21 +397,21 @@ print("our weights and our block are the library's to 1e-5:", max(difference_att
 assert max(difference_attention_head, difference_block) < 1e-5
 
 # %% [markdown]
-# So an encoder like BERT is: for each token a vector, plus a vector for its *position*; then blocks; then a head.
+# So an encoder like BERT is: for each token a vector, plus one for its *position* (and one for its text of a pair), a
+# layer norm, the blocks, and a head, which in BERT has a layer, a GELU and a norm of its own.
 #
-# ### The decoder's block
-#
-# You can skip this part: nothing later builds on it. The decoder belongs to Llama's family. Its block runs the same
-# `attention`, with `causal=True`, and differs from BERT's in three ways:
+# ### The decoder's block (optional: nothing later builds on it)
 #
 # | | BERT | Llama |
 # |---|---|---|
 # | positions | a vector, added to each token's vector | *rotary*: `rotate` turns queries and keys (Su et al. 2021) |
 # | norm | layer norm, after each half | *RMS norm*, before each half (Zhang and Sennrich 2019) |
-# | small network | GELU between two layers | *gated*: one layer multiplies another (Shazeer 2020) |
+# | small network | GELU between two layers | *gated*: one layer, through SiLU, multiplies another (Shazeer 2020) |
+# | keys and values | one for each head | several heads may share them (Ainslie et al. 2023) |
+# | biases | yes | none |
 #
-# Why turn queries and keys? The token at position 5 is turned by five times some angle, the token at 3 by three times.
-# A dot product does not change when both vectors turn together. So only the *distance* counts, here 2.
+# Why turn? The token at position 5 is turned by five times some angle, the token at 3 by three times. A dot product
+# does not change when both vectors turn together. So only the *distance* counts, here 2.
 
 
 # %%
@@ -424,11 +426,9 @@ def rotate(x, theta):
 
 
 def rms_norm(x, norm):
-    """Divide each vector by the root of its mean square, times a learned scale."""
     return norm.weight * x / (x.pow(2).mean(dim=-1, keepdim=True) + norm.variance_epsilon).sqrt()
 
 
-# %%
 def llama_block(hidden, layer, config, attention_mask):
     """One Llama block. hidden: (batch, seq, hidden); returns the same shape, and the weights."""
     attend, network = layer.self_attn, layer.mlp
@@ -437,7 +437,7 @@ def llama_block(hidden, layer, config, attention_mask):
     key, value = (split_heads(part(normed), config.num_key_value_heads) for part in (attend.k_proj, attend.v_proj))
     theta = config.rope_parameters["rope_theta"]
     query, key = rotate(query, theta), rotate(key, theta)
-    sharing = config.num_attention_heads // config.num_key_value_heads  # some models share keys among query heads
+    sharing = config.num_attention_heads // config.num_key_value_heads  # query heads with the same keys; often 1
     key, value = key.repeat_interleave(sharing, dim=1), value.repeat_interleave(sharing, dim=1)
     mixed, weights = attention(query, key, value, attention_mask, causal=True)
     hidden = hidden + attend.o_proj(mixed.transpose(1, 2).flatten(2))
@@ -447,24 +447,29 @@ def llama_block(hidden, layer, config, attention_mask):
 
 
 # %% tags=["nbval-check-output"]
-decoder.set_attn_implementation("eager")
 rows = decoder_tokenizer(["The director of", sentence], padding=True, padding_side="right", return_tensors="pt")
 mask = rows["attention_mask"]
-with torch.inference_mode():
-    read = decoder(input_ids=rows["input_ids"], attention_mask=mask, output_hidden_states=True, output_attentions=True)
-    ours, weights = llama_block(read.hidden_states[0], decoder.model.layers[0], decoder.config, mask)
-difference_llama_block = (ours - read.hidden_states[1])[mask.bool()].abs().max().item()
-ahead = max(layer.triu(1).max().item() for layer in read.attentions)
-print("our block is the library's to 1e-4:", difference_llama_block < 1e-4)
-print(f"the largest weight that any head of any layer gives to a later token: {ahead}")
+shared = deepcopy(decoder.config)
+shared.num_hidden_layers, shared.num_key_value_heads = 2, 1  # all heads share one set of keys and values
+sharing = AutoModelForCausalLM.from_config(shared).eval()
+for name, network in (("random weights, shared keys", sharing), ("pocket decoder", decoder)):
+    network.set_attn_implementation("eager")
+    with torch.inference_mode():
+        read = network(**rows, output_hidden_states=True, output_attentions=True)
+        ours, weights = llama_block(read.hidden_states[0], network.model.layers[0], network.config, mask)
+    difference_llama_block = (ours - read.hidden_states[1])[mask.bool()].abs().max().item()
+    ahead = max(layer.triu(1).max().item() for layer in read.attentions)
+    print(f"{name}: our block is the library's to 1e-4: {difference_llama_block < 1e-4}; ", end="")
+    print(f"the largest weight that any head of any layer gives to a later token: {ahead}")
+    assert difference_llama_block < 1e-4 and ahead == 0
 decoder.set_attn_implementation("sdpa")  # the fast implementation again
-assert difference_llama_block < 1e-4 and ahead == 0
 
 # %% [markdown]
 # ### What do the heads look at?
 #
 # Here is a map of one head: each row is one token's weights and sums to 1. (Layers and heads are counted from 0, as in
-# the code. In JupyterLab, a version below it moves: pick a layer and a head, or type a sentence.)
+# the code. We chose this head because its map looks striking. In JupyterLab, sliders below it let you pick another head
+# or type a sentence.)
 
 # %%
 tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][1])
@@ -478,13 +483,16 @@ figures.attention_browser(encoder, tokenizer, sentence, layer, head)
 # In this head of the pocket encoder, "not" is the brightest column. A story suggests itself: *this head finds the
 # negation*. Before you believe it, look at more than one sentence, and compare with words that are no negation.
 #
-# **Predict 3.** Over many held-out texts: how much weight do the four words after a "not" give to it in this head,
-# compared with what they give to any word that stands as near?
+# **Predict 3.** In many held-out texts: how much weight do the four tokens after a "not" give to it in this head,
+# compared with what tokens give to any token at the same distances?
 
 
 # %%
 def at_distance(tokens, *distances, of=None):
-    """Pairs in which the row's token stands this far behind the column's, which is the word `of`."""
+    """Which pairs are that many tokens apart, the second token being the word `of`: (seq, seq).
+
+    A row is the token that looks, a column the token it looks at; a positive distance means: it looks back.
+    """
     places = torch.arange(len(tokens))
     near = torch.isin(places[:, None] - places, torch.tensor(distances))
     return near & torch.tensor([of is None or token == of for token in tokens])
@@ -497,6 +505,8 @@ patterns = {  # name -> which pairs (the token that looks, the token looked at) 
     "any word, 1 to 4 before": lambda tokens: at_distance(tokens, 1, 2, 3, 4),
     "[SEP]": lambda tokens: torch.tensor([[token == "[SEP]" for token in tokens]] * len(tokens)),
 }
+
+
 predict("01.3", choices=["at least twice as much", "less than twice as much"])
 
 
@@ -514,16 +524,16 @@ def average_patterns(sentences, network=encoder, cut=tokenizer):
     return {name: total[name] / count[name] for name in patterns}
 
 
-# %%
 with_not = [text for text in validation_texts if " not " in text][: run.by_budget(quick=10, standard=300)]
 looks, again = average_patterns(with_not[::2]), average_patterns(with_not[1::2])  # two halves of the texts
 plotting.show(figures.head_patterns(looks))
 on_not, on_any = (looks[name] for name in list(patterns)[2:4])
 most = divmod((on_not - on_any).argmax().item(), heads)  # the head that prefers "not" most, in the first half
-for at, said in ((shown_head, "the map above"), (most, 'prefers "not" most')):
-    print(f'layer {at[0]}, head {at[1]} ({said}): on "not" and on any word as near')
+for at, said in ((shown_head, "the map above"), (most, 'prefers "not" most, in the first half')):
+    print(f"layer {at[0]}, head {at[1]} ({said}), weight from 1 to 4 tokens behind:")
     for half, found in (("first half", looks), ("second half", again)):
-        print(f"    {half:12}{found[list(patterns)[2]][at]:.2f}  {found[list(patterns)[3]][at]:.2f}")
+        to_not, to_any = (found[name][at].item() for name in list(patterns)[2:4])
+        print(f'    {half:12}to "not" {to_not:.3f}, to any token {to_any:.3f}, ratio {to_not / to_any:.2f}')
 ratio = on_not[shown_head] / on_any[shown_head]
 reveal("01.3", "at least twice as much" if ratio >= 2 else "less than twice as much")
 
@@ -531,13 +541,12 @@ reveal("01.3", "at least twice as much" if ratio >= 2 else "less than twice as m
 # <details><summary>What to look at</summary>
 #
 # Two patterns hold on average: in layer 0, head 0 looks at the token before and head 1 at the token after. Published
-# [transformers](../docs/glossary.md#transformer) have such heads, too (Clark et al. 2019). The negation story does not
-# hold for the head of the map: over many texts, it gives "not" hardly more than any word as near. A bright column in
-# one sentence is an anecdote. Another head does prefer "not" somewhat.
+# [transformers](../docs/glossary.md#transformer) have such heads, too (Clark et al. 2019). For the head of the map, the
+# ratios show whether the negation story holds: near 1 means that "not" gets what any near token gets. A bright column
+# in one sentence is an anecdote.
 #
-# A map also shows only where information *may* flow: quite different weights can give the same prediction (Jain and
-# Wallace 2019; Wiegreffe and Pinter 2019 discuss when maps do explain). Section 4 makes the clean test: it takes the
-# head away and measures.
+# A map cannot show whether the model *uses* the head (Jain and Wallace 2019, for recurrent classifiers; Wiegreffe and
+# Pinter 2019 disagree in part). Section 4 removes it and measures the loss.
 #
 # </details>
 #
@@ -557,14 +566,15 @@ reveal("01.3", "at least twice as much" if ratio >= 2 else "less than twice as m
 # <details><summary>Why not always [MASK]?</summary>
 #
 # Later texts contain no `[MASK]`. A word that may or may not be right keeps the model attentive at every position. The
-# 15 % is a choice, too: our pocket encoder was pretrained with 30 %.
+# 15 % is a choice, too: our pocket encoder was pretrained with 30 %, and Wettig et al. (2023) found 40 % better for
+# larger models.
 #
 # </details>
 
 # %% [markdown]
 # ### Exercise 01.2: hide tokens
 #
-# Write it. A token that was not chosen gets the label -100, which PyTorch's
+# Write it, and leave `input_ids` itself unchanged. A token that was not chosen gets the label -100, which PyTorch's
 # [cross-entropy](../docs/glossary.md#cross-entropy) ignores. Special tokens are never chosen.
 #
 # The library's version is `DataCollatorForLanguageModeling`. A *collator* turns a list of examples into one batch: it
@@ -660,23 +670,21 @@ restored, most_common = right.float().mean().item(), (truth == truth.mode().valu
 print(f"all chosen tokens {restored:.0%}; always answering with the most common token gives {most_common:.0%}")
 
 # %% [markdown]
-# (Some sentences of these held-out texts stand in the training text, as you will see below.)
+# A token that was left as it was can be copied. (Some of these sentences also occur in the training text: see below.)
 #
 # ### Back to the heads: take one away
 #
 # To test what a head is worth, set its columns in `mixing` to zero and measure the masked loss again (Michel et al.
-# 2019), here on four batches of texts.
+# 2019; Voita et al. 2019), here on four batches of texts. (Later layers then get inputs that they never met.)
 #
-# **Predict 4.** The table above has two sharp neighbour heads in layer 0, and weaker ones in layers 2 and 3. In which
-# layer is the head that the model misses most?
+# **Predict 4.** In which layer is the head that the model misses most?
 
 
 # %%
 @torch.inference_mode()
 def loss_without(layer, head, inputs, labels):
     """The masked loss with one attention head removed, and put back afterwards."""
-    modules = dict(layers[layer].named_modules())
-    mixing = next(modules[name] for name in names["mixing"] if name in modules)
+    _, mixing = experiment.parts_of(layers[layer])["mixing"]
     d = encoder.config.hidden_size // heads
     kept = mixing.weight.detach().clone()
     mixing.weight[:, head * d : (head + 1) * d] = 0
@@ -698,30 +706,59 @@ for at in range(run.by_budget(quick=1, standard=4)):
     harms.append(torch.tensor(each))
 harm = torch.stack(harms)  # (batches, layers, heads)
 encoder.set_attn_implementation("eager")
-
-# %%
 with torch.inference_mode():
     maps = encoder(input_ids=original_ids, attention_mask=inputs["attention_mask"], output_attentions=True).attentions
 is_text = inputs["attention_mask"].bool()  # (batch, seq)
 sharpness = torch.stack([each.amax(dim=-1).transpose(1, 2)[is_text].mean(dim=0) for each in maps])  # (layers, heads)
 plotting.show(figures.sharpness_and_harm(sharpness, harm.mean(dim=0)))
 ranked = harm.mean(dim=0).flatten().argsort(descending=True).tolist()
-print("                 nats added without it     mean of the row's largest weight")
+print("                 nats added without it     mean of the row's largest weight (brackets: over the batches)")
 for at in [*ranked[:6], shown_head[0] * heads + shown_head[1]]:
     where, added = divmod(at, heads), mean_t(harm.flatten(1)[:, at].tolist())
     print(f"layer {where[0]}, head {where[1]}:{'':2}{added!s:26}{sharpness[where]:.2f}")
 table = pd.DataFrame({"sharp": sharpness.flatten().tolist(), "harm": harm.mean(dim=0).flatten().tolist()})
-together = table["sharp"].corr(table["harm"], method="spearman")
-print(f"Spearman's correlation of sharpness and harm over the {sharpness.numel()} heads: {together:.2f}")
+groups = {"all heads": table} | {f"layer {at}": table[at * heads : (at + 1) * heads] for at in range(len(layers))}
+together = ", ".join(f"{name} {some.corr('spearman').loc['sharp', 'harm']:.2f}" for name, some in groups.items())
+print(f"Spearman's correlation of sharpness and harm: {together}")
 reveal("01.4", f"layer {ranked[0] // heads}")
 
 # %% [markdown]
-# <details><summary>What this says, and what it does not</summary>
+# *Spearman's correlation* is 1 when the sharper of two heads is always the one that the model misses more. All heads of
+# layer 0 come first, sharp or blurred. So layer and sharpness cannot be separated in this model, and four heads within
+# a layer are too few. A head whose work another head shares looks harmless.
 #
-# The model misses the heads of layer 0 most: the two neighbour heads, but the two blurred heads as well. Sharper heads
-# tend to be missed more (see Spearman's correlation), but the layer matters as much: the blurred heads of layer 0 cost
-# more than the sharp head 3 of layer 2. The "negation" head costs next to nothing. (This is one model. Where two heads
-# do the same work, each looks harmless while the other stays.)
+# These figures average over all chosen tokens. The negation story is about those after a "not", so the next cell
+# measures there, too.
+
+# %%
+with_not_only = [line for text in with_not for line in re.findall(r"[^.!?]* not [^.!?]*[.!?]", text)]
+with_not_only = with_not_only[: run.by_budget(quick=32, standard=320)]
+added, tokens_after = {}, 0
+for at in range(8):
+    some, wanted, original = hide(with_not_only[at::8] * 2, seed + at)  # each sentence twice, masked differently
+    is_not = original == vocabulary["not"]
+    after_not = torch.zeros_like(is_not)
+    for distance in (1, 2, 3, 4):
+        after_not[:, distance:] |= is_not[:, :-distance]
+    tokens_after += int((after_not & (wanted != IGNORED)).sum())
+    for place, where in (('1 to 4 after "not"', after_not), ("elsewhere", ~after_not)):
+        there = wanted.masked_fill(~where, IGNORED)
+        if (there == IGNORED).all():
+            continue  # by chance, nothing was hidden there
+        with torch.inference_mode():
+            whole = masked_loss(encoder(**some).logits, there).item()
+        for which in (shown_head, most):
+            added.setdefault((which, place), []).append(loss_without(*which, some, there) - whole)
+print(f"nats added on chosen tokens, {tokens_after} of them after a not (brackets: over eight batches of sentences)")
+for ((layer, head), place), each in added.items():
+    print(f"without layer {layer}, head {head}: {place:20}{mean_t(each):+.3f}")
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# A head that finds negations should cost more after a "not" than elsewhere. Compare the two rows of each head: where
+# the brackets overlap, this run gives no sign of it. Weight on "not" does not show such a thing; the loss can. (The
+# sentences stand alone here, without the rest of their texts.)
 #
 # </details>
 #
@@ -786,14 +823,15 @@ perplexity_random = perplexity(mean_loss(untrained, rows_general))
 print(f"pretrained {perplexity_pretrained:,.1f}, random weights {perplexity_random:,.0f}, ", end="")
 print(f"all tokens equally likely {decoder.config.vocab_size:,}")
 assert perplexity_pretrained < perplexity_random / 2
-reveal("01.5", perplexity_pretrained, reference="perplexity_pretrained")
+reveal("01.5", perplexity_pretrained)
 
 # %% [markdown]
 # (Random weights do worse than an even guess: they have preferences, all unfounded.)
 #
 # The pretrained figure is very low. Two checks before you believe it. **First: has the model read these sentences?**
-# The *texts* were held out, but a sentence can stand in several texts. We have the whole training text and can count.
-# With published models you usually cannot; the problem is called *contamination*.
+# The *texts* were held out, but a sentence can occur in several texts. We have the whole training text and can count.
+# With published models you usually cannot; the problem is called *contamination*. (Near-copies are not counted. Brown
+# et al. 2020 looked for shared runs of 13 words.)
 
 
 # %%
@@ -826,7 +864,7 @@ for domain in sorted(set(corpus["validation"]["domain"])):
 # ### Exercise 01.3: find the bug
 #
 # A colleague computes [bits per character](../docs/glossary.md#bits-per-character) for a padded batch. The next cell
-# shows that a text's figure depends on what stands beside it. There are *two* mistakes. Repair the function: all later
+# shows that the figure of two texts together is far from both. There are *two* mistakes. Repair the function: all later
 # figures come from it.
 
 
@@ -837,10 +875,11 @@ def colleagues_bits(losses, attention_mask, characters):
 
 
 losses = torch.tensor([[2.0, 2.0, 2.0, 2.0], [1.0, 7.0, 7.0, 7.0]])  # nats; each 7.0 stands at a padding token
-example = {"attention_mask": torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0]]), "characters": torch.tensor([16, 2])}
+example = {"attention_mask": torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0]]), "characters": torch.tensor([16, 4])}
 print(f"both texts together: {colleagues_bits(losses, **example):.2f} bits per character")
-first = {name: value[:1] for name, value in example.items()}
-print(f"the first text alone: {colleagues_bits(losses[:1], **first):.2f}")
+print(f"the first alone: {colleagues_bits(losses[:1], example['attention_mask'][:1], example['characters'][:1]):.2f}")
+second = losses[1:, :1], example["attention_mask"][1:, :1], example["characters"][1:]  # without its padding
+print(f"the second alone: {colleagues_bits(*second):.2f}")
 
 
 # %% tags=["exercise"]
@@ -879,8 +918,9 @@ def token_losses(network, cut, sentences):
 
 
 # %% [markdown]
-# Now the fair figure: new sentences, per character. (Shannon 1951 put printed English at 0.6 to 1.3 bits per character,
-# from people's guesses. The invented world has far fewer wordings.)
+# Now the fair figure: new sentences, per character. (Shannon 1951 put printed English at 0.6 to 1.3 bits per character:
+# people guessed letters and spaces, 27 symbols, with 100 characters before them. Our sentences start from nothing and
+# come from a world with far fewer wordings.)
 
 
 # %%
@@ -920,15 +960,16 @@ def greedy(model, input_ids, max_new_tokens, end_id=None):
 
 
 # %% [markdown]
-# Greedy text never varies. *Sampling* draws the next token from the model's probabilities, shaped by two settings:
+# *Sampling* draws the next token from the model's probabilities, shaped by two settings:
 #
 # - **temperature** divides the logits before the softmax: below 1 sharpens the distribution, above 1 flattens it;
-# - **top-p** (*nucleus sampling*; Holtzman et al. 2020) keeps the likeliest tokens, just as many as are needed to hold
-#   a probability of at least $p$ together, and draws among these.
+# - **top-p** (*nucleus sampling*; Holtzman et al. 2020) keeps the likeliest tokens, just enough to hold a
+#   probability of at least $p$ together.
 #
 # ### Exercise 01.4: write the sampling loop
 #
-# Apply the temperature first, then top-p. Draw with `torch.multinomial`, all rows at once.
+# Temperature first, then top-p. Draw with `torch.multinomial`, all rows at once, in the order of the vocabulary: so the
+# same seed gives the text of `generate`.
 
 
 # %% tags=["exercise"]
@@ -966,7 +1007,8 @@ settings = {"temperature": 0.8, "top_p": 0.9}
 torch.manual_seed(seed)
 ours = sample(decoder, prompt, 12, **settings)
 torch.manual_seed(seed)
-theirs = decoder.generate(prompt, max_new_tokens=12, do_sample=True, top_k=0, **settings)  # top_k=0: no other filter
+# top_k=0: `generate` keeps only the 50 likeliest tokens unless told otherwise.
+theirs = decoder.generate(prompt, max_new_tokens=12, do_sample=True, top_k=0, **settings)
 for name, rows in (("greedy", greedy(decoder, prompt, 12)), ("sample", ours), ("generate", theirs)):
     print(f"{name:9}{decoder_tokenizer.decode(rows[0], skip_special_tokens=True)}")
 
@@ -977,7 +1019,7 @@ for name, rows in (("greedy", greedy(decoder, prompt, 12)), ("sample", ours), ("
 # And how likely does the model find its own new tokens: how many bits does each cost it?
 
 # %%
-print("temperature  top_p  different of 40     bits per new token   one of them")
+print("temperature  top_p  different of 40       bits per new token  one of them")
 for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0, 0.9), (1.0, 0.5)):
     different, bits = [], []
     for draw in range(seed, seed + run.by_budget(quick=2, standard=5)):
@@ -988,16 +1030,16 @@ for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0,
         with torch.inference_mode():
             bits.append(next_token_loss(decoder(input_ids=rows).logits, new_tokens).item() / math.log(2))
         different.append(len({tuple(row) for row in rows.tolist()}))
-    print(
-        f"{temperature:8}{top_p:10}     {format(mean_t(different), '.1f'):20}{format(mean_t(bits), '.1f'):21}", end=""
-    )
+    counts = f"{np.mean(different):.1f} ({min(different)} to {max(different)})"
+    print(f"{temperature:8}{top_p:10}     {counts:22}{format(mean_t(bits), '.1f'):20}", end="")
     print(decoder_tokenizer.decode(rows[0], skip_special_tokens=True))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# A low temperature repeats a few likely texts; a high one lets through tokens that do not fit. Top-p cuts off the tail
-# of unlikely tokens and leaves the ratios of the others as they are. Which setting suits a task has to be tried.
+# At the lowest temperature only half of the forty differ. At the highest, the model finds its own tokens unlikely: each
+# costs it more bits than at any other setting. Top-p cuts off the tail of unlikely tokens and leaves the ratios of the
+# others as they are. Which setting suits a task has to be tried.
 #
 # </details>
 #
@@ -1005,8 +1047,8 @@ for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0,
 #
 # The model has never read a recipe (or, with `data`, your own texts). *Continued pretraining*, also called
 # self-supervised [fine-tuning](../docs/glossary.md#fine-tuning), is the same task on new text: no labels, only more
-# reading. One text in five is kept for measuring; of its sentences we use those that stand in no text that the model is
-# trained on.
+# reading (Gururangan et al. 2020). One text in five is kept for measuring. Of its sentences, we use those that occur in
+# no training text, old or new.
 
 # %%
 new_kind = "recipes" if track == "pocket" and not data else "new texts"
@@ -1022,64 +1064,93 @@ print(f"{len(new_sentences):,} held-out sentences, {repeated:,} of them also in 
 print(f"{len(measured[new_kind])} of the others are measured")
 
 # %% [markdown]
-# At work you would use the library's `Trainer`: it takes a model, `TrainingArguments`, a collator and a dataset of
-# token ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them itself. The
-# [learning rate](../docs/glossary.md#learning-rate) is how far the [optimizer](../docs/glossary.md#optimizer) (AdamW)
-# moves in a step. (Lesson 02 writes such a loop by hand.)
-
+# The usual tool is the library's `Trainer`: it takes a model, `TrainingArguments`, a collator and data sets of token
+# ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them. Padding gets no loss; so
+# where the padding token is the end token, as in many decoders, no end is learned. (`blocks_of_text`, private to this
+# course, *packs*: it lays texts end to end and cuts rows of 64.)
+#
+# The [learning rate](../docs/glossary.md#learning-rate) is how far the [optimizer](../docs/glossary.md#optimizer)
+# (AdamW) moves in a step.
 
 # %%
 from datasets import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 
-def keep_pretraining(seed, folder):
-    """A copy of the decoder, trained on the new texts; returns it and the loss of each step."""
+def keep_pretraining(texts, held_out_texts, seed, folder):
+    """A copy of the decoder, trained on these texts; the loss of each step; and the loss on the held-out texts."""
     steps = run.by_budget(quick=4, standard=60, full=600)
     plan = {"max_steps": steps, "per_device_train_batch_size": 16, "learning_rate": learning_rate, "seed": seed}
     # For a short, plain comparison on any machine. At work: warm-up and decay, clipping (the default), your GPU.
     plan |= {"lr_scheduler_type": "constant", "weight_decay": 0.01, "max_grad_norm": 0, "use_cpu": True}
     quiet = {"logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    arguments = TrainingArguments(folder, **plan, **quiet)
-    rows = Dataset.from_dict({"input_ids": blocks_of_text(decoder_tokenizer, new_texts, length=64).tolist()})
-    collator = DataCollatorForLanguageModeling(decoder_tokenizer, mlm=False)
-    trainer = Trainer(catalog.causal_language_model(track), arguments, collator, rows)
+    rows, kept_rows = (
+        Dataset.from_dict({"input_ids": blocks_of_text(decoder_tokenizer, some, length=64).tolist()})
+        for some in (texts, held_out_texts)
+    )
+    trainer = Trainer(
+        model=catalog.causal_language_model(track),
+        args=TrainingArguments(output_dir=folder, **plan, **quiet),
+        data_collator=DataCollatorForLanguageModeling(decoder_tokenizer, mlm=False),
+        train_dataset=rows,
+        eval_dataset=kept_rows,
+        processing_class=decoder_tokenizer,
+    )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    return trainer.model.eval(), [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    eval_loss = trainer.evaluate()["eval_loss"]
+    trainer.save_model(folder)  # the folder of section 1: AutoModelForCausalLM.from_pretrained reads it
+    steps_logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return trainer.model.eval(), steps_logged, eval_loss
 
 
 # %% [markdown]
 # **Predict 6.** The model takes 60 steps of 16 rows on recipes alone. New recipes will get much easier. By how many
 # bits per character do new sentences of the *old* kinds get harder, on average? (A negative number: easier.)
+#
+# A *control* beside it: the same number of steps, at the same learning rate, on training text of the old kinds. It
+# shows how much of a change comes from training again at this rate, and not from the recipes.
 
 # %%
 predict("01.6", within=0.1, unit="bits per character")
 
 # %%
 before = {domain: per_character(decoder, sentences).value for domain, sentences in measured.items()}
-after, losses = [], []
+some_old = np.random.default_rng(seed).choice(len(corpus["train"]), min(len(new_texts), len(corpus["train"])), False)
+few = run.by_budget(quick=10, standard=60)  # held-out texts for the Trainer's own evaluation
+reading = {new_kind: (new_texts, newcomer[:kept_back][:few])}
+reading["old kinds"] = (corpus["train"].select(some_old)["text"], validation_texts[:few])
+trained, after, losses, control_after = {}, [], [], []
 for one in reversed(range(seed, seed + run.by_budget(quick=1, standard=3, full=5))):  # the last is this run's seed
-    with TemporaryDirectory() as folder:
-        student, loss_curve = keep_pretraining(one, folder)
-    after.append({domain: per_character(student, sentences).value for domain, sentences in measured.items()})
-    losses.append(loss_curve)
+    for name, texts in reading.items():
+        with TemporaryDirectory() as folder:
+            trained[name] = keep_pretraining(*texts, one, folder)
+        found = {domain: per_character(trained[name][0], sentences).value for domain, sentences in measured.items()}
+        (after if name == new_kind else control_after).append(found)
+    losses.append(trained[new_kind][1])
+student = trained[new_kind][0]
+plotting.show(figures.loss_curves({f"on {name}": curve for name, (_, curve, _) in trained.items()}))
+print(f"Trainer's evaluation on held-out {new_kind}: {trained[new_kind][2]:.2f} nats per token")
+print(f"bits per character: before, change after {new_kind}, change after the old kinds (brackets: over the seeds)")
 for domain, start_value in before.items():
-    change = mean_t([each[domain] - start_value for each in after])  # over the seeds
-    print(f"{domain:9}{start_value:.2f} bits per character before, change {change:+.2f}")
+    changes = [mean_t([each[domain] - start_value for each in found]) for found in (after, control_after)]
+    print(f"{domain:9}{start_value:.2f}     {format(changes[0], '+.2f'):24}{changes[1]:+.2f}")
 means = {domain: mean_t([each[domain] for each in after]).value for domain in measured}
 plotting.show(figures.before_after(before, means, "bits per character"))
 assert after[0][new_kind] < before[new_kind]
 old_kinds = [domain for domain in before if domain != new_kind]
 old_before, old_after = (sum(each[domain] for domain in old_kinds) / len(old_kinds) for each in (before, means))
+control = mean_t([np.mean([each[domain] - before[domain] for domain in old_kinds]) for each in control_after])
+print(f"mean of the old kinds: change after {new_kind} {old_after - old_before:+.2f}, after old kinds {control:+.2f}")
 reveal("01.6", old_after - old_before)
 
 # %% [markdown]
 # <details><summary>What happened</summary>
 #
-# With no label anywhere, the model learned to predict the new kind of text. The old kinds became harder: no step was
-# taken for them, and all weights are shared. This is *[forgetting](../docs/glossary.md#catastrophic-forgetting)*;
-# lesson 03 measures and reduces it. (The brackets come from the seeds of training.)
+# With no label anywhere, the model learned to predict the new kind of text, and the old kinds became harder. What the
+# control loses, too, comes from training again at this constant rate. The rest comes from reading only recipes, in
+# weights that all texts share: *[forgetting](../docs/glossary.md#catastrophic-forgetting)*. Lesson 03 measures and
+# reduces it.
 #
 # </details>
 #
@@ -1107,16 +1178,18 @@ for name, some in ((new_kind, newcomer[:kept_back]), ("old kinds", validation_te
     print(f"{name}: {len(joined) / len(decoder_tokenizer.tokenize(joined)):.2f} characters per token")
 
 # %% [markdown]
-# Before, the perplexity on recipes is higher than that of an even guess: the model bets on tokens that do not come. The
-# drop looks far larger than in bits per character: perplexity is an exponential, and stock sentences stand in both
-# halves of the recipes. (A token of a recipe has fewer characters, which makes a perplexity per token *smaller*. So
+# (The figure of section 4 pooled 32 texts of all kinds; here each kind weighs the same.) Before, the perplexity on
+# recipes is higher than that of an even guess: it bets on tokens that do not come. The drop looks far larger
+# than in bits per character: perplexity is an exponential, and stock sentences occur in both the training and the
+# held-out part of the recipes. (A token of a recipe has fewer characters, which makes a perplexity per token *smaller*:
 # never compare it between kinds of text.)
 
 # %% [markdown]
 # ## 6. What does it know?
 #
 # To predict the next word of "The director of this film is", grammar is not enough. So pretraining leaves facts in the
-# weights. We ask for them: does the model, writing greedily, complete the sentence exactly?
+# weights, and one can ask for them (Petroni et al. 2019). First we ask in wordings that stand in the training text.
+# (The counts are of that text. The models read some kinds of text several times, and of others only a part.)
 
 
 # %%
@@ -1129,18 +1202,28 @@ def stands_there(beginning):
 
 
 in_order = sorted(seen)
+everything = "\n".join(in_order)
 facts = next(iter(catalog.dataset("facts", track).values())).shuffle(seed=seed)
 asked = facts.select(range(min(run.by_budget(quick=40, standard=400, full=2000), len(facts))))
 times = sorted(stands_there(f"{row['prompt']} {row['answer']}") for row in asked)
 for row in asked.select(range(3)):
     print(f"{row['prompt']} -> {row['answer']}")
 print(f"{times[0]} to {times[-1]} training sentences begin with prompt and answer (median {times[len(times) // 2]})")
+one = next((row for row in facts if row["kind"] == "director"), facts[0])
+naming = Counter({text: count for text, count in seen.items() if one["film"] in text and one["answer"] in text})
+print(f"{len(naming)} different training sentences name {one['film']} and {one['answer']}; the most frequent:")
+for text, count in naming.most_common(5):
+    print(f"{count:5}  {text}")
+
+# %% [markdown]
+# **First score: exact.** Writing greedily, does the model complete the sentence exactly? We need not write to find out:
+# each token of the answer has to be the likeliest one after the prompt and the right tokens before it. One forward pass
+# over prompt and answer shows that.
 
 
 # %%
 def recalled(logits, labels):
     """Which rows greedy writing would complete exactly: (batch,)."""
-    # One forward pass is enough: each token of the answer has to be the likeliest after the right tokens so far.
     labels = shift_labels(labels)
     right = logits.argmax(dim=-1) == labels  # (batch, seq)
     return (right | (labels == IGNORED)).all(dim=-1)
@@ -1166,6 +1249,12 @@ for kind, answer in zip(facts["kind"], facts["answer"], strict=True):
     common[kind][answer] += 1
 correct = {
     "pretrained": count_recalled(decoder, decoder_tokenizer, asked["prompt"], asked["answer"]),
+    f"after reading {new_kind} (section 5)": count_recalled(
+        student, decoder_tokenizer, asked["prompt"], asked["answer"]
+    ),
+    "after reading old kinds again (control)": count_recalled(
+        trained["old kinds"][0], decoder_tokenizer, asked["prompt"], asked["answer"]
+    ),
     "random weights": count_recalled(untrained, decoder_tokenizer, asked["prompt"], asked["answer"]),
     "most common answer to such a question": sum(
         row["answer"] == common[row["kind"]].most_common(1)[0][0] for row in asked
@@ -1173,15 +1262,51 @@ correct = {
 }
 results = {name: wilson(count, len(asked)) for name, count in correct.items()}
 for name, share in results.items():
-    print(f"{name:38}{share}, {correct[name]} of {len(asked)}")
+    print(f"{name:40}{share}, {correct[name]} of {len(asked)}")
+if budget != "quick":
+    assert results["pretrained"].low > results["random weights"].high
 
 # %% [markdown]
-# Perfect recall! But the model has read each of these sentences many times. Does it know the *fact*, or the *sentence*?
-# We ask for the same facts in other words. The wordings were written before any was tried, and the code checks that no
-# training sentence begins like that. ("capital" is for the hub's facts and section 7; the invented world has the other
-# six kinds.)
+# Perfect recall, before section 5. But the model has read each of these sentences many times. Does it know the *fact*,
+# or the *sentence*? We ask for the same facts in other words.
 #
-# **Predict 7.** What share of the facts does the model complete in a wording that it has never read?
+# **Second score: ranked first.** An exact completion needs the fact, and a wording after which the answer comes at
+# once. So we also compute the log-probability of *every* answer of the kind (all directors, say) after the prompt.
+# Does the right one come first?
+
+
+# %%
+def over_kinds(shares):
+    """The mean over kinds of facts, with an interval: the kinds drawn again 2,000 times."""
+    values = np.array([np.mean(each) for each in shares])
+    again = np.random.default_rng(seed).choice(values, (2000, len(values))).mean(axis=1)
+    return Interval(values.mean(), *np.quantile(again, [0.025, 0.975]))
+
+
+@torch.inference_mode()
+def rank_of_right(network, cut, prompt, answers, right):
+    """Where the right answer ranks by log-probability among these answers: 1 is first."""
+    ends = [cut(f" {answer}", add_special_tokens=False)["input_ids"] for answer in answers]
+    rows = cut.pad({"input_ids": ends}, padding_side="right", return_tensors="pt")
+    ids, real = rows["input_ids"], rows["attention_mask"].bool()  # (answers, seq)
+    read = network(input_ids=cut(prompt, return_tensors="pt")["input_ids"], use_cache=True)
+    cache = read.past_key_values  # the prompt's keys and values, computed once for all answers
+    cache.batch_repeat_interleave(len(answers))
+    logits = read.logits[:, -1:].expand(len(answers), -1, -1)  # of each answer's first token
+    if ids.shape[1] > 1:
+        logits = torch.cat([logits, network(input_ids=ids[:, :-1], past_key_values=cache).logits], dim=1)
+    each = logits.log_softmax(dim=-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1)  # (answers, seq)
+    total = each.masked_fill(~real, 0).sum(dim=-1)
+    return int((total > total[answers.index(right)]).sum()) + 1
+
+
+# %% [markdown]
+# The wordings below were written before any was tried, and the code checks that no training sentence begins like that.
+# Such a *prompt* is new, but its words may be familiar from sentences without a title or about other things. So we
+# print how many training sentences contain the words after the title. ("capital" is for the hub's facts and section 7.)
+#
+# **Predict 7.** What share of the facts does the model complete exactly, in a wording that no training sentence begins
+# with?
 
 # %%
 wordings = {
@@ -1196,99 +1321,144 @@ wordings = {
 about = pd.DataFrame(facts[:])
 about["subject"] = about["film"].where(about["film"] != "", about["prompt"].str.extract("capital of (.+) is")[0])
 about = about.dropna(subset="subject").drop_duplicates(["subject", "kind"])
+
+
+def familiar(wording):
+    """How many training sentences contain the words of this wording that follow the title."""
+    predicate = wording.split("{}")[1] + " "
+    return sum(count for text, count in seen.items() if predicate in text) if predicate in everything else 0
+
+
 predict("01.7", within=0.1, unit="of the facts", low=0, high=1)
 
-
 # %%
-def over_kinds(shares):
-    """The mean over kinds of facts, with an interval: the kinds drawn again 2,000 times."""
-    values = np.array([np.mean(each) for each in shares])
-    again = np.random.default_rng(seed).choice(values, (2000, len(values))).mean(axis=1)
-    return Interval(values.mean(), *np.quantile(again, [0.025, 0.975]))
-
-
-old_words, new_words = [], []  # for each kind of fact: the share in a seen wording, the shares in the new ones
+old_words, new_words, ranked_first = [], [], {"seen": [], "new": []}  # for each kind of fact
+few = run.by_budget(quick=2, standard=24, full=100)  # facts whose answers are ranked: each needs all answers scored
+print(f"{'exact':7}{'first':7}{'median rank':14}{'in the text':12} wording")
 for kind, rows in about.groupby("kind"):
     if kind not in wordings:
         continue
-    old_words.append([count_recalled(decoder, decoder_tokenizer, rows["prompt"], rows["answer"]) / len(rows)])
-    new_words.append([])
-    for wording in wordings[kind]:
-        prompts = [wording.format(subject) for subject in rows["subject"]]
-        assert track == "hub" or not any(map(stands_there, prompts)), f"the training text has: {wording}"
-        new_words[-1].append(count_recalled(decoder, decoder_tokenizer, prompts, rows["answer"]) / len(rows))
-    print(f"{kind:9}{len(rows)} facts: seen wording {old_words[-1][0]:.2f}; new ones ", end="")
-    print(
-        "; ".join(
-            f"{share:.2f} {words.format('...')}" for share, words in zip(new_words[-1], wordings[kind], strict=True)
-        )
-    )
+    answers, exact, first = sorted(set(rows["answer"])), [], []
+    for wording in (None, *wordings[kind]):
+        prompts = rows["prompt"].tolist() if wording is None else [wording.format(each) for each in rows["subject"]]
+        assert wording is None or track == "hub" or not any(map(stands_there, prompts)), f"the text has: {wording}"
+        exact.append(count_recalled(decoder, decoder_tokenizer, prompts, rows["answer"]) / len(rows))
+        pairs = list(zip(prompts, rows["answer"], strict=True))[:few]
+        ranks = [rank_of_right(decoder, decoder_tokenizer, prompt, answers, right) for prompt, right in pairs]
+        first.append(np.mean(np.array(ranks) == 1))
+        place = f"{np.median(ranks):.0f} of {len(answers)}"
+        text = f"a seen wording ({kind}, {len(rows)} facts)" if wording is None else wording.format("...")
+        count = "" if wording is None else f"{familiar(wording):,}"
+        print(f"{exact[-1]:5.2f}  {first[-1]:5.2f}  {place:14}{count:>11}  {text}")
+    old_words.append(exact[:1]), new_words.append(exact[1:])
+    ranked_first["seen"].append(first[:1]), ranked_first["new"].append(first[1:])
 in_old_words, in_new_words = over_kinds(old_words), over_kinds(new_words)
-print(f"mean of {len(new_words)} kinds of facts: in a seen wording {in_old_words}, in new wordings {in_new_words}")
+first_old, first_new = map(over_kinds, ranked_first.values())
+print(f"mean of {len(new_words)} kinds, seen wording: exact {in_old_words}, ranked first {first_old}")
+print(f"mean of {len(new_words)} kinds, new wordings: exact {in_new_words}, ranked first {first_new}")
 reveal("01.7", in_new_words.value)
 
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# Perfect recall in wordings that the model has read; in new ones anything from none to all. So "the model knows it" is
-# a statement about a fact *and* a wording. The interval draws kinds of facts, because the facts and wordings of one
-# kind resemble each other. Why one new wording works and another does not, we have not tested. Allen-Zhu and Li (2024)
-# found in an invented world of theirs that it depends on how often facts were rephrased in training.
+# In wordings of the training text, all facts; in new ones, anything from none to all. The second score shows that the
+# form is only a part of this: in most new wordings, most right answers do not come first among their kind either. The
+# studio wording that works puts a title into a sentence that the training text has thousands of times.
+#
+# So "the model knows it" is a statement about a fact *and* a wording, as Jiang et al. (2020) and Elazar et al. (2021)
+# found for BERT. Allen-Zhu and Li (2024), who asked questions after fine-tuning, found facts accessible once training
+# had rephrased them. Here a director stands in many forms (you saw five), and that was not enough.
+#
+# (The interval resamples the six kinds: the facts of one kind resemble each other.)
 #
 # </details>
 #
-# **Predict 8.** The other direction: we give the director and let the model name a film. Any of the director's films
-# counts. What share of the directors gets one right?
+# **Predict 8.** The other direction: we give the director and let the model name a film. Any of the director's films in
+# the training text counts. What share of the directors gets one right?
 
 # %%
 predict("01.8", within=0.1, unit="of the directors", low=0, high=1)
 
 # %%
-directed = about[about["kind"] == "director"].groupby("answer")["film"].agg(list).to_dict()
+directed = about[about["kind"] == "director"].groupby("answer")["film"].agg(set).to_dict()
+form = re.compile(r"(?:It was )?(\S+ \S+)(?: who)? directed (\S.*?)(?:\.|,| in \d{4})")  # as in the training text
+titles = set(about["film"]) - {""}  # of all films, whoever directed them
+for found in filter(None, map(form.match, (text for text in seen if " directed " in text))):
+    titles.add(found[2])
+    if found[1] in directed:
+        directed[found[1]].add(found[2])
+sizes = sorted(map(len, directed.values()))
+if directed:  # the hub's facts name no films
+    print(f"{len(directed)} directors with {sizes[0]} to {sizes[-1]} films (median {sizes[len(sizes) // 2]})")
 reverse = {}
-for wording in ("{} directed", "It was {} who directed") if directed else ():  # the hub's facts name no films
+for wording in ("{} directed", "It was {} who directed") if directed else ():
     prompts = [wording.format(director) for director in directed]
     batch = decoder_tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
     mask = batch["attention_mask"]
     written = decoder.generate(batch["input_ids"], attention_mask=mask, max_new_tokens=12, do_sample=False)
     endings = decoder_tokenizer.batch_decode(written[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    right = sum(text.strip().startswith(tuple(films)) for text, films in zip(endings, directed.values(), strict=True))
-    reverse[wording.format("...")] = wilson(right, len(prompts))
-    print(f"{reverse[wording.format('...')]}, {right} of {len(prompts)} directors; ", end="")
-    print(f"{sum(map(stands_there, prompts)):,} training sentences begin with one of these prompts; for example")
-    print(f"    {prompts[0]} ->{endings[0]} ({' or '.join(directed[next(iter(directed))])} is right)")
+    endings = [ending.strip() for ending in endings]
+    fits = np.array([[ending.startswith(tuple(films)) for films in directed.values()] for ending in endings])
+    reverse[wording.format("...")] = wilson(int(fits.diagonal().sum()), len(prompts))
+    print(f"{wording.format('...')} ({sum(map(stands_there, prompts)):,} training sentences begin so)")
+    print(f"    right: {reverse[wording.format('...')]}, {fits.diagonal().sum()} of {len(prompts)}; ", end="")
+    print(f"if the endings were dealt out at random: {fits.mean() * len(prompts):.1f}")
+    print(f"    a film's title: {sum(ending.startswith(tuple(titles)) for ending in endings)}; ", end="")
+    print(f"{len(set(endings))} different endings; for example: {prompts[0]} {endings[0]}")
 reveal("01.8", next(iter(reverse.values())).value if reverse else None)
 
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# Hardly any, although this order stands in the training text, too. Berglund et al. (2024) call it the *reversal curse*
-# that models trained on "A is B" cannot answer "B is A"; in their study the reversed order was missing in training.
-# The direction is also harder here: a director made two or three films, and a title has several tokens. We have not
-# separated these. A title drawn at random would be right for about one director in a hundred, which the intervals do
-# not exclude.
+# About as few as by chance, although this order stands in the training text, too, and although the form is right: the
+# endings are titles of films. They are other directors' films, and a few of them come again and again. Berglund et al.
+# (2024) call it the *reversal curse* that models trained on "A is B" cannot answer "B is A"; in their study the
+# reversed order was missing in training. Two things make this direction harder here: a title has several tokens, and
+# many directors have several films, so no single ending follows. We have not separated these.
 #
 # </details>
 #
 # And films that exist nowhere?
 
+
 # %%
-for title in ("The Crooked Lantern", "No Orchard for Karel"):  # films that stand in no text
+def confidence(title):
+    """What the model answers, two tokens written greedily, and the probability that it gives to them."""
     prompt = decoder_tokenizer(f"The director of {title} is", return_tensors="pt")["input_ids"]
-    written = greedy(decoder, prompt, max_new_tokens=5, end_id=decoder.generation_config.eos_token_id)
-    print(decoder_tokenizer.decode(written[0], skip_special_tokens=True))
-table = {f"seen wording ({len(old_words)} kinds)": in_old_words, f"new wordings ({len(new_words)} kinds)": in_new_words}
+    written = greedy(decoder, prompt, max_new_tokens=2)
+    labels = torch.cat([torch.full_like(prompt, IGNORED), written[:, prompt.shape[1] :]], dim=1)
+    with torch.inference_mode():
+        loss = next_token_loss(decoder(input_ids=written).logits, labels).item()
+    return decoder_tokenizer.decode(written[0], skip_special_tokens=True), math.exp(-2 * loss)
+
+
+halves = [found.groups() for found in map(re.compile(r"(The \w+) and (the \w+)$").match, set(about["film"])) if found]
+halves = sorted(halves) or [("The Lantern", "the Piano"), ("The Mill", "the Lantern")]  # the hub's facts name no films
+mixed = sorted({f"{first} and {second}" for first, _ in halves for _, second in halves})
+shuffled = np.random.default_rng(seed).permutation(mixed).tolist()
+count = run.by_budget(quick=5, standard=100)
+invented = islice((title for title in shuffled if title not in everything), count)
+answered = {"real": [" and ".join(pair) for pair in halves][:count], "invented": list(invented)}
+answered = {name: [confidence(title) for title in some] for name, some in answered.items()}
+for name, some in answered.items():
+    chances = [chance for _, chance in some]
+    low, middle, high = np.quantile(chances, [0.1, 0.5, 0.9])
+    print(
+        f"{len(some)} {name} titles: probability of its answer {middle:.2f} (median; 80 % in {low:.2f} to {high:.2f})"
+    )
+    print(f"    for example: {some[0][0]}")
+table = {f"seen wording, exact ({len(old_words)} kinds)": in_old_words, "seen wording, ranked first": first_old}
+table |= {f"new wordings, exact ({len(new_words)} kinds)": in_new_words, "new wordings, ranked first": first_new}
 table |= {f"reversed: {wording} ({len(directed)} directors)": share for wording, share in reverse.items()}
-plotting.show(figures.bars(table, "completed exactly", limit=1.0))
-if budget != "quick":
-    assert results["pretrained"].low > results["random weights"].high
+plotting.show(figures.bars(table, "share right", limit=1.0))
 
 # %% [markdown]
-# (The first two intervals draw kinds of facts again, and show no spread where all kinds reach 1; the others draw
+# (Brackets: the wordings resample the kinds of facts, and show no spread where all kinds reach 1; the last two draw
 # directors.)
 #
-# The model has no fact about the invented films and answers all the same, as fluently as before. It was trained to
-# continue text, not to say what is true. Lesson 04 counts such made-up answers.
+# The model has no fact about the invented films and answers all the same, with a name, as fluently as before. It was
+# trained to continue text, not to say what is true. But compare the probabilities: its answers about invented films are
+# less sure. Nothing in the text that it writes shows this. Lesson 04 counts such made-up answers.
 
 # %% [markdown]
 # ## 7. On real text
@@ -1301,7 +1471,8 @@ if budget != "quick":
 # | **all-MiniLM-L6-v2**, encoder | 22.7 million | trained to embed sentences; has no head that could fill blanks |
 # | **SmolLM2-135M-Instruct**, decoder | 134.5 million | pretrained, then tuned to chat; stored in 4 bits (lesson 10) |
 #
-# Two parts are not repeated: filling blanks, and continued pretraining, which takes too long for SmolLM2 on two cores.
+# Not repeated: filling blanks, removing heads, Llama's block, and continued pretraining, which takes too long for
+# SmolLM2 on two cores.
 
 # %%
 missing = real_track.trouble(("encoder", "decoder", "texts"))
@@ -1367,9 +1538,10 @@ for name, (mean, largest) in found["looks"].items():
 # <details><summary>What to look at</summary>
 #
 # A head for the token before exists here, too, and a sharper one than in the pocket model. On average over the heads,
-# "not" gets no more weight than any word as near (single heads are not compared here). And `[SEP]` gets little,
-# although Clark et al. (2019) found that BERT's heads give it more than half of their weight in the middle layers.
-# What holds for one encoder need not hold for the next: measure yours.
+# "not" gets no more weight than any word at the same distances (single heads are not compared here). And `[SEP]` gets
+# little, although Clark et al. (2019) found that BERT's heads give it more than half of their weight in the middle
+# layers. (Their inputs were pairs of texts, with two `[SEP]`, and MiniLM was trained further to embed sentences.) What
+# holds for one encoder need not hold for the next: measure yours.
 #
 # </details>
 #
@@ -1397,12 +1569,12 @@ for name, text in found["texts"].items():
     print(f"{name:28}{' '.join(text.split())}")
 
 # %% [markdown]
-# **Predict 9.** In which form does SmolLM2 complete most: "The capital of Kenya is", three other wordings of the same
-# fact, or reversed, "Nairobi is the capital of"?
+# **Predict 9.** Which form lets SmolLM2 complete most capitals: the common wording "The capital of Kenya is", three
+# other wordings of the same fact (their mean), or reversed, "Nairobi is the capital of"?
 
 # %%
 forms = ("The capital of {} is", *wordings["capital"])
-predict("01.9", choices=[form.format("...") for form in forms] + ["reversed: ... is the capital of"])
+predict("01.9", choices=["common", "others", "reversed"])
 
 
 # %%
@@ -1420,14 +1592,19 @@ def real_facts():
 
 recalled_forms = {form: wilson(*counts) for form, counts in shown("facts", real_facts).items()}
 plotting.show(figures.bars(recalled_forms, f"of {len(CAPITALS)} capitals completed exactly", limit=1.0))
-reveal("01.9", max(recalled_forms, key=lambda form: recalled_forms[form].value))
+common_form, *other_forms, reversed_form = (share.value for share in recalled_forms.values())
+shares = {"common": common_form, "others": sum(other_forms) / len(other_forms), "reversed": reversed_form}
+print(", ".join(f"{name} {share:.2f}" for name, share in shares.items()))
+reveal("01.9", max(shares, key=shares.get))
 
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# With a published model, too, the wording decides what comes back, from none to five in six. Reversed, most of the
-# countries are missing. What it has read how often, and in which order, we cannot count: its training text is not here.
-# (The answer has to be the very next words; "The capital of Kenya is a city ..." counts as not recalled.)
+# With a published model, too, the wording decides what comes back, from none to five in six. (The intervals of the two
+# best wordings overlap widely.) Reversed, most of the countries are
+# missing. What it has read how often, and in which order, we cannot count: its training text is not here. (The answer
+# has to be the very next words; "The capital of Kenya is a city ..." counts as not recalled. The second score of
+# section 6 was not measured here.)
 #
 # </details>
 #
@@ -1494,14 +1671,12 @@ solved("01")
 
 # %% [markdown]
 # ## Recap
-
-# %% [markdown]
-# 1. Attention with its masks runs the blocks of BERT and of Llama; they differ in positions, norms and gate (*section
-#    3*).
+#
+# 1. Attention with its masks runs the blocks of BERT and of Llama (*section 3*).
 # 2. One attention map is an anecdote. Average over many sentences, then remove the head (*sections 3 and 4*).
 # 3. Compare language models by bits per character, on sentences that they have not read (*section 4*).
-# 4. More pretraining makes new text predictable, and old text less so (*section 5*).
-# 5. What is recalled depends on the wording, here and in a published model (*sections 6 and 7*).
+# 4. More pretraining makes new text predictable. What it costs on old text needs a control (*section 5*).
+# 5. What is recalled depends on wording and direction (*sections 6 and 7*).
 
 # %% [markdown]
 # ## Next
@@ -1516,19 +1691,28 @@ solved("01")
 #
 # | work | year |
 # |---|---|
+# | Ainslie et al., *GQA: Training Generalized Multi-Query Transformer Models from Multi-Head Checkpoints* | 2023 |
 # | Allen-Zhu and Li, *Physics of Language Models: Part 3.1, Knowledge Storage and Extraction* | 2024 |
 # | Berglund et al., *The Reversal Curse: LLMs trained on "A is B" fail to learn "B is A"* | 2024 |
+# | Brown et al., *Language Models are Few-Shot Learners* | 2020 |
 # | Clark et al., *What Does BERT Look At? An Analysis of BERT's Attention* | 2019 |
 # | Devlin et al., *BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding* | 2019 |
+# | Elazar et al., *Measuring and Improving Consistency in Pretrained Language Models* | 2021 |
+# | Gururangan et al., *Don't Stop Pretraining: Adapt Language Models to Domains and Tasks* | 2020 |
 # | Holtzman et al., *The Curious Case of Neural Text Degeneration* | 2020 |
 # | Hutto and Gilbert, *VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text* | 2014 |
 # | Jain and Wallace, *Attention is not Explanation* | 2019 |
+# | Jiang et al., *How Can We Know What Language Models Know?* | 2020 |
 # | Michel et al., *Are Sixteen Heads Really Better than One?* | 2019 |
+# | Petroni et al., *Language Models as Knowledge Bases?* | 2019 |
+# | Radford et al., *Language Models are Unsupervised Multitask Learners* | 2019 |
 # | Raschka, *Build a Large Language Model (From Scratch)* | 2024 |
 # | Sennrich et al., *Neural Machine Translation of Rare Words with Subword Units* | 2016 |
 # | Shannon, *Prediction and Entropy of Printed English* | 1951 |
 # | Shazeer, *GLU Variants Improve Transformer* | 2020 |
 # | Su et al., *RoFormer: Enhanced Transformer with Rotary Position Embedding* | 2021 |
 # | Vaswani et al., *Attention Is All You Need* | 2017 |
+# | Voita et al., *Analyzing Multi-Head Self-Attention: Specialized Heads Do the Heavy Lifting ...* | 2019 |
+# | Wettig et al., *Should You Mask 15% in Masked Language Modeling?* | 2023 |
 # | Wiegreffe and Pinter, *Attention is not not Explanation* | 2019 |
 # | Zhang and Sennrich, *Root Mean Square Layer Normalization* | 2019 |

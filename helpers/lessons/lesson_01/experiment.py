@@ -15,6 +15,16 @@ from helpers.models import config_of
 from helpers.runtime import UserError
 
 FAMILIES = ("bert", "roberta", "distilbert")  # each block: attention, norm, feed-forward, norm
+PARTS = {  # role: the name in BERT and RoBERTa, the name in DistilBERT
+    "query": ("attention.self.query", "attention.q_lin"),
+    "key": ("attention.self.key", "attention.k_lin"),
+    "value": ("attention.self.value", "attention.v_lin"),
+    "mixing": ("attention.output.dense", "attention.out_lin"),
+    "attention_norm": ("attention.output.LayerNorm", "sa_layer_norm"),
+    "widening": ("intermediate.dense", "ffn.lin1"),
+    "narrowing": ("output.dense", "ffn.lin2"),
+    "output_norm": ("output.LayerNorm", "output_layer_norm"),
+}
 
 
 def check_family(model: nn.Module) -> None:
@@ -23,6 +33,14 @@ def check_family(model: nn.Module) -> None:
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise UserError(f"model: a {family} model has other blocks than are taken apart here; choose one of {known}.")
+
+
+def parts_of(layer: nn.Module) -> dict[str, tuple[str, nn.Module]]:
+    """The parts of one block: role -> (the library's name, the module)."""
+    modules = dict(layer.named_modules())
+    return {
+        role: next((name, modules[name]) for name in known_as if name in modules) for role, known_as in PARTS.items()
+    }
 
 
 def library_attention(

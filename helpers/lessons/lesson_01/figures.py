@@ -97,6 +97,18 @@ def before_after(before: Mapping[str, float], after: Mapping[str, float], quanti
     return figure
 
 
+def loss_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
+    """The training loss of each step, one line for each run."""
+    figure, plot = axes(6.4, 3.0)
+    for (name, values), colour in zip(losses.items(), ("orange", "blue", "green"), strict=False):
+        plot.plot(range(1, len(values) + 1), list(values), label=name, color=PALETTE[colour])
+    plot.set(xlabel="step", ylabel="training loss (nats per token)")
+    plot.legend(frameon=False)
+    said = "; ".join(f"{name} from {values[0]:.2f} to {values[-1]:.2f}" for name, values in losses.items())
+    figure.alt = f"Training loss of each step: {said}."
+    return figure
+
+
 def bars(intervals: Mapping[str, Interval], quantity: str, limit: float | None = None) -> Figure:
     """One bar for each value, with its interval as an error bar; limit: the end of the axis."""
     figure, plot = axes(7.0, 0.42 * len(intervals) + 1.2)

@@ -5,7 +5,14 @@ import torch
 
 from helpers.intervals import wilson
 from helpers.lessons.lesson_00.figures import before_and_after, interval_against_rows
-from helpers.lessons.lesson_01.figures import attention_map, bars, before_after, head_patterns, sharpness_and_harm
+from helpers.lessons.lesson_01.figures import (
+    attention_map,
+    bars,
+    before_after,
+    head_patterns,
+    loss_curves,
+    sharpness_and_harm,
+)
 from helpers.plotting import Figure, png
 
 WEIGHTS = torch.tensor([[0.9, 0.1], [0.3, 0.7]])
@@ -15,10 +22,12 @@ FIGURES = {
     "harm": lambda: sharpness_and_harm(WEIGHTS, WEIGHTS.T - 0.2),
     "before and after": lambda: before_after({"news": 1.0}, {"news": 3.0}, "bits per character"),
     "bars": lambda: bars({"all": wilson(10, 10), "none": wilson(0, 10)}, "share"),
+    "losses": lambda: loss_curves({"on recipes": [3.0, 1.0], "on old kinds": [2.0, 1.5]}),
     "sentences": lambda: before_and_after(["Bad.", "Good."], [0.5, 0.5], [0.1, 0.9], "positive"),
     "certainty": lambda: interval_against_rows(0.9, marked=300),
 }
 WORDS = {
+    "losses": "Training loss of each step: on recipes from 3.00 to 1.00; on old kinds from 2.00 to 1.50.",
     "map": "Attention map of layer 0. Strongest per row: the looks at the; film looks at film.",
     "patterns": "A table of 4 attention heads and 2 patterns. Largest of each: one before: 0.90 in layer 0, head 0; "
     "one after: 0.90 in layer 0, head 1.",

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, LlamaConfig, LlamaModel
 
 from helpers.intervals import wilson
 from helpers.lessons.lesson_01.exercises import nucleus
@@ -16,6 +16,7 @@ from helpers.lessons.lesson_01.experiment import (
     check_family,
     library_attention,
     library_sample,
+    parts_of,
     real_metrics,
 )
 from helpers.runtime import UserError
@@ -27,6 +28,15 @@ def test_another_family_is_named():
     check_family(BertModel(BertConfig(**SIZES)))
     with pytest.raises(UserError, match="a llama model has other blocks"):
         check_family(LlamaModel(LlamaConfig(**SIZES, num_key_value_heads=2)))
+
+
+def test_the_parts_of_a_block_have_their_roles_in_both_families():
+    bert = BertModel(BertConfig(**SIZES)).encoder.layer[0]
+    distilled = DistilBertModel(DistilBertConfig(vocab_size=30, dim=8, n_layers=1, n_heads=2, hidden_dim=12))
+    for layer, name in ((bert, "intermediate.dense"), (distilled.transformer.layer[0], "ffn.lin1")):
+        parts = parts_of(layer)
+        assert parts["widening"][0] == name and parts["widening"][1].weight.shape == (12, 8)
+        assert [parts[role][1].weight.shape for role in ("query", "mixing", "narrowing")] == [(8, 8), (8, 8), (8, 12)]
 
 
 @pytest.mark.parametrize("causal", [False, True])
