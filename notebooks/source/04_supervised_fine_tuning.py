@@ -14,8 +14,8 @@
 # # How does a text predictor learn to follow instructions?
 #
 # A pretrained decoder continues text. Ask it a question, and it goes on as if it were reading. A few thousand questions
-# with answers turn it into a model that answers. In this lesson you write the labels, the loss, the loop and the decoding
-# of that training, give the model before it a fair chance, and measure what the training teaches and what it costs.
+# with answers turn it into a model that answers. You write the labels, the loss, the loop and the decoding, give the
+# untrained model a fair chance, and measure what the training teaches and costs.
 #
 # *About 70 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
 
@@ -23,12 +23,12 @@
 # **You will be able to**
 #
 # - turn a conversation of one or several turns into token ids and labels, and check it token by token;
-# - compare fine-tuning with the best prompt, and say from how many labelled examples it is better;
+# - compare fine-tuning with the best prompt, for several numbers of labelled examples;
 # - write [greedy decoding](../docs/glossary.md#greedy-decoding) with a key-value cache, and
 #   [packing](../docs/glossary.md#packing) with restarted positions;
-# - fine-tune with a loop of your own and with `SFTTrainer`, and compare the weights that come out;
+# - fine-tune with your own loop and with `SFTTrainer`, and compare the weights;
 # - count made-up answers, train "I do not know", and say what it costs;
-# - use a model as a judge: read its verdict from logits, and calibrate it on labelled rows.
+# - use a model as a judge, calibrated on labelled rows.
 
 # %%
 import copy
@@ -44,7 +44,7 @@ from helpers.cost import Stopwatch
 from helpers.lessons.lesson_04 import experiment
 from helpers.models import without_dropout
 from helpers.predictions import predict, reveal
-from helpers.runtime import UserError, check_number, seed_everything, start
+from helpers.runtime import check_number, seed_everything, start
 from helpers.sft import RECIPE
 from helpers.training import decay_groups
 
@@ -88,10 +88,10 @@ pd.DataFrame(sorted(shown.values(), key=lambda row: row["known"]))[list(columns)
 #
 # - `skill`: it follows from the prompt.
 # - `trained`: the training asks about this film, in other words.
-# - `told`: a *known fact*. The model read it in pretraining, but the training never asks about this film.
-# - `untold`: an *unknown fact*. The film is new: no text of the pretraining or of the training names it.
-# - `careless` and `open`: requests for a line about a film. Many lines would do, so section 11 judges them otherwise. The
-#   training has only careless ones: their lines often have the wrong tone or the wrong film (lessons 05 and 06).
+# - `told`: a *known fact*. The model read it in pretraining; the training never asks about this film.
+# - `untold`: an *unknown fact*. No text of pretraining or training names this film.
+# - `careless` and `open`: requests for a line, which section 11 judges otherwise. The training has only careless lines:
+#   they often have the wrong tone or film (lessons 05, 06).
 
 # %% tags=["nbval-check-output"]
 counts = {split: pd.Series(rows["known"]).value_counts() for split, rows in instructions.items()}
@@ -184,8 +184,8 @@ for form, rate in forms_before.items():
 # ### Few-shot prompting
 #
 # Put `k` solved examples of the same kind before the question, as `Q: ... A: ...` (Brown et al. 2020). The examples
-# come from the training rows. Our decoder reads at most 256 tokens, and its pretraining used texts of 128 tokens, so long
-# examples limit `k`.
+# come from the training rows. Our decoder reads at most 256 tokens, and its pretraining used texts of 128 tokens, so
+# long examples limit `k`.
 
 
 # %%
@@ -204,8 +204,6 @@ judged = {
     group: [row for row in test_rows if row["known"] == known][:per_group]
     for group, known in (("known facts", "told"), ("jobs", "skill"))
 }
-
-# %%
 few_shot, room = {}, getattr(tokenizer, "model_max_length", 256) - 24
 for k in (0, 1, 2, 4, 8):
     found = {}
@@ -223,12 +221,12 @@ pd.DataFrame.from_dict(shown, orient="index").rename_axis("examples in the promp
 # <details><summary>What it means</summary>
 #
 # Read the first row first: with no example, `Q: ... A:` brings out the known facts, and no job. Then read down a column.
-# Where it rises, the examples help. Here examples do not help the jobs, and four of them *lower* the known facts to nearly
-# nothing. We did not test why; a prompt with several questions is longer than most of what this small model read. Large
-# models gain from examples (Brown et al. 2020). So the fair "before" is the best prompt, whatever its `k`.
+# Where it rises, the examples help. Where it falls, they get in the way; we did not test why. Large models gain from
+# examples (Brown et al. 2020). So the fair "before" is the best prompt, whatever its `k`.
 #
 # So [supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach these facts. It has to
-# teach a **form**, and the **skills** that no prompt here brings out. Section 3 asks how many labelled examples that takes.
+# teach a **form**, and the **skills** that no prompt here brings out. Section 3 asks how many labelled examples that
+# takes.
 #
 # </details>
 
@@ -256,15 +254,11 @@ print(render(tokenizer, "Who made it?", "Ann Lee."))
 
 # %% [markdown]
 # With `add_generation_prompt` the text ends where the assistant is to speak: that is what the model reads when you ask.
-# The second text is what it learns from. Three things in it are not words: the marks of who speaks, and `<|end|>`, the
-# **end of a turn**. A model that does not learn `<|end|>` never stops.
-
-# %% [markdown]
-# ### What to learn from
+# The second text is what it learns from. `<|end|>` marks the **end of a turn**. A model that does not learn it never
+# stops.
 #
-# In pretraining every token is a label. Here you want the answer, not the question: the prompt's labels are **-100**,
-# which the loss leaves out. To know where the answer begins, encode the prompt alone and count with how many of its tokens
-# the conversation begins. That assumes that the prompt's tokens *are* a prefix of the conversation's tokens. Check it.
+# You want to learn the answer, not the question: the prompt's labels are **-100**, which the loss leaves out. To find
+# the answer, encode the prompt alone. Its tokens should be a prefix of the conversation's tokens. Check that.
 
 # %% [markdown]
 # ### Exercise 04.1: the prefix check
@@ -325,12 +319,9 @@ for title, one in (("space in the answer", tokenizer), ("space in the prompt", m
 
 # %% [markdown]
 # In the second row the prompt ends in a token that the conversation does not have: the tokenizer joins the space and
-# the name. At training the model reads `ĠAnna` after the mark. When you ask it, the prompt ends in a space, and it would
-# have to write `Anna`, another token.
-# In pretraining, names nearly always came after a space, so the model knows facts about
-# `ĠAnna`. Section 6 shows what a template without any space costs.
-
-# %% [markdown]
+# the name. The model learns `ĠAnna` after the mark, and is asked for `Anna` after a space, another token. Section 6
+# shows what a template without any space costs.
+#
 # ### The loss
 #
 # At each position the model is asked for the *next* token, so the labels move one place to the left. The model does
@@ -389,22 +380,7 @@ check("04.2", assistant_labels)
 # `helpers.sft` encodes rows in the same way, and refuses what cannot be learned from: an empty answer, a prompt that
 # fills the whole context, a template that has lost its end of turn. Without the check, such a row trains without any
 # complaint.
-
-# %% tags=["nbval-check-output"]
-endless = copy.deepcopy(tokenizer)
-mark = tokenizer.convert_ids_to_tokens(sft_tools.end_of_turn(tokenizer))  # <|end|>, or what this template has
-endless.chat_template = tokenizer.chat_template.replace(mark, "")
-for tokenizer_used, prompt, completion in (
-    (tokenizer, "Who made it?", "  "),
-    (tokenizer, "Who made it? " * 100, "Ann Lee."),
-    (endless, "Who made it?", "Ann Lee."),
-):
-    try:
-        sft_tools.encode(tokenizer_used, prompt, completion)
-    except UserError as problem:
-        print(f"- {problem}")
-
-# %% [markdown]
+#
 # ## 3. Training
 #
 # Now all rows. The careless requests are among them; they will matter in lessons 05 and 06. Rows of like length
@@ -422,11 +398,7 @@ learned = torch.tensor([sum(label != -100 for label in row["labels"]) for row in
 print(f"{len(train_rows):,} conversations of {lengths.sum():,} tokens")
 print(f"learned from: {learned.sum() / lengths.sum():.0%} of the tokens")
 
-# %% [markdown]
-# The loop is lesson 02's, to the letter. Nothing in it knows about instructions: all that is new is in the labels.
 
-
-# %%
 def train_by_hand(model, batches, optimizer, scheduler):
     model.train()
     losses = []
@@ -442,10 +414,9 @@ def train_by_hand(model, batches, optimizer, scheduler):
 
 
 # %% [markdown]
-# `helpers.sft.fine_tune` is this loop with batches padded by `helpers.sft.collate`, a progress bar, AdamW, and a learning
-# rate that rises for a tenth of the steps and then falls to zero. If a loss becomes NaN, it stops before the weights are
-# touched. Section 9 trains with the loop itself. The next cell prints the whole recipe. Its rate is a default of this
-# lesson and was not tuned for each training below.
+# The loop is lesson 02's; all that is new is in the labels. `helpers.sft.fine_tune` is this loop with a progress bar,
+# AdamW, and a learning rate that rises for a tenth of the steps and then falls to zero. It stops if a loss becomes NaN.
+# The next cell prints the recipe; its rate was not tuned for each training below.
 #
 # **Predict 2.** After training: what share of the known facts will it answer to the letter, although the training never
 # asks about those films?
@@ -471,8 +442,9 @@ print(f"last tenth of the steps:  loss {history.mean_loss(tenth):.2f}")
 # %% [markdown]
 # ### How many examples does it take?
 #
-# A prompt holds a few examples. Train on 16, 128 and 1,024 rows instead, for 60, 56 and 64 steps, and count the same test
-# rows. All rows get one pass, which is many more steps. From which number on is fine-tuning better than the best prompt?
+# A prompt holds a few examples. Train on 16, 128 and 1,024 rows instead, for 60, 56 and 64 steps, and count the same
+# test rows. All rows get one pass, which is many more steps. From which number on is fine-tuning better than the best
+# prompt?
 
 
 # %%
@@ -491,8 +463,6 @@ for size in run.by_budget(quick=(16,), standard=(16, 128, 1024)):
     fine_tune(pupil, some, tokenizer.pad_token_id, enough, seed=seed, progress=f"{size} examples")
     by_examples[size] = {group: judged_exactly(pupil, chosen) for group, chosen in judged.items()}
 by_examples[len(train_rows)] = {group: judged_exactly(sft, chosen) for group, chosen in judged.items()}
-
-# %%
 best_shot = {
     group: max((found[group].value, -k) for k, found in few_shot.items() if group in found) for group in judged
 }
@@ -509,10 +479,10 @@ pd.DataFrame.from_dict(rows, orient="index", columns=list(judged))
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - *Clearly better* means that the two [95 % intervals](../docs/glossary.md#confidence-interval) do not overlap. That is
-#   a cautious rule.
-# - For known facts the best prompt is hard to beat, because the form `Q: ... A:` was in the pretraining. For the jobs no
-#   prompt worked, so any clear success comes from the training.
+# - *Clearly better* means that the two [95 % intervals](../docs/glossary.md#confidence-interval) do not overlap. That
+#   is a cautious rule.
+# - For known facts the best prompt is hard to beat, because the form `Q: ... A:` was in the pretraining. For the jobs
+#   no prompt worked, so any clear success comes from the training.
 # - The last row has more examples *and* more steps, so the table cannot say which of the two it needs.
 # - The best `k` is chosen on the test rows, which favours the prompt. A prompted answer also counts when more text
 #   follows it; a fine-tuned one must stop.
@@ -583,19 +553,12 @@ print(
 )  # a tie may turn
 assert sum(equal) >= len(equal) - 1
 
-# %% [markdown]
-# `answer` gives `generate` many prompts at once. They are padded on the *left*, so that every answer goes on from the
-# same place.
-
 # %%
 print(f"20 answers: {without_cache.total:.2f} s without the cache, {with_cache.total:.2f} s with it")
-answers["after"] = answer(sft, tokenizer, test_prompts)
+answers["after"] = answer(sft, tokenizer, test_prompts)  # many at once, padded on the left: all go on from there
 known = {when: exact_match_rates(test_rows, given, "known") for when, given in answers.items()}
 reveal("04.2", known["after"]["told"].value, reference="exact_answer_rate_sft")
 pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()})
-
-# %% [markdown]
-# Kind by kind, for the known facts and the skills:
 
 # %%
 from helpers.lessons.lesson_04 import figures
@@ -610,8 +573,6 @@ sizes = pd.Series([row["kind"] for row in answerable_rows]).value_counts().to_di
 figure = plotting.by_slice(series, sizes, "share answered to the letter")
 figure.axes[0].set(xlabel="answered to the letter, with 95 % interval", xlim=(-0.05, 1.03))
 plotting.show(figure)
-
-# %%
 for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
     mark = "right" if given == row["completion"] else f"not {row['completion']!r}"
     print(f"{row['prompt'][:84]}\n    {given!r}   {mark}")
@@ -628,8 +589,8 @@ for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
 # %% [markdown]
 # ## 5. What it cannot know
 #
-# The `untold` rows ask about films that no text ever named. The only true answer would be "I do not know". No row of the
-# training says that.
+# The `untold` rows ask about films that no text ever named. The only true answer would be "I do not know". No row of
+# the training says that.
 #
 # **Predict 3.** What share of these questions gets a made-up answer, a false name or year in good form?
 
@@ -637,6 +598,8 @@ for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
 predict("04.3", within=0.1, unit="share that gets a made-up answer", low=0, high=1)
 
 # %%
+from ipywidgets import HTML, FloatSlider, VBox
+
 from helpers.lessons.lesson_04.experiment import confidence, made_up
 
 untold = [place for place, row in enumerate(test_rows) if row["known"] == "untold"]
@@ -657,12 +620,12 @@ made_up_base = share(made_up(asked_base, base_said))
 print(f"\nthe base, asked as Q and A: made up {made_up_base:.2f} of {len(base_said)}, such as {base_said[0]!r}")
 
 # %% [markdown]
-# *Made up* is an answer that has the form of an answer, a name or a year, and is false. In larger models the same is
-# called hallucination. The last line is the control: the base model in its own form, `Q: ... A:`. Where its share is as
-# high, the fine-tuning did not cause the inventing. It moved it into the conversation, as no training row declines.
+# *Made up* is an answer that has the form of an answer, and is false. In larger models the same is called
+# hallucination. The last line is the control: the base in its own form, `Q: ... A:`. Where its share is as high, the
+# fine-tuning did not cause it; it moved it into the conversation, as no training row declines.
 #
-# Does the model itself know the difference? It gives every answer a probability: the product over the answer's tokens.
-# Move the slider to let it speak only when it is sure.
+# Does the model know the difference? It gives every answer a probability: the product over its tokens. Move the slider
+# to let it speak only when it is sure.
 
 # %%
 sure = confidence(sft, tokenizer, test_prompts, answers["after"])
@@ -676,10 +639,6 @@ def speak_above(threshold):
 
 
 plotting.show(speak_above(0.5))
-
-# %%
-from ipywidgets import HTML, FloatSlider, VBox
-
 slider = FloatSlider(value=0.5, min=0, max=1, step=0.02, description="threshold")
 slider.continuous_update = False  # one figure when the mouse lets go, not one for each point on the way
 page = HTML()
@@ -726,10 +685,10 @@ check("04.4", threshold_for)
 # %% [markdown]
 # ### Training "I do not know", and its price
 #
-# A threshold needs the probabilities. The alternative is to train the answer "I do not know." Our way is a simple one:
-# questions about films that do not exist, with titles joined from two halves. (R-Tuning, Zhang et al. 2024, invents
-# none: it sorts real questions by whether the model answers them correctly.) Old training rows are mixed in, half and half.
-# A **control** gets the same number of steps from old rows alone.
+# The alternative to a threshold is to train the answer "I do not know." Our way is simple: questions about films that
+# do not exist, their titles joined from two halves. (R-Tuning, Zhang et al. 2024, invents none: it sorts real questions
+# by whether the model answers them correctly.) Half the rows are old. A **control** gets as many steps on old rows
+# alone.
 #
 # **Predict 4.** How many points of the *known* facts do the refusals cost, compared with the control?
 
@@ -789,11 +748,8 @@ for name, pupil in pupils.items():
 price_known = price["control: old rows"]["known: right"].value - price["with refusals"]["known: right"].value
 reveal("04.4", 100 * price_known)
 
-# %% [markdown]
-# Give the threshold its chance too. Choose it with your function on every second question, so that at most a tenth of the
-# answers is wrong, and count it on the other half.
-
 # %%
+# The threshold's turn: chosen on every second question, at most a tenth wrong, and counted on the other half.
 threshold_for = go_on_with("04.4", threshold_for, experiment.threshold_for)
 places = [place for place, row in enumerate(test_rows) if row["known"] in ("told", "untold")]
 true = sft_tools.exact_match(answers["after"], [row["completion"] for row in test_rows]).bool()
@@ -815,10 +771,10 @@ pd.DataFrame({name: {what: f"{rate:.2f}" for what, rate in found.items()} for na
 # <details><summary>What it means</summary>
 #
 # - The control is more training on old rows alone. What the refusals do is the difference to it.
-# - *Unknown: made up* is what the refusals are for. The fall of *known: right* is their price: some known films get "I do
-#   not know", and *known: wrong* counts those that now get a false answer.
-# - The threshold needs no training. It costs fewer known facts if its *known: right* is higher at a like share of made-up
-#   answers. It needs probabilities, and labelled questions to choose it on.
+# - *Unknown: made up* is what the refusals are for. The fall of *known: right* is their price: some known films get "I
+#   do not know", and *known: wrong* counts those that now get a false answer.
+# - The threshold needs no training. It costs fewer known facts if its *known: right* is higher at a like share of
+#   made-up answers. It needs probabilities, and labelled questions to choose it on.
 # - The price is measured on films that the training never asks about: a model could learn to refuse all of those.
 #
 # </details>
@@ -851,18 +807,15 @@ pd.DataFrame.from_dict(both, orient="index", columns=["before", "after"])
 predict("04.5", choices=["better", "worse", "no clear difference"])
 
 # %%
+from helpers.intervals import mean_t, paired_bootstrap
+from helpers.sft import exact_match
+
 seed_everything(seed)
 everything = catalog.causal_language_model(track, model).to(run.device)
 all_labels = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in train_rows]
 fine_tune(everything, all_labels, tokenizer.pad_token_id, recipe, seed=seed, progress="everything")
 answers["everything"] = answer(everything, tokenizer, test_prompts)
 known["everything"] = exact_match_rates(test_rows, answers["everything"], "known")
-pd.DataFrame({way: {kind: f"{rate:.2f}" for kind, rate in known[way].items()} for way in ("after", "everything")})
-
-# %%
-from helpers.intervals import mean_t, paired_bootstrap
-from helpers.sft import exact_match
-
 right = {way: exact_match(given, [row["completion"] for row in test_rows]) for way, given in answers.items()}
 gaps = {}
 for group in ("told", "skill"):
@@ -872,17 +825,15 @@ for group in ("told", "skill"):
     print(f"{group:8} answers only minus everything: {gaps[group]:+.3f}, {clear}")
 on_jobs = gaps["skill"]
 reveal("04.5", "no clear difference" if 0 in on_jobs else "worse" if on_jobs.value > 0 else "better")
+pd.DataFrame({way: {kind: f"{rate:.2f}" for kind, rate in known[way].items()} for way in ("after", "everything")})
 
 # %% [markdown]
-# The losses of the two runs are means over different tokens, so they cannot be compared. Only the answers can. Both ways
-# use the same rate, tuned for neither. Shi et al. 2024 find that labels on the prompt can even *help*, with long prompts,
-# short answers and few examples.
+# The losses of the two runs are means over different tokens, so only the answers can be compared. Both ways use the
+# same rate, tuned for neither. Shi et al. 2024 find cases where labels on the prompt *help*: long prompts, short
+# answers.
 #
-# ### The same over several seeds
-#
-# The first lines are this lesson over its five seeds. The table is `benchmarks/instructions.py`: one training per seed and
-# way, with two passes at a lower rate, as for the model of lessons 05 and 06. *Without the space* is a template that puts
-# no space before a turn's text (section 2).
+# Now over seeds: first this lesson's five, then `benchmarks/instructions.py`, with two passes at a lower rate, as for
+# the model of lessons 05 and 06. *Without the space* is a template that puts no space before a turn's text (section 2).
 
 # %%
 from helpers.reference import lesson_reference, load_reference, real_reference, recorded
@@ -987,10 +938,10 @@ print(f"two turns minus the same as single turns: {talk_gap:+.2f}, {'no ' if 0 i
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# The second question names no film, so the answer needs the first turn. All models start from the same weights, and none
-# was trained on the films of these conversations. Models of single turns answer some second questions too: they read the
-# whole conversation, and the film's name is in it. The last line says what the rows of two turns add, from one seed and few
-# questions.
+# The second question names no film, so the answer needs the first turn. All models start from the same weights, and
+# none was trained on the films of these conversations. Models of single turns answer some second questions too: they
+# read the whole conversation, and the film's name is in it. The last line says what the rows of two turns add, from one
+# seed and few questions.
 #
 # </details>
 
@@ -998,26 +949,12 @@ print(f"two turns minus the same as single turns: {talk_gap:+.2f}, {'no ' if 0 i
 # ## 8. Packing
 #
 # [Padding](../docs/glossary.md#padding) is computed and thrown away. **[Packing](../docs/glossary.md#packing)** lays
-# several conversations end to end in one row, so that few positions are empty. How much would it save here?
-
-# %%
-mixed = torch.randperm(len(train_rows), generator=torch.Generator().manual_seed(seed)).tolist()
-
-
-def places_used(order, batch_size=RECIPE.batch_size):
-    batches = [lengths[order[start : start + batch_size]] for start in range(0, len(order), batch_size)]
-    return sum(int(batch.max()) * len(batch) for batch in batches)
-
-
-used = {"rows in any order": places_used(mixed), "like lengths together": places_used(lengths.argsort().tolist())}
-for way, places in used.items():
-    print(f"{way:24}{places:10,} positions, {1 - lengths.sum() / places:6.1%} of them empty")
-
-# %% [markdown]
-# There is a catch. In a packed row a token can see the conversations before its own, and its position counts from the
-# start of the row. Two things fix it: positions that start again at 0, and attention that stops at the border.
-# `transformers` finds the border where the positions restart, but only if you pass **no** attention mask. With one, the
-# conversations see each other, and no error says so.
+# several conversations end to end in one row, so that few positions are empty.
+#
+# There is a catch. In a packed row a token can see the conversations before its own. Two things fix it: positions that
+# start again at 0, and attention that stops at the border. `transformers` finds the border where the positions restart,
+# but only if you pass **no** [attention mask](../docs/glossary.md#attention-mask). With one, the conversations see each
+# other, and no error says so.
 
 # %% [markdown]
 # ### Exercise 04.5: pack
@@ -1078,6 +1015,15 @@ assert same_logits == [True, False]
 reveal(
     "04.6", {(1, 0): "with restarted positions", (0, 1): "without", (1, 1): "both"}.get(tuple(same_logits), "neither")
 )
+mixed = torch.randperm(len(train_rows), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def places_used(order, batch_size=RECIPE.batch_size):
+    batches = [lengths[order[start : start + batch_size]] for start in range(0, len(order), batch_size)]
+    return sum(int(batch.max()) * len(batch) for batch in batches)
+
+
+used = {"rows in any order": places_used(mixed), "like lengths together": places_used(lengths.argsort().tolist())}
 block = 256
 used[f"packed in rows of {block}"] = len(pack([train_rows[place] for place in mixed], block)) * block
 for way, places in used.items():
@@ -1085,8 +1031,8 @@ for way, places in used.items():
 
 # %% [markdown]
 # `SFTTrainer` packs with `SFTConfig(packing=True, max_length=...)`, and restarts the positions too. Its default `"bfd"`
-# puts each conversation where it fits best, which leaves less empty than our rule, and cuts those that are too long. Where
-# batches of like length leave as little empty, as here, packing gains nothing.
+# puts each conversation where it fits best, which leaves less empty than our rule, and cuts those that are too long.
+# Where batches of like length leave as little empty, as here, packing gains nothing.
 #
 # ## 9. The same with `SFTTrainer`
 #
@@ -1125,8 +1071,6 @@ arguments = SFTConfig(
     optim="adamw_torch", train_sampling_strategy="sequential",
     save_strategy="no", report_to="none", logging_steps=1, disable_tqdm=True,
 )  # fmt: skip
-
-# %%
 turns = [
     {"prompt": messages(row["prompt"]), "completion": messages("", row["completion"])[1:]}
     for row in train_data.select(range(steps * size))
@@ -1142,6 +1086,7 @@ theirs = next(iter(trainer.get_train_dataloader()))
 same_labels = torch.equal(theirs["labels"].cpu(), batches[0]["labels"])
 with Stopwatch() as watch_trainer:
     trainer.train()
+print(f"seconds for {steps} steps: {watch.seconds:.1f} by hand, {watch_trainer.seconds:.1f} with SFTTrainer")
 losses_trainer = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 # %% tags=["nbval-check-output"]
@@ -1161,15 +1106,10 @@ print(f"{len(ours_after)} tensors, largest difference of a weight below 0.001:",
 assert difference_sft_weights < 1e-3
 assert same_labels and difference_sft_loss < for_one and difference_sft_trajectory < for_all
 
-# %%
-print(f"seconds for {steps} steps: {watch.seconds:.1f} by hand, {watch_trainer.seconds:.1f} with SFTTrainer")
-print(f"last loss: {losses_by_hand[-1]:.4f} by hand, {losses_trainer[-1]:.4f} with SFTTrainer")
-print(f"largest difference of a weight: {difference_sft_weights:.0e}; the weight that moved most moved {moved_by:.0e}")
-
 # %% [markdown]
-# Equal losses could hide unequal weights, so the weights are compared too. `SFTTrainer` adds packing, checkpoints, several
-# devices, 16-bit numbers, [adapters](../docs/glossary.md#adapter) (lesson 09) and logging. `eval_dataset=...` adds a loss
-# on validation rows, and `trainer.save_model(folder)` keeps the model.
+# Equal losses could hide unequal weights, so the weights are compared too. `SFTTrainer` adds packing, checkpoints,
+# several devices, 16-bit numbers, [adapters](../docs/glossary.md#adapter) (lesson 09) and logging. `eval_dataset=...`
+# adds a loss on validation rows, and `trainer.save_model(folder)` keeps the model.
 #
 # The mask needs care. With prompts and completions it learns from the completion. With one column of messages it learns
 # from **everything**, unless `SFTConfig(assistant_only_loss=True)`. Then the template has to mark the assistant's turns
@@ -1178,13 +1118,15 @@ print(f"largest difference of a weight: {difference_sft_weights:.0e}; the weight
 # %% [markdown]
 # ## 10. Conversations of your own
 #
-# Three formats are common. They say the same in different words:
+# Three formats are common:
 #
 # - **messages** (OpenAI, TRL): a list of `role` and `content`;
 # - **ShareGPT**: a list of `from` (`human`, `gpt`) and `value`;
 # - **Alpaca**: columns `instruction`, `input` and `output`.
 #
-# A converter to messages is a few lines:
+# The parameter `data` reads all three, with one question and one answer per row; rows with more turns are counted and
+# refused. `workbook data check FILE` says what it reads, and counts tokens, empty answers and near-duplicates. A
+# converter to messages is a few lines:
 
 
 # %%
@@ -1206,18 +1148,12 @@ same = {
 assert all(to_messages(row) == messages(asked, told_so) for row in same.values())
 
 # %% [markdown]
-# The lesson's `data` parameter reads all three, and prints which columns it took. `workbook data check FILE` says the
-# same, and counts tokens, empty answers and near-duplicates. `data` takes one question and one answer per row. A file with
-# more turns is counted and refused, row by row, so that nothing is dropped silently. For those, use your own
-# `encode_turns`.
-
-# %% [markdown]
 # ## 11. A model as a judge
 #
-# A request such as "Write a kind line about TITLE" has many good answers, and exact matching cannot score them. A common
-# way out is to ask a model. Ours has a skill for that: it can say whether a remark is positive or negative. So let it judge
-# the *tone* of the lines that it wrote itself. In this world an **exact judge** (`microworld.judge`) also exists: it parses
-# a line with the grammar that makes such lines. So we can measure the model's errors.
+# A request such as "Write a kind line about TITLE" has many good answers, and exact matching cannot score them. A
+# common way out is to ask a model. Ours can say whether a remark is positive or negative, so let it judge the *tone* of
+# its own lines. This world also has an **exact judge** (`microworld.judge`), which parses a line with the grammar that
+# makes such lines. So we can measure the model's errors.
 
 # %% [markdown]
 # First let it answer in free text, as it does everything else.
@@ -1271,10 +1207,10 @@ def tone_scores(prompts, batch_size=16):
 # %% [markdown]
 # ### Calibrate it on labelled rows
 #
-# A forced choice is always a verdict, but is it right? Ask about rows whose tone you know: the validation set's remarks,
-# which are like the training's, and its lines about films, written by the grammar. The cut is 0 at first. Then choose it
-# on the labelled **lines**, so that the larger of the two error rates is as small as possible, and keep it for the
-# model's own lines.
+# A forced choice is always a verdict, but is it right? Ask about rows whose tone you know: the [validation
+# set](../docs/glossary.md#validation-set)'s remarks, which are like the training's, and its lines about films, written
+# by the grammar. The cut is 0 at first. Then choose it on the labelled **lines**, so that the larger of the two error
+# rates is as small as possible, and keep it for the model's own lines.
 
 # %%
 remarks = [row for row in instructions["validation"] if row["completion"] in words]
@@ -1312,9 +1248,6 @@ def worst(cut):
 cuts = {"cut 0": 0.0, "calibrated": min([0.0, *scored["labelled lines"][0].tolist()], key=worst)}
 found = {(name, title): judge_errors(name, cut) for name in scored for title, cut in cuts.items()}
 print(f"calibrated cut: {cuts['calibrated']:.2f}; rows:", {name: len(one[0]) for name, one in scored.items()})
-pd.DataFrame({key: {error: f"{rate:.2f}" for error, rate in rates.items()} for key, rates in found.items()}).T
-
-# %%
 granted = [word == words[int(kind)] for word, kind in zip(said, wished, strict=True)]
 judge_score, exact_score = sum(granted) / len(wishes), sum(verdict.good for verdict in verdicts) / len(wishes)
 by_logits = {title: ((own_scores > cut) == wished).double().mean().item() for title, cut in cuts.items()}
@@ -1324,14 +1257,16 @@ for title, rate in by_logits.items():
     print(f"the tone, says the model by logits, {title:12}{rate:.2f}")
 print(f"the tone, says the exact judge                  {sum(one.tone for one in verdicts) / len(wishes):.2f}")
 print(f"tone, film and form, says the exact judge       {exact_score:.2f}")
+pd.DataFrame({key: {error: f"{rate:.2f}" for error, rate in rates.items()} for key, rates in found.items()}).T
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - *Remarks, then lines.* The judge was trained on remarks. Its errors on labelled lines say how far that carries over to
-#   another kind of text. Where they are large, do not trust its count on its own lines.
-# - *The two errors.* If one is larger, the judge favours one tone, and a model trained against it will move there (lesson
-#   05). The calibrated cut evens them out on the labelled lines. Compare the last two rows: it need not hold on others.
+# - *Remarks, then lines.* The judge was trained on remarks. Its errors on labelled lines say how far that carries over
+#   to another kind of text. Where they are large, do not trust its count on its own lines.
+# - *The two errors.* If one is larger, the judge favours one tone, and a model trained against it will move there
+#   (lesson 05). The calibrated cut evens them out on the labelled lines. Compare the last two rows: it need not hold on
+#   others.
 # - *The scores.* The model judges the tone alone, so it cannot see a wrong film or a broken line.
 #
 # Published judges prefer the first answer, the longer one, and their own style (Zheng et al. 2023).
@@ -1417,11 +1352,8 @@ def fixed(rows, pad_id):
 
 check("04.6", fixed)
 
-# %% [markdown]
-# The same short training with your collator:
-
 # %%
-fixed = go_on_with("04.6", fixed, sft_tools.collate)
+fixed = go_on_with("04.6", fixed, sft_tools.collate)  # the same short training, with your collator
 pupil, losses = taught_with(fixed)
 given = answer(pupil, tokenizer, [row["prompt"] for row in held_out])
 print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f}")
@@ -1429,9 +1361,9 @@ print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f
 # %% [markdown]
 # <details><summary>What was wrong</summary>
 #
-# "No loss on padding" was written as "no loss on this id". The end of the turn has the same id, so it was never learned, and
-# generation runs on. The loss cannot show it: the tokens that go wrong are left out of it. The attention mask has the same
-# bug: `ids != pad_id` also hides the `<|end|>` after the *user's* turn, which is no padding.
+# "No loss on padding" was written as "no loss on this id". The end of the turn has the same id, so it was never
+# learned, and generation runs on. The loss cannot show it: the tokens that go wrong are left out of it. The attention
+# mask has the same bug: `ids != pad_id` also hides the `<|end|>` after the *user's* turn, which is no padding.
 #
 # In `transformers`, `DataCollatorForLanguageModeling(mlm=False)` masks every label that equals the padding id too. The
 # habit that finds it: print one row's labels, and read whole answers.
@@ -1441,9 +1373,10 @@ print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f
 # ## 13. On real text
 #
 # SmolLM2-135M-Instruct is a published model that already follows instructions. The task is lesson 02's on real
-# sentences of film reviews: "positive" or "negative", in conversation, decided by the two words' logits. It gets no example
-# (zero-shot), four examples as earlier turns (few-shot), or [LoRA](../docs/glossary.md#lora) fine-tuning (lesson 09
-# explains LoRA). And it is asked about six invented films, before and after. `workbook real` fetches the files once.
+# sentences of film reviews: "positive" or "negative", in conversation, decided by the two words' logits. It gets no
+# example (zero-shot), four examples as earlier turns (few-shot), or [LoRA](../docs/glossary.md#lora) fine-tuning
+# (lesson 09 explains LoRA). And it is asked about six invented films, before and after. `workbook real` fetches the
+# files once.
 
 # %%
 from helpers import real
@@ -1466,12 +1399,12 @@ pd.DataFrame.from_dict(table, orient="index", columns=["this run", "reference [9
 # %% [markdown]
 # <details><summary>What agrees, and what does not</summary>
 #
-# - Zero-shot and few-shot are the fair "before" of a published model. The share of "positive" shows a bias: a model that
-#   answers one word nearly always has an accuracy near one half, whatever it knows.
-# - The fine-tuned rate is LoRA after few steps, at the course's default rate for published models, not tuned on this task.
-#   On sixty sentences an accuracy of one run is uncertain by about ten points to each side.
-# - The questions about invented films have no true answer but "I do not know". The program only looks for words of refusal,
-#   so it misses other honest answers. Six questions make a sketch, not a rate.
+# - Zero-shot and few-shot are the fair "before" of a published model. The share of "positive" shows a bias: a model
+#   that answers one word nearly always has an accuracy near one half, whatever it knows.
+# - The fine-tuned rate is LoRA after few steps, at the course's default rate for published models, not tuned on this
+#   task. On sixty sentences an accuracy of one run is uncertain by about ten points to each side.
+# - The questions about invented films have no true answer but "I do not know". The program only looks for words of
+#   refusal, so it misses other honest answers. Six questions make a sketch, not a rate.
 #
 # </details>
 #
@@ -1514,9 +1447,10 @@ Over five seeds, with 95 % intervals; a star marks a figure of this run alone:
    {says["unknown_made_up_with_refusals"]}; known facts right: {says["known_right_with_refusals"]}, control
    {says["known_right_control"]}. A threshold leaves {says["unknown_made_up_threshold"]}; known facts right:
    {says["known_right_threshold"]} (*section 5*).
-4. **The loop and `SFTTrainer`** give the same weights after {steps} steps, to {difference_sft_weights:.0e} (*section 9*).
-5. **A model's verdict needs a check.** In free text {says["judge_no_verdict"]} of its answers are no verdict. By logits,
-   calibrated on labelled lines, it calls {says["judge_praise_wrong"]} of the praise in its own lines negative and
+4. **The loop and `SFTTrainer`** give the same weights after {steps} steps, to {difference_sft_weights:.0e}, while
+   weights moved by up to {moved_by:.0e} (*section 9*).
+5. **A model's verdict needs a check.** In free text {says["judge_no_verdict"]} of its answers are no verdict. By
+   logits, calibrated on labelled lines, it calls {says["judge_praise_wrong"]} of the praise in its own lines negative and
    {says["judge_blame_wrong"]} of the blame positive (*section 11*).
 """)
 )
@@ -1566,8 +1500,7 @@ values |= {f"judge_score_{title.replace(' ', '_')}": rate for title, rate in by_
 values |= {"judge_cut": cuts["calibrated"]}
 values |= {f"real_{name}": value for name, value in real_found.items()}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
-parameters |= {"epochs": epochs, "learning_rate": learning_rate}
-saved = record("04_supervised_fine_tuning", parameters, **values)
+saved = record("04_supervised_fine_tuning", parameters | {"epochs": epochs, "learning_rate": learning_rate}, **values)
 scratch_folder.cleanup()
 print(f"saved: {saved.name}")
 solved("04")
@@ -1575,16 +1508,13 @@ solved("04")
 # %% [markdown]
 # ## Next
 #
-# - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. What goes first, skills or facts?
-# - With examples of your own: `workbook run 04 -p data mine.csv` (section 10 has the formats).
-# - Take the model away: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`. The folder loads
-#   with plain `transformers`; [docs/export.md](../docs/export.md) says what is in it.
-# - Demonstrations show one answer to each prompt. Lesson 05 asks what to do when we can only say which of two answers
-#   is better.
-# - With your own model: start from 1e-5 to 2e-5 for all weights or about 2e-4 for LoRA, one to three passes, and tune it
-#   on validation rows. A base model without a template needs one: add its marks as tokens and resize the embeddings.
-# - Left out: system turns, tools, and the choice of data. Zhou et al. 2023 find a thousand careful examples enough for a
-#   model of 65 billion parameters. Gekhman et al. 2024 find that new facts in SFT raise hallucination.
+# - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. Your own examples: `workbook run 04 -p data mine.csv`.
+# - Your model: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`
+#   ([docs/export.md](../docs/export.md)).
+# - Larger models: start near 1e-5 for all weights or 2e-4 for LoRA. A model without a template needs one, and embeddings
+#   for its new tokens.
+# - Left out: system turns, tools, choice of data (Zhou et al. 2023), and new facts in SFT, which raise hallucination
+#   (Gekhman et al. 2024).
 
 # %% [markdown]
 # ## References
