@@ -220,8 +220,8 @@ pd.DataFrame.from_dict(shown, orient="index").rename_axis("examples in the promp
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# Read the first row first: with no example, `Q: ... A:` brings out the known facts, and no job. Then read down a column.
-# Where it rises, the examples help. Where it falls, they get in the way; we did not test why. Large models gain from
+# Read the first row first: with no example, `Q: ... A:` brings out the known facts, and no job. Then read down a
+# column. Where it rises, the examples help. Where it falls, they get in the way; we did not test why. Large models gain from
 # examples (Brown et al. 2020). So the fair "before" is the best prompt, whatever its `k`.
 #
 # So [supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach these facts. It has to
@@ -1217,7 +1217,7 @@ remarks = [row for row in instructions["validation"] if row["completion"] in wor
 labelled = [row for row in instructions["validation"] if row["known"] == "open"]
 verdicts = [judge_answer(prompt, line) for prompt, line in zip(wishes, lines, strict=True)]
 wished = torch.tensor([wish(prompt)[1] > 0 for prompt in wishes])
-own_scores = tone_scores([f"{question} {line}" for line in lines])
+all_scores = tone_scores([f"{question} {line}" for line in lines])
 praise = wished == torch.tensor([verdict.tone for verdict in verdicts])  # praise that was wished for, or blame missed
 readable = torch.tensor([verdict.form for verdict in verdicts])  # by the exact judge: only these have a clear tone
 scored = {
@@ -1229,7 +1229,7 @@ scored = {
         tone_scores([f"{question} {row['completion']}" for row in labelled]),
         torch.tensor([wish(row["prompt"])[1] > 0 for row in labelled]),
     ),
-    "its own lines": (own_scores[readable], praise[readable]),
+    "its own lines": (all_scores[readable], praise[readable]),
 }
 
 
@@ -1250,7 +1250,10 @@ found = {(name, title): judge_errors(name, cut) for name in scored for title, cu
 print(f"calibrated cut: {cuts['calibrated']:.2f}; rows:", {name: len(one[0]) for name, one in scored.items()})
 granted = [word == words[int(kind)] for word, kind in zip(said, wished, strict=True)]
 judge_score, exact_score = sum(granted) / len(wishes), sum(verdict.good for verdict in verdicts) / len(wishes)
-by_logits = {title: ((own_scores > cut) == wished).double().mean().item() for title, cut in cuts.items()}
+by_logits = {title: ((all_scores > cut) == wished).double().mean().item() for title, cut in cuts.items()}
+own_scores, own_truth = scored["its own lines"]
+agrees = {title: share((own_scores > cut) == own_truth) for title, cut in cuts.items()}
+print("its tone verdicts agree with the exact judge's:", {title: f"{rate:.2f}" for title, rate in agrees.items()})
 print(f"requests satisfied, of {len(wishes)}:")
 print(f"the tone, says the model in free text           {judge_score:.2f}")
 for title, rate in by_logits.items():
@@ -1267,7 +1270,8 @@ pd.DataFrame({key: {error: f"{rate:.2f}" for error, rate in rates.items()} for k
 # - *The two errors.* If one is larger, the judge favours one tone, and a model trained against it will move there
 #   (lesson 05). The calibrated cut evens them out on the labelled lines. Compare the last two rows: it need not hold on
 #   others.
-# - *The scores.* The model judges the tone alone, so it cannot see a wrong film or a broken line.
+# - *The scores.* The model cannot see a wrong film or a broken line. And errors of the two kinds cancel in a total: two
+#   scores can be close although many verdicts differ. So look at the agreement line by line.
 #
 # Published judges prefer the first answer, the longer one, and their own style (Zheng et al. 2023).
 #
@@ -1450,8 +1454,8 @@ Over five seeds, with 95 % intervals; a star marks a figure of this run alone:
 4. **The loop and `SFTTrainer`** give the same weights after {steps} steps, to {difference_sft_weights:.0e}, while
    weights moved by up to {moved_by:.0e} (*section 9*).
 5. **A model's verdict needs a check.** In free text {says["judge_no_verdict"]} of its answers are no verdict. By
-   logits, calibrated on labelled lines, it calls {says["judge_praise_wrong"]} of the praise in its own lines negative and
-   {says["judge_blame_wrong"]} of the blame positive (*section 11*).
+   logits, calibrated on labelled lines, it calls {says["judge_praise_wrong"]} of the praise in its own lines
+   negative and {says["judge_blame_wrong"]} of the blame positive (*section 11*).
 """)
 )
 
@@ -1497,7 +1501,7 @@ values |= {f"second_turn_{name.replace(' ', '_')}": rate.value for name, rate in
 values |= {"made_up_rate_base_q_and_a": made_up_base.value, "judge_no_verdict": no_verdict.value}
 values |= {f"judge_{error.partition(' ')[0]}_wrong": rate.value for error, rate in own_errors.items()}
 values |= {f"judge_score_{title.replace(' ', '_')}": rate for title, rate in by_logits.items()}
-values |= {"judge_cut": cuts["calibrated"]}
+values |= {"judge_cut": cuts["calibrated"], "judge_agreement": agrees["cut 0"].value}
 values |= {f"real_{name}": value for name, value in real_found.items()}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
 saved = record("04_supervised_fine_tuning", parameters | {"epochs": epochs, "learning_rate": learning_rate}, **values)
