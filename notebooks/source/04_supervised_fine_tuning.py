@@ -221,8 +221,8 @@ pd.DataFrame.from_dict(shown, orient="index").rename_axis("examples in the promp
 # <details><summary>What it means</summary>
 #
 # Read the first row first: with no example, `Q: ... A:` brings out the known facts, and no job. Then read down a
-# column. Where it rises, the examples help. Where it falls, they get in the way; we did not test why. Large models gain from
-# examples (Brown et al. 2020). So the fair "before" is the best prompt, whatever its `k`.
+# column. Where it rises, the examples help. Where it falls, they get in the way; we did not test why. Large models
+# gain from examples (Brown et al. 2020). So the fair "before" is the best prompt, whatever its `k`.
 #
 # So [supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach these facts. It has to
 # teach a **form**, and the **skills** that no prompt here brings out. Section 3 asks how many labelled examples that
@@ -1252,7 +1252,7 @@ granted = [word == words[int(kind)] for word, kind in zip(said, wished, strict=T
 judge_score, exact_score = sum(granted) / len(wishes), sum(verdict.good for verdict in verdicts) / len(wishes)
 by_logits = {title: ((all_scores > cut) == wished).double().mean().item() for title, cut in cuts.items()}
 own_scores, own_truth = scored["its own lines"]
-agrees = {title: share((own_scores > cut) == own_truth) for title, cut in cuts.items()}
+agrees = {title: share((own_scores > cut) == own_truth) for title, cut in cuts.items() if len(own_truth)}
 print("its tone verdicts agree with the exact judge's:", {title: f"{rate:.2f}" for title, rate in agrees.items()})
 print(f"requests satisfied, of {len(wishes)}:")
 print(f"the tone, says the model in free text           {judge_score:.2f}")
@@ -1501,7 +1501,8 @@ values |= {f"second_turn_{name.replace(' ', '_')}": rate.value for name, rate in
 values |= {"made_up_rate_base_q_and_a": made_up_base.value, "judge_no_verdict": no_verdict.value}
 values |= {f"judge_{error.partition(' ')[0]}_wrong": rate.value for error, rate in own_errors.items()}
 values |= {f"judge_score_{title.replace(' ', '_')}": rate for title, rate in by_logits.items()}
-values |= {"judge_cut": cuts["calibrated"], "judge_agreement": agrees["cut 0"].value}
+values |= {"judge_cut": cuts["calibrated"]}
+values |= {f"judge_agreement_{title.replace(' ', '_')}": rate.value for title, rate in agrees.items()}
 values |= {f"real_{name}": value for name, value in real_found.items()}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
 saved = record("04_supervised_fine_tuning", parameters | {"epochs": epochs, "learning_rate": learning_rate}, **values)
@@ -1515,8 +1516,8 @@ solved("04")
 # - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. Your own examples: `workbook run 04 -p data mine.csv`.
 # - Your model: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`
 #   ([docs/export.md](../docs/export.md)).
-# - Larger models: start near 1e-5 for all weights or 2e-4 for LoRA. A model without a template needs one, and embeddings
-#   for its new tokens.
+# - Larger models: start near 1e-5 for all weights or 2e-4 for LoRA. A model without a template needs one, and
+#   embeddings for its new tokens.
 # - Left out: system turns, tools, choice of data (Zhou et al. 2023), and new facts in SFT, which raise hallucination
 #   (Gekhman et al. 2024).
 
