@@ -1481,8 +1481,8 @@ keep_model(
 values = {f"exact_answer_rate_{kind}": rate.value for kind, rate in series["after fine-tuning"].items()}
 values |= {"exact_answer_rate_base": before["told"].value, "exact_answer_rate_base_skills": before["skill"].value}
 values |= {"exact_answer_rate_sft": after["told"].value, "exact_answer_rate_skills": after["skill"].value}
-values |= {"exact_answer_rate_everything_known": known["everything"]["told"].value}
-values |= {"exact_answer_rate_everything_skill": known["everything"]["skill"].value}
+for name, group in (("known", "told"), ("skill", "skill")):
+    values[f"exact_answer_rate_everything_{name}"] = known["everything"][group].value
 values |= {"made_up_answer_rate_sft": made_up_after.value, "seconds_sft": history.seconds}
 for when, found in (("base", forms_before), ("sft", forms_after)):
     values[f"completion_rate_{when}"] = found["facts, sentence"].value
@@ -1501,7 +1501,6 @@ values |= {f"second_turn_{name.replace(' ', '_')}": rate.value for name, rate in
 values |= {"made_up_rate_base_q_and_a": made_up_base.value, "judge_no_verdict": no_verdict.value}
 values |= {f"judge_{error.partition(' ')[0]}_wrong": rate.value for error, rate in own_errors.items()}
 values |= {f"judge_score_{title.replace(' ', '_')}": rate for title, rate in by_logits.items()}
-values |= {"judge_cut": cuts["calibrated"]}
 values |= {f"judge_agreement_{title.replace(' ', '_')}": rate.value for title, rate in agrees.items()}
 values |= {f"real_{name}": value for name, value in real_found.items()}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
