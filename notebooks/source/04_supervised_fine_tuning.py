@@ -14,8 +14,8 @@
 # # How does a text predictor learn to follow instructions?
 #
 # A pretrained decoder continues text. Ask it a question, and it goes on as if it were reading. A few thousand questions
-# with answers turn it into a model that answers. In this lesson you write every part of that training, give the model
-# before it a fair chance, and measure what the training teaches and what it costs.
+# with answers turn it into a model that answers. You write the labels, the loss, the loop and the decoding, give the
+# untrained model a fair chance, and measure what the training teaches and costs.
 #
 # *About 70 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
 
@@ -23,19 +23,16 @@
 # **You will be able to**
 #
 # - turn a conversation of one or several turns into token ids and labels, and check it token by token;
-# - give few-shot prompting a fair chance, and say from how many labelled examples fine-tuning is better;
+# - compare fine-tuning with the best prompt, for several numbers of labelled examples;
 # - write [greedy decoding](../docs/glossary.md#greedy-decoding) with a key-value cache, and
 #   [packing](../docs/glossary.md#packing) with restarted positions;
-# - fine-tune with a loop of your own and with `SFTTrainer`, and compare the weights that come out;
+# - fine-tune with your own loop and with `SFTTrainer`, and compare the weights;
 # - count made-up answers, train "I do not know", and say what it costs;
-# - use a model as a judge of free text, and measure its bias.
+# - use a model as a judge, calibrated on labelled rows.
 
 # %%
 import copy
-import inspect
-import json
 import tempfile
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -47,7 +44,7 @@ from helpers.cost import Stopwatch
 from helpers.lessons.lesson_04 import experiment
 from helpers.models import without_dropout
 from helpers.predictions import predict, reveal
-from helpers.runtime import UserError, check_number, seed_everything, start
+from helpers.runtime import check_number, seed_everything, start
 from helpers.sft import RECIPE
 from helpers.training import decay_groups
 
@@ -71,8 +68,8 @@ test_limit = run.by_budget(quick=80, standard=1_000_000)
 # %% [markdown]
 # ## 1. What it knows, and what it can answer
 #
-# The instructions are questions about invented films, small jobs on a text in the prompt, and wishes for a line about a
-# film. The answer to every question and job can be checked **to the letter**.
+# The instructions are questions about invented films, small jobs on a text in the prompt, and requests for a line
+# about a film. The answer to every question and job can be checked **to the letter**.
 
 # %%
 from helpers.sft import check_columns
@@ -91,9 +88,10 @@ pd.DataFrame(sorted(shown.values(), key=lambda row: row["known"]))[list(columns)
 #
 # - `skill`: it follows from the prompt.
 # - `trained`: the training asks about this film, in other words.
-# - `told`: a *known fact*. The model read it in pretraining, but the training never asks about this film.
-# - `untold`: an *unknown fact*. The film is new, and no text ever mentioned it.
-# - `careless` and `open`: wishes. Many lines would do, so section 11 judges them otherwise.
+# - `told`: a *known fact*. The model read it in pretraining; the training never asks about this film.
+# - `untold`: an *unknown fact*. No text of pretraining or training names this film.
+# - `careless` and `open`: requests for a line, which section 11 judges otherwise. The training has only careless lines:
+#   they often have the wrong tone or film (lessons 05, 06).
 
 # %% tags=["nbval-check-output"]
 counts = {split: pd.Series(rows["known"]).value_counts() for split, rows in instructions.items()}
@@ -107,7 +105,10 @@ print("films of known facts that the training asks about:", len(asked & told))
 # Take one known fact and offer it to the pretrained decoder in four forms: a sentence to complete, a bare question, a
 # question as some pages of its pretraining text write it (`Q: ... A:`), and a conversation (section 2).
 #
-# **Predict 1.** Which of the four will bring out the answer?
+# **Predict 1.** How many of the four forms will bring out the answer?
+
+# %%
+predict("04.1", within=0.5, unit="of the four forms", low=0, high=4)
 
 # %%
 from helpers import sft as sft_tools
@@ -123,10 +124,15 @@ forms = {
     "Q and A": f"{opening}Q: {fact['prompt']} A:",
     "conversation": sft_tools.render(tokenizer, fact["prompt"]),
 }
+right_forms = 0
 for form, text in forms.items():
+    # The text holds its special tokens already; without False some tokenizers would add a second start token.
     ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"].to(run.device)
-    print(f"{form:15}{text} ... {tokenizer.decode(greedy(base, ids, 12)[0, ids.shape[1] :])!r}")
+    written = tokenizer.decode(greedy(base, ids, 12)[0, ids.shape[1] :])
+    right_forms += written.strip().startswith(fact["completion"].rstrip("."))
+    print(f"{form:15}{text} ... {written!r}")
 print(f"{'the truth':15}{fact['completion']}")
+reveal("04.1", float(right_forms))
 
 # %% [markdown]
 # One fact is an anecdote. So we count over all known facts of the test films, and over the jobs, which need no fact.
@@ -178,7 +184,8 @@ for form, rate in forms_before.items():
 # ### Few-shot prompting
 #
 # Put `k` solved examples of the same kind before the question, as `Q: ... A: ...` (Brown et al. 2020). The examples
-# come from the training rows. Our decoder reads at most 256 tokens, so long examples limit `k`.
+# come from the training rows. Our decoder reads at most 256 tokens, and its pretraining used texts of 128 tokens, so
+# long examples limit `k`.
 
 
 # %%
@@ -197,8 +204,6 @@ judged = {
     group: [row for row in test_rows if row["known"] == known][:per_group]
     for group, known in (("known facts", "told"), ("jobs", "skill"))
 }
-
-# %%
 few_shot, room = {}, getattr(tokenizer, "model_max_length", 256) - 24
 for k in (0, 1, 2, 4, 8):
     found = {}
@@ -215,12 +220,13 @@ pd.DataFrame.from_dict(shown, orient="index").rename_axis("examples in the promp
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# Read the first row first: with no example, `Q: ... A:` brings out the known facts, for films too that no question page
-# was about, and no job. Then read down a column. Where it rises, the examples teach; where it stays at 0, this small
-# model cannot learn the job from its context.
+# Read the first row first: with no example, `Q: ... A:` brings out the known facts, and no job. Then read down a
+# column. Where it rises, the examples help. Where it falls, they get in the way; we did not test why. Large models
+# gain from examples (Brown et al. 2020). So the fair "before" is the best prompt, whatever its `k`.
 #
 # So [supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach these facts. It has to
-# teach a **form**, and the **skills** that no prompt brings out. Section 3 asks how many labelled examples that takes.
+# teach a **form**, and the **skills** that no prompt here brings out. Section 3 asks how many labelled examples that
+# takes.
 #
 # </details>
 
@@ -248,15 +254,11 @@ print(render(tokenizer, "Who made it?", "Ann Lee."))
 
 # %% [markdown]
 # With `add_generation_prompt` the text ends where the assistant is to speak: that is what the model reads when you ask.
-# The second text is what it learns from. Three things in it are not words: the marks of who speaks, and `<|end|>`, the
-# **end of a turn**. A model that does not learn `<|end|>` never stops.
-
-# %% [markdown]
-# ### What to learn from
+# The second text is what it learns from. `<|end|>` marks the **end of a turn**. A model that does not learn it never
+# stops.
 #
-# In pretraining every token is a label. Here you want the answer, not the question: the prompt's labels are **-100**,
-# which the loss leaves out. To know where the answer begins, encode the prompt alone and look how far the conversation
-# repeats its tokens. That assumes that the prompt's tokens *are* a prefix of the conversation's tokens. Check it.
+# You want to learn the answer, not the question: the prompt's labels are **-100**, which the loss leaves out. To find
+# the answer, encode the prompt alone. Its tokens should be a prefix of the conversation's tokens. Check that.
 
 # %% [markdown]
 # ### Exercise 04.1: the prefix check
@@ -317,11 +319,9 @@ for title, one in (("space in the answer", tokenizer), ("space in the prompt", m
 
 # %% [markdown]
 # In the second row the prompt ends in a token that the conversation does not have: the tokenizer joins the space and
-# the name. At training the model reads `ĠAnna` after the mark; when asked, it would have to write `Anna` after a space.
-# Those are two different tokens. In pretraining, names nearly always came after a space, so the model knows facts about
-# `ĠAnna`. Section 6 shows what a template without any space costs.
-
-# %% [markdown]
+# the name. The model learns `ĠAnna` after the mark, and is asked for `Anna` after a space, another token. Section 6
+# shows what a template without any space costs.
+#
 # ### The loss
 #
 # At each position the model is asked for the *next* token, so the labels move one place to the left. The model does
@@ -380,25 +380,10 @@ check("04.2", assistant_labels)
 # `helpers.sft` encodes rows in the same way, and refuses what cannot be learned from: an empty answer, a prompt that
 # fills the whole context, a template that has lost its end of turn. Without the check, such a row trains without any
 # complaint.
-
-# %% tags=["nbval-check-output"]
-endless = copy.deepcopy(tokenizer)
-mark = tokenizer.convert_ids_to_tokens(sft_tools.end_of_turn(tokenizer))  # <|end|>, or what this template has
-endless.chat_template = tokenizer.chat_template.replace(mark, "")
-for tokenizer_used, prompt, completion in (
-    (tokenizer, "Who made it?", "  "),
-    (tokenizer, "Who made it? " * 100, "Ann Lee."),
-    (endless, "Who made it?", "Ann Lee."),
-):
-    try:
-        sft_tools.encode(tokenizer_used, prompt, completion)
-    except UserError as problem:
-        print(f"- {problem}")
-
-# %% [markdown]
+#
 # ## 3. Training
 #
-# Now all rows. Wishes are among them, careless ones too; they will matter in lessons 05 and 06. Rows of like length
+# Now all rows. The careless requests are among them; they will matter in lessons 05 and 06. Rows of like length
 # share a batch, as in lesson 02.
 
 # %%
@@ -413,11 +398,7 @@ learned = torch.tensor([sum(label != -100 for label in row["labels"]) for row in
 print(f"{len(train_rows):,} conversations of {lengths.sum():,} tokens")
 print(f"learned from: {learned.sum() / lengths.sum():.0%} of the tokens")
 
-# %% [markdown]
-# The loop is lesson 02's, to the letter. Nothing in it knows about instructions: all that is new is in the labels.
 
-
-# %%
 def train_by_hand(model, batches, optimizer, scheduler):
     model.train()
     losses = []
@@ -433,8 +414,9 @@ def train_by_hand(model, batches, optimizer, scheduler):
 
 
 # %% [markdown]
-# `helpers.sft.fine_tune` is this loop with a progress bar, AdamW, and a learning rate that rises for a tenth of the
-# steps and then falls to zero. If a loss becomes NaN, it stops before the weights are touched.
+# The loop is lesson 02's; all that is new is in the labels. `helpers.sft.fine_tune` is this loop with a progress bar,
+# AdamW, and a learning rate that rises for a tenth of the steps and then falls to zero. It stops if a loss becomes NaN.
+# The next cell prints the recipe; its rate was not tuned for each training below.
 #
 # **Predict 2.** After training: what share of the known facts will it answer to the letter, although the training never
 # asks about those films?
@@ -448,6 +430,7 @@ from dataclasses import replace
 from helpers.sft import fine_tune
 
 recipe = replace(RECIPE, learning_rate=learning_rate, epochs=epoch_count)
+print(recipe)
 seed_everything(seed)
 sft = catalog.causal_language_model(track, model).to(run.device)
 history = fine_tune(sft, train_rows, tokenizer.pad_token_id, recipe, seed=seed, progress="answers only")
@@ -459,8 +442,9 @@ print(f"last tenth of the steps:  loss {history.mean_loss(tenth):.2f}")
 # %% [markdown]
 # ### How many examples does it take?
 #
-# Few-shot prompting used up to eight examples. Train on 16, 128 and 1,024 rows instead, each for at least sixty steps,
-# and count the same test rows. From which number on is fine-tuning better?
+# A prompt holds a few examples. Train on 16, 128 and 1,024 rows instead, for 60, 56 and 64 steps, and count the same
+# test rows. All rows get one pass, which is many more steps. From which number on is fine-tuning better than the best
+# prompt?
 
 
 # %%
@@ -479,35 +463,29 @@ for size in run.by_budget(quick=(16,), standard=(16, 128, 1024)):
     fine_tune(pupil, some, tokenizer.pad_token_id, enough, seed=seed, progress=f"{size} examples")
     by_examples[size] = {group: judged_exactly(pupil, chosen) for group, chosen in judged.items()}
 by_examples[len(train_rows)] = {group: judged_exactly(sft, chosen) for group, chosen in judged.items()}
-
-# %%
-best_shot = {group: max((found[group].value, k) for k, found in few_shot.items() if group in found) for group in judged}
-rows = {
-    f"few-shot, best k ({best_shot['known facts'][1]} and {best_shot['jobs'][1]})": [
-        f"{best_shot[g][0]:.2f}" for g in judged
-    ]
+best_shot = {
+    group: max((found[group].value, -k) for k, found in few_shot.items() if group in found) for group in judged
 }
+best_prompt = {group: few_shot[-minus_k][group] for group, (_, minus_k) in best_shot.items()}
+best_ks = " and ".join(str(-minus_k) for _, minus_k in best_shot.values())
+rows = {f"best prompt ({best_ks} examples)": [f"{best_prompt[group]:.2f}" for group in judged]}
 rows |= {f"fine-tuned on {size:,}": [f"{found[group]:.2f}" for group in judged] for size, found in by_examples.items()}
-overtakes = {
-    group: next((size for size, found in by_examples.items() if found[group].low > best_shot[group][0]), None)
-    for group in judged
-}
-for group, size in overtakes.items():
-    print(f"{group}: fine-tuning is clearly above the best few-shot prompt from {size or 'no number here'} examples on")
+for group in judged:
+    sizes = [size for size, found in by_examples.items() if found[group].low > best_prompt[group].high]
+    better = f"clearly better than the best prompt from {sizes[0]:,} examples on" if sizes else "never clearly better"
+    print(f"{group}: fine-tuning is {better}")
 pd.DataFrame.from_dict(rows, orient="index", columns=list(judged))
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - The line above the table names the number of examples from which fine-tuning is *clearly* better: the lower end of
-#   its [95 % interval](../docs/glossary.md#confidence-interval) lies above the best few-shot prompt.
-# - For known facts few-shot prompting is hard to beat, because the form `Q: ... A:` was in the pretraining. There,
-#   fine-tuning buys the conversation, the end of the turn, and a short prompt. For the jobs it buys the skill.
-#
-# - The best `k` is chosen on the test rows, which favours few-shot prompting. So the comparison leans towards the
-#   "before".
-# - The few-shot answers are counted in the form `Q: ... A:`, the fine-tuned ones in the conversation: each model in the
-#   form that it can read.
+# - *Clearly better* means that the two [95 % intervals](../docs/glossary.md#confidence-interval) do not overlap. That
+#   is a cautious rule.
+# - For known facts the best prompt is hard to beat, because the form `Q: ... A:` was in the pretraining. For the jobs
+#   no prompt worked, so any clear success comes from the training.
+# - The last row has more examples *and* more steps, so the table cannot say which of the two it needs.
+# - The best `k` is chosen on the test rows, which favours the prompt. A prompted answer also counts when more text
+#   follows it; a fine-tuned one must stop.
 #
 # </details>
 
@@ -577,19 +555,10 @@ assert sum(equal) >= len(equal) - 1
 
 # %%
 print(f"20 answers: {without_cache.total:.2f} s without the cache, {with_cache.total:.2f} s with it")
-
-# %% [markdown]
-# `answer` gives `generate` many prompts at once. They are padded on the *left*, so that every answer goes on from the
-# same place.
-
-# %%
-answers["after"] = answer(sft, tokenizer, test_prompts)
+answers["after"] = answer(sft, tokenizer, test_prompts)  # many at once, padded on the left: all go on from there
 known = {when: exact_match_rates(test_rows, given, "known") for when, given in answers.items()}
 reveal("04.2", known["after"]["told"].value, reference="exact_answer_rate_sft")
 pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()})
-
-# %% [markdown]
-# Kind by kind, for the known facts and the skills:
 
 # %%
 from helpers.lessons.lesson_04 import figures
@@ -604,8 +573,6 @@ sizes = pd.Series([row["kind"] for row in answerable_rows]).value_counts().to_di
 figure = plotting.by_slice(series, sizes, "share answered to the letter")
 figure.axes[0].set(xlabel="answered to the letter, with 95 % interval", xlim=(-0.05, 1.03))
 plotting.show(figure)
-
-# %%
 for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
     mark = "right" if given == row["completion"] else f"not {row['completion']!r}"
     print(f"{row['prompt'][:84]}\n    {given!r}   {mark}")
@@ -622,8 +589,8 @@ for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
 # %% [markdown]
 # ## 5. What it cannot know
 #
-# The `untold` rows ask about films that no text ever mentioned. The only true answer would be "I do not know". No row
-# of the training says that.
+# The `untold` rows ask about films that no text ever named. The only true answer would be "I do not know". No row of
+# the training says that.
 #
 # **Predict 3.** What share of these questions gets a made-up answer, a false name or year in good form?
 
@@ -631,6 +598,8 @@ for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
 predict("04.3", within=0.1, unit="share that gets a made-up answer", low=0, high=1)
 
 # %%
+from ipywidgets import HTML, FloatSlider, VBox
+
 from helpers.lessons.lesson_04.experiment import confidence, made_up
 
 untold = [place for place, row in enumerate(test_rows) if row["known"] == "untold"]
@@ -641,13 +610,22 @@ print(f"made up: {made_up_after:.2f} of {len(untold)} questions about unknown fi
 for place in untold[:5]:
     print(f"{test_rows[place]['prompt']:56}{answers['after'][place]}")
 
+asked_base, base_said = [test_rows[place] for place in untold[: run.by_budget(quick=4, standard=40)]], []
+for row in asked_base:
+    text = f"{opening}Q: {row['prompt']} A:"
+    ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"].to(run.device)
+    written = tokenizer.decode(greedy_cached(base, ids, 12, end)[0, ids.shape[1] :])
+    base_said.append(written.partition(" Q:")[0].strip() + ".")
+made_up_base = share(made_up(asked_base, base_said))
+print(f"\nthe base, asked as Q and A: made up {made_up_base:.2f} of {len(base_said)}, such as {base_said[0]!r}")
+
 # %% [markdown]
-# *Made up* is an answer that has the form of an answer, a name or a year, and is false. Every question in the training
-# had such an answer, so every question gets one: SFT taught how to answer, and not when. In larger models the same is
-# called hallucination.
+# *Made up* is an answer that has the form of an answer, and is false. In larger models the same is called
+# hallucination. The last line is the control: the base in its own form, `Q: ... A:`. Where its share is as high, the
+# fine-tuning did not cause it; it moved it into the conversation, as no training row declines.
 #
-# Does the model itself know the difference? It gives every answer a probability: the product over the answer's tokens.
-# Move the slider to let it speak only when it is sure.
+# Does the model know the difference? It gives every answer a probability: the product over its tokens. Move the slider
+# to let it speak only when it is sure.
 
 # %%
 sure = confidence(sft, tokenizer, test_prompts, answers["after"])
@@ -661,10 +639,6 @@ def speak_above(threshold):
 
 
 plotting.show(speak_above(0.5))
-
-# %%
-from ipywidgets import HTML, FloatSlider, VBox
-
 slider = FloatSlider(value=0.5, min=0, max=1, step=0.02, description="threshold")
 slider.continuous_update = False  # one figure when the mouse lets go, not one for each point on the way
 page = HTML()
@@ -711,13 +685,12 @@ check("04.4", threshold_for)
 # %% [markdown]
 # ### Training "I do not know", and its price
 #
-# A threshold needs the probabilities. The alternative is to train the answer: add questions that the model cannot
-# know, with the answer "I do not know." (Zhang et al. 2024). We invent films by joining the first half of one title and
-# the second half of another, and ask the training's own questions about them. Old training rows are mixed in, half and
-# half. A **control** gets the same number of steps from old rows alone.
-
-# %% [markdown]
-# **Predict 4.** How many points of the *known* facts does the model lose?
+# The alternative to a threshold is to train the answer "I do not know." Our way is simple: questions about films that
+# do not exist, their titles joined from two halves. (R-Tuning, Zhang et al. 2024, invents none: it sorts real questions
+# by whether the model answers them correctly.) Half the rows are old. A **control** gets as many steps on old rows
+# alone.
+#
+# **Predict 4.** How many points of the *known* facts do the refusals cost, compared with the control?
 
 # %%
 predict("04.4", within=5, unit="points")
@@ -769,21 +742,40 @@ for name, pupil in pupils.items():
     price[name] = {
         "unknown: made up": share(invented_now[~is_known]), "unknown: refused": share(refused[~is_known]),
         "known: right": share(exact[is_known]), "known: refused": share(refused[is_known]),
+        "known: wrong": share((1 - exact - refused)[is_known]),
         "skills: right": judged_exactly(pupil, skilled),
     }  # fmt: skip
-price_known = price["before"]["known: right"].value - price["with refusals"]["known: right"].value
+price_known = price["control: old rows"]["known: right"].value - price["with refusals"]["known: right"].value
 reveal("04.4", 100 * price_known)
+
+# %%
+# The threshold's turn: chosen on every second question, at most a tenth wrong, and counted on the other half.
+threshold_for = go_on_with("04.4", threshold_for, experiment.threshold_for)
+places = [place for place, row in enumerate(test_rows) if row["known"] in ("told", "untold")]
+true = sft_tools.exact_match(answers["after"], [row["completion"] for row in test_rows]).bool()
+chosen_on, counted_on = places[::2], places[1::2]
+threshold = threshold_for(sure[chosen_on].tolist(), true[chosen_on].tolist(), 0.1)
+silent = sure < (2.0 if threshold is None else threshold)
+false = made_up(test_rows, answers["after"]).bool()
+of = {known: [place for place in counted_on if test_rows[place]["known"] == known] for known in ("told", "untold")}
+of["skill"] = [place for place, row in enumerate(test_rows) if row["known"] == "skill"]
+price["threshold"] = {
+    "unknown: made up": share((false & ~silent)[of["untold"]]), "unknown: refused": share(silent[of["untold"]]),
+    "known: right": share((true & ~silent)[of["told"]]), "known: refused": share(silent[of["told"]]),
+    "known: wrong": share((~true & ~silent)[of["told"]]), "skills: right": share((true & ~silent)[of["skill"]]),
+}  # fmt: skip
+print("threshold:", "none" if threshold is None else f"{threshold:.2f}")
 pd.DataFrame({name: {what: f"{rate:.2f}" for what, rate in found.items()} for name, found in price.items()})
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - The second column is the control: more training on old rows alone. Only what differs from it is due to the refusals.
-# - *Unknown: made up* is what the refusals are for. *Known: refused* and the fall of *known: right* are the price: the
-#   model says "I do not know" about films that it does know.
-# - The refusals were trained on titles that do not exist, and they are tested on other films. A model could learn
-#   "refuse every title that I was not trained on", and the known films of the test are such titles too. That is why the
-#   price has to be measured on films that the training never asks about.
+# - The control is more training on old rows alone. What the refusals do is the difference to it.
+# - *Unknown: made up* is what the refusals are for. The fall of *known: right* is their price: some known films get "I
+#   do not know", and *known: wrong* counts those that now get a false answer.
+# - The threshold needs no training. It costs fewer known facts if its *known: right* is higher at a like share of
+#   made-up answers. It needs probabilities, and labelled questions to choose it on.
+# - The price is measured on films that the training never asks about: a model could learn to refuse all of those.
 #
 # </details>
 #
@@ -797,9 +789,9 @@ pd.DataFrame.from_dict(both, orient="index", columns=["before", "after"])
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# In conversation nearly all known facts come out, so they are still there. The *old forms* suffer (lesson 03 calls it
-# [forgetting](../docs/glossary.md#catastrophic-forgetting)), because fine-tuning moves every weight. Try
-# `workbook run 04 -p learning_rate 0.003` to see more of it.
+# In conversation nearly all known facts come out, so they are still there. The *old forms* suffer: lesson 03 calls it
+# [forgetting](../docs/glossary.md#catastrophic-forgetting). Try `workbook run 04 -p learning_rate 0.003` to see more of
+# it.
 #
 # </details>
 
@@ -809,21 +801,21 @@ pd.DataFrame.from_dict(both, orient="index", columns=["before", "after"])
 # Why not learn from the questions too? Every token of the conversation would be a label. All else stays the same: rows,
 # order, steps, learning rate.
 #
-# **Predict 5.** Will it answer better or worse?
+# **Predict 5.** Will it do the jobs better or worse than with labels on the answers only?
 
 # %%
+predict("04.5", choices=["better", "worse", "no clear difference"])
+
+# %%
+from helpers.intervals import mean_t, paired_bootstrap
+from helpers.sft import exact_match
+
 seed_everything(seed)
 everything = catalog.causal_language_model(track, model).to(run.device)
 all_labels = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in train_rows]
 fine_tune(everything, all_labels, tokenizer.pad_token_id, recipe, seed=seed, progress="everything")
 answers["everything"] = answer(everything, tokenizer, test_prompts)
 known["everything"] = exact_match_rates(test_rows, answers["everything"], "known")
-pd.DataFrame({way: {kind: f"{rate:.2f}" for kind, rate in known[way].items()} for way in ("after", "everything")})
-
-# %%
-from helpers.intervals import paired_bootstrap
-from helpers.sft import exact_match
-
 right = {way: exact_match(given, [row["completion"] for row in test_rows]) for way, given in answers.items()}
 gaps = {}
 for group in ("told", "skill"):
@@ -831,21 +823,25 @@ for group in ("told", "skill"):
     gaps[group] = paired_bootstrap(right["after"][rows], right["everything"][rows], seed=seed)
     clear = "a clear difference" if 0 not in gaps[group] else "no clear difference"
     print(f"{group:8} answers only minus everything: {gaps[group]:+.3f}, {clear}")
+on_jobs = gaps["skill"]
+reveal("04.5", "no clear difference" if 0 in on_jobs else "worse" if on_jobs.value > 0 else "better")
+pd.DataFrame({way: {kind: f"{rate:.2f}" for kind, rate in known[way].items()} for way in ("after", "everything")})
 
 # %% [markdown]
-# Prompts are much longer than answers here, so with all labels most of the gradient goes into predicting questions. The
-# losses of the two runs are means over different tokens, so they cannot be compared. Only the answers can.
-
-# %% [markdown]
-# ### The same over several seeds
+# The losses of the two runs are means over different tokens, so only the answers can be compared. Both ways use the
+# same rate, tuned for neither. Shi et al. 2024 find cases where labels on the prompt *help*: long prompts, short
+# answers.
 #
-# The table is *not* from this run: `benchmarks/instructions.py` fine-tuned once per seed and way, with two passes at a
-# lower rate, as was the model that lessons 05 and 06 start from. *Without the space* is training with a template that
-# puts no space before a turn's text (section 2): one character.
+# Now over seeds: first this lesson's five, then `benchmarks/instructions.py`, with two passes at a lower rate, as for
+# the model of lessons 05 and 06. *Without the space* is a template that puts no space before a turn's text (section 2).
 
 # %%
-from helpers.reference import lesson_reference, load_reference, real_reference
+from helpers.reference import lesson_reference, load_reference, real_reference, recorded
 
+of_lesson = lesson_reference("04")
+for name, metrics in {"known facts": ("sft", "everything_known"), "jobs": ("skills", "everything_skill")}.items():
+    gap = of_lesson.gap(*(f"exact_answer_rate_{metric}" for metric in metrics))
+    print(f"{name}: answers only minus everything, paired by seed: {gap:+.3f}")
 reference = load_reference("instructions")
 ways = {"base": "before", "sft": "answers only", "everything": "everything", "without_space": "without the space"}
 columns = {
@@ -903,12 +899,13 @@ for token, label in zip(tokenizer.convert_ids_to_tokens(row["input_ids"]), row["
     print(f"[{token}]" if label != -100 else token, end=" ")  # in brackets: learned
 
 # %% [markdown]
-# The control is the model that was trained further on single turns for as many steps or more (section 5).
+# Two controls. One is section 5's: old single turns, fewer steps. The other gets the very same questions and answers as
+# single turns, in twice as large batches, so for as many steps as the two-turn model.
 
 
 # %%
 def second_answers(model):
-    """The share of second questions that are answered to the letter, the first turn given."""
+    """1.0 for each second question that is answered to the letter, the first turn given: (conversations,)."""
     model.eval()
     right = []
     for conversation in test_talks:
@@ -916,23 +913,35 @@ def second_answers(model):
         ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"].to(run.device)
         written = greedy_cached(model, ids, 24, end)[0, ids.shape[1] :]
         right.append(tokenizer.decode(written, skip_special_tokens=True).strip() == conversation[-1]["content"])
-    return share(torch.tensor(right, dtype=torch.double))
+    return torch.tensor(right, dtype=torch.double)
 
 
 talker = copy.deepcopy(sft)
 talk_rows = [encode_turns(one) for one in talks][: run.by_budget(quick=16, standard=480)]
 further = replace(recipe, epochs=run.by_budget(quick=1, standard=2), learning_rate=recipe.learning_rate / 2)
 talk_history = fine_tune(talker, talk_rows, tokenizer.pad_token_id, further, seed=seed, progress="two turns")
-second_turn = {"single turns": second_answers(pupils["control: old rows"]), "two turns": second_answers(talker)}
-print(f"{len(talk_rows)} conversations, {len(talk_history.losses)} steps")
-print("; ".join(f"{name}: {rate:.2f} of the second questions" for name, rate in second_turn.items()))
+
+# %%
+single = copy.deepcopy(sft)
+one_by_one = [encode_turns(turns) for talk in talks[: len(talk_rows)] for turns in (talk[:2], talk[2:])]
+larger = replace(further, batch_size=2 * further.batch_size)
+single_history = fine_tune(single, one_by_one, tokenizer.pad_token_id, larger, seed=seed, progress="as single turns")
+models = {"single turns": pupils["control: old rows"], "the same as single turns": single, "two turns": talker}
+seconds_right = {name: second_answers(one) for name, one in models.items()}
+second_turn = {name: share(found) for name, found in seconds_right.items()}
+print(f"steps: {len(talk_history.losses)} with two turns, {len(single_history.losses)} with the same as single turns")
+for name, rate in second_turn.items():
+    print(f"{name:26}{rate:.2f} of {len(test_talks)} second questions")
+talk_gap = paired_bootstrap(seconds_right["two turns"], seconds_right["the same as single turns"], seed=seed)
+print(f"two turns minus the same as single turns: {talk_gap:+.2f}, {'no ' if 0 in talk_gap else 'a '}clear difference")
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# The second question names no film, so the answer needs the first turn. Both models have the same weights to start
-# from, and neither was trained on the films of these conversations. What the second model has more of is conversations
-# of two turns.
+# The second question names no film, so the answer needs the first turn. All models start from the same weights, and
+# none was trained on the films of these conversations. Models of single turns answer some second questions too: they
+# read the whole conversation, and the film's name is in it. The last line says what the rows of two turns add, from one
+# seed and few questions.
 #
 # </details>
 
@@ -940,30 +949,12 @@ print("; ".join(f"{name}: {rate:.2f} of the second questions" for name, rate in 
 # ## 8. Packing
 #
 # [Padding](../docs/glossary.md#padding) is computed and thrown away. **[Packing](../docs/glossary.md#packing)** lays
-# several conversations end to end in one row, so that no place is empty. How much would it save here?
-
-# %%
-mixed = torch.randperm(len(train_rows), generator=torch.Generator().manual_seed(seed)).tolist()
-
-
-def places_used(order, batch_size=RECIPE.batch_size):
-    batches = [lengths[order[start : start + batch_size]] for start in range(0, len(order), batch_size)]
-    return sum(int(batch.max()) * len(batch) for batch in batches)
-
-
-block = 256
-ways = {
-    "rows in any order": places_used(mixed),
-    "like lengths together": places_used(lengths.argsort().tolist()),
-    f"packed in rows of {block}": -(-int(lengths.sum()) // block) * block,
-}
-for way, places in ways.items():
-    print(f"{way:24}{places:10,} places, {1 - lengths.sum() / places:6.1%} of them empty")
-
-# %% [markdown]
-# There is a catch. In a packed row a token can see the conversations before its own, and its position counts from the
-# start of the row. Two things fix it: positions that start again at 0, and attention that stops at the border.
-# `transformers` finds the border where the positions restart.
+# several conversations end to end in one row, so that few positions are empty.
+#
+# There is a catch. In a packed row a token can see the conversations before its own. Two things fix it: positions that
+# start again at 0, and attention that stops at the border. `transformers` finds the border where the positions restart,
+# but only if you pass **no** [attention mask](../docs/glossary.md#attention-mask). With one, the conversations see each
+# other, and no error says so.
 
 # %% [markdown]
 # ### Exercise 04.5: pack
@@ -1001,6 +992,9 @@ check("04.5", pack)
 # **Predict 6.** Three conversations, packed with and without restarted positions: which gives the logits that each
 # conversation gives alone?
 
+# %%
+predict("04.6", choices=["with restarted positions", "without", "both", "neither"])
+
 # %% tags=["nbval-check-output"]
 pack = go_on_with("04.5", pack, experiment.pack)
 three = train_rows[:3]
@@ -1012,14 +1006,33 @@ with torch.inference_mode():
     separate = torch.cat([each.logits[i, : len(row["input_ids"])] for i, row in enumerate(three)])
     restarted = base(input_ids=ids, position_ids=places, use_cache=False).logits[0]
     run_on = base(input_ids=ids, use_cache=False).logits[0]
-print("restarted positions, the same logits:", (restarted - separate).abs().max().item() < 1e-3)
-print("positions that run on, the same logits:", (run_on - separate).abs().max().item() < 1e-3)
-assert (restarted - separate).abs().max() < 1e-3 < (run_on - separate).abs().max()
+same_logits = [(logits - separate).abs().max().item() < 1e-3 for logits in (restarted, run_on)]
+print("restarted positions, the same logits:", same_logits[0])
+print("positions that run on, the same logits:", same_logits[1])
+assert same_logits == [True, False]
+
+# %%
+reveal(
+    "04.6", {(1, 0): "with restarted positions", (0, 1): "without", (1, 1): "both"}.get(tuple(same_logits), "neither")
+)
+mixed = torch.randperm(len(train_rows), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def places_used(order, batch_size=RECIPE.batch_size):
+    batches = [lengths[order[start : start + batch_size]] for start in range(0, len(order), batch_size)]
+    return sum(int(batch.max()) * len(batch) for batch in batches)
+
+
+used = {"rows in any order": places_used(mixed), "like lengths together": places_used(lengths.argsort().tolist())}
+block = 256
+used[f"packed in rows of {block}"] = len(pack([train_rows[place] for place in mixed], block)) * block
+for way, places in used.items():
+    print(f"{way:24}{places:10,} positions, {1 - lengths.sum() / places:6.1%} of them empty")
 
 # %% [markdown]
-# `SFTTrainer` packs with `SFTConfig(packing=True, max_length=...)`, and restarts the positions too. Our rows are short
-# and of similar length, so batches of similar length save nearly as much. Where lengths range from ten tokens to
-# thousands, packing is worth its care.
+# `SFTTrainer` packs with `SFTConfig(packing=True, max_length=...)`, and restarts the positions too. Its default `"bfd"`
+# puts each conversation where it fits best, which leaves less empty than our rule, and cuts those that are too long.
+# Where batches of like length leave as little empty, as here, packing gains nothing.
 #
 # ## 9. The same with `SFTTrainer`
 #
@@ -1058,8 +1071,6 @@ arguments = SFTConfig(
     optim="adamw_torch", train_sampling_strategy="sequential",
     save_strategy="no", report_to="none", logging_steps=1, disable_tqdm=True,
 )  # fmt: skip
-
-# %%
 turns = [
     {"prompt": messages(row["prompt"]), "completion": messages("", row["completion"])[1:]}
     for row in train_data.select(range(steps * size))
@@ -1075,10 +1086,8 @@ theirs = next(iter(trainer.get_train_dataloader()))
 same_labels = torch.equal(theirs["labels"].cpu(), batches[0]["labels"])
 with Stopwatch() as watch_trainer:
     trainer.train()
+print(f"seconds for {steps} steps: {watch.seconds:.1f} by hand, {watch_trainer.seconds:.1f} with SFTTrainer")
 losses_trainer = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-
-# %% [markdown]
-# Equal losses could hide unequal weights. So compare the state dictionaries too, parameter by parameter.
 
 # %% tags=["nbval-check-output"]
 difference_sft_loss = abs(losses_by_hand[0] - losses_trainer[0])
@@ -1091,36 +1100,33 @@ print(f"all losses, largest difference below {for_all:.5f}:", difference_sft_tra
 theirs_after, ours_after = trainer.model.state_dict(), by_hand.state_dict()
 assert set(theirs_after) == set(ours_after)
 difference_sft_weights = max((theirs_after[name] - ours_after[name]).abs().max().item() for name in ours_after)
+start_weights = catalog.causal_language_model(track, model).state_dict()
+moved_by = max((ours_after[name].cpu() - start_weights[name]).abs().max().item() for name in ours_after)
 print(f"{len(ours_after)} tensors, largest difference of a weight below 0.001:", difference_sft_weights < 1e-3)
 assert difference_sft_weights < 1e-3
 assert same_labels and difference_sft_loss < for_one and difference_sft_trajectory < for_all
 
-# %%
-ours = sum(len(inspect.getsource(part).splitlines()) for part in (messages, render, encode, train_by_hand))
-both = {
-    "lines that say how": [ours, "in the library"],
-    "seconds for these steps": [f"{watch.seconds:.1f}", f"{watch_trainer.seconds:.1f}"],
-    "largest difference of a weight": [f"{difference_sft_weights:.0e}", ""],
-    "last loss": [f"{losses_by_hand[-1]:.4f}", f"{losses_trainer[-1]:.4f}"],
-}
-pd.DataFrame.from_dict(both, orient="index", columns=["by hand", "SFTTrainer"])
-
 # %% [markdown]
-# Same batches, same losses, same weights up to rounding. `SFTTrainer` adds packing, checkpoints, several devices,
-# 16-bit numbers, [adapters](../docs/glossary.md#adapter) (lesson 09) and logging. It hides the mask. By default it
-# learns from the completion alone when a dataset has prompts and completions, and from **everything** when it has a
-# single column of messages.
+# Equal losses could hide unequal weights, so the weights are compared too. `SFTTrainer` adds packing, checkpoints,
+# several devices, 16-bit numbers, [adapters](../docs/glossary.md#adapter) (lesson 09) and logging. `eval_dataset=...`
+# adds a loss on validation rows, and `trainer.save_model(folder)` keeps the model.
+#
+# The mask needs care. With prompts and completions it learns from the completion. With one column of messages it learns
+# from **everything**, unless `SFTConfig(assistant_only_loss=True)`. Then the template has to mark the assistant's turns
+# with `{% generation %}`, the end of the turn inside.
 
 # %% [markdown]
 # ## 10. Conversations of your own
 #
-# Three formats are common. They say the same in different words:
+# Three formats are common:
 #
 # - **messages** (OpenAI, TRL): a list of `role` and `content`;
 # - **ShareGPT**: a list of `from` (`human`, `gpt`) and `value`;
 # - **Alpaca**: columns `instruction`, `input` and `output`.
 #
-# A converter to messages is a few lines:
+# The parameter `data` reads all three, with one question and one answer per row; rows with more turns are counted and
+# refused. `workbook data check FILE` says what it reads, and counts tokens, empty answers and near-duplicates. A
+# converter to messages is a few lines:
 
 
 # %%
@@ -1142,36 +1148,20 @@ same = {
 assert all(to_messages(row) == messages(asked, told_so) for row in same.values())
 
 # %% [markdown]
-# The lesson's `data` parameter reads all three, and says what it understood. `workbook data check FILE` says the same,
-# and counts tokens, empty answers and near-duplicates. Here are three files, read with the function behind both:
-
-# %%
-from helpers.own_data import load_columns, notes
-
-own_folder = tempfile.TemporaryDirectory()
-for name, row in same.items():
-    path = Path(own_folder.name) / f"{name}.jsonl"
-    path.write_text("\n".join(json.dumps(row) for _ in range(3)), encoding="utf-8")
-    found = load_columns(path, sft_tools.COLUMNS, tokenizer)
-    print(notes(found))
-    assert (found[0]["prompt"], found[0]["completion"]) == (asked, told_so)
-
-# %% [markdown]
-# `data` takes one question and one answer per row. A file with more turns is counted and refused, row by row, so that
-# nothing is dropped silently. For those, use your own `encode_turns`.
-
-# %% [markdown]
 # ## 11. A model as a judge
 #
-# A wish such as "Write a kind line about TITLE" has many good answers, and exact matching cannot score them. A common
-# way out is to ask a model. Our fine-tuned model has a skill for that: it can say whether a remark is positive or
-# negative. So let it judge the *tone* of the lines that it wrote itself. In this world an **exact judge**
-# (`microworld.judge`) also exists: it parses a line with the grammar that makes such lines. So we can measure how the
-# model errs as a judge.
+# A request such as "Write a kind line about TITLE" has many good answers, and exact matching cannot score them. A
+# common way out is to ask a model. Ours can say whether a remark is positive or negative, so let it judge the *tone* of
+# its own lines. This world also has an **exact judge** (`microworld.judge`), which parses a line with the grammar that
+# makes such lines. So we can measure the model's errors.
 
 # %% [markdown]
-# **Predict 7.** The judge makes two kinds of errors: praise called negative, and blame called positive. Will it make
-# both equally often?
+# First let it answer in free text, as it does everything else.
+#
+# **Predict 7.** What share of its answers is neither "positive" nor "negative"?
+
+# %%
+predict("04.7", within=0.1, unit="share without a verdict", low=0, high=1)
 
 # %%
 from microworld.judge import judge_answer, wish
@@ -1180,37 +1170,110 @@ wishes = [row["prompt"] for row in instructions["test"] if row["known"] == "open
     : run.by_budget(quick=16, standard=200)
 ]
 lines = answer(sft, tokenizer, wishes, max_new_tokens=40)
-question = "Positive or negative?"  # as one of the training's jobs begins
-verdicts = [judge_answer(prompt, line) for prompt, line in zip(wishes, lines, strict=True)]
+question, words = "Positive or negative?", ("negative", "positive")  # as one of the training's jobs begins
 said = answer(sft, tokenizer, [f"{question} {line}" for line in lines])
-print(question)
-for line, word, verdict in list(zip(lines, said, verdicts, strict=True))[:3]:
-    print(f"   {line}   judge: {word}; exact judge: {verdict}")
+no_verdict = share(torch.tensor([float(word not in words) for word in said]))
+reveal("04.7", no_verdict.value)
+print(f"no verdict: {no_verdict:.2f} of {len(lines)} answers\n")
+for line, word in list(zip(lines, said, strict=True))[:3]:
+    print(f"{question} {line}\n    {word}")
+
+# %% [markdown]
+# An answer that is no verdict can be neither right nor wrong. Without this count a judge's error rates mean nothing: a
+# judge that never says "negative" calls no praise negative. So take the choice away. At the first token of the answer,
+# compare the **logits** of the two words. Their difference is a score, and a score above a *cut* means "positive".
 
 # %%
-judged_lines = [place for place, verdict in enumerate(verdicts) if verdict.form]  # only these have a clear tone
-tone = {place: wish(wishes[place])[1] * (1 if verdicts[place].tone else -1) for place in judged_lines}
-judge_errors = {}
-for name, sign, wrong in (("praise called negative", 1, "negative"), ("blame called positive", -1, "positive")):
-    own = [place for place in judged_lines if tone[place] == sign]
-    judge_errors[name] = share(torch.tensor([float(said[place] == wrong) for place in own])) if own else None
-    print(f"{name}: {judge_errors[name]:.2f} of {len(own)} lines" if own else f"{name}: no such line")
-granted = [said[place] == ("positive" if wish(wishes[place])[1] > 0 else "negative") for place in range(len(wishes))]
-judge_score, exact_score = sum(granted) / len(wishes), sum(v.good for v in verdicts) / len(wishes)
-print(f"wishes granted: {judge_score:.2f} says the model, {exact_score:.2f} says the exact judge")
+first_tokens = []
+for word in words:
+    labels = sft_tools.encode(tokenizer, question, word)["labels"]
+    first_tokens.append(next(token for token in labels if token != -100))
+
+
+@torch.inference_mode()
+def tone_scores(prompts, batch_size=16):
+    """The logit of "positive" minus that of "negative" where the answer begins: (prompts,)."""
+    rows, scores = [tokenizer(render(tokenizer, one), add_special_tokens=False)["input_ids"] for one in prompts], []
+    for start in range(0, len(rows), batch_size):
+        some = rows[start : start + batch_size]
+        batch = collate([{"input_ids": ids, "labels": ids} for ids in some])  # padded on the right
+        inputs = {name: batch[name].to(run.device) for name in ("input_ids", "attention_mask")}
+        ends = torch.tensor([len(ids) - 1 for ids in some])
+        logits = sft.eval()(**inputs).logits.cpu()[torch.arange(len(some)), ends]  # (batch, vocab)
+        scores.append(logits[:, first_tokens[1]] - logits[:, first_tokens[0]])
+    return torch.cat(scores)
+
+
+# %% [markdown]
+# ### Calibrate it on labelled rows
+#
+# A forced choice is always a verdict, but is it right? Ask about rows whose tone you know: the [validation
+# set](../docs/glossary.md#validation-set)'s remarks, which are like the training's, and its lines about films, written
+# by the grammar. The cut is 0 at first. Then choose it on the labelled **lines**, so that the larger of the two error
+# rates is as small as possible, and keep it for the model's own lines.
+
+# %%
+remarks = [row for row in instructions["validation"] if row["completion"] in words]
+labelled = [row for row in instructions["validation"] if row["known"] == "open"]
+verdicts = [judge_answer(prompt, line) for prompt, line in zip(wishes, lines, strict=True)]
+wished = torch.tensor([wish(prompt)[1] > 0 for prompt in wishes])
+all_scores = tone_scores([f"{question} {line}" for line in lines])
+praise = wished == torch.tensor([verdict.tone for verdict in verdicts])  # praise that was wished for, or blame missed
+readable = torch.tensor([verdict.form for verdict in verdicts])  # by the exact judge: only these have a clear tone
+scored = {
+    "labelled remarks": (
+        tone_scores([row["prompt"] for row in remarks]),
+        torch.tensor([row["completion"] == "positive" for row in remarks]),
+    ),
+    "labelled lines": (
+        tone_scores([f"{question} {row['completion']}" for row in labelled]),
+        torch.tensor([wish(row["prompt"])[1] > 0 for row in labelled]),
+    ),
+    "its own lines": (all_scores[readable], praise[readable]),
+}
+
+
+# %%
+def judge_errors(name, cut):
+    """The two error rates on one set of lines, where it has such lines."""
+    scores, is_praise = scored[name]
+    wrong = {"praise called negative": scores[is_praise] <= cut, "blame called positive": scores[~is_praise] > cut}
+    return {error: share(found) for error, found in wrong.items() if len(found)}
+
+
+def worst(cut):
+    return max(rate.value for rate in judge_errors("labelled lines", cut).values())
+
+
+cuts = {"cut 0": 0.0, "calibrated": min([0.0, *scored["labelled lines"][0].tolist()], key=worst)}
+found = {(name, title): judge_errors(name, cut) for name in scored for title, cut in cuts.items()}
+print(f"calibrated cut: {cuts['calibrated']:.2f}; rows:", {name: len(one[0]) for name, one in scored.items()})
+granted = [word == words[int(kind)] for word, kind in zip(said, wished, strict=True)]
+judge_score, exact_score = sum(granted) / len(wishes), sum(verdict.good for verdict in verdicts) / len(wishes)
+by_logits = {title: ((all_scores > cut) == wished).double().mean().item() for title, cut in cuts.items()}
+own_scores, own_truth = scored["its own lines"]
+agrees = {title: share((own_scores > cut) == own_truth) for title, cut in cuts.items() if len(own_truth)}
+print("its tone verdicts agree with the exact judge's:", {title: f"{rate:.2f}" for title, rate in agrees.items()})
+print(f"requests satisfied, of {len(wishes)}:")
+print(f"the tone, says the model in free text           {judge_score:.2f}")
+for title, rate in by_logits.items():
+    print(f"the tone, says the model by logits, {title:12}{rate:.2f}")
+print(f"the tone, says the exact judge                  {sum(one.tone for one in verdicts) / len(wishes):.2f}")
+print(f"tone, film and form, says the exact judge       {exact_score:.2f}")
+pd.DataFrame({key: {error: f"{rate:.2f}" for error, rate in rates.items()} for key, rates in found.items()}).T
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - The exact judge asks three things of a line: the tone, the right film with true facts, and sound grammar. The model
-#   judges the tone alone, so its score of the wishes cannot see wrong films and broken lines.
-# - The two error rates show its bias in the tone. If one is larger, the judge favours one side, and a model that is
-#   trained against this judge will move to that side (lesson 05).
-# - The judge is the writer here. It may miss exactly the lines that it wrote by mistake.
+# - *Remarks, then lines.* The judge was trained on remarks. Its errors on labelled lines say how far that carries over
+#   to another kind of text. Where they are large, do not trust its count on its own lines.
+# - *The two errors.* If one is larger, the judge favours one tone, and a model trained against it will move there
+#   (lesson 05). The calibrated cut evens them out on the labelled lines. Compare the last two rows: it need not hold on
+#   others.
+# - *The scores.* The model cannot see a wrong film or a broken line. And errors of the two kinds cancel in a total: two
+#   scores can be close although many verdicts differ. So look at the agreement line by line.
 #
-# Published judges have such biases as well: they prefer the answer in the first place, the longer answer, and answers
-# in their own style (Zheng et al. 2023). Before you trust a judge, have it grade some hundred rows whose truth you
-# know.
+# Published judges prefer the first answer, the longer one, and their own style (Zheng et al. 2023).
 #
 # </details>
 #
@@ -1247,11 +1310,20 @@ def taught_with(collator):
 # **Predict 8.** What will its answers look like?
 
 # %%
+predict("04.8", choices=["right", "right at first, without an end", "wrong from the start"])
+
+# %%
 pupil, losses = taught_with(collate_in_a_hurry)
 held_out = [row for row in instructions["validation"] if row["kind"] in ("comma", "passive")][:60]
 given = answer(pupil, tokenizer, [row["prompt"] for row in held_out])
 print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
-print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f}\n")
+exactly = exact_match_rates(held_out, given, "known")["skill"]
+begun = share(
+    torch.tensor([float(text.startswith(row["completion"])) for row, text in zip(held_out, given, strict=True)])
+)
+shape = "right at first, without an end" if begun.value > 0.5 else "wrong from the start"
+reveal("04.8", "right" if exactly.value > 0.5 else shape)
+print(f"exact answers: {exactly:.2f}; answers that begin with the right one: {begun:.2f}\n")
 for row, text in list(zip(held_out, given, strict=True))[:3]:
     print(f"wanted  {row['completion']}\ngot     {text}\n")
 
@@ -1284,12 +1356,9 @@ def fixed(rows, pad_id):
 
 check("04.6", fixed)
 
-# %% [markdown]
-# The same short training with the collator of `helpers.sft`, which asks how long a row is and never what an
-# id means:
-
 # %%
-pupil, losses = taught_with(sft_tools.collate)
+fixed = go_on_with("04.6", fixed, sft_tools.collate)  # the same short training, with your collator
+pupil, losses = taught_with(fixed)
 given = answer(pupil, tokenizer, [row["prompt"] for row in held_out])
 print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f}")
 
@@ -1297,18 +1366,21 @@ print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f
 # <details><summary>What was wrong</summary>
 #
 # "No loss on padding" was written as "no loss on this id". The end of the turn has the same id, so it was never
-# learned, and generation runs until the tokens are used up. The loss cannot show it, because the very tokens that go
-# wrong are left out of it. The habit that finds the bug: print one row's labels, and read a few whole answers.
+# learned, and generation runs on. The loss cannot show it: the tokens that go wrong are left out of it. The attention
+# mask has the same bug: `ids != pad_id` also hides the `<|end|>` after the *user's* turn, which is no padding.
+#
+# In `transformers`, `DataCollatorForLanguageModeling(mlm=False)` masks every label that equals the padding id too. The
+# habit that finds it: print one row's labels, and read whole answers.
 #
 # </details>
 #
 # ## 13. On real text
 #
 # SmolLM2-135M-Instruct is a published model that already follows instructions. The task is lesson 02's on real
-# sentences of film reviews: "positive" or "negative", in conversation. It gets no example (zero-shot), four examples as
-# earlier turns (few-shot), or [LoRA](../docs/glossary.md#lora) fine-tuning on labelled sentences (lesson 09 explains
-# LoRA). And it is asked about invented films, which it cannot know, before and after. `workbook real` fetches the files
-# once.
+# sentences of film reviews: "positive" or "negative", in conversation, decided by the two words' logits. It gets no
+# example (zero-shot), four examples as earlier turns (few-shot), or [LoRA](../docs/glossary.md#lora) fine-tuning
+# (lesson 09 explains LoRA). And it is asked about six invented films, before and after. `workbook real` fetches the
+# files once.
 
 # %%
 from helpers import real
@@ -1319,8 +1391,7 @@ if track != "pocket" or real.trouble(["decoder", "texts"]):
 else:
     real_size = run.by_budget(quick=(2, 4, 1), standard=(experiment.REAL_TEST_ROWS, 8, experiment.REAL_STEPS))
     real_found = experiment.on_real_text(titles[:6], seed, *real_size)
-
-# %%
+print(f"{experiment.REAL_TEST_ROWS} test sentences; {experiment.REAL_STEPS} steps of LoRA on 8 sentences each")
 measured = real_reference("04")
 table = {}
 for name, title in experiment.REAL_TITLES.items():
@@ -1332,11 +1403,12 @@ pd.DataFrame.from_dict(table, orient="index", columns=["this run", "reference [9
 # %% [markdown]
 # <details><summary>What agrees, and what does not</summary>
 #
-# - Zero-shot and few-shot are the fair "before" of a published model, and the share of "positive" shows a bias: a model
+# - Zero-shot and few-shot are the fair "before" of a published model. The share of "positive" shows a bias: a model
 #   that answers one word nearly always has an accuracy near one half, whatever it knows.
-# - A few dozen steps on labelled sentences change that. The fine-tuned rate is the recipe for published models.
-# - The questions about invented films have no true answer. The program only looks for words of refusal, so it counts
-#   an honest "I'm not aware" and misses other honest answers. Six questions make a sketch, not a rate.
+# - The fine-tuned rate is LoRA after few steps, at the course's default rate for published models, not tuned on this
+#   task. On sixty sentences an accuracy of one run is uncertain by about ten points to each side.
+# - The questions about invented films have no true answer but "I do not know". The program only looks for words of
+#   refusal, so it misses other honest answers. Six questions make a sketch, not a rate.
 #
 # </details>
 #
@@ -1345,29 +1417,54 @@ pd.DataFrame.from_dict(table, orient="index", columns=["this run", "reference [9
 # %%
 from IPython.display import Markdown, display
 
-five = lesson_reference("04")
-rates = {name: f"{five.interval(f'exact_answer_rate_{name}'):.2f}" for name in ("base", "sft", "base_skills", "skills")}
-made_up_five = five.interval("made_up_answer_rate_sft")
-without, with_refusals = price["before"], price["with refusals"]
-lost = without["known: right"].value - with_refusals["known: right"].value
+over = {f"few_shot_{k}_known_facts": one["known facts"] for k, one in few_shot.items() if "known facts" in one}
+over |= {"few_shot_0_jobs": few_shot[0].get("jobs", "too long"), "judge_no_verdict": no_verdict}
+for way in ("control: old rows", "with refusals", "threshold"):
+    name = way.partition(":")[0].replace(" ", "_")
+    over[f"known_right_{name}"] = price[way]["known: right"]
+    over[f"unknown_made_up_{name}"] = price[way]["unknown: made up"]
+own_errors = judge_errors("its own lines", cuts["calibrated"])
+over |= {f"judge_{what}_wrong": "none" for what in ("praise", "blame")}
+over |= {f"judge_{error.partition(' ')[0]}_wrong": rate for error, rate in own_errors.items()}
+over |= {"exact_answer_rate_base": known["before"]["told"], "exact_answer_rate_sft": known["after"]["told"]}
+over |= {"exact_answer_rate_base_skills": known["before"]["skill"], "exact_answer_rate_skills": known["after"]["skill"]}
+over |= {"made_up_answer_rate_sft": made_up_after}
+says = {}
+for metric, here in over.items():  # five seeds where the reference has them; else this run, with a star
+    seeds = recorded("04", metric)
+    says[metric] = f"{mean_t(seeds):.2f}" if len(seeds) > 1 else f"{here}*"
+for k in (0, 4):
+    says.setdefault(f"few_shot_{k}_known_facts", "too long")
+
+# %%
 display(
     Markdown(f"""
-Over five seeds, with 95 % intervals, where nothing else is said:
+Over five seeds, with 95 % intervals; a star marks a figure of this run alone:
 
-1. **A form is learned, and it carries over.** Known facts answered in conversation: {rates["base"]} before,
-   {rates["sft"]} after; skills {rates["base_skills"]} and {rates["skills"]} (*section 4*).
-2. **Few-shot is the fair "before".** In this run it reached {best_shot["known facts"][0]:.2f} on known facts and
-   {best_shot["jobs"][0]:.2f} on jobs (*sections 1, 3*).
-3. **The unknown is made up**: {made_up_five:.2f} of the questions about unknown films. In this run, refusals
-   lowered that to {with_refusals["unknown: made up"].value:.2f} and cost {lost:.2f} of the known facts (*section 5*).
-4. **The loop and `SFTTrainer`** end at the same weights, to {difference_sft_weights:.0e} (*section 9, the assertion*).
-5. **A model's verdict needs a check**: {judge_score:.2f} of the wishes granted says the model,
-   {exact_score:.2f} says the exact judge (*section 11, this run*).
+1. **A form is learned, and it carries over.** Known facts answered in conversation: {says["exact_answer_rate_base"]}
+   before, {says["exact_answer_rate_sft"]} after; skills {says["exact_answer_rate_base_skills"]} and
+   {says["exact_answer_rate_skills"]} (*section 4*).
+2. **The best prompt is the fair "before".** `Q: ... A:` without examples reaches {says["few_shot_0_known_facts"]} on
+   known facts, with four examples {says["few_shot_4_known_facts"]}; without examples it reaches
+   {says["few_shot_0_jobs"]} on jobs (*sections 1, 3*).
+3. **The unknown is made up**: {says["made_up_answer_rate_sft"]} of the questions about unknown films. Refusals leave
+   {says["unknown_made_up_with_refusals"]}; known facts right: {says["known_right_with_refusals"]}, control
+   {says["known_right_control"]}. A threshold leaves {says["unknown_made_up_threshold"]}; known facts right:
+   {says["known_right_threshold"]} (*section 5*).
+4. **The loop and `SFTTrainer`** give the same weights after {steps} steps, to {difference_sft_weights:.0e}, while
+   weights moved by up to {moved_by:.0e} (*section 9*).
+5. **A model's verdict needs a check.** In free text {says["judge_no_verdict"]} of its answers are no verdict. By
+   logits, calibrated on labelled lines, it calls {says["judge_praise_wrong"]} of the praise in its own lines
+   negative and {says["judge_blame_wrong"]} of the blame positive (*section 11*).
 """)
 )
 
+# %% [markdown]
+# The last cell keeps the numbers of this run, and the model if you asked for it with `--keep-model`.
+
 # %%
 from helpers.kept_model import keep_model
+from helpers.record import record
 
 before, after = known["before"], known["after"]
 
@@ -1381,13 +1478,11 @@ keep_model(
 )  # with --keep-model
 
 # %%
-from helpers.record import record
-
 values = {f"exact_answer_rate_{kind}": rate.value for kind, rate in series["after fine-tuning"].items()}
 values |= {"exact_answer_rate_base": before["told"].value, "exact_answer_rate_base_skills": before["skill"].value}
 values |= {"exact_answer_rate_sft": after["told"].value, "exact_answer_rate_skills": after["skill"].value}
-values |= {"exact_answer_rate_everything_known": known["everything"]["told"].value}
-values |= {"exact_answer_rate_everything_skill": known["everything"]["skill"].value}
+for name, group in (("known", "told"), ("skill", "skill")):
+    values[f"exact_answer_rate_everything_{name}"] = known["everything"][group].value
 values |= {"made_up_answer_rate_sft": made_up_after.value, "seconds_sft": history.seconds}
 for when, found in (("base", forms_before), ("sft", forms_after)):
     values[f"completion_rate_{when}"] = found["facts, sentence"].value
@@ -1403,26 +1498,27 @@ for name, found in price.items():
     way = name.split(":")[0].replace(" ", "_")
     values |= {f"{what.replace(': ', '_').replace(' ', '_')}_{way}": rate.value for what, rate in found.items()}
 values |= {f"second_turn_{name.replace(' ', '_')}": rate.value for name, rate in second_turn.items()}
+values |= {"made_up_rate_base_q_and_a": made_up_base.value, "judge_no_verdict": no_verdict.value}
+values |= {f"judge_{error.partition(' ')[0]}_wrong": rate.value for error, rate in own_errors.items()}
+values |= {f"judge_score_{title.replace(' ', '_')}": rate for title, rate in by_logits.items()}
+values |= {f"judge_agreement_{title.replace(' ', '_')}": rate.value for title, rate in agrees.items()}
 values |= {f"real_{name}": value for name, value in real_found.items()}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
-parameters |= {"epochs": epochs, "learning_rate": learning_rate}
-saved = record("04_supervised_fine_tuning", parameters, **values)
+saved = record("04_supervised_fine_tuning", parameters | {"epochs": epochs, "learning_rate": learning_rate}, **values)
 scratch_folder.cleanup()
-own_folder.cleanup()
 print(f"saved: {saved.name}")
 solved("04")
 
 # %% [markdown]
 # ## Next
 #
-# - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. What goes first, skills or facts?
-# - With examples of your own: `workbook run 04 -p data mine.csv` (section 10 has the formats).
-# - Take the model away: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`. The folder loads
-#   with plain `transformers`; [docs/export.md](../docs/export.md) says what is in it.
-# - Demonstrations show one answer to each prompt. Lesson 05 asks what to do when we can only say which of two answers
-#   is better.
-# - Left out: chat templates with tools or images, learning from several correct answers, and the choice of data.
-#   Zhou et al. 2023 argue that a thousand careful examples are enough for a large model.
+# - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. Your own examples: `workbook run 04 -p data mine.csv`.
+# - Your model: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`
+#   ([docs/export.md](../docs/export.md)).
+# - Larger models: start near 1e-5 for all weights or 2e-4 for LoRA. A model without a template needs one, and
+#   embeddings for its new tokens.
+# - Left out: system turns, tools, choice of data (Zhou et al. 2023), and new facts in SFT, which raise hallucination
+#   (Gekhman et al. 2024).
 
 # %% [markdown]
 # ## References
@@ -1430,6 +1526,8 @@ solved("04")
 # | work | year |
 # |---|---|
 # | Brown et al., *Language models are few-shot learners* | 2020 |
+# | Gekhman et al., *Does fine-tuning LLMs on new knowledge encourage hallucinations?* | 2024 |
+# | Shi et al., *Instruction tuning with loss over instructions* | 2024 |
 # | Zhang et al., *R-Tuning: Instructing large language models to say "I don't know"* | 2024 |
 # | Zheng et al., *Judging LLM-as-a-judge with MT-Bench and Chatbot Arena* | 2023 |
 # | Zhou et al., *LIMA: Less is more for alignment* | 2023 |

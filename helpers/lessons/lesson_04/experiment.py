@@ -99,6 +99,15 @@ def greedy_cached(model: nn.Module, input_ids: Tensor, max_new_tokens: int, end_
     return written
 
 
+def threshold_for(confidences: Sequence[float], right: Sequence[bool], allowed: float) -> float | None:
+    """The lowest confidence such that among the answers at or above it at most the share `allowed` is wrong."""
+    for threshold in sorted(confidences):
+        spoken = [ok for sure, ok in zip(confidences, right, strict=True) if sure >= threshold]
+        if 1 - sum(spoken) / len(spoken) <= allowed:
+            return threshold
+    return None
+
+
 def pack(rows: Sequence[Mapping[str, list[int]]], length: int) -> list[dict[str, list[int]]]:
     """Whole conversations end to end in rows of at most `length` tokens; positions restart with each."""
     packed: list[dict[str, list[int]]] = []

@@ -52,6 +52,12 @@ def test_made_up_is_well_formed_and_false():
     assert share(torch.tensor([1.0, 0.0])).value == 0.5
 
 
+def test_the_lowest_threshold_with_few_enough_wrong_answers():
+    sure, right = [0.9, 0.2, 0.6, 0.4, 0.8], [True, False, False, True, True]
+    assert [experiment.threshold_for(sure, right, allowed) for allowed in (0.0, 0.25, 0.5)] == [0.8, 0.4, 0.2]
+    assert experiment.threshold_for([0.3, 0.7], [True, False], 0.1) is None
+
+
 def test_confidence_is_the_probability_of_the_whole_answer():
     tokenizer = catalog.tokenizer("decoder", "pocket")
     torch.manual_seed(0)
