@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from helpers.ppo import PolicyWithValue, Score, kl_estimates, roll_out
+from helpers.language_model import positions
+from helpers.ppo import PolicyWithValue, Score, kl_estimates, log_probs_of, roll_out
 
 CRITERIA = ("good", "tone", "film", "form")
 # Prompt and answer in; a verdict out that has `tone`, `film`, `form`, `good` (bool) and `score` (float).
@@ -131,3 +132,31 @@ def group_settings(updates: int, batch_size: int, seed: int) -> dict:
         "logging_steps": 1,
         "disable_tqdm": True,
     }
+
+
+def leave_one_out(rewards: Tensor) -> Tensor:
+    """Each answer's reward minus the mean of its siblings'; rewards, result: (requests, size)."""
+    others = (rewards.sum(dim=1, keepdim=True) - rewards) / (rewards.shape[1] - 1)
+    return rewards - others
+
+
+@torch.no_grad()
+def last_rloo_batch(trainer: Any, reference: nn.Module) -> tuple[Tensor, Tensor]:
+    """The last batch of TRL's RLOO: the rewards after the KL was paid, and the advantages, each (batch,).
+
+    TRL shuffles the batch that it trains on, and keeps rewards and advantages apart in the order in which they were
+    drawn. Advantages differ from answer to answer, so their order puts the two side by side.
+    """
+    rewards, drawn = (
+        torch.tensor(list(values)) for values in (trainer._logs["rewards"]["reward_model"], trainer._logs["advantages"])
+    )
+    batch = trainer._buffered_inputs[0]
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    new = batch["completion_ids"].shape[1]
+    asked = {"input_ids": ids, "attention_mask": mask, **positions(reference, mask)}
+    logits = reference(**asked, logits_to_keep=new + 1).logits[:, :-1]
+    reference_log_probs = (log_probs_of(logits, batch["completion_ids"]) * batch["completion_mask"]).sum(dim=1)
+    kl = torch.empty(len(drawn))
+    kl[drawn.argsort()] = (batch["old_logps"] - reference_log_probs).cpu()[batch["advantages"].cpu().argsort()]
+    return rewards - trainer.beta * kl, drawn
