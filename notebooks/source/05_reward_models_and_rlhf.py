@@ -814,13 +814,17 @@ plotting.show(figures.proxy_and_truth({"PPO": watched["PPO"].proxy}, {"PPO": wat
 
 
 # %%
-def gain(name, against="SFT"):
-    return paired_bootstrap(graded[name].good.numpy(), graded[against].good.numpy(), seed=seed)
+def gain(name, against="SFT", what="good"):
+    return paired_bootstrap(*(getattr(graded[one], what).numpy() for one in (name, against)), seed=seed)
+
+
+def clear(gap):
+    """1 for a clear gain, -1 for a clear loss, 0 where the interval holds 0."""
+    return int(gap.low > 0) - int(gap.high < 0)
 
 
 def verdict(gap):
-    words = "a clear loss" if gap.high < 0 else "no clear difference"
-    return f"{gap:+.2f}, {'a clear gain' if gap.low > 0 else words}"
+    return f"{gap:+.2f}, {('no clear difference', 'a clear gain', 'a clear loss')[clear(gap)]}"
 
 
 def objective(found):
@@ -1101,12 +1105,12 @@ predict("05.5", choices=["with the penalty", "without", "no clear difference"])
 
 # %%
 def fast_run(name, weight):
-    """PPO at twice the rate with this KL weight; kept under a name."""
+    """PPO at twice the rate with this KL weight; the judged answers are kept under a name."""
     seed_everything(seed)
     learner, watched[name] = PolicyWithValue(new_policy()), ScoreLog(score, judge_answer)
     fast = replace(recipe, kl_coef=weight, updates=fast_updates, learning_rate=2 * learning_rate)
     histories[name] = train_ppo(learner, sft, tokenizer, requests, watched[name], fast)
-    return grade(learner.model, sft, tokenizer, test_requests, score, seed, judge_answer)
+    graded[name] = grade(learner.model, sft, tokenizer, test_requests, score, seed, judge_answer)
 
 
 def title_only(found):
@@ -1125,22 +1129,20 @@ def shapes(found):
 
 
 WITH, WITHOUT = f"twice the rate, KL weight {kl_coef:g}", "twice the rate, KL weight 0"
-weak_graded, held_graded = fast_run(WITHOUT, 0.0), fast_run(WITH, kl_coef)
-show(weak_graded)
+fast_run(WITHOUT, 0.0)
+fast_run(WITH, kl_coef)
+show(graded[WITHOUT])
 
 # %%
 three = ("PPO", WITHOUT, WITH)
 proxies, truths = ({name: getattr(watched[name], what) for name in three} for what in ("proxy", "truth"))
 plotting.show(figures.proxy_and_truth(proxies, truths))
-proxy_gap = paired_bootstrap(weak_graded.proxy.numpy(), graded["SFT"].proxy.numpy(), seed=seed)
-truth_gap = paired_bootstrap(weak_graded.good.numpy(), graded["SFT"].good.numpy(), seed=seed)
-penalty_gap = paired_bootstrap(held_graded.good.numpy(), weak_graded.good.numpy(), seed=seed)
-print(f"score, {WITHOUT}, minus SFT:              {verdict(proxy_gap)}")
-print(f"requests satisfied, {WITHOUT}, minus SFT: {verdict(truth_gap)}")
-print(f"requests satisfied, with the penalty minus without: {verdict(penalty_gap)}")
-print(f"KL: {weak_graded.kl.mean():.0f} nats without the penalty, {held_graded.kl.mean():.0f} with it")
-sure = penalty_gap.low > 0 or penalty_gap.high < 0
-reveal("05.5", ("with the penalty" if penalty_gap.value > 0 else "without") if sure else "no clear difference")
+for name in three:
+    print(f"{name}: score {verdict(gain(name, what='proxy'))}; satisfied {verdict(gain(name))} (both minus SFT)")
+    print(f"   KL {graded[name].kl.mean():.1f} nats, answers that are the bare title {title_only(graded[name]):.0%}")
+penalty_gap = gain(WITH, against=WITHOUT)
+print(f"requests satisfied, twice the rate, with the penalty minus without: {verdict(penalty_gap)}")
+reveal("05.5", ("no clear difference", "with the penalty", "without")[clear(penalty_gap)])
 
 # %%
 plotting.show(figures.health({name: histories[name] for name in three}))
@@ -1211,45 +1213,29 @@ pd.DataFrame.from_dict(
 # draws from the SFT model. So weigh them that way: no training, and you see how far a KL weight lets the policy go
 # among answers that the SFT model can write.
 
+
 # %%
-
-
 def tilted(weight):
     share = (candidate_scores / weight).softmax(dim=1)  # (requests, 8): each row sums to 1
     return [(share * values).sum(dim=1).mean().item() for values in (candidate_scores, candidate_truth)]
 
 
-def tilted_figure(weight):
-    grid = [10 ** (step / 10) for step in range(-20, 21)]
-    values = [tilted(one) for one in grid]
-    figure = figures.tilted(grid, [p for p, _ in values], [t for _, t in values], weight)
-    figure.alt = f"KL weight {weight:g}: score {tilted(weight)[0]:+.2f}, satisfied {tilted(weight)[1]:.0%}"
-    return figure
+def best_objective(weight):
+    """The most that score minus weight times KL can be, estimated from the draws: weight * log mean e^(score/weight)."""
+    return (weight * ((candidate_scores / weight).logsumexp(dim=1) - torch.tensor(MOST).log())).mean().item()
 
 
-plotting.show(tilted_figure(0.3))
-
-# %%
-from ipywidgets import HTML, SelectionSlider, VBox
-
-slider = SelectionSlider(
-    options=[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0], value=0.3, description="KL weight", continuous_update=False
-)
-page = HTML()
-
-
-def redraw(_change=None):
-    figure = tilted_figure(slider.value)
-    page.value = f"<p>{figure.alt}</p>{plotting.picture(figure)}"
-
-
-slider.observe(redraw, names="value")
-redraw()
-VBox([slider, page])
+grid = [10 ** (step / 10) for step in range(-20, 21)]
+values = [tilted(one) for one in grid]
+figure = figures.tilted(grid, [p for p, _ in values], [t for _, t in values], chosen=0.2)
+figure.alt = f"KL weight 0.2: score {tilted(0.2)[0]:+.2f}, satisfied {tilted(0.2)[1]:.0%}"
+plotting.show(figure)
+on_paper = best_objective(kl_coef) if kl_coef else best_score.mean().item()
+print(f"score minus {kl_coef:g} KL: on paper at least {on_paper:+.2f}; ", end="")
+print(", ".join(f"{name} {objective(graded[name]):+.2f}" for name in ("SFT", "PPO", "GRPO", "RLOO")))
 
 # %% [markdown]
-# The figure above the slider is its position at 0.3, for readers without a running kernel. On the left end, almost
-# without a penalty, you have best-of-8 again.
+# On the right end, almost without a penalty, you have best-of-8 again.
 #
 # ## 6. A reward that a program can check
 #
@@ -1306,8 +1292,7 @@ checked_gap = gain("GRPO, checked", against="GRPO")
 print(f"requests satisfied, GRPO with the checked reward: {shares(graded['GRPO, checked'])['good']}")
 print(f"minus SFT: {verdict(gain('GRPO, checked'))}")
 print(f"minus GRPO with the reward model: {verdict(checked_gap)}")
-clear = checked_gap.low > 0 or checked_gap.high < 0
-reveal("05.6", ("more" if checked_gap.value > 0 else "fewer") if clear else "no clear difference")
+reveal("05.6", ("no clear difference", "more", "fewer")[clear(checked_gap)])
 show(graded["GRPO, checked"])
 
 # %% [markdown]
@@ -1366,17 +1351,16 @@ display(
    {over_seeds("true_reward_sft")}; PPO {over_seeds("true_reward_ppo")}; GRPO
    {over_seeds("true_reward_grpo")}; RLOO {over_seeds("true_reward_rloo")} (*section 5, the table*).
 4. **The GRPO loss** is ours and TRL's, for both averages: they differ by {difference_grpo_loss:.0e} (*section 4*).
-5. **A doubled rate without a penalty** leaves {weak_graded.true_reward:.0%} satisfied, with the penalty
-   {held_graded.true_reward:.0%} (*section 5, this run*).
+5. **A doubled rate without a penalty** leaves {graded[WITHOUT].true_reward:.0%} satisfied, with the penalty
+   {graded[WITH].true_reward:.0%} (*section 5, this run*).
 """)
 )
 
 # %%
 from helpers.record import record
 
-graded |= {"weak_kl": weak_graded, "fast_with_kl": held_graded}
-curves = {name: watched[name] for name in ("PPO", "GRPO", "RLOO")}
-curves |= {"weak_kl": watched[WITHOUT], "fast_with_kl": watched[WITH]}
+endings = {"SFT": "sft", "PPO": "ppo", "GRPO": "grpo", "RLOO": "rloo", "GRPO, checked": "grpo_checked"}
+endings |= {WITHOUT: "weak_kl", WITH: "fast_with_kl"}
 values = {
     "reward_accuracy_held_out": accuracy["reward model"]["all"].value,
     "reward_accuracy_bag_of_words": accuracy["bag of words"]["all"].value,
@@ -1385,6 +1369,7 @@ values = {
     "difference_grpo_loss": difference_grpo_loss,
     "difference_leave_one_out": difference_leave_one_out,
     "seconds_reward_model": reward_watch.seconds,
+    "objective_on_paper": on_paper,
     "true_reward_sft_many": candidate_truth.mean().item(),
     "true_reward_sft_cool": sharper[0.6].mean().item(),
     "true_reward_sft_greedy": sharper[0.0].mean().item(),
@@ -1393,19 +1378,19 @@ values |= {f"reward_accuracy_held_out_{reason}": share for reason, share in by_r
 values |= {f"true_reward_{name.lower()}_cool": good.mean().item() for name, good in cool.items()}
 for n, (best_score, best_truth) in picked.items():
     values |= {f"true_reward_best_of_{n}": best_truth.mean().item(), f"proxy_best_of_{n}": best_score.mean().item()}
-for name, found in graded.items():
-    ending = name.lower().replace(", ", "_")
+for name, ending in endings.items():
+    found = graded[name]
     values |= {f"true_reward_{ending}": found.true_reward, f"proxy_{ending}": found.proxy.mean().item()}
     values |= {f"kl_{ending}": found.kl.mean().item(), f"form_rate_{ending}": found.form.mean().item()}
     values |= {f"objective_{ending}": objective(found), f"finished_rate_{ending}": found.finished.mean().item()}
     values |= {f"title_only_rate_{ending}": title_only(found), f"shape_rate_{ending}": shapes(found)}
-for name, log in curves.items():  # the mean of the last five updates, at every fifth
-    for at in range(5, len(log.truth) + 1, 5):
-        last_five = slice(at - 5, at)
-        values[f"truth_at_{at}_{name.lower()}"] = torch.tensor(log.truth[last_five]).mean().item()
-        values[f"proxy_at_{at}_{name.lower()}"] = torch.tensor(log.proxy[last_five]).mean().item()
-for name in ("weak_kl", "fast_with_kl"):
-    values[f"truth_by_update_{name}"], values[f"proxy_by_update_{name}"] = curves[name].truth, curves[name].proxy
+    values |= {f"clear_truth_{ending}": clear(gain(name)), f"clear_proxy_{ending}": clear(gain(name, what="proxy"))}
+for name, log in watched.items():
+    for what, curve in (("truth", log.truth), ("proxy", log.proxy)):
+        values[f"{what}_by_update_{endings[name]}"] = curve
+        for at in range(5, len(curve) + 1, 5):  # the mean of the last five updates
+            values[f"{what}_at_{at}_{endings[name]}"] = sum(curve[at - 5 : at]) / 5
+values |= {"clear_penalty_at_twice_the_rate": clear(penalty_gap), "clear_checked_against_grpo": clear(checked_gap)}
 for name in peak_bytes:
     values[f"peak_memory_bytes_{name.lower()}"] = peak_bytes[name]
 values |= {f"seconds_{name.lower()}": spent for name, spent in seconds.items()}
