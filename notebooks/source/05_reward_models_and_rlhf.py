@@ -1221,7 +1221,7 @@ def tilted(weight):
 
 
 def best_objective(weight):
-    """The most that score minus weight times KL can be, estimated from the draws: weight * log mean e^(score/weight)."""
+    """The highest score minus weight times KL, estimated from the draws: weight * log mean e^(score / weight)."""
     return (weight * ((candidate_scores / weight).logsumexp(dim=1) - torch.tensor(MOST).log())).mean().item()
 
 
