@@ -180,15 +180,16 @@ from helpers.lessons.lesson_05.experiment import judge_answers
 from helpers.sft import answer
 
 
-def share_at(policy, temperature):
-    """The share of requests satisfied at a sampling temperature; 0 is greedy decoding."""
+def judged_at(policy, temperature):
+    """The judge's verdicts at a sampling temperature; 0 is greedy decoding."""
     found = answer(policy, tokenizer, test_requests, temperature=temperature, seed=seed, batch_size=256)
-    return judge_answers(test_requests, found, judge_answer).good
+    return judge_answers(test_requests, found, judge_answer)
 
 
-sharper = {temperature: share_at(sft, temperature) for temperature in (0.6, 0.0)}
-for temperature, good in sharper.items():
-    print(f"SFT model, temperature {temperature}: {wilson(int(good.sum()), len(good))} satisfied")
+sharper = {temperature: judged_at(sft, temperature) for temperature in (0.6, 0.0)}
+for temperature, found in {1.0: sft_graded, **sharper}.items():
+    print(f"SFT model, temperature {temperature}: {shares(found)['good']:.3f} satisfied; ", end="")
+    print(f"tone right in {found.tone.mean():.0%}, in {found.tone[found.form == 1].mean():.0%} of those with form")
 
 # %% [markdown]
 # ## 2. From comparisons to a score
@@ -489,9 +490,10 @@ candidate_truth = judge_answers(asked, drawn, judge_answer).good.view(-1, MOST)
 
 
 def best_of(n):
-    """Score and verdict of the best-scored among the first n answers: (requests,) each."""
-    best = candidate_scores[:, :n].argmax(dim=1, keepdim=True)
-    return candidate_scores.gather(1, best).squeeze(1), candidate_truth.gather(1, best).squeeze(1)
+    """Score and verdict of the best-scored of each n answers; all draws are used: (requests * MOST / n,) each."""
+    scores, truth = candidate_scores.view(-1, n), candidate_truth.view(-1, n)
+    best = scores.argmax(dim=1, keepdim=True)
+    return scores.gather(1, best).squeeze(1), truth.gather(1, best).squeeze(1)
 
 
 counts = (1, 2, 4, 8)
@@ -803,7 +805,7 @@ with Stopwatch() as watch, PeakMemory() as memory:
 seconds, peak_bytes = {"PPO": watch.seconds}, {"PPO": memory.added}
 graded = {"SFT": replace(sft_graded, proxy=score(test_requests, sft_graded.answers).cpu())}
 graded["PPO"] = grade(policy.model, sft, tokenizer, test_requests, score, seed, judge_answer)
-cool = {"SFT": sharper[0.6], "PPO": share_at(policy.model, 0.6)}
+cool = {"SFT": sharper[0.6].good, "PPO": judged_at(policy.model, 0.6).good}
 
 # %%
 plotting.show(figures.proxy_and_truth({"PPO": watched["PPO"].proxy}, {"PPO": watched["PPO"].truth}))
@@ -958,7 +960,7 @@ def with_trl(name, trainer_class, config_class, rate, kl_share, **more):
         trainer.train()
     seconds[name], peak_bytes[name] = watch.seconds, memory.added
     graded[name] = grade(policy, sft, tokenizer, test_requests, score, seed, judge_answer)
-    cool[name] = share_at(policy, 0.6)
+    cool[name] = judged_at(policy, 0.6).good
     return trainer
 
 
@@ -1254,13 +1256,14 @@ def checked(prompts, answers):
 
 def train_grpo(policy, prompts, reward, updates, rate, kl_coef, size=4):
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=rate, weight_decay=0.0)
-    history = PPOHistory()
+    history, same = PPOHistory(), []
     for _ in tqdm(range(updates), desc="GRPO", leave=False):
         drawn = torch.randint(len(prompts), (batch_size // size,)).tolist()
         asked = [prompts[row] for row in drawn for _ in range(size)]
         rollout = roll_out(policy, sft, tokenizer, asked, new=24)
         rewards = reward(asked, rollout.answers).to(rollout.log_probs) * rollout.finished
         advantages = group_advantages(rewards, size)
+        same.append((rewards.view(-1, size).std(dim=1) == 0).float().mean().item())
         for _ in range(2):
             log_probs, _ = policy(rollout.input_ids, rollout.attention_mask, rollout.mask.shape[1])
             kept = rollout.log_probs, rollout.reference_log_probs, advantages, rollout.mask
@@ -1268,8 +1271,10 @@ def train_grpo(policy, prompts, reward, updates, rate, kl_coef, size=4):
             nn.utils.clip_grad_norm_(policy.model.parameters(), max_norm=1.0)
             optimizer.step()
             optimizer.zero_grad()
+        outside = ((log_probs - rollout.log_probs).exp() - 1).abs() > 0.2  # (batch, new)
+        history.clip_share.append(masked_mean(outside.float(), rollout.mask).item())
         watch_update(history, rollout, rewards)
-    return history
+    return history, same
 
 
 # %% [markdown]
@@ -1283,7 +1288,7 @@ predict("05.6", choices=["more", "fewer", "no clear difference"])
 seed_everything(seed)
 learner = PolicyWithValue(new_policy()).eval()
 with Stopwatch() as watch:
-    histories["GRPO, checked"] = train_grpo(
+    histories["GRPO, checked"], same = train_grpo(
         learner, requests, checked, update_count, rate=0.3 * learning_rate, kl_coef=0.5 * kl_coef
     )
 seconds["GRPO_checked"] = watch.seconds
@@ -1370,9 +1375,10 @@ values = {
     "difference_leave_one_out": difference_leave_one_out,
     "seconds_reward_model": reward_watch.seconds,
     "objective_on_paper": on_paper,
+    "same_groups_grpo_checked": sum(same) / len(same),
     "true_reward_sft_many": candidate_truth.mean().item(),
-    "true_reward_sft_cool": sharper[0.6].mean().item(),
-    "true_reward_sft_greedy": sharper[0.0].mean().item(),
+    "true_reward_sft_cool": sharper[0.6].good.mean().item(),
+    "true_reward_sft_greedy": sharper[0.0].good.mean().item(),
 }
 values |= {f"reward_accuracy_held_out_{reason}": share for reason, share in by_reason.items()}
 values |= {f"true_reward_{name.lower()}_cool": good.mean().item() for name, good in cool.items()}
