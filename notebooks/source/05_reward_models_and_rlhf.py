@@ -176,8 +176,9 @@ reveal("05.1", sft_graded.true_reward, reference="true_reward_sft")
 #
 # </details>
 #
-# Part of any gain might come from *sharper* sampling alone, without any better habits. So here is the same SFT model
-# at lower temperatures. Keep the greedy line in mind: it costs nothing, so a trained policy has to beat it.
+# Part of any gain might come from *sharper* sampling alone, without any better habits. So here is the same SFT model at
+# lower temperatures. Keep the greedy line in mind: it costs nothing, so a trained model
+# has to beat it.
 
 # %%
 from helpers.lessons.lesson_05.experiment import judge_answers
@@ -223,12 +224,12 @@ print("films in both train and test:", len(films["train"] & films["test"]))
 # Our "players" are answers, and a model gives the numbers $r$. Its loss is $-\log P$, averaged over the pairs.
 
 # %% [markdown]
-# Only differences count. Two terms are often added:
+# Two terms are often added:
 #
 # - a **margin** $m$ for each pair, when the labels say *how much* better the chosen answer is (Touvron et al. 2023):
 #   $-\log \sigma(r_\text{chosen} - r_\text{rejected} - m)$;
 # - **centering** (Eisenstein et al. 2023): all scores *for one prompt* could shift by a constant, but
-#   [PPO](../docs/glossary.md#proximal-policy-optimization) compares answers to different prompts. A multiple of
+#   [PPO](../docs/glossary.md#proximal-policy-optimization) compares different prompts. A multiple of
 #   $(r_\text{chosen} + r_\text{rejected})^2$ pulls each pair's mean to 0.
 #
 # ### Exercise 05.1: the loss of a reward model
@@ -414,9 +415,10 @@ pd.DataFrame(table).rename_axis("held-out pairs that fail in")
 # <details><summary>What happened, and why</summary>
 #
 # *Form* needs no request: shuffled words look wrong at once, to word pairs too. *Tone* compares one word of the request
-# with one word of the answer. A sum over words cannot do that, so there the bag of words is little better than a coin.
-# *Film* compares two titles, for titles never seen. No pair has the right title with a wrong person, so the reward
-# model never learned about people, while the judge checks them.
+# with one word of the answer. A sum over words cannot do that, so there the [bag of
+# words](../docs/glossary.md#bag-of-words) is little better than a coin. *Film* compares two titles, for titles never
+# seen. No pair has the right title with a wrong person, so the reward model never learned about people, while the judge
+# checks them.
 #
 # </details>
 #
@@ -899,13 +901,13 @@ print([round(value, 2) for value in group_advantages(alike, size=4).tolist()])
 # to full size. Liu et al. (2025) therefore leave it out (`scale_rewards="none"` in TRL).
 
 # %% [markdown]
-# The loss is PPO's clipped objective, plus the k3 penalty. What differs between variants is how tokens are averaged:
+# The loss is PPO's, plus the k3 penalty. Variants differ in how tokens are averaged:
 #
-# - **`grpo`**, as published: first over each answer's tokens, then over answers. So a bad long answer is punished less
+# - **`grpo`**, as published: over each answer's tokens, then over answers. A bad long answer is punished less
 #   per token, which favours length (Liu et al. 2025).
-# - **`dapo`** (Yu et al. 2025), TRL's default: one mean over all tokens of the batch.
+# - **`dapo`** (Yu et al. 2025), TRL's default: over all tokens of the batch.
 #
-# TRL, and the function below, multiply the penalty by the ratio (`use_bias_correction_kl`, DeepSeek-V3.2). GRPO as
+# TRL and the function below multiply the penalty by the ratio (`use_bias_correction_kl`, DeepSeek-V3.2). GRPO as
 # published does not; its penalty then has the gradient of the other direction, $KL(\pi_\text{ref} \| \pi)$.
 
 
@@ -1102,9 +1104,9 @@ plotting.show(figures.satisfied(measured, notes | {f"best of {MOST}": "KL at mos
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - *Two lines to beat:* greedy decoding, which costs nothing, and best of 8, at a small KL. A policy that only beats
-#   SFT at temperature 1 may have become sharper, and nothing else. The column for temperature 0.6 shows how much is
-#   left when both sharpen.
+# - *Two lines to beat:* [greedy decoding](../docs/glossary.md#greedy-decoding), which costs nothing, and best of 8, at
+#   a small KL. A policy that only beats SFT at temperature 1 may have become sharper, and nothing else. The column for
+#   temperature 0.6 shows how much is left when both sharpen.
 # - *Form* is where score and truth part: compare its column with the score's.
 # - *Score minus KL weight times KL* is PPO's own goal. (GRPO's KL weight is half of it.)
 # - The intervals are over requests. How far training seeds differ is in section 5.
@@ -1328,8 +1330,8 @@ print(", ".join(f"{name} {objective(graded[name]):+.2f}" for name in ("SFT", "PP
 # ## 6. A reward that a program can check
 #
 # For some tasks a program can check the answer: unit tests for code, the final number of a calculation. Then no reward
-# model is needed. DeepSeek-R1-Zero (Guo et al. 2025) was trained that way. Our judge is such a program. From here on
-# it *is* the reward: 1 for a finished answer that satisfies the request, else 0.
+# model is needed: DeepSeek-R1-Zero (Guo et al. 2025) was trained that way. Our judge is such a program. From here on
+# it *is* the reward: 1 for a satisfied request, else 0.
 
 # %% [markdown]
 # The loop is yours from section 4: `roll_out`, `group_advantages`, `grpo_loss`. Rate, KL weight, updates and group size
@@ -1470,8 +1472,8 @@ def learn_from_ratings(scorer, texts, ratings, how):
     for _ in range(how.epochs):
         for rows in torch.randperm(len(texts)).split(how.batch_size):
             scores = scores_of(scorer, [texts[row] for row in rows.tolist()])
-            better, worse = pairs_in(ratings[rows])
-            reward_loss(scores[better], scores[worse], torch.zeros(len(better)), CENTERING).backward()
+            chosen, rejected = (scores[at] for at in pairs_in(ratings[rows]))
+            reward_loss(chosen, rejected, torch.zeros_like(chosen), CENTERING).backward()
             nn.utils.clip_grad_norm_(scorer.parameters(), max_norm=1.0)
             optimizer.step()
             scheduler.step()
@@ -1496,9 +1498,7 @@ else:
     seed_everything(seed)
     scorer = MeanPoolClassifier(catalog.body("encoder", "real"), num_labels=1).to(run.device)
     with Stopwatch() as real_watch:
-        learn_from_ratings(
-            scorer, list(learned["text"]), learned_ratings.to(run.device), recipe_for("full", "published")
-        )
+        learn_from_ratings(scorer, list(learned["text"]), learned_ratings, recipe_for("full", "published"))
     with torch.inference_mode():
         parts = [list(judged["text"][at : at + 64]) for at in range(0, len(judged), 64)]
         real_scores = torch.cat([scores_of(scorer, part).cpu() for part in parts])
@@ -1607,7 +1607,7 @@ solved("05")
 # - [Lesson 06](06_direct_preference_optimization.ipynb) does without a reward model.
 # - Left out here: the length that many reward models pay for (Singhal et al. 2024), ensembles of them (Coste et al.
 #   2024), RewardBench (Lambert et al. 2024), and the details that PPO depends on (Huang et al. 2024).
-# - Where to read on: process rewards (a score for each step), and RLAIF, where a model makes the comparisons.
+# - Where to read on: process rewards, and RLAIF, where a model makes the comparisons.
 #
 # ## References
 #
