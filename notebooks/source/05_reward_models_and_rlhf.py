@@ -17,7 +17,8 @@
 # feedback* ([RLHF](../docs/glossary.md#rlhf)) turns such comparisons into a score, and then trains the model to score
 # well. In this lesson a program judges every answer too, so you see when a better score is a better answer.
 #
-# *About 80 minutes to read and six to run on one processor core (both estimates); no network.*
+# *About 80 minutes to read (an estimate), 20 to run with one thread on a processor without bfloat16 (measured); no
+# network.*
 
 # %% [markdown]
 # **You will be able to**
