@@ -17,7 +17,8 @@
 # feedback* ([RLHF](../docs/glossary.md#rlhf)) turns such comparisons into a score, and then trains the model to score
 # well. In this lesson a program judges every answer too, so you see when a better score is a better answer.
 #
-# *About 75 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
+# *About 80 minutes to read (an estimate), 20 to run with one thread on a processor without bfloat16 (measured); no
+# network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -39,9 +40,10 @@ from torch import nn
 from helpers import catalog, plotting, ppo
 from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("05.1") helps when you are stuck
 from helpers.cost import PeakMemory, Stopwatch
-from helpers.intervals import paired_bootstrap, wilson
+from helpers.intervals import mean_t, paired_bootstrap, wilson
 from helpers.lessons.lesson_05 import figures
 from helpers.predictions import predict, reveal
+from helpers.reference import lesson_reference, real_reference, recorded
 from helpers.reward_model import about_films
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.training import warmup_linear
@@ -53,7 +55,7 @@ seed = 0  # draws the order of the pairs, the requests and every answer
 model = ""  # an instructed model of your own: a folder, or with track "hub" a name there; "" takes lesson 04's
 data = ""  # pairs of your own (`prompt`, `chosen`, `rejected`), joined to those about films; "" takes none
 pairs = 4000  # compared pairs that the reward model learns from
-updates = 30  # of PPO, GRPO and RLOO each
+updates = 25  # of PPO, GRPO and RLOO each
 kl_coef = 0.2  # weight of the KL penalty for leaving the model we started from; 0 is no penalty
 learning_rate = 5e-4  # of PPO; RLOO and GRPO take a share of it
 
@@ -66,8 +68,15 @@ check_number("learning_rate", learning_rate, 1e-7, 1e-1)
 pair_count = run.by_budget(quick=48, standard=pairs)
 request_count = run.by_budget(quick=16, standard=200, full=800)
 update_count = run.by_budget(quick=2, standard=updates, full=2 * updates)
-fast_updates = run.by_budget(quick=2, standard=14)  # of the two runs at twice the rate, in section 5
+fast_updates = run.by_budget(quick=2, standard=15)  # of the two runs at twice the rate, in section 5
 batch_size = run.by_budget(quick=8, standard=32)
+
+
+def per_seed(choose, *metrics):
+    """What each of the reference's five runs of this page says; [] where a metric was not measured."""
+    columns = [recorded("05", metric) for metric in metrics]
+    return [choose(*values) for values in zip(*columns, strict=False)] if all(columns) else []
+
 
 # %% [markdown]
 # ## 1. Requests, careless answers, and a judge
@@ -87,7 +96,7 @@ def new_policy():
 sft = new_policy().eval().requires_grad_(False)
 preferences = catalog.dataset("preferences", track, data, seed, tokenizer=tokenizer)
 requests = about_films(preferences["train"])["prompt"]  # the judge reads requests about films, and no others
-test_requests = about_films(preferences["test"])["prompt"][:request_count]
+test_requests, test_films = (about_films(preferences["test"])[name][:request_count] for name in ("prompt", "film"))
 for request in test_requests[:3]:
     print(request)
 
@@ -121,8 +130,8 @@ for line in (
 
 # %% [markdown]
 # The last line shows the judge's limit: you would accept it, but no template makes it. How often does that matter? One
-# reader labelled 200 answers of SFT and DPO models of one seed. The judge agreed with 198 while it knew the ten
-# templates alone, and with all 200 since. (Two of the further templates were added because of these labels.)
+# reader labelled 200 answers of one seed's models. The judge agreed with 198, and with all 200 since it knows two
+# further templates that were added because of these labels.
 #
 # **Predict 1.** You draw one answer to each of a few hundred requests about films that no training here uses. What
 # share will be satisfied? (Two thirds of the demonstrations were right in tone.)
@@ -147,7 +156,6 @@ def show(graded, count=5, scored=True):
         print(f"{request}\n   {graded.answers[row]}\n   [{said}{score_said}]")
 
 
-# %%
 def unscored(prompts, answers):
     return torch.zeros(len(answers))
 
@@ -163,31 +171,31 @@ reveal("05.1", sft_graded.true_reward, reference="true_reward_sft")
 # <details><summary>What to look at</summary>
 #
 # The answers are *sampled* at temperature 1: each token as often as the model finds it likely, so you see its bad
-# habits too. Two things cost requests. An answer has a dozen tokens, and one slip spoils its form or its film. And the
-# tone is right hardly more often than a coin: where a third of the demonstrations had the wrong one, this model did
-# not learn that the request decides. (The brackets are [95 %
-# intervals](../docs/glossary.md#confidence-interval).)
+# habits too. Two things cost requests. An answer has a dozen tokens, and one slip spoils its form or its film. And
+# there is the tone, where a coin would be right in one half: the next cell prints it for all answers, and for those
+# with form. (The brackets are [95 % intervals](../docs/glossary.md#confidence-interval).)
 #
 # </details>
-
-# %% [markdown]
-# Part of any gain might come from *sharper* sampling alone, without any better habits. So here is the same SFT model
-# at lower temperatures. A method that only sharpens the distribution cannot beat these lines.
+#
+# Part of any gain might come from *sharper* sampling alone, without any better habits. So here is the same SFT model at
+# lower temperatures. Keep the greedy line in mind: it costs nothing, so a trained model
+# has to beat it.
 
 # %%
 from helpers.lessons.lesson_05.experiment import judge_answers
 from helpers.sft import answer
 
 
-def share_at(policy, temperature):
-    """The share of requests satisfied at a sampling temperature; 0 is greedy decoding."""
+def judged_at(policy, temperature):
+    """The judge's verdicts at a sampling temperature; 0 is greedy decoding."""
     found = answer(policy, tokenizer, test_requests, temperature=temperature, seed=seed, batch_size=256)
-    return judge_answers(test_requests, found, judge_answer).good
+    return judge_answers(test_requests, found, judge_answer)
 
 
-sharper = {temperature: share_at(sft, temperature) for temperature in (0.6, 0.0)}
-for temperature, good in sharper.items():
-    print(f"SFT model, temperature {temperature}: {wilson(int(good.sum()), len(good))} satisfied")
+sharper = {temperature: judged_at(sft, temperature) for temperature in (0.6, 0.0)}
+for temperature, found in {1.0: sft_graded, **sharper}.items():
+    print(f"SFT model, temperature {temperature}: {shares(found)['good']:.3f} satisfied; ", end="")
+    print(f"tone right in {found.tone.mean():.0%}, in {found.tone[found.form == 1].mean():.0%} of those with form")
 
 # %% [markdown]
 # ## 2. From comparisons to a score
@@ -197,13 +205,11 @@ for temperature, good in sharper.items():
 # are noisier: in the InstructGPT paper (Ouyang et al. 2022) labelers agreed with each other in about 73 % of the
 # pairs.
 
-# %%
+# %% tags=["nbval-check-output"]
 reasons = list(dict.fromkeys(("tone", "film", "form", *preferences["train"]["reason"])))
 for reason in reasons:
     row = next(row for row in preferences["train"] if row["reason"] == reason)
     print(f"[{reason}] {row['prompt']}\n   chosen:   {row['chosen']}\n   rejected: {row['rejected']}")
-
-# %% tags=["nbval-check-output"]
 films = {split: set(rows["film"]) - {""} for split, rows in preferences.items()}
 for split, rows in preferences.items():
     print(f"{split:12}{len(rows):6,} pairs about {len(films[split]):4} films")
@@ -219,17 +225,17 @@ print("films in both train and test:", len(films["train"] & films["test"]))
 # Our "players" are answers, and a model gives the numbers $r$. Its loss is $-\log P$, averaged over the pairs.
 
 # %% [markdown]
-# Only differences count: add 10 to all scores and the loss stays the same. Two terms are often added:
+# Two terms are often added:
 #
 # - a **margin** $m$ for each pair, when the labels say *how much* better the chosen answer is (Touvron et al. 2023):
 #   $-\log \sigma(r_\text{chosen} - r_\text{rejected} - m)$;
-# - **centering**: each prompt could keep a zero of its own, all its answers at +8, those to another prompt at -3.
-#   [PPO](../docs/glossary.md#proximal-policy-optimization) will compare answers to *different* prompts. So a small
-#   multiple of $(r_\text{chosen} + r_\text{rejected})^2$ pulls each pair's two scores to a mean of 0.
+# - **centering** (Eisenstein et al. 2023): all scores *for one prompt* could shift by a constant, but
+#   [PPO](../docs/glossary.md#proximal-policy-optimization) compares different prompts. A multiple of
+#   $(r_\text{chosen} + r_\text{rejected})^2$ pulls each pair's mean to 0.
 #
 # ### Exercise 05.1: the loss of a reward model
 #
-# Write it. `chosen`, `rejected` and `margins` are (batch,); `centering` is the weight of the second term.
+# `chosen`, `rejected` and `margins` are (batch,); `centering` is the weight of the second term.
 
 
 # %% tags=["exercise"]
@@ -287,14 +293,12 @@ def pair_scores(model, batch):
     return chosen, rejected
 
 
-# %%
 from helpers.reward_model import collate, preference_batches, preference_rows, preferred
 
 source = catalog.model_source("instruct", track, model)  # a folder or a name, as `from_pretrained` takes it
 reward_model = new_reward_model(source, tokenizer).to(run.device)
 train_rows = preferences["train"].select(range(pair_count))
 train_pairs = preference_rows(tokenizer, train_rows)  # both answers of each pair as token ids, with the chat template
-print(reward_model.score)
 batch = collate(train_pairs[:2], tokenizer.pad_token_id)
 print("a batch of two pairs:", tuple(batch["input_ids"].shape), "# (2 * pairs, seq)")
 
@@ -320,8 +324,6 @@ settings = RewardConfig(
     output_dir=scratch_folder.name, center_rewards_coefficient=CENTERING, per_device_train_batch_size=16,
     use_cpu=run.device == "cpu", bf16=False, report_to="none", disable_tqdm=True,
 )  # fmt: skip
-
-# %%
 test_model = new_reward_model(source, tokenizer).to(run.device).eval()
 nn.init.normal_(test_model.score.weight, generator=torch.Generator().manual_seed(seed))
 given = Dataset.from_list(conversations)
@@ -338,6 +340,12 @@ assert difference_reward_loss < 1e-5
 # %% [markdown]
 # The loop is lesson 02's, with 16 pairs a batch and a rate of 1e-3. On a GPU,
 # or a CPU with AVX512_BF16 instructions, `autocast` computes products in bfloat16, to save time.
+#
+# **Predict 2.** On pairs about films it never saw, for which reason will the reward model be wrong most often: the
+# wrong tone, the wrong film, or words out of order?
+
+# %%
+predict("05.2", choices=["tone", "film", "form"])
 
 # %%
 from tqdm import tqdm
@@ -365,13 +373,6 @@ def learn_to_score(scorer, rows, epochs, batch_size=16, rate=1e-3):
     return losses
 
 
-# %% [markdown]
-# **Predict 2.** On pairs about films it never saw, for which reason will the reward model be wrong most often: the
-# wrong tone, the wrong film, or words out of order?
-
-# %%
-predict("05.2", choices=["tone", "film", "form"])
-
 # %%
 seed_everything(seed)
 with Stopwatch() as reward_watch:
@@ -382,15 +383,12 @@ held_out = preferred(reward_model, preference_rows(tokenizer, test_rows), tokeni
 tenth = -(-len(losses) // 10)
 print(f"loss at the start {losses[0]:.3f}, in the last tenth {sum(losses[-tenth:]) / tenth:.3f}")
 
-# %% [markdown]
-# The baseline is a [bag of words](../docs/glossary.md#bag-of-words) with word pairs, from the request and the answer
-# together.
-
 # %%
 from helpers.evaluation import bag_of_words
 
 
 def together(rows, side):
+    """For the baseline, a bag of words with word pairs: the request and the answer as one text."""
     return [f"{row['prompt']} {row[side]}" for row in rows]
 
 
@@ -398,8 +396,6 @@ texts = together(train_rows, "chosen") + together(train_rows, "rejected")
 words = bag_of_words(texts, [1] * pair_count + [0] * pair_count)
 better, worse = (words.decision_function(together(test_rows, side)) for side in ("chosen", "rejected"))
 word_preferred = torch.as_tensor(better > worse).float()
-
-# %%
 groups = {"all": list(range(len(test_rows)))}
 for reason in (reason for reason in reasons if reason in test_rows["reason"]):
     groups[reason] = [at for at, row in enumerate(test_rows) if row["reason"] == reason]
@@ -408,7 +404,11 @@ accuracy = {
     for name, found in (("reward model", held_out), ("bag of words", word_preferred))
 }
 by_reason = {reason: accuracy["reward model"][reason].value for reason in groups if reason in ("tone", "film", "form")}
-reveal("05.2", min(by_reason, key=by_reason.get) if len(by_reason) == 3 else None)
+seeds = per_seed(
+    lambda *shares: min(zip(shares, ("tone", "film", "form"), strict=True))[1],
+    *(f"reward_accuracy_held_out_{reason}" for reason in ("tone", "film", "form")),
+)
+reveal("05.2", min(by_reason, key=by_reason.get) if len(by_reason) == 3 else None, reference=seeds)
 table = {name: {group: f"{share:.3f}" for group, share in found.items()} for name, found in accuracy.items()}
 pd.DataFrame(table).rename_axis("held-out pairs that fail in")
 
@@ -416,13 +416,13 @@ pd.DataFrame(table).rename_axis("held-out pairs that fail in")
 # <details><summary>What happened, and why</summary>
 #
 # *Form* needs no request: shuffled words look wrong at once, to word pairs too. *Tone* compares one word of the request
-# with one word of the answer. A sum over words cannot do that, so there the bag of words is little better than a coin.
-# *Film* compares two titles, for titles never seen. No pair has the right title with a wrong person, so the reward
-# model never learned about people, while the judge checks them.
+# with one word of the answer. A sum over words cannot do that, so there the [bag of
+# words](../docs/glossary.md#bag-of-words) is little better than a coin. *Film* compares two titles, for titles never
+# seen. No pair has the right title with a wrong person, so the reward model never learned about people, while the judge
+# checks them.
 #
 # </details>
-
-# %% [markdown]
+#
 # **From a model to a reward function.** PPO hands over texts and wants numbers. `Scorer` renders each answer with the
 # [chat template](../docs/glossary.md#chat-template), *with its end token*, and reads the head there. A score has no
 # zero and no unit of its own. We give it both: what the SFT model answers to some training requests scores 0 on
@@ -470,14 +470,15 @@ for line, value in zip(lines, score([some_request] * len(lines), lines).tolist()
     print(f"{value:+7.2f}  {line}")
 
 # %% [markdown]
+# The average answer of the SFT model scores 0. Where does the last line stand? The pairs set shuffled words against the
+# *correct* line only.
+#
 # ### The first baseline: best of n
 #
-# You can use a reward model without training anything: draw n answers to each request and keep the one that scores
-# highest. Every RL method has to be compared with this. Its price is n times the sampling, for every request, forever.
-#
-# Its distance from the SFT model is known without measuring: at most $\log n - \frac{n-1}{n}$
-# [nats](../docs/glossary.md#kl-divergence) of [KL](../docs/glossary.md#kl-divergence) (Beirami et al. 2024), 1.20 for n
-# = 8.
+# Draw n answers to each request and keep the one that scores highest: no training, and n times the sampling, for every
+# request, forever. This moves the answers from the SFT model by a
+# [KL](../docs/glossary.md#kl-divergence) of at most $\log n - \frac{n-1}{n}$
+# [nats](../docs/glossary.md#kl-divergence) (Beirami et al. 2024), 1.20 for n = 8.
 
 # %%
 MOST = 8
@@ -488,33 +489,33 @@ candidate_truth = judge_answers(asked, drawn, judge_answer).good.view(-1, MOST)
 
 
 def best_of(n):
-    """Score and verdict of the best-scored among the first n answers: (requests,) each."""
-    best = candidate_scores[:, :n].argmax(dim=1, keepdim=True)
-    return candidate_scores.gather(1, best).squeeze(1), candidate_truth.gather(1, best).squeeze(1)
+    """Score and verdict of the best-scored of each n answers; all draws are used: (requests * MOST / n,) each."""
+    scores, truth = candidate_scores.view(-1, n), candidate_truth.view(-1, n)
+    best = scores.argmax(dim=1, keepdim=True)
+    return scores.gather(1, best).squeeze(1), truth.gather(1, best).squeeze(1)
 
 
 counts = (1, 2, 4, 8)
 picked = {n: best_of(n) for n in counts}
+for n in counts:
+    print(f"best of {n}: {picked[n][1].mean():.1%} satisfied, score {picked[n][0].mean():+.2f}")
 plotting.show(figures.best_of_n(counts, *([picked[n][at].mean().item() for n in counts] for at in (0, 1))))
 
 # %% [markdown]
 # ## 3. PPO, by hand
 #
-# The model is now called the **[policy](../docs/glossary.md#policy)**. It writes answers to requests, the reward model
-# scores them, and an update makes the tokens of well-scored answers more probable. *Proximal policy optimization*
-# (Schulman et al. 2017) limits each update. Four models take part:
+# The model is now called the **[policy](../docs/glossary.md#policy)**. It writes answers, the reward model scores them,
+# and an update makes the tokens of well-scored answers more probable. *Proximal policy optimization* (Schulman et al.
+# 2017) limits each update. InstructGPT's value model is a network of its own, of the reward model's size (6 billion
+# parameters, for policies up to 175 billion). Ours is one linear layer on the policy. TRL 1.16 ships no PPO trainer,
+# and you need none: PPO is a handful of short functions.
 
 # %%
 plotting.show(figures.four_models())
 
-# %% [markdown]
-# In the InstructGPT paper the value model is a network of its own, as large as a reward model. Ours is one linear layer
-# on top of the policy. TRL 1.16 ships no PPO trainer any more, and you need none: PPO is a handful of short functions.
-#
-# First: how probable was each token that the policy wrote, and which tokens count?
-
 
 # %%
+# First: how probable was each token that the policy wrote, and which tokens count?
 def log_probs_of(logits, tokens):
     """logits: (batch, new, vocab); tokens: (batch, new); returns (batch, new)."""
     return logits.log_softmax(dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
@@ -592,7 +593,6 @@ def roll_out(policy, reference, tokenizer, prompts, new):
     return Rollout(input_ids, attention_mask, mask, log_probs, reference_log_probs, values, finished, answers)
 
 
-# %%
 policy = PolicyWithValue(new_policy())
 rollout = roll_out(policy, sft, tokenizer, requests[:4], new=24)
 print("log-probabilities", tuple(rollout.log_probs.shape), " # (batch, new)")
@@ -616,9 +616,11 @@ def token_rewards(scores, log_probs, reference, mask, kl_coef):
 # %% [markdown]
 # That log-ratio is one of several *estimates* of the KL, the one called **k1** (Schulman 2020). Its mean over answers
 # is right, but single values scatter and can be negative. **k3** $= e^{-k_1} - 1 + k_1$ has the same mean and is never
-# negative; [GRPO](../docs/glossary.md#group-relative-policy-optimization)'s penalty uses it. Steadiest is the **sum
-# over the vocabulary** at each position, $\sum_v \pi(v) \log \frac{\pi(v)}{\pi_\text{ref}(v)}$: then only the positions
-# are random. This run's tables report the last one, and the answers behind them are drawn at temperature 1.
+# negative; [GRPO](../docs/glossary.md#group-relative-policy-optimization)'s penalty uses it. The **sum over the
+# vocabulary** at each position, $\sum_v \pi(v) \log \frac{\pi(v)}{\pi_\text{ref}(v)}$, does not depend on which token
+# was drawn there.
+#
+# Tables on this page report the sum, over answers drawn at temperature 1. Curves over updates show k1.
 
 
 # %%
@@ -640,21 +642,24 @@ def kl_estimates(policy, reference, rollout):
 # **Answers that were cut.** `Scorer` adds the end token to every answer, also to one that ran into the limit of 24
 # tokens. Such a text is scored as if it were finished. So the training loop takes 1.0 off the score of an answer that
 # did not end (TRL calls this `missing_eos_penalty`).
-#
+
+# %% [markdown]
 # **Advantages.** How much better than guessed did a token turn out? One step's surprise is
-# $\delta_t = r_t + \gamma V_{t+1} - V_t$, with $V = 0$ after the end. *Generalized [advantage
+# $\delta_t = r_t + \gamma V_{t+1} - V_t$. Here $V_t$ is the value head's guess before token $t$, 0 after the end, and
+# $\gamma$ discounts later rewards (answers are short, so it is 1). *Generalized [advantage
 # estimation](../docs/glossary.md#advantage-estimation)* (GAE, Schulman et al. 2016) adds the later surprises, each step
 # fading by $\gamma\lambda$:
 #
 # $$A_t = \delta_t + \gamma \lambda A_{t+1}$$
-#
+
+# %% [markdown]
 # With $\gamma = \lambda = 1$ the guesses in between cancel: what is left is the whole reward still to come, minus the
 # first guess.
 #
 # ### Exercise 05.2: generalized advantages
 #
-# Write it. `rewards`, `values` and `mask` are (batch, new). Return the advantages and the *returns*, advantages plus
-# values, both 0 where the mask is False.
+# Write it, from the last position back to the first. `rewards`, `values` and `mask` are (batch, new). Return the
+# advantages and the *returns*, advantages plus values, both 0 where the mask is False.
 
 
 # %% tags=["exercise"]
@@ -691,9 +696,15 @@ print("equal to the sum of later rewards minus the guess:", torch.allclose(advan
 assert torch.allclose(advantages, still_to_come - toy_values, atol=1e-5)
 
 # %% [markdown]
+# **Why this trains.** The oldest rule, REINFORCE, maximizes $A_t \log \pi(\text{token}_t)$: a token with a positive
+# advantage becomes more probable, one with a negative advantage less. PPO writes the same with a ratio. Let $\rho_t$ be
+# the token's probability now over its probability when it was written. The gradient of $\rho_t$ is $\rho_t$ times that
+# of $\log \pi$, so at ratio 1 the product $\rho_t A_t$ has exactly REINFORCE's gradient.
+
+# %% [markdown]
 # **The clipped objective.** Rollouts are expensive, so each is used for two passes. In the second pass the policy is no
-# longer the one that wrote the answers. The ratio of new to old probability, $\rho_t$, corrects for that, but only
-# nearby. So PPO maximizes, over the tokens of the answers,
+# longer the one that wrote the answers. The ratio corrects for that, but only nearby. So PPO maximizes, over the
+# tokens of the answers,
 #
 # $$\text{mean}_t \; \min\big(\rho_t A_t,\; \text{clip}(\rho_t, 1 - \epsilon, 1 + \epsilon) A_t\big)$$
 #
@@ -720,6 +731,13 @@ def clipped_surrogate(log_probs, old, advantages, mask, clip):
 
 check("05.3", clipped_surrogate)
 
+# %% [markdown]
+# **Predict 3.** The next figure draws this objective against the ratio, for a good token (advantage +1) and for a bad
+# one (-1). The good token's line is flat on the right. Where is the bad token's line flat?
+
+# %%
+predict("05.3", choices=["left", "right", "on both sides", "nowhere"])
+
 # %%
 clipped_surrogate = go_on_with("05.3", clipped_surrogate, ppo.clipped_surrogate)
 ratios = torch.linspace(0.5, 1.5, 101)
@@ -728,12 +746,12 @@ for name, advantage in (("advantage +1: a good token", 1.0), ("advantage -1: a b
     each = [clipped_surrogate(r.log(), torch.tensor(0.0), advantage, torch.tensor(1.0), 0.2) for r in ratios]
     gains[name] = [-value.item() for value in each]
 plotting.show(figures.clipped_objective(ratios.tolist(), gains, clip=0.2))
+bad = gains["advantage -1: a bad token"]
+left, right = abs(bad[0] - bad[20]) < 1e-6, abs(bad[-1] - bad[-21]) < 1e-6
+reveal("05.3", {(1, 0): "left", (0, 1): "right", (1, 1): "on both sides"}.get((left, right), "nowhere"))
 
 # %% [markdown]
-# **Predict 3.** One line is flat on the right, the other one on the left. What would go wrong if a bad token's line
-# were flat on the right too?
-#
-# <details><summary>Answer</summary>
+# <details><summary>Why not on the right too?</summary>
 #
 # Where the line is flat there is no gradient. A bad token that has already become *more* probable has to become
 # improbable again, so there the slope must stay. The clip takes away the reward for going too far, never the way back.
@@ -761,10 +779,10 @@ def ppo_update(policy, optimizer, rollout, scores, recipe):
 
 
 # %% [markdown]
-# The advantages get mean 0 and standard deviation 1, so that the learning rate does not depend on the reward model's
-# units. The value head learns with a squared error. Many implementations also clip the change of the *value*
-# (`cliprange_value` in TRL's earlier PPO). We do not: our value head cannot disturb the policy, because it reads
-# detached hidden states.
+# The advantages get mean 0 and standard deviation 1, whatever the reward model's units.
+# The value head learns with a squared error. It reads detached states, so this error does not train the policy.
+# Two ties remain: wrong values make noisy advantages, and policy and value head share one clipped gradient norm. Many
+# implementations clip the two apart, and also the change of the value (`cliprange_value` in TRL's earlier PPO).
 #
 # Last, the loop. The policy learns at `learning_rate`, the value head at 1e-2.
 
@@ -802,9 +820,7 @@ with Stopwatch() as watch, PeakMemory() as memory:
 seconds, peak_bytes = {"PPO": watch.seconds}, {"PPO": memory.added}
 graded = {"SFT": replace(sft_graded, proxy=score(test_requests, sft_graded.answers).cpu())}
 graded["PPO"] = grade(policy.model, sft, tokenizer, test_requests, score, seed, judge_answer)
-cool = {"SFT": sharper[0.6], "PPO": share_at(policy.model, 0.6)}
-
-# %%
+cool = {"SFT": sharper[0.6].good, "PPO": judged_at(policy.model, 0.6).good}
 plotting.show(figures.proxy_and_truth({"PPO": watched["PPO"].proxy}, {"PPO": watched["PPO"].truth}))
 
 # %% [markdown]
@@ -813,29 +829,45 @@ plotting.show(figures.proxy_and_truth({"PPO": watched["PPO"].proxy}, {"PPO": wat
 
 
 # %%
-def gain(name, against="SFT"):
-    return paired_bootstrap(graded[name].good.numpy(), graded[against].good.numpy(), seed=seed)
+def gain(name, against="SFT", what="good"):
+    return paired_bootstrap(*(getattr(graded[one], what).numpy() for one in (name, against)), seed=seed)
+
+
+def clear(gap):
+    """1 for a clear gain, -1 for a clear loss, 0 where the interval holds 0."""
+    return int(gap.low > 0) - int(gap.high < 0)
 
 
 def verdict(gap):
-    words = "a clear loss" if gap.high < 0 else "no clear difference"
-    return f"{gap:+.2f}, {'a clear gain' if gap.low > 0 else words}"
+    return f"{gap:+.2f}, {('no clear difference', 'a clear gain', 'a clear loss')[clear(gap)]}"
+
+
+def objective(found):
+    """What PPO maximizes: the mean score minus the KL weight times the KL."""
+    return found.proxy.mean().item() - kl_coef * found.kl.mean().item()
 
 
 for part, share in shares(graded["PPO"]).items():
-    print(f"{names.get(part, part):10} SFT {shares(graded['SFT'])[part]}   PPO {share}")
+    print(f"{names.get(part, part):10} SFT {shares(graded['SFT'])[part]:.3f}   PPO {share:.3f}")
 print(f"requests satisfied, PPO minus SFT: {verdict(gain('PPO'))}")
+print(f"score minus {kl_coef:g} KL: SFT {objective(graded['SFT']):+.2f}, PPO {objective(graded['PPO']):+.2f}")
 show(graded["PPO"])
 
 # %% [markdown]
-# Read the verdicts, not only the score. Look also at *form*: the only bad form that the reward model ever saw was
-# shuffled words, while the judge also counts a single slip.
-#
+# Read the verdicts, not only the score. Look at *form*: the only bad form that the reward model ever saw was shuffled
+# words, while the judge also counts a single slip. And look at the last line, what PPO maximizes. If PPO ends below
+# SFT there, it paid more in KL than it gained in score.
+
+# %% [markdown]
 # ### What to log beside the score
 #
-# The three estimates first, on answers of this policy. Then four curves that every RL run should draw: the KL, the
-# entropy (how undecided the policy is), the share of tokens outside the clip, and the length of the answers. TRL logs
-# them as `kl`, `entropy`, `clip_ratio/region_mean` and `completions/mean_length`.
+# The three estimates first. Compare the standard deviations: k3 scatters less than k1 near
+# the reference, but far from it a few tokens with a large $e^{-k_1}$ dominate.
+#
+# Then four curves that every RL run should draw: the KL, the entropy (how undecided the policy is), the share of tokens
+# outside the clip, and the length of the answers. TRL logs related quantities (`kl`, `entropy`,
+# `clip_ratio/region_mean`, `completions/mean_length`). It averages over tokens where we sum over answers, so compare
+# shapes, not numbers.
 
 # %%
 with torch.random.fork_rng(devices=[]):
@@ -868,15 +900,16 @@ print([round(value, 2) for value in group_advantages(alike, size=4).tolist()])
 # %% [markdown]
 # The two groups look the same now: where four answers are about equally good, the division blows a small difference up
 # to full size. Liu et al. (2025) therefore leave it out (`scale_rewards="none"` in TRL).
+
+# %% [markdown]
+# The loss is PPO's, plus the k3 penalty. Variants differ in how tokens are averaged:
 #
-# The loss is PPO's clipped objective, plus the k3 penalty. What differs between variants is how tokens are averaged:
+# - **`grpo`**, as published: over each answer's tokens, then over answers. A bad long answer is punished less
+#   per token, which favours length (Liu et al. 2025).
+# - **`dapo`** (Yu et al. 2025), TRL's default: over all tokens of the batch.
 #
-# - **`grpo`**, as published: first the mean over each answer's tokens, then over answers. A token of a long answer
-#   weighs less. So a bad long answer is punished less per token, which favours length (Liu et al. 2025).
-# - **`dapo`** (Yu et al. 2025), TRL's default: one mean over all tokens of the batch.
-#
-# TRL also multiplies the penalty by the ratio (`use_bias_correction_kl`, from the DeepSeek-V3.2 report), which GRPO as
-# published does not: only then is the penalty's *gradient* the one of the KL.
+# TRL and the function below multiply the penalty by the ratio (`use_bias_correction_kl`, DeepSeek-V3.2). GRPO as
+# published does not; its penalty then has the gradient of the other direction, $KL(\pi_\text{ref} \| \pi)$.
 
 
 # %%
@@ -894,10 +927,14 @@ def grpo_loss(log_probs, old, reference, advantages, mask, clip, kl_coef, loss_t
 
 
 # %% [markdown]
-# Both of TRL's trainers get the same settings, and a policy of their own. RLOO clips the ratio of the *whole* answer,
-# so it hits the clip sooner than GRPO, and it puts the KL into the reward. The same `kl_coef` therefore constrains the
-# policy differently. Rates and KL weights were chosen on the validation films: GRPO takes 0.3 of PPO's rate and half of
-# its KL weight, RLOO takes 0.6 of the rate and the same weight.
+# TRL trains both, with the same settings. RLOO clips the ratio of the *whole* answer, and puts the KL into the reward,
+# so the same `kl_coef` constrains it differently. GRPO takes 0.3 of PPO's rate and half of its KL weight, RLOO takes
+# 0.6 of the rate. Few values were tried, on the validation films: the comparison is of these settings.
+#
+# **Predict 4.** Same requests, reward model, and number of updates. Which of the three will satisfy most?
+
+# %%
+predict("05.4", choices=["PPO", "GRPO", "RLOO"])
 
 
 # %%
@@ -925,11 +962,23 @@ from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from helpers.language_model import count_positions_from_mask
-from helpers.lessons.lesson_05.experiment import reward_function
 
 conversations = Dataset.from_dict({"prompt": [messages(request) for request in requests]})
 
 
+def as_trl_calls(score, end):
+    """A reward function for TRL: conversations and token ids in, one number for each answer out."""
+
+    def reward_model(prompts, completions, completion_ids, **_):
+        asked = [turns[-1]["content"] for turns in prompts]
+        answered = [turns[-1]["content"].strip() for turns in completions]
+        cut = torch.tensor([end not in list(ids) for ids in completion_ids])
+        return (score(asked, answered).cpu() - 1.0 * cut).tolist()  # 1.0 off for a missing end, as in PPO
+
+    return reward_model
+
+
+# %%
 def with_trl(name, trainer_class, config_class, rate, kl_share, **more):
     seed_everything(seed)
     policy, watched[name] = new_policy(), ScoreLog(score, judge_answer)
@@ -937,7 +986,7 @@ def with_trl(name, trainer_class, config_class, rate, kl_share, **more):
     settings = group_settings(update_count, batch_size, seed) | more
     settings |= {"learning_rate": rate * learning_rate, "beta": kl_share * kl_coef}
     arguments = config_class(output_dir=scratch_folder.name, use_cpu=run.device == "cpu", **settings)
-    reward = reward_function(watched[name], end_of_turn(tokenizer))  # it takes 1.0 off for a missing end, as PPO does
+    reward = as_trl_calls(watched[name], end_of_turn(tokenizer))
     trainer = trainer_class(
         policy, reward, args=arguments, train_dataset=conversations, processing_class=tokenizer
     )  # fmt: skip
@@ -947,7 +996,7 @@ def with_trl(name, trainer_class, config_class, rate, kl_share, **more):
         trainer.train()
     seconds[name], peak_bytes[name] = watch.seconds, memory.added
     graded[name] = grade(policy, sft, tokenizer, test_requests, score, seed, judge_answer)
-    cool[name] = share_at(policy, 0.6)
+    cool[name] = judged_at(policy, 0.6).good
     return trainer
 
 
@@ -956,7 +1005,7 @@ trainer = with_trl("GRPO", GRPOTrainer, GRPOConfig, rate=0.3, kl_share=0.5, loss
 print(f"requests satisfied, GRPO minus SFT: {verdict(gain('GRPO'))}")
 kept, theirs = (
     torch.tensor(list(values)) for values in (trainer._logs["rewards"]["reward_model"], trainer._logs["advantages"])
-)  # TRL keeps its last batch
+)  # TRL keeps its last batch, in private attributes that another version may name differently
 difference_group_advantages = (group_advantages(kept, 4) - theirs).abs().max().item()
 print("our advantages are TRL's to 0.0001:", difference_group_advantages < 1e-4)
 assert difference_group_advantages < 1e-4
@@ -982,7 +1031,7 @@ with torch.no_grad():
         ours = grpo_loss(*given, last["completion_mask"], 0.2, trainer.beta, kind).item()
         theirs = trainer._compute_loss(trainer.model, last).item()
         difference_grpo_loss = max(difference_grpo_loss, abs(ours - theirs))
-        print(f"{kind}: ours {ours:+.6f}, TRL {theirs:+.6f}")
+        print(f"{kind}: ours {ours:+.8f}, TRL {theirs:+.8f}")
 assert difference_grpo_loss < 1e-5
 
 # %% [markdown]
@@ -1013,70 +1062,90 @@ def leave_one_out(rewards):
 check("05.4", leave_one_out)
 
 # %%
+from helpers.lessons.lesson_05.experiment import last_rloo_batch
+from helpers.lessons.lesson_05.experiment import leave_one_out as rloo_advantages
+
+leave_one_out = go_on_with("05.4", leave_one_out, rloo_advantages)
 trainer = with_trl("RLOO", RLOOTrainer, RLOOConfig, rate=0.6, kl_share=1.0)
 print(f"requests satisfied, RLOO minus SFT: {verdict(gain('RLOO'))}")
-
-# %% [markdown]
-# **Predict 4.** The same requests, the same reward model, the same number of updates. Which satisfies most requests:
-# SFT, PPO, GRPO, RLOO, or best of 8, which trained nothing?
-
-# %%
-predict("05.4", choices=["PPO", "GRPO", "RLOO", "best of 8"])
+print(f"requests satisfied, RLOO minus GRPO: {verdict(gain('RLOO', against='GRPO'))}")
+paid, theirs = last_rloo_batch(trainer, sft)  # rewards after the KL was paid, and TRL's advantages
+difference_leave_one_out = (leave_one_out(paid.view(-1, 4)).flatten() - theirs).abs().max().item()
+print("our leave-one-out advantages are TRL's to 0.001:", difference_leave_one_out < 1e-3)
+assert difference_leave_one_out < 1e-3
 
 # %%
 best_score, best_truth = picked[MOST]
 rows = {}
 for name, found in graded.items():
-    rows[name] = [f"{shares(found)['good']:.2f}", f"{cool[name].mean():.2f}", f"{found.form.mean():.2f}"]
-    rows[name] += [f"{found.proxy.mean():+.2f}", f"{found.kl.mean():.1f}", f"{found.finished.mean():.2f}"]
+    rows[name] = [f"{shares(found)['good']:.3f}", f"{cool[name].mean():.3f}", f"{found.form.mean():.3f}"]
+    rows[name] += [f"{found.proxy.mean():+.2f}", f"{found.kl.mean():.1f}", f"{objective(found):+.2f}"]
     rows[name] += [f"{seconds[name]:.0f}", f"{peak_bytes[name] / 1e6:.0f}"] if name in seconds else ["", ""]
-found = wilson(int(best_truth.sum()), len(best_truth))
-rows[f"best of {MOST}"] = [f"{found:.2f}", "", "", f"{best_score.mean():+.2f}", "at most 1.2", "", "", ""]
-columns = ["satisfied [95 %]", "at temperature 0.6", "form", "score", "KL (nats)", "finished", "seconds", "memory (MB)"]
-reached = {name: one.true_reward for name, one in graded.items() if name != "SFT"} | {
-    f"best of {MOST}": best_truth.mean().item()
-}
-reveal("05.4", max(reached, key=reached.get))
-pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+greedy, best = sharper[0.0], wilson(int(best_truth.sum()), len(best_truth))
+rows["SFT, greedy"] = [f"{shares(greedy)['good']:.3f}", "", f"{greedy.form.mean():.3f}", "", "", "", "", ""]
+rows[f"best of {MOST}"] = [f"{best:.3f}", "", "", f"{best_score.mean():+.2f}", "at most 1.2", "", "", ""]
+columns = ["satisfied [95 %]", "at temperature 0.6", "form", "score", "KL (nats)", f"score - {kl_coef:g} KL"]
+pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "seconds", "memory (MB)"])
 
 # %%
-measured = {name: shares(found)["good"] for name, found in graded.items()} | {f"best of {MOST}": found}
+trained = ("PPO", "GRPO", "RLOO")
+for name in trained:
+    good = graded[name].good.numpy()
+    print(f"{name}: minus SFT {verdict(gain(name))}; ", end="")
+    print(f"minus SFT, greedy {verdict(paired_bootstrap(good, greedy.good.numpy(), seed=seed))}; ", end="")
+    print(f"minus best of {MOST} {verdict(paired_bootstrap(good, best_truth.numpy(), seed=seed))}")
+reached = {name: graded[name].true_reward for name in trained}
+metrics = (f"true_reward_{name.lower()}" for name in trained)
+seeds = per_seed(lambda *shares: max(zip(shares, trained, strict=True))[1], *metrics)
+reveal("05.4", max(reached, key=reached.get), reference=seeds)
+measured = {name: shares(found)["good"] for name, found in graded.items()} | {f"best of {MOST}": best}
 notes = {name: f"KL {one.kl.mean().item():.1f} nats" for name, one in graded.items()}
 plotting.show(figures.satisfied(measured, notes | {f"best of {MOST}": "KL at most 1.2 nats"}))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - *Best of 8* is the line to beat, at a small KL. A trained policy has to come near it to be worth its training, and
-#   then answers with one sample where best-of-8 draws eight.
+# - *Two lines to beat:* [greedy decoding](../docs/glossary.md#greedy-decoding), which costs nothing, and best of 8, at
+#   a small KL. A policy that only beats SFT at temperature 1 may have become sharper, and nothing else. The column for
+#   temperature 0.6 shows how much is left when both sharpen.
 # - *Form* is where score and truth part: compare its column with the score's.
-# - *One run each says little about the order.* Section 5 shows how far seeds differ.
+# - *Score minus KL weight times KL* is PPO's own goal. (GRPO's KL weight is half of it.)
+# - The intervals are over requests. How far training seeds differ is in section 5.
 # - *Seconds and memory* compare programs, our PPO with TRL's trainers, rather than methods.
+#
+# </details>
 #
 # What has to be in memory:
 #
 # | method | models |
 # |---|---|
-# | PPO | policy, value model (here one layer; in the papers as large as the policy), reference, reward model |
+# | PPO | policy, value model (here one layer; elsewhere a network), reference, reward model |
 # | GRPO, RLOO with a reward model and a KL penalty | policy, reference, reward model |
 # | GRPO with a checkable reward and no KL penalty (TRL's default `beta` is 0) | policy |
 #
-# To drop a policy-sized value model was the point of GRPO's paper.
-#
-# </details>
+# GRPO's paper drops the value model because it is "typically another model of comparable size as the policy model".
 
 # %% [markdown]
 # ## 5. Over-optimization, or a run that broke?
 #
 # A policy that is trained against a reward model long enough can find texts that score well and are bad: **[reward
-# hacking](../docs/glossary.md#reward-hacking)**, or over-optimization. Gao et al. (2023) measured how the true reward
-# first rises with the KL and then falls, while the learned score goes on rising.
+# hacking](../docs/glossary.md#reward-hacking)**. Gao et al. (2023) measured how the true reward first rises with the KL
+# and then falls, while the learned score goes on rising. This page calls a run, compared with SFT on films that it
+# never saw:
 #
-# You look for that here with a KL weight of 0. To make it quick, the rate is doubled too. But now *two* things differ
-# from section 3. So there is a control: the doubled rate *with* the KL penalty.
+# | score | requests satisfied | the run |
+# |---|---|---|
+# | a clear gain | a clear gain | improved |
+# | a clear gain | a clear loss | over-optimized |
+# | no clear gain | a clear loss | collapsed: the score gained nothing either |
+# | anything else | | undecided |
 
 # %% [markdown]
-# **Predict 5.** Twice the rate, 14 updates. Which run satisfies more requests at the end: the one without the KL
+# You look for it with a KL weight of 0, where nothing holds the policy near the SFT model. To make it quick, the rate
+# is doubled. But now *two* things differ from section 3. So there is a control: the doubled rate *with* the KL penalty.
+# Only these two runs differ in the penalty alone.
+#
+# **Predict 5.** Twice the rate, 15 updates. Which run satisfies more requests at the end: the one without the KL
 # penalty, the one with it, or is there no clear difference?
 
 # %%
@@ -1085,165 +1154,196 @@ predict("05.5", choices=["with the penalty", "without", "no clear difference"])
 
 # %%
 def fast_run(name, weight):
-    """PPO at twice the rate with this KL weight; kept under a name."""
+    """PPO at twice the rate with this KL weight; the judged answers are kept under a name."""
     seed_everything(seed)
     learner, watched[name] = PolicyWithValue(new_policy()), ScoreLog(score, judge_answer)
     fast = replace(recipe, kl_coef=weight, updates=fast_updates, learning_rate=2 * learning_rate)
     histories[name] = train_ppo(learner, sft, tokenizer, requests, watched[name], fast)
-    return grade(learner.model, sft, tokenizer, test_requests, score, seed, judge_answer)
+    graded[name] = grade(learner.model, sft, tokenizer, test_requests, score, seed, judge_answer)
 
 
-WITH, WITHOUT = f"twice the rate, KL weight {kl_coef:g}", "twice the rate, KL weight 0"
-weak_graded, held_graded = fast_run(WITHOUT, 0.0), fast_run(WITH, kl_coef)
-show(weak_graded)
+def kind(score, truth):
+    """What the table above calls a run; both: 1 a clear gain, -1 a clear loss, 0 neither."""
+    if truth < 0:
+        return "over-optimized" if score > 0 else "collapsed"
+    return "improved" if truth > 0 and score > 0 else "undecided"
+
+
+WITH, WITHOUT = "twice the rate, KL penalty", "twice the rate, no penalty"
+fast_run(WITHOUT, 0.0)
+fast_run(WITH, kl_coef)
+plotting.show(figures.health({name: histories[name] for name in ("PPO", WITHOUT, WITH)}))
 
 # %%
+from helpers.lessons.lesson_05.experiment import shapes, title_only
+
 three = ("PPO", WITHOUT, WITH)
 proxies, truths = ({name: getattr(watched[name], what) for name in three} for what in ("proxy", "truth"))
 plotting.show(figures.proxy_and_truth(proxies, truths))
-proxy_gap = paired_bootstrap(weak_graded.proxy.numpy(), graded["SFT"].proxy.numpy(), seed=seed)
-truth_gap = paired_bootstrap(weak_graded.good.numpy(), graded["SFT"].good.numpy(), seed=seed)
-penalty_gap = paired_bootstrap(held_graded.good.numpy(), weak_graded.good.numpy(), seed=seed)
-print(f"score, {WITHOUT}, minus SFT:              {verdict(proxy_gap)}")
-print(f"requests satisfied, {WITHOUT}, minus SFT: {verdict(truth_gap)}")
-print(f"requests satisfied, with the penalty minus without: {verdict(penalty_gap)}")
-print(f"KL: {weak_graded.kl.mean():.0f} nats without the penalty, {held_graded.kl.mean():.0f} with it")
-sure = penalty_gap.low > 0 or penalty_gap.high < 0
-reveal("05.5", ("with the penalty" if penalty_gap.value > 0 else "without") if sure else "no clear difference")
-
-# %%
-plotting.show(figures.health({name: histories[name] for name in three}))
+for name in three:
+    proxy_gap, truth_gap = gain(name, what="proxy"), gain(name)
+    print(f"{name}: {kind(clear(proxy_gap), clear(truth_gap))}")
+    print(f"   minus SFT: score {verdict(proxy_gap)}; satisfied {verdict(truth_gap)}")
+    print(f"   KL {graded[name].kl.mean():.1f} nats; {title_only(graded[name], test_films):.0%} are the bare title")
+penalty_gap = gain(WITH, against=WITHOUT)
+print(f"requests satisfied at twice the rate, KL penalty minus no penalty: {verdict(penalty_gap)}")
+kinds = ("no clear difference", "with the penalty", "without")
+seeds = per_seed(lambda at: kinds[int(at)], "clear_penalty_at_twice_the_rate")
+reveal("05.5", kinds[clear(penalty_gap)], reference=seeds)
 
 # %% [markdown]
-# <details><summary>What happened</summary>
+# Does the reward model pay for something that is no answer? Here are the answers without the penalty that score
+# highest *among those that do not satisfy the request*. An answer of the SFT model scores 0 on average.
+
+# %%
+found = graded[WITHOUT]
+wrong = [row for row in found.proxy.argsort(descending=True).tolist() if not found.good[row]]
+for row in wrong[:6]:
+    failed = ", ".join(part for part in ("tone", "film", "form") if not getattr(found, part)[row])
+    print(f"{found.proxy[row]:+.2f}  wrong {failed:16} {test_requests[row]}  ->  {found.answers[row]}")
+if wrong:
+    print(f"{(found.proxy[wrong] > 0.5).sum().item()} of {len(wrong)} unsatisfied answers score above +0.5")
+
+# %% [markdown]
+# <details><summary>How to read this</summary>
 #
-# Compare the blue and the orange curves. If the truth falls while the score *stays where it is*, the policy did not
-# find a clever exploit. It left the language: the reward model has no opinion about such texts and gives them average
-# scores. That is a collapse of training, and the four curves show it while it happens: the KL jumps by tens of nats.
-# Reward hacking is something else: a score that goes on *rising* while the truth falls.
+# - *Which word fits* is printed above the answers. A high score on a bare title or a broken line is an exploit: the
+#   only broken text that any pair rejected had its words shuffled.
+# - *The KL* tells how far a policy went, not whether that was good: compare the runs at equal KL where you can.
+# - *When it is measured matters.* A run that goes on may pass from one row of the definition to another; the curves
+#   show where it stood.
 #
 # </details>
-
-# %% [markdown]
-# ### Score and truth against the KL, over several seeds
 #
-# One run is one draw. A command in this repository trained everything anew for each of three seeds: PPO with four KL
-# weights, all at the rate of section 3 and for 30 updates, and GRPO and RLOO. So this figure is *not* from this run.
+# ### Over several seeds
+#
+# One run is one draw. The reference is this page, run once for each of five seeds, each with its own reward model. So
+# the figure and the tables below are *not* from this run. All runs of a seed share its reward model, good or poor: the
+# second table has differences within a seed, with Student's interval.
 
 # %%
-from helpers.reference import has_reference, load_reference
-
-reference = load_reference("rlhf")
+reference = lesson_reference("05")
 print("Reference:", reference.label)
-titles = {f"sweep_{at}": f"PPO, KL weight {weight:g}" for at, weight in enumerate(reference.settings["kl_coefs"])}
+TITLES = {
+    "sft": "SFT", "ppo": "PPO", "grpo": "GRPO", "rloo": "RLOO", "fast_with_kl": WITH, "weak_kl": WITHOUT,
+    "grpo_checked": "GRPO, checked (section 6)",
+}  # fmt: skip
+
+
+def measured_for(name, *whats):
+    return all(f"{what}_{name}" in reference.metrics for what in whats)
+
+
 points = {
     title: list(zip(*(reference.metrics[f"{what}_{name}"] for what in ("kl", "proxy", "true_reward")), strict=True))
-    for name, title in titles.items()
+    for name, title in TITLES.items()
+    if name != "grpo_checked" and measured_for(name, "kl", "proxy", "true_reward")
 }
 plotting.show(figures.against_kl(points))
 
 
 # %%
-def over_seeds(metric, found=reference):
-    values = found.metrics[metric]
-    return f"{sum(values) / len(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+def over_seeds(metric, digits=2):
+    """Mean (lowest to highest) over the reference's seeds; says so where it was not measured."""
+    values = reference.metrics.get(metric)
+    if not values:
+        return "not measured yet"
+    return f"{sum(values) / len(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def kinds_of(name):
+    """How often the five runs were improved, over-optimized, ..."""
+    found = per_seed(kind, f"clear_proxy_{name}", f"clear_truth_{name}")
+    return ", ".join(f"{found.count(one)} {one}" for one in dict.fromkeys(found)) or "not measured yet"
 
 
 rows = {
-    title: [over_seeds(f"{what}_{name}") for what in ("true_reward", "proxy", "kl")]
-    for name, title in ({"sft": "SFT"} | titles | {"grpo": "GRPO", "rloo": "RLOO"}).items()
+    title: [over_seeds(f"{what}_{name}") for what in ("true_reward", "proxy", "kl", "objective")] + [kinds_of(name)]
+    for name, title in TITLES.items()
+    if name != "sft"
 }
-pd.DataFrame.from_dict(rows, orient="index", columns=["satisfied, mean (lowest to highest)", "score", "KL (nats)"])
+rows["SFT"] = [over_seeds("true_reward_sft"), over_seeds("proxy_sft"), "0", over_seeds("objective_sft"), ""]
+rows["SFT, greedy"] = [over_seeds("true_reward_sft_greedy"), "", "", "", ""]
+rows[f"best of {MOST}"] = [over_seeds(f"true_reward_best_of_{MOST}"), over_seeds(f"proxy_best_of_{MOST}"), "", "", ""]
+columns = ["satisfied, mean (lowest to highest)", "score", "KL (nats)", "score - 0.2 KL", "runs"]
+pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+# %%
+def difference(name, minus, metric="true_reward"):
+    """Mean difference within a seed, with its interval and in words; says so where it was not measured."""
+    one, other = (recorded("05", f"{metric}_{which}") for which in (name, minus))
+    return verdict(mean_t([a - b for a, b in zip(one, other, strict=True)])) if one and other else "not measured yet"
+
+
+best_name = f"best_of_{MOST}"
+pairs_of_runs = [("ppo", "sft"), ("grpo", "sft"), ("rloo", "sft"), ("ppo", "sft_greedy"), ("ppo", best_name)]
+pairs_of_runs += [("grpo", "ppo"), ("rloo", "ppo"), ("fast_with_kl", "weak_kl"), ("weak_kl", "sft")]
+pairs_of_runs += [("fast_with_kl", "ppo"), ("grpo_checked", "grpo")]
+known = TITLES | {"sft_greedy": "SFT, greedy", best_name: f"best of {MOST}"}
+differences = {f"{known[one]} minus {known[two]}": difference(one, two) for one, two in pairs_of_runs}
+pd.DataFrame.from_dict(differences, orient="index", columns=["requests satisfied [95 %]"])
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - At this rate and within 30 updates the truth does **not** turn: KL weight 0 has the best mean, and is best in two
-#   of three seeds against weight 0.2. So over-optimization in Gao et al.'s sense is not shown here.
-# - What the penalty changes is the spread. At 0.05 one seed reached 85 % and another fell to 3 %, at hardly different
-#   scores. At 0.8 the seeds lie closest together, and little is gained.
-# - GRPO and RLOO reach about the same share at half of PPO's KL. Three seeds for each are few.
-# - The KL of this table is k1, whose mean is the same as that of the other estimates.
+# - *The last column of the first table* counts the words of this section's definition. Where the runs without the
+#   penalty are called over-optimized, their score still rose; where collapsed, not even that.
+# - *The penalty alone* is the row "KL penalty minus no penalty". An interval that holds 0 does not say that it has no
+#   effect. It says that five seeds cannot show one.
+# - *Score - 0.2 KL*: a method that ends below SFT there bought its gain too dearly, by its own measure.
+# - *The order of PPO, GRPO and RLOO* is worth what its interval says, for these rates.
 #
 # </details>
-
-# %% [markdown]
-# ### Rate or penalty? The same control over seeds
 #
-# The two runs of this section and their counterparts at the normal rate, all for 14 updates, each seed with its own
-# reward model. This table is *not* from this run either.
-
-# %%
-if has_reference("rlhf_rates"):
-    rates = load_reference("rlhf_rates")
-    print("Reference:", rates.label)
-    kinds = {"slow_held": (1, 0.2), "slow_free": (1, 0), "fast_held": (2, 0.2), "fast_free": (2, 0)}
-    rows = {
-        f"rate x {factor}, KL weight {weight}": [
-            over_seeds(f"{what}_{name}", rates) for what in ("true_reward", "proxy", "kl")
-        ]
-        for name, (factor, weight) in kinds.items()
-    }
-    print(pd.DataFrame.from_dict(rows, orient="index", columns=["satisfied", "score", "KL (nats)"]).to_string())
-else:
-    print("not measured yet: python -m benchmarks.rlhf --rates")
-
-# %% [markdown]
 # ### The best policy on paper
 #
 # The goal, score minus KL weight times KL, has an exact best policy: each answer's old probability times
 # $e^{\text{score} / \text{KL weight}}$ (lesson 06 derives it). The eight answers to each request from section 2 are
-# draws from the SFT model. So weigh them that way: no training, and you see how far a KL weight lets the policy go
-# among answers that the SFT model can write.
+# draws from the SFT model. Weight them so: the weighted averages estimate the best policy, without training. Eight
+# draws can stand for a KL of at most $\log 8 = 2.1$ nats, so for small weights they show less than the best.
+
 
 # %%
-
-
 def tilted(weight):
     share = (candidate_scores / weight).softmax(dim=1)  # (requests, 8): each row sums to 1
     return [(share * values).sum(dim=1).mean().item() for values in (candidate_scores, candidate_truth)]
 
 
-def tilted_figure(weight):
-    grid = [10 ** (step / 10) for step in range(-20, 21)]
-    values = [tilted(one) for one in grid]
-    figure = figures.tilted(grid, [p for p, _ in values], [t for _, t in values], weight)
-    figure.alt = f"KL weight {weight:g}: score {tilted(weight)[0]:+.2f}, satisfied {tilted(weight)[1]:.0%}"
-    return figure
+def best_objective(weight):
+    """The highest score minus weight times KL, estimated from the draws: weight * log mean e^(score / weight)."""
+    return (weight * ((candidate_scores / weight).logsumexp(dim=1) - torch.tensor(MOST).log())).mean().item()
 
 
-plotting.show(tilted_figure(0.3))
-
-# %%
-from ipywidgets import HTML, SelectionSlider, VBox
-
-slider = SelectionSlider(
-    options=[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0], value=0.3, description="KL weight", continuous_update=False
-)
-page = HTML()
-
-
-def redraw(_change=None):
-    figure = tilted_figure(slider.value)
-    page.value = f"<p>{figure.alt}</p>{plotting.picture(figure)}"
-
-
-slider.observe(redraw, names="value")
-redraw()
-VBox([slider, page])
+grid = [10 ** (step / 10) for step in range(-20, 21)]
+values = [tilted(one) for one in grid]
+figure = figures.tilted(grid, [p for p, _ in values], [t for _, t in values], chosen=0.2)
+figure.alt = f"KL weight 0.2: score {tilted(0.2)[0]:+.2f}, satisfied {tilted(0.2)[1]:.0%}"
+plotting.show(figure)
+on_paper = best_objective(kl_coef) if kl_coef else best_score.mean().item()
+print(f"score minus {kl_coef:g} KL: on paper at least {on_paper:+.2f}; ", end="")
+print(", ".join(f"{name} {objective(graded[name]):+.2f}" for name in ("SFT", "PPO", "GRPO", "RLOO")))
 
 # %% [markdown]
-# The figure above the slider is its position at 0.3, for readers without a running kernel. On the left end, almost
-# without a penalty, you have best-of-8 again.
+# On the right end, almost without a penalty, you have best-of-8 again. How near did the trained policies come to the
+# last line's "on paper"?
 #
 # ## 6. A reward that a program can check
 #
 # For some tasks a program can check the answer: unit tests for code, the final number of a calculation. Then no reward
-# model is needed. Models such as DeepSeek-R1 (Guo et al. 2025) were trained that way. Our judge is such a program. From
-# here on it *is* the reward: 1 for a finished answer that satisfies the request, else 0.
+# model is needed: DeepSeek-R1-Zero (Guo et al. 2025) was trained that way. Our judge is such a program. From here on
+# it *is* the reward: 1 for a satisfied request, else 0.
+
+# %% [markdown]
+# The loop is yours from section 4: `roll_out`, `group_advantages`, `grpo_loss`. Rate, KL weight, updates and group size
+# are those of GRPO in section 4, and its loss is TRL's. So the reward is what differs. (Without the KL penalty the
+# update would need one model, the policy.)
 #
-# The loop is yours from section 4: `roll_out`, `group_advantages`, `grpo_loss`, with a KL weight of 0. So the update
-# needs one model, the policy. (`roll_out` asks the reference too, but only to log the KL.)
+# **Predict 6.** On films that training never asked about: will it satisfy more requests than GRPO with the reward
+# model?
+
+# %%
+predict("05.6", choices=["more", "fewer", "no clear difference"])
 
 
 # %%
@@ -1251,47 +1351,52 @@ def checked(prompts, answers):
     return torch.tensor([float(judge_answer(*pair).good) for pair in zip(prompts, answers, strict=True)])
 
 
-def train_grpo(policy, prompts, reward, updates, rate, size=4):
+def train_grpo(policy, prompts, reward, updates, rate, kl_coef, size=4):
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=rate, weight_decay=0.0)
-    history = PPOHistory()
+    history, same = PPOHistory(), []
     for _ in tqdm(range(updates), desc="GRPO", leave=False):
         drawn = torch.randint(len(prompts), (batch_size // size,)).tolist()
         asked = [prompts[row] for row in drawn for _ in range(size)]
         rollout = roll_out(policy, sft, tokenizer, asked, new=24)
         rewards = reward(asked, rollout.answers).to(rollout.log_probs) * rollout.finished
         advantages = group_advantages(rewards, size)
+        same.append((rewards.view(-1, size).std(dim=1) == 0).float().mean().item())
         for _ in range(2):
             log_probs, _ = policy(rollout.input_ids, rollout.attention_mask, rollout.mask.shape[1])
             kept = rollout.log_probs, rollout.reference_log_probs, advantages, rollout.mask
-            grpo_loss(log_probs, *kept, clip=0.2, kl_coef=0.0, loss_type="grpo").backward()
+            grpo_loss(log_probs, *kept, clip=0.2, kl_coef=kl_coef, loss_type="grpo").backward()
             nn.utils.clip_grad_norm_(policy.model.parameters(), max_norm=1.0)
             optimizer.step()
             optimizer.zero_grad()
+        outside = ((log_probs - rollout.log_probs).exp() - 1).abs() > 0.2  # (batch, new)
+        history.clip_share.append(masked_mean(outside.float(), rollout.mask).item())
         watch_update(history, rollout, rewards)
-    return history
+    return history, same
 
-
-# %% [markdown]
-# **Predict 6.** The same number of updates and answers as GRPO with the reward model, the same rate, no KL penalty. On
-# films that training never asked about: will it satisfy more requests than GRPO with the reward model?
-
-# %%
-predict("05.6", choices=["more", "fewer", "no clear difference"])
 
 # %%
 seed_everything(seed)
 learner = PolicyWithValue(new_policy()).eval()
 with Stopwatch() as watch:
-    histories["GRPO, checked"] = train_grpo(learner, requests, checked, update_count, rate=0.3 * learning_rate)
+    histories["GRPO, checked"], same = train_grpo(
+        learner, requests, checked, update_count, rate=0.3 * learning_rate, kl_coef=0.5 * kl_coef
+    )
 seconds["GRPO_checked"] = watch.seconds
 graded["GRPO, checked"] = grade(learner.model, sft, tokenizer, test_requests, score, seed, judge_answer)
 checked_gap = gain("GRPO, checked", against="GRPO")
 print(f"requests satisfied, GRPO with the checked reward: {shares(graded['GRPO, checked'])['good']}")
 print(f"minus SFT: {verdict(gain('GRPO, checked'))}")
 print(f"minus GRPO with the reward model: {verdict(checked_gap)}")
-clear = checked_gap.low > 0 or checked_gap.high < 0
-reveal("05.6", ("more" if checked_gap.value > 0 else "fewer") if clear else "no clear difference")
+outcomes = ("no clear difference", "more", "fewer")
+seeds = per_seed(lambda at: outcomes[int(at)], "clear_checked_against_grpo")
+reveal("05.6", outcomes[clear(checked_gap)], reference=seeds)
 show(graded["GRPO, checked"])
+print(f"groups whose four rewards are equal: {sum(same) / len(same):.0%} on average, {same[-1]:.0%} in the last update")
+for name in ("SFT", "GRPO", "GRPO, checked"):
+    print(
+        f"{name}: different sentences, titles and names masked: {shapes(graded[name], test_films):.0%} of the answers"
+    )
+plotting.show(figures.health({name: histories[name] for name in ("PPO", "GRPO, checked")}))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1299,9 +1404,10 @@ show(graded["GRPO, checked"])
 # - Here score and truth are the same thing, so there is nothing to over-optimize, as long as the checker is right. Ours
 #   has the limit of section 1: it pays for the sentences that it knows. A checker is a reward model without noise, not
 #   one without blind spots.
-# - A group in which all four answers are right, or all are wrong, has advantages of 0 and teaches nothing. With a
-#   reward of 0 or 1 that is frequent. DAPO therefore draws until a group is mixed.
-# - The reward model gives a number to every answer, so its groups always differ, rightly or not.
+# - *Diversity can be lost.* One right sentence for every film would earn everything. Compare the shares of different
+#   sentences, and the entropy.
+# - A group of four equal rewards has advantages of 0 and teaches nothing; the first line counts them. DAPO draws until
+#   a group is mixed. A reward model gives a number to every answer, so its groups always differ, rightly or not.
 #
 # </details>
 #
@@ -1328,13 +1434,119 @@ print(advantages_and_returns(wrong, nothing, short, gamma=1.0, gae_lambda=0.95)[
 # <details><summary>The bug</summary>
 #
 # The score of the first answer lands in the last column, which is [padding](../docs/glossary.md#padding). GAE masks it
-# out, so the answer earns nothing. Most answers are shorter than the longest of their batch: only the longest earned
-# anything, and length was what PPO learned. `token_rewards` in section 3 puts the score on each answer's own last
-# token.
+# out, so the answer earns nothing. Most answers are shorter than the longest of their batch, so only the longest would
+# earn anything. `token_rewards` in section 3 puts the score on each answer's own last token.
 #
 # </details>
 #
-# ## 8. Recap
+# ## 8. On real text
+#
+# Do scores learned from comparisons work on sentences that people wrote? `workbook real` fetches film sentences that
+# 15 people or more rated from -4 to +4 (Hutto and Gilbert 2014), and all-MiniLM-L6-v2, a published
+# [encoder](../docs/glossary.md#encoder). The ratings make the comparisons: of two sentences, the one with the higher
+# mean is *chosen*. The model learns which one it is, not by how much.
+
+# %% [markdown]
+# There is no prompt, so any two sentences can be compared. InstructGPT's labelers ranked several answers, and all pairs
+# of a ranking entered one step. You do the same: a batch of 16 sentences is read once and gives up to 120 pairs. The
+# loss is `reward_loss` from section 2, the head is one number on the mean of the hidden states.
+
+
+# %%
+def scores_of(scorer, texts):
+    batch = real_tokenizer(list(texts), padding=True, truncation=True, max_length=64, return_tensors="pt").to(
+        run.device
+    )
+    return scorer(batch["input_ids"], batch["attention_mask"]).logits.squeeze(-1)  # (batch,)
+
+
+def pairs_in(ratings):
+    """Rows of the better and of the worse sentence of every pair, (pairs,) each; ties are left out."""
+    return torch.nonzero(ratings.unsqueeze(1) > ratings.unsqueeze(0), as_tuple=True)
+
+
+def learn_from_ratings(scorer, texts, ratings, how):
+    steps = how.epochs * -(-len(texts) // how.batch_size)
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=how.learning_rate, weight_decay=0.0)
+    scheduler = warmup_linear(optimizer, steps=steps)
+    scorer.train()
+    for _ in range(how.epochs):
+        for rows in torch.randperm(len(texts)).split(how.batch_size):
+            scores = scores_of(scorer, [texts[row] for row in rows.tolist()])
+            chosen, rejected = (scores[at] for at in pairs_in(ratings[rows]))
+            reward_loss(chosen, rejected, torch.zeros_like(chosen), CENTERING).backward()
+            nn.utils.clip_grad_norm_(scorer.parameters(), max_norm=1.0)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+    scorer.eval()
+
+
+# %%
+from helpers import real
+from helpers.lessons.lesson_05.experiment import GAPS, best_rating, right_by_gap
+from helpers.models import MeanPoolClassifier
+from helpers.recipes import recipe as recipe_for
+
+real_values = {}
+if track != "pocket" or real.trouble(["encoder", "texts"]):
+    print("Not trained in this run: `workbook real` fetches the files. The table below is the reference.")
+else:
+    sentences, real_tokenizer = catalog.dataset("reviews", "real"), catalog.tokenizer("encoder", "real")
+    learned = sentences["train"].shuffle(seed).select(range(run.by_budget(quick=32, standard=960)))
+    judged = sentences["test"].select(range(run.by_budget(quick=64, standard=800)))
+    learned_ratings, judged_ratings = (torch.tensor(list(part["rating"])) for part in (learned, judged))
+    seed_everything(seed)
+    scorer = MeanPoolClassifier(catalog.body("encoder", "real"), num_labels=1).to(run.device)
+    with Stopwatch() as real_watch:
+        learn_from_ratings(scorer, list(learned["text"]), learned_ratings, recipe_for("full", "published"))
+    with torch.inference_mode():
+        parts = [list(judged["text"][at : at + 64]) for at in range(0, len(judged), 64)]
+        real_scores = torch.cat([scores_of(scorer, part).cpu() for part in parts])
+    words = bag_of_words(list(learned["text"]), list(learned["label"]))
+    found = {"model": real_scores, "words": torch.as_tensor(words.decision_function(list(judged["text"]))).float()}
+    for name, values in found.items():
+        by_gap = right_by_gap(values, judged_ratings)
+        real_values |= {f"accuracy_{name}_{gap}": share for gap, share in by_gap.items()}
+        real_values[f"rating_best_of_8_{name}"] = best_rating(values, judged_ratings)
+    real_values["rating_mean"] = judged_ratings.mean().item()
+    real_values["rating_best_of_8_possible"] = best_rating(judged_ratings, judged_ratings)
+    print(f"{len(learned)} sentences, {real_watch.seconds:.0f} s")
+
+# %%
+on_real_text, rows = real_reference("05"), {}
+
+
+def real_row(metric, form):
+    here = format(real_values[metric], form) if real_values else ""
+    there = f"{on_real_text.interval(metric):{form}}" if on_real_text else "not measured yet"
+    return [here, there]
+
+
+for gap, (low, high) in GAPS.items():
+    said = "all pairs" if gap == "all" else f"pairs, gap of ratings {low:g} to {min(high, 8):g}"
+    rows[f"{said}: MiniLM"] = real_row(f"accuracy_model_{gap}", ".3f")
+    rows[f"{said}: bag of words"] = real_row(f"accuracy_words_{gap}", ".3f")
+rows["mean rating of all sentences"] = real_row("rating_mean", "+.2f")
+for name, said in (("model", "MiniLM"), ("words", "bag of words"), ("possible", "the ratings themselves")):
+    rows[f"mean rating, best of 8 by {said}"] = real_row(f"rating_best_of_8_{name}", "+.2f")
+print("Reference:", on_real_text.label if on_real_text else "not measured yet")
+print(f"pocket reward model, this run: {accuracy['reward model']['all']:.3f} of the held-out pairs about new films")
+pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "reference [95 %]"])
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# - *Close pairs* are where people disagree too: the mean rating of 15 to 29 people is itself a draw. InstructGPT's
+#   labelers agreed in about 73 % of their pairs. A single accuracy over all pairs hides how many of them were easy.
+# - *Best of 8* is section 2 on real sentences: the reward model picks, and people's ratings say how good the pick was.
+#   "The ratings themselves" is what a perfect reward model would find.
+# - *Not measured here:* a policy trained against these scores. Nobody could rate what it writes.
+# - All pairs of the test share 800 sentences, so they are far from independent, and no interval is given for one run.
+#
+# </details>
+#
+# ## 9. Recap
 
 # %%
 from IPython.display import Markdown, display
@@ -1342,45 +1554,48 @@ from IPython.display import Markdown, display
 display(
     Markdown(f"""
 1. **A reward model** learns from comparisons alone: right on {accuracy["reward model"]["all"].value:.1%} of pairs about
-   films it never saw; a bag of words on {accuracy["bag of words"]["all"].value:.1%} (*section 2, this run*).
-2. **Best of {MOST}** needs no training. It satisfies {best_truth.mean().item():.0%}, one answer of the SFT model
-   {graded["SFT"].true_reward:.0%} (*section 2, this run*).
-3. **RL against the score**, over {len(reference.seeds)} seeds, mean (lowest to highest): SFT
-   {over_seeds("true_reward_sft")}; PPO with KL weight 0.2 {over_seeds("true_reward_sweep_2")}; GRPO
-   {over_seeds("true_reward_grpo")}; RLOO {over_seeds("true_reward_rloo")} (*section 5, the table*).
+   films it never saw, a bag of words on {accuracy["bag of words"]["all"].value:.1%} (*section 2, this run*). Over the
+   seeds: {over_seeds("reward_accuracy_held_out")}.
+2. **Best of {MOST}** needs no training. Requests satisfied over the seeds: {over_seeds(f"true_reward_best_of_{MOST}")};
+   one answer of the SFT model {over_seeds("true_reward_sft")}, its greedy answer
+   {over_seeds("true_reward_sft_greedy")} (*sections 1, 2, 5*).
+3. **RL against the score**, over the seeds: PPO {over_seeds("true_reward_ppo")}; GRPO {over_seeds("true_reward_grpo")};
+   RLOO {over_seeds("true_reward_rloo")}. PPO minus best of {MOST}: {difference("ppo", best_name)} (*section 5*).
 4. **The GRPO loss** is ours and TRL's, for both averages: they differ by {difference_grpo_loss:.0e} (*section 4*).
-5. **A doubled rate without a penalty** leaves {weak_graded.true_reward:.0%} satisfied, with the penalty
-   {held_graded.true_reward:.0%} (*section 5, this run*).
+5. **A doubled rate** over the seeds: without a penalty {kinds_of("weak_kl")}; with it {kinds_of("fast_with_kl")}.
+   Requests satisfied, with minus without: {difference("fast_with_kl", "weak_kl")} (*section 5*).
+6. **A reward that a program checks**, minus GRPO with the reward model: {difference("grpo_checked", "grpo")}
+   (*sections 5, 6*).
+7. **On sentences that people rated**, the better one scores higher in {real_row("accuracy_model_all", ".3f")[1]} of all
+   pairs, and in {real_row("accuracy_model_close", ".3f")[1]} of those with close ratings (*section 8, the reference*).
 """)
 )
 
 # %%
+from helpers.lessons.lesson_05.experiment import curves_of, metrics_by_name, metrics_of
 from helpers.record import record
 
+runs = {"SFT": "sft", "PPO": "ppo", "GRPO": "grpo", "RLOO": "rloo", "GRPO, checked": "grpo_checked"}
+runs |= {WITHOUT: "weak_kl", WITH: "fast_with_kl"}
 values = {
     "reward_accuracy_held_out": accuracy["reward model"]["all"].value,
     "reward_accuracy_bag_of_words": accuracy["bag of words"]["all"].value,
-    "difference_reward_loss": difference_reward_loss,
+    **{f"reward_accuracy_held_out_{reason}": share for reason, share in by_reason.items()},
+    **{"difference_reward_loss": difference_reward_loss, "difference_grpo_loss": difference_grpo_loss},
     "difference_group_advantages": difference_group_advantages,
-    "difference_grpo_loss": difference_grpo_loss,
-    "seconds_reward_model": reward_watch.seconds,
-    "true_reward_weak_kl": weak_graded.true_reward,
-    "kl_weak_kl": weak_graded.kl.mean().item(),
-    "proxy_weak_kl": weak_graded.proxy.mean().item(),
-    "true_reward_fast_with_kl": held_graded.true_reward,
-    "truth_by_update_weak_kl": watched[WITHOUT].truth,
-    "proxy_by_update_weak_kl": watched[WITHOUT].proxy,
-    "true_reward_sft_cool": sharper[0.6].mean().item(),
+    "difference_leave_one_out": difference_leave_one_out,
+    **{"objective_on_paper": on_paper, "same_groups_grpo_checked": sum(same) / len(same)},
+    "true_reward_sft_many": candidate_truth.mean().item(),
+    "true_reward_sft_greedy": greedy.good.mean().item(),
+    **{"seconds_reward_model": reward_watch.seconds, "clear_checked_against_grpo": clear(checked_gap)},
+    "clear_penalty_at_twice_the_rate": clear(penalty_gap),
 }
-for n, (best_score, best_truth) in picked.items():
-    values |= {f"true_reward_best_of_{n}": best_truth.mean().item(), f"proxy_best_of_{n}": best_score.mean().item()}
-for name, found in graded.items():
-    ending = name.lower().replace(", ", "_")
-    values |= {f"true_reward_{ending}": found.true_reward, f"proxy_{ending}": found.proxy.mean().item()}
-    values |= {f"kl_{ending}": found.kl.mean().item(), f"form_rate_{ending}": found.form.mean().item()}
-for name in peak_bytes:
-    values[f"peak_memory_bytes_{name.lower()}"] = peak_bytes[name]
-values |= {f"seconds_{name.lower()}": spent for name, spent in seconds.items()}
+for name, end in runs.items():
+    values |= metrics_of(graded[name], end, objective(graded[name]), test_films)
+    values |= {f"clear_truth_{end}": clear(gain(name)), f"clear_proxy_{end}": clear(gain(name, what="proxy"))}
+    values |= curves_of(watched[name], end) if name in watched else {}
+values |= metrics_by_name(picked, cool, peak_bytes, seconds)
+values |= {f"real_{name}": value for name, value in real_values.items()}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "pairs": pairs}
 parameters |= {"updates": updates, "kl_coef": kl_coef, "learning_rate": learning_rate}
 saved = record("05_reward_models_and_rlhf", parameters, **values)
@@ -1392,9 +1607,10 @@ solved("05")
 # ## Next
 #
 # - A stronger KL penalty: `workbook run 05 -p kl_coef 0.8`. A poorer reward model: `workbook run 05 -p pairs 500`.
-# - [Lesson 06](06_direct_preference_optimization.ipynb) asks whether all this can be done without a reward model.
-# - Where to read on: process rewards (a score for each step of a solution), reward models that write a critique, and
-#   RLAIF, where a model makes the comparisons.
+# - [Lesson 06](06_direct_preference_optimization.ipynb) does without a reward model.
+# - Left out here: the length that many reward models pay for (Singhal et al. 2024), ensembles of them (Coste et al.
+#   2024), RewardBench (Lambert et al. 2024), and the details that PPO depends on (Huang et al. 2024).
+# - Where to read on: process rewards, and RLAIF, where a model makes the comparisons.
 #
 # ## References
 #
@@ -1403,6 +1619,7 @@ solved("05")
 # | Bradley and Terry, *Rank Analysis of Incomplete Block Designs: I. The Method of Paired Comparisons* | 1952 |
 # | Ouyang et al., *Training Language Models to Follow Instructions with Human Feedback* (InstructGPT) | 2022 |
 # | Touvron et al., *Llama 2: Open Foundation and Fine-Tuned Chat Models* | 2023 |
+# | Eisenstein et al., *Helping or Herding? Reward Model Ensembles Mitigate but do not Eliminate …* | 2023 |
 # | Beirami et al., *Theoretical Guarantees on the Best-of-n Alignment Policy* | 2024 |
 # | Gao et al., *Scaling Laws for Reward Model Overoptimization* | 2023 |
 # | Schulman et al., *Proximal Policy Optimization Algorithms* | 2017 |
@@ -1413,4 +1630,9 @@ solved("05")
 # | Liu et al., *Understanding R1-Zero-Like Training: A Critical Perspective* | 2025 |
 # | Ahmadian et al., *Back to Basics: Revisiting REINFORCE Style Optimization … from Human Feedback in LLMs* | 2024 |
 # | DeepSeek-AI, *DeepSeek-V3.2: Pushing the Frontier of Open Large Language Models* | 2025 |
+# | Coste et al., *Reward Model Ensembles Help Mitigate Overoptimization* | 2024 |
+# | Huang et al., *The N+ Implementation Details of RLHF with PPO: A Case Study on TL;DR Summarization* | 2024 |
+# | Lambert et al., *RewardBench: Evaluating Reward Models for Language Modeling* | 2024 |
+# | Singhal et al., *A Long Way to Go: Investigating Length Correlations in RLHF* | 2024 |
+# | Hutto and Gilbert, *VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text* | 2014 |
 # | Guo et al., *DeepSeek-R1: Incentivizing Reasoning Capability in LLMs via Reinforcement Learning* | 2025 |

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from helpers.intervals import Interval
 from helpers.plotting import INK, PALETTE, PERCENT, Figure, axes, dot_plot, panels
 
-COLOURS = ("blue", "orange", "green", "purple", "red")
+COLOURS = ("blue", "orange", "green", "purple", "red", "sky")
 
 
 def clipped_objective(ratios: Sequence[float], gains: Mapping[str, Sequence[float]], clip: float) -> Figure:
@@ -85,14 +85,14 @@ def tilted(weights: Sequence[float], proxy: Sequence[float], truth: Sequence[flo
 def against_kl(runs: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figure:
     """Score and share of requests satisfied against the KL; runs: setting -> (KL, score, share) for each seed."""
     figure, plots = _score_and_truth(height=3.4)
-    for (name, seeds), colour, mark in zip(runs.items(), COLOURS, "osD^v", strict=False):
+    for (name, seeds), colour, mark in zip(runs.items(), COLOURS, "osD^vP", strict=False):
         for plot, column in zip(plots, (1, 2), strict=True):
             places = [point[0] for point in seeds], [point[column] for point in seeds]
             plot.plot(*places, mark, color=PALETTE[colour], alpha=0.8, label=name)
     for plot in plots:
         plot.set(xlabel="KL from the reference (nats per answer)", xlim=(-0.5, None))
     lines, names = plots[0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside upper center", ncols=len(runs), frameon=False)
+    figure.legend(lines, names, loc="outside upper center", ncols=3, frameon=False)
     said = "; ".join(
         f"{name}: KL {fmean(point[0] for point in seeds):.1f}, score {fmean(point[1] for point in seeds):+.1f}, "
         f"satisfied {min(point[2] for point in seeds):.0%} to {max(point[2] for point in seeds):.0%}"
