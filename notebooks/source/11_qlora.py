@@ -33,6 +33,7 @@
 # %%
 import tempfile
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -434,7 +435,7 @@ assert values["difference_qlora_losses"] < 1e-4
 # | what | stored as | multiplied in |
 # |---|---|---|
 # | the base's weights | 4-bit codes, two in a `uint8`; scales in 8 bits | the compute type |
-# | A and B, their gradients, Adam's states | float32 by `peft`; bfloat16 in trl's `SFTTrainer` | the same, or autocast's type |
+# | A and B, their gradients, Adam's states | float32 (trl's `SFTTrainer`: bfloat16) | the same, or autocast's type |
 # | embeddings, norms, biases | the type given as `dtype=`; float32 after `prepare_model_for_kbit_training` | the same |
 # | activations between layers | the type of the embeddings | the same |
 #
@@ -672,8 +673,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # 48 GB can train that model? The paper says so. These sums are too close to say: with 48 GB neither row fits, with 48
 # GiB both would, and neither counts everything (see below).
 #
-# (The often quoted "more than 780 GB" for full fine-tuning of the same model is arithmetic like ours, 12 bytes a
-# weight. It is no measurement, so it cannot confirm a formula.)
+# (The often quoted "more than 780 GB" for [full fine-tuning](../docs/glossary.md#full-fine-tuning) of the same model is
+# arithmetic like ours, 12 bytes a weight. It is no measurement, so it cannot confirm a formula.)
 
 # %% [markdown]
 # ### A real model: SmolLM2
@@ -760,10 +761,10 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # <details><summary>What to look at</summary>
 #
 # A ratio above 1 is memory that the calculator leaves out: the CUDA libraries' own, holes between allocations, copies
-# while weights are unpacked, the norms' inputs in float32, LitGPT's dropout. Which explains which percent, this table
-# does not say. A ratio *below* 1 would say more: a run did not hold what we counted. Qwen's longer text comes out below
-# if its GB are ours, and near 1 if they are GiB. (LitGPT adapts queries and values only, the calculator all matrices:
-# 0.2 to 0.4 GB too much.)
+# while weights are unpacked, the norms' inputs in float32, LitGPT's [dropout](../docs/glossary.md#dropout). Which
+# explains which percent, this table does not say. A ratio *below* 1 would say more: a run did not hold what we counted.
+# Qwen's longer text comes out below if its GB are ours, and near 1 if they are GiB. (LitGPT adapts queries and values
+# only, the calculator all matrices: 0.2 to 0.4 GB too much.)
 #
 # </details>
 
@@ -779,7 +780,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %%
 LONGEST = {12: 932, 16: 2551, 24: 5789, 40: 12264, 48: 15502, 80: 28454}  # GB of a card: tokens
 cards = list(LONGEST)
-steps = [(LONGEST[high] - LONGEST[low]) / (high - low) for low, high in zip(cards, cards[1:], strict=False)]
+steps = [(LONGEST[high] - LONGEST[low]) / (high - low) for low, high in pairwise(cards)]
 print("tokens for one more GB, from card to card:", *(f"{step:.1f}" for step in steps))
 
 
@@ -1175,7 +1176,7 @@ table_of(PAIRS)
 #   step: it could make up for them. An adapter that never saw them cannot.
 # - Both sides of these rows have the same bytes, reviews, steps and learning rate. At 2 bits the rate is that of 4
 #   bits, not tuned; a better one could only help the side that trains there.
-# - "Rounding afterwards" is plain rounding here. GPTQ (lesson 10) is made to lose less.
+# - "Rounding afterwards" is plain rounding here. [GPTQ](../docs/glossary.md#gptq) (lesson 10) is made to lose less.
 #
 # *They say* is read off the interval of the five seeds: "cannot tell" where it contains 0.
 #
@@ -1429,7 +1430,8 @@ pd.DataFrame.from_dict(shown, orient="index", columns=["this run", "reference [9
 # <details><summary>What to look at</summary>
 #
 # - MiniLM's weights are published in float32, so its rounding to 4 bits is a real loss. (The SmolLM2 of the real track
-#   is no such test: it comes out of a 4-bit GGUF file, Q4_1. Its published original is bfloat16.)
+#   is no such test: it comes out of a 4-bit [GGUF](../docs/glossary.md#gguf) file, Q4_1. Its published original is
+#   bfloat16.)
 # - Read the second row first: it is the control of section 5. 600 test sentences and few seeds can show a gap of a few
 #   points; smaller ones stay open.
 # - Then the fourth row. What the merge back into 4 bits costs, depends on the model (last column): measure the merged
