@@ -761,10 +761,10 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # <details><summary>What to look at</summary>
 #
 # A ratio above 1 is memory that the calculator leaves out: the CUDA libraries' own, holes between allocations, copies
-# while weights are unpacked, the norms' inputs in float32, LitGPT's [dropout](../docs/glossary.md#dropout). Which
-# explains which percent, this table does not say. A ratio *below* 1 would say more: a run did not hold what we counted.
-# Qwen's longer text comes out below if its GB are ours, and near 1 if they are GiB. (LitGPT adapts queries and values
-# only, the calculator all matrices: 0.2 to 0.4 GB too much.)
+# while weights are unpacked, a block computed again, the norms' inputs in float32, LitGPT's
+# [dropout](../docs/glossary.md#dropout). Which explains which percent, this table does not say. A ratio *below* 1 would
+# say more: a run did not hold what we counted. Qwen's longer text comes out below if its GB are ours, and near 1 if
+# they are GiB. (LitGPT adapts queries and values only, the calculator all matrices: 0.2 to 0.4 GB too much.)
 #
 # </details>
 
@@ -1447,8 +1447,8 @@ lines = [
     "**A frozen 4-bit weight lets the gradient through.** Your layer is the library's, in outputs and gradients, up to "
     "0.000001; a whole encoder of such layers learns alike (*sections 1 and 2, asserted*).",
     f"**Memory is arithmetic, up to a margin.** Here no part is off by more than {largest_error:.1%}. Peaks "
-    f"published for GPUs are {min(low):.2f} to {max(high):.2f} times the calculator's, and {right_verdicts} of {len(T4)} verdicts "
-    f"agree; the run that failed needed at least {16 / min(failed):.2f} times as much (*section 4*).",
+    f"published for GPUs are {min(low):.2f} to {max(high):.2f} times the calculator's, and {right_verdicts} of {len(T4)} "
+    f"verdicts agree; the run that failed needed at least {16 / min(failed):.2f} times as much (*section 4*).",
 ]
 saved = [said / ours_say[1] for title, (ours_say, said) in differences.items() if title.startswith("LoRA")]
 lines.append(
