@@ -193,9 +193,9 @@ reveal("11.1", plain_bytes)
 # %% [markdown]
 # ### Exercise 11.1: one QLoRA layer, forward and backward
 #
-# `torch.autograd.Function` lets you write both passes yourself. `forward` gets `x` of shape (..., in), A (rank, in), B
-# (out, rank), the 4-bit layer and the scale $s$. `backward` gets the gradient of the output (..., out) and returns one
-# value for each argument of `forward`: the gradients of x, A and B, and `None` for the other two.
+# `torch.autograd.Function` lets you write both passes. `forward` gets `x` of shape (..., in), A (rank, in), B (out,
+# rank), the 4-bit layer and the scale $s$. `backward` gets the gradient of the output (..., out) and returns one value
+# for each argument of `forward`: the gradients of x, A and B, and `None` twice.
 #
 # `layer.weight()` unpacks. Keep tensors with `ctx.save_for_backward`, and other things as attributes of `ctx`. The
 # check compares outputs and gradients with bitsandbytes and `peft`, and counts what you keep.
@@ -510,7 +510,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # - **optimizer states**: Adam keeps two more for each;
 # - **[activations](../docs/glossary.md#activation)**: what the backward pass needs from the forward pass. They grow
 #   with the batch and with the length of the texts.
-#
+
+# %% [markdown]
 # The first three are arithmetic. For the fourth you have to know what a block keeps. This is a block of the LLaMA
 # family (SmolLM2, Llama, Mistral, Qwen 2), with frozen weights and an adapter on each matrix:
 
@@ -536,8 +537,8 @@ print(pd.Series(block_numbers(llama["7B"], rank), name="numbers per token, LLaMA
 assert sum(block_numbers(llama["7B"], rank).values()) == block_floats(llama["7B"], Plan("qlora", 1, 1, rank=rank))
 
 # %% [markdown]
-# No row holds the shares of attention, tokens times tokens: a fused attention kernel computes them anew in the
-# backward pass. Without such a kernel memory grows with the square of the length.
+# No row holds the shares of attention, tokens times tokens: a fused kernel computes them anew in the backward pass.
+# Without one (`transformers`' LLaMA until late 2023) memory grows with the square of the length.
 #
 # First a check on a model that fits here. `by_formula` knows the BERT and GPT-2 families too, and the **peak**, the
 # most at any one time. `measure` takes real steps and counts: the bytes of every tensor, kept activations with our
@@ -620,14 +621,17 @@ assert abs(once_more[0].peak / once_more[1].peak - 1) < 0.1
 # %% [markdown]
 # ### Exercise 11.2: does it fit?
 #
-# Write the calculator for language models of the LLaMA family, trained with QLoRA and Adam. It returns bytes:
+# Write the calculator for language models of the LLaMA family, trained with QLoRA and Adam. It returns a dictionary:
 #
-# - `weights`: the blocks' matrices (`shape.matrix_sizes`, numbers of each matrix) in `weight_bits` bits, everything
-#   else (`shape.other_sizes`) in `width` bytes a number, and the adapters in float32;
-# - `gradients` and `optimizer`: float32 too; `shape.matrices` lists (in, out) of the matrices of *one* block;
-# - `kept`: what the blocks keep of all tokens, in `width` bytes a number;
-# - `logits`: one score for each token and each word of `shape.vocabulary`, three times in float32, whatever `width` is:
-#   `transformers` computes the loss in that type (the probabilities, and the gradient on its way back).
+# | part | bytes |
+# |---|---|
+# | `weights` | `shape.matrix_sizes` numbers in `weight_bits` bits, `shape.other_sizes` in `width` bytes, adapters in 4 |
+# | `gradients`, `optimizer` | float32 too; `shape.matrices` lists (in, out) of the matrices of *one* block |
+# | `kept` | what the blocks keep of all tokens, in `width` bytes a number |
+# | `logits` | one score for each token and word of `shape.vocabulary`, three times, 4 bytes each |
+#
+# The scores are in float32 whatever `width` is, since `transformers` computes the loss in that type: the probabilities,
+# and gradients on their way back.
 #
 # The check compares each part with what it counts in a small LLaMA, quantized by bitsandbytes and adapted by `peft`.
 
@@ -897,11 +901,8 @@ from ipywidgets import HTML, Checkbox, SelectionSlider, ToggleButtons, VBox
 
 def scale_figure(size, length, checkpointed):
     bars = {}
-    for title, width, bits in (
-        ("LoRA, bfloat16", 2, 16),
-        ("QLoRA, float32", 4, DOUBLE),
-        ("QLoRA, bfloat16", 2, DOUBLE),
-    ):
+    kinds = {"LoRA, bfloat16": (2, 16), "QLoRA, float32": (4, DOUBLE), "QLoRA, bfloat16": (2, DOUBLE)}
+    for title, (width, bits) in kinds.items():
         bars[title] = figures.ledger_of(memory(llama[size], length, 16, width, checkpointed, bits))
     title = f"LLaMA {size}, one text of {length:,} tokens{', checkpointed' if checkpointed else ''}"
     return figures.ledgers(bars, "GB", marks={"16 GB": 16e9, "48 GB": 48e9}, title=title)
@@ -952,14 +953,14 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["states, predicted (MB)", 
 # %% [markdown]
 # **Paged optimizers** are the paper's answer to *spikes*: a batch with one long text, for a moment, needs more memory
 # than all others. The states of a paged optimizer are allocated in CUDA's *unified memory*. When the GPU is full, the
-# driver moves pages of them to main memory, and back when the optimizer steps. Nothing is saved on average, and the
-# move takes time; but the run survives the spike. The switch is one word:
+# driver moves pages of them to main memory, and back when the optimizer steps. That takes time and saves nothing on
+# average, but the run survives the spike:
 #
 # ```python
 # TrainingArguments(..., optim="paged_adamw_32bit")    # or "paged_adamw_8bit"
 # ```
 #
-# It needs a GPU, so this lesson cannot measure it. The repository's GPU tests check that such an optimizer learns.
+# It needs a GPU, so this lesson does not measure it.
 
 # %% [markdown]
 # ## 5. Train through 4 bits, or round after the training?
@@ -1045,11 +1046,11 @@ learn("qlora_2_bits", new, rates["qlora"])
 # %% [markdown]
 # ### Exercise 11.3: base and adapter in one plain layer
 #
-# A colleague wants one plain model to hand on. They load the original weights, add the update $\frac{\alpha}{r} B A$ to
-# each, and save. No error appears. Yet the outputs are *not* those of the model that was trained. Find the bug.
+# A colleague wants one plain model to hand on. They add the update $\frac{\alpha}{r} B A$ to each of the original
+# weights, and save. No error appears. Yet the outputs are *not* those of the trained model. Find the bug.
 #
 # `original` is the weight from the file, (out, in); `layer` is `peft`'s LoRA layer around a `Linear4bit`, as `theirs`
-# of section 1. Return an `nn.Linear` in float32 whose outputs are those of `layer`, and do not change `layer`.
+# was. Return an `nn.Linear` in float32 with the outputs of `layer`, and leave `layer` as it is.
 # (`layer.get_base_layer()` is the 4-bit layer, `layer.get_delta_weight("default")` the scaled update.)
 
 
@@ -1141,6 +1142,13 @@ five = results.pivot(index="seed", columns="metric", values="value")
 
 def over_seeds(metric, other):
     return mean_t((five[metric] - five[other]).dropna().tolist())
+
+
+def known_gap(one, other):
+    """The reference's seeds where they are there, else this run's test reviews; and which of them."""
+    if {f"accuracy_{one}", f"accuracy_{other}"} <= set(five):
+        return over_seeds(f"accuracy_{one}", f"accuracy_{other}"), "five seeds"
+    return here.get((one, other)) or paired_bootstrap(right[one], right[other], seed=seed), "this run's reviews"
 
 
 def table_of(pairs):
@@ -1447,23 +1455,14 @@ lines = [
     "**A frozen 4-bit weight lets the gradient through.** Your layer is the library's, in outputs and gradients, up to "
     "0.000001; a whole encoder of such layers learns alike (*sections 1 and 2, asserted*).",
     f"**Memory is arithmetic, up to a margin.** Here no part is off by more than {largest_error:.1%}. Peaks "
-    f"published for GPUs are {min(low):.2f} to {max(high):.2f} times the calculator's, and {right_verdicts} of {len(T4)} "
-    f"verdicts agree; the run that failed needed at least {16 / min(failed):.2f} times as much (*section 4*).",
+    f"published for GPUs are {min(low):.2f} to {max(high):.2f} times the calculator's, and {right_verdicts} of "
+    f"{len(T4)} verdicts agree; a run that failed needed at least {16 / min(failed):.2f} times as much (*section 4*).",
 ]
 saved = [said / ours_say[1] for title, (ours_say, said) in differences.items() if title.startswith("LoRA")]
 lines.append(
     f"**QLoRA saves memory**, in published runs {min(saved):.0%} to {max(saved):.0%} of what the weights lose by the "
     "calculator (*section 4*)."
 )
-
-
-def known_gap(one, other):
-    """The reference's seeds where they are there, else this run's test reviews; and which of them."""
-    if {f"accuracy_{one}", f"accuracy_{other}"} <= set(five):
-        return over_seeds(f"accuracy_{one}", f"accuracy_{other}"), "five seeds"
-    return here.get((one, other)) or paired_bootstrap(right[one], right[other], seed=seed), "this run's reviews"
-
-
 for title, pair in list(PAIRS.items())[:2]:
     gap, source = known_gap(*pair)
     lines.append(f"**{title}**: {gap:+.3f} in accuracy, {source} (*section 5*).")
@@ -1499,13 +1498,8 @@ values |= {
     "difference_merge_own_base": moved["qlora_merged"],
     "difference_merge_wrong_base": moved["qlora_merged_wrong"],
 }
-ENDINGS = {
-    "float32": "float32",
-    "4 bits": "4_bits",
-    "4 bits, adapters trained": "qlora",
-    "merged back into 4 bits": "qlora_merged_4_bits",
-    "merged, weights from the file": "qlora_merged_wrong",
-}
+ENDINGS = {"float32": "float32", "4 bits": "4_bits", "4 bits, adapters trained": "qlora"}
+ENDINGS |= {"merged back into 4 bits": "qlora_merged_4_bits", "merged, weights from the file": "qlora_merged_wrong"}
 for title, ending in ENDINGS.items():
     for domain, value in perplexity[title].items():
         values[f"perplexity_{ending}_{domain.replace(' ', '_')}"] = value
@@ -1527,7 +1521,8 @@ solved("11")
 # model and `LoraConfig(init_lora_weights="loftq", loftq_config=LoftQConfig(loftq_bits=4))`, or call
 # `replace_lora_weights_loftq` on a model that bitsandbytes has quantized. QA-LoRA (Xu et al. 2023) lets the adapter be
 # merged into the codes without rounding again.
-#
+
+# %% [markdown]
 # ## Next
 #
 # - A smaller adapter: `workbook run 11 -p rank 1`. Which part of the ledger moves?
