@@ -195,7 +195,7 @@ reveal("11.1", plain_bytes)
 #
 # `torch.autograd.Function` lets you write both passes. `forward` gets `x` of shape (..., in), A (rank, in), B (out,
 # rank), the 4-bit layer and the scale $s$. `backward` gets the gradient of the output (..., out) and returns one value
-# for each argument of `forward`: the gradients of x, A and B, and `None` twice.
+# for each argument: the gradients of x, A and B, and `None` twice.
 #
 # `layer.weight()` unpacks. Keep tensors with `ctx.save_for_backward`, and other things as attributes of `ctx`. The
 # check compares outputs and gradients with bitsandbytes and `peft`, and counts what you keep.
@@ -540,11 +540,10 @@ assert sum(block_numbers(llama["7B"], rank).values()) == block_floats(llama["7B"
 # No row holds the shares of attention, tokens times tokens: a fused kernel computes them anew in the backward pass.
 # Without one (`transformers`' LLaMA until late 2023) memory grows with the square of the length.
 #
-# First a check on a model that fits here. `by_formula` knows the BERT and GPT-2 families too, and the **peak**, the
-# most at any one time. `measure` takes real steps and counts: the bytes of every tensor, kept activations with our
-# hook, and the peak by torch's own allocator.
+# First a check on a small model. `by_formula` knows BERT and GPT-2 too, and the **peak**, the most at any one
+# time. `measure` takes real steps and counts bytes: of tensors, kept activations, and torch's peak.
 #
-# **Predict 4.** From all parameters to LoRA to QLoRA, some parts shrink. Which part is the largest that is left?
+# **Predict 4.** From all parameters to LoRA to QLoRA, parts shrink. Which is the largest that is left?
 
 # %%
 shape = replace(encoder_shape, dropout=0, attention_dropout=False)  # they would keep more
@@ -625,7 +624,7 @@ assert abs(once_more[0].peak / once_more[1].peak - 1) < 0.1
 #
 # | part | bytes |
 # |---|---|
-# | `weights` | `shape.matrix_sizes` numbers in `weight_bits` bits, `shape.other_sizes` in `width` bytes, adapters in 4 |
+# | `weights` | `shape.matrix_sizes` numbers in `weight_bits` bits, `shape.other_sizes` in `width` bytes, adapters: 4 |
 # | `gradients`, `optimizer` | float32 too; `shape.matrices` lists (in, out) of the matrices of *one* block |
 # | `kept` | what the blocks keep of all tokens, in `width` bytes a number |
 # | `logits` | one score for each token and word of `shape.vocabulary`, three times, 4 bytes each |
@@ -819,7 +818,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # - **The saving** is real, and smaller than the calculator's: that counts what the *weights* lose, and nothing that
 #   QLoRA adds (such as a matrix that is unpacked for a product). The last column says what is left of it.
 # - **A token** costs more than we count, whichever type the activations have. So this slope cannot tell which type ran:
-#   most of a token are its 128,256 scores.
+#   most of a token's cost are its 128,256 scores.
 # - **Unsloth's** six lengths lie on one line, almost exactly. That looks like an extrapolation, so we count them as
 #   *one* figure, a slope.
 #
@@ -1046,11 +1045,11 @@ learn("qlora_2_bits", new, rates["qlora"])
 # %% [markdown]
 # ### Exercise 11.3: base and adapter in one plain layer
 #
-# A colleague wants one plain model to hand on. They add the update $\frac{\alpha}{r} B A$ to each of the original
-# weights, and save. No error appears. Yet the outputs are *not* those of the trained model. Find the bug.
+# A colleague wants one plain model. They add the update $\frac{\alpha}{r} B A$ to each original weight, and save. No
+# error appears. Yet the outputs are *not* those of the trained model. Find the bug.
 #
 # `original` is the weight from the file, (out, in); `layer` is `peft`'s LoRA layer around a `Linear4bit`, as `theirs`
-# was. Return an `nn.Linear` in float32 with the outputs of `layer`, and leave `layer` as it is.
+# was. Return a float32 `nn.Linear` with the outputs of `layer`, and do not change `layer`.
 # (`layer.get_base_layer()` is the 4-bit layer, `layer.get_delta_weight("default")` the scaled update.)
 
 
@@ -1513,14 +1512,13 @@ print(f"saved: {saved.name}")
 solved("11")
 
 # %% [markdown]
-# **Not shown, because it needs a GPU:** paged optimizers, products that unpack 4 bits on the way, and models for which
-# all this decides whether they can be trained at all.
+# **Not shown, because it needs a GPU:** paged optimizers, products that unpack 4 bits on the way, large models.
 #
 # **Where to read on.** At 2 and 3 bits the adapter starts far from where it should. LoftQ (Li et al. 2023) alternates
 # between rounding and a low-rank fit to the rounding error, and starts the adapter there. In `peft`, give the *float*
 # model and `LoraConfig(init_lora_weights="loftq", loftq_config=LoftQConfig(loftq_bits=4))`, or call
-# `replace_lora_weights_loftq` on a model that bitsandbytes has quantized. QA-LoRA (Xu et al. 2023) lets the adapter be
-# merged into the codes without rounding again.
+# `replace_lora_weights_loftq` on a model that bitsandbytes has quantized. QA-LoRA (Xu et al. 2023) merges adapters into
+# the codes without rounding.
 
 # %% [markdown]
 # ## Next
