@@ -817,8 +817,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # - **The saving** is real, and smaller than the calculator's: that counts what the *weights* lose, and nothing that
 #   QLoRA adds (such as a matrix that is unpacked for a product). The last column says what is left of it.
-# - **A token of Qwen 7B** costs less than with a float32 loss, also if their GB are GiB (7 % more). If the rest is right,
-#   its code did not hold three float32 copies of the scores.
+# - **A token of Qwen 7B** costs less than with a float32 loss, also if their GB are GiB (7 % more). If the rest is
+#   right, its code did not hold three float32 copies of the scores.
 # - **A token of Llama 3.1 8B** costs more than we count, whichever type the activations have. So this slope cannot tell
 #   which type ran.
 # - **Unsloth's** six lengths lie on one line, almost exactly. That looks like an extrapolation, so we count them as
