@@ -152,7 +152,8 @@ print(f"its 4-bit codes: {len(ours.packed):,} bytes; mean error: {off:.0%} of th
 # of them. `saved_bytes` counts them, every piece of memory once, and leaves out the model's own weights. We use it
 # again in section 4.
 #
-# **Predict 1.** Two tokens go through the layer. How many bytes does autograd keep for the gradient of `x`?
+# **Predict 1.** Two tokens go through the layer. How many KiB (1,024 bytes) does autograd keep for the
+# gradient of `x`?
 
 # %%
 from helpers.memory.measurement import storage_bytes, weight_tensors
@@ -173,13 +174,13 @@ def saved_bytes(model, forward):
     return loss, storage_bytes(kept.values())
 
 
-predict("11.1", factor=1.2, unit="bytes", low=0)
+predict("11.1", factor=1.2, unit="KiB", low=0)
 
 # %% tags=["nbval-check-output"]
 x = torch.randn(2, base.in_features, requires_grad=True)  # (tokens, in)
 plain_bytes = saved_bytes(ours, lambda: ours(x).sum())[1]
 print(f"kept: {plain_bytes:,} bytes; the weight in float32: {4 * base.weight.numel():,}")
-reveal("11.1", plain_bytes)
+reveal("11.1", plain_bytes / 1024)
 
 # %% [markdown]
 # <details><summary>What it means</summary>
