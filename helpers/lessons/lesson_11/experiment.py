@@ -40,6 +40,19 @@ WAYS: dict[str, tuple[str, WeightOf]] = {  # how an adapter is used: who trained
 }
 
 
+def merged(original: Tensor, layer: Any) -> nn.Linear:
+    """LoRA's update on the unpacked weights of the 4-bit layer below it, as a plain layer; the solution of 11.3."""
+    import bitsandbytes as bnb
+
+    base = layer.get_base_layer()
+    plain = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None)
+    unpacked = bnb.functional.dequantize_4bit(base.weight.data, base.weight.quant_state)
+    plain.weight.data = unpacked + layer.get_delta_weight("default")
+    if base.bias is not None:
+        plain.bias.data = base.bias.data.clone()
+    return plain
+
+
 @torch.no_grad()
 def exported(plain: Any, trained: Any, weight_of: WeightOf) -> nn.Module:
     """`plain`, a classifier in float32, with the head of `trained`, and `weight_of(original, update)` in its layers."""
@@ -70,7 +83,8 @@ def qlora_memory(
     Args:
         shape: of a LLaMA-like language model.
         tokens: of the whole batch.
-        width: bytes of what is not quantized: embeddings, norms, activations. Adapters always take 4.
+        width: bytes of what is not quantized: embeddings, norms, activations. Adapters always take 4, and so do the
+            three copies of the scores: `transformers` computes the loss in float32.
         checkpointed: keep only the input of every block.
         weight_bits: of a weight in the blocks' matrices.
     """
@@ -81,7 +95,7 @@ def qlora_memory(
         "gradients": 4 * adapters,
         "optimizer": 8 * adapters,
         "kept": width * tokens * shape.layers * kept,
-        "logits": 3 * width * tokens * shape.vocabulary,
+        "logits": 3 * 4 * tokens * shape.vocabulary,
     }
 
 

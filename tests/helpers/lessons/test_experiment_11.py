@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoConfig, BertConfig, BertModel
+from transformers import AutoConfig, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from helpers import qlora, real
 from helpers.lessons.lesson_11.experiment import WAYS, block_numbers, exported, qlora_memory, smollm2_config
 from helpers.lessons.lesson_11.figures import ledger_of
 from helpers.memory.architecture import PUBLISHED, Architecture
+from helpers.memory.measurement import measure
 from helpers.memory.prediction import Plan, block_floats, predict
 from helpers.models import MeanPoolClassifier
 
@@ -32,6 +33,17 @@ def test_the_sum_is_close_to_the_ledgers_peak(size, checkpointed):
     assert sum(qlora_memory(shape, 2048, 16, 4, checkpointed).values()) == pytest.approx(
         predict(shape, plan).peak, rel=0.04
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_loss_holds_three_copies_of_the_scores_in_float32(dtype):
+    model = LlamaForCausalLM(LlamaConfig(**TINY | {"vocab_size": 20_000})).to(dtype).requires_grad_(False)
+    trained = model.model.layers[0].mlp.down_proj.weight.requires_grad_(True)
+    ids = torch.arange(256).unsqueeze(0)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    ledger = measure(model, batch, torch.optim.AdamW([trained], lr=1e-4))
+    a_score = (ledger.peak - ledger.weights - ledger.optimizer) / (256 * 20_000)
+    assert a_score == pytest.approx(12, rel=0.02)
 
 
 def test_the_parts_become_a_ledger():

@@ -71,6 +71,11 @@ def every_time_the_same(shape, tokens, rank, width, checkpointed, weight_bits):
     return qlora_memory(shape, tokens, rank, 4, checkpointed, 4.127)
 
 
+def loss_in_width(shape, tokens, rank, width, *rest):
+    parts = qlora_memory(shape, tokens, rank, width, *rest)
+    return parts | {"logits": parts["logits"] * width / 4}
+
+
 RIGHT = {"11.1": QLoRAProduct, "11.2": qlora_memory, "11.3": merged}
 
 
@@ -89,6 +94,7 @@ MISTAKES = [
     ("11.2", memory(kept=1 / 3), "kept, with checkpointed=False.*every block keeps something"),
     ("11.2", memory(logits=1 / 3), "logits.*three copies"),
     ("11.2", every_time_the_same, "of LLaMA 13B with"),
+    ("11.2", loss_in_width, "the loss is computed in float32"),
     ("11.2", lambda *given: sum(qlora_memory(*given).values()), "a dictionary with weights, gradients"),
     ("11.3", merge(lambda original, right, update: original + update), "the weight from the file"),
     ("11.3", merge(lambda original, right, update: right - update), "the update is missing"),
