@@ -30,6 +30,23 @@ def loss_gradients(chosen_rewards: Tensor, rejected_rewards: Tensor, beta: float
     return -weight, weight
 
 
+def relative_losses(
+    policy: Tensor, reference: Tensor, lengths: Tensor, beta: float, epsilon: float, gamma: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The losses of IPO (per token, as in TRL), robust DPO and SimPO, (batch,) each.
+
+    policy, reference: log-probabilities of whole answers; lengths: in tokens; all (2, batch), chosen answers first.
+    Source: Azar et al. 2024; Chowdhury et al. 2024; Meng et al. 2024.
+    """
+    log_sigmoid, ratios = nn.functional.logsigmoid, policy - reference
+    ratio_per_token, log_prob_per_token = ratios / lengths, policy / lengths
+    ipo = (ratio_per_token[0] - ratio_per_token[1] - 1 / (2 * beta)) ** 2
+    margin = beta * (ratios[0] - ratios[1])
+    robust = -((1 - epsilon) * log_sigmoid(margin) - epsilon * log_sigmoid(-margin)) / (1 - 2 * epsilon)
+    simpo = -log_sigmoid(beta * (log_prob_per_token[0] - log_prob_per_token[1]) - gamma)
+    return ipo, robust, simpo
+
+
 @torch.inference_mode()
 def kl_per_answer(
     policy: nn.Module,
