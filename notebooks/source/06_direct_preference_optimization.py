@@ -137,9 +137,9 @@ for title, found in shares.items():
 reveal("06.1", sft_judged.rates()["good"], reference="good_rate_sft")
 
 # %% [markdown]
-# There are two tones, so a model that ignores the request hits the right one about half of the time. SFT taught form and
-# film; its tone is hardly better than a coin. Clean demonstrations would help such a model too. Keep that in mind: the
-# control of section 8 is SFT on the chosen answers.
+# There are two tones, so a model that ignores the request hits the right one about half of the time. SFT taught form
+# and film; its tone is hardly better than a coin. Clean demonstrations would help such a model too. Keep that in mind:
+# the control of section 8 is SFT on the chosen answers.
 
 # %% [markdown]
 # ## 2. The pairs
@@ -250,8 +250,8 @@ assert (found - written).abs().max() < 1e-3
 #
 # $$r(x, y) = \beta \log \frac{\pi^*(y \mid x)}{\pi_\text{ref}(y \mid x)} + \beta \log Z(x)$$
 #
-# The first part, beta times a *log-ratio*, is the **implicit reward** of a policy. The second part cannot be computed, but it is the same for
-# every answer to this prompt. On the toy:
+# The first part, beta times a *log-ratio*, is the **implicit reward** of a policy. The second part cannot be computed,
+# but it is the same for every answer to this prompt. On the toy:
 
 # %% tags=["nbval-check-output"]
 implicit = 0.3 * (written.log() - toy_reference.log())
@@ -440,8 +440,8 @@ assert difference_dpo_gradient < 1e-6
 # </details>
 
 # %% [markdown]
-# The same through the whole model. By the chain rule, the gradient of a parameter is a sum over all answers: the gradient
-# of the answer's log-probability, times the weight that `loss_gradients` gives it.
+# The same through the whole model. By the chain rule, the gradient of a parameter is a sum over all answers: the
+# gradient of the answer's log-probability, times the weight that `loss_gradients` gives it.
 
 # %% tags=["nbval-check-output"]
 with torch.no_grad():  # a policy that has moved a little, so that the weights differ from pair to pair
@@ -507,7 +507,8 @@ print([round(loss, 3) for loss in losses_by_hand])
 # %% [markdown]
 # `DPOTrainer` takes the pairs as conversations and tokenizes them itself. It keeps both models in memory, unless
 # `precompute_ref_log_probs=True` tells it to do as we do. With `ref_model=None` it copies the start. With a
-# `peft_config` it needs no copy: the model with its adapter switched off is the reference.
+# `peft_config` it needs no copy: the model with its [adapter](../docs/glossary.md#adapter) switched off is the
+# reference.
 #
 # Its defaults: rate 1e-6, `max_length=1024`, `disable_dropout=True`.
 
@@ -563,19 +564,19 @@ assert difference_dpo_loss < 1e-6
 # %% [markdown]
 # ### The relatives
 #
-# Write $h$ for the difference of the two log-ratios, and $\ell(h) = -\log \sigma(\beta h)$ for DPO's loss. $\ell$ has no
-# minimum: on a pair that is always ranked the same way, it falls as long as $h$ grows. Two relatives set a finite gap;
-# two answer other problems.
+# Write $h$ for the difference of the two log-ratios, and $\ell(h) = -\log \sigma(\beta h)$ for DPO's loss. $\ell$ has
+# no minimum: on a pair that is always ranked the same way, it falls as long as $h$ grows. Two relatives set a finite
+# gap; two answer other problems.
 
 # %% [markdown]
 # - **IPO** (Azar et al. 2024) asks for a *finite* gap: $\big(h - \frac{1}{2\beta}\big)^2$. TRL first divides the
 #   log-ratios by the answers' lengths, which the paper's formula does not. So beta 0.1 asks for 5 nats *per token*.
-# - **Label smoothing**, $(1 - \epsilon) \, \ell(h) + \epsilon \, \ell(-h)$, has its minimum where the margin $m = \beta h$
-#   fulfils $\sigma(m) = 1 - \epsilon$.
+# - **Label smoothing**, $(1 - \epsilon) \, \ell(h) + \epsilon \, \ell(-h)$, has its minimum where the margin $m = \beta
+#   h$ fulfils $\sigma(m) = 1 - \epsilon$.
 # - **Robust DPO** (Chowdhury et al. 2024) corrects the loss for a share $\epsilon$ of *flipped labels*:
 #   $\frac{(1 - \epsilon) \, \ell(h) - \epsilon \, \ell(-h)}{1 - 2 \epsilon}$. It has no finite gap.
-# - **SimPO** (Meng et al. 2024) needs *no reference* and counts *per token*, with a margin $\gamma$:
-#   $-\log \sigma\big(\beta \frac{\log \pi(y_w)}{|y_w|} - \beta \frac{\log \pi(y_l)}{|y_l|} - \gamma\big)$. No finite gap
+# - **SimPO** (Meng et al. 2024) needs *no reference* and counts *per token*, with a margin $\gamma$: $-\log
+#   \sigma\big(\beta \frac{\log \pi(y_w)}{|y_w|} - \beta \frac{\log \pi(y_l)}{|y_l|} - \gamma\big)$. No finite gap
 #   either.
 
 # %% [markdown]
@@ -771,7 +772,9 @@ held, reasons = {}, dict.fromkeys(held_rows["reason"])
 for name, title in (("main", f"beta {beta:g}, SFT weight {sft_weight:g}"), (low, f"beta {low:g}, no SFT term")):
     moved = reference_log_probs(policies[name], held_pairs, tokenizer.pad_token_id) - held_start  # (pairs, 2)
     held[name] = {"positive": (moved[:, 0] > moved[:, 1]).double().mean().item()}
-    held[name] |= {f"chosen, {side}": moved[[one == side for one in held_rows["reason"]], 0].mean().item() for side in reasons}
+    held[name] |= {
+        f"chosen, {side}": moved[[one == side for one in held_rows["reason"]], 0].mean().item() for side in reasons
+    }
     held[name] |= {"chosen": moved[:, 0].mean().item(), "rejected": moved[:, 1].mean().item()}
     print(f"{title}: " + ", ".join(f"{what} {value:+.2f}" for what, value in held[name].items()))
 reward_model_seeds = recorded("05", "reward_accuracy_held_out")
@@ -958,8 +961,8 @@ show(judged[low], count=3)
 # %% [markdown]
 # ### The same runs over several seeds
 #
-# One run is one draw of pairs, of their order and of answers. These tables are *not* from this run: `benchmarks.dpo` ran
-# the four betas with three seeds, and this lesson ran with five.
+# One run is one draw of pairs, of their order and of answers. These tables are *not* from this run: `benchmarks.dpo`
+# ran the four betas with three seeds, and this lesson ran with five.
 
 # %%
 reference, five = load_reference("dpo"), lesson_reference("06")
@@ -1009,7 +1012,13 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["win rate, this run", "eac
 train_with("all, no term", beta, 0.0, pair_count)
 sft_on_chosen("all, sft alone", pair_count)
 whole = {"dpo": "main", "dpo_no_term_all": "all, no term", "chosen_only_all": "all, sft alone"}
-whole_titles = dict(zip(whole, (f"beta {beta:g} and the SFT term", f"beta {beta:g}, no SFT term", "SFT on the chosen answers"), strict=True))
+whole_titles = dict(
+    zip(
+        whole,
+        (f"beta {beta:g} and the SFT term", f"beta {beta:g}, no SFT term", "SFT on the chosen answers"),
+        strict=True,
+    )
+)
 at_one_good = {"dpo": at_one["DPO with the SFT term"].good}
 kept_of = {("dpo", what): kept[what][1] for what in asked}
 for ending in list(whole)[1:]:
@@ -1028,7 +1037,10 @@ for ending, name in whole.items():
     whole_values |= {f"exact_answer_rate_{what}_{ending}": kept_of[ending, what].mean().item() for what in asked}
 shown = {"win rate": "win_rate_{}", "satisfied": "good_rate_{}", "satisfied at temperature 1": "good_rate_{}_at_1"}
 shown |= {"form": "form_rate_{}", "facts": "exact_answer_rate_facts_{}", "skills": "exact_answer_rate_skills_{}"}
-table = {title: {what: f"{whole_values[metric.format(ending)]:.3f}" for what, metric in shown.items()} for ending, title in whole_titles.items()}
+table = {
+    title: {what: f"{whole_values[metric.format(ending)]:.3f}" for what, metric in shown.items()}
+    for ending, title in whole_titles.items()
+}
 print("This run:")
 pd.DataFrame.from_dict(table, orient="index")
 
@@ -1037,22 +1049,30 @@ pd.DataFrame.from_dict(table, orient="index")
 def difference(metric, one, other):
     """one minus other in the same seed, over the lesson's five seeds or benchmarks.dpo's three; with its source."""
     for source, names in (("five", (one, other)), ("three", (one.removesuffix("_all"), other.removesuffix("_all")))):
-        lists = [recorded("06", metric.format(name)) if source == "five" else reference.metrics.get(metric.format(name), []) for name in names]
+        lists = [
+            recorded("06", metric.format(name)) if source == "five" else reference.metrics.get(metric.format(name), [])
+            for name in names
+        ]
         if len(lists[0]) == len(lists[1]) > 1:
             return f"{mean_t([a - b for a, b in zip(*lists, strict=True)]):+.3f} ({len(lists[0])} seeds)"
     here = whole_values[metric.format(one)] - whole_values[metric.format(other)]
     return f"{here:+.3f} (this run only)"
 
 
-contrasts = {"what the rejected answers add to SFT": ("dpo", "chosen_only_all"), "what the term adds to DPO": ("dpo", "dpo_no_term_all")}
+contrasts = {
+    "what the rejected answers add to SFT": ("dpo", "chosen_only_all"),
+    "what the term adds to DPO": ("dpo", "dpo_no_term_all"),
+}
 contrasts |= {"DPO without the term against SFT": ("dpo_no_term_all", "chosen_only_all")}
-differences = {title: {what: difference(metric, *pair) for what, metric in shown.items()} for title, pair in contrasts.items()}
+differences = {
+    title: {what: difference(metric, *pair) for what, metric in shown.items()} for title, pair in contrasts.items()
+}
 pd.DataFrame.from_dict(differences, orient="index").T
 
 # %% [markdown]
-# The table gives paired differences, mean and 95 % interval over seeds. Read it by row: an interval that contains 0
-# leaves the question open. Skills are questions that no pair asks, so a difference there is
-# [forgetting](../docs/glossary.md#catastrophic-forgetting) that one method avoids.
+# The table gives paired differences, mean and [95 % interval](../docs/glossary.md#confidence-interval) over seeds. Read
+# it by row: an interval that contains 0 leaves the question open. Skills are questions that no pair asks, so a
+# difference there is [forgetting](../docs/glossary.md#catastrophic-forgetting) that one method avoids.
 #
 # **What this does not show.** A rule wrote both answers of every pair. The DPO paper's sentiment task lets the SFT
 # model write them (*on-policy* pairs), so that the rejected answer is one of its own mistakes. We did not measure that
@@ -1076,7 +1096,11 @@ rl = load_reference("rlhf")
 print("Reference of the RL rows:", rl.label)
 start_at_one = recorded("06", "good_rate_sft_at_1")
 rows, gained = {}, {}
-for ending, title in (("dpo", "DPO with the SFT term"), ("chosen_only_all", "SFT on the chosen answers"), ("dpo_no_term_all", "DPO without the term")):
+for ending, title in (
+    ("dpo", "DPO with the SFT term"),
+    ("chosen_only_all", "SFT on the chosen answers"),
+    ("dpo_no_term_all", "DPO without the term"),
+):
     values, begin = recorded("06", f"good_rate_{ending}_at_1"), start_at_one
     if not values or len(values) != len(begin):  # not measured over seeds: this run's one value
         values, begin = [whole_values[f"good_rate_{ending}_at_1"]], [rates(at_one["SFT"])["good"].value]
@@ -1084,7 +1108,10 @@ for ending, title in (("dpo", "DPO with the SFT term"), ("chosen_only_all", "SFT
     rows[f"{title}, {pair_count:,} pairs"] = values
 for name, title in {"sweep_2": "PPO", "grpo": "GRPO", "rloo": "RLOO"}.items():
     rows[f"{title}, {rl.settings['pairs']:,} pairs"] = rl.metrics[f"true_reward_{name}"]
-    gained[title] = [now - before for now, before in zip(rl.metrics[f"true_reward_{name}"], rl.metrics["true_reward_sft"], strict=True)]
+    gained[title] = [
+        now - before
+        for now, before in zip(rl.metrics[f"true_reward_{name}"], rl.metrics["true_reward_sft"], strict=True)
+    ]
 
 # %%
 means = {title: sum(values) / len(values) for title, values in gained.items()}
@@ -1117,7 +1144,11 @@ def cell(metric, form="{:.2f}", scale=1.0):
 rows = {}
 for name, title in offline.items():
     row = [in_memory.get(name, ""), cell(f"seconds_{name}", "{:.0f}")]
-    row += [cell(f"peak_memory_bytes_{name}", "{:.0f}", scale=1e6), cell(f"good_rate_{name}"), cell(f"form_rate_{name}")]
+    row += [
+        cell(f"peak_memory_bytes_{name}", "{:.0f}", scale=1e6),
+        cell(f"good_rate_{name}"),
+        cell(f"form_rate_{name}"),
+    ]
     rows[title] = row + [cell(f"exact_answer_rate_{what}_{name}", "{:.3f}") for what in asked]
 columns = ["models in memory", "seconds", "memory added (MB)", "satisfied", "form", "facts", "skills"]
 print("Reference:", reference.label)
@@ -1147,9 +1178,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # |---|---|---|
 # | TL;DR summaries against people's own, judged by GPT-4 (Rafailov et al. 2023) | about 61 % | about 57 % |
 #
-# A model of six billion parameters, a judge that can err, and another opponent. Their judge always names a winner, so its
-# ceiling is 100 %; ours counts ties as half. They also run *this* lesson's control, as "Preferred-FT", and DPO beats
-# it. Xu et al. 2024 tuned PPO with more care and found it ahead of DPO.
+# A model of six billion parameters, a judge that can err, and another opponent. Their judge always names a winner, so
+# its ceiling is 100 %; ours counts ties as half. They also run *this* lesson's control, as "Preferred-FT", and DPO
+# beats it. Xu et al. 2024 tuned PPO with more care and found it ahead of DPO.
 
 # %% [markdown]
 # ## 10. Find the bug
@@ -1214,12 +1245,136 @@ def fixed(policy, batches, loss_of, optimizer):
 check("06.4", fixed)
 
 # %% [markdown]
-# Every gradient still pointed the right way, with the weight of the first step, $\beta / 2$. Nothing told the policy that
-# it had gone far enough: the weight $\beta \, \sigma(-m)$ never falls when $m$ stays 0. So look at the margin of every
-# run (`rewards/margins` in TRL). It starts at 0, and must not stay there.
+# Every gradient still pointed the right way, with the weight of the first step, $\beta / 2$. Nothing told the policy
+# that it had gone far enough: the weight $\beta \, \sigma(-m)$ never falls when $m$ stays 0. So look at the margin of
+# every run (`rewards/margins` in TRL). It starts at 0, and must not stay there.
 
 # %% [markdown]
-# @@REAL@@
+# ## 11. On real text
+#
+# SmolLM2-135M-Instruct is a published model. The pairs are sentences of film reviews that people rated from -4 to 4
+# (Hutto and Gilbert 2014). For one prompt, "Write one sentence of a film review.", a sentence rated 1.5 or more is
+# chosen, one rated -1.5 or less rejected. Both have equally many tokens, so length cannot decide.
+#
+# The weights are trained by [LoRA](../docs/glossary.md#lora) (lesson 09), at lesson 04's rate. Your `dpo_loss` stays
+# the same; the SFT term is left out. The control is SFT on the chosen sentences. `workbook real` fetches the files
+# once.
+
+# %% [markdown]
+# **Predict 7.** The pairs are 96. In what share of 48 held-out pairs does DPO raise the chosen sentence more than the
+# rejected one? Before training every margin is 0.
+
+# %%
+predict("06.7", within=0.1, low=0, high=1)
+
+# %%
+from helpers import real
+
+live = track == "pocket" and not real.trouble(["decoder", "texts"])
+real_found = {}
+if live:
+    real_policy, real_tokenizer = experiment.lora_policy(seed), catalog.tokenizer("instruct", "real")
+    real_pad = real_tokenizer.pad_token_id
+    counts = run.by_budget(quick=(16, 8), standard=(experiment.REAL_PAIRS, experiment.REAL_HELD_OUT))
+    real_rows = {
+        split: experiment.real_pairs(real_tokenizer, split, count, seed)
+        for split, count in zip(("train", "test"), counts, strict=True)
+    }
+    real_train, real_test = (preference_rows(real_tokenizer, rows) for rows in real_rows.values())
+    real_start = experiment.real_log_probs(real_policy, real_test, real_pad)  # the adapter is 0: the reference
+    real_reference_train = experiment.real_log_probs(real_policy, real_train, real_pad)
+    real_found |= {"chosen_likelier_before": (real_start[:, 0] > real_start[:, 1]).double().mean().item()}
+    for row in real_rows["train"][:3]:
+        print(f"chosen:   {row['chosen']}\nrejected: {row['rejected']}\n")
+
+
+# %%
+def train_adapter(policy, rejected):
+    """One pass, 8 pairs a step: DPO with beta 0.1, or SFT on the chosen sentences if `rejected` is False."""
+    adapter = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    batches = preference_batches(real_train, real_pad, 8, seed=seed)
+    optimizer = torch.optim.AdamW(adapter, lr=1e-3, weight_decay=0.0)
+    scheduler = warmup_linear(optimizer, steps=len(batches))
+    for batch in tqdm(batches, leave=False):
+        rows = batch.pop("rows")
+        sides = batch if rejected else {name: value[: len(rows)] for name, value in batch.items()}
+        log_probs = experiment.shared_prompt_log_probs(policy, sides)  # the prompt is the same, so it is read once
+        if rejected:
+            loss = dpo_loss(*log_probs.chunk(2), *real_reference_train[rows].T, 0.1)[0].mean()
+        else:
+            loss = -log_probs.sum() / (sides["labels"] != IGNORED).sum()
+        loss.backward()
+        nn.utils.clip_grad_norm_(adapter, max_norm=1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+
+
+def write_real(policy, title, count=4):
+    """Print sentences that the model writes itself."""
+    texts = answer(policy, real_tokenizer, [experiment.REAL_PROMPT] * count, 24, temperature=0.6, seed=seed)
+    print(f"{title}:", *texts, sep="\n   ")
+
+
+# %%
+if live:
+    write_real(real_policy, "the published model")
+    for name, rejected in (("dpo", True), ("sft", False)):
+        real_policy = experiment.lora_policy(seed)
+        train_adapter(real_policy, rejected)
+        now = experiment.real_log_probs(real_policy, real_test, real_pad)
+        real_found |= experiment.real_measures(now, real_start, name)
+        write_real(real_policy, {"dpo": "after DPO", "sft": "after SFT on the chosen sentences"}[name])
+else:
+    print("Not trained in this run: `workbook real` fetches the files. The table below is the reference.")
+
+# %%
+measured = real_reference("06")
+
+
+def real_figure(metric):
+    """This run's value and the reference's mean over seeds, as text."""
+    there = f"{measured.interval(metric):.2f}" if measured and metric in measured.metrics else ""
+    return " | ".join(part for part in (f"{real_found[metric]:.2f}" if metric in real_found else "", there) if part)
+
+
+table = {}
+for metric, title in experiment.REAL_TITLES.items():
+    began = real_figure("chosen_likelier_before") if metric.startswith("chosen_likelier") else "0"
+    table[title] = [began, real_figure(metric.format("dpo")), real_figure(metric.format("sft"))]
+print("Reference:", measured.label if measured else "none", "(beside a run of your own: this run | reference)")
+reveal("06.7", real_found.get("pair_accuracy_dpo"), reference=measured.metrics["pair_accuracy_dpo"] if measured else ())
+pd.DataFrame.from_dict(table, orient="index", columns=["before", "DPO", "SFT on the chosen sentences"])
+
+# %% [markdown]
+# The pocket model's validation pairs, from section 6, for comparison. Its answers are judged by a program, these by
+# nothing but their probability:
+
+# %%
+pocket = {}
+for name, title in (("main", f"beta {beta:g} and the SFT term, all pairs"), (low, f"beta {low:g}, no term, a quarter")):
+    gap = held[name]["chosen"] - held[name]["rejected"]
+    pocket[title] = [
+        f"{held[name]['positive']:.2f}",
+        f"{gap:+.1f}",
+        f"{held[name]['chosen']:+.1f}",
+        f"{held[name]['rejected']:+.1f}",
+    ]
+pd.DataFrame.from_dict(
+    pocket, orient="index", columns=["positive margins", "mean margin", "chosen (nats)", "rejected (nats)"]
+)
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# - *Two shares.* Row 1 compares the sentences' probabilities, row 2 how much each *rose*. Row 1 depends on how common a
+#   sentence's words are, so its "before" is the fair start; row 2 is what DPO's loss trains.
+# - *The control* has never seen a rejected sentence. Compare its margins with DPO's: what is more in DPO's is what the
+#   rejected sentences add.
+# - *Displacement.* Look at the sign of the chosen sentences' change under each method.
+# - *A sketch.* 96 pairs and 48 held-out ones: a share near 0.7 has an interval of about 0.13 to either side.
+#
+# </details>
 
 # %% [markdown]
 # ## 12. Recap
@@ -1234,11 +1389,12 @@ said_slow = f"{mean_t(slow_seeds):.2f} over five seeds" if len(slow_seeds) > 1 e
 display(
     Markdown(f"""
 1. **The loss** is ours and the library's: {len(losses_by_hand)} steps differ by {difference_dpo_loss:.0e} at most, IPO,
-   robust DPO and SimPO by {difference_relatives:.0e} (*section 5*). It looks at a difference only. In this run, beta {low:g}
-   without the SFT term moved the chosen answers by {last[low]["chosen"]:+.1f} nats (*section 6*).
-2. **A low beta at a rate that nobody tuned for it fails.** Beta {low:g} without the term, {reference.settings["pairs"]:,} pairs,
-   rate 2e-4: a win rate of {reference.interval("win_rate_dpo_without_sft"):.2f} over {len(reference.seeds)} seeds. On a
-   quarter of the pairs an eighth of the rate gives {said_slow} (*sections 8 and 9*).
+   robust DPO and SimPO by {difference_relatives:.0e} (*section 5*). It looks at a difference only. In this run, beta
+   {low:g} without the SFT term moved the chosen answers by {last[low]["chosen"]:+.1f} nats (*section 6*).
+2. **A low beta at a rate that nobody tuned for it fails.** Beta {low:g} without the term,
+   {reference.settings["pairs"]:,} pairs, rate 2e-4: a win rate of
+   {reference.interval("win_rate_dpo_without_sft"):.2f} over {len(reference.seeds)} seeds. On a quarter of the pairs an
+   eighth of the rate gives {said_slow} (*sections 8 and 9*).
 3. **The control decides.** DPO with the term wins {gain_dpo:.2f}, SFT on the chosen answers alone {gain_chosen:.2f},
    over {len(reference.seeds)} seeds. Paired, DPO minus this control: satisfied
    {reference.gap("good_rate_dpo", "good_rate_chosen_only"):+.3f}, skills
@@ -1298,8 +1454,8 @@ solved("06")
 # - Fewer pairs: `workbook run 06 -p pairs 200`. How many does the win need?
 # - Lesson 07 asks which parameters should be trainable at all.
 # - Where to read on: KTO (Ethayarajh et al. 2024) learns from single answers with a thumb up or down; ORPO (Hong et al.
-#   2024) puts an odds ratio into SFT; online DPO (Guo et al. 2024) draws new pairs while it trains; Lambert's *RLHF Book*
-#   has the whole field.
+#   2024) puts an odds ratio into SFT; online DPO (Guo et al. 2024) draws new pairs while it trains; Lambert's *RLHF
+#   Book* has the whole field.
 #
 # ## References
 #
@@ -1316,4 +1472,5 @@ solved("06")
 # | Ethayarajh et al., *KTO: Model Alignment as Prospect Theoretic Optimization* | 2024 |
 # | Hong et al., *ORPO: Monolithic Preference Optimization without Reference Model* | 2024 |
 # | Guo et al., *Direct Language Model Alignment from Online AI Feedback* | 2024 |
+# | Hutto and Gilbert, *VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text* | 2014 |
 # | Lambert, *Reinforcement Learning from Human Feedback* (the RLHF Book) | 2025 |
