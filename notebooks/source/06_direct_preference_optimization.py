@@ -25,8 +25,8 @@
 # - derive the DPO loss from the goal of RLHF, step by step, and write it with its gradient;
 # - write its relatives IPO, robust DPO and SimPO, and show that yours are those of TRL;
 # - measure a win rate with its ceiling, and say what was lost on the way;
-# - ask of every gain whether the rejected answers brought it: the control is SFT on the chosen ones;
-# - compare DPO with lesson 05's methods at the same start;
+# - ask of every gain whether the rejected answers brought it;
+# - compare DPO with lesson 05's methods;
 # - run DPO with LoRA on a published model and real sentences.
 
 # %%
@@ -270,15 +270,14 @@ assert (implicit + constant - toy_rewards).abs().max() < 1e-9
 # {\pi_\text{ref}(y_w \mid x)} - \beta \log \frac{\pi_\theta(y_l \mid x)}{\pi_\text{ref}(y_l \mid x)}\Big)$$
 
 # %% [markdown]
-# So every language model *is* a reward model, as the title of the paper says, up to an amount that depends on the
-# prompt alone. The optimum of this loss is $\pi^*$ only under assumptions:
+# So every language model *is* a reward model, as the title says, up to an amount that depends on the prompt
+# alone. The optimum of this loss is $\pi^*$ only if
 #
 # - preferences follow Bradley and Terry's model, and the policy class contains $\pi^*$;
 # - $\pi_\text{ref}$ gives every answer some probability;
-# - the pairs cover what the policy will write. Pairs that somebody else wrote (*off-policy*) need not do that; here a
-#   rule wrote them.
+# - the pairs cover what the policy will write. Pairs by somebody else (*off-policy*), as here, need not do that.
 #
-# Move beta to see what the goal asks of a policy:
+# Move beta to see what the goal asks of a policy (without a running kernel, the figure shows 0.3):
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
@@ -309,9 +308,6 @@ def redraw(_change=None):
 slider.observe(redraw, names="value")
 redraw()
 VBox([slider, page])
-
-# %% [markdown]
-# The figure above the slider is its position at 0.3, for readers without a running kernel.
 
 # %% [markdown]
 # ## 4. The loss by hand
@@ -573,11 +569,14 @@ assert difference_dpo_loss < 1e-6
 #   log-ratios by the answers' lengths, which the paper's formula does not. So beta 0.1 asks for 5 nats *per token*.
 # - **Label smoothing**, $(1 - \epsilon) \, \ell(h) + \epsilon \, \ell(-h)$, has its minimum where the margin $m = \beta
 #   h$ fulfils $\sigma(m) = 1 - \epsilon$.
+#
+# %% [markdown]
 # - **Robust DPO** (Chowdhury et al. 2024) corrects the loss for a share $\epsilon$ of *flipped labels*:
-#   $\frac{(1 - \epsilon) \, \ell(h) - \epsilon \, \ell(-h)}{1 - 2 \epsilon}$. It has no finite gap.
-# - **SimPO** (Meng et al. 2024) needs *no reference* and counts *per token*, with a margin $\gamma$: $-\log
-#   \sigma\big(\beta \frac{\log \pi(y_w)}{|y_w|} - \beta \frac{\log \pi(y_l)}{|y_l|} - \gamma\big)$. No finite gap
-#   either.
+#   $\frac{(1 - \epsilon) \, \ell(h) - \epsilon \, \ell(-h)}{1 - 2 \epsilon}$.
+# - **SimPO** (Meng et al. 2024) needs *no reference* and counts *per token*, with a margin $\gamma$:
+#   $-\log \sigma\big(\beta \frac{\log \pi(y_w)}{|y_w|} - \beta \frac{\log \pi(y_l)}{|y_l|} - \gamma\big)$.
+#
+# These two set no finite gap. We train none of the relatives here.
 
 # %% [markdown]
 # ### Exercise 06.3: three relatives
@@ -740,8 +739,6 @@ def draw_likelihoods(name, beta, title):
 
 
 draw_likelihoods("main", beta, f"beta {beta:g}, SFT weight {sft_weight:g}")
-
-# %%
 draw_likelihoods(low, low, f"beta {low:g}, no SFT term")
 rose = [last[name]["chosen"] > 0 for name in ("main", low)]
 reveal(
@@ -777,22 +774,29 @@ for name, title in (("main", f"beta {beta:g}, SFT weight {sft_weight:g}"), (low,
     }
     held[name] |= {"chosen": moved[:, 0].mean().item(), "rejected": moved[:, 1].mean().item()}
     print(f"{title}: " + ", ".join(f"{what} {value:+.2f}" for what, value in held[name].items()))
+held_values = {}
+for ending, name in (("dpo", "main"), ("dpo_without_sft", low)):
+    held_values |= {
+        f"pair_accuracy_{ending}": held[name]["positive"],
+        f"held_change_chosen_{ending}": held[name]["chosen"],
+    }
+    held_values |= {f"end_change_{side}_{ending}": last[name][side] for side in ("chosen", "rejected")}
 reward_model_seeds = recorded("05", "reward_accuracy_held_out")
 print("lesson 05's reward model on held-out pairs, its seeds:", [round(value, 2) for value in reward_model_seeds])
 
 # %% [markdown]
-# "positive" is the share of positive margins; the rest are mean changes in nats. The judge of section 7 decides whether
-# a high share makes good answers: ranking given answers and writing them are two things.
-#
+# "positive" is the share of positive margins; the rest are mean changes in nats. Ranking given answers and writing good
+# ones are two things, so the judge comes next.
+
+# %% [markdown]
 # ## 7. Is it better? The win rate
 #
-# Both models answer the same requests about films of the test split, which no pair was about. A model wins a comparison
-# when its answer satisfies the request and the other one's does not. When both do, or neither, it is a tie, and **a tie
-# counts half**. So a model wins 50 % against itself.
+# Both models answer the same requests about films that no pair was about. A model wins when only its answer satisfies
+# the request. When both do, or neither, it is a tie, and **a tie counts half**. So a model wins 50 % against itself.
 #
-# With verdicts of 0 and 1, this [win rate](../docs/glossary.md#win-rate) is one half plus half of the change in
-# requests satisfied. A perfect model ties wherever its start was right too. So the **ceiling** is $1 - \frac12 \cdot$
-# the start's share, well below 100 %. It belongs to these requests; an interval over other requests can pass it.
+# This [win rate](../docs/glossary.md#win-rate) is one half plus half of the change in requests satisfied. So it has a
+# **ceiling**, $1 - \frac12 \cdot$ the start's share. It belongs to these requests: an interval, over other requests,
+# can pass it.
 
 
 # %%
@@ -875,9 +879,8 @@ reveal("06.4", -100 * change["skills"].value)
 # | one | the lowest | no | an eighth of it |
 # | the control | | only the term: SFT on the chosen answers | the lesson's |
 #
-# The control never sees a rejected answer. What DPO has more than the control is what the comparisons add.
-
-# %% [markdown]
+# The control never sees a rejected answer: the difference between DPO and the control measures what these add.
+#
 # For the distance you need the [KL divergence](../docs/glossary.md#kl-divergence) from the reference: lesson 05's
 # estimate, summed over the vocabulary at each position, along answers that the policy draws at temperature 1.
 #
@@ -935,6 +938,9 @@ def end_of(name, side):
     return sum(step[side] for step in log_of[name]) / len(log_of[name]) / beta_of[name]
 
 
+along = {}  # along the judged answers, at temperature 0.6: the reference's older measure of distance
+for name in ("main", low, "sft alone"):
+    along[name] = experiment.kl_per_answer(policies[name], sft, tokenizer, requests, judged[name].answers).mean().item()
 points = {f"beta {value:g}": (kl[value], measured_win_rate(judged[value])) for value in dpo.BETAS}
 beside = {titles[name]: (kl[name], measured_win_rate(judged[name])) for name in ("with sft", "sft alone")}
 plotting.show(figures.frontier(points, beside))
@@ -948,15 +954,13 @@ for name, title in titles.items():
     rows[title] += [f"{end_of(name, side):+.1f}" if name in beta_of else "" for side in ("chosen", "rejected")]
 best = max(titles, key=lambda name: judged[name].good.mean().item())
 reveal("06.5", titles[best])
-columns = ["KL (nats)", f"win rate [95 %], ceiling {ceiling:.2f}", "satisfied", "tone", "film", "form"]
-pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "chosen (nats)", "rejected (nats)"])
-
-# %%
 second = max((name for name in titles if name != best), key=lambda name: judged[name].good.mean().item())
 apart = paired_bootstrap(judged[best].good, judged[second].good, seed=seed)
-print(f"satisfied, the best ({titles[best]}) minus the next ({titles[second]}): {apart:+.3f}")
-print(f"the answers of beta {low:g} without the term:")
+print(f"satisfied, the best minus the next ({titles[second]}): {apart:+.3f}")
+print(f"\nthe answers of beta {low:g} without the term:")
 show(judged[low], count=3)
+columns = ["KL (nats)", f"win rate [95 %], ceiling {ceiling:.2f}", "satisfied", "tone", "film", "form"]
+pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "chosen (nats)", "rejected (nats)"])
 
 # %% [markdown]
 # ### The same runs over several seeds
@@ -973,14 +977,14 @@ for value in dpo.BETAS:
     columns = {"win rate": "win_rate", "satisfied": "good_rate", "form": "form_rate", "KL (nats)": "kl"}
     seeds = {title: reference.metrics[f"{metric}_{ending}"] for title, metric in columns.items()}
     rows[titles[value]] = {title: ", ".join(f"{one:.2f}" for one in values) for title, values in seeds.items()}
-pd.DataFrame.from_dict(rows, orient="index")
-
-# %%
-print("Reference:", five.label)
+print(pd.DataFrame.from_dict(rows, orient="index").to_string())
+print("\nReference:", five.label)
 of_five = {"dpo_without_sft": low, "dpo_slow": "slow", "dpo_low_with_sft": "low with sft"}
 of_five |= {"dpo_beta_quarter": 1.0, "dpo_with_sft_quarter": "with sft", "chosen_only": "sft alone"}
-rows = {}
+rows, quarter_values = {}, {}
 for ending, name in of_five.items():
+    quarter_values |= {f"win_rate_{ending}": measured_win_rate(judged[name]).value, f"kl_at_1_{ending}": kl[name]}
+    quarter_values |= {f"{way}_rate_{ending}": getattr(judged[name], way).mean().item() for way in WAYS}
     seeds = recorded("06", f"win_rate_{ending}")
     here = f"{measured_win_rate(judged[name]).value:.2f}"
     rows[titles[name]] = [here, ", ".join(f"{one:.2f}" for one in seeds), f"{mean_t(seeds)}" if len(seeds) > 1 else ""]
@@ -1112,8 +1116,6 @@ for name, title in {"sweep_2": "PPO", "grpo": "GRPO", "rloo": "RLOO"}.items():
         now - before
         for now, before in zip(rl.metrics[f"true_reward_{name}"], rl.metrics["true_reward_sft"], strict=True)
     ]
-
-# %%
 means = {title: sum(values) / len(values) for title, values in gained.items()}
 groups = {title: means[title] for title in ("DPO with the SFT term", "SFT on the chosen answers")}
 groups["reinforcement learning"] = max(means[title] for title in ("PPO", "GRPO", "RLOO"))
@@ -1252,13 +1254,12 @@ check("06.4", fixed)
 # %% [markdown]
 # ## 11. On real text
 #
-# SmolLM2-135M-Instruct is a published model. The pairs are sentences of film reviews that people rated from -4 to 4
+# The published model SmolLM2-135M-Instruct. The pairs are sentences of film reviews that people rated from -4 to 4
 # (Hutto and Gilbert 2014). For one prompt, "Write one sentence of a film review.", a sentence rated 1.5 or more is
 # chosen, one rated -1.5 or less rejected. Both have equally many tokens, so length cannot decide.
 #
-# The weights are trained by [LoRA](../docs/glossary.md#lora) (lesson 09), at lesson 04's rate. Your `dpo_loss` stays
-# the same; the SFT term is left out. The control is SFT on the chosen sentences. `workbook real` fetches the files
-# once.
+# You train [LoRA](../docs/glossary.md#lora) (lesson 09) at lesson 04's rate, with your `dpo_loss` and no SFT term. The
+# control is SFT on the chosen sentences. `workbook real` fetches the files once.
 
 # %% [markdown]
 # **Predict 7.** The pairs are 96. In what share of 48 held-out pairs does DPO raise the chosen sentence more than the
@@ -1320,11 +1321,12 @@ def write_real(policy, title, count=4):
 if live:
     write_real(real_policy, "the published model")
     for name, rejected in (("dpo", True), ("sft", False)):
-        real_policy = experiment.lora_policy(seed)
-        train_adapter(real_policy, rejected)
-        now = experiment.real_log_probs(real_policy, real_test, real_pad)
+        trained = copy.deepcopy(real_policy)
+        seed_everything(seed)
+        train_adapter(trained, rejected)
+        now = experiment.real_log_probs(trained, real_test, real_pad)
         real_found |= experiment.real_measures(now, real_start, name)
-        write_real(real_policy, {"dpo": "after DPO", "sft": "after SFT on the chosen sentences"}[name])
+        write_real(trained, {"dpo": "after DPO", "sft": "after SFT on the chosen sentences"}[name])
 else:
     print("Not trained in this run: `workbook real` fetches the files. The table below is the reference.")
 
@@ -1344,13 +1346,9 @@ for metric, title in experiment.REAL_TITLES.items():
     table[title] = [began, real_figure(metric.format("dpo")), real_figure(metric.format("sft"))]
 print("Reference:", measured.label if measured else "none", "(beside a run of your own: this run | reference)")
 reveal("06.7", real_found.get("pair_accuracy_dpo"), reference=measured.metrics["pair_accuracy_dpo"] if measured else ())
-pd.DataFrame.from_dict(table, orient="index", columns=["before", "DPO", "SFT on the chosen sentences"])
-
-# %% [markdown]
-# The pocket model's validation pairs, from section 6, for comparison. Its answers are judged by a program, these by
-# nothing but their probability:
-
-# %%
+columns = ["before", "DPO", "SFT on the chosen sentences"]
+print(pd.DataFrame.from_dict(table, orient="index", columns=columns).to_string())
+print("\nBeside it the pocket model, on its validation pairs (section 6):")
 pocket = {}
 for name, title in (("main", f"beta {beta:g} and the SFT term, all pairs"), (low, f"beta {low:g}, no term, a quarter")):
     gap = held[name]["chosen"] - held[name]["rejected"]
@@ -1408,9 +1406,6 @@ display(
 # %%
 from helpers.record import record
 
-along = {}  # along the judged answers, at temperature 0.6: the reference's older measure of distance
-for name in ("main", low, "sft alone"):
-    along[name] = experiment.kl_per_answer(policies[name], sft, tokenizer, requests, judged[name].answers).mean().item()
 values = {
     "loss_first_step": loss_first_step, "difference_dpo_loss": difference_dpo_loss,
     "difference_dpo_gradient": difference_dpo_gradient,
@@ -1434,13 +1429,7 @@ for name, found in (("pretrained", before_judged), ("sft", sft_judged), ("dpo", 
     values |= {f"{way}_rate_{name}": getattr(found, way).mean() for way in WAYS}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "pairs": pairs}
 parameters |= {"beta": beta, "sft_weight": sft_weight, "learning_rate": learning_rate}
-for ending, name in of_five.items():
-    values |= {f"win_rate_{ending}": measured_win_rate(judged[name]).value, f"kl_at_1_{ending}": kl[name]}
-    values |= {f"{way}_rate_{ending}": getattr(judged[name], way).mean() for way in WAYS}
-values |= whole_values | {"difference_sft_term": difference_sft_term}
-for ending, name in (("dpo", "main"), ("dpo_without_sft", low)):
-    values |= {f"pair_accuracy_{ending}": held[name]["positive"], f"held_change_chosen_{ending}": held[name]["chosen"]}
-    values |= {f"end_change_{side}_{ending}": last[name][side] for side in ("chosen", "rejected")}
+values |= quarter_values | whole_values | held_values | {"difference_sft_term": difference_sft_term}
 values |= {f"real_{name}": value for name, value in real_found.items()}
 saved = record("06_direct_preference_optimization", parameters, **values)
 scratch_folder.cleanup()
@@ -1452,10 +1441,9 @@ solved("06")
 #
 # - A lower rate for a low beta: `workbook run 06 -p sft_weight 0.0 -p beta 0.1 -p learning_rate 2e-5`.
 # - Fewer pairs: `workbook run 06 -p pairs 200`. How many does the win need?
-# - Lesson 07 asks which parameters should be trainable at all.
 # - Where to read on: KTO (Ethayarajh et al. 2024) learns from single answers with a thumb up or down; ORPO (Hong et al.
-#   2024) puts an odds ratio into SFT; online DPO (Guo et al. 2024) draws new pairs while it trains; Lambert's *RLHF
-#   Book* has the whole field.
+#   2024) adds an odds ratio to SFT; online DPO (Guo et al. 2024) draws new pairs while it trains; Lambert's *RLHF
+#   Book*.
 #
 # ## References
 #
