@@ -651,6 +651,7 @@ with_term -= ours[0].chunk(2)[0].sum() / lengths.chunk(2)[0].sum()
 difference_sft_term = abs(with_term.item() - from_trl["sft"])
 print(f"DPO + SFT term: ours {with_term.item():.6f}, TRL {from_trl['sft']:.6f}")
 assert difference_relatives < 1e-5 and difference_sft_term < 1e-5
+scratch_folder.cleanup()
 
 # %% [markdown]
 # ## 6. Train, and look at the likelihoods
@@ -792,7 +793,7 @@ print("lesson 05's reward model on held-out pairs, its seeds:", [round(value, 2)
 # ## 7. Is it better? The win rate
 #
 # Both models answer the same requests about films that no pair was about. A model wins when only its answer satisfies
-# the request. When both do, or neither, it is a tie, and **a tie counts half**. So a model wins 50 % against itself.
+# the request. When both do, or neither, it is a tie, and **a tie counts half**.
 #
 # This [win rate](../docs/glossary.md#win-rate) is one half plus half of the change in requests satisfied. So it has a
 # **ceiling**, $1 - \frac12 \cdot$ the start's share. It belongs to these requests: an interval, over other requests,
@@ -1432,7 +1433,6 @@ parameters |= {"beta": beta, "sft_weight": sft_weight, "learning_rate": learning
 values |= quarter_values | whole_values | held_values | {"difference_sft_term": difference_sft_term}
 values |= {f"real_{name}": value for name, value in real_found.items()}
 saved = record("06_direct_preference_optimization", parameters, **values)
-scratch_folder.cleanup()
 print(f"saved: {saved.name}")
 solved("06")
 
