@@ -1155,6 +1155,7 @@ for name, title in offline.items():
     rows[title] = row + [cell(f"exact_answer_rate_{what}_{name}", "{:.3f}") for what in asked]
 columns = ["models in memory", "seconds", "memory added (MB)", "satisfied", "form", "facts", "skills"]
 print("Reference:", reference.label)
+print("PPO, 3,200 pairs, satisfied, each seed:", [round(value, 2) for value in reference.metrics["good_rate_rlhf"]])
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
@@ -1167,7 +1168,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # - *Skills.* DPO with the term keeps more of them than SFT on the chosen answers, in each of the three seeds. The PPO
 #   runs lost most. We did not test the causes. The usual remedy is to mix SFT data into the training (InstructGPT's
 #   "PPO-ptx").
-# - *PPO scatters most.* So a comparison of DPO with one run of PPO says nothing.
+# - *PPO scatters.* Its three seeds are printed above the table. So a comparison of DPO with one run of PPO says
+#   nothing.
 # - *What is unequal:* the number of pairs, the requests, the rates, and how much each recipe was tuned. A possible
 #   reason for the order: flawless answers can be imitated, while RL has only what the policy writes, and an imperfect
 #   reward model.
@@ -1346,7 +1348,11 @@ for metric, title in experiment.REAL_TITLES.items():
     began = real_figure("chosen_likelier_before") if metric.startswith("chosen_likelier") else "0"
     table[title] = [began, real_figure(metric.format("dpo")), real_figure(metric.format("sft"))]
 print("Reference:", measured.label if measured else "none", "(beside a run of your own: this run | reference)")
-reveal("06.7", real_found.get("pair_accuracy_dpo"), reference=measured.metrics["pair_accuracy_dpo"] if measured else ())
+reveal(
+    "06.7",
+    real_found.get("pair_accuracy_dpo"),
+    reference=measured.metrics.get("pair_accuracy_dpo", ()) if measured else (),
+)
 columns = ["before", "DPO", "SFT on the chosen sentences"]
 print(pd.DataFrame.from_dict(table, orient="index", columns=columns).to_string())
 print("\nBeside it the pocket model, on its validation pairs (section 6):")
