@@ -431,7 +431,7 @@ assert difference_dpo_gradient < 1e-6
 # The two are equal and opposite, with the weight $\beta \, \sigma(-m)$: large while the pair is ranked wrongly, near 0
 # once the margin is wide. By itself the first derivative raises the chosen answer. But both answers share the model's
 # weights, and often most of their words. So a step that lowers the rejected answer can lower the chosen one too:
-# *likelihood displacement* (Razin et al. 2024). Section 6 measures it.
+# *[likelihood displacement](../docs/glossary.md#likelihood-displacement)* (Razin et al. 2024). Section 6 measures it.
 #
 # </details>
 
