@@ -17,7 +17,8 @@
 # preference optimization](../docs/glossary.md#direct-preference-optimization)* (DPO) uses the same pairs, and needs
 # neither the [reward model](../docs/glossary.md#reward-model) nor sampling: one loss, the ordinary loop.
 #
-# *About 60 minutes to read (an estimate), about five to run, and three more with the real track's files; no network.*
+# *About 60 minutes to read, about five to run, three more with the real track's files (estimates, on two processor
+# cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -1017,13 +1018,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["win rate, this run", "eac
 train_with("all, no term", beta, 0.0, pair_count)
 sft_on_chosen("all, sft alone", pair_count)
 whole = {"dpo": "main", "dpo_no_term_all": "all, no term", "chosen_only_all": "all, sft alone"}
-whole_titles = dict(
-    zip(
-        whole,
-        (f"beta {beta:g} and the SFT term", f"beta {beta:g}, no SFT term", "SFT on the chosen answers"),
-        strict=True,
-    )
-)
+whole_titles = {"dpo": f"beta {beta:g} and the SFT term", "dpo_no_term_all": f"beta {beta:g}, no SFT term"}
+whole_titles |= {"chosen_only_all": "SFT on the chosen answers"}
 at_one_good = {"dpo": at_one["DPO with the SFT term"].good}
 kept_of = {("dpo", what): kept[what][1] for what in asked}
 for ending in list(whole)[1:]:
