@@ -17,7 +17,8 @@
 # preference optimization](../docs/glossary.md#direct-preference-optimization)* (DPO) uses the same pairs, and needs
 # neither the [reward model](../docs/glossary.md#reward-model) nor sampling: one loss, the ordinary loop.
 #
-# *About 55 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
+# *About 60 minutes to read, about five to run, three more with the real track's files (estimates, on two processor
+# cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -25,14 +26,14 @@
 # - derive the DPO loss from the goal of RLHF, step by step, and write it with its gradient;
 # - write its relatives IPO, robust DPO and SimPO, and show that yours are those of TRL;
 # - measure a win rate with its ceiling, and say what was lost on the way;
-# - ask of every gain whether the rejected answers brought it: the control is SFT on the chosen ones;
-# - compare DPO with lesson 05's methods at the same start.
+# - ask of every gain whether the rejected answers brought it;
+# - compare DPO with lesson 05's methods;
+# - run DPO with LoRA on a published model and real sentences.
 
 # %%
 import copy
 import math
 import tempfile
-from itertools import islice
 
 import pandas as pd
 import torch
@@ -41,9 +42,10 @@ from torch import nn
 from helpers import catalog, dpo, plotting
 from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("06.1") helps when you are stuck
 from helpers.cost import PeakMemory, Stopwatch
-from helpers.intervals import paired_bootstrap, wilson
+from helpers.intervals import mean_t, paired_bootstrap, wilson
 from helpers.lessons.lesson_06 import experiment, figures
 from helpers.predictions import predict, reveal
+from helpers.reference import lesson_reference, load_reference, real_reference, recorded
 from helpers.reward_model import about_films
 from helpers.runtime import UserError, check_number, seed_everything, start
 from helpers.sft import answer, exact_match
@@ -89,7 +91,7 @@ requests = about_films(preferences["test"])["prompt"][:request_count]  # the jud
 sft_judged = experiment.judge_policy(sft, tokenizer, requests, judge_answer, seed=seed)
 
 
-def show(judged, count=5):
+def show(judged, count=8):
     """Print some requests with their answers and the judge's verdict."""
     for row, request in enumerate(requests[:count]):
         wrong = [part for part in ("tone", "film", "form") if not getattr(judged, part)[row]]
@@ -106,7 +108,7 @@ show(sft_judged)
 # | the answer is right in its | when |
 # |---|---|
 # | form | one of these templates can make this text |
-# | film | it names the requested film, and says nothing false about its people |
+# | film | it names the requested film, and says nothing false about its people; in broken text only the title counts |
 # | tone | it praises where praise was asked for, blames where blame was |
 #
 # A **request is satisfied** when all three hold. The judge has a limit: a fluent answer in yet another form
@@ -117,7 +119,7 @@ show(sft_judged)
 # and never saw an instruction?
 
 # %%
-predict("06.1", within=0.1, unit="share of requests that the SFT model satisfies", low=0, high=1)
+predict("06.1", within=0.1, low=0, high=1)
 
 # %%
 pretrained = catalog.causal_language_model(track).to(run.device).eval()
@@ -134,6 +136,11 @@ for title, found in shares.items():
     said = (f"{'satisfied' if way == 'good' else way} {share:.2f}" for way, share in found.items())
     print(f"{title:12}", ", ".join(said))
 reveal("06.1", sft_judged.rates()["good"], reference="good_rate_sft")
+
+# %% [markdown]
+# There are two tones, so a model that ignores the request hits the right one about half of the time. SFT taught form
+# and film; its tone is hardly better than a coin. Clean demonstrations would help such a model too. Keep that in mind:
+# the control of section 8 is SFT on the chosen answers.
 
 # %% [markdown]
 # ## 2. The pairs
@@ -240,12 +247,12 @@ print("written down:   ", [round(share, 3) for share in written.tolist()])
 assert (found - written).abs().max() < 1e-3
 
 # %% [markdown]
-# **Step 4: turn it round.** Take the logarithm of $\pi^*$ and solve for the reward:
+# **Step 4: solve for the reward.** Take the logarithm of $\pi^*$:
 #
 # $$r(x, y) = \beta \log \frac{\pi^*(y \mid x)}{\pi_\text{ref}(y \mid x)} + \beta \log Z(x)$$
 #
-# The first part is the **implicit reward** of a policy. The second part cannot be computed, but it is the same for
-# every answer to this prompt. On the toy:
+# The first part, beta times a *log-ratio*, is the **implicit reward** of a policy. The second part cannot be computed,
+# but it is the same for every answer to this prompt. On the toy:
 
 # %% tags=["nbval-check-output"]
 implicit = 0.3 * (written.log() - toy_reference.log())
@@ -257,14 +264,21 @@ assert (implicit + constant - toy_rewards).abs().max() < 1e-9
 
 # %% [markdown]
 # **Step 5: put it into Bradley and Terry's loss.** Their model (lesson 05) needs only the *difference* of the rewards
-# of the chosen answer $y_w$ and the rejected answer $y_l$. There $\beta \log Z(x)$ cancels. With the trained policy
-# $\pi_\theta$ in the place of $\pi^*$, the loss of a pair is (Rafailov et al. 2023, equation 7)
+# of the chosen answer $y_w$ and the rejected answer $y_l$. There $\beta \log Z(x)$ cancels. Now fit a policy
+# $\pi_\theta$ so that its implicit rewards explain the pairs. The loss of a pair is (Rafailov et al. 2023, equation 7)
 #
 # $$\mathcal{L}_\text{DPO} = -\log \sigma\Big(\beta \log \frac{\pi_\theta(y_w \mid x)}
 # {\pi_\text{ref}(y_w \mid x)} - \beta \log \frac{\pi_\theta(y_l \mid x)}{\pi_\text{ref}(y_l \mid x)}\Big)$$
+
+# %% [markdown]
+# So every language model *is* a reward model, as the title says, up to an amount that depends on the prompt
+# alone. The optimum of this loss is $\pi^*$ only if
 #
-# So every language model *is* a reward model, as the title of the paper says. Move beta to see what the goal asks of a
-# policy:
+# - preferences follow Bradley and Terry's model, and the policy class contains $\pi^*$;
+# - $\pi_\text{ref}$ gives every answer some probability;
+# - the pairs cover what the policy will write. Pairs by somebody else (*off-policy*), as here, need not do that.
+#
+# Move beta to see what the goal asks of a policy (without a running kernel, the figure shows 0.3):
 
 # %%
 from ipywidgets import HTML, SelectionSlider, VBox
@@ -295,9 +309,6 @@ def redraw(_change=None):
 slider.observe(redraw, names="value")
 redraw()
 VBox([slider, page])
-
-# %% [markdown]
-# The figure above the slider is its position at 0.3, for readers without a running kernel.
 
 # %% [markdown]
 # ## 4. The loss by hand
@@ -371,9 +382,10 @@ assert abs(loss_first_step - math.log(2)) < 1e-6 and margin_first_step == 0
 # %% [markdown]
 # <details><summary>Why</summary>
 #
-# Every log-ratio is 0, so both rewards are 0, their margin is 0, and a fair coin costs $-\log \frac12 = \ln 2$. A DPO
-# run that starts anywhere else has a bug: another reference, [dropout](../docs/glossary.md#dropout) that is on in one
-# of the models, or a prompt that was tokenized in two ways.
+# Every log-ratio is 0, so both rewards are 0, their margin is 0, and a fair coin costs $-\log \frac12 = \ln 2$. The DPO
+# loss alone has to start there, up to rounding (bfloat16 rounds coarsely). If it does not, look for another reference,
+# [dropout](../docs/glossary.md#dropout) that is on in one of the models, or a prompt that was tokenized in two ways.
+# With an SFT term (section 6) the logged loss starts at ln 2 plus that term.
 #
 # </details>
 #
@@ -415,13 +427,18 @@ print("the two derivatives are autograd's to 1e-6:", difference_dpo_gradient < 1
 assert difference_dpo_gradient < 1e-6
 
 # %% [markdown]
+# <details><summary>What the derivatives say</summary>
+#
 # The two are equal and opposite, with the weight $\beta \, \sigma(-m)$: large while the pair is ranked wrongly, near 0
-# once the margin is wide. So the loss cares for a *difference*. Nothing in it says that the chosen answer should become
-# more probable.
+# once the margin is wide. By itself the first derivative raises the chosen answer. But both answers share the model's
+# weights, and often most of their words. So a step that lowers the rejected answer can lower the chosen one too:
+# *[likelihood displacement](../docs/glossary.md#likelihood-displacement)* (Razin et al. 2024). Section 6 measures it.
+#
+# </details>
 
 # %% [markdown]
-# The same through the whole model: by the chain rule, the gradient of every parameter is the gradient of the
-# log-probabilities, each times its weight.
+# The same through the whole model. By the chain rule, the gradient of a parameter is a sum over all answers: the
+# gradient of the answer's log-probability, times the weight that `loss_gradients` gives it.
 
 # %% tags=["nbval-check-output"]
 with torch.no_grad():  # a policy that has moved a little, so that the weights differ from pair to pair
@@ -448,7 +465,7 @@ assert apart < 1e-6 * max(largest, 1.0)
 # %%
 def dpo_by_hand(policy, batches, reference, optimizer, scheduler, beta):
     """reference: (pairs, 2) log-probabilities; each batch says in `rows` which pairs it holds."""
-    policy.train()
+    policy.eval()  # no dropout: it would make policy and reference differ at random
     losses = []
     for batch in batches:
         chosen, rejected = sequence_log_probs(policy, batch).chunk(2)
@@ -463,8 +480,9 @@ def dpo_by_hand(policy, batches, reference, optimizer, scheduler, beta):
 
 
 # %% [markdown]
-# A few steps by hand, then the same steps with TRL's `DPOTrainer`: same start, same pairs in the same order. Beta is
-# 0.1 in both: rounding of the log-probabilities, near a hundred-thousandth, enters the loss times beta.
+# A few steps by hand, then the same steps with TRL's `DPOTrainer`: same start, same pairs in the same order. Float32
+# rounds these log-probabilities by about 1e-5. The loss multiplies that by beta, so with beta 0.1 the two should agree
+# to 1e-6.
 
 # %%
 from helpers.dpo import reference_log_probs, win_rate
@@ -484,8 +502,12 @@ losses_by_hand = dpo_by_hand(policy, batches, few_reference, optimizer, constant
 print([round(loss, 3) for loss in losses_by_hand])
 
 # %% [markdown]
-# `DPOTrainer` takes the pairs as conversations, tokenizes them itself, and keeps both models in memory, unless
-# `precompute_ref_log_probs=True` tells it to do as we do.
+# `DPOTrainer` takes the pairs as conversations and tokenizes them itself. It keeps both models in memory, unless
+# `precompute_ref_log_probs=True` tells it to do as we do. With `ref_model=None` it copies the start. With a
+# `peft_config` it needs no copy: the model with its [adapter](../docs/glossary.md#adapter) switched off is the
+# reference.
+#
+# Its defaults: rate 1e-6, `max_length=1024`, `disable_dropout=True`.
 
 # %%
 from datasets import Dataset
@@ -520,6 +542,8 @@ trainer = DPOTrainer(
 trainer.remove_callback(PrinterCallback)
 trainer.train()
 losses_trainer = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+watched = ("loss", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected")
+pd.DataFrame([{name: entry[name] for name in watched} for entry in trainer.state.log_history if "loss" in entry])
 
 # %% tags=["nbval-check-output"]
 difference_dpo_loss = max(abs(a - b) for a, b in zip(losses_by_hand, losses_trainer, strict=True))
@@ -530,40 +554,67 @@ assert difference_dpo_loss < 1e-6
 # %% [markdown]
 # The first loss is ln 2 in both and would prove little. The later ones depend on every step before them.
 #
+# The table above is what one watches at work. `rewards/accuracies` is the share of pairs with a positive margin,
+# `rewards/margins` their mean margin, and `logps/chosen` the log-probability of the chosen answers: it shows
+# displacement. Each row is the mean over *that step's* batch, so part of its change is other pairs.
+
+# %% [markdown]
 # ### The relatives
 #
-# With $h$ for the difference of the two log-ratios, DPO's loss is $-\log \sigma(\beta h)$. It never stops pulling: a
-# pair that is always ranked the same way would like $h$ to be infinite. Three answers to that:
+# Write $h$ for the difference of the two log-ratios, and $\ell(h) = -\log \sigma(\beta h)$ for DPO's loss. $\ell$ has
+# no minimum: on a pair that is always ranked the same way, it falls as long as $h$ grows. Two relatives set a finite
+# gap; two answer other problems.
 
 # %% [markdown]
-# - **IPO** (Azar et al. 2024) asks for a *finite* gap: $\big(h - \frac{1}{2\beta}\big)^2$. TRL divides the log-ratios
-#   by the answers' lengths first, as the authors' experiments did.
-# - **Robust DPO** (Chowdhury et al. 2024) assumes that a share $\epsilon$ of the labels is flipped, and corrects the
-#   loss for it: $\frac{(1 - \epsilon) \, \ell(h) - \epsilon \, \ell(-h)}{1 - 2 \epsilon}$. Plain *label smoothing* is
-#   $(1 - \epsilon) \, \ell(h) + \epsilon \, \ell(-h)$.
-# - **SimPO** (Meng et al. 2024) has **no reference**: it compares log-probabilities *per token*, and asks for a margin
-#   $\gamma$: $-\log \sigma\big(\beta \frac{\log \pi(y_w)}{|y_w|} - \beta \frac{\log \pi(y_l)}{|y_l|} - \gamma\big)$.
-
-
-# %%
-def ipo_loss(chosen_ratio, rejected_ratio, chosen_length, rejected_length, beta):
-    """The ratios: log pi - log reference of whole answers; lengths in tokens; all (batch,)."""
-    return (chosen_ratio / chosen_length - rejected_ratio / rejected_length - 1 / (2 * beta)) ** 2
-
-
-def robust_loss(chosen_ratio, rejected_ratio, beta, flipped):
-    log_sigmoid, margin = nn.functional.logsigmoid, beta * (chosen_ratio - rejected_ratio)
-    return -((1 - flipped) * log_sigmoid(margin) - flipped * log_sigmoid(-margin)) / (1 - 2 * flipped)
-
-
-def simpo_loss(chosen_log_probs, rejected_log_probs, chosen_length, rejected_length, beta, gamma):
-    per_token = chosen_log_probs / chosen_length - rejected_log_probs / rejected_length
-    return -nn.functional.logsigmoid(beta * per_token - gamma)
-
+# - **IPO** (Azar et al. 2024) asks for a *finite* gap: $\big(h - \frac{1}{2\beta}\big)^2$. TRL first divides the
+#   log-ratios by the answers' lengths, which the paper's formula does not. So beta 0.1 asks for 5 nats *per token*.
+# - **Label smoothing**, $(1 - \epsilon) \, \ell(h) + \epsilon \, \ell(-h)$, has its minimum where the margin $m = \beta
+#   h$ fulfils $\sigma(m) = 1 - \epsilon$.
+#
+# %% [markdown]
+# - **Robust DPO** (Chowdhury et al. 2024) corrects the loss for a share $\epsilon$ of *flipped labels*:
+#   $\frac{(1 - \epsilon) \, \ell(h) - \epsilon \, \ell(-h)}{1 - 2 \epsilon}$.
+# - **SimPO** (Meng et al. 2024) needs *no reference* and counts *per token*, with a margin $\gamma$:
+#   $-\log \sigma\big(\beta \frac{\log \pi(y_w)}{|y_w|} - \beta \frac{\log \pi(y_l)}{|y_l|} - \gamma\big)$.
+#
+# These two set no finite gap. We train none of the relatives here.
 
 # %% [markdown]
-# The trainer above still holds its trained policy and its reference. So it can say what each loss is on a batch of its
-# pairs. SimPO lives in TRL's `CPOTrainer` (`trl.experimental.cpo`); its loss takes log-probabilities per token.
+# ### Exercise 06.3: three relatives
+#
+# Write the losses of IPO (divided by lengths, as in TRL), robust DPO and SimPO. `policy` and `reference` are
+# log-probabilities of whole answers, `lengths` their tokens; all are (2, batch), the chosen answers first. `epsilon` is
+# the share of flipped labels. Return three tensors (batch,).
+
+
+# %% tags=["exercise"]
+def relative_losses(policy, reference, lengths, beta, epsilon, gamma):
+    return ...
+
+
+check("06.3", relative_losses)
+# hint("06.3")
+
+
+# %% tags=["solution"]
+def relative_losses(policy, reference, lengths, beta, epsilon, gamma):
+    log_sigmoid, ratios = nn.functional.logsigmoid, policy - reference
+    ratio_per_token, log_prob_per_token = ratios / lengths, policy / lengths
+    ipo = (ratio_per_token[0] - ratio_per_token[1] - 1 / (2 * beta)) ** 2
+    margin = beta * (ratios[0] - ratios[1])
+    robust = -((1 - epsilon) * log_sigmoid(margin) - epsilon * log_sigmoid(-margin)) / (1 - 2 * epsilon)
+    simpo = -log_sigmoid(beta * (log_prob_per_token[0] - log_prob_per_token[1]) - gamma)
+    return ipo, robust, simpo
+
+
+check("06.3", relative_losses)
+
+# %% [markdown]
+# At work you choose a loss by its name: `DPOConfig(loss_type="ipo")` or `"robust"` with `label_smoothing=0.1`, and
+# `CPOConfig(loss_type="simpo", simpo_gamma=0.5, cpo_alpha=0.0)` with `CPOTrainer` (in `trl.experimental.cpo`).
+#
+# The next cell is *not* a workflow. It calls TRL's private methods with the trained policy and one batch, only to
+# compare numbers. The last one is section 6's: `loss_type=["sigmoid", "sft"]`.
 
 # %%
 import os
@@ -577,27 +628,31 @@ trained_policy, trainer.label_smoothing = trainer.model.eval(), 0.1
 with torch.no_grad():
     ours = sequence_log_probs(trained_policy, batches[0]), sequence_log_probs(sft, batches[0])
     from_trl = {}
-    for kind in ("ipo", "robust"):
-        trainer.loss_types, trainer.loss_weights = [kind], [1.0]
-        from_trl[kind] = trainer._compute_loss(trained_policy, theirs, return_outputs=False).item()
-chosen_ratio, rejected_ratio = (ours[0] - ours[1]).chunk(2)
+    for kinds in (["ipo"], ["robust"], ["sigmoid", "sft"]):
+        trainer.loss_types, trainer.loss_weights = kinds, [1.0] * len(kinds)
+        from_trl[kinds[-1]] = trainer._compute_loss(trained_policy, theirs, return_outputs=False).item()
 lengths = (batches[0]["labels"] != IGNORED).sum(dim=1)
 settings = {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 0.5, "label_smoothing": 0.0, "alpha": 0.0}
-simpo = SimpleNamespace(**settings, accelerator=SimpleNamespace(device=run.device))
-from_trl["simpo"] = CPOTrainer.cpo_loss(simpo, *(ours[0] / lengths).chunk(2))[0].mean().item()
+trl_simpo = SimpleNamespace(**settings, accelerator=SimpleNamespace(device=run.device))
+from_trl["simpo"] = CPOTrainer.cpo_loss(trl_simpo, *(ours[0] / lengths).chunk(2))[0].mean().item()
 
 # %%
-by_hand = {
-    "ipo": ipo_loss(chosen_ratio, rejected_ratio, *lengths.chunk(2), beta=0.1),
-    "robust": robust_loss(chosen_ratio, rejected_ratio, beta=0.1, flipped=0.1),
-    "simpo": simpo_loss(*ours[0].chunk(2), *lengths.chunk(2), beta=2.0, gamma=0.5),
-}
+relative_losses = go_on_with("06.3", relative_losses, experiment.relative_losses)
+sides = [values.view(2, -1) for values in (*ours, lengths)]  # chosen answers first
+ipo, robust, _ = relative_losses(*sides, beta=0.1, epsilon=0.1, gamma=0.5)
+simpo = relative_losses(*sides, beta=2.0, epsilon=0.1, gamma=0.5)[2]  # SimPO's betas are larger
+by_hand = {"ipo": ipo, "robust": robust, "simpo": simpo}
 difference_relatives = 0.0
-for kind, losses in by_hand.items():
+for kind, losses in by_hand.items():  # "sft" comes below
     apart = abs(losses.mean().item() - from_trl[kind])
     difference_relatives = max(difference_relatives, apart / max(1.0, abs(from_trl[kind])))
     print(f"{kind:7} ours {losses.mean().item():.6f}, TRL {from_trl[kind]:.6f}")
-assert difference_relatives < 1e-5
+with_term = dpo_loss(*ours[0].chunk(2), *ours[1].chunk(2), 0.1)[0].mean()
+with_term -= ours[0].chunk(2)[0].sum() / lengths.chunk(2)[0].sum()
+difference_sft_term = abs(with_term.item() - from_trl["sft"])
+print(f"DPO + SFT term: ours {with_term.item():.6f}, TRL {from_trl['sft']:.6f}")
+assert difference_relatives < 1e-5 and difference_sft_term < 1e-5
+scratch_folder.cleanup()
 
 # %% [markdown]
 # ## 6. Train, and look at the likelihoods
@@ -615,11 +670,11 @@ from helpers.reward_model import preference_batches
 from helpers.training import warmup_linear
 
 
-def train_on_pairs(policy, pairs, reference, beta, sft_weight):
+def train_on_pairs(policy, pairs, reference, beta, sft_weight, rate=learning_rate):
     """One pass over encoded pairs, 16 a batch; reference: (pairs, 2). Returns one dict of means for each step."""
-    policy.train()
+    policy.eval()  # no dropout, as above
     batches = preference_batches(pairs, tokenizer.pad_token_id, 16, seed=seed)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=rate, weight_decay=0.0)
     scheduler, log = warmup_linear(optimizer, steps=len(batches)), []
     for batch in tqdm(batches, desc=f"DPO, beta {beta:g}", leave=False):
         rows, batch = batch["rows"], to_device(batch, policy)
@@ -640,7 +695,7 @@ def train_on_pairs(policy, pairs, reference, beta, sft_weight):
 # %% [markdown]
 # **Predict 3.** You train with the SFT term; then, on a quarter of the pairs, with a low beta and without the term. In
 # which of the two runs will the chosen answers end up more probable than they were? (Several things differ between the
-# two, so this shows what *can* happen. Section 8 changes one thing at a time.)
+# two, so this shows what *can* happen. Section 8 takes them apart.)
 
 # %%
 predict("06.3", choices=["with the SFT term", "without", "both", "neither"])
@@ -652,11 +707,11 @@ seconds_reference = watch.seconds
 policies, logs = {}, {}
 
 
-def train_with(name, beta, sft_weight, rows):
+def train_with(name, beta, sft_weight, rows, rate=learning_rate):
     """DPO from the SFT model on the first `rows` pairs; keeps the policy and its log under a name."""
     seed_everything(seed)
     policies[name] = copy.deepcopy(sft)
-    logs[name] = train_on_pairs(policies[name], train_pairs[:rows], train_reference[:rows], beta, sft_weight)
+    logs[name] = train_on_pairs(policies[name], train_pairs[:rows], train_reference[:rows], beta, sft_weight, rate)
 
 
 with Stopwatch() as main_watch, PeakMemory() as main_memory:
@@ -686,8 +741,6 @@ def draw_likelihoods(name, beta, title):
 
 
 draw_likelihoods("main", beta, f"beta {beta:g}, SFT weight {sft_weight:g}")
-
-# %%
 draw_likelihoods(low, low, f"beta {low:g}, no SFT term")
 rose = [last[name]["chosen"] > 0 for name in ("main", low)]
 reveal(
@@ -697,21 +750,55 @@ reveal(
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Look at the green lines. Both runs have a falling loss and a growing margin. Yet in one of them the *chosen* answers
-# lose probability too. What both sides lose goes to answers that nobody compared, good or bad. So never judge a DPO run
-# by loss or margin: judge what it writes, as you do next.
+# Look at the green lines. Both losses fall and both margins grow. A falling *chosen* line is likelihood displacement:
+# probabilities add up to one, so what chosen and rejected answers lose goes to answers that no pair holds, good or bad.
+# So never judge a DPO run by loss or margin: judge what it writes, as you do next.
 #
 # </details>
+
+# %% [markdown]
+# ### The policy as a reward model, on pairs that it never saw
 #
+# Step 5 said that the implicit rewards are a reward model. So score the validation pairs with them, as lesson 05 did
+# with its reward model: what share has a positive margin? And which pairs pull the chosen answers down? Each pair has
+# one reason why its rejected answer is wrong.
+
+# %%
+held_rows = sample_rows(about_films(preferences["validation"]), run.by_budget(quick=16, standard=400), seed)
+held_pairs = preference_rows(tokenizer, held_rows)
+held_start = reference_log_probs(sft, held_pairs, tokenizer.pad_token_id)
+held, reasons = {}, dict.fromkeys(held_rows["reason"])
+for name, title in (("main", f"beta {beta:g}, SFT weight {sft_weight:g}"), (low, f"beta {low:g}, no SFT term")):
+    moved = reference_log_probs(policies[name], held_pairs, tokenizer.pad_token_id) - held_start  # (pairs, 2)
+    held[name] = {"positive": (moved[:, 0] > moved[:, 1]).double().mean().item()}
+    held[name] |= {
+        f"chosen, {side}": moved[[one == side for one in held_rows["reason"]], 0].mean().item() for side in reasons
+    }
+    held[name] |= {"chosen": moved[:, 0].mean().item(), "rejected": moved[:, 1].mean().item()}
+    print(f"{title}: " + ", ".join(f"{what} {value:+.2f}" for what, value in held[name].items()))
+held_values = {}
+for ending, name in (("dpo", "main"), ("dpo_without_sft", low)):
+    held_values |= {
+        f"pair_accuracy_{ending}": held[name]["positive"],
+        f"held_change_chosen_{ending}": held[name]["chosen"],
+    }
+    held_values |= {f"end_change_{side}_{ending}": last[name][side] for side in ("chosen", "rejected")}
+reward_model_seeds = recorded("05", "reward_accuracy_held_out")
+print("lesson 05's reward model on held-out pairs, its seeds:", [round(value, 2) for value in reward_model_seeds])
+
+# %% [markdown]
+# "positive" is the share of positive margins; the rest are mean changes in nats. Ranking given answers and writing good
+# ones are two things, so the judge comes next.
+
+# %% [markdown]
 # ## 7. Is it better? The win rate
 #
-# Both models answer the same requests about films of the test split, which no pair was about. A model wins a comparison
-# when its answer satisfies the request and the other one's does not. When both do, or neither, it is a tie, and **a tie
-# counts half**. So a model wins 50 % against itself.
+# Both models answer the same requests about films that no pair was about. A model wins when only its answer satisfies
+# the request. When both do, or neither, it is a tie, and **a tie counts half**.
 #
-# With verdicts of 0 and 1, this [win rate](../docs/glossary.md#win-rate) is one half plus half of the change in
-# requests satisfied. A perfect model ties wherever its start was right too. So the **ceiling** is $1 - \frac12 \cdot$
-# the start's share, well below 100 %.
+# This [win rate](../docs/glossary.md#win-rate) is one half plus half of the change in requests satisfied. So it has a
+# **ceiling**, $1 - \frac12 \cdot$ the start's share. It belongs to these requests: an interval, over other requests,
+# can pass it.
 
 
 # %%
@@ -737,6 +824,19 @@ at_one = {
 }
 for title, found in at_one.items():
     print(f"at temperature 1, as in lesson 05: {title} satisfies {rates(found)['good']}")
+
+# %% [markdown]
+# **Length.** DPO's loss sums over tokens, and people and reward models like long answers. So a policy often learns to
+# write more (Park et al. 2024; TRL's `ld_alpha` and `loss_type="sigmoid_norm"` answer that). Print the lengths of every
+# preference run:
+
+# %%
+pair_words = {side: [len(one.split()) for one in preferences["train"][side]] for side in ("chosen", "rejected")}
+lengths_said = pair_words | {
+    f"written by {title}": [len(one.split()) for one in found.answers]
+    for title, found in (("SFT", sft_judged), ("DPO with the SFT term", judged["main"]))
+}
+print("words per answer:", {what: round(sum(words) / len(words), 1) for what, words in lengths_said.items()})
 
 # %% [markdown]
 # **Predict 4.** The pairs spoke of nothing but lines about films. How much will the model lose of its other skills,
@@ -770,27 +870,57 @@ for what, gap in change.items():
 reveal("06.4", -100 * change["skills"].value)
 
 # %% [markdown]
-# ## 8. What does the work: beta, the SFT term, or the rejected answers?
+# ## 8. What does the work: beta, the SFT term, the rate, or the rejected answers?
 #
-# Six runs, all on the same quarter of the pairs: one pass, 50 steps of 16 pairs, the same rate. Four have no SFT term
-# and differ in beta. One adds the term to beta 1. The last has *only* the term: SFT on the chosen answers, which never
-# sees a rejected one. What DPO has more than this control is what the comparisons are worth.
+# Eight runs, all on the same quarter of the pairs: one pass of 16 pairs a step.
+#
+# | runs | beta | SFT term | rate |
+# |---|---|---|---|
+# | four | 0.1, 0.3, 1, 3 | no | the lesson's |
+# | two | yours, and the lowest | yes | the lesson's |
+# | one | the lowest | no | an eighth of it |
+# | the control | | only the term: SFT on the chosen answers | the lesson's |
+#
+# The control never sees a rejected answer: the difference between DPO and the control measures what these add.
 #
 # For the distance you need the [KL divergence](../docs/glossary.md#kl-divergence) from the reference: lesson 05's
 # estimate, summed over the vocabulary at each position, along answers that the policy draws at temperature 1.
 #
-# **Predict 5.** Which of the six satisfies most requests?
+# **Predict 5.** Which of the eight satisfies most requests?
 
 # %%
 titles = {value: f"beta {value:g}, no SFT term" for value in dpo.BETAS}
+titles |= {"slow": f"beta {low:g}, no SFT term, rate / 8", "low with sft": f"beta {low:g} and the SFT term"}
 titles |= {"with sft": f"beta {beta:g} and the SFT term", "sft alone": "SFT on the chosen answers"}
-predict("06.5", choices=list(titles.values()))
+predict("06.5", choices=list(dict.fromkeys(titles.values())))
+
+
+# %%
+def sft_on_chosen(name, rows):
+    """The control: the same batches, rate and steps, and only the SFT term; the rejected answers are left out."""
+    seed_everything(seed)
+    policies[name] = copy.deepcopy(sft)
+    pairs_here = preference_batches(train_pairs[:rows], tokenizer.pad_token_id, 16, seed=seed)
+    optimizer = torch.optim.AdamW(policies[name].parameters(), lr=learning_rate, weight_decay=0.0)
+    scheduler = warmup_linear(optimizer, steps=len(pairs_here))
+    for batch in tqdm(pairs_here, desc="SFT on the chosen answers", leave=False):
+        chosen = {part: value[: len(batch["rows"])] for part, value in batch.items() if part != "rows"}
+        chosen = to_device(chosen, sft)
+        tokens = (chosen["labels"] != IGNORED).sum()
+        (-sequence_log_probs(policies[name], chosen).sum() / tokens).backward()
+        nn.utils.clip_grad_norm_(policies[name].parameters(), max_norm=1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+
 
 # %%
 from helpers.lessons.lesson_05.experiment import grade
 
 train_with("with sft", beta, sft_weight, few_count)
-train_with("sft alone", 1e-6, 1.0, few_count)  # so small a beta leaves only the chosen answers' own loss
+train_with("low with sft", low, sft_weight, few_count)
+train_with("slow", low, 0.0, few_count, rate=learning_rate / 8)
+sft_on_chosen("sft alone", few_count)
 for value in dpo.BETAS[1:]:  # section 6 trained the first
     train_with(value, value, 0.0, few_count)
 kl, few = {}, requests[:100]
@@ -801,97 +931,208 @@ for name, policy in policies.items():
     kl[name] = drawn.kl.mean().item()
 
 # %%
+log_of = {name: log[-max(1, len(log) // 10) :] for name, log in logs.items()}
+beta_of = {**{value: value for value in dpo.BETAS}, "slow": low, "low with sft": low, "with sft": beta}
+
+
+def end_of(name, side):
+    """The change of the log-probability of a side's answers at the end of training, in nats."""
+    return sum(step[side] for step in log_of[name]) / len(log_of[name]) / beta_of[name]
+
+
+along = {}  # along the judged answers, at temperature 0.6: the reference's older measure of distance
+for name in ("main", low, "sft alone"):
+    along[name] = experiment.kl_per_answer(policies[name], sft, tokenizer, requests, judged[name].answers).mean().item()
 points = {f"beta {value:g}": (kl[value], measured_win_rate(judged[value])) for value in dpo.BETAS}
 beside = {titles[name]: (kl[name], measured_win_rate(judged[name])) for name in ("with sft", "sft alone")}
 plotting.show(figures.frontier(points, beside))
+
+# %%
 rows = {}
 for name, title in titles.items():
     found = rates(judged[name])
     rows[title] = [f"{kl[name]:.2f}", f"{measured_win_rate(judged[name])}"]
     rows[title] += [f"{found[way].value:.2f}" for way in WAYS]
+    rows[title] += [f"{end_of(name, side):+.1f}" if name in beta_of else "" for side in ("chosen", "rejected")]
 best = max(titles, key=lambda name: judged[name].good.mean().item())
 reveal("06.5", titles[best])
+second = max((name for name in titles if name != best), key=lambda name: judged[name].good.mean().item())
+apart = paired_bootstrap(judged[best].good, judged[second].good, seed=seed)
+print(f"satisfied, the best minus the next ({titles[second]}): {apart:+.3f}")
+print(f"\nthe answers of beta {low:g} without the term:")
+show(judged[low], count=3)
 columns = ["KL (nats)", f"win rate [95 %], ceiling {ceiling:.2f}", "satisfied", "tone", "film", "form"]
-pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "chosen (nats)", "rejected (nats)"])
+
+# %% [markdown]
+# ### The same runs over several seeds
+#
+# One run is one draw of pairs, of their order and of answers. These tables are *not* from this run: `benchmarks.dpo`
+# ran the four betas with three seeds, and this lesson ran with five.
+
+# %%
+reference, five = load_reference("dpo"), lesson_reference("06")
+print("Reference:", reference.label)
+rows = {}
+for value in dpo.BETAS:
+    ending = f"dpo_beta_{value:g}".replace(".", "_")
+    columns = {"win rate": "win_rate", "satisfied": "good_rate", "form": "form_rate", "KL (nats)": "kl"}
+    seeds = {title: reference.metrics[f"{metric}_{ending}"] for title, metric in columns.items()}
+    rows[titles[value]] = {title: ", ".join(f"{one:.2f}" for one in values) for title, values in seeds.items()}
+print(pd.DataFrame.from_dict(rows, orient="index").to_string())
+print("\nReference:", five.label)
+of_five = {"dpo_without_sft": low, "dpo_slow": "slow", "dpo_low_with_sft": "low with sft"}
+of_five |= {"dpo_beta_quarter": 1.0, "dpo_with_sft_quarter": "with sft", "chosen_only": "sft alone"}
+rows, quarter_values = {}, {}
+for ending, name in of_five.items():
+    quarter_values |= {f"win_rate_{ending}": measured_win_rate(judged[name]).value, f"kl_at_1_{ending}": kl[name]}
+    quarter_values |= {f"{way}_rate_{ending}": getattr(judged[name], way).mean().item() for way in WAYS}
+    seeds = recorded("06", f"win_rate_{ending}")
+    here = f"{measured_win_rate(judged[name]).value:.2f}"
+    rows[titles[name]] = [here, ", ".join(f"{one:.2f}" for one in seeds), f"{mean_t(seeds)}" if len(seeds) > 1 else ""]
+pd.DataFrame.from_dict(rows, orient="index", columns=["win rate, this run", "each seed", "mean [95 %]"])
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - *Beta.* A small beta makes distance cheap: the policy goes far, and loses *form*. A third of the pairs do defend
-#   form, with shuffled words as the rejected answer. But such a pair asks only that the shuffled words fall further
-#   than the right order does.
-# - *The control.* Compare the last two rows. If SFT on the chosen answers does as well as DPO with the term, then the
-#   rejected answers brought nothing here. Every chosen answer in these pairs is flawless, so it can be imitated.
-# - *One rate for all.* A low beta might do better at a lower rate; the next table has one.
+# - *Beta.* In all three seeds of `benchmarks.dpo`, beta 0.1 went farthest from the reference and lost form, in one of
+#   them nearly all of it. The seeds differ much, so trust no single one.
+# - *The rate.* The row "rate / 8" changes nothing but the rate. What a low beta does at one rate is no property of the
+#   loss.
+# - *The term.* Compare each beta with and without it.
+# - *The control.* SFT on the chosen answers is the bar. Every chosen answer in these pairs is flawless, so imitation is
+#   a strong method here.
 #
 # </details>
 
 # %% [markdown]
-# ### Whose answers? Pairs that the model wrote itself
+# ### All pairs: the term, or the comparisons?
 #
-# In the pairs of section 2 a rule wrote both answers. In the DPO paper's sentiment task the SFT model wrote them:
-# then the rejected answer is one of *its own* mistakes. So another command drew four answers to each training request
-# from the SFT model, let the judge label them, and paired a right one with a wrong one. These are *on-policy* pairs.
+# A quarter of the pairs is a short training. So two more runs use all pairs, as section 6's main run did: beta as
+# there but *without* the SFT term, and SFT on the chosen answers alone. The three runs see the same pairs in the same
+# order, at the same rate. Each leaves out one part, or none.
 #
-# The table shows the same number of pairs (320) and of steps (60, in three passes) for both kinds. This is *not* from
-# this run. Its measure, the win rate against the SFT model, was chosen beforehand.
+# They answer at temperature 0.6 and at 1, since lesson 05's methods were judged at 1.
 
 # %%
-from helpers.reference import has_reference, load_reference
+train_with("all, no term", beta, 0.0, pair_count)
+sft_on_chosen("all, sft alone", pair_count)
+whole = {"dpo": "main", "dpo_no_term_all": "all, no term", "chosen_only_all": "all, sft alone"}
+whole_titles = {"dpo": f"beta {beta:g} and the SFT term", "dpo_no_term_all": f"beta {beta:g}, no SFT term"}
+whole_titles |= {"chosen_only_all": "SFT on the chosen answers"}
+at_one_good = {"dpo": at_one["DPO with the SFT term"].good}
+kept_of = {("dpo", what): kept[what][1] for what in asked}
+for ending in list(whole)[1:]:
+    policy, name = policies[whole[ending]], whole[ending]
+    judged[name] = experiment.judge_policy(policy, tokenizer, requests, judge_answer, seed=seed + 1)
+    drawn = experiment.judge_policy(policy, tokenizer, requests, judge_answer, seed=seed, temperature=1.0)
+    at_one_good[ending] = drawn.good
+    kept_of |= {(ending, what): answered_exactly(policy, questions) for what, questions in asked.items()}
 
-if has_reference("dpo_own_pairs"):
-    own = load_reference("dpo_own_pairs")
-    print("Reference:", own.label)
-    rows = {}
-    for name, title in own.settings["runs"].items():
-        parts = [f"{own.interval(f'{way}_rate_{name}').value:.2f}" for way in WAYS]
-        rows[title] = [f"{own.interval(f'win_rate_{name}'):.2f}", *parts, f"{own.interval(f'skills_{name}').value:.2f}"]
-    columns = ["win rate [95 %]", "satisfied", "tone", "film", "form", "skills"]
-    print(pd.DataFrame.from_dict(rows, orient="index", columns=columns).to_string())
-else:
-    print("not measured yet: python -m benchmarks.own_pairs")
+# %%
+whole_values = {}
+for ending, name in whole.items():
+    whole_values |= {f"{way}_rate_{ending}": getattr(judged[name], way).mean().item() for way in WAYS}
+    whole_values[f"win_rate_{ending}"] = measured_win_rate(judged[name]).value
+    whole_values[f"good_rate_{ending}_at_1"] = at_one_good[ending].mean().item()
+    whole_values |= {f"exact_answer_rate_{what}_{ending}": kept_of[ending, what].mean().item() for what in asked}
+shown = {"win rate": "win_rate_{}", "satisfied": "good_rate_{}", "satisfied at temperature 1": "good_rate_{}_at_1"}
+shown |= {"form": "form_rate_{}", "facts": "exact_answer_rate_facts_{}", "skills": "exact_answer_rate_skills_{}"}
+table = {
+    title: {what: f"{whole_values[metric.format(ending)]:.3f}" for what, metric in shown.items()}
+    for ending, title in whole_titles.items()
+}
+print("This run:")
+pd.DataFrame.from_dict(table, orient="index")
+
+
+# %%
+def difference(metric, one, other):
+    """one minus other in the same seed, over the lesson's five seeds or benchmarks.dpo's three; with its source."""
+    for source, names in (("five", (one, other)), ("three", (one.removesuffix("_all"), other.removesuffix("_all")))):
+        lists = [
+            recorded("06", metric.format(name)) if source == "five" else reference.metrics.get(metric.format(name), [])
+            for name in names
+        ]
+        if len(lists[0]) == len(lists[1]) > 1:
+            return f"{mean_t([a - b for a, b in zip(*lists, strict=True)]):+.3f} ({len(lists[0])} seeds)"
+    here = whole_values[metric.format(one)] - whole_values[metric.format(other)]
+    return f"{here:+.3f} (this run only)"
+
+
+contrasts = {
+    "what the rejected answers add to SFT": ("dpo", "chosen_only_all"),
+    "what the term adds to DPO": ("dpo", "dpo_no_term_all"),
+}
+contrasts |= {"DPO without the term against SFT": ("dpo_no_term_all", "chosen_only_all")}
+differences = {
+    title: {what: difference(metric, *pair) for what, metric in shown.items()} for title, pair in contrasts.items()
+}
+pd.DataFrame.from_dict(differences, orient="index").T
+
+# %% [markdown]
+# The table gives paired differences, mean and [95 % interval](../docs/glossary.md#confidence-interval) over seeds. Read
+# it by row: an interval that contains 0 leaves the question open. Skills are questions that no pair asks, so a
+# difference there is [forgetting](../docs/glossary.md#catastrophic-forgetting) that one method avoids.
+#
+# **What this does not show.** A rule wrote both answers of every pair. The DPO paper's sentiment task lets the SFT
+# model write them (*on-policy* pairs), so that the rejected answer is one of its own mistakes. We did not measure that
+# here.
 
 # %% [markdown]
 # ## 9. Beside lesson 05
 #
-# Now the long way, from the same start: a reward model, then RL against it. One run is one draw of pairs, of their
-# order, and of answers, so both lessons' commands trained everything several times. These tables are *not* from this
-# run.
+# Now the long way, from the same start: a reward model, then RL against it. All rows are judged at temperature 1, as in
+# lesson 05. Both lessons trained with several seeds; these figures are *not* from this run, where seeds exist.
 #
-# **Predict 6.** Which raises the share of requests satisfied most: DPO as published, SFT on the chosen answers, or the
-# best of [PPO](../docs/glossary.md#proximal-policy-optimization),
+# **Predict 6.** Which raises the share of requests satisfied most: DPO with beta 1 and the SFT term, SFT on the chosen
+# answers, or the best of [PPO](../docs/glossary.md#proximal-policy-optimization),
 # [GRPO](../docs/glossary.md#group-relative-policy-optimization) and RLOO?
 
 # %%
-predict("06.6", choices=["DPO as published", "SFT on the chosen answers", "reinforcement learning"])
+predict("06.6", choices=["DPO with the SFT term", "SFT on the chosen answers", "reinforcement learning"])
 
 # %%
-reference, rl = load_reference("dpo"), load_reference("rlhf")
-print("Reference:", reference.label)
-print("Reference:", rl.label)
-offline = {"chosen_only": "SFT on the chosen answers", "dpo": "DPO with the SFT term, beta 1"}
-offline |= {"dpo_without_sft": "DPO as published, beta 0.1", "rlhf": "PPO, 3,200 pairs"}
-online = {"sweep_2": "PPO, 4,000 pairs", "grpo": "GRPO, 4,000 pairs", "rloo": "RLOO, 4,000 pairs"}
+rl = load_reference("rlhf")
+print("Reference of the RL rows:", rl.label)
+start_at_one = recorded("06", "good_rate_sft_at_1")
 rows, gained = {}, {}
-for source, names, metric, drawn in (
-    (reference, offline, "good_rate", "0.6"), (rl, online, "true_reward", "1.0"),
-):  # fmt: skip
-    for name, title in names.items():
-        gap = source.gap(f"{metric}_{name}", f"{metric}_sft")
-        seeds = (f"{value:.2f}" for value in source.metrics[f"{metric}_{name}"])
-        rows[title] = [drawn, f"{source.interval(f'{metric}_sft').value:.2f}", f"{gap:+.2f}", ", ".join(seeds)]
-        gained[title] = gap.value
-labels = {"DPO as published, beta 0.1": "DPO as published", "SFT on the chosen answers": "SFT on the chosen answers"}
-reveal("06.6", labels.get(max(gained, key=gained.get), "reinforcement learning"))
-pd.DataFrame.from_dict(
-    rows, orient="index", columns=["temperature", "its start", "gain [95 %]", "satisfied, each seed"]
-)
+for ending, title in (
+    ("dpo", "DPO with the SFT term"),
+    ("chosen_only_all", "SFT on the chosen answers"),
+    ("dpo_no_term_all", "DPO without the term"),
+):
+    values, begin = recorded("06", f"good_rate_{ending}_at_1"), start_at_one
+    if not values or len(values) != len(begin):  # not measured over seeds: this run's one value
+        values, begin = [whole_values[f"good_rate_{ending}_at_1"]], [rates(at_one["SFT"])["good"].value]
+    gained[title] = [now - before for now, before in zip(values, begin, strict=True)]
+    rows[f"{title}, {pair_count:,} pairs"] = values
+for name, title in {"sweep_2": "PPO", "grpo": "GRPO", "rloo": "RLOO"}.items():
+    rows[f"{title}, {rl.settings['pairs']:,} pairs"] = rl.metrics[f"true_reward_{name}"]
+    gained[title] = [
+        now - before
+        for now, before in zip(rl.metrics[f"true_reward_{name}"], rl.metrics["true_reward_sft"], strict=True)
+    ]
+means = {title: sum(values) / len(values) for title, values in gained.items()}
+groups = {title: means[title] for title in ("DPO with the SFT term", "SFT on the chosen answers")}
+groups["reinforcement learning"] = max(means[title] for title in ("PPO", "GRPO", "RLOO"))
+reveal("06.6", max(groups, key=groups.get))
+table = {}
+for (row, values), gains in zip(rows.items(), gained.values(), strict=True):
+    gain = f"{mean_t(gains):+.2f}" if len(gains) > 1 else f"{gains[0]:+.2f}, this run"
+    table[row] = [gain, ", ".join(f"{value:.2f}" for value in values)]
+pd.DataFrame.from_dict(table, orient="index", columns=["gain at temperature 1 [95 %]", "satisfied, each seed"])
 
 # %% [markdown]
-# All methods of lesson 06 made 200 steps of 16 pairs at 2e-4. PPO trained a reward model first (two passes over its
-# pairs), then made 30 updates of 32 answers at 5e-4. What the methods cost, and what else they changed:
+# All runs of this lesson in the table below made 200 steps of 16 pairs at 2e-4. PPO trained a reward model first (two
+# passes over its pairs), then made 30 updates of 32 answers at 5e-4. What the methods cost and what else they changed,
+# over three seeds, answers at temperature 0.6 (*not* from this run; seconds and memory were measured for two of them):
 
 # %%
+offline = {"sft": "SFT model", "chosen_only": "SFT on the chosen answers", "dpo": "DPO with the SFT term, beta 1"}
+offline |= {"dpo_without_sft": "beta 0.1, no SFT term, not tuned", "rlhf": "PPO, 3,200 pairs"}
+in_memory = {"dpo": "policy (the reference ran before)", "chosen_only": "policy", "dpo_without_sft": "the same as DPO"}
+in_memory |= {"rlhf": "policy with value head, reference, reward model"}
 
 
 def cell(metric, form="{:.2f}", scale=1.0):
@@ -899,29 +1140,35 @@ def cell(metric, form="{:.2f}", scale=1.0):
     return form.format(reference.interval(metric).value / scale) if metric in reference.metrics else ""
 
 
-in_memory = {"dpo": "policy (the reference ran before)", "chosen_only": "policy", "dpo_without_sft": "the same as DPO"}
-in_memory |= {"rlhf": "policy with value head, reference, reward model"}
 rows = {}
-for name, title in ({"sft": "SFT model"} | offline).items():
+for name, title in offline.items():
     row = [in_memory.get(name, ""), cell(f"seconds_{name}", "{:.0f}")]
-    row += [cell(f"peak_memory_bytes_{name}", "{:.0f}", scale=1e6), cell(f"form_rate_{name}")]
+    row += [
+        cell(f"peak_memory_bytes_{name}", "{:.0f}", scale=1e6),
+        cell(f"good_rate_{name}"),
+        cell(f"form_rate_{name}"),
+    ]
     rows[title] = row + [cell(f"exact_answer_rate_{what}_{name}", "{:.3f}") for what in asked]
-columns = ["models in memory", "seconds", "memory added (MB)", "form", "facts", "skills"]
+columns = ["models in memory", "seconds", "memory added (MB)", "satisfied", "form", "facts", "skills"]
+print("Reference:", reference.label)
+print("PPO, 3,200 pairs, satisfied, each seed:", [round(value, 2) for value in reference.metrics["good_rate_rlhf"]])
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - *The order.* SFT on the chosen answers and DPO with the SFT term gain most, and their intervals overlap. The pairs
-#   hold flawless answers, which can be imitated; RL has only what the policy writes itself.
-# - *DPO as published loses* at these settings: its share of right form falls to 13 % (second table).
-# - *PPO scatters most.* In the row with 3,200 pairs one of three seeds is far above the other two; GRPO and RLOO
-#   scatter less. So a comparison of DPO with one run of PPO says nothing.
-# - *What is unequal:* the temperature of the answers (so compare gains, not shares), the number of pairs, the rates,
-#   and how much each recipe was tuned.
-# - *[Forgetting](../docs/glossary.md#catastrophic-forgetting).* The PPO runs lost most of the skills. Nothing in PPO's
-#   reward pays for skills, but nothing in DPO's loss does either. We did not test the cause. The usual remedy is to mix
-#   SFT data into the training (InstructGPT's "PPO-ptx").
+# - *Temperature.* Gains depend on it. Section 7 has the same DPO model at 0.6 and at 1, so compare rows of one
+#   temperature only.
+# - *Beta 0.1 without the term* loses in three of three seeds at this rate. Nobody tuned the rate for it: the paper
+#   trained at 1e-6, and section 8 shows one lower rate.
+# - *Skills.* DPO with the term keeps more of them than SFT on the chosen answers, in each of the three seeds. The PPO
+#   runs lost most. We did not test the causes. The usual remedy is to mix SFT data into the training (InstructGPT's
+#   "PPO-ptx").
+# - *PPO scatters.* Its three seeds are printed above the table. So a comparison of DPO with one run of PPO says
+#   nothing.
+# - *What is unequal:* the number of pairs, the requests, the rates, and how much each recipe was tuned. A possible
+#   reason for the order: flawless answers can be imitated, while RL has only what the policy writes, and an imperfect
+#   reward model.
 #
 # </details>
 
@@ -932,8 +1179,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # |---|---|---|
 # | TL;DR summaries against people's own, judged by GPT-4 (Rafailov et al. 2023) | about 61 % | about 57 % |
 #
-# These figures are theirs: a model of six billion parameters, a judge that can err, and another opponent. Their judge
-# always names a winner, so its ceiling is 100 %; ours counts ties as half.
+# A model of six billion parameters, a judge that can err, and another opponent. Their judge always names a winner, so
+# its ceiling is 100 %; ours counts ties as half. They also run *this* lesson's control, as "Preferred-FT", and DPO
+# beats it. Xu et al. 2024 tuned PPO with more care and found it ahead of DPO.
 
 # %% [markdown]
 # ## 10. Find the bug
@@ -963,12 +1211,12 @@ def loss_of(policy, reference, batch):
 
 suspect = copy.deepcopy(sft)
 optimizer = torch.optim.AdamW(suspect.parameters(), lr=learning_rate)
-losses = train_against_reference(suspect, islice(batches, 6), loss_of, optimizer)
+losses = train_against_reference(suspect, batches, loss_of, optimizer)
 moved = max((a - b).abs().max().item() for a, b in zip(suspect.parameters(), sft.parameters(), strict=True))
 print([round(loss, 4) for loss in losses], f"largest change of a weight: {moved:.4f}")
 
 # %% [markdown]
-# ### Exercise 06.3: fix the loop
+# ### Exercise 06.4: fix the loop
 #
 # Write it so that the loss measures what the policy has learned.
 
@@ -978,8 +1226,8 @@ def fixed(policy, batches, loss_of, optimizer):
     return ...
 
 
-check("06.3", fixed)
-# hint("06.3")
+check("06.4", fixed)
+# hint("06.4")
 
 
 # %% tags=["solution"]
@@ -995,40 +1243,172 @@ def fixed(policy, batches, loss_of, optimizer):
     return losses
 
 
-check("06.3", fixed)
+check("06.4", fixed)
 
 # %% [markdown]
-# Even so the gradient pointed the right way at every step, at full strength. Nothing told the policy that it had gone
-# far enough: the weight $\beta \, \sigma(-m)$ never falls when $m$ stays 0. So look at the margin of every run. It
-# starts at 0, and must not stay there.
+# Every gradient still pointed the right way, with the weight of the first step, $\beta / 2$. Nothing told the policy
+# that it had gone far enough: the weight $\beta \, \sigma(-m)$ never falls when $m$ stays 0. So look at the margin of
+# every run (`rewards/margins` in TRL). It starts at 0, and must not stay there.
+
+# %% [markdown]
+# ## 11. On real text
 #
-# ## 11. Recap
+# The published model SmolLM2-135M-Instruct. The pairs are sentences of film reviews that people rated from -4 to 4
+# (Hutto and Gilbert 2014). For one prompt, "Write one sentence of a film review.", a sentence rated 1.5 or more is
+# chosen, one rated -1.5 or less rejected. Both have equally many tokens, so length cannot decide.
+#
+# You train [LoRA](../docs/glossary.md#lora) (lesson 09) at lesson 04's rate, with your `dpo_loss` and no SFT term. The
+# control is SFT on the chosen sentences. `workbook real` fetches the files once.
+
+# %% [markdown]
+# **Predict 7.** The pairs are 96. In what share of 48 held-out pairs does DPO raise the chosen sentence more than the
+# rejected one? Before training every margin is 0.
+
+# %%
+predict("06.7", within=0.1, low=0, high=1)
+
+# %%
+from helpers import real
+
+live = track == "pocket" and not real.trouble(["decoder", "texts"])
+real_found = {}
+if live:
+    real_policy, real_tokenizer = experiment.lora_policy(seed), catalog.tokenizer("instruct", "real")
+    real_pad = real_tokenizer.pad_token_id
+    counts = run.by_budget(quick=(16, 8), standard=(experiment.REAL_PAIRS, experiment.REAL_HELD_OUT))
+    real_rows = {
+        split: experiment.real_pairs(real_tokenizer, split, count, seed)
+        for split, count in zip(("train", "test"), counts, strict=True)
+    }
+    real_train, real_test = (preference_rows(real_tokenizer, rows) for rows in real_rows.values())
+    real_start = experiment.real_log_probs(real_policy, real_test, real_pad)  # the adapter is 0: the reference
+    real_reference_train = experiment.real_log_probs(real_policy, real_train, real_pad)
+    real_found |= {"chosen_likelier_before": (real_start[:, 0] > real_start[:, 1]).double().mean().item()}
+    for row in real_rows["train"][:3]:
+        print(f"chosen:   {row['chosen']}\nrejected: {row['rejected']}\n")
+
+
+# %%
+def train_adapter(policy, rejected):
+    """One pass, 8 pairs a step: DPO with beta 0.1, or SFT on the chosen sentences if `rejected` is False."""
+    adapter = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    batches = preference_batches(real_train, real_pad, 8, seed=seed)
+    optimizer = torch.optim.AdamW(adapter, lr=1e-3, weight_decay=0.0)
+    scheduler = warmup_linear(optimizer, steps=len(batches))
+    for batch in tqdm(batches, leave=False):
+        rows = batch.pop("rows")
+        sides = batch if rejected else {name: value[: len(rows)] for name, value in batch.items()}
+        log_probs = experiment.shared_prompt_log_probs(policy, sides)  # the prompt is the same, so it is read once
+        if rejected:
+            loss = dpo_loss(*log_probs.chunk(2), *real_reference_train[rows].T, 0.1)[0].mean()
+        else:
+            loss = -log_probs.sum() / (sides["labels"] != IGNORED).sum()
+        loss.backward()
+        nn.utils.clip_grad_norm_(adapter, max_norm=1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+
+
+def write_real(policy, title, count=4):
+    """Print sentences that the model writes itself."""
+    texts = answer(policy, real_tokenizer, [experiment.REAL_PROMPT] * count, 24, temperature=0.6, seed=seed)
+    print(f"{title}:", *texts, sep="\n   ")
+
+
+# %%
+if live:
+    write_real(real_policy, "the published model")
+    for name, rejected in (("dpo", True), ("sft", False)):
+        trained = copy.deepcopy(real_policy)
+        seed_everything(seed)
+        train_adapter(trained, rejected)
+        now = experiment.real_log_probs(trained, real_test, real_pad)
+        real_found |= experiment.real_measures(now, real_start, name)
+        write_real(trained, {"dpo": "after DPO", "sft": "after SFT on the chosen sentences"}[name])
+else:
+    print("Not trained in this run: `workbook real` fetches the files. The table below is the reference.")
+
+# %%
+measured = real_reference("06")
+
+
+def real_figure(metric):
+    """This run's value and the reference's mean over seeds, as text."""
+    there = f"{measured.interval(metric):.2f}" if measured and metric in measured.metrics else ""
+    return " | ".join(part for part in (f"{real_found[metric]:.2f}" if metric in real_found else "", there) if part)
+
+
+table = {}
+for metric, title in experiment.REAL_TITLES.items():
+    began = real_figure("chosen_likelier_before") if metric.startswith("chosen_likelier") else "0"
+    table[title] = [began, real_figure(metric.format("dpo")), real_figure(metric.format("sft"))]
+print("Reference:", measured.label if measured else "none", "(beside a run of your own: this run | reference)")
+reveal(
+    "06.7",
+    real_found.get("pair_accuracy_dpo"),
+    reference=measured.metrics.get("pair_accuracy_dpo", ()) if measured else (),
+)
+columns = ["before", "DPO", "SFT on the chosen sentences"]
+print(pd.DataFrame.from_dict(table, orient="index", columns=columns).to_string())
+print("\nBeside it the pocket model, on its validation pairs (section 6):")
+pocket = {}
+for name, title in (("main", f"beta {beta:g} and the SFT term, all pairs"), (low, f"beta {low:g}, no term, a quarter")):
+    gap = held[name]["chosen"] - held[name]["rejected"]
+    pocket[title] = [
+        f"{held[name]['positive']:.2f}",
+        f"{gap:+.1f}",
+        f"{held[name]['chosen']:+.1f}",
+        f"{held[name]['rejected']:+.1f}",
+    ]
+pd.DataFrame.from_dict(
+    pocket, orient="index", columns=["positive margins", "mean margin", "chosen (nats)", "rejected (nats)"]
+)
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# - *Two shares.* Row 1 compares the sentences' probabilities, row 2 how much each *rose*. Row 1 depends on how common a
+#   sentence's words are, so its "before" is the fair start; row 2 is what DPO's loss trains.
+# - *The control* has never seen a rejected sentence. Compare its margins with DPO's: what is more in DPO's is what the
+#   rejected sentences add.
+# - *Displacement.* Look at the sign of the chosen sentences' change under each method.
+# - *A sketch.* 96 pairs and 48 held-out ones: a share near 0.7 has an interval of about 0.13 to either side.
+#
+# </details>
+
+# %% [markdown]
+# ## 12. Recap
 
 # %%
 from IPython.display import Markdown, display
 
 gain_dpo, gain_chosen = (reference.interval(f"win_rate_{name}") for name in ("dpo", "chosen_only"))
+lost = {what: five.gap(f"exact_answer_rate_{what}_dpo", f"exact_answer_rate_{what}_sft") for what in asked}
+slow, slow_seeds = measured_win_rate(judged["slow"]), recorded("06", "win_rate_dpo_slow")
+said_slow = f"{mean_t(slow_seeds):.2f} over five seeds" if len(slow_seeds) > 1 else f"{slow:.2f} in this run"
 display(
     Markdown(f"""
 1. **The loss** is ours and the library's: {len(losses_by_hand)} steps differ by {difference_dpo_loss:.0e} at most, IPO,
-   robust DPO and SimPO by {difference_relatives:.0e} (*section 5*). It looks at a difference only: without the SFT term
-   and with a low beta the chosen answers changed by {last[low]["chosen"]:+.1f} nats (*section 6, this run*).
-2. **DPO as published** ({reference.settings["pairs"]:,} pairs, beta 0.1) wins
-   {reference.interval("win_rate_dpo_without_sft"):.2f} against its start over {len(reference.seeds)} seeds: it loses
-   (*section 9*).
-3. **With the SFT term** it wins {gain_dpo:.2f}, close to the ceiling of {ceiling:.2f}. SFT on the chosen answers alone
-   wins {gain_chosen:.2f}: here the term does the work, not the comparisons (*section 9*).
-4. **Forgetting**: this run's facts changed by {change["facts"].value:+.3f}, its skills by
-   {change["skills"].value:+.3f} (*section 7*).
+   robust DPO and SimPO by {difference_relatives:.0e} (*section 5*). It looks at a difference only. In this run, beta
+   {low:g} without the SFT term moved the chosen answers by {last[low]["chosen"]:+.1f} nats (*section 6*).
+2. **A low beta at a rate that nobody tuned for it fails.** Beta {low:g} without the term,
+   {reference.settings["pairs"]:,} pairs, rate 2e-4: a win rate of
+   {reference.interval("win_rate_dpo_without_sft"):.2f} over {len(reference.seeds)} seeds. On a quarter of the pairs an
+   eighth of the rate gives {said_slow} (*sections 8 and 9*).
+3. **The control decides.** DPO with the term wins {gain_dpo:.2f}, SFT on the chosen answers alone {gain_chosen:.2f},
+   over {len(reference.seeds)} seeds. Paired, DPO minus this control: satisfied
+   {reference.gap("good_rate_dpo", "good_rate_chosen_only"):+.3f}, skills
+   {reference.gap("exact_answer_rate_skills_dpo", "exact_answer_rate_skills_chosen_only"):+.3f}. What the term adds to
+   DPO in satisfied requests: {differences["what the term adds to DPO"]["satisfied"]} (*section 8*).
+4. **Forgetting**, five seeds: DPO with the term changed facts by {lost["facts"]:+.3f}, skills by {lost["skills"]:+.3f}
+   (*section 7* has this run's).
 """)
 )
 
 # %%
 from helpers.record import record
 
-along = {}  # along the judged answers, at temperature 0.6: the reference's older measure of distance
-for name in ("main", low, "sft alone"):
-    along[name] = experiment.kl_per_answer(policies[name], sft, tokenizer, requests, judged[name].answers).mean().item()
 values = {
     "loss_first_step": loss_first_step, "difference_dpo_loss": difference_dpo_loss,
     "difference_dpo_gradient": difference_dpo_gradient,
@@ -1052,19 +1432,20 @@ for name, found in (("pretrained", before_judged), ("sft", sft_judged), ("dpo", 
     values |= {f"{way}_rate_{name}": getattr(found, way).mean() for way in WAYS}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "pairs": pairs}
 parameters |= {"beta": beta, "sft_weight": sft_weight, "learning_rate": learning_rate}
+values |= quarter_values | whole_values | held_values | {"difference_sft_term": difference_sft_term}
+values |= {f"real_{name}": value for name, value in real_found.items()}
 saved = record("06_direct_preference_optimization", parameters, **values)
-scratch_folder.cleanup()
 print(f"saved: {saved.name}")
 solved("06")
 
 # %% [markdown]
 # ## Next
 #
-# - DPO as published: `workbook run 06 -p sft_weight 0.0 -p beta 0.1`. What is won, and what is lost?
+# - A lower rate for a low beta: `workbook run 06 -p sft_weight 0.0 -p beta 0.1 -p learning_rate 2e-5`.
 # - Fewer pairs: `workbook run 06 -p pairs 200`. How many does the win need?
-# - Lesson 07 asks which parameters should be trainable at all.
-# - Where to read on: KTO learns from single answers with a thumb up or down; online DPO draws new pairs while it
-#   trains; Lambert's *RLHF Book* has the whole field.
+# - Where to read on: KTO (Ethayarajh et al. 2024) learns from single answers with a thumb up or down; ORPO (Hong et al.
+#   2024) adds an odds ratio to SFT; online DPO (Guo et al. 2024) draws new pairs while it trains; Lambert's *RLHF
+#   Book*.
 #
 # ## References
 #
@@ -1075,4 +1456,11 @@ solved("06")
 # | Azar et al., *A General Theoretical Paradigm to Understand Learning from Human Preferences* (IPO) | 2024 |
 # | Chowdhury et al., *Provably Robust DPO: Aligning Language Models with Noisy Feedback* | 2024 |
 # | Meng et al., *SimPO: Simple Preference Optimization with a Reference-Free Reward* | 2024 |
+# | Park et al., *Disentangling Length from Quality in Direct Preference Optimization* | 2024 |
+# | Razin et al., *Unintentional Unalignment: Likelihood Displacement in Direct Preference Optimization* | 2024 |
+# | Xu et al., *Is DPO Superior to PPO for LLM Alignment? A Comprehensive Study* | 2024 |
+# | Ethayarajh et al., *KTO: Model Alignment as Prospect Theoretic Optimization* | 2024 |
+# | Hong et al., *ORPO: Monolithic Preference Optimization without Reference Model* | 2024 |
+# | Guo et al., *Direct Language Model Alignment from Online AI Feedback* | 2024 |
+# | Hutto and Gilbert, *VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text* | 2014 |
 # | Lambert, *Reinforcement Learning from Human Feedback* (the RLHF Book) | 2025 |

@@ -1,4 +1,4 @@
-"""The exercises of lesson 06: the DPO loss, its gradient, and a reference that moves along."""
+"""The exercises of lesson 06: the DPO loss, its gradient, three relatives, and a reference that moves along."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from helpers.checks import Wrong, exercise, expect, parts_of, returned
 from helpers.dpo import dpo_loss
+from helpers.lessons.lesson_06.experiment import relative_losses
 
 
 @exercise(
@@ -81,6 +82,44 @@ def gradients_of_dpo(answer: Callable) -> None:
 
 @exercise(
     "06.3",
+    hints=[
+        "ratios = policy - reference, (2, batch). IPO and SimPO divide by the lengths, robust DPO does not.",
+        "SimPO has no reference: policy / lengths takes the place of the log-ratios.",
+        "Robust DPO is -((1 - epsilon) * logsigmoid(m) - epsilon * logsigmoid(-m)) / (1 - 2 * epsilon), with "
+        "m = beta * (ratios[0] - ratios[1]); IPO is (per_token[0] - per_token[1] - 1 / (2 * beta)) ** 2.",
+    ],
+)
+def three_relatives(answer: Callable) -> None:
+    """answer(policy, reference, lengths, beta, epsilon, gamma): the losses of IPO, robust DPO and SimPO, (batch,)."""
+    generator = torch.Generator().manual_seed(2)
+    policy, reference = torch.randn(2, 2, 5, generator=generator) * 3 - 20
+    lengths = torch.randint(3, 12, (2, 5), generator=generator)
+    for beta, epsilon, gamma in ((0.1, 0.1, 0.5), (2.0, 0.3, 1.5)):
+        got = parts_of(
+            returned(answer(policy.clone(), reference.clone(), lengths.clone(), beta, epsilon, gamma), "three losses"),
+            3, "it should return three tensors: the losses of IPO, robust DPO and SimPO",
+        )  # fmt: skip
+        wanted = relative_losses(policy, reference, lengths, beta, epsilon, gamma)
+        whole = relative_losses(policy, reference, torch.ones_like(lengths), beta, epsilon, gamma)
+        no_reference = relative_losses(policy, torch.zeros_like(reference), lengths, beta, epsilon, gamma)
+        against = relative_losses(policy - reference, torch.zeros_like(reference), lengths, beta, epsilon, gamma)
+        margin = beta * ((policy - reference)[0] - (policy - reference)[1])
+        log_sigmoid = nn.functional.logsigmoid
+        smoothed = -(1 - epsilon) * log_sigmoid(margin) - epsilon * log_sigmoid(-margin)
+        mistakes = (
+            {"the lengths are left out": whole[0], "the reference is left out": no_reference[0]},
+            {
+                "that is plain label smoothing": smoothed,
+                "the division by 1 - 2 epsilon is missing": wanted[1] * (1 - 2 * epsilon),
+            },
+            {"the lengths are left out": whole[2], "SimPO has no reference": against[2]},
+        )
+        for name, one, right, known in zip(("IPO", "robust DPO", "SimPO"), got, wanted, mistakes, strict=True):
+            expect(f"the losses of {name}, beta {beta:g},", one, right, mistakes=known)
+
+
+@exercise(
+    "06.4",
     hints=[
         "Print the margin of each step. Then ask: from which weights does each of its two terms come?",
         "`reference = policy` gives the same object a second name: what the optimizer changes, the reference sees too.",

@@ -1,19 +1,37 @@
-"""How lesson 06 judges a policy: its drawn answers, and how far it moved from the reference."""
+"""How lesson 06 judges a policy, the solution of its third exercise, and its pairs of real sentences."""
 
 from __future__ import annotations
 
+import random
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from helpers import catalog
+from helpers.batches import Batch
 from helpers.language_model import IGNORED
 from helpers.lessons.lesson_05.experiment import Judge, JudgedAnswers, judge_answers
+from helpers.recipes import recipe
+from helpers.reward_model import Pair, preference_batches
+from helpers.runtime import seed_everything
 from helpers.sft import Row, answer, collate, split_conversation
 from helpers.training import to_device
 
 TEMPERATURE = 0.6  # of the answers that are judged: at 1.0 random typing errors hide what was learned
 NEW_TOKENS = 24  # the longest line of the grammar takes a few less
+REAL_PROMPT = "Write one sentence of a film review."
+REAL_PAIRS, REAL_HELD_OUT = 96, 48  # pairs of real sentences to train on, and to measure with
+CLEAR = 1.5  # a sentence is chosen from this mean rating on, and rejected from minus this; ratings go from -4 to 4
+TOKENS = range(8, 19)  # of a real sentence: short ones are cheap
+REAL_TITLES = {
+    "chosen_likelier_{}": "held-out pairs whose chosen sentence is the more probable one",
+    "pair_accuracy_{}": "held-out pairs with a positive margin (implicit rewards)",
+    "margin_{}": "mean margin of the log-ratios (nats)",
+    "change_chosen_{}": "change of log-probability, chosen sentences (nats)",
+    "change_rejected_{}": "change of log-probability, rejected sentences (nats)",
+}
 
 
 def judge_policy(
@@ -28,6 +46,23 @@ def loss_gradients(chosen_rewards: Tensor, rejected_rewards: Tensor, beta: float
     """The DPO loss's derivatives by the log-probabilities of the chosen and the rejected answers, (batch,) each."""
     weight = beta * torch.sigmoid(rejected_rewards - chosen_rewards)
     return -weight, weight
+
+
+def relative_losses(
+    policy: Tensor, reference: Tensor, lengths: Tensor, beta: float, epsilon: float, gamma: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The losses of IPO (per token, as in TRL), robust DPO and SimPO, (batch,) each.
+
+    policy, reference: log-probabilities of whole answers; lengths: in tokens; all (2, batch), chosen answers first.
+    Source: Azar et al. 2024; Chowdhury et al. 2024; Meng et al. 2024.
+    """
+    log_sigmoid, ratios = nn.functional.logsigmoid, policy - reference
+    ratio_per_token, log_prob_per_token = ratios / lengths, policy / lengths
+    ipo = (ratio_per_token[0] - ratio_per_token[1] - 1 / (2 * beta)) ** 2
+    margin = beta * (ratios[0] - ratios[1])
+    robust = -((1 - epsilon) * log_sigmoid(margin) - epsilon * log_sigmoid(-margin)) / (1 - 2 * epsilon)
+    simpo = -log_sigmoid(beta * (log_prob_per_token[0] - log_prob_per_token[1]) - gamma)
+    return ipo, robust, simpo
 
 
 @torch.inference_mode()
@@ -60,3 +95,68 @@ def _answer_row(tokenizer, prompt: str, text: str) -> Row:
     """A drawn answer with labels on it; unlike `encode` it takes an empty one, since a policy may say nothing."""
     input_ids, hidden = split_conversation(tokenizer, prompt, text)
     return {"input_ids": input_ids, "labels": [IGNORED] * hidden + input_ids[hidden:]}
+
+
+def real_pairs(tokenizer, split: str, count: int, seed: int) -> list[dict[str, str]]:
+    """Pairs of film sentences with equally many tokens: the chosen one is rated high, the rejected one low.
+
+    Each sentence is in one pair at most, and length cannot tell the two sides apart.
+    """
+    sides: tuple[dict, dict] = (defaultdict(list), defaultdict(list))  # rejected, chosen: tokens -> sentences
+    for row in catalog.dataset("reviews", "real")[split].shuffle(seed=seed):
+        size = len(tokenizer(row["text"], add_special_tokens=False)["input_ids"])
+        if size in TOKENS and abs(row["rating"]) >= CLEAR:
+            sides[row["label"]][size].append(row["text"])
+    found = [
+        {"prompt": REAL_PROMPT, "chosen": good, "rejected": bad}
+        for size in TOKENS
+        for good, bad in zip(sides[1][size], sides[0][size], strict=False)
+    ]
+    random.Random(seed).shuffle(found)
+    return found[:count]
+
+
+def lora_policy(seed: int) -> nn.Module:
+    """SmolLM2-135M-Instruct with a new LoRA adapter on every linear layer; at the start it is the published model."""
+    from peft import LoraConfig, get_peft_model  # slow to import
+
+    how = recipe("lora_decoder", "published")
+    model = catalog.causal_language_model("real", role="instruct")
+    seed_everything(seed)
+    config = LoraConfig(r=how.rank, lora_alpha=how.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    return get_peft_model(model, config).eval()
+
+
+def shared_prompt_log_probs(model: nn.Module, batch: Batch) -> Tensor:
+    """The log-probability of each row's answer, (batch,), where all rows have one prompt: it is read only once.
+
+    The keys and values of the prompt are repeated for every row, and only the answers run through the model.
+    """
+    labels, mask = batch["labels"], batch["attention_mask"]
+    size = int((labels[0] != IGNORED).nonzero()[0])  # tokens of the prompt
+    prompt = model(input_ids=batch["input_ids"][:1, :size], use_cache=True, logits_to_keep=1)
+    cache = prompt.past_key_values
+    cache.batch_repeat_interleave(len(labels))
+    inputs = {"input_ids": batch["input_ids"][:, size:-1], "attention_mask": mask[:, :-1], "past_key_values": cache}
+    logits = torch.cat([prompt.logits.expand(len(labels), -1, -1), model(**inputs, use_cache=True).logits], dim=1)
+    answers = labels[:, size:]  # (batch, answer)
+    log_probs = logits.log_softmax(dim=-1).gather(-1, answers.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    return (log_probs * (answers != IGNORED)).sum(dim=-1)
+
+
+@torch.inference_mode()
+def real_log_probs(model: nn.Module, pairs: Sequence[Pair], pad_id: int) -> Tensor:
+    """`helpers.dpo.reference_log_probs` for pairs of one prompt: (pairs, 2), chosen first."""
+    found = torch.empty(len(pairs), 2)
+    for batch in preference_batches(pairs, pad_id, 8, shuffle=False):
+        rows = batch.pop("rows")
+        found[rows] = shared_prompt_log_probs(model, batch).view(2, -1).T
+    return found
+
+
+def real_measures(now: Tensor, start: Tensor, name: str) -> dict[str, float]:
+    """What `REAL_TITLES` lists for one policy; now, start: (pairs, 2) log-probabilities, chosen first."""
+    change = now - start
+    margins = change[:, 0] - change[:, 1]
+    values = (now[:, 0] > now[:, 1], margins > 0, margins, change[:, 0], change[:, 1])
+    return {title.format(name): value.double().mean().item() for title, value in zip(REAL_TITLES, values, strict=True)}

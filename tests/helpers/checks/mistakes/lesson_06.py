@@ -30,8 +30,25 @@ def gradients(sign=1.0, scaled=True, side=1.0):
     return loss_gradients
 
 
+def relatives(*, per_token=True, reference=1.0, subtract=0.0, smoothed=False, divided=True, parts=3):
+    """The losses of exercise 06.3 with one thing done wrongly."""
+
+    def relative_losses(policy, start, lengths, beta, epsilon, gamma):
+        log_sigmoid, ratios = torch.nn.functional.logsigmoid, policy - start
+        lengths = lengths if per_token else torch.ones_like(lengths)
+        first = (policy - reference * start) / lengths
+        ipo = (first[0] - first[1] - 1 / (2 * beta)) ** 2
+        margin, sign = beta * (ratios[0] - ratios[1]), -1 if smoothed else 1
+        robust = -((1 - epsilon) * log_sigmoid(margin) - sign * epsilon * log_sigmoid(-margin))
+        robust = robust / (1 - 2 * epsilon) if divided and not smoothed else robust
+        second = (policy - subtract * start) / lengths
+        return (ipo, robust, -log_sigmoid(beta * (second[0] - second[1]) - gamma))[:parts]
+
+    return relative_losses
+
+
 def loop(*, reference="copy", step=True, returns=True):
-    """The loop of exercise 06.3 with one thing done wrongly."""
+    """The loop of exercise 06.4 with one thing done wrongly."""
 
     def train(policy, batches, loss_of, optimizer):
         fixed = policy if reference == "same" else copy.deepcopy(policy)
@@ -50,7 +67,7 @@ def loop(*, reference="copy", step=True, returns=True):
     return train
 
 
-RIGHT = {"06.1": loss(), "06.2": gradients(), "06.3": loop()}
+RIGHT = {"06.1": loss(), "06.2": gradients(), "06.3": relatives(), "06.4": loop()}
 
 MISTAKES = [
     ("06.1", loss(reference=0.0), "the reference is left out"),
@@ -62,9 +79,15 @@ MISTAKES = [
     ("06.2", gradients(scaled=False), "beta is missing"),
     ("06.2", gradients(side=-1.0), "ranked rightly needs less"),
     ("06.2", lambda *_: torch.zeros(5), "two tensors"),
-    ("06.3", loop(reference="same"), "stands at ln 2"),
-    ("06.3", loop(reference="late"), "stands at ln 2"),
-    ("06.3", loop(step=False), "did not move"),
-    ("06.3", loop(returns=False), "returns None"),
-    ("06.3", lambda *_: [0.5], "one loss per batch"),
+    ("06.3", relatives(per_token=False), "the lengths are left out"),
+    ("06.3", relatives(reference=0.0), "the reference is left out"),
+    ("06.3", relatives(subtract=1.0), "SimPO has no reference"),
+    ("06.3", relatives(smoothed=True), "plain label smoothing"),
+    ("06.3", relatives(divided=False), "1 - 2 epsilon"),
+    ("06.3", relatives(parts=1), "three tensors"),
+    ("06.4", loop(reference="same"), "stands at ln 2"),
+    ("06.4", loop(reference="late"), "stands at ln 2"),
+    ("06.4", loop(step=False), "did not move"),
+    ("06.4", loop(returns=False), "returns None"),
+    ("06.4", lambda *_: [0.5], "one loss per batch"),
 ]
