@@ -215,7 +215,8 @@ print(f"BEFT on every linear layer: {trainable_parameters(beft):,} numbers, BitF
 
 # %% [markdown]
 # `bias="all"` has a trap. It trains the base model's *own* biases, so `disable_adapter()` no longer gives the old model
-# back (`peft` warns you), and the adapter's file holds those biases too. `BeftConfig` leaves the base alone.
+# back (`peft` warns you), and the [adapter](../docs/glossary.md#adapter)'s file holds those biases too. `BeftConfig`
+# leaves the base alone.
 
 # %% [markdown]
 # ## 3. Additive, inside the blocks
@@ -466,10 +467,10 @@ def attention_with_prefix(module, query, key, value, attention_mask, scaling=Non
 AttentionInterface.register("prefix", attention_with_prefix)  # every prefix below is trained with this function
 
 # %% [markdown]
-# `peft` goes another way. A decoder keeps the keys and values of earlier tokens in a cache; `peft` puts the prefix into
-# that cache, as if it had been read before the text. Two things differ from the prefix that we train:
+# `peft` puts the prefix elsewhere: into the cache where a decoder keeps the keys and values of earlier tokens. Two
+# things differ from the prefix that we train:
 #
-# - `peft` counts the prefix as positions, and so moves the words to the right; ours leaves them;
+# - `peft` counts the prefix as positions, and so moves the words to the right; ours does not;
 # - `peft` draws the first keys and values from a normal distribution; ours draws the keys and sets the values to zero.
 #
 # For this comparison we use `peft`'s positions and numbers. The same result?
@@ -693,11 +694,10 @@ pd.DataFrame.from_dict(table, orient="index").reindex(columns=[titles[name] for 
 # <details><summary>What to look at</summary>
 #
 # - BitFit, the last block, the adapter, IA3 and LoRA lie far above the head alone, with 0.2 to 15 % of the parameters.
-#   How many numbers a method has says little: compare IA3 and BitFit, with a few thousand, with the last block, which
-#   has two hundred thousand.
+#   The number of parameters says little: compare IA3 and BitFit with the last block.
 # - Soft prompt and prefix stay near the head alone *with this recipe*. That is no verdict on them: their rate lies at
-#   the edge of the grid, their head learns at that rate too, and they get some 128 steps, where Lester et al. (2021)
-#   train for 30,000 and report that small models gain less. The prefix has no MLP.
+#   the edge of the grid, and the prefix has no MLP. They get some 128 steps; Lester et al. (2021) train for 30,000, and
+#   report that small models gain less.
 #
 # </details>
 
@@ -725,13 +725,12 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - *Gradients and AdamW* almost vanish. In a model of billions of parameters they are the largest item by far; here, in
-#   a batch of 16 reviews, the activations are larger.
-# - *Activations* shrink only where the gradient may stop early. A frozen linear layer below which something is trained
-#   needs its weight for the backward pass, but not its input. IA3's factors need theirs. A soft prompt makes every text
-#   longer.
-# - *Seconds*: look at the five seeds. The last block takes about half, since nothing flows back below it. The methods
-#   that reach through all blocks save far less.
+# - *Gradients and AdamW* almost vanish. The larger the model, the more they weigh; here, in a batch of 16 reviews, the
+#   activations are larger.
+# - *Activations* shrink only where the gradient may stop early. A frozen linear layer needs its weight for the backward
+#   pass, but not its input. IA3's factors need theirs. A soft prompt makes every text longer.
+# - *Seconds*, five seeds: the last block takes about half, since nothing flows back below it. The methods that reach
+#   through all blocks save far less.
 #
 # </details>
 
@@ -815,12 +814,11 @@ pd.DataFrame.from_dict(table, orient="index")
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - With its change in place, every method that reaches into the blocks disturbs the old task, and some very much.
-#   Nothing asked it not to. Soft prompt and prefix hardly do; they have also learned little. *Few trained parameters*
-#   is not *little forgotten*. (Each method has its own rate and accuracy, so this table says what was forgotten on the
-#   way to that accuracy, and no cause.)
-# - The difference is how to undo it. Parts that were added are separate: leave them out, and the old model is there to
-#   the bit. One base model can therefore serve many tasks, each with its own adapter file.
+# - With its change in place, each method that learned much disturbs the old task, and some very much. Soft prompt and
+#   prefix hardly do; they have also learned little. *Few trained parameters* is not *little forgotten*. (Rates and
+#   accuracies differ, so the table shows no cause.)
+# - Leave added parts out, and the old model is there to the bit. One base model can therefore serve many tasks, each
+#   with its own adapter file.
 # - For BitFit and the last block you must have kept the old numbers: a small file as well.
 #
 # </details>
@@ -1238,13 +1236,11 @@ pd.DataFrame.from_dict(rule, orient="index", columns=columns)
 # %% [markdown]
 # <details><summary>How to use it</summary>
 #
-# - Start from the job, not from the method. Where only the accuracy counts and one task is served, train everything if
-#   it fits your memory.
+# - Start from the job. Where only the accuracy of one task counts, train everything if it fits your memory.
 # - Where *level with it* names others, accuracy does not decide: take the one whose cost you care about, or the one
-#   that your tools support. Of the five inside the blocks, `peft` trains, saves and merges LoRA and IA3 as a matter of
-#   course.
-# - The rule is this task's, on small models. Measure the two or three candidates on your own validation rows, each with
-#   its own rate.
+#   that your tools support. `peft` trains, saves and merges LoRA and IA3.
+# - The rule is this task's, on small models. Measure two or three candidates on your own validation rows, each with its
+#   own rate.
 #
 # </details>
 
