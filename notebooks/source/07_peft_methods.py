@@ -15,7 +15,7 @@
 #
 # Lesson 02 trained either everything or the last layers. There are other places. You can train only the biases, put
 # small layers between the frozen ones, or learn a few vectors that the model reads before the text. Here is a map of
-# such methods, with one working member of each kind, and one table that compares them.
+# such methods, a working member of each kind, and one table that compares them.
 #
 # *About 45 minutes to read (an estimate), three to eight to run (two processor cores, idle or busy; three more with the
 # files of section 10); no network.*
@@ -185,7 +185,7 @@ from helpers.qlora import drop_two_notices
 
 drop_two_notices()  # two messages of peft's that nobody at the keyboard can act on; lesson 11 says which
 
-from peft import BeftConfig, LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model
 
 
 def moving_names(body):
@@ -209,14 +209,18 @@ for title, config, select in both[: len(blocks(plain))]:  # with one block alone
     agree = moving_names(get_peft_model(new_body(), config)) == moving_names(select(new_body()))
     print(f"the same {title}:", agree)
     assert agree
-beft = get_peft_model(new_body(), BeftConfig(target_modules=linear_names(plain)))
-in_bitfit = trainable_parameters(open_biases(plain))
-print(f"BEFT on every linear layer: {trainable_parameters(beft):,} numbers, BitFit: {in_bitfit:,}")
 
 # %% [markdown]
 # `bias="all"` has a trap. It trains the base model's *own* biases, so `disable_adapter()` no longer gives the old model
 # back (`peft` warns you), and the [adapter](../docs/glossary.md#adapter)'s file holds those biases too. `BeftConfig`
 # leaves the base alone.
+
+# %%
+from peft import BeftConfig
+
+beft = get_peft_model(new_body(), BeftConfig(target_modules=linear_names(plain)))
+in_bitfit = trainable_parameters(open_biases(plain))
+print(f"BEFT on every linear layer: {trainable_parameters(beft):,} numbers, BitFit: {in_bitfit:,}")
 
 # %% [markdown]
 # ## 3. Additive, inside the blocks
@@ -1225,13 +1229,15 @@ rule = {
     ]
     for job, name in chosen_for.items()
 }
+columns = ["take", "accuracy minus everything (five seeds)", "level with it in accuracy", "the same gap on MiniLM"]
+pd.DataFrame.from_dict(rule, orient="index", columns=columns)
+
+# %%
 near = [name for name in gap_there if name not in ("head_only", "full") and gap_there[name] >= -allowed]
 if near:
     few = min(near, key=lambda name: counts(*models["MiniLM"])[titles[name]])
     best = max(near, key=gap_there.get)
     print(f"On MiniLM, of {len(near)} candidates: fewest trained numbers {titles[few]}, highest {titles[best]}.")
-columns = ["take", "accuracy minus everything (five seeds)", "level with it in accuracy", "the same gap on MiniLM"]
-pd.DataFrame.from_dict(rule, orient="index", columns=columns)
 
 # %% [markdown]
 # <details><summary>How to use it</summary>
