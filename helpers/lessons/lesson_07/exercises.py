@@ -48,7 +48,10 @@ def bottleneck(answer: Callable) -> None:
     inner = torch.randn(2, 5, 8)
     relu = inner + right.up(nn.functional.relu(right.down(inner)))
     linear = inner + right.up(right.down(inner))
-    mistakes = {"there is no gelu between the two layers": linear, "this is relu: the paper's adapter has a gelu": relu}
+    mistakes = {
+        "there is no gelu between the two layers": linear,
+        "this is relu: this lesson's adapter has a gelu": relu,
+    }
     expect("what it returns after two steps", adapter(inner), right(inner), mistakes=mistakes)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from helpers.adapters import BottleneckAdapter, add_bottlenecks, add_ia3, open_biases
+from helpers.adapters import add_bottlenecks, add_ia3, open_biases
 from helpers.batches import Batch
 from helpers.evaluation import Outcome, evaluate
 from helpers.lessons.lesson_02.experiment import Task
@@ -76,26 +76,34 @@ def methods(
     length: int = LENGTH,
     rank: int = RANK,
     size: int = SIZE,
-    adapter: Callable[[int, int], nn.Module] = BottleneckAdapter,
+    own: Mapping[str, Adapt] | None = None,
 ) -> dict[str, Method]:
-    """Every method by its name, in the order of the map; adapter: the class of the bottleneck adapter."""
+    """Every method by its name, in the order of the map; own: name -> what adapts the body instead of the helpers'."""
     every = (
         Method("head_only", "head only", "selective", freeze),
         Method("bitfit", "BitFit", "selective", open_biases),
         Method("last_block", "last block", "selective", train_last_block),
-        Method("adapter", "bottleneck adapter", "additive", lambda body: add_bottlenecks(body, size, adapter)),
+        Method("adapter", "bottleneck adapter", "additive", lambda body: add_bottlenecks(body, size)),
         Method("ia3", "IA3", "additive", add_ia3),
         soft_prompt(length),
         Method("prefix", "prefix", "additive", lambda body: add_prefix(body, length)),
         low_rank(rank),
         Method("full", "everything", "all", train_all),
     )
-    return {method.name: method for method in every}
+    return {method.name: replace(method, adapt=(own or {}).get(method.name, method.adapt)) for method in every}
 
 
-def soft_prompt(length: int) -> Method:
-    """A soft prompt of `length` vectors."""
-    return Method("soft_prompt", "soft prompt", "additive", lambda body: add_soft_prompt(body, length))
+def soft_prompt(length: int, adapt: Adapt | None = None) -> Method:
+    """A soft prompt of `length` vectors; adapt: what puts it before the body instead of the helpers' code."""
+    return Method("soft_prompt", "soft prompt", "additive", adapt or (lambda body: add_soft_prompt(body, length)))
+
+
+def folded(weight: Tensor, bias: Tensor, inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The plain linear layer that does what (weight, bias) does between IA3's factors of its inputs and its outputs.
+
+    weight: (out, in); bias, outputs: (out,); inputs: (in,). Returns the new weight and bias.
+    """
+    return outputs.unsqueeze(1) * weight * inputs, outputs * bias
 
 
 def low_rank(rank: int) -> Method:

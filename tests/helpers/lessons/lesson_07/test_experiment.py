@@ -171,3 +171,17 @@ def test_memory_counts_activations_and_what_the_optimizer_keeps(task):
         found[name] = experiment.training_bytes(both.classifier, batch)
         assert found[name]["gradients and AdamW"] == 12 * trainable_parameters(both.classifier)
     assert found["head_only"]["activations"] < found["lora"]["activations"]
+
+
+def test_what_a_page_wrote_itself_takes_the_helpers_place():
+    found = experiment.methods(own={"bitfit": experiment.freeze})
+    assert list(found) == NAMES
+    assert found["bitfit"].adapt is experiment.freeze and found["ia3"].adapt is experiment.methods()["ia3"].adapt
+
+
+def test_folded_computes_what_the_rescaled_layer_computes():
+    torch.manual_seed(0)
+    layer, inputs, outputs, x = nn.Linear(4, 3), torch.rand(4) + 0.5, torch.rand(3) + 0.5, torch.randn(2, 4)
+    with torch.inference_mode():
+        weight, bias = experiment.folded(layer.weight, layer.bias, inputs, outputs)
+        torch.testing.assert_close(nn.functional.linear(x, weight, bias), outputs * layer(inputs * x))
