@@ -9,7 +9,7 @@ ARGS ?=
 STEPS ?=
 # Tests side by side, on one thread each; tests/side_by_side.py says which stay together.
 SIDE ?= -n logical --maxprocesses 4
-# Some lessons show wider tables: pitfalls instructions rlhf dpo peft_methods lora lora_variants.
+# Some lessons show wider tables: pitfalls instructions dpo peft_methods lora lora_variants.
 REFERENCES ?=
 
 .PHONY: help run test verify test-fast test-faults test-gpu lab doctor notebooks editions data models real reference site bench drift format lock setup clean

@@ -1093,7 +1093,7 @@ pd.DataFrame.from_dict(differences, orient="index").T
 predict("06.6", choices=["DPO with the SFT term", "SFT on the chosen answers", "reinforcement learning"])
 
 # %%
-rl = load_reference("rlhf")
+rl = lesson_reference("05")
 print("Reference of the RL rows:", rl.label)
 start_at_one = recorded("06", "good_rate_sft_at_1")
 rows, gained = {}, {}
@@ -1107,7 +1107,7 @@ for ending, title in (
         values, begin = [whole_values[f"good_rate_{ending}_at_1"]], [rates(at_one["SFT"])["good"].value]
     gained[title] = [now - before for now, before in zip(values, begin, strict=True)]
     rows[f"{title}, {pair_count:,} pairs"] = values
-for name, title in {"sweep_2": "PPO", "grpo": "GRPO", "rloo": "RLOO"}.items():
+for name, title in {"ppo": "PPO", "grpo": "GRPO", "rloo": "RLOO"}.items():
     rows[f"{title}, {rl.settings['pairs']:,} pairs"] = rl.metrics[f"true_reward_{name}"]
     gained[title] = [
         now - before

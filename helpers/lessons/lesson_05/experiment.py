@@ -84,21 +84,6 @@ def grade(
     return GradedAnswers(**vars(judged), proxy=score(prompts, answers).cpu(), **more)
 
 
-def reward_function(score: Score, end_id: int, missing_end_penalty: float = 1.0) -> Callable:
-    """Our scorer in the shape that TRL calls: conversations and token ids in, a list of numbers out.
-
-    An answer without its end token was cut, and pays `missing_end_penalty`, as in `helpers.ppo`.
-    """
-
-    def reward_model(prompts, completions, completion_ids, **_):
-        asked = [turns[-1]["content"] for turns in prompts]
-        answered = [turns[-1]["content"].strip() for turns in completions]
-        cut = torch.tensor([end_id not in list(ids) for ids in completion_ids])
-        return (score(asked, answered).cpu() - missing_end_penalty * cut).tolist()
-
-    return reward_model
-
-
 class ScoreLog:
     """A scorer that also logs the judge's verdicts; no training step sees them."""
 
@@ -113,26 +98,6 @@ class ScoreLog:
         self.proxy.append(scores.mean().item())
         self.truth.append(sum(good) / len(good))
         return scores
-
-
-def group_settings(updates: int, batch_size: int, seed: int) -> dict:
-    """What TRL's GRPO and RLOO are told alike."""
-    return {
-        "per_device_train_batch_size": batch_size,  # answers, not prompts: the prompts are batch_size / 4
-        "num_generations": 4,  # answers to each prompt: the group
-        "num_iterations": 2,  # passes over the same answers
-        "max_steps": 2 * updates,
-        "max_completion_length": 24,
-        "lr_scheduler_type": "constant",
-        "optim": "adamw_torch",
-        "seed": seed,
-        "bf16": False,
-        "activation_checkpointing": False,  # memory for time: not needed at this size
-        "save_strategy": "no",
-        "report_to": "none",
-        "logging_steps": 1,
-        "disable_tqdm": True,
-    }
 
 
 def leave_one_out(rewards: Tensor) -> Tensor:
