@@ -17,8 +17,8 @@
 # change as a product of two thin matrices. You take a real change apart first. Then you write LoRA, train a model with
 # your own class, and find out which [rank](../docs/glossary.md#rank), learning rate and scale it needs.
 #
-# *About 45 minutes to read (an estimate), four to train (the mean of
-# the reference's five runs, one thread); no network.*
+# *About 45 minutes to read (an estimate), four to train (the mean of the reference's five runs, one
+# thread); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -610,7 +610,8 @@ print("loaded by peft: the same logits, to the bit")
 # leave out `base_model_name_or_path`. `peft` writes it where it knows it, and does not check at loading that the
 # weights are the same. Lesson 09 shows what happens then, and `peft`'s own `save_pretrained`, `merge_and_unload` and
 # `print_trainable_parameters`.
-#
+
+# %% [markdown]
 # ## 5. The adaptation
 #
 # Three ways from topics to reviews: the head alone (on cached features, lesson 02's shortcut), your LoRA on every
@@ -624,7 +625,7 @@ print("loaded by peft: the same logits, to the bit")
 
 # %% [markdown]
 # Both best rates lie at an edge of that grid: full fine-tuning took its lowest rate, LoRA the highest (at 4e-3 it fell
-# to chance). Rates between 2e-3 and 4e-3, or below 5e-4, were not tried, so either method may do better than here.
+# to chance). Rates between 2e-3 and 4e-3, or below 5e-4, are not in it, so either method may do better than here.
 # Section 6 has full fine-tuning with six epochs as well.
 
 # %% [markdown]
@@ -800,8 +801,7 @@ print(f"LoRA, each change scaled to the norm of full fine-tuning's: {shrunk}")
 # <details><summary>What it means</summary>
 #
 # Two things differ at once: the shape of the change, and its size. The last line takes the size away. What is left
-# there is due to the shape. This is one seed, and the paper compared models
-# of the same accuracy.
+# there is due to the shape. This is one seed, and the paper compared models of the same accuracy.
 #
 # The paper goes on: the intruders cause [forgetting](../docs/glossary.md#catastrophic-forgetting). Scaling them down
 # after the training brought some of it back. LoRAs of high rank with rsLoRA's scale were nearer to full fine-tuning.
@@ -888,9 +888,8 @@ for question, (more, less) in questions.items():
 # %% [markdown]
 # ### How far does a step go? (Live, on a toy)
 #
-# A layer of 128 x 128 fits random targets, ten steps of AdamW at one rate, over five seeds. Look at two things:
-# how *large* the change gets, and how much the *loss drops*. Each of the three conventions for alpha goes through the
-# ranks.
+# A layer of 128 x 128 fits random targets, ten steps of AdamW at one rate, over five seeds. Look at two things: how
+# *large* the change gets, and how much the *loss drops*. Each of the three conventions for alpha goes through the ranks.
 
 
 # %%
@@ -978,10 +977,10 @@ for convention, factor in factors.items():
 # billions of parameters. What they report, and what is seen here:
 
 # %%
-said_by_toy = "; ".join(f"{convention}: {factor:g}" for convention, factor in factors.items())
+said_by_toy = "; ".join(f"{factor:g} ({convention})" for convention, factor in factors.items())
 times = experiment.RATES["lora"] / experiment.RATES["full"]
 seen = {
-    "at a fixed alpha, the best rate hardly depends on the rank": f"the toy's best rates differ by ({said_by_toy})",
+    "at a fixed alpha, the best rate hardly depends on the rank": f"the toy's best rates: factor {said_by_toy}",
     "LoRA's best rate is about ten times full fine-tuning's": f"{times:g} times; both lie at a grid's edge (section 5)",
     "on small data LoRA learns as well as full fine-tuning": "LoRA minus all parameters, five seeds, word vectors "
     f"frozen: {verdict(five.gap('accuracy_lora', 'accuracy_full'))}",
@@ -1260,7 +1259,8 @@ display(
 2. **Your LoRA is `peft`'s**: logits differ by {difference_lora_peft:.0e}, merged by {difference_merge:.0e}, and `peft`
    loads your file (*section 4, the assertions*).
 3. **Your LoRA** trains {share_of_all:.1%} of the parameters. LoRA minus full fine-tuning, five seeds:
-   {verdict(five_gap)}. LoRA minus the same blocks in full, at half its epochs, three seeds: {verdict(blocks_gap)}
+   {verdict(five_gap)}. LoRA minus the same blocks in full (with half of LoRA's epochs), three
+   seeds: {verdict(blocks_gap)}
    (*sections 5 and 6*).
 4. **Forgetting**: topics, LoRA minus full fine-tuning, five seeds: {verdict(less_forgotten)} (*section 5*).
 5. **Alpha and the first steps**: with one alpha, ten AdamW steps lower the toy's loss by {min(later):.3f} to
