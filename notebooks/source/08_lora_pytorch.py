@@ -889,7 +889,8 @@ for question, (more, less) in questions.items():
 # ### How far does a step go? (Live, on a toy)
 #
 # A layer of 128 x 128 fits random targets, ten steps of AdamW at one rate, over five seeds. Look at two things: how
-# *large* the change gets, and how much the *loss drops*. Each of the three conventions for alpha goes through the ranks.
+# *large* the change gets, and how much the *loss drops*. Each of the three conventions for alpha goes through the
+# ranks.
 
 
 # %%
