@@ -137,16 +137,3 @@ def first_steps(drops: Mapping[str, Mapping[int, float]], sizes: Mapping[str, Ma
     form = "rank {key} {value:.3g}"
     figure.alt = f"Two panels against rank. Loss drop: {listing(drops, form)}. Size: {listing(sizes, form)}."
     return figure
-
-
-def by_rate(series: Mapping[str, Mapping[float, Interval]], what: str) -> Figure:
-    """A score against the learning rate; series: name -> rate -> score. The last series is drawn in grey."""
-    figure, plot = axes(7.0, 3.8)
-    for index, (name, scores) in enumerate(series.items()):
-        colour = PALETTE["grey"] if index == len(series) - 1 else PALETTE[COLOURS[index]]
-        plot.plot(list(scores), [score.value for score in scores.values()], "-" + "osDv^"[index % 5], color=colour,
-                  label=name)  # fmt: skip
-    plot.set(xscale="log", xlabel="learning rate (logarithmic)", ylabel=what)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.alt = f"{what[0].upper()}{what[1:]} against learning rate. {listing(series, '{key:g} {value.value:.3f}')}."
-    return figure

@@ -58,10 +58,3 @@ def test_first_steps():
     figure = lora.first_steps(drops, sizes)
     assert legend(figure) == ["one", "other"]
     assert "Loss drop: one: rank 1 0.5, rank 2 0.4; other" in figure.alt and "Size: one: rank 1 3" in figure.alt
-
-
-def test_by_rate():
-    series = {"rank 1": {1e-3: wilson(70, 100)}, "all parameters": {5e-4: wilson(90, 100)}}
-    figure = lora.by_rate(series, "accuracy")
-    assert legend(figure) == list(series)
-    assert figure.alt.endswith("rank 1: 0.001 0.700; all parameters: 0.0005 0.900.")
