@@ -97,7 +97,7 @@ print({split: len(part) for split, part in rows.items()})
 # %% [markdown]
 # A fixed number of passes would mean hardly any training on 25 reviews. So every size gets 75 steps of 16 reviews, or
 # three passes where those are more steps. Both starts have the same rate, chosen for the pretrained model. The random
-# start's own recipe (lesson 02: half of this rate, twice the passes) is not tried here, so it may do better than you see.
+# start's own recipe (lesson 02: half of this rate, twice the passes) is not tried here, so it may do better than this.
 #
 # **Predict 1.** What accuracy does the pretrained model reach with 400 labels?
 
@@ -176,8 +176,8 @@ pd.DataFrame.from_dict(gaps, orient="index", columns=["pretrained minus random s
 # - The pretrained model with 200 labels beats the random start with 400, *at the pretrained model's rate and number of
 #   steps*. Whether it still saves half of the labels when the random start has its own recipe was not measured here.
 # - Nor how many labels it saves: with 1,600, the random start's seeds disagree.
-# - The line of 100 labels shows how far single seeds differ (see also Dodge et al. 2020). So never compare two recipes on
-#   one seed each.
+# - The line of 100 labels shows how far single seeds differ (see also Dodge et al. 2020). So never compare two recipes
+#   on one seed each.
 #
 # </details>
 #
@@ -286,7 +286,6 @@ for _ in range(epochs):
         with torch.inference_mode():
             losses.append(head(*features[split]).loss.item())
 
-# %%
 names = ["head alone", "rate far too low", "everything"]
 curves = {name: curves[name] for name in names}
 best_epoch = {name: np.argmin(parts["validation"]).item() + 1 for name, parts in curves.items()}
@@ -365,13 +364,12 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns) if controls else 
 # until the training loss is near zero, for steadier results.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### The same with `Trainer`
 #
-# With `min_delta=0`, `EarlyStoppingCallback` does what our loop does. With a threshold they differ: the callback uses it
-# only to stop, and `Trainer`'s best checkpoint is still the one with the lowest loss. Both get the same start, the same
-# rows in the same order, a constant rate and no dropout. Do they stop at the same pass?
+# With `min_delta=0`, `EarlyStoppingCallback` does what our loop does. With a threshold they differ: the callback uses
+# it only to stop, and `Trainer`'s best checkpoint is still the one with the lowest loss. Both get the same start, the
+# same rows in the same order, a constant rate and no dropout. Do they stop at the same pass?
 
 # %%
 passes, patience = run.by_budget(quick=2, standard=8), 2
@@ -502,7 +500,6 @@ def measure(name, language_model, classifier, seconds=0.0):
     cost[name] = seconds
 
 
-# %%
 tuned, tuned_classifier = new_pair()
 history = train_on_text(tuned_classifier, task_rows, collate, learning_rate, epochs=passes, seed=seed)
 measure("plain", tuned, tuned_classifier, history.seconds)
@@ -592,7 +589,6 @@ for name, weights in bodies.items():
     right_next[name], _ = correct_and_loss(classifier, next_rows["test"], collate)
     print(f"{name:11}{right_next[name].mean():.3f} accuracy on news topics with {next_count} labels")
 
-# %%
 if controls:
     gap = controls.gap("accuracy_next_task_plain", "accuracy_next_task_pretrained")
     print(f"{len(controls.seeds)} seeds, fine-tuned body minus pretrained body: {gap:+.3f}, {verdict(gap)}")
@@ -601,15 +597,14 @@ print(f"this run: {paired_bootstrap(right_next['plain'], right_next['pretrained'
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - What the refitted head got back was never lost: there the head no longer fitted. What it did not get back is an upper
-#   limit of the loss of knowledge, because more steps might recover more.
+# - What the refitted head got back was never lost: there the head no longer fitted. What it did not get back is an
+#   upper limit of the loss of knowledge, because more steps might recover more.
 # - A loss above that of the guess by frequency is misfit for certain: knowing nothing does better.
 # - The next task is the practical question. An interval that crosses 0 does not show a worse start, nor exclude one.
 #   Fewer labels, or a fresh linear probe on each frozen body (Davari et al. 2022), would be a sharper test.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 4. Remedies are trade-offs
 #
 # Each remedy holds the model back, and each has a dial. So one figure per remedy says little: turn the dial, and you
@@ -620,9 +615,9 @@ print(f"this run: {paired_bootstrap(right_next['plain'], right_next['pretrained'
 # 2. **Freezing**: only the last blocks and the head are trainable.
 # 3. **[Replay](../docs/glossary.md#replay)**: each step also has some old text, with its old loss (Robins 1995).
 # 4. **Averaging**: after training, take a weighted mean of old and new weights (Wortsman et al. 2022).
-# 5. **Weight decay**: shrinks the weights. It pulls towards 0, not towards the pretrained weights.
+# 5. **Weight decay**: pulls the weights towards 0, not towards the pretrained ones.
 # 6. **[LoRA](../docs/glossary.md#lora)**: the body is frozen, and small matrices beside it are trained (lesson 07). We
-#    measure with them in place; take them away, and the old model is back exactly.
+#    measure with them; without them, the old model is back.
 
 # %% [markdown]
 # **Predict 4.** At one setting of each, which keeps the old loss lowest?
@@ -673,7 +668,6 @@ def tune_with(name, rate=1.0, blocks=None, replay=0.0, decay=0.01, rank=0):
     measure(name, language_model, classifier, history.seconds)
 
 
-# %%
 tune_with("lower rate", rate=0.25)
 tune_with("last block only", rate=2, blocks=1)
 tune_with("replay", replay=0.1)
@@ -759,8 +753,9 @@ table if controls else "not measured yet"
 #   one that keeps the most accuracy.
 # - Averaging needs no further training step, but it has a price in accuracy as well.
 # - Two dials change two things. One trainable block has another rate than two. LoRA's alpha stays 16, so its scale
-#   (alpha / rank) is 2 at rank 8 and 8 at rank 2. No rate was searched for this task.
-# - Elsewhere LoRA also forgot less and learned less than full fine-tuning (Biderman et al. 2024).
+#   (alpha / [rank](../docs/glossary.md#rank)) is 2 at rank 8 and 8 at rank 2. No rate was searched for this task.
+# - Elsewhere LoRA also forgot less and learned less than [full fine-tuning](../docs/glossary.md#full-fine-tuning)
+#   (Biderman et al. 2024).
 # - The plain model's accuracy shows nothing of the forgetting. *Measure what you do not train on.*
 #
 # </details>
@@ -930,7 +925,6 @@ def resample_both(gaps, resamples=2000):
     return f"{np.nanmean(gaps):+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-# %%
 draws = run.by_budget(quick=2, standard=5, full=20)
 several = [two_halves(films, (disliked, liked), seed + draw) for draw in range(draws)]
 scores = {}
@@ -995,8 +989,7 @@ print(f"their difference, paired by seed: {by_seed:+.3f} (for these films: the i
 # patients, customers or authors elsewhere.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### Copies, and rows that are nearly copies
 #
 # Data from the web hold copies, and a random split puts them on both sides. The overfitted model of section 2 knows
@@ -1025,7 +1018,6 @@ def edited(text):
     return " ".join(editor.choice(vocabulary) if editor.random() < 0.1 else word for word in text.split())
 
 
-# %%
 copies = seen.map(lambda row, number: {"text": retyped(number, row["text"])}, with_indices=True)
 edits = seen.map(lambda row: {"text": edited(row["text"])}, load_from_cache_file=False)
 right = {}
@@ -1149,7 +1141,6 @@ print(f"searched {len(read):,} of the {in_all:,} reviews of the pretraining, for
 print(f"test reviews with a run of {run_length} words from them: {(overlap > 0).mean():.0%}")
 print(f"test reviews of which most runs are there: {(overlap > 0.5).sum()}")
 
-# %%
 held_out = [row["text"] for row in corpus["validation"] if row["domain"] == "reviews"]
 losses = {}
 for name, part in (("pretraining", read), ("held-out", held_out), ("test", list(drawn["test"]["text"]))):
@@ -1195,7 +1186,6 @@ right_of = np.array(right_of)  # (variants, test rows)
 print(f"{candidates} variants; their accuracies on all test rows: {right_of.mean(axis=1).mean():.3f} on average")
 
 
-# %%
 def winners(right_of, rows, draws=300):
     """The winner's accuracy on the rows that chose it, and on all others; once for each draw of rows."""
     chance, chosen, fresh = np.random.default_rng(0), [], []
@@ -1227,7 +1217,6 @@ print(figure.alt)
 reveal("03.7", 100 * np.subtract(*map(np.mean, winners(right_of, few_rows))))
 print(f"five seeds: {reference.interval('optimism_chosen_on_test'):+.3f}")
 
-# %%
 from ipywidgets import HTML, SelectionSlider, VBox
 
 options = [rows for rows in (10, 20, 50, 100, 200, 400) if rows < test_count] or [few_rows]
@@ -1254,8 +1243,7 @@ VBox([slider, page])
 # rows, then measure the one winner on test rows, once.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 6. Find the bug
 #
 # A colleague compares two fine-tunings and reports to four decimals. The code runs. Two things are wrong with it, one
@@ -1365,7 +1353,6 @@ def found_again(body, texts, tokenizer):
     return (similar.argmax(dim=1) == torch.arange(len(texts))).double().mean().item()
 
 
-# %%
 from helpers import real
 
 real_found = {}
@@ -1433,8 +1420,8 @@ Over five seeds, with 95 % intervals:
 2. **Two loss curves tell under- from overfitting**: ten passes instead of the best one cost {stopped:+.2f} nats of test
    loss (*section 2*).
 3. **Fine-tuning forgets**: {reference.interval("loss_rise_forgetting_plain"):+.2f} nats with the old head, part of it
-   misfit{refit_too}. Averaging leaves {reference.interval("loss_rise_forgetting_average"):+.2f} and changes the accuracy
-   by {average_price:+.3f} (*sections 3, 4*).
+   misfit{refit_too}. Averaging leaves {reference.interval("loss_rise_forgetting_average"):+.2f}, and changes the
+   accuracy by {average_price:+.3f} (*sections 3, 4*).
 4. **Leaks flatter**: known films {by_seed:+.3f} (for these films); half copies {gap_copies:+.3f} (by arithmetic);
    choosing among {candidates} on {few_rows} test rows {reference.interval("optimism_chosen_on_test"):+.3f}
    (*section 5*).
@@ -1483,9 +1470,8 @@ solved("03")
 # - Overfit harder: `workbook run 03 -p labels 64 -p epochs 30`. Which of the two curves changes shape?
 # - Forget more: `workbook run 03 -p learning_rate 3e-3`. Does averaging still help?
 # - Check a file of your own: `workbook data check my_reviews.csv`.
-# - Left out: regularizers that pull towards the old weights (L2-SP, Li et al. 2018; elastic weight consolidation,
-#   Kirkpatrick et al. 2017), the head first and then everything (Kumar et al. 2022), and MinHash for near-duplicates in
-#   millions of texts (Lee et al. 2022).
+# - Left out: pulling towards the old weights (Li et al. 2018; Kirkpatrick et al. 2017), first the head, then everything
+#   (Kumar et al. 2022), MinHash (Lee et al. 2022).
 # - Lesson 04 leaves labels behind and teaches a text predictor to follow instructions.
 #
 # ## References
