@@ -1469,7 +1469,7 @@ solved("03")
 #
 # - Overfit harder: `workbook run 03 -p labels 64 -p epochs 30`. Which of the two curves changes shape?
 # - Forget more: `workbook run 03 -p learning_rate 3e-3`. Does averaging still help?
-# - Check a file of your own: `workbook data check my_reviews.csv`.
+# - Check your own file: `workbook data check my_reviews.csv`.
 # - Left out: pulling towards the old weights (Li et al. 2018; Kirkpatrick et al. 2017), first the head, then everything
 #   (Kumar et al. 2022), MinHash (Lee et al. 2022).
 # - Lesson 04 leaves labels behind and teaches a text predictor to follow instructions.
