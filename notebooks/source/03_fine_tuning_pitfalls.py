@@ -1410,7 +1410,9 @@ gap_400 = reference.gap("accuracy_full_400_labels", "accuracy_scratch_400_labels
 stopped = reference.gap("loss_test_last_pass", "loss_test_best_pass")
 gap_copies = reference.gap("accuracy_full_careless_test_set", "accuracy_full_new_rows")
 average_price = reference.gap("accuracy_forgetting_average", "accuracy_forgetting_plain")
-refit_too = f" (a refitted head: {controls.interval('loss_rise_refit').value:+.2f})" if controls else ""
+refit_too = ""
+if controls:
+    refit_too = f" (refitted, {len(controls.seeds)} seeds: {controls.interval('loss_rise_refit').value:+.2f})"
 lucky = np.subtract(*(np.mean(part) for part in winners(right_of, few_rows)))
 display(
     Markdown(f"""
