@@ -55,7 +55,7 @@ seed = 0  # draws the order of the pairs, the requests and every answer
 model = ""  # an instructed model of your own: a folder, or with track "hub" a name there; "" takes lesson 04's
 data = ""  # pairs of your own (`prompt`, `chosen`, `rejected`), joined to those about films; "" takes none
 pairs = 4000  # compared pairs that the reward model learns from
-updates = 30  # of PPO, GRPO and RLOO each
+updates = 25  # of PPO, GRPO and RLOO each
 kl_coef = 0.2  # weight of the KL penalty for leaving the model we started from; 0 is no penalty
 learning_rate = 5e-4  # of PPO; RLOO and GRPO take a share of it
 
