@@ -1569,8 +1569,9 @@ display(
 """)
 )
 if real_reference("05"):
-    print(f"7. On sentences that people rated, the better one scores higher in {real_row('accuracy_model_all', '.3f')[1]} of"
-          f" all pairs, and in {real_row('accuracy_model_close', '.3f')[1]} of those with close ratings (section 8).")  # fmt: skip
+    of_all, of_close = (real_row(f"accuracy_model_{kind}", ".3f")[1] for kind in ("all", "close"))
+    print(f"7. On sentences that people rated, the better one scores higher in {of_all} of all pairs,")
+    print(f"   and in {of_close} of those with close ratings (section 8).")
 
 # %%
 from helpers.lessons.lesson_05.experiment import curves_of, metrics_by_name, metrics_of
