@@ -589,6 +589,6 @@ solved("00")
 # |---|---|
 # | Crouch et al., *Classroom demonstrations: Learning tools or entertainment?* | 2004 |
 # | Butterfield and Metcalfe, *Errors committed with high confidence are hypercorrected* | 2001 |
-# | Hugging Face, *LLM Course* (huggingface.co/learn) | online |
+# | Hugging Face, *LLM Course* (repository huggingface/course) | repository |
 # | Raschka, *Build a Large Language Model (From Scratch)* | 2024 |
 # | Hutto and Gilbert, *VADER: A parsimonious rule-based model for sentiment analysis of social media text* | 2014 |

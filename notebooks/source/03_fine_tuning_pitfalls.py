@@ -16,7 +16,7 @@
 # Fine-tuning rarely fails with an error message. It fails with a number that looks fine. In this lesson you make it
 # fail on purpose, write a detector for each failure, and measure what the usual remedies cost.
 #
-# *About 60 minutes to read (an estimate), a few to run (measured on two processor cores); no network.*
+# *About 85 minutes to read (an estimate), four to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**

@@ -17,8 +17,7 @@
 # feedback* ([RLHF](../docs/glossary.md#rlhf)) turns such comparisons into a score, and then trains the model to score
 # well. In this lesson a program judges every answer too, so you see when a better score is a better answer.
 #
-# *About 80 minutes to read (an estimate), 20 to run with one thread on a processor without bfloat16 (measured); no
-# network.*
+# *About 85 minutes to read (an estimate), six to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**

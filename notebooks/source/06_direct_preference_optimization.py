@@ -17,8 +17,7 @@
 # preference optimization](../docs/glossary.md#direct-preference-optimization)* (DPO) uses the same pairs, and needs
 # neither the [reward model](../docs/glossary.md#reward-model) nor sampling: one loss, the ordinary loop.
 #
-# *About 60 minutes to read, about five to run, three more with the real track's files (estimates, on two processor
-# cores); no network.*
+# *About 80 minutes to read (an estimate), three to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**

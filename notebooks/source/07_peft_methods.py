@@ -17,8 +17,7 @@
 # small layers between the frozen ones, or learn a few vectors that the model reads before the text. Here is a map of
 # such methods, a working member of each kind, and one table that compares them.
 #
-# *About 45 minutes to read (an estimate), three to eight to run (two processor cores, idle or busy; three more with the
-# files of section 10); no network.*
+# *About 70 minutes to read (an estimate), three to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**

@@ -17,8 +17,7 @@
 # change as a product of two thin matrices. You take a real change apart first. Then you write LoRA, train a model with
 # your own class, and find out which [rank](../docs/glossary.md#rank), learning rate and scale it needs.
 #
-# *About 45 minutes to read (an estimate), four to train (the mean of the reference's five runs, one
-# thread); no network.*
+# *About 70 minutes to read (an estimate), three to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -1238,7 +1237,7 @@ if measured:
 # | model, task | all parameters | LoRA | less |
 # |---|---|---|---|
 # | DistilBERT, IMDB (Raschka, *LoRA from scratch*) | 92.6 % | 92.39 % | last two layers 86.22 % |
-# | RoBERTa-base, GLUE mean (microsoft/LoRA) | 86.40, 125 M trained (Liu et al. 2019) | 87.24, 0.8 M trained | |
+# | RoBERTa-base, GLUE mean (microsoft/LoRA) | 86.40, 125 M trained (RoBERTa's paper) | 87.24, 0.8 M trained | |
 # | GPT-2, SMS spam (rasbt/LLMs-from-scratch, ch06) | 96.67 % | 96.67 % | last layer 72.0 % |
 #
 # Theirs, not ours: other models, other data. The LoRA paper's own headline is GPT-3: 10,000 times fewer

@@ -17,7 +17,7 @@
 # its relatives. You use it as at work, check that it is the same thing, keep several
 # [adapters](../docs/glossary.md#adapter) on one model, and measure which of the many settings matter.
 #
-# *About 45 minutes to read (an estimate), two and a half to run (measured on two processor cores); no network.*
+# *About 60 minutes to read (an estimate), three to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**

@@ -18,8 +18,7 @@
 # [adapter](../docs/glossary.md#adapter) *through* them. What does that save, and what does it cost? And could you not
 # train first and round afterwards?
 #
-# *About 60 minutes to read (an estimate), five to run on one processor core (measured), two more with the files of the
-# real track; no network.*
+# *About 80 minutes to read (an estimate), four to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -829,7 +828,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
 # Last, runs of which only "fits" or "out of memory" was published: LLaMA on a T4 with 16 GB, batch 1, by Hugging
-# Face's first post on QLoRA (May 2023). The post does not say the rank; we take 16.
+# Face's first post on QLoRA, of spring 2023. The post does not say the rank; we take 16.
 
 # %%
 T4 = [  # size, tokens, checkpointed, bits of a weight, whether it fitted

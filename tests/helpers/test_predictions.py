@@ -327,7 +327,7 @@ def test_an_author_who_forgets_the_rule_is_told():
         predict("3", within=1)
 
 
-CALL = re.compile(r"^(predict|reveal)\(\s*\"(\d\d\.\d+)\"", re.MULTILINE)
+CALL = re.compile(r"^ *(predict|reveal)\(\s*\"(\d\d\.\d+)\"", re.MULTILINE)
 
 
 def misplaced(lesson: str, cells: list[str]) -> list[str]:

@@ -33,7 +33,6 @@ WORDS = {
     "one after: 0.90 in layer 0, head 1.",
     "harm": "A point for each of 4 heads. Sharpest: layer 0, head 0; without it the loss grows by 0.70. "
     "Largest harm: layer 0, head 0, 0.70.",
-    "words": "Bars: the likeliest words for the blank are good 60%, bad 20%.",
     "before and after": "Bits per character before and after reading the new texts: news 1.00 before, 3.00 after.",
     "bars": "Share: all 1.00 [0.72, 1.00]; none 0.00 [0.00, 0.28].",
     "sentences": 'The probability of "positive" for each sentence: "Bad." 50% before, 10% after; '
@@ -53,7 +52,7 @@ def test_each_figure_is_drawn_the_same_twice_and_says_what_it_shows(name):
 
 
 def test_axes_say_what_they_show():
-    for name in ("before and after", "bars", "harm", "certainty", "words", "sentences"):
+    for name in ("before and after", "bars", "harm", "certainty", "sentences"):
         (axes, *_) = FIGURES[name]().axes
         assert axes.get_xlabel() or axes.get_ylabel(), name
 

@@ -132,7 +132,7 @@ RULE = ("claims", 0, "trials", 0, "rules", 0)
         (changed("claims", 0, "short", value="x" * 60), "claims.warm.short: string should have at most 34 characters"),
         (changed("claims", 0, "covers", value=["1.2"]), f"warm covers sentence 1.2, {NOT_LISTED}"),
         (changed("claims", 0, "covers", value=["0.1"]), f"warm covers sentence 0.1, {NOT_LISTED}"),
-        (changed("claims", 0, "trials", drop=True), "warm is measured: it needs trials"),
+        (changed("claims", 0, "trials", drop=True), "warm is measured, so it needs trials"),
         (
             changed("claims", 0, "reason", value="snow"),
             "warm is measured, so it needs trials and must not have a reason",
@@ -236,7 +236,7 @@ def test_a_claim_of_ones_own_is_judged_like_the_others():
     [
         ("", "A claim needs a line `claim: ...` with the sentence, and `trials:`."),
         ("claim: [", "The claim is not plain YAML"),
-        ("claim: So.", "Your claim: my-own-claim is measured: it needs trials"),
+        ("claim: So.", "Your claim: my-own-claim is measured, so it needs trials"),
         (OWN.replace("hard: true", "hard: false"), "Your claim: my-own-claim is empirical: it needs a trial as the"),
         (OWN.replace("trials:", "trails:"), 'Your claim: there is no field "trails". Did you mean "trials"?'),
         (OWN.replace("> 0]}", ">> 0]}"), "is no rule; write one like"),
