@@ -18,8 +18,8 @@
 # [attention](../docs/glossary.md#attention), its training task and its sampling loop yourself, and measure what it
 # knows.
 #
-# *About 90 minutes to read (an estimate), two to run (an estimate for two processor cores); no network.* There is a good place to
-# stop half-way, after section 3.
+# *About 90 minutes to read (an estimate), two to run (an estimate for two processor cores); no network.*
+# There is a good place to stop half-way, after section 3.
 
 # %% [markdown]
 # **You will be able to**

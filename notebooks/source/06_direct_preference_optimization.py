@@ -1343,23 +1343,16 @@ for metric, title in experiment.REAL_TITLES.items():
     began = real_figure("chosen_likelier_before") if metric.startswith("chosen_likelier") else "0"
     table[title] = [began, real_figure(metric.format("dpo")), real_figure(metric.format("sft"))]
 print("Reference:", measured.label if measured else "none", "(beside a run of your own: this run | reference)")
-reveal(
-    "06.7",
-    real_found.get("pair_accuracy_dpo"),
-    reference=measured.metrics.get("pair_accuracy_dpo", ()) if measured else (),
-)
+over_seeds_real = measured.metrics.get("pair_accuracy_dpo", ()) if measured else ()
+reveal("06.7", real_found.get("pair_accuracy_dpo"), reference=over_seeds_real)
 columns = ["before", "DPO", "SFT on the chosen sentences"]
 print(pd.DataFrame.from_dict(table, orient="index", columns=columns).to_string())
 print("\nBeside it the pocket model, on its validation pairs (section 6):")
 pocket = {}
 for name, title in (("main", f"beta {beta:g} and the SFT term, all pairs"), (low, f"beta {low:g}, no term, a quarter")):
-    gap = held[name]["chosen"] - held[name]["rejected"]
-    pocket[title] = [
-        f"{held[name]['positive']:.2f}",
-        f"{gap:+.1f}",
-        f"{held[name]['chosen']:+.1f}",
-        f"{held[name]['rejected']:+.1f}",
-    ]
+    found = held[name]
+    moved = (found["chosen"] - found["rejected"], found["chosen"], found["rejected"])
+    pocket[title] = [f"{found['positive']:.2f}", *(f"{value:+.1f}" for value in moved)]
 pd.DataFrame.from_dict(
     pocket, orient="index", columns=["positive margins", "mean margin", "chosen (nats)", "rejected (nats)"]
 )
