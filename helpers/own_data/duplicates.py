@@ -19,7 +19,7 @@ THRESHOLD = 0.5  # one word changed of twenty leaves 0.71; two texts about one t
 Shingles = frozenset[tuple[str, ...]]
 
 
-class Pair(NamedTuple):
+class NearPair(NamedTuple):
     """Two rows whose texts are nearly the same, the smaller number first, and how similar they are."""
 
     first: int
@@ -43,7 +43,7 @@ def jaccard(one: Shingles, other: Shingles) -> float:
     return len(one & other) / max(1, len(one | other))
 
 
-def near_duplicates(texts: Sequence[object], threshold: float = THRESHOLD, size: int = SIZE) -> list[Pair]:
+def near_duplicates(texts: Sequence[object], threshold: float = THRESHOLD, size: int = SIZE) -> list[NearPair]:
     """All pairs of rows whose shingles have at least this Jaccard similarity, identical texts among them.
 
     No pair is missed: with n shingles, two sets that similar share one of the n - ceil(threshold * n) + 1 rarest
@@ -60,7 +60,7 @@ def near_duplicates(texts: Sequence[object], threshold: float = THRESHOLD, size:
         for other in sorted({other for shingle in prefix for other in rows_with[shingle]}):
             similarity = jaccard(one, found[other])
             if similarity >= threshold:
-                pairs.append(Pair(other, row, similarity))
+                pairs.append(NearPair(other, row, similarity))
         for shingle in prefix:
             rows_with[shingle].append(row)
     return sorted(pairs)
@@ -74,20 +74,20 @@ def similar_across(splits: Mapping[str, Sequence[object]], threshold: float = TH
     names = list(splits)
     side = [name for name in names for _ in splits[name]]
     start = {name: side.index(name) if name in side else 0 for name in names}
-    nearest: dict[tuple[str, str], dict[int, Pair]] = {
+    nearest: dict[tuple[str, str], dict[int, NearPair]] = {
         (one, two): {} for place, one in enumerate(names) for two in names[place + 1 :]
     }
     for pair in near_duplicates([text for name in names for text in splits[name]], threshold):
         one, two = side[pair.first], side[pair.second]
         if one != two:
-            here = Pair(pair.first - start[one], pair.second - start[two], pair.similarity)
+            here = NearPair(pair.first - start[one], pair.second - start[two], pair.similarity)
             best = nearest[one, two].get(here.second)
             if best is None or here.similarity > best.similarity:
                 nearest[one, two][here.second] = here
     return {sides: sorted(found.values(), key=lambda pair: pair.second) for sides, found in nearest.items()}
 
 
-def connected(rows: int, pairs: Sequence[tuple[int, int] | Pair]) -> list[int]:
+def connected(rows: int, pairs: Sequence[tuple[int, int] | NearPair]) -> list[int]:
     """A group number for each row: rows that a pair joins, directly or over others, have the same."""
     leader = list(range(rows))
 
