@@ -92,7 +92,9 @@ def generalized_advantages(answer: Callable) -> None:
     hints=[
         "The ratio is exp(log_probs - old); the clipped one is ratio.clamp(1 - clip, 1 + clip).",
         "Multiply each with the advantages and take the smaller of the two products, token by token: torch.min(a, b).",
-        "return -masked_mean(torch.min(ratio * advantages, clipped * advantages), mask)",
+        "ratio = torch.exp(log_probs - old)\n"
+        "limited = ratio.clamp(1 - clip, 1 + clip)\n"
+        "return -masked_mean(torch.min(ratio * advantages, limited * advantages), mask)",
     ],
 )
 def clipped(answer: Callable) -> None:

@@ -19,13 +19,11 @@ from helpers.checks import Wrong, attempted, exercise, expect, parts_of, returne
         "up(gelu(down(hidden))) to its input.",
         "At the start up(...) has to be 0 for every input: zero its weight and its bias. Leave `down` as it is: two "
         "layers of zeros would pass no gradient on.",
-        "def __init__(self, hidden, size):\n"
-        "    super().__init__()\n"
-        "    self.down, self.up = nn.Linear(hidden, size), nn.Linear(size, hidden)\n"
-        "    nn.init.zeros_(self.up.weight)\n"
-        "    nn.init.zeros_(self.up.bias)\n"
-        "def forward(self, hidden):\n"
-        "    return hidden + self.up(nn.functional.gelu(self.down(hidden)))",
+        "In __init__:\n"
+        "self.down, self.up = nn.Linear(hidden, size), nn.Linear(size, hidden)\n"
+        "nn.init.zeros_(self.up.weight)\n"
+        "nn.init.zeros_(self.up.bias)\n"
+        "and forward gives hidden + self.up(nn.functional.gelu(self.down(hidden)))",
     ],
 )
 def bottleneck(answer: Callable) -> None:

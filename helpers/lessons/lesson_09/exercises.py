@@ -115,6 +115,7 @@ def dora(answer: Callable) -> None:
         "The file's tensors have the names of the parameters without the adapter's name. Print both once.",
         'In named_parameters() the adapter\'s name stands as ".default." (or ".modules_to_save.default."); in the file '
         'it does not. load_file(folder / "adapter_model.safetensors") returns the tensors by name.',
+        "from safetensors.torch import load_file\n"
         'kept = set(load_file(folder / "adapter_model.safetensors"))\n'
         "def in_file(name):\n"
         '    return name.replace(".modules_to_save.default", "").replace(".default", "")\n'
