@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[3]
 LESSONS = [Lesson(NOTEBOOKS / f"{path.stem}.ipynb") for path in sorted((NOTEBOOKS / "source").glob("*.py"))]
 TERMS = glossary.terms()
 TIME = re.compile(
-    r"^\*About (\d+) minutes to read \(an estimate\), (.+) to run \((measured on|an estimate for) two processor cores\)",
+    r"^\*About (\d+) minutes to read \(an estimate\), (.+) to run \((measured on|an estimate for) two "
+    r"processor cores\)",
     re.M,
 )
 STATED = {
