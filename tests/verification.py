@@ -38,7 +38,7 @@ from workbook.lessons.lesson import Lesson, find, select
 from workbook.notebooks import build
 
 VERIFIED = Path(__file__).with_name("verified.json")
-CELL_SECONDS = 300
+CELL_SECONDS = 600
 TURNS = 3  # a verified lesson is run anew on one commit of so many
 
 
