@@ -793,7 +793,7 @@ for row in site.select(range(3)):
 #
 # `groups` holds the group of each row. Return two lists of row numbers, for training and for the test, in ascending
 # order. No group may have rows in both. Go through the groups in an order drawn by
-# `np.random.default_rng(seed).permutation(names)`, with `names` in the order of their first row, and send whole groups
+# `default_rng(seed).permutation(names)`, with `names` in the order of their first row, and send whole groups
 # to the test until it has at least `share` of the rows.
 
 
