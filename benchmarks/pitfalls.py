@@ -21,6 +21,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from datasets import Dataset
 
 from helpers import catalog
 from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, tokenize
@@ -117,23 +118,40 @@ def _fine_tune(bench: Bench, name: str, language_model, classifier, rows: Tokeni
         bench.learn(classifier, rows, EPOCHS, experiment.RATE / (4 if name == "lower_rate" else 1))
 
 
-def films(bench: Bench, count: int) -> dict[str, float]:
-    """The encoder's accuracy on the same test rows, by the model that saw their films and by the one that did not."""
+def film_site(bench: Bench, count: int) -> tuple[tuple[list[str], list[str]], Dataset]:
+    """The most one-sided films, and the openings of their reviews."""
     groups = experiment.lopsided_films(bench.reviews["train"], count)
     of_these = {film for group in groups for film in group}
     site = bench.reviews["train"].filter(lambda row: row["film"] in of_these)
-    site = site.map(lambda row: {"text": experiment.opening(row["text"])})
+    return groups, site.map(lambda row: {"text": experiment.opening(row["text"])})
+
+
+def seen_and_unseen(bench: Bench, rows: TokenizedReviews, halves) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Train on each half; which test rows are right by the model that saw their films, and by the one that did not.
+
+    The first list begins with the test rows of half 0, the second one with those of half 1.
+    """
+    seen: list[torch.Tensor] = []
+    unseen: list[torch.Tensor] = []
+    for own, (learned, _) in enumerate(halves):
+        seed_everything(bench.seed)
+        classifier = catalog.classifier("pocket")
+        bench.learn(classifier, rows.select(learned.tolist()), experiment.FILM_EPOCHS)
+        for side, (_, tested) in enumerate(halves):
+            answered, _ = correct_and_loss(classifier, rows.select(tested.tolist()), bench.collate)
+            (seen if side == own else unseen).append(answered)
+    return seen, unseen
+
+
+def films(bench: Bench, count: int) -> dict[str, float]:
+    """The encoder's accuracy on the same test rows, by the model that saw their films and by the one that did not."""
+    groups, site = film_site(bench, count)
     rows = bench.tokenized(site)
     right: dict[str, list[torch.Tensor]] = {"random_split": [], "film_split": []}
     for deal in range(DEALS):
         halves = experiment.two_halves(site["film"], groups, bench.seed + 1000 * deal)
-        for own, (learned, _) in enumerate(halves):
-            seed_everything(bench.seed)
-            classifier = catalog.classifier("pocket")
-            bench.learn(classifier, rows.select(learned.tolist()), experiment.FILM_EPOCHS)
-            for side, (_, tested) in enumerate(halves):
-                answered, _ = correct_and_loss(classifier, rows.select(tested.tolist()), bench.collate)
-                right["random_split" if side == own else "film_split"].append(answered)
+        for name, parts in zip(right, seen_and_unseen(bench, rows, halves), strict=True):
+            right[name] += parts
     found = {f"accuracy_full_{name}": torch.cat(parts).mean().item() for name, parts in right.items()}
     click.echo(f"seed {bench.seed}  {found}")
     return found
@@ -263,25 +281,14 @@ def _lost(bench: Bench, plain: dict, domains: dict, again: list) -> dict[str, fl
 
 def films_with_names(bench: Bench, count: int) -> dict[str, float]:
     """Film by film how much higher the random split scores, for an encoder that sees names and one that does not."""
-    groups = experiment.lopsided_films(bench.reviews["train"], count)
-    of_these = {film for group in groups for film in group}
-    site = bench.reviews["train"].filter(lambda row: row["film"] in of_these)
-    site = site.map(lambda row: {"text": experiment.opening(row["text"])})
+    groups, site = film_site(bench, count)
     halves = experiment.two_halves(site["film"], groups, bench.seed)
     tested_films = [film for _, tested in halves for film in np.array(site["film"])[tested]]
     found = {}
     for kind in ("names", "no_names"):
         shown = site if kind == "names" else site.map(lambda row: {"text": experiment.hide_names(row["text"])})
-        rows, right = bench.tokenized(shown), {"seen": [], "unseen": []}
-        for own, (learned, _) in enumerate(halves):
-            seed_everything(bench.seed)
-            classifier = catalog.classifier("pocket")
-            bench.learn(classifier, rows.select(learned.tolist()), experiment.FILM_EPOCHS)
-            for side, (_, tested) in enumerate(halves):
-                answered, _ = correct_and_loss(classifier, rows.select(tested.tolist()), bench.collate)
-                right["seen" if side == own else "unseen"].append(answered)
-        right["unseen"].reverse()  # the rows of side 0 first, as in "seen"
-        seen, unseen = (torch.cat(right[name]).tolist() for name in ("seen", "unseen"))
+        with_films, without = seen_and_unseen(bench, bench.tokenized(shown), halves)
+        seen, unseen = torch.cat(with_films).tolist(), torch.cat(without[::-1]).tolist()  # both: rows of half 0 first
         gaps = experiment.gap_by_group(seen, unseen, tested_films)
         found |= {f"gap_{kind}_film_{number:02}": gap for number, gap in enumerate(gaps.values())}
         found |= {f"accuracy_{kind}_seen": float(np.mean(seen)), f"accuracy_{kind}_unseen": float(np.mean(unseen))}

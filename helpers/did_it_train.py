@@ -208,10 +208,8 @@ class DidItTrain(TrainerCallback):
 
 def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     """The trainable parameters in a part of the model that also has frozen ones, by name; no separate head."""
-    parts = [child for child in model.children() if next(child.parameters(), None) is not None]
-    while len(parts) == 1:
+    while len(parts := _parts(model)) == 1:
         model = parts[0]
-        parts = [child for child in model.children() if next(child.parameters(), None) is not None]
     found: dict[str, nn.Parameter] = {}
     for part in parts or [model]:
         named = dict(part.named_parameters())
@@ -219,6 +217,11 @@ def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
         if len(trainable) < len(named):
             found |= {f"{id(part)}.{name}": p for name, p in trainable.items()}
     return found
+
+
+def _parts(model: nn.Module) -> list[nn.Module]:
+    """The direct children that hold parameters."""
+    return [child for child in model.children() if next(child.parameters(), None) is not None]
 
 
 def embedding_rows(model: nn.Module) -> int:

@@ -219,14 +219,14 @@ def _of_all(tables: dict[str, Table]) -> Iterator[tuple[str, str]]:
         yield from (("note", note) for note in _odd_classes({name for t in tables.values() for name in class_names(t)}))
 
 
-def _joined(table: Table) -> list[str]:
-    """The texts of each row, in one."""
-    return [" ".join(map(str, row)) for row in table.rows[_texts(table)].itertuples(index=False)]
+def _joined(table: Table, most: int) -> list[str]:
+    """The texts of each of the first rows, in one."""
+    return [" ".join(map(str, row)) for row in table.rows[_texts(table)].head(most).itertuples(index=False)]
 
 
 def _similar(table: Table) -> Iterator[tuple[str, str]]:
     """Rows whose words are nearly those of an earlier row, and the first of them."""
-    texts = _joined(table)[:NEAR]
+    texts = _joined(table, NEAR)
     later = {pair.second: pair for pair in reversed(near_duplicates(texts)) if texts[pair.first] != texts[pair.second]}
     first = later[min(later)] if later else None
     places = table.rows.index
@@ -238,12 +238,12 @@ def _similar(table: Table) -> Iterator[tuple[str, str]]:
 def _similar_after_split(tables: dict[str, Table]) -> Iterator[tuple[str, str]]:
     """Rows of validation and test that are nearly a row of train, in the split that a lesson would use."""
     rows, _ = split_labelled(tables, 0)
-    train = rows["train"][0][:NEAR]
+    texts = {split: rows[split][0][:NEAR] for split in ("train", "validation", "test")}
+    similar = similar_across(texts)
     for split in ("validation", "test"):
-        texts = rows[split][0][:NEAR]
-        near = similar_across({"train": train, split: texts})["train", split]
+        near = similar["train", split]
         advice = ": a score there is too good; split by what they have in common" if near else ""
-        yield "split", f"{len(near):,} of {len(texts):,} rows of {split} are nearly a row of train{advice}"
+        yield "split", f"{len(near):,} of {len(texts[split]):,} rows of {split} are nearly a row of train{advice}"
 
 
 def _odd_classes(classes: set[str]) -> Iterator[str]:

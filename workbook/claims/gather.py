@@ -76,17 +76,17 @@ def gather(sweeps: Path, into: Path) -> list[str]:
         except UserError as error:
             lines.append(f"{lesson}: not taken: {error}")
             continue
-        split = {False: [row for row in found.rows if not row[2].startswith(ON_REAL_TEXT)]}
-        split[True] = [
-            (*row[:2], row[2].removeprefix(ON_REAL_TEXT), row[3]) for row in found.rows if row not in split[False]
-        ]
+        split: dict[bool, Rows] = {False: [], True: []}
+        for number, seed, metric, value in found.rows:
+            on_real_text = metric.startswith(ON_REAL_TEXT)
+            split[on_real_text].append((number, seed, metric.removeprefix(ON_REAL_TEXT), value))
         for real, new in split.items():
             if new:
                 rows, about = kept[real]
                 about[lesson] = found.about
                 kept[real] = [row for row in rows if row[0] != lesson] + new, about
-        on_real_text = f", {len(split[True])} of them on real text" if split[True] else ""
-        lines.append(f"{lesson}: {len({row[1] for row in found.rows})} seeds, {len(found.rows)} numbers{on_real_text}")
+        said = f", {len(split[True])} of them on real text" if split[True] else ""
+        lines.append(f"{lesson}: {len({row[1] for row in found.rows})} seeds, {len(found.rows)} numbers{said}")
     for real, (rows, about) in kept.items():
         if rows:
             tables[real].parent.mkdir(parents=True, exist_ok=True)
