@@ -697,8 +697,9 @@ predict("04.4", within=5, unit="points")
 
 # %%
 refusal = "I do not know."
-titles = sorted({row["film"] for row in instructions["train"]})
+titles = sorted({row["film"] for row in instructions["train"]} - {""})  # rows of the hub are about no film
 real_films = {row["film"] for part in (*instructions.values(), catalog.dataset("facts", track)["test"]) for row in part}
+real_films -= {""}
 unasked = [row for row in instructions["train"].shuffle(seed=seed) if row["known"] == "trained"]
 
 
@@ -866,7 +867,10 @@ pd.DataFrame.from_dict(table, orient="index")
 
 # %%
 assistant_labels = go_on_with("04.2", assistant_labels, experiment.assistant_labels)
-start_id = tokenizer.convert_tokens_to_ids("<|assistant|>")  # another template has another mark
+asking = [{"role": "user", "content": "?"}]
+texts = [tokenizer.apply_chat_template(asking, tokenize=False, add_generation_prompt=mark) for mark in (False, True)]
+question_ids, marked_ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts)
+start_id = next(token for token in reversed(marked_ids) if token not in question_ids)  # an answer's mark
 
 
 def two_turns(rows):
@@ -1166,9 +1170,10 @@ predict("04.7", within=0.1, unit="share without a verdict", low=0, high=1)
 # %%
 from microworld.judge import judge_answer, wish
 
-wishes = [row["prompt"] for row in instructions["test"] if row["known"] == "open"][
-    : run.by_budget(quick=16, standard=200)
-]
+requests = {
+    part: [row for row in instructions[part] if row["known"] == "open" and row["film"]] for part in instructions
+}
+wishes = [row["prompt"] for row in requests["test"]][: run.by_budget(quick=16, standard=200)]
 lines = answer(sft, tokenizer, wishes, max_new_tokens=40)
 question, words = "Positive or negative?", ("negative", "positive")  # as one of the training's jobs begins
 said = answer(sft, tokenizer, [f"{question} {line}" for line in lines])
@@ -1214,7 +1219,7 @@ def tone_scores(prompts, batch_size=16):
 
 # %%
 remarks = [row for row in instructions["validation"] if row["completion"] in words]
-labelled = [row for row in instructions["validation"] if row["known"] == "open"]
+labelled = requests["validation"]
 verdicts = [judge_answer(prompt, line) for prompt, line in zip(wishes, lines, strict=True)]
 wished = torch.tensor([wish(prompt)[1] > 0 for prompt in wishes])
 all_scores = tone_scores([f"{question} {line}" for line in lines])

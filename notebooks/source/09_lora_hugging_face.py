@@ -153,12 +153,13 @@ print("new, so drawn at random:", ", ".join(new_modules))
 #   list it.
 # - `target_modules="all-linear"` adapts every linear layer but the head.
 # - `modules_to_save` names *other* modules that are new, and so have to be trained and saved in full. The line above
-#   says which are new. Our encoder's file has no pooler, for instance.
+#   says which are new. Our encoder's file has no pooler, for instance. `exclude_modules` keeps LoRA out of them.
 
 # %%
 HEADS = ("classifier", "score")  # what peft trains and saves for SEQ_CLS without being told
 others = [name for name in new_modules if name not in HEADS] or None
 settings = {"task_type": "SEQ_CLS", "r": rank, "lora_alpha": alpha, "target_modules": "all-linear"}
+settings["exclude_modules"] = rf".*\b({'|'.join(others)})\b.*" if others else None  # a pattern of whole paths
 workflow = get_peft_model(classifier, LoraConfig(**settings, modules_to_save=others))
 workflow.print_trainable_parameters()
 

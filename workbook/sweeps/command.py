@@ -135,7 +135,7 @@ def _announce(plan: Plan, campaign: Campaign, folder: Path) -> None:
     say(f"{_size(plan)} {done} of them done already." if done else _size(plan))
     others = len({path.name for path in (folder / "runs").glob("*")} - set(plan.runs))
     if others:
-        say(f"{_runs(others)} are of another version of the notebook, its helpers or this sweep, so they are left out.")
+        say(f"Left out: {_runs(others)} of another version of the notebook, its helpers or this sweep.")
 
 
 def _size(plan: Plan) -> str:
