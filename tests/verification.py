@@ -4,7 +4,7 @@
     python -m tests.verification --build       the same, but their notebooks are built anew by this very run
 
 `tests/verified.json` keeps, for each lesson, a fingerprint of the code that passed. `make test` runs a lesson
-anew when its fingerprint is another one, and a third of the others by turns, so that every commit of a lesson is run in
+anew when its fingerprint is another one, and a sixth of the others in turn, so that every commit of a lesson is run in
 full once, by whoever changed it or by the tests, and not on every later commit too.
 """
 
@@ -39,7 +39,7 @@ from workbook.notebooks import build
 
 VERIFIED = Path(__file__).with_name("verified.json")
 CELL_SECONDS = 600
-TURNS = 3  # a verified lesson is run anew on one commit of so many
+TURNS = 6  # a verified lesson is run anew on one commit of so many
 
 
 def run_nbval(notebook: Path, results: Path, cell_seconds: int = CELL_SECONDS) -> subprocess.CompletedProcess:
