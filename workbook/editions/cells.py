@@ -83,7 +83,7 @@ def write_notebook(path: Path, notebook: NotebookNode) -> Path:
 
 
 def _cell_id(content: str, seen: dict[str, int]) -> str:
-    """An identifier that depends only on a cell's content, so a rebuild changes only the identifiers of edited cells."""
+    """An identifier that depends only on a cell's content, so a rebuild changes those of edited cells only."""
     digest = hashlib.sha256(content.encode()).hexdigest()[:10]
     seen[digest] = seen.get(digest, 0) + 1
     return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"

@@ -1,4 +1,4 @@
-"""The pages in docs/site that are filled in when the site is built."""
+"""Fills in the page templates in docs/site when the site is built."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def filled(name: str, **values: object) -> str:
 
 
 def contents(pages: Iterable[str], caption: str = "") -> str:
-    """Sphinx's list of the pages that come next, not shown where it stands; it makes the sidebar."""
+    """A hidden Sphinx toctree of these pages; Sphinx makes the sidebar from it."""
     return "\n".join(["```{toctree}", ":hidden:", *([f":caption: {caption}"] if caption else []), "", *pages, "```"])
