@@ -34,7 +34,7 @@ def packages(lock: Path) -> Check:
     have = {name: _version(name) for name in wanted if name not in ONLY_INSTALL}
     wrong = {name: found for name, found in have.items() if found != wanted[name]}
     found = _differences(wrong, wanted) or f"{len(wanted)} as in requirements.lock"
-    # Colab has its own Jupyter server and kernel in other versions; lesson 00's setup cell installs the libraries.
+    # Colab has its own Jupyter server and kernel in other versions; tools/colab.py installs the libraries.
     return Check("packages", found, not wrong, _fix(), needed="google.colab" not in sys.modules)
 
 

@@ -176,7 +176,7 @@ def started(folder: Path | None) -> float:
 
 
 def position(folder: Path | None) -> tuple[int, int, float]:
-    """An attempt's current cell (from 1), its number of cells and the cell's start time; zeros before the first cell."""
+    """An attempt's current cell (from 1), its number of cells and the cell's start time; zeros before it."""
     if folder:
         with suppress(OSError, ValueError, KeyError):
             found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))

@@ -44,7 +44,7 @@ class LocalExecutor:
     """Gives tasks to worker processes of this machine, `workers` at a time.
 
     Args:
-        libraries: what the notebooks of all tasks import, as (module, name or ""); loaded once if kernels can be forked.
+        libraries: what the notebooks of all tasks import, as (module, name or ""); loaded once if kernels are forked.
         settings: environment variables that the kernels of all tasks share; libraries read them when they are loaded.
     """
 
@@ -69,7 +69,7 @@ class LocalExecutor:
             _server.update(settings or os.environ)
             os.environ.update({**settings, **({VARIABLE: libraries, **INLINE} if settings else {})})
             self._context.set_forkserver_preload(["workbook.engine.worker", "workbook.engine.preload"])
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ignores Ctrl-C, which it also gets from the terminal
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to the server too
             forkserver.ensure_running()
             signal.signal(signal.SIGINT, interrupt)
             os.environ.clear()

@@ -16,7 +16,7 @@ COLOURS = {"done": "green", "failed": "red", "crashed": "red", "running": "cyan"
 
 
 def say(text: str, console: Console | None = None) -> None:
-    """Print text without markup and with secrets redacted, because people paste output into chats and schedulers log it."""
+    """Print text without markup and with secrets redacted, because output gets into chats and schedulers' logs."""
     (console or Console(soft_wrap=True)).print(redacted(text), markup=False, highlight=False)
 
 
