@@ -85,14 +85,18 @@ def lab(folder: Path | None, options: tuple[str, ...]) -> None:
 @click.option("--budget", help=f"How much to compute: {', '.join(BUDGETS)}.  [default: the lesson's own]")
 @click.option("--seed", help="Seed of all random choices.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 64), help="Lessons in parallel.  [default: one per core, if memory allows]"
+    "--jobs", type=click.IntRange(1, 64), help="Number of parallel lessons.  [default: one per core, if memory allows]"
 )
 @click.option(
     "-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter of a lesson; repeatable."
 )
-@click.option("--notebooks", type=click.Path(path_type=Path), help="Another folder of lessons than notebooks/.")
+@click.option(
+    "--notebooks", type=click.Path(path_type=Path), help="Read lessons from this folder instead of notebooks/."
+)
 @click.option("--into", type=click.Path(path_type=Path), help="Keep runs in this folder instead of runs/.")
-@click.option("--keep-model", is_flag=True, help="Keep the trained model for workbook export, if the lesson can.")
+@click.option(
+    "--keep-model", is_flag=True, help="Keep the trained model for workbook export, in lessons that support it."
+)
 @click.option("--resume", is_flag=True, help="Continue the latest run; finished lessons are not run again.")
 def run(lessons, budget, seed, jobs, pairs, notebooks, into, keep_model, resume) -> None:
     """Run the lessons NN (all of them by default) and write a web page for each.
@@ -190,15 +194,19 @@ def check(files: tuple[str, ...], model: str, max_tokens: int) -> None:
 
 WHERE = [
     click.option(
-        "--workers", type=click.IntRange(1, 1024), help="Runs in parallel.  [default: one per core, if memory allows]"
+        "--workers",
+        type=click.IntRange(1, 1024),
+        help="Number of parallel runs.  [default: one per core, if memory allows]",
     ),
     click.option(
         "--scheduler", default="", metavar="ADDRESS", help="Address of a running Dask scheduler: tcp://host:port."
     ),
     click.option("--slurm", type=click.Path(path_type=Path), help="Run on Slurm, with the settings in this YAML file."),
-    click.option("--timeout", type=click.FloatRange(1), help="Seconds per run at most.  [default: set by the sweep]"),
+    click.option(
+        "--timeout", type=click.FloatRange(1), help="Stop a run after this many seconds.  [default: set by the sweep]"
+    ),
     click.option("--retries", type=click.IntRange(0, 3), help="Number of retries after a run crashes.  [default: 1]"),
-    click.option("--yes", is_flag=True, help="Start a large number of runs without asking."),
+    click.option("--yes", is_flag=True, help="Start a large number of runs without asking for confirmation."),
 ]
 SWEEPS = click.option(
     "--into",
@@ -243,7 +251,9 @@ def sweep() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @_where
 @click.option("--dry-run", is_flag=True, help="Print the runs without running them.")
-@click.option("--notebooks", type=click.Path(path_type=Path), help="Another folder of lessons than notebooks/.")
+@click.option(
+    "--notebooks", type=click.Path(path_type=Path), help="Read lessons from this folder instead of notebooks/."
+)
 @SWEEPS
 def run_sweep(file, workers, scheduler, slurm, timeout, retries, yes, dry_run, notebooks, into) -> None:
     """Run the sweep that FILE describes; finished runs are kept."""

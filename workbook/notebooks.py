@@ -139,7 +139,9 @@ def reword(lesson: Lesson) -> str:
 @click.option(
     "--solutions", type=click.Path(path_type=Path), help="Execute the instructor's edition into this folder instead."
 )
-@click.option("--jobs", default=None, type=click.IntRange(1, 64), help="Notebooks in parallel.  [default: cores]")
+@click.option(
+    "--jobs", default=None, type=click.IntRange(1, 64), help="Number of parallel notebooks.  [default: cores]"
+)
 def main(lessons: tuple[str, ...], check: bool, prose: bool, solutions: Path | None, jobs: int | None) -> None:
     """Build the notebooks of the lessons NN (all of them by default) from notebooks/source."""
     try:

@@ -1,4 +1,4 @@
-"""Python, its packages and its Jupyter kernel: what is installed."""
+"""Checks the installed Python, its packages and its Jupyter kernel."""
 
 from __future__ import annotations
 

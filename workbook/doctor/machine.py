@@ -1,4 +1,4 @@
-"""Memory, cores, GPU and the hub: what the machine has."""
+"""Checks the machine's memory, cores, GPU and connection to the hub."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class DaskExecutor:
         raise UserError(f"A worker cannot run this: {type(error).__name__}: {error}")
 
     def check(self) -> None:
-        """Raise a `UserError` when the scheduler, or every worker, has been gone for a while."""
+        """Raise a `UserError` if the scheduler or all workers have been gone for too long."""
         now = time.monotonic()
         with suppress(*DISCONNECTED):  # if the request fails, the client counts as not connected
             staffed = self.patient or self.client.scheduler_info(n_workers=1)["workers"]

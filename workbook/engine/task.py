@@ -42,5 +42,5 @@ class Task:
 
     @property
     def is_over(self) -> bool:
-        """Whether the command that sent this was stopped."""
+        """Whether the command that sent this task was stopped."""
         return Path(self.stop).exists()

@@ -128,7 +128,7 @@ def corpus(splits: DatasetDict) -> str:
 
 
 def length(rows: Dataset) -> float:
-    """Words in a row, on average, counted by white space."""
+    """The average number of words per row, separated by white space."""
     return mean(len(text.split()) for text in rows["text"])
 
 

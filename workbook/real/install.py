@@ -195,7 +195,7 @@ def _seal(built: Path, name: str) -> None:
     lines = [f"{sha256(path)}  {path.relative_to(built).as_posix()}\n" for path in files]
     (built / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
     for path in [*files, built / SUMS]:
-        path.chmod(0o644)  # one fetched folder may serve all users of a machine
+        path.chmod(0o644)  # all users of a machine may share the folder
         with path.open("rb+") as file:
             os.fsync(file.fileno())
 

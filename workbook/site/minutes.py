@@ -1,4 +1,4 @@
-"""How long a lesson takes: to run, as `make bench` measured it; to read, as estimated from its length."""
+"""How long a lesson takes to run, as `make bench` measured it, and to read, estimated from its length."""
 
 from __future__ import annotations
 

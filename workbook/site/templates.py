@@ -14,7 +14,7 @@ def filled(name: str, **values: object) -> str:
     """The page `name` with every `$word` replaced by its value.
 
     Raises:
-        KeyError: the page asks for a word that has no value.
+        KeyError: the page contains a `$word` that has no value.
     """
     return Template((FOLDER / name).read_text(encoding="utf-8")).substitute(values)
 

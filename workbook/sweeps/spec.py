@@ -23,13 +23,13 @@ Whole = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 
 
 class Strict(BaseModel):
-    """A part of the file: an unknown field is an error."""
+    """The base class of all parts of the file; an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Range(Strict):
-    """Numbers from low to high for a random sample."""
+    """A range, from `low` to `high`, for numbers drawn at random."""
 
     low: float
     high: float
