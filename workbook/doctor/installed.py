@@ -95,6 +95,6 @@ def kernel(own: Path = Path(sys.prefix) / "share" / "jupyter") -> Check:
 
 
 def _is_this(argv: list[str]) -> bool:
-    """Whether a kernel's command starts this Python; Jupyter takes a bare `python` for its own Python."""
+    """Whether a kernel's command starts this Python; Jupyter replaces a bare `python` by its own Python."""
     first = argv[0] if argv else ""
     return (Path(first).name == first and first.startswith("python")) or Path(first) == Path(sys.executable)

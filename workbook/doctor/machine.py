@@ -13,7 +13,7 @@ from workbook.doctor.check import Check
 from workbook.lessons.kernel import cores
 
 GIGABYTE = 1e9
-HUB = "https://huggingface.co"  # unless HF_ENDPOINT names another; huggingface_hub may be missing here
+HUB = "https://huggingface.co"  # $HF_ENDPOINT replaces it; huggingface_hub, which reads it too, may be missing
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # memory limit of a Linux container; missing on other systems
 PATIENCE = 3.0  # seconds for the hub to answer
 
@@ -60,7 +60,7 @@ def hub(seconds: float = PATIENCE) -> Check:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return Check("hub", "not asked, because HF_HUB_OFFLINE is set; the pocket track needs none")
     address = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-    host = urlsplit(address).hostname or "the hub"  # an address may contain a user and password
+    host = urlsplit(address).hostname or "the hub"  # the address itself may contain a password
     said: list[str] = []
     # The request runs in a thread, because DNS look-up ignores the timeout. A daemon thread does not delay exit.
     asking = threading.Thread(target=lambda: said.append(_answer(address, seconds)), daemon=True)

@@ -44,9 +44,7 @@ class Merged:
     edits: int = 0  # number of other changed or added cells that were carried over
     beside: list[str] = field(default_factory=list)  # changed exercises, with the learner's answer as text below them
     lost: list[str] = field(default_factory=list)  # descriptions of edits that could not be carried over
-    below: dict[int, list[NotebookNode]] = field(
-        default_factory=dict
-    )  # index in the new version -> cells to insert after it
+    below: dict[int, list[NotebookNode]] = field(default_factory=dict)  # index in the new version -> cells after it
 
     def answer(self, name: str, source: str, blank: str, place: int | None) -> None:
         """Merge an answer to an exercise; place: index of the exercise in the new version, None if it is gone."""

@@ -33,7 +33,7 @@ DISCONNECTED = (OSError, TimeoutError, CancelledError)  # errors of a request wh
 
 
 class DaskExecutor:
-    """Gives tasks to the workers of a Dask scheduler, at most one per worker thread at a time.
+    """Gives tasks to the workers of a Dask scheduler, one task per worker thread at a time.
 
     Args:
         threads: threads per kernel; 0 divides each host's cores among its slots.
@@ -52,7 +52,7 @@ class DaskExecutor:
         Dask would accept all runs at once. But it assigns them to workers before it knows how long they take, so that
         one worker has a queue while another is idle.
         """
-        with suppress(*DISCONNECTED):  # if the request fails, the last known hosts count
+        with suppress(*DISCONNECTED):  # if the request fails, the last known hosts are used
             found: dict[str, int] = {}
             for worker in self.client.scheduler_info(n_workers=-1)["workers"].values():
                 found[worker["host"]] = found.get(worker["host"], 0) + worker["nthreads"]

@@ -106,7 +106,8 @@ class ExecutedNotebook:
         return sum(cell.metadata.get("papermill", {}).get("duration") or 0.0 for cell in cells)
 
     def _write(self) -> Path:
-        plain = json.loads(json.dumps(self.content))  # not split into lines, which could split a secret and hide it
+        # The outputs are redacted before they are split into lines, because a split secret would not be found.
+        plain = json.loads(json.dumps(self.content))
         for cell in plain["cells"]:
             if "outputs" in cell:
                 cell["outputs"] = joined(nbformat.from_dict(cell["outputs"]))
@@ -164,7 +165,8 @@ def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int, mak
     notebook = Path(task.notebook)
     track = str(task.parameters.get("track", "pocket"))
     settings = environment(threads=task.threads, run_folder=folder, track=track, keep_model=task.keep_model)
-    os.environ["JUPYTER_PATH"] = with_own_kernels(os.environ.get("JUPYTER_PATH", ""))  # for this process
+    # This process looks for kernels in these folders.
+    os.environ["JUPYTER_PATH"] = with_own_kernels(os.environ.get("JUPYTER_PATH", ""))
     try:
         execute_notebook(
             str(notebook).replace("{", "{{").replace("}", "}}"),
@@ -200,7 +202,7 @@ def _sentence(failure: Exception) -> str:
 
 @contextmanager
 def _socket_folder() -> Iterator[str]:
-    """A private folder for the kernel's sockets; with sockets no port is open, and no other program can take one."""
+    """A private folder for the kernel's sockets. They replace ports, which other programs could reach or take."""
     short = len(os.fsencode(tempfile.gettempdir())) < 70  # a socket's path is limited to about 100 bytes
     where = None if short else "/tmp"
     with tempfile.TemporaryDirectory(prefix="workbook-", dir=where, ignore_cleanup_errors=True) as folder:

@@ -51,7 +51,7 @@ class ForkedKernel:
     def begin(self, arguments: list[str], environment: dict[str, str], folder: str, log: int) -> None:
         """Make the fork a kernel with ipykernel's arguments; its output goes to the file descriptor `log`."""
         order = {"arguments": arguments, "environment": environment, "folder": folder}
-        with self._orders, suppress(BrokenPipeError):  # the fork was killed; its missing reply shows that later
+        with self._orders, suppress(BrokenPipeError):  # if the fork was killed, its missing reply shows that later
             socket.send_fds(self._orders, [b"."], [log])
             self._orders.sendall(json.dumps(order).encode())
 
@@ -125,7 +125,7 @@ def _become_kernel(orders: socket.socket) -> None:
         os.chdir(order["folder"])
         sys.path.insert(0, "")  # as in any kernel, modules next to the notebook can be imported
         if "numpy" in sys.modules:
-            sys.modules["numpy"].random.seed()  # Python reseeds its own `random` in every fork
+            sys.modules["numpy"].random.seed()  # Python reseeds its own `random` in a fork, numpy does not
         sys.argv = ["ipykernel_launcher", *order["arguments"], f"--IPKernelApp.parent_handle={os.getppid()}"]
         IPKernelApp.launch_instance(sys.argv[1:])
         status = 0

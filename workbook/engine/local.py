@@ -69,7 +69,7 @@ class LocalExecutor:
             _server.update(settings or os.environ)
             os.environ.update({**settings, **({VARIABLE: libraries, **INLINE} if settings else {})})
             self._context.set_forkserver_preload(["workbook.engine.worker", "workbook.engine.preload"])
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to the server too
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # ignored, because a terminal sends Ctrl-C to the server too
             forkserver.ensure_running()
             signal.signal(signal.SIGINT, interrupt)
             os.environ.clear()
@@ -126,7 +126,7 @@ class LocalExecutor:
 
 def _work(sender: Connection, task: Task) -> None:
     """Run the task in the worker process and send its outcome."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stop file ends a worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is ignored, because the stop file ends a worker
     forked = ForkedKernel() if task.warm else None
     adopt_orphans()
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -22,7 +22,7 @@ BEAT = 0.5
 
 
 class Watch:
-    """A thread that shows that an attempt is alive, and ends it at its timeout or when its command is stopped."""
+    """Watches an attempt in a thread: shows that it is alive, ends it at its timeout or when its command is stopped."""
 
     def __init__(self, folder: Path, task: Task, kernel: int):
         self.folder, self.task, self.kernel = folder, task, kernel

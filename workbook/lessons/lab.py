@@ -11,7 +11,7 @@ from pathlib import Path
 from workbook.lessons.kernel import cores, environment, with_own_kernels
 from workbook.lessons.lesson import find
 
-CONFIG = Path(__file__).resolve().parent  # has labconfig/, which JupyterLab reads in each configuration folder
+CONFIG = Path(__file__).resolve().parent  # contains labconfig/, which JupyterLab reads in a configuration folder
 
 
 def command(root: Path, options: Sequence[str] = ()) -> list[str]:

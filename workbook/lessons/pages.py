@@ -33,7 +33,7 @@ class FormulaRenderer(IPythonRenderer):
         return _formula(body, "inline")
 
     def _html_embed_images(self, html: str) -> str:
-        # The parent's HTML parser would close a <details> that continues in the next paragraph.
+        # The parent's HTML parser would close a <details> that continues in the next paragraph, so only images get it.
         return super()._html_embed_images(html) if "<img" in html else html
 
 

@@ -56,7 +56,7 @@ def fetch_real() -> int:
     """Fetch, check and convert what is missing; return the exit status.
 
     Raises:
-        UserError: something prevented it; the message says what, and what to do.
+        UserError: a download or a conversion failed; the message says what to do.
     """
     console = Console(soft_wrap=True)
     began, wanted = time.monotonic(), missing_parts()

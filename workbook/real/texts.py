@@ -31,7 +31,10 @@ Tables = dict[str, dict[str, list[Row]]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """The numbers of held-out rows: `test` and `validation` for the reviews, the others as their names say."""
+    """The numbers of held-out rows.
+
+    Reviews get exactly `test` and `validation` rows; topics get at most `topic_test` and `topic_validation` per source.
+    """
 
     test: int = 2000
     validation: int = 1000

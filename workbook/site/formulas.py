@@ -1,4 +1,4 @@
-"""Renders formulas as MathML for Sphinx. Browsers draw MathML without a script; Sphinx's default loads one."""
+"""Renders formulas as MathML for Sphinx. Browsers draw it without the remote script that Sphinx's default needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`workbook sweep`: runs a notebook over a grid of parameters and seeds, and records it on disk, so it can be resumed.
+"""`workbook sweep`: runs a notebook over a grid of parameters and seeds, and records every run, so it can be resumed.
 
 This package has a sweep's file format, its plan, its commands and its results. `workbook.engine` executes the runs.
 """

@@ -44,7 +44,7 @@ class SweepProgress:
 
     def __init__(self, plan: Plan, campaign: Campaign):
         self.plan, self.campaign, self._said = plan, campaign, time.monotonic()
-        self._ended = {run for run, state in campaign.states.items() if state.status in ENDED}  # not reported
+        self._ended = {run for run, state in campaign.states.items() if state.status in ENDED}  # not reported again
 
     def table(self) -> Table:
         """One row: how many runs are in each state, and the time left."""

@@ -57,7 +57,7 @@ def _row(run: str, parameters: dict, state: State) -> dict[str, object]:
     assert state.folder and state.outcome  # a run that is done has both
     own = {"run": run, "attempt": state.folder.name}
     own |= {name: getattr(state.outcome, name) for name in COLUMNS[2:]}
-    # A metric with the name of a parameter gets the prefix `metric_`.
+    # A metric with the name of a parameter or another column gets the prefix `metric_`.
     metrics = {
         (f"metric_{name}" if name in parameters or name in own else name): value
         for name, value in state.outcome.metrics.items()
