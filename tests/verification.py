@@ -144,7 +144,9 @@ def turn_of_commit() -> int:
 @click.argument("lessons", nargs=-1, metavar="[NN]...")
 @click.option("--all", "every", is_flag=True, help="Also lessons whose code is the one that passed.")
 @click.option("--build", "anew", is_flag=True, help="Build their notebooks anew: the run that is kept is verified.")
-@click.option("--jobs", default=None, type=click.IntRange(1, 64), help="Notebooks side by side.  [default: cores]")
+@click.option(
+    "--jobs", default=None, type=click.IntRange(1, 64), help="Number of parallel notebooks.  [default: cores]"
+)
 def main(lessons: tuple[str, ...], every: bool, anew: bool, jobs: int | None) -> None:
     """Run the committed notebooks NN (all, if none is named) as the tests do, and keep which passed."""
     try:

@@ -1,4 +1,5 @@
 """The command `workbook`: it runs, sweeps, checks and publishes the lessons.
 
-A lesson imports `helpers`, not this package. Only lesson 00 (`workbook.doctor`) and lesson 12 (`workbook.claims`) do.
+Lessons import `helpers`, not this package. The exceptions are lesson 00, which imports `workbook.doctor`, and lesson
+12, which imports `workbook.claims`.
 """

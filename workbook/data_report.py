@@ -1,6 +1,6 @@
-"""What `workbook data check` says of a learner's files: rows, columns, classes, lengths, and what is odd about them.
+"""The report of `workbook data check` on a learner's files: rows, columns, classes, lengths and possible problems.
 
-The files are read, checked and split by `helpers.own_data`, as in a lesson; here the findings become lines.
+`helpers.own_data` reads, checks and splits the files as in a lesson; this module turns its findings into lines.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from helpers.truncation import mostly_unknown
 from workbook.model_report import refusals
 
 MISSING_WORDS = ("nan", "null", "none", "n/a", "na", "unknown", "?")
-CLASSES = 12  # shown of many
+CLASSES = 12  # most classes listed
 UNREADABLE = 10
-SAMPLE = 20_000  # texts of a role: enough for a share, and done in seconds
-NEAR = 5_000  # texts compared with each other: seconds, also where all are made after one pattern
-AT_ONCE = 500  # texts tokenized together
-BLOCK = 64  # tokens in a row of lesson 01
+SAMPLE = 20_000  # most texts tokenized per role: enough to estimate a share, in seconds
+NEAR = 5_000  # most rows searched for near-duplicates: takes seconds, even if all texts follow one template
+AT_ONCE = 500  # texts per call of the tokenizer
+BLOCK = 64  # tokens per row in lesson 01
 READER = {"labelled texts": "encoder", "plain texts": "encoder", "instructions": "decoder", "preferences": "instruct"}
 CONVERSATIONS = ("instructions", "preferences")
 
 
 @dataclass
 class Report:
-    """The lines to print, and why a lesson cannot use the data; `trouble` is empty when it can."""
+    """The lines to print and, in `trouble`, why no lesson can use the data; `trouble` is empty if a lesson can."""
 
     lines: list[str] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
@@ -49,15 +49,15 @@ class Report:
 
     @classmethod
     def on(cls, files: Sequence[str], model: str = "", max_tokens: int = 256) -> Report:
-        """Look at all files together; what they hold goes into `trouble` and is not raised.
+        """Check all files together; problems with their content go into `trouble` and are not raised.
 
         Args:
-            files: paths, or requests with columns; one folder counts as the files in it.
-            model: a folder whose tokenizer counts; "" takes the pocket encoder's.
-            max_tokens: of a text, that the lessons read.
+            files: paths, with options such as "?text=Body"; one folder stands for the files in it.
+            model: a folder whose tokenizer counts the tokens; "" for the pocket model of this kind of data.
+            max_tokens: the number of tokens after which the lessons truncate a text.
 
         Raises:
-            UserError: for what keeps a file from being read at all.
+            UserError: a file cannot be read at all.
         """
         report = cls()
         requests = [Request.of(file) for file in files]
@@ -91,7 +91,7 @@ class Report:
         return report
 
     def verdict(self, files: Sequence[str]) -> list[str]:
-        """The last lines: whether a lesson can use the data, and how to pass them or what is in the way."""
+        """The last lines: whether a lesson can use the data, and either how to pass them or what prevents it."""
         if self.trouble:
             return ["These data cannot be used yet:", *(f"- {trouble}" for trouble in self.trouble)]
         if len(files) > 1:
@@ -146,7 +146,7 @@ def _kind(table: Table) -> str:
 
 
 def _sample(values: pandas.Series) -> pandas.Series:
-    """Texts of a role: all, or so many drawn by chance that their tokens are counted in seconds."""
+    """The texts of a role, or a random sample of SAMPLE texts if tokenizing all would take too long."""
     if len(values) > SAMPLE:
         values = values.iloc[sorted(random.Random(0).sample(range(len(values)), SAMPLE))]
     return values.map(str)
@@ -159,7 +159,7 @@ def _ids(tokenizer: Any, texts: pandas.Series) -> list[list[int]]:
 
 
 def _hard_to_read(role: str, texts: pandas.Series, ids: list[list[int]], tokenizer: Any) -> Iterator[tuple[str, str]]:
-    """Texts that the lessons read worse than others, and the first of them: no spaces, or unknown tokens."""
+    """Notes on texts that a model handles poorly: texts without spaces, or texts of mostly unknown tokens."""
     spaceless = [place for place, text in texts.items() if without_spaces(text)]
     if spaceless:
         where = f"{len(spaceless):,} (the first: {spaceless[0]}) have no spaces between words"
@@ -172,11 +172,11 @@ def _hard_to_read(role: str, texts: pandas.Series, ids: list[list[int]], tokeniz
 
 
 def _blocks(table: Table, tokenizer: Any) -> None:
-    """Raise a UserError where lesson 01 would: it measures on the first fifth of the texts, and trains on the rest."""
+    """Raise the UserError of lesson 01, which evaluates on the first fifth of the texts and trains on the rest."""
     texts = [str(text) for text in table.rows["text"]]
     held_out = max(1, len(texts) // 5)
     for part in (texts[held_out:], texts[:held_out]):
-        blocks_of_text(tokenizer, part[:BLOCK], BLOCK)  # every text gives a token at least: so many are enough
+        blocks_of_text(tokenizer, part[:BLOCK], BLOCK)  # a text has at least one token, so BLOCK texts are enough
 
 
 def _of_table(table: Table) -> Iterator[tuple[str, str]]:
@@ -220,12 +220,12 @@ def _of_all(tables: dict[str, Table]) -> Iterator[tuple[str, str]]:
 
 
 def _joined(table: Table, most: int) -> list[str]:
-    """The texts of each of the first rows, in one."""
+    """The texts of each of the first `most` rows, joined into one string."""
     return [" ".join(map(str, row)) for row in table.rows[_texts(table)].head(most).itertuples(index=False)]
 
 
 def _similar(table: Table) -> Iterator[tuple[str, str]]:
-    """Rows whose words are nearly those of an earlier row, and the first of them."""
+    """The number of rows that are near-duplicates of an earlier row, and where the first one is."""
     texts = _joined(table, NEAR)
     later = {pair.second: pair for pair in reversed(near_duplicates(texts)) if texts[pair.first] != texts[pair.second]}
     first = later[min(later)] if later else None
@@ -236,7 +236,7 @@ def _similar(table: Table) -> Iterator[tuple[str, str]]:
 
 
 def _similar_after_split(tables: dict[str, Table]) -> Iterator[tuple[str, str]]:
-    """Rows of validation and test that are nearly a row of train, in the split that a lesson would use."""
+    """The number of validation and test rows that nearly equal a training row, split as a lesson would split."""
     rows, _ = split_labelled(tables, 0)
     texts = {split: rows[split][0][:NEAR] for split in ("train", "validation", "test")}
     similar = similar_across(texts)
@@ -263,9 +263,9 @@ def _texts(table: Table) -> list[str]:
 
 
 def _lengths(role: str, texts: pandas.Series, ids: list[list[int]], limit: int | None) -> Iterator[tuple[str, str]]:
-    """'3 to 900, median 80, 95 of 100 up to 210; 4.1 % have more than 256, and are cut there'.
+    """Token counts: '3 to 900, median 80, 95 of 100 up to 210; 4.1 % have more than 256, and are cut there'.
 
-    limit: None where nothing is cut.
+    limit: the length at which texts are truncated; None if they are not.
     """
     counts = list(map(len, ids))
     shortest, median, high, longest = numpy.percentile(counts, (0, 50, 95, 100), method="lower")

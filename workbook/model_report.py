@@ -1,4 +1,4 @@
-"""Which lessons take a model folder of a learner's own: what they ask of it is asked here, by the same functions."""
+"""Finds out which lessons accept a learner's own model folder, with the same checks that the lessons run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from helpers.memory.architecture import Architecture
 from helpers.prompt_tuning import check_prefix
 from helpers.runtime import UserError
 
-LEDGER = 64  # tokens in a row of lesson 11's ledger
+LEDGER = 64  # tokens per row in lesson 11's memory ledger
 
 
 def refusals(model: str) -> dict[str, str]:
-    """Lesson -> the sentence with which it refuses this folder, "" where it takes it."""
+    """Lesson -> the message with which it refuses the folder `model`, or "" if it accepts the folder."""
     answers = {question: _answer(question, model) for question in {ask for asked in ASKED.values() for ask in asked}}
     return {lesson: next((answers[ask] for ask in asked if answers[ask]), "") for lesson, asked in ASKED.items()}
 

@@ -1,4 +1,4 @@
-"""`make notebooks`: from the text twins in notebooks/source to the executed notebooks that a learner opens.
+"""`make notebooks`: builds and executes the notebooks that a learner opens from their sources in notebooks/source.
 
 python -m workbook.notebooks [NN ...] [--check | --prose] [--solutions FOLDER]
 """
@@ -29,10 +29,10 @@ CELL_SECONDS = 900
 
 
 def execute(notebook: NotebookNode, folder: Path, results: Path | None = None) -> NotebookNode:
-    """Run every cell from a fresh kernel in `folder`, on one thread; return it with clean outputs.
+    """Run all cells in a new kernel, in `folder` and on one thread; return the notebook with cleaned outputs.
 
     Args:
-        results: where the lesson records its numbers; they are dropped by default.
+        results: the folder for the numbers that the lesson records; by default they are discarded.
 
     Raises:
         UserError: a cell fails, or the kernel dies.
@@ -58,7 +58,7 @@ def execute(notebook: NotebookNode, folder: Path, results: Path | None = None) -
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
-    """Take out what differs from run to run: standard error, widget views, timings, the kernel's version."""
+    """Remove what differs between runs: standard error, widget views, timings, the kernel's version."""
     notebook.metadata = NotebookNode(METADATA)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -75,7 +75,7 @@ def _clean_output(output: NotebookNode) -> NotebookNode:
 
 
 def skeleton(notebook: NotebookNode) -> list[tuple]:
-    """What the source decides of a notebook: every cell's type, text, tags and identifier."""
+    """The parts of a notebook that its source determines: every cell's type, text, tags and identifier."""
     return [(cell.cell_type, cell.source, tuple(cell.metadata.get("tags", [])), cell.id) for cell in notebook.cells]
 
 
@@ -100,11 +100,11 @@ def build(
     parameters: dict[str, object] | None = None,
     results: Path | None = None,
 ) -> str:
-    """Build one lesson's notebook, or its edition with solutions into `folder`; return what went wrong, or ''.
+    """Build one lesson's notebook or, in `folder`, its edition with solutions; return the error message, or ''.
 
     Args:
-        parameters: values other than the lesson's own, as papermill would put them in.
-        results: where the lesson records its numbers; they are dropped by default.
+        parameters: values that replace the lesson's own, injected as papermill does.
+        results: the folder for the numbers that the lesson records; by default they are discarded.
     """
     target = (folder or lesson.path.parent) / lesson.path.name
     try:
@@ -118,7 +118,7 @@ def build(
 
 
 def reword(lesson: Lesson) -> str:
-    """Bring a source's new prose into the built notebook and keep its outputs; return what went wrong, or ''."""
+    """Update the prose of a built notebook from its source and keep the outputs; return the error message, or ''."""
     try:
         built, wanted = nbformat.read(lesson.path, as_version=4), from_source(lesson.source)
     except FileNotFoundError:
@@ -134,12 +134,16 @@ def reword(lesson: Lesson) -> str:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("lessons", nargs=-1, metavar="[NN]...")
-@click.option("--check", is_flag=True, help="Only say which notebooks differ from their source.")
-@click.option("--prose", is_flag=True, help="Only the prose changed: keep the outputs, execute nothing.")
-@click.option("--solutions", type=click.Path(path_type=Path), help="The instructor's edition, executed, goes here.")
-@click.option("--jobs", default=None, type=click.IntRange(1, 64), help="Notebooks side by side.  [default: cores]")
+@click.option("--check", is_flag=True, help="Only report whether each notebook matches its source.")
+@click.option("--prose", is_flag=True, help="Update only the prose: keep the outputs, execute nothing.")
+@click.option(
+    "--solutions", type=click.Path(path_type=Path), help="Execute the instructor's edition into this folder instead."
+)
+@click.option(
+    "--jobs", default=None, type=click.IntRange(1, 64), help="Number of parallel notebooks.  [default: cores]"
+)
 def main(lessons: tuple[str, ...], check: bool, prose: bool, solutions: Path | None, jobs: int | None) -> None:
-    """Build the notebooks of the lessons NN (all, if none is named) from notebooks/source."""
+    """Build the notebooks of the lessons NN (all of them by default) from notebooks/source."""
     try:
         chosen = select(lessons, find(NOTEBOOKS))
         if check or prose:

@@ -1,7 +1,7 @@
 """`workbook doctor`: what this machine has, what it lacks, and how to fix it.
 
-In a checkout it compares with requirements.lock and the hashes of data/. An installed wheel has neither: there it
-checks what the package itself asks for, and says where the lessons are.
+In a checkout it compares the packages with requirements.lock and the files of data/ with their hashes. An installed
+wheel has neither. There it checks the package's own requirements and says how to get the lessons.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def checks(root: Path = ROOT) -> list[Check]:
     """All checks, in the order in which they are shown.
 
     Args:
-        root: the folder that holds the packages; with a pyproject.toml it is a checkout.
+        root: the folder that contains the packages; if it has a pyproject.toml, it is a checkout.
     """
     if (root / "pyproject.toml").is_file():
         place = [packages(root / "requirements.lock"), *hashes(root / "data"), real_track(), disk(root), cache()]

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one check: fine, or with advice; `needed` when the workbook cannot do without it."""
+    """The result of one check, with advice unless it is `fine`; `needed` if the workbook cannot work without it."""
 
     name: str
     found: str
@@ -20,7 +20,7 @@ class Check:
 
 
 def show(found: list[Check]) -> bool:
-    """Print the checks with their advice; return whether all that is needed is there."""
+    """Print the checks with their advice; return whether every needed check is fine."""
     console = Console(soft_wrap=True)
     for check in found:
         colour, mark = ("green", "ok") if check.fine else ("red", "no") if check.needed else ("yellow", "so-so")

@@ -1,4 +1,4 @@
-"""Are the data and the models whole, and is there room for results?"""
+"""Checks that data and models are undamaged, and that results can be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GIGABYTE = 1e9
 
 
 def hashes(data: Path) -> list[Check]:
-    """Do the files of each folder with a list of hashes still have them?"""
+    """Do the files of each folder still match the hashes in its list?"""
     found = []
     for sums in committed_sums(data):
         wrong = [file.name for file in changed_files(sums.parent)]
@@ -27,7 +27,7 @@ def hashes(data: Path) -> list[Check]:
 
 
 def disk(folder: Path) -> Check:
-    """Is there room for runs, and may they be written?"""
+    """Is there disk space for runs, and may this user write them?"""
     free = shutil.disk_usage(folder).free / GIGABYTE
     if not os.access(folder, os.W_OK):
         return Check("free disk", f"{folder} may not be written", False, "Move to a folder that you may write.")
@@ -39,6 +39,6 @@ def _from_home(path: Path) -> str:
 
 
 def cache() -> Check:
-    """May the cache folder be written, into which `datasets` converts the micro-world once?"""
+    """May this user write the cache folder, in which `datasets` stores the converted micro-world?"""
     wrong = unwritable(cache_folder())
     return Check("cache", wrong or _from_home(cache_folder()), not wrong, f"{OTHER_CACHE[0].upper()}{OTHER_CACHE[1:]}")

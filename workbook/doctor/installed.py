@@ -1,4 +1,4 @@
-"""Python, its packages and its Jupyter kernel: what is installed."""
+"""Checks the installed Python, its packages and its Jupyter kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from helpers.paths import ROOT
 from workbook.doctor.check import Check
 
-# Another version of these is no reason to worry.
+# Other versions of these packages are harmless.
 ONLY_INSTALL = {"pip", "setuptools"}
 DISTRIBUTION = "fine-tuning-workbook"
 KERNEL = "python3"
@@ -34,12 +34,12 @@ def packages(lock: Path) -> Check:
     have = {name: _version(name) for name in wanted if name not in ONLY_INSTALL}
     wrong = {name: found for name, found in have.items() if found != wanted[name]}
     found = _differences(wrong, wanted) or f"{len(wanted)} as in requirements.lock"
-    # Colab has a server and a kernel of its own, in other versions; lesson 00's setup cell sees to the libraries.
+    # Colab has its own Jupyter server and kernel in other versions; tools/colab.py installs the libraries.
     return Check("packages", found, not wrong, _fix(), needed="google.colab" not in sys.modules)
 
 
 def requirements() -> Check:
-    """Do the installed versions satisfy what the installed package asks for? It carries no lock to compare with."""
+    """Do the installed versions satisfy the package's requirements? A wheel has no lock to compare with."""
     try:
         asked = [Requirement(line) for line in requires(DISTRIBUTION) or ()]
     except PackageNotFoundError:
@@ -55,7 +55,7 @@ def requirements() -> Check:
 
 
 def _differences(wrong: dict[str, str], wanted: dict[str, str]) -> str:
-    """The first five packages that differ, missing ones first; '' where none does."""
+    """The first five packages that differ, missing ones first; '' if none differs."""
     names = sorted(wrong, key=lambda name: wrong[name] != "missing")
     shown = ", ".join(f"{name} {wrong[name]} (wanted {wanted[name]})" for name in names[:5])
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -63,7 +63,7 @@ def _differences(wrong: dict[str, str], wanted: dict[str, str]) -> str:
 
 
 def _fix() -> str:
-    """How to bring this environment to the lock: make knows .venv, conda's and others are pip's."""
+    """How to install the locked versions: with make in the project's .venv, with pip in any other environment."""
     if Path(sys.prefix) == ROOT / ".venv":
         return "Run `make setup`: it installs what the lock asks for."
     return f"Run `{Path(sys.executable).name} -m pip install -r requirements.lock` in this environment."
@@ -77,7 +77,7 @@ def _version(name: str) -> str:
 
 
 def kernel(own: Path = Path(sys.prefix) / "share" / "jupyter") -> Check:
-    """Does Jupyter start this very Python, as `workbook lab` and `workbook run` have it look for kernels?"""
+    """Does Jupyter start this Python, if it searches for kernels as in `workbook lab` and `workbook run`?"""
     advice = f"Run `{Path(sys.executable).name} -m ipykernel install --sys-prefix` in this environment."
     try:
         from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
@@ -95,6 +95,6 @@ def kernel(own: Path = Path(sys.prefix) / "share" / "jupyter") -> Check:
 
 
 def _is_this(argv: list[str]) -> bool:
-    """Whether a kernel's command starts this Python; a bare `python` is the one that Jupyter itself runs on."""
+    """Whether a kernel's command starts this Python; Jupyter replaces a bare `python` by its own Python."""
     first = argv[0] if argv else ""
     return (Path(first).name == first and first.startswith("python")) or Path(first) == Path(sys.executable)

@@ -1,4 +1,4 @@
-"""Memory, cores, GPU and the hub: what the machine has."""
+"""Checks the machine's memory, cores, GPU and connection to the hub."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from workbook.doctor.check import Check
 from workbook.lessons.kernel import cores
 
 GIGABYTE = 1e9
-HUB = "https://huggingface.co"  # HF_ENDPOINT names another; read here, so that a half environment is told of too
-LIMIT = Path("/sys/fs/cgroup/memory.max")  # what a Linux container may take; elsewhere there is no such file
+HUB = "https://huggingface.co"  # $HF_ENDPOINT replaces it; huggingface_hub, which reads it too, may be missing
+LIMIT = Path("/sys/fs/cgroup/memory.max")  # memory limit of a Linux container; missing on other systems
 PATIENCE = 3.0  # seconds for the hub to answer
 
 
 def memory() -> Check:
-    """Is there memory for a lesson?"""
+    """Is there enough free memory for a lesson?"""
     try:
         import psutil
     except ImportError:
@@ -56,13 +56,13 @@ def graphics() -> Check:
 
 
 def hub(seconds: float = PATIENCE) -> Check:
-    """Can the Hugging Face Hub be reached? Never needed: only `track = "hub"` asks it for anything."""
+    """Can the Hugging Face Hub be reached? A failure is only a warning, because only `track = "hub"` uses it."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return Check("hub", "not asked, because HF_HUB_OFFLINE is set; the pocket track needs none")
     address = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-    host = urlsplit(address).hostname or "the hub"  # an address may hold a user and password
+    host = urlsplit(address).hostname or "the hub"  # the address itself may contain a password
     said: list[str] = []
-    # A thread, because no timeout holds for the look-up of a name; as a daemon, so that nobody waits for its end.
+    # The request runs in a thread, because DNS look-up ignores the timeout. A daemon thread does not delay exit.
     asking = threading.Thread(target=lambda: said.append(_answer(address, seconds)), daemon=True)
     asking.start()
     asking.join(seconds + 0.5)
@@ -74,7 +74,7 @@ def hub(seconds: float = PATIENCE) -> Check:
 
 
 def _answer(address: str, seconds: float) -> str:
-    """Why there is no answer, "" when there is one, whatever it says."""
+    """Why the address does not answer; "" for any answer, even an HTTP error."""
     try:
         with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds):
             return ""

@@ -1,4 +1,4 @@
-"""Are the real track's files here? No lesson needs them: without them it uses the pocket models."""
+"""Checks the real track's files. No lesson needs them, because lessons can use the pocket models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from workbook.doctor.check import Check
 
 
 def real_track() -> Check:
-    """Are the fetched models and texts complete?"""
+    """Are the downloaded models and texts complete?"""
     folder = real_folder()
     shown = folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else folder
     states = {part: state(part, folder) for part in PARTS}

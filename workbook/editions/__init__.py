@@ -1,1 +1,1 @@
-"""The editions of a lesson, all made from its one source: the learner's, the instructor's, and nbgrader's."""
+"""The editions of a lesson, all made from the same source: the learner's, the instructor's and nbgrader's."""

@@ -1,4 +1,4 @@
-"""A lesson's cells for one reader: read from the source, without what the reader is not to see, and written."""
+"""Reads a lesson's cells from its source, drops those that the reader must not see, and writes the notebook."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METADATA = {
 
 
 def from_source(source: Path, solutions: bool = False) -> NotebookNode:
-    """The notebook of a text twin, not executed: the learner's, or with `solutions` and notes the instructor's.
+    """Build the unexecuted notebook of a source: without solutions and instructor's notes, unless `solutions` is true.
 
     Raises:
         UserError: the source is missing.
@@ -32,7 +32,7 @@ def from_source(source: Path, solutions: bool = False) -> NotebookNode:
 
 
 def read(source: Path) -> list[NotebookNode]:
-    """All cells of a text twin.
+    """All cells of a lesson's source file.
 
     Raises:
         UserError: the source is missing.
@@ -44,7 +44,7 @@ def read(source: Path) -> list[NotebookNode]:
 
 
 def hidden(cell: NotebookNode) -> bool:
-    """Whether a learner is not to see this cell."""
+    """Whether a cell is hidden from learners: a solution or a note for instructors."""
     return has(cell, SOLUTION) or has(cell, INSTRUCTOR)
 
 
@@ -54,7 +54,7 @@ def has(cell: NotebookNode, tag: str) -> bool:
 
 
 def notebook_of(cells: list[NotebookNode]) -> NotebookNode:
-    """A notebook of these cells: of their metadata only tags and what nbgrader reads stay; names follow content."""
+    """A notebook of these cells. Only tags and nbgrader's metadata are kept; identifiers depend on the content."""
     seen: dict[str, int] = {}
     for cell in cells:
         cell.metadata = NotebookNode({key: cell.metadata[key] for key in ("tags", "nbgrader") if key in cell.metadata})
@@ -66,15 +66,15 @@ def notebook_of(cells: list[NotebookNode]) -> NotebookNode:
 
 
 def with_parameters(notebook: NotebookNode, values: dict[str, object], comment: str = "Parameters") -> NotebookNode:
-    """The notebook with a cell of other values below its parameters, as papermill puts it in."""
+    """The notebook with papermill's cell of injected `values` below its parameters cell."""
     for cell in notebook.cells:
         cell.metadata.setdefault("tags", [])
-    notebook.metadata["papermill"] = {}  # what papermill expects to find in a notebook that it did not load
+    notebook.metadata["papermill"] = {}  # papermill needs this key, which it adds only when it loads a notebook
     return parameterize_notebook(notebook, values, comment=comment)
 
 
 def write_notebook(path: Path, notebook: NotebookNode) -> Path:
-    """Write a notebook as every command here does, with one line break at its end; return the file.
+    """Write a notebook with exactly one line break at its end; return its path.
 
     Raises:
         UserError: the folder cannot be written.
@@ -83,7 +83,7 @@ def write_notebook(path: Path, notebook: NotebookNode) -> Path:
 
 
 def _cell_id(content: str, seen: dict[str, int]) -> str:
-    """An identifier that depends on a cell's content alone, so that a rebuild changes only what was edited."""
+    """An identifier that depends only on a cell's content, so a rebuild changes those of edited cells only."""
     digest = hashlib.sha256(content.encode()).hexdigest()[:10]
     seen[digest] = seen.get(digest, 0) + 1
     return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"

@@ -1,4 +1,4 @@
-"""`make editions`: the learner's, the instructor's and nbgrader's notebooks, written from the one source.
+"""`make editions`: writes the learner's, the instructor's and nbgrader's notebooks from the lessons' sources.
 
 python -m workbook.editions [NN ...] [--into FOLDER] [--only learner|instructor|nbgrader] [--points N] [--budget quick]
 """
@@ -27,14 +27,14 @@ COURSE_FILES = {"nbgrader_config.txt": "nbgrader_config.py", "guide.md": "README
 
 
 def write(lesson: Lesson, into: Path, makers: dict[str, Callable[[Path], NotebookNode]]) -> list[Path]:
-    """Write these editions of one lesson, none of them executed; return the files.
+    """Write one lesson's unexecuted notebook for each edition in `makers`; return the files.
 
     Raises:
-        UserError: the source is missing or an exercise is badly formed, or the folder cannot be written.
+        UserError: the source is missing, an exercise is malformed, or the folder cannot be written.
     """
     written = []
     for edition, make in makers.items():
-        # nbgrader wants a folder for each assignment below `source`.
+        # nbgrader expects one folder per assignment below `source`.
         parts = ("source", lesson.name) if edition == "nbgrader" else ()
         path = into.joinpath(edition, *parts, lesson.path.name)
         written.append(write_notebook(path, make(lesson.source)))
@@ -43,7 +43,7 @@ def write(lesson: Lesson, into: Path, makers: dict[str, Callable[[Path], Noteboo
 
 
 def course_files(folder: Path) -> None:
-    """Put nbgrader's settings and a short guide into its folder; settings that are there already stay.
+    """Write nbgrader's settings and a short guide to `folder`; existing files are kept.
 
     Raises:
         UserError: the folder cannot be written.
@@ -54,7 +54,7 @@ def course_files(folder: Path) -> None:
 
 
 def _with_figures(lesson: Lesson, folder: Path) -> None:
-    """The drawings that lessons show beside their notebooks."""
+    """Copy the drawings that the lessons show to the folder of the notebook."""
     figures = lesson.path.parent / "figures"
     if figures.is_dir():
         shutil.copytree(figures, folder / figures.name, dirs_exist_ok=True)
@@ -62,17 +62,21 @@ def _with_figures(lesson: Lesson, folder: Path) -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("lessons", nargs=-1, metavar="[NN]...")
-@click.option("--into", type=click.Path(path_type=Path), default=FOLDER, help="Folder.  [default: build/editions]")
-@click.option("--only", type=click.Choice(EDITIONS), multiple=True, help="One edition; repeatable.  [default: all]")
-@click.option("--points", default=1.0, type=click.FloatRange(0), help="nbgrader: what an exercise is worth.  [1]")
-@click.option("--budget", type=click.Choice(BUDGETS), help="nbgrader: a budget that students cannot change.")
+@click.option(
+    "--into", type=click.Path(path_type=Path), default=FOLDER, help="Write to this folder.  [default: build/editions]"
+)
+@click.option(
+    "--only", type=click.Choice(EDITIONS), multiple=True, help="Write only this edition; repeatable.  [default: all]"
+)
+@click.option("--points", default=1.0, type=click.FloatRange(0), help="nbgrader: points per exercise.  [default: 1]")
+@click.option("--budget", type=click.Choice(BUDGETS), help="nbgrader: set this budget in a locked cell.")
 def main(lessons: tuple[str, ...], into: Path, only: tuple[str, ...], points: float, budget: str | None) -> None:
-    """Write the editions of the lessons NN (all, if none is named).
+    """Write the editions of the lessons NN (all of them by default).
 
     \b
-    learner      exercises blank, no outputs
+    learner      blank exercises, no outputs
     instructor   each exercise followed by its solution and its hints
-    nbgrader     a course folder for nbgrader: points, locked tests, solutions that it takes out
+    nbgrader     a course folder for nbgrader: points, locked tests, and solutions that nbgrader removes
     """
     all_makers: dict[str, Callable[[Path], NotebookNode]] = {
         "learner": from_source,

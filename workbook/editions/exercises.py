@@ -1,4 +1,4 @@
-"""The exercises as they stand in a lesson: which cell is the blank, which the solution, and what is checked."""
+"""Finds a lesson's exercises: the blank cell, the solution cell and the checked answer of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbook.editions.cells import EXERCISE, SOLUTION, has
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise in its lesson: `check(name, answer)` stands in both cells."""
+    """One exercise of a lesson; its blank cell and its solution cell both contain `check(name, answer)`."""
 
     name: str
     answer: str
@@ -23,10 +23,10 @@ class Exercise:
 
 
 def find_exercises(cells: Iterable[NotebookNode]) -> list[Exercise]:
-    """The exercises among a source's cells, in their order.
+    """The exercises among a source's cells, in order.
 
     Raises:
-        UserError: a blank is not followed by its solution, or one of them does not end in the same check.
+        UserError: a blank cell is not followed by its solution, or the two cells do not contain the same check.
     """
     found, waiting = [], None
     for cell in [*cells, None]:
@@ -46,10 +46,10 @@ def find_exercises(cells: Iterable[NotebookNode]) -> list[Exercise]:
 
 
 def checked(cell: NotebookNode) -> tuple[str, str]:
-    """The exercise that a cell checks, and the variable that holds the answer.
+    """The names of the exercise that a cell checks and of the variable that holds the answer.
 
     Raises:
-        UserError: the cell has no `check("NN.n", answer)` of its own.
+        UserError: the cell has no statement `check("NN.n", answer)` at its top level.
     """
     for statement in ast.parse(cell.source).body:
         match statement:

@@ -13,7 +13,7 @@ from workbook.editions.exercises import checked
 
 
 def instructor(source: Path) -> NotebookNode:
-    """The notebook of a text twin with solutions and notes, not executed.
+    """Build the unexecuted notebook of a source, with solutions and notes.
 
     Raises:
         UserError: the source is missing, or a solution has no check.
@@ -27,7 +27,7 @@ def instructor(source: Path) -> NotebookNode:
 
 
 def note(name: str) -> NotebookNode:
-    """What an instructor should know of an exercise: the hints, in the order in which a learner gets them."""
+    """A note for instructors: the hints of an exercise, in the order in which a learner gets them."""
     lines = [f'**{name}, for the instructor.** What `hint("{name}")` says, one after the other:', ""]
     for place, text in enumerate(hints(name), 1):
         lines += [f"{place}. {text}"] if "\n" not in text else [f"{place}. In code:", "", *_indented(text)]

@@ -1,7 +1,7 @@
-"""A lesson as nbgrader's source notebook: one cell with blank and solution, one locked cell that gives the points.
+"""Makes nbgrader's source notebook: each exercise has a cell with blank and solution, and a locked test cell.
 
-nbgrader takes out what stands between the two marks, and gives an exercise its points when its test cell raises
-nothing (nbgrader's documentation, "Creating and grading assignments", 2024).
+For students, nbgrader removes the lines between the two solution marks. It gives the points of an exercise if its test
+cell raises nothing (nbgrader's documentation, "Creating and grading assignments", 2024).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ SCHEMA = 3
 
 
 def assignment(source: Path, points: float = 1, budget: str | None = None) -> NotebookNode:
-    """The source notebook of one lesson, not executed.
+    """Build nbgrader's source notebook of one lesson, unexecuted.
 
     Args:
-        points: what each exercise is worth.
-        budget: another budget than the lesson's own, in a locked cell below its parameters.
+        points: the points of each exercise.
+        budget: is set in a locked cell below the lesson's parameters; None keeps the lesson's own budget.
 
     Raises:
-        UserError: the source is missing, or an exercise and its solution do not fit together.
+        UserError: the source is missing, or an exercise and its solution do not match.
     """
     cells = read(source)
     by_blank = {id(one.blank): one for one in find_exercises(cells)}
@@ -44,7 +44,7 @@ def assignment(source: Path, points: float = 1, budget: str | None = None) -> No
 
 
 def answer_cell(one: Exercise) -> NotebookNode:
-    """The cell that a student edits: the exercise's, with the solution between nbgrader's marks.
+    """The cell that a student edits: the exercise with its solution between nbgrader's marks.
 
     Raises:
         UserError: the blank has no line with `...` that the solution replaces.
@@ -59,7 +59,8 @@ def answer_cell(one: Exercise) -> NotebookNode:
         raise UserError(f"The exercise {one.name} has no line with dots that its solution replaces.")
     indent = dots[0][: len(dots[0]) - len(dots[0].lstrip())]
     answer = [indent + BEGIN, *answer, indent + END]
-    # What a solution returns makes the blank's `return ...` after it idle; a value has to come after its dots.
+    # A solution's `return` comes first, so that the blank's `return ...` never runs. Any other solution comes last, so
+    # that its value replaces the dots.
     middle = [*answer, *dots] if dots[0].lstrip().startswith("return") else [*dots, *answer]
     lines = [*blank[:first], *middle, *blank[len(blank) - last :], *hints]
     return _cell(lines, f"answer-{_slug(one)}", tags=[EXERCISE], solution=True)
@@ -68,7 +69,7 @@ def answer_cell(one: Exercise) -> NotebookNode:
 def points_cell(one: Exercise, points: float) -> NotebookNode:
     """The locked cell that calls this workbook's check and raises unless the answer is right."""
     lines = ["from helpers.checks import assert_solved", "", f'assert_solved("{one.name}", {one.answer})']
-    # With this tag "run all" goes on behind an exercise that is still open.
+    # This tag lets "run all" continue after an exercise that is not solved yet.
     return _cell(lines, f"test-{_slug(one)}", tags=["raises-exception"], grade=True, locked=True, points=points)
 
 
@@ -87,7 +88,7 @@ def _with_budget(notebook: NotebookNode, budget: str) -> NotebookNode:
 
 
 def _same(one: list[str], other: list[str]) -> int:
-    """How many lines at the start are the same."""
+    """The number of equal lines at the start of both lists."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 

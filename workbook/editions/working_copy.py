@@ -1,12 +1,12 @@
-"""The learner's own copy of the lessons, which `workbook lab` opens: no outputs, exercises blank, theirs to edit.
+"""The learner's own copy of the lessons, which `workbook lab` opens: blank exercises, no outputs, free to edit.
 
     my-lessons/notebooks/     the lessons, edited by the learner
     my-lessons/docs/          the guides that the lessons link to
-    my-lessons/earlier/       the learner's notebooks as they were before a newer version of a lesson took their edits
-    my-lessons/.workbook/     every file as it was written, so that an edit can be told from a newer version
+    my-lessons/earlier/       the learner's notebooks from before they were merged into a newer version of a lesson
+    my-lessons/.workbook/     every file as this module wrote it, to tell the learner's edits from a newer version
 
-Nothing that a learner wrote is overwritten. When a lesson has changed, the new version takes the learner's edits, and
-their own notebook stays in `earlier`.
+Nothing that a learner wrote is overwritten. When a lesson has changed, the learner's edits are merged into the new
+version, and the learner's old notebook is kept in `earlier`.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from workbook.lessons.lesson import Lesson, find
 FOLDER = ROOT / "my-lessons"
 MARK = ".workbook"
 CHECK = re.compile(r"^check\(\s*[\"'](\d\d\.\d+)[\"']", re.MULTILINE)
-OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./(?!notebooks/)([^)]*)\)")  # a link to what the copy does not have
+OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./(?!notebooks/)([^)]*)\)")  # a link to a file that the copy lacks
 
 
 @dataclass
 class Merged:
-    """A new version of a lesson with a learner's edits in it, and what became of them."""
+    """A new version of a lesson with a learner's edits merged in, and a record of what happened to each edit."""
 
     notebook: NotebookNode
-    answers: list[str] = field(default_factory=list)  # exercises whose answer stands in the new version
-    edits: int = 0  # other cells that the learner changed or added, in the new version too
-    beside: list[str] = field(default_factory=list)  # exercises that changed: the answer stands below as text
-    lost: list[str] = field(default_factory=list)  # what the new version has no place for
-    below: dict[int, list[NotebookNode]] = field(default_factory=dict)  # place in the new version -> cells after it
+    answers: list[str] = field(default_factory=list)  # exercises whose answer was copied into the new version
+    edits: int = 0  # number of other changed or added cells that were carried over
+    beside: list[str] = field(default_factory=list)  # changed exercises, with the learner's answer as text below them
+    lost: list[str] = field(default_factory=list)  # descriptions of edits that could not be carried over
+    below: dict[int, list[NotebookNode]] = field(default_factory=dict)  # index in the new version -> cells after it
 
     def answer(self, name: str, source: str, blank: str, place: int | None) -> None:
-        """Take an answer to an exercise; place: where the new version has it."""
+        """Merge an answer to an exercise; place: index of the exercise in the new version, None if it is gone."""
         if source == blank:
             return
         if place is None:
@@ -60,7 +60,7 @@ class Merged:
             self.beside.append(name)
 
     def edit(self, cell: NotebookNode, old: NotebookNode, place: int | None) -> None:
-        """Take a learner's change of a cell; place: where the new version has the cell as it was."""
+        """Merge a learner's change of a cell; place: index of the old cell in the new version, None if it is gone."""
         if cell.source == old.source:
             return
         if place is not None:
@@ -71,13 +71,13 @@ class Merged:
             self.lost.append("your values in the parameters cell" if parameters else f'your edit of "{_start(old)}"')
 
     def add(self, cell: NotebookNode, after: int) -> None:
-        """Take a cell that the learner wrote."""
+        """Merge a cell that the learner added; after: index of the preceding cell in the new version."""
         if cell.source.strip():
             self.below.setdefault(after, []).append(_without_outputs(cell))
             self.edits += 1
 
     def finish(self) -> Merged:
-        """Put what stands below a cell into its place."""
+        """Insert the collected cells at their places; return this object."""
         cells = self.below.get(-1, [])
         for place, cell in enumerate(self.notebook.cells):
             cells += [cell, *self.below.get(place, [])]
@@ -87,10 +87,10 @@ class Merged:
 
 
 def working_copy(folder: Path | None = None, lessons: list[Lesson] | None = None) -> tuple[Path, list[str]]:
-    """Make the learner's copy, or bring newer lessons into it; return the folder and what to tell the learner.
+    """Create or update the learner's copy of the lessons; return its folder and the messages for the learner.
 
     Raises:
-        UserError: the folder cannot be written, or it holds something else than a copy of the lessons.
+        UserError: the folder cannot be written, or it contains something other than a copy of the lessons.
     """
     place = expanded(folder or FOLDER).absolute()
     _claim(place)
@@ -113,7 +113,7 @@ def working_copy(folder: Path | None = None, lessons: list[Lesson] | None = None
 
 
 def merge(base: NotebookNode, mine: NotebookNode, new: NotebookNode) -> Merged:
-    """The `new` version of a lesson with the edits that lead from `base` to `mine`; exercises are matched by name."""
+    """Merge the edits that lead from `base` to `mine` into the `new` version; exercises are matched by name."""
     merged = Merged(copy.deepcopy(new))
     before = {cell.id: cell for cell in base.cells}
     blanks = {name: cell for cell in base.cells if has(cell, EXERCISE) and (name := exercise_of(cell))}
@@ -135,13 +135,13 @@ def merge(base: NotebookNode, mine: NotebookNode, new: NotebookNode) -> Merged:
 
 
 def exercise_of(cell: NotebookNode) -> str | None:
-    """The exercise that a cell checks, also where its code is not (yet) Python."""
+    """The name of the exercise that a cell checks, or None; the cell need not be valid Python."""
     found = CHECK.search(cell.source) if cell.cell_type == "code" else None
     return found.group(1) if found else None
 
 
 def _claim(place: Path) -> None:
-    """Make the folder and mark it as a copy; refuse one that is something else."""
+    """Create the folder and mark it as a copy; refuse a folder with other content."""
     inside = place.resolve()
     if inside == ROOT or inside.is_relative_to(ROOT / "notebooks"):
         raise UserError(
@@ -165,7 +165,7 @@ def _unwritable(place: Path, why: str) -> str:
 
 
 def _bring(lesson: Lesson, place: Path) -> str | None:
-    """Bring one lesson into the copy; None: nothing to tell; "": a newer version of a lesson that was not edited."""
+    """Create or update a lesson in the copy; return a message, "" if an unedited lesson was updated, else None."""
     path, kept = place / "notebooks" / lesson.path.name, place / MARK / lesson.path.name
     made_from = sha256(lesson.source) if lesson.source.is_file() else ""
     if not path.exists():
@@ -201,7 +201,7 @@ def _told(lesson: Lesson, merged: Merged, earlier: Path) -> str:
 
 
 def _write(path: Path, kept: Path, new: NotebookNode, made_from: str, merged: NotebookNode | None = None) -> None:
-    """The learner's file first: were the other one not written, the next opening would merge once more."""
+    """Write the learner's file first: if writing `kept` then fails, the next start merges again."""
     write_notebook(path, merged or new)
     base = copy.deepcopy(new)
     base.metadata["made_from"] = made_from
@@ -209,7 +209,7 @@ def _write(path: Path, kept: Path, new: NotebookNode, made_from: str, merged: No
 
 
 def _set_aside(path: Path, place: Path) -> Path:
-    """A copy of the learner's notebook in `earlier`, under a name that no file has."""
+    """Copy the learner's notebook to `earlier` under a new name; return the copy's path."""
     folder = place / "earlier"
     folder.mkdir(exist_ok=True)
     now = datetime.now().strftime("%Y-%m-%d-%H%M%S")
@@ -220,7 +220,7 @@ def _set_aside(path: Path, place: Path) -> Path:
 
 
 def _bring_text(text: str, place: Path, name: str) -> None:
-    """Write a guide, unless the learner wrote into the one that is there."""
+    """Write or update a guide, unless the learner has edited it."""
     path, kept = place / name, place / MARK / name
     if path.exists() and (not kept.exists() or path.read_bytes() != kept.read_bytes()):
         return
@@ -230,7 +230,7 @@ def _bring_text(text: str, place: Path, name: str) -> None:
 
 
 def _read(path: Path) -> NotebookNode | None:
-    """The notebook; None where the file is none, or one of a format that lessons never had."""
+    """The notebook; None if the file is missing, damaged or not in notebook format 4."""
     try:
         text = path.read_text(encoding="utf-8")
         if json.loads(text)["nbformat"] != 4:
@@ -243,7 +243,7 @@ def _read(path: Path) -> NotebookNode | None:
 
 
 def _answer_cell(mine: NotebookNode, name: str, blank: NotebookNode) -> str | None:
-    """The identifier of the cell that holds the learner's answer: the blank's own, or else one that checks it."""
+    """The identifier of the cell with the learner's answer: the blank cell, else a cell that checks the exercise."""
     same = [cell.id for cell in mine.cells if cell.id == blank.id]
     return next(iter([*same, *(cell.id for cell in mine.cells if exercise_of(cell) == name)]), None)
 
@@ -261,7 +261,7 @@ def _without_outputs(cell: NotebookNode) -> NotebookNode:
 
 
 def _with_own_ids(cells: list[NotebookNode]) -> list[NotebookNode]:
-    """The cells, each with an identifier of its own."""
+    """The cells, with duplicate identifiers replaced by new ones."""
     seen: set[str] = set()
     for cell in cells:
         while cell.id in seen:

@@ -1,12 +1,12 @@
-"""The engine behind `workbook run` and `workbook sweep`: runs of notebooks, each in a worker process with its kernel.
+"""The engine behind `workbook run` and `workbook sweep`: it runs each notebook in a worker process with its own kernel.
 
 A scheduler (this machine's processes, or Dask) gives a `Task` to a worker; the worker executes the notebook with
-papermill and writes what happened into the ledger on disk. What to run, and how to show it, is the callers' business:
-`workbook.run` and `workbook.sweeps`.
+papermill and records the outcome in the ledger on disk. The callers, `workbook.run` and `workbook.sweeps`, decide what
+to run and how to show it.
 """
 
 import sys
 
-# jsonschema, which nbformat imports, would build a grammar of international addresses: a second of every command and
-# worker, for what no notebook's schema asks. Without that module it does without.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None: "there is no such module"
+# nbformat imports jsonschema, which builds a grammar for international addresses with this module. That takes a second
+# in every command and worker, and no notebook's schema needs it. jsonschema also works without the module.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None makes its import fail

@@ -1,4 +1,4 @@
-"""A campaign: the runs of one command, sent to an executor as slots get free, watched until all have ended."""
+"""A campaign: sends the runs of one command to an executor as slots become free, and watches them until all end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Executor = LocalExecutor | DaskExecutor
 
 @dataclass
 class Campaign:
-    """The tasks of one command, where each stands, and the file that stops them."""
+    """The tasks of one command, the state of each, and the file whose existence stops them."""
 
     tasks: Mapping[str, Task]
     stop_file: Path
@@ -39,7 +39,7 @@ class Campaign:
         return [key for key in self.tasks if self.states[key].status != "done"]
 
     def begin(self) -> None:
-        """Read the ledger: what is done stays done, all else starts again, whatever became of it earlier."""
+        """Read the ledger: finished runs are kept, all others start again, even if they failed before."""
         for key in self.tasks:
             ledger = self._ledger(key)
             state = ledger.state()
@@ -49,16 +49,16 @@ class Campaign:
             self.states[key] = state
 
     def refresh(self, keys: Iterable[str]) -> None:
-        """Read from the ledger where some runs stand."""
+        """Update the states of these runs from the ledger."""
         for key in keys:
             self.states[key] = self._ledger(key).state(self.earlier.get(key, set()))
 
     def execute(self, executor: Executor, watch: Callable[[], None], keys: Iterable[str]) -> None:
-        """Send these runs; return when all have ended.
+        """Send these runs to the executor; return when all have ended.
 
         Raises:
-            UserError: the scheduler or all workers are lost, or a run found a reason to begin no other.
-            KeyboardInterrupt: passed on, or raised because the stop file appeared.
+            UserError: the scheduler or all workers are lost, or a run ended with "halt".
+            KeyboardInterrupt: the command was interrupted, or the stop file appeared.
         """
         waiting, futures, news = deque(keys), dict[str, Any](), Event()
         with self._stopping():
@@ -86,12 +86,12 @@ class Campaign:
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
-        """On any early end, tell the workers to end what they run."""
+        """If the block ends early, tell the workers to end their runs."""
         try:
             yield
-        except SystemExit:  # only whoever watched has gone
+        except SystemExit:  # the terminal closed, but the workers continue
             raise
         except BaseException:
-            with suppress(UserError):  # on a full disk the executor's `close` ends them
+            with suppress(UserError):  # if the disk is full, the executor's `close` ends them
                 write_text(self.stop_file, "")
             raise

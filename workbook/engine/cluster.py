@@ -1,4 +1,4 @@
-"""Runs on a Dask cluster: a scheduler that is running already, or Slurm."""
+"""Executors for a Dask cluster, with a scheduler that is already running or on Slurm."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ WAIT_FOR_WORKERS = 15
 SLURM_DEFAULTS = {"cores": 1, "memory": "4GB", "processes": 1}
 LOST_AFTER = 20.0
 WORKERLESS_AFTER = 90.0
-DISCONNECTED = (OSError, TimeoutError, CancelledError)  # what asking raises while a connection breaks
+DISCONNECTED = (OSError, TimeoutError, CancelledError)  # errors of a request while a connection breaks
 
 
 class DaskExecutor:
-    """Gives tasks to the workers of a Dask scheduler, one for each of their threads.
+    """Gives tasks to the workers of a Dask scheduler, one task per worker thread at a time.
 
     Args:
-        threads: a kernel's threads; 0 shares each host's cores out over its slots.
-        patient: wait for workers as long as it takes (a queue), instead of giving up.
+        threads: threads per kernel; 0 divides each host's cores among its slots.
+        patient: never give up waiting for workers, which may be in Slurm's queue.
     """
 
     def __init__(self, client: Client, threads: int = 0, patient: bool = False):
@@ -47,12 +47,12 @@ class DaskExecutor:
         self._connected = self._staffed = time.monotonic()
 
     def slots(self) -> int:
-        """How many runs there may be at a time, by the workers there are now.
+        """The number of runs that may be active at a time, given the workers that are connected now.
 
-        Dask would take all runs at once, but it hands them out before it knows how long they take, and then one worker
-        has a queue while another has nothing to do.
+        Dask would accept all runs at once. But it assigns them to workers before it knows how long they take, so that
+        one worker has a queue while another is idle.
         """
-        with suppress(*DISCONNECTED):  # then those that were there last have to do
+        with suppress(*DISCONNECTED):  # if the request fails, the last known hosts are used
             found: dict[str, int] = {}
             for worker in self.client.scheduler_info(n_workers=-1)["workers"].values():
                 found[worker["host"]] = found.get(worker["host"], 0) + worker["nthreads"]
@@ -65,12 +65,12 @@ class DaskExecutor:
         return self.client.submit(run_on_worker, task, self._hosts, key=f"{task.key}-{self._nonce}", pure=False)
 
     def result(self, future) -> Outcome | None:
-        """The outcome of a future that is done, None when as many workers as Dask allows died of it.
+        """The outcome of a finished future; None if as many workers as Dask allows died while running it.
 
         Raises:
             UserError: the scheduler is gone, or a worker lacks what the task needs.
         """
-        if future.status in ("cancelled", "lost"):  # nobody here cancels
+        if future.status in ("cancelled", "lost"):  # this command never cancels a future
             raise UserError("The scheduler is gone.")
         if future.status != "error":
             return future.result()
@@ -80,9 +80,9 @@ class DaskExecutor:
         raise UserError(f"A worker cannot run this: {type(error).__name__}: {error}")
 
     def check(self) -> None:
-        """Raise a `UserError` when the scheduler, or every worker, has been gone for a while."""
+        """Raise a `UserError` if the scheduler or all workers have been gone for too long."""
         now = time.monotonic()
-        with suppress(*DISCONNECTED):  # then it counts as not connected
+        with suppress(*DISCONNECTED):  # if the request fails, the client counts as not connected
             staffed = self.patient or self.client.scheduler_info(n_workers=1)["workers"]
             if self.client.status == "running":
                 self._connected = now
@@ -93,11 +93,11 @@ class DaskExecutor:
             raise UserError("All workers are gone.")
 
     def close(self) -> None:
-        """Nothing: the stop file ends what runs, and the workers are somebody else's."""
+        """Do nothing: the stop file ends the runs, and the workers do not belong to this command."""
 
 
 def run_on_worker(task: Task, slots: dict[str, int]) -> Outcome:
-    """On a Dask worker: run a task with its share of the host's cores."""
+    """Run a task in a Dask worker, with the worker's share of the host's cores."""
     from distributed import get_worker
 
     adopt_orphans()
@@ -112,7 +112,7 @@ def quiet() -> None:
     import dask
 
     dask.config.set({"distributed.comm.timeouts.connect": "10s", "distributed.admin.tick.limit": "60s"})
-    import distributed  # noqa: F401 - only after its import do all of its loggers exist, each with a level of its own
+    import distributed  # noqa: F401 - its loggers exist only after the import, each with its own level
 
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
@@ -121,7 +121,7 @@ def quiet() -> None:
 
 @contextmanager
 def external(address: str) -> Iterator[DaskExecutor]:
-    """An executor on a scheduler that somebody else runs.
+    """An executor on a Dask scheduler that is already running.
 
     Raises:
         UserError: nothing answers there, or it has no worker.
@@ -147,7 +147,7 @@ def external(address: str) -> Iterator[DaskExecutor]:
 
 @contextmanager
 def slurm(file: Path, workers: int) -> Iterator[DaskExecutor]:
-    """An executor on Slurm jobs, one worker each; a queue can take hours, so it waits for workers."""
+    """An executor on Slurm jobs with one worker each; it never gives up, because a queue can take hours."""
     from distributed import Client
 
     quiet()
@@ -161,7 +161,7 @@ def slurm_cluster(file: Path):
     """The cluster that a file of dask-jobqueue's settings describes; nothing is submitted yet.
 
     Raises:
-        UserError: dask-jobqueue is not installed, or the file or a setting in it is not as it should be.
+        UserError: dask-jobqueue is not installed, or the file or one of its settings is invalid.
     """
     try:
         from dask_jobqueue import SLURMCluster
@@ -169,7 +169,7 @@ def slurm_cluster(file: Path):
         raise UserError("Slurm needs one more package: pip install 'fine-tuning-workbook[slurm]'.") from None
     settings = {**SLURM_DEFAULTS, **slurm_settings(file)}
     options = {"dashboard_address": f"{LOOPBACK}:0", **settings.pop("scheduler_options", {})}
-    # One run per worker; its process, not Dask's worker, is what takes the memory and all the cores of the job.
+    # One run per worker. The run has its own process, which uses the job's memory and cores, so Dask sets no limit.
     extra = [*settings.pop("worker_extra_args", []), "--nthreads", "1", "--memory-limit", "0", "--no-dashboard"]
     try:
         return SLURMCluster(
@@ -180,7 +180,7 @@ def slurm_cluster(file: Path):
 
 
 def slurm_settings(file: Path) -> dict:
-    """The settings in a Slurm file, names checked.
+    """The settings in a Slurm file, after a check of their names.
 
     Raises:
         UserError: the file is missing or not plain YAML, or holds an unknown setting.

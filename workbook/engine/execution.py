@@ -1,4 +1,4 @@
-"""One attempt in a worker process: papermill with a cap on outputs, and every word redacted before it is written."""
+"""Executes an attempt with papermill in a worker process; caps its outputs and redacts secrets before writing."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ START_TIMEOUT = 120
 
 @dataclass
 class Report:
-    """What papermill says of an attempt: the error of a cell, or what else went wrong, and the seconds spent."""
+    """papermill's result of an attempt: the error of a cell or another failure, and the seconds spent."""
 
     cell: int | None = None
     error_name: str = ""
     error: str = ""
     trace: str = ""
-    died: bool = False  # the kernel, not a cell
+    died: bool = False  # the kernel died, so no cell raised an error
     notes: list[str] = field(default_factory=list)
     seconds_kernel: float = 0.0
     seconds_cells: float = 0.0
@@ -60,7 +60,7 @@ class CappedClient(PapermillNotebookClient):
     kept = 0
 
     def output(self, outs, msg, display_id, cell_index):
-        """Keep an output, or once the cap is reached a single note in its place; errors are always kept."""
+        """Keep outputs up to the cap, then add one note and drop the rest; errors are always kept."""
         content = msg["content"]
         size = len(content.get("text", "")) + sum(len(str(value)) for value in content.get("data", {}).values())
         if self.kept + size <= CAP or msg["msg_type"] == "error":
@@ -75,7 +75,7 @@ class CappedClient(PapermillNotebookClient):
 
 
 class ExecutedNotebook:
-    """The notebook of an attempt: written now and then while it runs, and at its end with its page."""
+    """The notebook of an attempt: saved regularly while it runs, and at the end together with its page."""
 
     def __init__(self, folder: Path, name: str):
         self.folder, self.name, self.saved = folder, name, 0.0
@@ -83,30 +83,31 @@ class ExecutedNotebook:
         self.capped = False
 
     def progress(self, cell: int, cells: int) -> None:
-        """Tell whoever looks how far the run is; only a hint, so it is not forced to the disk."""
+        """Write the current cell to a file for progress displays; the file may be lost, so it is not flushed."""
         hint = {"cell": cell + 1, "cells": cells, "began": time.time()}
         (self.folder / PROGRESS).write_text(json.dumps(hint), encoding="utf-8")
 
     def save(self) -> None:
-        """Write what there is, unless that was done a few seconds ago."""
+        """Write the notebook as it is now, unless it was written less than SAVE_EVERY seconds ago."""
         if time.monotonic() - self.saved > SAVE_EVERY:
             self.saved = time.monotonic()
             self._write()
 
     def finish(self, task: Task) -> None:
-        """Write the notebook under its name, and its page beside it."""
+        """Write the notebook under its final name, and its page next to it."""
         if self.content is not None:
             path = self._write().replace(self.folder / self.name)
             write_page(path, figures=Path(task.notebook).parent, lessons=task.pages, home=task.home)
 
     @property
     def seconds(self) -> float:
-        """What the cells took, by papermill's clock."""
+        """The total seconds of the cells, as papermill measured them."""
         cells = self.content.cells if self.content else []
         return sum(cell.metadata.get("papermill", {}).get("duration") or 0.0 for cell in cells)
 
     def _write(self) -> Path:
-        plain = json.loads(json.dumps(self.content))  # not yet cut into lines, where half a secret would go unnoticed
+        # The outputs are redacted before they are split into lines, because a split secret would not be found.
+        plain = json.loads(json.dumps(self.content))
         for cell in plain["cells"]:
             if "outputs" in cell:
                 cell["outputs"] = joined(nbformat.from_dict(cell["outputs"]))
@@ -114,11 +115,11 @@ class ExecutedNotebook:
 
 
 class WorkbookEngine(NBClientEngine):
-    """papermill's engine with an attempt's notebook and kernel."""
+    """A papermill engine that uses an attempt's notebook and kernel."""
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, *, executed, kernel, make_manager, **_):
-        """Execute the notebook; `kernel` are the arguments for the kernel's process."""
+        """Execute the notebook; `kernel` contains the arguments for the kernel's process."""
         started, total = nb_man.cell_start, len(nb_man.nb.cells)
 
         def cell_start(cell, cell_index=None, **more):
@@ -130,7 +131,7 @@ class WorkbookEngine(NBClientEngine):
         executed.content = nb_man.nb
         options = {"timeout": None, "startup_timeout": START_TIMEOUT, "shutdown_kernel": "immediate"}
         client = CappedClient(nb_man, km=make_manager(), kernel_name=kernel_name, **options)
-        client.owns_km = True  # it starts the kernel and shuts it down
+        client.owns_km = True  # the client starts the kernel and shuts it down
         try:
             return client.execute(**kernel)
         finally:
@@ -141,13 +142,13 @@ papermill_engines.register("workbook", WorkbookEngine)
 
 
 def execute(task: Task, folder: Path, forked: ForkedKernel | None = None) -> Report:
-    """Run the task's notebook into an attempt's folder: executed notebook, page, log.
+    """Run the task's notebook; write the executed notebook, its page and a log to the attempt's folder.
 
     Args:
-        forked: becomes the kernel; None starts one.
+        forked: a waiting process that becomes the kernel; None starts a new process.
 
     Raises:
-        UserError: what was executed cannot be written.
+        UserError: the executed notebook cannot be written.
     """
     executed = ExecutedNotebook(folder, Path(task.notebook).name)
     began = time.monotonic()
@@ -164,7 +165,8 @@ def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int, mak
     notebook = Path(task.notebook)
     track = str(task.parameters.get("track", "pocket"))
     settings = environment(threads=task.threads, run_folder=folder, track=track, keep_model=task.keep_model)
-    os.environ["JUPYTER_PATH"] = with_own_kernels(os.environ.get("JUPYTER_PATH", ""))  # where this process looks
+    # This process looks for kernels in these folders.
+    os.environ["JUPYTER_PATH"] = with_own_kernels(os.environ.get("JUPYTER_PATH", ""))
     try:
         execute_notebook(
             str(notebook).replace("{", "{{").replace("}", "}}"),
@@ -178,7 +180,7 @@ def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int, mak
             make_manager=make_manager,
             kernel={"env": settings, "cwd": str(notebook.parent), "stdout": log, "stderr": log},
         )
-    except UserError:  # the notebook could not be saved meanwhile
+    except UserError:  # saving the notebook failed during execution
         raise
     except PapermillExecutionError as failure:
         trace = "\n".join("\n".join(failure.traceback).splitlines()[-ERROR_LINES:])
@@ -190,7 +192,7 @@ def _execute(task: Task, folder: Path, executed: ExecutedNotebook, log: int, mak
 
 
 def _sentence(failure: Exception) -> str:
-    """What a failure outside the notebook's own code means."""
+    """The message for a failure outside the notebook's own code."""
     if isinstance(failure, DeadKernelError):
         return "The kernel died in the middle of a cell; most often the memory was not enough."
     if type(failure).__name__ == "NoSuchKernel":
@@ -200,8 +202,8 @@ def _sentence(failure: Exception) -> str:
 
 @contextmanager
 def _socket_folder() -> Iterator[str]:
-    """A folder of this user's for the kernel's sockets, so that no port is open, or taken by somebody meanwhile."""
-    short = len(os.fsencode(tempfile.gettempdir())) < 70  # a socket's path may have about a hundred bytes
+    """A private folder for the kernel's sockets. They replace ports, which other programs could reach or take."""
+    short = len(os.fsencode(tempfile.gettempdir())) < 70  # a socket's path is limited to about 100 bytes
     where = None if short else "/tmp"
     with tempfile.TemporaryDirectory(prefix="workbook-", dir=where, ignore_cleanup_errors=True) as folder:
         yield folder
@@ -209,7 +211,7 @@ def _socket_folder() -> Iterator[str]:
 
 @contextmanager
 def _log(path: Path) -> Iterator[int]:
-    """A descriptor for what a run's processes print: written to `path`, redacted line by line, up to a cap."""
+    """A file descriptor for a run's output, which is redacted line by line and written to `path`, up to a cap."""
     reading, writing = os.pipe()
     thread = threading.Thread(target=_keep_log, args=(reading, path), daemon=True)
     thread.start()
@@ -217,7 +219,7 @@ def _log(path: Path) -> Iterator[int]:
         yield writing
     finally:
         os.close(writing)
-        thread.join(timeout=2)  # a process that the notebook left behind may still hold the other end
+        thread.join(timeout=2)  # a process that the notebook left running may keep the pipe open
 
 
 def _keep_log(source: int, path: Path) -> None:

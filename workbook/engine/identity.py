@@ -1,4 +1,4 @@
-"""What a run depends on: the notebook's code, the helpers that it imports, the libraries, its parameters."""
+"""Identifies a run by what it depends on: the notebook's code, the helpers that it imports, libraries, parameters."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from helpers.record import versions
 from workbook.lessons import Lesson
 
 OWN = ("helpers", "microworld", "workbook")  # packages of this project that a lesson can reach
-FILES = ("data", "model")  # parameters that may name a file or folder of one's own
+FILES = ("data", "model")  # parameters that may name a file or folder of the learner
 
 
 def state_of(lesson: Lesson) -> dict[str, str]:
     """A hash of each thing that changes results: notebook, helpers, data, libraries.
 
-    The notebook counts by its code and tags, not by its bytes: cell identifiers are random, outputs come and go.
+    The notebook's hash covers only code and tags, because other parts, such as outputs, do not change results.
     """
     return {
         "notebook": _hash(code_of(lesson)),
@@ -37,20 +37,20 @@ def code_of(lesson: Lesson) -> list[list]:
 
 
 def run_identity(state: dict[str, str], parameters: dict[str, object]) -> str:
-    """Twelve hexadecimal digits that belong to this code, these parameters and the files that they name."""
+    """A hash (twelve hexadecimal digits) of the code's state, the parameters and the files that they name."""
     named = {name: _content(str(parameters[name])) for name in named_parameters(parameters)}
-    if parameters.get("track") == "real":  # fetched files, so no commit knows them
+    if parameters.get("track") == "real":  # downloaded files, which `state` does not cover
         named["real"] = _hash([file.read_text(encoding="utf-8") for file in committed_sums(real_folder())])
     return _hash([state, parameters, *([named] if any(named.values()) else [])])[:12]
 
 
 def named_parameters(parameters: dict[str, object]) -> list[str]:
-    """The parameters that may name a file or folder of one's own."""
+    """The names of the parameters that name a file or folder of the learner."""
     return [name for name in FILES if isinstance(parameters.get(name), str) and parameters[name]]
 
 
 def _content(name: str) -> str:
-    """A hash of the file or folder that a value names; "" if it is none of this machine's."""
+    """A hash of the file or folder that a value names; "" if this machine has no such file."""
     path = local_path(name.rpartition("?")[0] or name)
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return _digest(tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)) if files else ""
@@ -58,7 +58,7 @@ def _content(name: str) -> str:
 
 @lru_cache(maxsize=32)
 def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
-    """A hash of the files' bytes, read once as long as their sizes and times stay."""
+    """A hash of the files' bytes, cached until a size or modification time changes."""
     sums = []
     for name, *_ in files:
         with Path(name).open("rb") as file:
@@ -72,9 +72,9 @@ def difference(then: dict[str, str], now: dict[str, str]) -> str:
 
 
 def files(lesson: Lesson) -> list[Path]:
-    """The modules of this project that the notebook imports, and that these import.
+    """The modules of this project that the notebook imports, directly or through other modules.
 
-    Loaded by their names or paths, and so never seen as imports: the lesson's exercises, and metrics.
+    The lesson's exercises and the metrics are added, because they are loaded by name or path, not by an import.
     """
     exercises = ROOT / "helpers" / "lessons" / f"lesson_{lesson.number}" / "exercises.py"
     by_name = {*(ROOT / "helpers" / "metrics").rglob("*.py"), *([exercises] if exercises.is_file() else [])}
@@ -82,12 +82,12 @@ def files(lesson: Lesson) -> list[Path]:
 
 
 def imports(lesson: Lesson) -> list[tuple[str, str]]:
-    """Libraries that the notebook's code imports, itself or through helpers: (module, name or "")."""
+    """The libraries that the notebook imports, directly or through helpers, as (module, name or "")."""
     return sorted(_walk(lesson)[1])
 
 
 def _walk(lesson: Lesson) -> tuple[set[Path], set[tuple[str, str]]]:
-    # Reading some fifty modules takes a while, and a worker asks before every run.
+    # Reading about fifty modules is slow and every run needs them, so the result is cached until a module changes.
     newest = max(file.stat().st_mtime_ns for own in OWN for file in (ROOT / own).rglob("*.py"))
     return _walked(tuple(cell["source"] for cell in _code_cells(lesson)), newest)
 
@@ -101,7 +101,7 @@ def _walked(sources: tuple[str, ...], newest: int) -> tuple[set[Path], set[tuple
     libraries: set[tuple[str, str]] = set()
     while waiting:
         tree, direct = waiting.pop()
-        # What a module imports only inside functions is worth loading ahead when the notebook itself names the module.
+        # Imports inside a module's functions count only if the notebook itself imports the module.
         libraries |= {pair for pair in _imported(tree, inside=direct) if pair[0].partition(".")[0] not in OWN}
         for module, name in _imported(tree):
             for file in _module_files(module, name) - own:
@@ -116,7 +116,7 @@ def _tree(file: Path, changed: int) -> ast.AST:
 
 
 def _imported(tree: ast.AST, inside: bool = True) -> set[tuple[str, str]]:
-    """What is imported, as (module, name or ""); also inside functions, if wanted."""
+    """The imports in a syntax tree, as (module, name or ""); inside functions only if `inside` is true."""
     found: set[tuple[str, str]] = set()
     waiting = [tree]
     while waiting:
@@ -131,7 +131,7 @@ def _imported(tree: ast.AST, inside: bool = True) -> set[tuple[str, str]]:
 
 
 def _module_files(module: str, name: str) -> set[Path]:
-    """The files behind `from module import name`: its packages, and the name if that is a module too."""
+    """The files that `from module import name` loads: packages, module, and `name` if it is a module too."""
     if module.partition(".")[0] not in OWN:
         return set()
     found, folder = set(), ROOT
@@ -147,7 +147,7 @@ def _code_cells(lesson: Lesson) -> list[dict]:
 
 
 def _parsed(source: str) -> ast.AST:
-    """A cell's code as a tree; a cell with a magic or a mistake has none, its kernel will say so."""
+    """A cell's syntax tree; an empty one for a cell with a magic or a syntax error."""
     try:
         return ast.parse(source)
     except SyntaxError:

@@ -1,4 +1,4 @@
-"""How a command is asked to end: Ctrl-C, a signal, a terminal that closes."""
+"""Handles requests to end a command: Ctrl-C, a signal, or a terminal that closes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ INTERRUPTED = 130  # the exit status of a command that was asked to end
 
 @contextmanager
 def interruptible(leave_on_hangup: bool = False) -> Iterator[None]:
-    """Within this, the first request to end raises `KeyboardInterrupt`; further requests change nothing.
+    """Raise `KeyboardInterrupt` at the first request to end within the block; ignore further requests.
 
     Args:
-        leave_on_hangup: when the terminal closes, end this command alone (`SystemExit`), not what others run for it.
+        leave_on_hangup: if the terminal closes, end only this command (`SystemExit`), not the runs of its workers.
     """
-    # A shell that starts a command in the background lets it ignore Ctrl-C. Windows knows no SIGHUP.
+    # SIGINT is among them because a shell makes background commands ignore it. Windows has no SIGHUP.
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     asked = False
@@ -35,6 +35,6 @@ def interruptible(leave_on_hangup: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if not asked:  # else the end is on its way, and is not to be cut short
+        if not asked:  # otherwise the signals stay ignored, so that nothing interrupts the clean-up
             for number, handler in before.items():
                 signal.signal(number, handler)

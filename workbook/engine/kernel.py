@@ -1,7 +1,7 @@
-"""A kernel that is a copy of its worker: it finds the libraries loaded, which costs a new process seconds of every run.
+"""A kernel that is forked from its worker, with the libraries loaded; a new process needs seconds to load them.
 
-Without it, twelve standard runs of lesson 01 took a fifth more of the cores' time. Only on Linux without a GPU, where
-copying a process that has loaded these libraries is safe; elsewhere kernels start as Jupyter starts them.
+Without forking, twelve standard runs of lesson 01 took a fifth more processor time. Kernels are forked only on Linux
+without a GPU, where it is safe to fork a process with these libraries. Elsewhere Jupyter starts new processes.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 
-SET_DEATH_SIGNAL = 1  # linux/prctl.h
+SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in linux/prctl.h
 
 
 def can_be_forked() -> bool:
-    """Whether kernels may be copies of a process that has loaded the libraries."""
+    """Whether kernels may be forked from a process that has loaded the libraries."""
     gpu = shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists() or Path("/dev/kfd").exists()
     return sys.platform.startswith("linux") and not gpu and not os.environ.get("WORKBOOK_COLD_KERNELS")
 
 
 class ForkedKernel:
-    """A copy of this process that waits until it may become a kernel; looks like a `subprocess.Popen`.
+    """A fork of this process that waits for the command to become a kernel; behaves like a `subprocess.Popen`.
 
-    This process makes the copy early, while it has one thread and no open files. A later copy could hold a lock
-    forever.
+    The fork happens early, while this process has one thread and no open files. A later fork could inherit a lock that
+    is never released.
     """
 
     stdin = stdout = stderr = None
@@ -49,22 +49,22 @@ class ForkedKernel:
         orders.close()
 
     def begin(self, arguments: list[str], environment: dict[str, str], folder: str, log: int) -> None:
-        """Let it become a kernel with ipykernel's arguments; what it prints goes to the descriptor `log`."""
+        """Make the fork a kernel with ipykernel's arguments; its output goes to the file descriptor `log`."""
         order = {"arguments": arguments, "environment": environment, "folder": folder}
-        with self._orders, suppress(BrokenPipeError):  # killed before it began, which is seen at its first reply
+        with self._orders, suppress(BrokenPipeError):  # if the fork was killed, its missing reply shows that later
             socket.send_fds(self._orders, [b"."], [log])
             self._orders.sendall(json.dumps(order).encode())
 
     def poll(self) -> int | None:
-        """Its exit status, negative for a signal; None while it runs."""
+        """The kernel's exit status, negative for a signal; None while it runs."""
         return self._wait(os.WNOHANG)
 
     def wait(self) -> int | None:
-        """Wait for its end; return its exit status."""
+        """Wait for the kernel to end; return its exit status."""
         return self._wait(0)
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send the kernel a signal, unless it has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
@@ -78,29 +78,29 @@ class ForkedKernel:
         if self.returncode is None:
             try:
                 ended, status = os.waitpid(self.pid, how)
-            except ChildProcessError:  # `end_run` has waited for it
+            except ChildProcessError:  # `end_run` has already waited for it
                 ended, status = self.pid, signal.SIGKILL
             self.returncode = os.waitstatus_to_exitcode(status) if ended else None
         return self.returncode
 
 
 class ForkedProvisioner(LocalProvisioner):
-    """Starts a kernel by waking the copy that waits."""
+    """Starts a kernel by waking the waiting fork."""
 
     forked: ForkedKernel
 
     async def launch_kernel(self, cmd, *, env, cwd, stdout, **options):
-        """Begin with the arguments of the command `cmd`, which would start a new process."""
+        """Start the fork with the arguments of `cmd`, the command that would start a new process."""
         self.forked.begin(cmd[cmd.index("-f") :], env, cwd, stdout)
         self.process, self.pid, self.pgid = self.forked, self.forked.pid, None
         return self.connection_info
 
 
 def manager(kernel: str, connection_file: str, forked: ForkedKernel | None) -> AsyncKernelManager:
-    """The manager of a kernel that is met at sockets beside `connection_file`; on Windows, at ports.
+    """The manager of a kernel that listens on sockets next to `connection_file`, or on Windows on ports.
 
     Args:
-        forked: the copy that becomes the kernel; None starts a new process.
+        forked: the fork that becomes the kernel; None starts a new process.
     """
     where = {} if sys.platform == "win32" else {"transport": "ipc", "connection_file": connection_file}
     made = AsyncKernelManager(kernel_name=kernel, **where)
@@ -111,7 +111,7 @@ def manager(kernel: str, connection_file: str, forked: ForkedKernel | None) -> A
 
 
 def _become_kernel(orders: socket.socket) -> None:
-    """In the copy: wait for the order, then be a kernel until it is shut down."""
+    """In the forked process: wait for the start command, then run as a Jupyter kernel until shutdown."""
     status = 1
     try:
         os.setsid()
@@ -123,9 +123,9 @@ def _become_kernel(orders: socket.socket) -> None:
         os.environ.clear()
         os.environ.update(order["environment"])
         os.chdir(order["folder"])
-        sys.path.insert(0, "")  # as in any kernel, modules beside the notebook can be imported
+        sys.path.insert(0, "")  # as in any kernel, modules next to the notebook can be imported
         if "numpy" in sys.modules:
-            sys.modules["numpy"].random.seed()  # Python's own `random` has a new state in every copy
+            sys.modules["numpy"].random.seed()  # Python reseeds its own `random` in a fork, numpy does not
         sys.argv = ["ipykernel_launcher", *order["arguments"], f"--IPKernelApp.parent_handle={os.getppid()}"]
         IPKernelApp.launch_instance(sys.argv[1:])
         status = 0

@@ -1,4 +1,4 @@
-"""What happened to every run, as files: one folder per attempt, written by the worker that ran it."""
+"""Records every run in files: one folder per attempt, written by the worker that ran it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATES = ("queued", "running", "done", "failed", "crashed")
 
 @dataclass
 class Outcome:
-    """How an attempt ended: "done", "failed" or "crashed"; "stopped" and "halt" (begin no other run) are not kept."""
+    """How an attempt ended: "done", "failed" or "crashed"; "stopped" and "halt" (start no other run) are not saved."""
 
     status: str
     seconds: float = 0.0
@@ -39,7 +39,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands: one of `STATES`, its last attempt's folder, and how that ended."""
+    """The state of a run: one of `STATES`, the folder of its last attempt, and that attempt's outcome."""
 
     status: str
     folder: Path | None = None
@@ -47,7 +47,7 @@ class State:
 
 
 class RunLedger:
-    """The attempts at one run: each in a folder of its own, or only the last one, in the run's folder itself."""
+    """The attempts at one run: each in its own numbered folder, or only the last one, in the run's folder itself."""
 
     def __init__(self, folder: Path, numbered: bool = True):
         self.folder, self.numbered = folder, numbered
@@ -59,7 +59,7 @@ class RunLedger:
         return [self.folder] if (self.folder / STARTED).is_file() or (self.folder / OUTCOME).is_file() else []
 
     def new_attempt(self, parameters: dict[str, object]) -> Path:
-        """Make the folder of a new attempt, and write who runs it.
+        """Create the folder of a new attempt, and record which process runs it.
 
         Raises:
             UserError: the disk is full or cannot be written.
@@ -86,7 +86,7 @@ class RunLedger:
         return self.folder
 
     def state(self, beside: Collection[Path] = ()) -> State:
-        """The run's state without the attempts `beside`. If any attempt is done, the run is done."""
+        """The run's state, ignoring the attempts in `beside`. If any other attempt is done, the run is done."""
         last = State("queued")
         for folder in self.attempts():
             if folder in beside:
@@ -101,9 +101,9 @@ class RunLedger:
         return last
 
     def past_attempts(self) -> set[Path]:
-        """The attempts that say nothing about a run that begins again; the run's own folder forgets its attempt.
+        """The earlier attempts to ignore when a run starts again; an attempt in the run's own folder is reset instead.
 
-        An attempt of an earlier command that is still at work is none of these: its outcome counts.
+        An attempt of an earlier command that still runs is not among them, because its outcome counts.
         """
         past = {folder for folder in self.attempts() if not at_work(folder)}
         if self.numbered:
@@ -113,7 +113,7 @@ class RunLedger:
         return set()
 
     def set_damaged_aside(self) -> None:
-        """Rename attempts whose outcome says done but whose record is no longer whole."""
+        """Rename the folders of damaged attempts, so that they no longer count."""
         for folder in self.attempts() if self.numbered else []:
             if is_damaged(folder):
                 folder.rename(folder.with_name(f"damaged-{folder.name}"))
@@ -124,7 +124,7 @@ def outcome_of(folder: Path) -> Outcome | None:
     try:
         outcome = Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
         if outcome.status == "done":
-            if outcome.sha256 and sha256(folder) != outcome.sha256:  # `workbook run` kept no hash once
+            if outcome.sha256 and sha256(folder) != outcome.sha256:  # older versions of `workbook run` saved no hash
                 return None
             outcome.metrics = record.read(folder / record.FILE)["metrics"]
     except (OSError, ValueError, TypeError, UserError):
@@ -138,7 +138,7 @@ def is_damaged(folder: Path) -> bool:
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> Outcome:
-    """Write an attempt's outcome, after which it counts.
+    """Write an attempt's outcome; from then on the attempt counts.
 
     Raises:
         UserError: the disk is full or cannot be written.
@@ -146,7 +146,7 @@ def write_outcome(folder: Path, outcome: Outcome) -> Outcome:
     if outcome.status == "done":
         outcome.sha256 = sha256(folder)
     kept = asdict(outcome)
-    kept.pop("metrics")  # they are in the record, once
+    kept.pop("metrics")  # the record already contains them
     files.write_json(folder / OUTCOME, redacted(kept))
     return outcome
 
@@ -157,7 +157,7 @@ def sha256(folder: Path) -> str:
 
 
 def at_work(folder: Path) -> bool:
-    """Whether somebody is still at an attempt without outcome."""
+    """Whether a live process is still working on an attempt that has no outcome yet."""
     try:
         who = json.loads((folder / STARTED).read_text(encoding="utf-8"))
         beat = folder / ALIVE if (folder / ALIVE).exists() else folder / STARTED
@@ -168,7 +168,7 @@ def at_work(folder: Path) -> bool:
 
 
 def started(folder: Path | None) -> float:
-    """When an attempt began, in seconds since 1970; now, where that is not known."""
+    """When an attempt began, in seconds since 1970; the current time if that is unknown."""
     if folder:
         with suppress(OSError, ValueError, KeyError):
             return float(json.loads((folder / STARTED).read_text(encoding="utf-8"))["began"])
@@ -176,7 +176,7 @@ def started(folder: Path | None) -> float:
 
 
 def position(folder: Path | None) -> tuple[int, int, float]:
-    """The cell at which an attempt works (from 1), how many there are, when that cell began; zeros before the first."""
+    """An attempt's current cell (from 1), its number of cells and the cell's start time; zeros before it."""
     if folder:
         with suppress(OSError, ValueError, KeyError):
             found = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))

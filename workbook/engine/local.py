@@ -1,7 +1,7 @@
-"""Runs on this machine: a worker process for each, made by `multiprocessing` and ended with it.
+"""Runs tasks on this machine, each in a worker process that `multiprocessing` starts for it.
 
-Where there is fork, workers come from a server process that has imported what every worker needs; elsewhere each
-imports it anew. A worker that dies costs its own run an attempt, and no other run anything.
+On Linux, workers are forked from a server process that has already imported what they need; elsewhere each worker
+imports it again. If a worker dies, only its own run loses an attempt.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from workbook.engine.worker import run_task
 
 INLINE = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # figures go into the notebook
 METHOD = "forkserver" if sys.platform.startswith("linux") else "spawn"
-DEATHS = 3  # of a run's worker, before it is given up
-PATIENCE = 15.0  # seconds that workers have to end what they run, once the stop file exists
+DEATHS = 3  # worker deaths after which a run is given up
+PATIENCE = 15.0  # seconds that workers get to end their runs once the stop file exists
 
 
 # The settings of this process's only worker server; the server lives as long as the process.
@@ -44,15 +44,15 @@ class LocalExecutor:
     """Gives tasks to worker processes of this machine, `workers` at a time.
 
     Args:
-        libraries: what all tasks' notebooks import, as (module, name or ""): loaded once, if kernels can be copies.
-        settings: the environment that the tasks' kernels have in common; libraries look at it when they are loaded.
+        libraries: what the notebooks of all tasks import, as (module, name or ""); loaded once if kernels are forked.
+        settings: environment variables that the kernels of all tasks share; libraries read them when they are loaded.
     """
 
     def __init__(
         self, workers: int, libraries: Sequence[tuple[str, str]] = (), settings: Mapping[str, str] | None = None
     ):
         self.workers, self.warm = workers, False
-        self._context: Any = multiprocessing.get_context(METHOD)  # typeshed: BaseContext makes no Process
+        self._context: Any = multiprocessing.get_context(METHOD)  # Any, because typeshed's BaseContext has no Process
         self._threads = ThreadPoolExecutor(workers)
         self._starting = threading.Lock()
         self._processes: set[int] = set()
@@ -63,13 +63,13 @@ class LocalExecutor:
             self.warm = self._start_server(json.dumps(libraries), dict(settings or {}) if can_be_forked() else {})
 
     def _start_server(self, libraries: str, settings: dict[str, str]) -> bool:
-        """Start the server, unless it runs; whether it has loaded libraries under these settings."""
+        """Start the server unless it runs; return whether it has loaded libraries under these settings."""
         if not _server:
             before, interrupt = dict(os.environ), signal.getsignal(signal.SIGINT)
             _server.update(settings or os.environ)
             os.environ.update({**settings, **({VARIABLE: libraries, **INLINE} if settings else {})})
             self._context.set_forkserver_preload(["workbook.engine.worker", "workbook.engine.preload"])
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to the server, too
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # ignored, because a terminal sends Ctrl-C to the server too
             forkserver.ensure_running()
             signal.signal(signal.SIGINT, interrupt)
             os.environ.clear()
@@ -77,11 +77,11 @@ class LocalExecutor:
         return bool(settings) and settings == _server
 
     def slots(self) -> int:
-        """How many runs there may be at a time."""
+        """The number of runs that may be active at a time."""
         return self.workers
 
     def submit(self, task: Task) -> Future[Outcome | None]:
-        """Run a task; the future's result is its outcome, None when its worker died again and again."""
+        """Run a task; the future's result is its outcome, None if its worker died DEATHS times."""
         task = replace(task, warm=self.warm and task.kernel == "python3")
         self._futures.append(self._threads.submit(self._run, task))
         return self._futures[-1]
@@ -91,10 +91,10 @@ class LocalExecutor:
         return future.result()
 
     def check(self) -> None:
-        """Nothing to look after: a worker that dies is noticed at once."""
+        """Do nothing: the death of a worker is noticed at once."""
 
     def close(self) -> None:
-        """End all workers: those that do not end by themselves, because the stop file exists, are killed."""
+        """End all workers: wait up to PATIENCE seconds until they end by themselves, then kill the others."""
         self._closing = True
         wait(self._futures, timeout=PATIENCE)
         for pid in list(self._processes):
@@ -114,9 +114,9 @@ class LocalExecutor:
             sender.close()
             try:
                 return receiver.recv()
-            except EOFError:  # it died
+            except EOFError:  # the worker died
                 process.join()
-                end_run(Path(task.folder))  # what it left is this process's now
+                end_run(Path(task.folder))  # this process has adopted what the worker left running
             finally:
                 receiver.close()
                 process.join()
@@ -125,19 +125,19 @@ class LocalExecutor:
 
 
 def _work(sender: Connection, task: Task) -> None:
-    """In the worker process: run the task and send its outcome."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ended through the stop file
+    """Run the task in the worker process and send its outcome."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is ignored, because the stop file ends a worker
     forked = ForkedKernel() if task.warm else None
     adopt_orphans()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     nothing = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # the terminal belongs to the command's own view
+    for stream in (1, 2):  # only the parent command may write to the terminal
         os.dup2(nothing, stream)
     sender.send(run_task(task, forked))
 
 
 def _end_with_parent() -> None:
-    """Wait for the death of the command, then end this process and its kernel."""
+    """Wait until the parent command has died, then end this process and its kernel."""
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()

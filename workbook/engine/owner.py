@@ -1,4 +1,4 @@
-"""Who is at work on a folder: one command at a time, identified by host, PID and start time."""
+"""Locks a folder for one command at a time; identifies a process by host, PID and start time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FILE, LOCK = "lock.json", ".lock"
 
 
 def whoami() -> dict[str, object]:
-    """This process, so that anyone on this host can tell later whether it still lives."""
+    """Describe this process, so that others on this host can check later whether it still runs."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
 
 
 def lives(who: dict) -> bool | None:
-    """Whether that process lives; None for one of another host, of which nothing is known here."""
+    """Whether the process `who` still runs; None if it ran on another host, where this cannot be checked."""
     if who.get("host") != socket.gethostname():
         return None
     try:
@@ -36,10 +36,10 @@ def lives(who: dict) -> bool | None:
 
 @contextmanager
 def locked(folder: Path, nonce: str) -> Iterator[None]:
-    """Hold the folder for one command.
+    """Lock the folder for this command.
 
     Raises:
-        UserError: another command holds it, or one on another host did and cannot be proved dead.
+        UserError: another command holds the lock, or one on another host held it and may still run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
@@ -60,7 +60,7 @@ def locked(folder: Path, nonce: str) -> Iterator[None]:
 
 
 def owner(folder: Path) -> dict:
-    """Who holds the folder, {} when nobody does."""
+    """The process that holds the folder; {} if none does."""
     try:
         who = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""What the server of workers loads once for all of them: importing this module imports what $WORKBOOK_PRELOAD names.
+"""Loads libraries once for all workers, in their server: importing this module imports what $WORKBOOK_PRELOAD names.
 
-`multiprocessing` lets its server import modules by their names; libraries such as transformers load most of what a
-notebook wants only when it is asked for by name, so the names are asked for here.
+`multiprocessing` can make its server import modules. But libraries such as transformers load most of their parts only
+when a name is accessed, so this module accesses the names that a notebook imports.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ VARIABLE = "WORKBOOK_PRELOAD"
 
 
 def load(module: str, name: str) -> None:
-    """Import ahead, silently; what cannot be imported is the notebook's own trouble, in its own cell."""
+    """Import a module and its `name` silently; an import that fails here will fail visibly in the notebook's cell."""
     with (
         contextlib.suppress(Exception),
         Path(os.devnull).open("w") as nothing,
@@ -33,4 +33,4 @@ if wanted := os.environ.pop(VARIABLE, ""):
     for pair in json.loads(wanted):
         load(*pair)
     gc.collect()
-    gc.freeze()  # what is loaded stays shared: collecting it in a copy would touch, and so copy, its memory
+    gc.freeze()  # otherwise garbage collection in a fork would write to the shared memory, and so copy it

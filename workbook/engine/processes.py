@@ -1,6 +1,6 @@
-"""The processes of a run: found below this process by the folder in their environment, and ended with all they started.
+"""Finds the processes of a run by the folder in their environment, and ends them with all their descendants.
 
-Only this process's own descendants are checked.
+Only children of this process are checked.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 
 RUN_FOLDER = "WORKBOOK_RUN_DIR"
-SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+SET_CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in linux/prctl.h
 
 
 def adopt_orphans() -> None:
-    """On Linux, let this process inherit what a dead descendant leaves behind, so that `end_run` finds it."""
+    """On Linux, make this process the parent of its descendants' orphans, so that `end_run` finds them."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -26,7 +26,7 @@ def end_run(folder: Path, kernel: int = 0) -> None:
     """End every child of this process that belongs to a run in `folder`, with everything below it.
 
     Args:
-        kernel: the number of one that does, though its environment was another when it began.
+        kernel: PID of a child that belongs to the run although its initial environment does not name the folder.
     """
     for child in psutil.Process().children():
         with suppress(psutil.Error, OSError):
@@ -35,7 +35,7 @@ def end_run(folder: Path, kernel: int = 0) -> None:
 
 
 def end_tree(process: psutil.Process) -> None:
-    """End a process and everything below it."""
+    """Kill a process and all its descendants."""
     try:
         below = process.children(recursive=True)
     except psutil.Error:

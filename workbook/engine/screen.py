@@ -16,7 +16,7 @@ COLOURS = {"done": "green", "failed": "red", "crashed": "red", "running": "cyan"
 
 
 def say(text: str, console: Console | None = None) -> None:
-    """Print a text as it is, without secrets: a screen is copied into chats and kept in a scheduler's log."""
+    """Print text without markup and with secrets redacted, because output gets into chats and schedulers' logs."""
     (console or Console(soft_wrap=True)).print(redacted(text), markup=False, highlight=False)
 
 
@@ -29,7 +29,7 @@ def coloured(status: str, text: object) -> str:
 def live_view(
     console: Console, table: Callable[[], Table], lines: Callable[[], Iterable[str]]
 ) -> Iterator[Callable[[], None]]:
-    """What to call whenever something may have changed: it redraws the table, or off a terminal prints new lines."""
+    """Yield a function to call after changes: it redraws the table, or without a terminal prints new lines."""
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:
             yield lambda: live.update(table())
@@ -43,14 +43,14 @@ def live_view(
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """A duration in words, such as `about 5 min`."""
     if seconds < 60:
         return f"{max(1, round(seconds))} s"
     return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
 def shown(path: Path) -> str:
-    """A path as short as it can be said from here."""
+    """A path relative to the current folder if it is inside it, else the path as it is."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

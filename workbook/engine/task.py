@@ -12,15 +12,15 @@ class Task:
     """One run of a notebook.
 
     Args:
-        key: the run's name in its campaign; in a sweep its identity, which `state` and `parameters` have to give.
-        folder: where its attempts go: each into a folder of its own, or (not `numbered`) the last one in `folder`.
-        state: hashes of the code that it depends on; {} when a change does not matter.
+        key: the run's name in its campaign; in a sweep, its identity, computed from `state` and `parameters`.
+        folder: has one folder for each attempt or, if not `numbered`, the files of the last attempt itself.
+        state: hashes of the code that the run depends on; {} if changes do not matter.
         seconds: how long an attempt may take.
         retries: how often a crashed attempt is tried again.
-        stop: a file; while it exists, what runs is ended and nothing begins.
-        pages: names of the notebooks whose pages stand beside this one's.
-        warm: its kernel may be a copy of the worker, which has loaded what the notebook imports.
-        home: where the link at the top of the run's page leads, and what it says.
+        stop: a file; while it exists, running attempts are ended and no new attempt starts.
+        pages: names of the notebooks whose pages are next to this one's.
+        warm: whether the kernel may be forked from the worker, which has loaded what the notebook imports.
+        home: the target and the text of the link at the top of the run's page.
         keep_model: whether a lesson that can keep its trained model does so.
     """
 
@@ -42,5 +42,5 @@ class Task:
 
     @property
     def is_over(self) -> bool:
-        """Whether the command that sent this was stopped."""
+        """Whether the command that sent this task was stopped."""
         return Path(self.stop).exists()

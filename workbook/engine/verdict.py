@@ -1,4 +1,4 @@
-"""What became of an attempt, from what papermill reported and what the run left; frequent causes are explained."""
+"""Judges an attempt from papermill's report and the run's files, and explains frequent errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DENIED = re.compile(r"PermissionError|Permission denied|\[Errno 13\]")
 
 
 def judge(folder: Path, report: Report) -> Outcome:
-    """An attempt's outcome; "halt" when the disk takes nothing more."""
+    """An attempt's outcome; "halt" if the disk is full or read-only."""
     outcome = _failed(report) if report.error or report.error_name else _recorded(folder)
     outcome.notes += report.notes
     outcome.seconds_kernel, outcome.seconds_cells = report.seconds_kernel, report.seconds_cells
@@ -47,12 +47,12 @@ def _failed(report: Report) -> Outcome:
 
 
 def is_download(error: str) -> bool:
-    """Whether a download was refused, cut, or brought other bytes than announced."""
+    """Whether the error of a run is a download that was refused, interrupted or damaged."""
     return bool(DOWNLOAD.search(error))
 
 
 def explained(error: str) -> str:
-    """The error with what to do about it, where that is known."""
+    """The error, with advice if its cause is known."""
     if is_download(error):
         return (
             f"{error}\nThe download failed. Look at the network and its proxy, find damaged files with "

@@ -1,4 +1,4 @@
-"""What a worker does for one run: look into the ledger, execute, judge, write the outcome down, and retry a crash."""
+"""A worker's steps for one run: read the ledger, execute, judge, write the outcome, and retry after a crash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BEAT = 0.5
 
 
 class Watch:
-    """Beside an attempt: shows that it is alive, and ends it when its time is up or its command was stopped."""
+    """Watches an attempt in a thread: shows that it is alive, ends it at its timeout or when its command is stopped."""
 
     def __init__(self, folder: Path, task: Task, kernel: int):
         self.folder, self.task, self.kernel = folder, task, kernel
@@ -37,7 +37,7 @@ class Watch:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
-        end_run(self.folder, self.kernel)  # whatever the notebook left behind
+        end_run(self.folder, self.kernel)  # processes that the notebook left running
 
     def _watch(self) -> None:
         deadline = time.monotonic() + self.task.seconds
@@ -47,15 +47,15 @@ class Watch:
             if not self.ended_for:
                 late = time.monotonic() > deadline
                 self.ended_for = "stopped" if self.task.is_over else "timeout" if late else ""
-            if self.ended_for:  # again and again: the kernel may only be starting
+            if self.ended_for:  # repeated, because the kernel may have started only now
                 end_run(self.folder, self.kernel)
 
 
 def run_task(task: Task, forked: ForkedKernel | None = None) -> Outcome:
-    """Run until the ledger has an outcome; return it. "halt" means: begin nothing more; "stopped": it was asked for.
+    """Run a task until it has an outcome; return it. "halt": start no other run; "stopped": its command was stopped.
 
     Args:
-        forked: becomes the kernel of the first attempt.
+        forked: a waiting process that becomes the kernel of the first attempt.
     """
     try:
         return _run_task(task, [forked] if forked else [])
@@ -88,7 +88,7 @@ def _run_task(task: Task, forked: list[ForkedKernel]) -> Outcome:
 
 
 def _changed(task: Task) -> str:
-    """What is not as it was when the sweep was planned, in words; "" when all is."""
+    """What has changed since the sweep was planned, in words; "" if nothing has."""
     if not task.state:
         return ""
     changed = difference(task.state, state_of(Lesson(Path(task.notebook))))
@@ -98,13 +98,13 @@ def _changed(task: Task) -> str:
 
 
 def _wait_for_others(ledger: RunLedger, task: Task) -> None:
-    """An attempt of an earlier command may still be at work on another worker: its result counts too."""
+    """Wait for an attempt of an earlier command that another worker still runs, because its result counts too."""
     while any(at_work(folder) for folder in ledger.attempts()) and not task.is_over:
         time.sleep(1)
 
 
 def _attempt(ledger: RunLedger, task: Task, forked: ForkedKernel | None) -> Outcome:
-    """Run once, in a new folder; an attempt that does not count gives the folder's name up."""
+    """Run once in a new folder; if the attempt does not count, its folder is renamed."""
     folder = ledger.new_attempt(task.parameters)
     outcome = _outcome(folder, task, forked)
     if outcome.status in ("halt", "stopped"):

@@ -1,7 +1,7 @@
-"""Says what an exported model says, in a process that cannot import this project: `python -I alone.py`.
+"""Returns an exported model's outputs, from a process that cannot import this project: `python -I alone.py`.
 
-It reads a JSON object with the folder and the examples from its input, and writes one with the answers as the last line
-of its output. Only torch and transformers are used, as whoever gets the folder will use them.
+It reads a JSON object with the folder and the examples from standard input, and prints a JSON object with the answers
+as its last line. It uses only torch and transformers, because whoever receives the folder has nothing else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def classify(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def speak(asked: dict[str, Any]) -> dict[str, Any]:
-    """The greedy answer to each prompt, of the folder's weights or of its GGUF file, and the prompt's token ids."""
+    """The greedy answer to each prompt, from the folder's weights or its GGUF file, and the prompt's token ids."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options = {"gguf_file": asked["gguf"]} if asked["gguf"] else {}
@@ -53,7 +53,7 @@ def speak(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer one question."""
+    """Read one request from standard input and print its answer."""
     for name in PROJECT:
         sys.modules[name] = None  # type: ignore[assignment]  # importing it raises ImportError from now on
     asked = json.load(sys.stdin)

@@ -55,10 +55,10 @@ The chat template is in `chat_template.jinja`; `generate` stops at the end of a 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the export found out about the folder.
+    """The results of the export's checks, and what the card says about loading.
 
     compared: sentences on what was compared with the lesson's model. without_code: as in `classifier.Written`.
-    gguf: the name of the GGUF file, or "". gguf_note: what was compared, or why there is none.
+    gguf: the name of the GGUF file, or "". gguf_note: how that file was checked, or why there is none.
     """
 
     compared: Sequence[str]
@@ -72,7 +72,7 @@ def card(kept: Kept, name: str, findings: Findings) -> str:
     """The text of `README.md`.
 
     Args:
-        name: of the exported folder.
+        name: the name of the exported folder.
     """
     base, licence, about = _base(kept)
     kind = "text classifier" if kept.is_classifier else "chat model"
@@ -144,7 +144,7 @@ def _hub_name(kept: Kept) -> str:
 
 
 def _base(kept: Kept) -> tuple[str, str, str]:
-    """What the model began as, its licence as the hub writes it, and what limits it."""
+    """The base model, its licence as the hub writes it, and the limits of the fine-tuned model."""
     parameters = kept.parameters
     measured = (
         "The figures hold for rows like those that it was tested on. Measure it on your own before you rely on it."

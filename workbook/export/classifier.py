@@ -1,13 +1,13 @@
-"""A classifier as a folder: the family's own weight names, label names, and one small file of code.
+"""Writes a classifier to a folder: weights under the family's names, label names, and one small file of code.
 
-The course's classifier averages the last hidden states over the real tokens. No family's sequence classifier in
-`transformers` does just that for BERT, DistilBERT, RoBERTa or Llama: they read the first or the last token, or put
-another layer between. So the folder brings a class of its own (`trust_remote_code`). The head is linear, so the mean
-of its outputs over the tokens is its output for the mean: the family's plain token classifier gives the same logits
-without any code of the folder's, where that class is a body and one linear layer.
+The course's classifier averages the last hidden states over the real tokens. In `transformers`, the sequence
+classifiers of BERT, DistilBERT, RoBERTa and Llama do something else: they read the first or the last token, or add
+another layer. So the folder contains its own class (`trust_remote_code`). Because the head is linear, the mean of its
+outputs over the tokens equals its output for the mean. The family's token classifier therefore gives the same logits
+without the folder's code, if it is only a body and one linear layer.
 
-The folder has a model type of its own. With the family's, `AutoModelForSequenceClassification` without
-`trust_remote_code` would load the family's class, and predict nonsense after a warning.
+The folder has its own model type. With the family's type, `AutoModelForSequenceClassification` without
+`trust_remote_code` would load the family's class and predict nonsense after a warning.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class MeanPoolClassifier({parent}):
 
 @dataclass(frozen=True)
 class Written:
-    """What a classifier's folder needs to be loaded.
+    """How a written classifier can be loaded without the folder's code.
 
-    without_code: the family's token classifier, whose logits averaged over the tokens are the model's; "" for none.
+    without_code: the family's token classifier, if its logits averaged over the tokens are the model's; else "".
     """
 
     without_code: str
@@ -83,12 +83,12 @@ def write_classifier(kept: Kept, folder: Path) -> Written:
     """Write weights, configuration and code to `folder`.
 
     Raises:
-        UserError: the weights are not those of the family, as where an adapter was not merged.
+        UserError: the weights are not those of the family, for example because an adapter was not merged.
     """
     config = AutoConfig.from_pretrained(kept.folder)
     names = kept.facts["label_names"]
     config.id2label, config.label2id = dict(enumerate(names)), {name: label for label, name in enumerate(names)}
-    with torch.device("meta"):  # the module tree without numbers
+    with torch.device("meta"):  # the module tree without weights
         body = AutoModel.from_config(config)
     has_pooler = "add_pooling_layer" in inspect.signature(type(body).__init__).parameters
     weights = load_file(kept.folder / WEIGHTS)
@@ -125,7 +125,7 @@ def write_classifier(kept: Kept, folder: Path) -> Written:
 
 
 def _token_classifier(config: Any) -> Any:
-    """The family's token classifier without numbers; None if it has none."""
+    """The family's token classifier, without weights; None if the family has none."""
     try:
         with torch.device("meta"):
             return AutoModelForTokenClassification.from_config(config)
@@ -134,13 +134,13 @@ def _token_classifier(config: Any) -> Any:
 
 
 def _head(plain: Any) -> str:
-    """What the family calls the linear layer of its token classifier."""
+    """The attribute name of the linear layer in the family's token classifier."""
     linear = [name for name, child in plain.named_children() if isinstance(child, nn.Linear)] if plain else []
     return linear[0] if linear else "classifier"
 
 
 def _check(body: nn.Module, weights: dict[str, Tensor], drop: str) -> None:
-    """Refuse weights that are not the body's own and one linear layer."""
+    """Raise a UserError if the body's weights have other names or shapes than those of the plain body."""
     own = {f"body.{name}": value.shape for name, value in body.state_dict().items()}
     wanted = {name: shape for name, shape in own.items() if not (drop and name.startswith(f"body.{drop}"))}
     found = {name: value.shape for name, value in weights.items() if name.startswith("body.")}

@@ -1,4 +1,4 @@
-"""`workbook export`: writes the folder beside its place, asks a process of its own whether it is right, moves it in."""
+"""`workbook export`: writes a temporary folder, checks it in a separate process, and moves it to its place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workbook.export.decoder import write_decoder
 from workbook.export.gguf_file import why_not, write_gguf
 from workbook.export.kept import Kept, find_kept
 
-# In a folder of its own: beside a tokenizer.json, `transformers` takes that and no chat template.
+# The GGUF file has its own folder, because next to a tokenizer.json `transformers` loads that and no chat template.
 GGUF = Path("gguf", "model-f32.gguf")
 GGUF_NOTE = """\
 `{folder}/{name}` has the same weights in float32, the tokenizer and the chat template, for programs that read GGUF.
@@ -37,7 +37,7 @@ def export(run: str, runs: Path, target: Path, lesson: str = "", gguf: bool = Tr
     """Export the kept model of a run to the folder `target`; return the exit status.
 
     Raises:
-        UserError: there is no such model, the folder is in the way, or what was written is not the lesson's model.
+        UserError: there is no such model, `target` is not empty, or the written model differs from the lesson's model.
     """
     target = target.expanduser().absolute()
     _check_target(target)
@@ -54,7 +54,7 @@ def export(run: str, runs: Path, target: Path, lesson: str = "", gguf: bool = Tr
     except KeyboardInterrupt:
         say("Stopped. Nothing was exported.", console)
         return INTERRUPTED
-    except SafetensorError as error:  # a sentence in place of OSError's number
+    except SafetensorError as error:  # safetensors reports a full disk without an errno
         full = "No space left" in str(error)
         raise OSError(errno.ENOSPC if full else errno.EIO, "No space left" if full else str(error), target) from None
     finally:
@@ -76,7 +76,7 @@ def _check_target(target: Path) -> None:
 
 
 def _build(kept: Kept, folder: Path, tell: Callable[[str], None], gguf: bool) -> Findings:
-    """Fill the folder, all but the card."""
+    """Write everything except the model card to the folder."""
     tell("Writing weights and tokenizer")
     write_json(folder / FILE, kept.recorded | {"parameters": kept.parameters})
     family = json.loads((kept.folder / "config.json").read_text(encoding="utf-8"))["model_type"]
@@ -111,7 +111,7 @@ def _build(kept: Kept, folder: Path, tell: Callable[[str], None], gguf: bool) ->
 
 
 def _with_gguf(kept: Kept, folder: Path, said: dict, tell: Callable[[str], None]) -> tuple[str, str]:
-    """Write a GGUF file and load it again: a note for the card, and the file's name, "" where there is none."""
+    """Write and check a GGUF file; return a note for the card, and the file's name or "" if there is none."""
     if reason := why_not(folder):
         return f"There is no GGUF file: {reason}.", ""
     (folder / GGUF.parent).mkdir()
@@ -135,10 +135,10 @@ def _difference(count: int, difference: float) -> str:
 
 
 def _place(staging: Path, target: Path) -> None:
-    for path in (staging, *staging.rglob("*")):  # a temporary folder and safetensors' files are their owner's alone
+    for path in (staging, *staging.rglob("*")):  # only the owner may read a temporary folder and safetensors' files
         path.chmod(0o755 if path.is_dir() else 0o644)
     if target.is_dir():
-        target.rmdir()  # it is empty
+        target.rmdir()  # `_check_target` saw that it is empty
     staging.rename(target)
 
 

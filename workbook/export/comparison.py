@@ -1,4 +1,4 @@
-"""Whether the exported folder says what the model said in its lesson, asked in a process without this project."""
+"""Checks in a process without this project that the exported model gives the same outputs as in its lesson."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from helpers.runtime import UserError
 from workbook.export.kept import Kept
 
 SCRIPT = Path(__file__).with_name("alone.py")
-TOLERANCE = 1e-3  # of the largest logit; other threads or another device round differently
-MAY_DIFFER = 1  # of twenty answers: rounding may turn a tie
+TOLERANCE = 1e-3  # relative to the largest logit; other numbers of threads or devices round differently
+MAY_DIFFER = 1  # of twenty answers; rounding can decide a tie between two tokens
 
 
 def ask(kept: Kept, folder: Path, *, gguf: str = "", without_code: str = "") -> dict[str, Any]:
-    """What the model in a folder says to the kept examples.
+    """The outputs of the model in a folder for the kept examples.
 
     Args:
-        gguf: the name of a GGUF file in the folder, to load that.
-        without_code: a token classifier of `transformers`, to load that too.
+        gguf: the name of a GGUF file in the folder to load instead of the weights.
+        without_code: the name of a token classifier of `transformers` to load as well.
 
     Raises:
         UserError: the folder cannot be loaded.
     """
     asked = {**kept.facts, "folder": str(folder), "gguf": gguf, "without_code": without_code}
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "WORKBOOK_"))}
-    with tempfile.TemporaryDirectory() as modules:  # a folder's code is copied to where it is imported from
+    with tempfile.TemporaryDirectory() as modules:  # transformers copies the folder's code here to import it
         quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_MODULES_CACHE": modules}
         command = [sys.executable, "-I", "-X", "utf8", str(SCRIPT)]
         ended = subprocess.run(
@@ -43,16 +43,16 @@ def ask(kept: Kept, folder: Path, *, gguf: str = "", without_code: str = "") -> 
 
 
 def largest_difference(said: list[list[float]], wanted: list[list[float]]) -> float:
-    """Between two lists of logits."""
+    """The largest absolute difference between two lists of logits."""
     pairs = [(a, b) for one, other in zip(said, wanted, strict=True) for a, b in zip(one, other, strict=True)]
     return max((abs(a - b) for a, b in pairs), default=0.0)
 
 
 def check_logits(said: list[list[float]], wanted: list[list[float]], what: str) -> float:
-    """The largest difference of the logits.
+    """Return the largest difference between the logits.
 
     Raises:
-        UserError: it is more than rounding.
+        UserError: the difference is larger than rounding explains.
     """
     difference = largest_difference(said, wanted)
     scale = max((abs(value) for row in wanted for value in row), default=1.0)
@@ -65,12 +65,12 @@ def check_logits(said: list[list[float]], wanted: list[list[float]], what: str) 
 
 
 def equal_answers(said: list[str], wanted: list[str]) -> int:
-    """How many answers are the same."""
+    """The number of equal answers."""
     return sum(one == other for one, other in zip(said, wanted, strict=True))
 
 
 def check_answers(said: list[str], wanted: list[str]) -> int:
-    """How many answers are those of the lesson.
+    """Return the number of answers that equal the lesson's.
 
     Raises:
         UserError: more of them differ than rounding explains.

@@ -1,4 +1,4 @@
-"""A decoder as a folder: the family's own class, a chat template, and the tokens at which `generate` stops."""
+"""Writes a decoder to a folder: weights for the family's class, a chat template, and the stop tokens of `generate`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def write_decoder(kept: Kept, folder: Path) -> None:
         if path.name != FACTS:
             shutil.copyfile(path, folder / path.name)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    ends = dict.fromkeys([end_of_turn(tokenizer), tokenizer.eos_token_id])  # each once, in this order
+    ends = dict.fromkeys([end_of_turn(tokenizer), tokenizer.eos_token_id])  # without duplicates, in this order
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     stops = [token for token in ends if token is not None]
-    # Greedy by default: that is how the lesson measured it.
+    # The default is greedy decoding, because the lesson measured greedy answers.
     GenerationConfig(eos_token_id=stops, pad_token_id=pad, bos_token_id=tokenizer.bos_token_id).save_pretrained(folder)

@@ -1,7 +1,7 @@
-"""A Llama-like decoder as one GGUF file, with its tokenizer and chat template, in float32.
+"""Writes a Llama-like decoder to one GGUF file in float32, with its tokenizer and chat template.
 
-The names, the order of the rows of the query and key matrices and the metadata are those of llama.cpp's
-convert_hf_to_gguf.py: llama.cpp and `transformers` (`gguf_file=`) turn the rows back when they load the file.
+Tensor names, metadata and the row order of the query and key matrices follow llama.cpp's convert_hf_to_gguf.py.
+llama.cpp computes with this order; `transformers` (`gguf_file=`) restores its own order when it loads the file.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from helpers.runtime import UserError
 from helpers.sft import end_of_turn
 
 PLAIN_BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-# They mark for a trainer what the assistant says, and print nothing.
+# These template tags mark the assistant's text for a trainer and print nothing.
 TRAINING_TAGS = re.compile(r"\{% (?:end)?generation %\}")
 
 
 def why_not(folder: Path) -> str:
-    """In a clause, why the decoder in a folder cannot be written as GGUF here; "" when it can."""
+    """The reason, as a clause, why the decoder in a folder cannot be written as GGUF here; "" if it can."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config.get("model_type") != "llama":
         return f"a {config.get('model_type')} model has another layout than Llama, the only one that is written here"
@@ -39,7 +39,7 @@ def why_not(folder: Path) -> str:
 
 
 def write_gguf(folder: Path, path: Path) -> Path:
-    """Write the decoder in `folder`, for which `why_not` says nothing, to `path`."""
+    """Write the decoder in `folder` to `path`; `why_not(folder)` has to be empty."""
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = model.config
@@ -64,7 +64,7 @@ def write_gguf(folder: Path, path: Path) -> Path:
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     for name, value in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
-            continue  # the embeddings once more
+            continue  # the embeddings, which are already written
         weights = value.float().numpy()
         for part, count in heads.items():
             if f".{part}." in name:
@@ -81,7 +81,7 @@ def write_gguf(folder: Path, path: Path) -> Path:
 
 
 def _interleaved(weights: np.ndarray, heads: int) -> np.ndarray:
-    """The rows of each head in llama.cpp's order: the two halves that a rotation joins, row by row in turns."""
+    """Reorder each head's rows as llama.cpp does: alternate rows of the two halves that rotary embedding pairs."""
     rows = weights.shape[0] // heads
     halves = weights.reshape(heads, 2, rows // 2, *weights.shape[1:])  # (heads, 2, rows / 2, in)
     return halves.swapaxes(1, 2).reshape(weights.shape)
@@ -108,7 +108,7 @@ def _add_tokenizer(writer: GGUFWriter, tokenizer: Any, vocab_size: int) -> None:
         writer.add_bos_token_id(tokenizer.bos_token_id)
     if tokenizer.pad_token_id is not None:
         writer.add_pad_token_id(tokenizer.pad_token_id)
-    end = end_of_turn(tokenizer)  # a GGUF file names one token to stop at, and this model speaks in turns
+    end = end_of_turn(tokenizer)  # a GGUF file has one stop token, and a chat model must stop at the end of a turn
     writer.add_eos_token_id(end)
     writer.add_eot_token_id(end)
     writer.add_chat_template(TRAINING_TAGS.sub("", tokenizer.chat_template))

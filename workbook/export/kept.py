@@ -1,4 +1,4 @@
-"""The model that a lesson kept in its run: found by the run's name, with what the lesson recorded."""
+"""Finds the model that a lesson kept in its run, and what the lesson recorded."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Kept:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The run's parameters, with a path of the learner's own cut to its last part."""
+        """The run's parameters; paths to the learner's own model or data are cut to their last part."""
         given = self.recorded["parameters"]
         own = {name: PurePath(str(given[name])).name for name in ("model", "data") if given.get(name)}
         return given | own
 
     @property
     def figures(self) -> list[tuple[str, Interval]]:
-        """What was measured, in words, each with its 95 % interval."""
+        """The measured figures: each as a description and a 95 % interval."""
         return [(what, Interval(*numbers)) for what, *numbers in self.facts["figures"]]
 
 
@@ -55,10 +55,10 @@ def find_kept(run: str, runs: Path, lesson: str = "") -> Kept:
 
     Args:
         run: the name of a folder in `runs`, a path, or "latest".
-        lesson: number or name; needed only where several lessons of the run kept one.
+        lesson: the lesson's number or name; needed only if several lessons of the run kept a model.
 
     Raises:
-        UserError: there is no such run, it kept no model, several, or the lesson did not come to its end.
+        UserError: there is no such run, it kept no model or several, or the lesson did not finish.
     """
     folder = _folder(run, runs)
     places = [folder] if (folder / record.MODEL_FOLDER / FACTS).is_file() else sorted(folder.glob("*/"))

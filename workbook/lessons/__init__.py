@@ -1,6 +1,6 @@
-"""A lesson as a thing to find, check and show: its notebook, parameters and page; JupyterLab; a kernel's settings.
+"""Finds, checks and shows lessons: notebooks, parameters, web pages, JupyterLab, and the settings of kernels.
 
-Executing lessons is not done here: `workbook.engine`.
+`workbook.engine` executes the lessons.
 """
 
 from workbook.lessons.lesson import NOTEBOOKS, Lesson, find, select

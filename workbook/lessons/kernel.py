@@ -1,4 +1,4 @@
-"""What has to be in the environment before a lesson's kernel starts."""
+"""The environment variables that a lesson's kernel starts with."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from helpers.record import KEEP_MODEL
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def environment(
     *, threads: int, run_folder: Path | None = None, track: str = "pocket", keep_model: bool = False
 ) -> dict[str, str]:
-    """This process's environment with what makes a lesson repeatable, quiet and, on the pocket track, offline."""
+    """This process's environment, plus variables that make a lesson repeatable, quiet and (pocket track) offline."""
     settings = {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONHASHSEED": "0",
-        "PYTHONUTF8": "1",  # Windows would read and write files in another encoding
+        "PYTHONUTF8": "1",  # otherwise Windows reads and writes files in another encoding
         "TQDM_DISABLE": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "JUPYTER_PATH": with_own_kernels(os.environ.get("JUPYTER_PATH", "")),
@@ -36,13 +36,13 @@ def environment(
     if keep_model:
         settings[KEEP_MODEL] = "1"
     inherited = dict(os.environ)
-    # Dask tells its workers to give freed memory back at once. Training frees and takes the same tensors at every step,
-    # and would spend a third of its time on that.
+    # Dask makes its workers return freed memory to the system at once. Training allocates and frees the same tensors at
+    # every step, and would spend a third of its time on this.
     inherited.pop("MALLOC_TRIM_THRESHOLD_", None)
     return {**inherited, **settings}
 
 
 def with_own_kernels(path: str) -> str:
-    """Jupyter's search path with this environment first: a `python3` that a user registered once may be any Python."""
+    """Jupyter's search path with this environment first, because a user's kernel `python3` may be another Python."""
     own = str(Path(sys.prefix) / "share" / "jupyter")
     return os.pathsep.join([own, *(part for part in path.split(os.pathsep) if part and part != own)])

@@ -1,4 +1,4 @@
-"""A web page of this project: its own style around a body, nothing of it fetched from anywhere."""
+"""The project's web pages: a body with the project's own style; nothing is downloaded to show it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def page(title: str, body: str) -> str:
 
 
 def filled(template: str, **values: object) -> str:
-    """A template of Jinja with these values, which are escaped."""
+    """Fill a Jinja template with `values`, escaped for HTML."""
     return Environment(autoescape=True, trim_blocks=True).from_string(template).render(values)
 
 
 def number_text(name: str, value: float) -> str:
-    """A number as a person reads it, with the unit that its metric's name tells."""
+    """A number as readable text, with the unit that the metric's name implies."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if name.startswith("seconds"):

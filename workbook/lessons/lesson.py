@@ -1,4 +1,4 @@
-"""A lesson: its number, its notebook and the text that the notebook is made from."""
+"""A lesson: its number, its notebook and the source file of the notebook."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Lesson:
 
     @property
     def source(self) -> Path:
-        """The text twin, the only file that is edited."""
+        """The source file, the only file of a lesson that authors edit."""
         return self.path.parent / "source" / f"{self.name}.py"
 
     @cached_property
@@ -68,7 +68,7 @@ class Lesson:
 
 
 def find(folder: Path = NOTEBOOKS) -> list[Lesson]:
-    """The lessons of a folder of notebooks, in the course's order; one that has only its source counts too."""
+    """The lessons of a folder of notebooks, in the course's order; a lesson may so far have only its source."""
     names = {path.stem for path in [*folder.glob("*.ipynb"), *(folder / "source").glob("*.py")]}
     return [Lesson(folder / f"{name}.ipynb") for name in sorted(names) if NAME.fullmatch(name)]
 

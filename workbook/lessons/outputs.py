@@ -1,4 +1,4 @@
-"""A cell's outputs, put in order."""
+"""Merges the outputs of a cell."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from nbformat import NotebookNode
 
 
 def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """The outputs, with pieces of one stream that follow each other as one: where a kernel cuts them is chance."""
-    # nbclient's own coalescing takes a quadratic time on a long line, hours for a megabyte.
+    """The outputs with consecutive pieces of a stream merged, because a kernel splits streams at random points."""
+    # nbclient's own merging takes quadratic time on a long line: hours for a megabyte.
     made: list[NotebookNode] = []
     for output in outputs:
         same = made and output.output_type == "stream" == made[-1].output_type and output.name == made[-1].name

@@ -1,4 +1,4 @@
-"""Executed notebooks as web pages that ask nothing of the network: styles, figures and formulas are inside."""
+"""Converts executed notebooks to self-contained web pages: styles, figures and formulas are inside the file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from workbook.lessons.outputs import joined
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LESSON_LINK = re.compile(r'<a href="(?:\./)?(\d\d_[a-z0-9_]+)\.ipynb(#[^"]*)?">(.*?)</a>', re.DOTALL)
-# A run's pages have no glossary beside them: the word stays, the link goes.
+# A run has no glossary page, so links to the glossary become plain text.
 GLOSSARY_LINK = re.compile(r'<a href="[^"]*docs/glossary\.md[^"]*">(.*?)</a>', re.DOTALL)
 
 
 class FormulaRenderer(IPythonRenderer):
-    """Markdown whose formulas become MathML, which browsers draw without a script."""
+    """Renders Markdown with formulas as MathML, which browsers draw without a script."""
 
     def block_math(self, body: str) -> str:
         return _formula(body, "block")
@@ -33,21 +33,21 @@ class FormulaRenderer(IPythonRenderer):
         return _formula(body, "inline")
 
     def _html_embed_images(self, html: str) -> str:
-        # Going through a parser would close a <details> that goes on in the next paragraph.
+        # The parent's HTML parser would close a <details> that continues in the next paragraph, so only images get it.
         return super()._html_embed_images(html) if "<img" in html else html
 
 
 class Highlighted(str):
-    """Code that Pygments has coloured and escaped."""
+    """HTML of code that Pygments has highlighted and escaped."""
 
     __slots__ = ()
 
 
 class PageExporter(HTMLExporter):
-    """nbconvert's plain body of a notebook, with formulas as MathML."""
+    """Exports the HTML body of a notebook, with formulas as MathML."""
 
     def default_filters(self):
-        """nbconvert's filters, but what Pygments made is not parsed again to be escaped: a third of a page's time."""
+        """nbconvert's filters, but without cleaning Pygments' output again, which takes a third of a page's time."""
         yield from super().default_filters()
         colour = Highlight2HTML(pygments_lexer="ipython3", parent=self)
         yield "highlight_code", lambda *args, **options: Highlighted(colour(*args, **options))
@@ -69,12 +69,12 @@ def write_page(
     lessons: list[str],
     home: tuple[str, str] = ("../index.html", "All lessons of this run"),
 ) -> Path:
-    """Render an executed notebook beside itself.
+    """Write an executed notebook as an HTML page next to it; return the page's path.
 
     Args:
-        figures: the folder that the lesson's own image links start from.
-        lessons: names of the lessons whose pages stand next to this one; links to others become plain text.
-        home: where the link at the top leads, and what it says.
+        figures: the folder to which the lesson's image links are relative.
+        lessons: names of the lessons whose pages are next to this one; links to other lessons become plain text.
+        home: the target and the text of the link at the top.
     """
     content = nbformat.read(notebook, as_version=4)
     content.metadata.pop("widgets", None)
@@ -90,7 +90,7 @@ def write_page(
 
 
 def body_of(content: nbformat.NotebookNode, figures: Path) -> str:
-    """The HTML of a notebook's cells; image links start from the folder `figures`."""
+    """The HTML of a notebook's cells; image links are relative to the folder `figures`."""
     exporter = PageExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     exporter.filters["highlight_code"] = exporter.environment.filters["highlight_code"]
     body, _ = exporter.from_notebook_node(content, resources={"metadata": {"path": str(figures)}})
@@ -100,7 +100,7 @@ def body_of(content: nbformat.NotebookNode, figures: Path) -> str:
 def _formula(body: str, display: str) -> str:
     try:
         return mathml(body.strip(), display=display)
-    except Exception:  # a formula beyond the converter is shown as it was typed
+    except Exception:  # a formula that the converter cannot read is shown as LaTeX
         return f"<code>{html.escape(body)}</code>"
 
 

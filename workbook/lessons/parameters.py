@@ -1,4 +1,4 @@
-"""A lesson's parameters: read from its own `parameters` cell, and given values checked against it before any run."""
+"""Reads a lesson's parameters from its `parameters` cell, and checks given values against them before a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def declared(lesson: Lesson) -> dict[str, object]:
     """Name -> default, in the order of the lesson's `parameters` cell.
 
     Raises:
-        UserError: there is not exactly one such cell, or it holds more than literals.
+        UserError: there is not exactly one such cell, or it contains more than assignments of literals.
     """
     cells = lesson.tagged(TAG)
     if len(cells) != 1:
@@ -33,7 +33,7 @@ def declared(lesson: Lesson) -> dict[str, object]:
 
 
 def resolve(lessons: Sequence[Lesson], given: Iterable[tuple[str, str]]) -> dict[str, dict[str, object]]:
-    """For each lesson's name, the checked values among `given` that it declares.
+    """Lesson name -> the checked values of the `given` parameters that the lesson declares.
 
     Raises:
         UserError: no chosen lesson has a parameter of that name, or its value does not fit.
@@ -54,10 +54,10 @@ def resolve(lessons: Sequence[Lesson], given: Iterable[tuple[str, str]]) -> dict
 
 
 def parse(name: str, text: str, default: object) -> object:
-    """`text` as a value of the default's type; a value that carries code stays text or is refused.
+    """`text` as a value of the default's type; only literals are parsed, so no code is executed.
 
     Raises:
-        UserError: the text is no such value, or not one of the allowed choices.
+        UserError: the text is not of this type, or not one of the allowed choices.
     """
     if name in CHOICES:
         return choose(name, text, CHOICES[name])

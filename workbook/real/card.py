@@ -92,7 +92,7 @@ LIMITS = """\
 
 
 def sources(counts: dict[str, dict[str, int]]) -> str:
-    """A table of what was rated, removed and kept."""
+    """A table with the numbers of rated, removed and kept sentences."""
     reasons = ("rated", "same words", "shared run", "no words", "kept")
     rows = []
     for source, own in counts.items():
@@ -128,12 +128,12 @@ def corpus(splits: DatasetDict) -> str:
 
 
 def length(rows: Dataset) -> float:
-    """Words in a row, on average, counted by white space."""
+    """The average number of words per row, separated by white space."""
     return mean(len(text.split()) for text in rows["text"])
 
 
 def baselines(found: dict[str, DatasetDict]) -> str:
-    """What counting words reaches."""
+    """The section with the accuracy of a bag of words."""
     rows = []
     for role in ("reviews", "topics"):
         learned, tested = found[role]["train"].select(range(LABELS)), found[role]["test"]
@@ -145,7 +145,7 @@ def baselines(found: dict[str, DatasetDict]) -> str:
 
 
 def pins() -> str:
-    """The packages, versions and hashes."""
+    """The section with the packages, versions and hashes."""
     rows = [
         [f"{archive.package} {archive.version}", str(archive.megabytes), f"`{archive.sha256}`"]
         for archive in (ENCODER, DECODER, SENTENCES)

@@ -1,4 +1,4 @@
-"""`workbook real`: shows how the real track's files are fetched, and what that took."""
+"""`workbook real`: downloads the real track's files, and shows the progress and the time that it took."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Display:
         self.began = time.monotonic()
 
     def waiting(self, folder: Path) -> None:
-        """Say that another command is at work."""
+        """Print that another command is fetching into the folder."""
         self.console.print(f"Another command is fetching into {folder}; waiting until it ends.", highlight=False)
 
     def fetching(self, archive: Archive, have: int, total: int) -> None:
-        """Move the bar."""
+        """Update the progress bar."""
         description = f"Fetching {archive.package}"
         self.progress.update(self.task, description=description, completed=have, total=total)
 
     def building(self, part: Part) -> None:
-        """Show that bytes have come and work goes on."""
+        """Show that the part is downloaded and is now being written."""
         self.progress.update(self.task, description=f"Writing the {TITLES[part.name]}", total=None)
 
     def placed(self, part: Part) -> None:
@@ -56,7 +56,7 @@ def fetch_real() -> int:
     """Fetch, check and convert what is missing; return the exit status.
 
     Raises:
-        UserError: in one sentence, what stopped it and what to do.
+        UserError: a download or a conversion failed; the message says what to do.
     """
     console = Console(soft_wrap=True)
     began, wanted = time.monotonic(), missing_parts()
@@ -83,6 +83,6 @@ def fetch_real() -> int:
 
 
 def megabytes(folder: Path) -> int:
-    """The bytes that a folder's parts use on the disk."""
+    """The megabytes that a folder's parts use on the disk."""
     files = (path for part in COURSE for path in (folder / part.name).rglob("*") if path.is_file())
     return round(sum(path.stat().st_size for path in files) / 1e6)

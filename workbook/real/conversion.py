@@ -1,4 +1,4 @@
-"""From a GGUF file to a folder that plain `transformers` loads: weights in bfloat16, tokenizer and chat template."""
+"""Converts a GGUF file to a folder that plain `transformers` loads: bfloat16 weights, tokenizer and chat template."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def convert(gguf: Path, folder: Path) -> None:
 
     Args:
         gguf: a file of a family that `transformers` reads as GGUF (Llama among them).
-        folder: is made if it is missing.
+        folder: is created if it is missing.
 
     Raises:
         UserError: when the file is not GGUF, or the package gguf is missing.
@@ -38,7 +38,7 @@ def convert(gguf: Path, folder: Path) -> None:
     quiet_libraries(offline=True)
     source, name = str(gguf.parent), gguf.name
     try:
-        with redirect_stderr(io.StringIO()):  # a progress bar that no setting of transformers hides
+        with redirect_stderr(io.StringIO()):  # hides a progress bar that transformers cannot turn off
             model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
     except ImportError:
@@ -48,12 +48,12 @@ def convert(gguf: Path, folder: Path) -> None:
     except (OSError, ValueError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{name} cannot be read as a GGUF model: {said}") from None
-    # `save_pretrained` refuses a model that is marked as quantized; a fresh one of the same sizes takes its weights.
+    # `save_pretrained` refuses a model that is marked as quantized, so a new model of the same size gets its weights.
     described = model.config.to_dict()
     for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
         described.pop(key, None)
     config = AutoConfig.for_model(**described)
-    with torch.device("meta"):  # no random weights for what is replaced at once
+    with torch.device("meta"):  # without random weights, which would be replaced at once
         plain = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     plain.load_state_dict({name: value.bfloat16() for name, value in model.state_dict().items()}, assign=True)
     plain.tie_weights()

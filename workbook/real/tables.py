@@ -67,7 +67,7 @@ def read_rated(content: bytes, names: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def raters(content: bytes, sentences: Sequence[Sentence]) -> dict[str, int]:
-    """How many people rated a sentence, and how many published means are not the mean of their ratings."""
+    """The fewest and most raters of a sentence, and how many published means differ from the mean of the ratings."""
     means, numbers = {one.number: one.rating for one in sentences}, []
     other = 0
     for line in content.decode("utf-8-sig").removesuffix("\n").split("\n"):
@@ -79,7 +79,7 @@ def raters(content: bytes, sentences: Sequence[Sentence]) -> dict[str, int]:
 
 
 def write_tables(found: Tables, folder: Path) -> None:
-    """One Parquet file per role and split, and the README that `datasets.load_dataset(folder, role)` reads."""
+    """Write one Parquet file per role and split, and the README that `datasets.load_dataset(folder, role)` reads."""
     lines = ["---", "configs:"]
     for role, splits in DATASETS.items():
         lines += [f"- config_name: {role}", "  data_files:"]

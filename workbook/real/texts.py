@@ -1,4 +1,4 @@
-"""From rated sentences to the tables of the roles `reviews`, `topics` and `corpus`, without any draw of chance.
+"""Builds the tables of the roles `reviews`, `topics` and `corpus` from rated sentences, without random sampling.
 
 Hutto and Gilbert (2014) had people rate sentences of four sources from -4 to +4. Near-duplicates are removed, and a
 hash of the text (or of the document it comes from) decides the split. So a sentence that one role tests on is never
@@ -19,11 +19,11 @@ from helpers.runtime import UserError
 
 SOURCES = ("films", "products", "editorials", "tweets")
 CLASSES = ("negative", "positive")
-NEW_DOMAIN = "tweets"  # the corpus keeps it for the split `newcomer`
+NEW_DOMAIN = "tweets"  # in the corpus, only the split `newcomer` has this source
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-RUN = 8  # two sentences that share so many words in a row are near-duplicates
-CLEAR = 0.5  # a review's mean rating is at least so far from 0
-PASSAGE = 4  # sentences of one document in a row of the corpus, at most
+RUN = 8  # two sentences that share this many successive words are near-duplicates
+CLEAR = 0.5  # the smallest distance of a review's mean rating from 0
+PASSAGE = 4  # the most sentences that a row of the corpus joins
 
 Row = dict[str, Any]
 Tables = dict[str, dict[str, list[Row]]]
@@ -31,13 +31,16 @@ Tables = dict[str, dict[str, list[Row]]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many rows are held out. Reviews get exactly `test` and `validation` rows, topics so many per source."""
+    """The numbers of held-out rows.
+
+    Reviews get exactly `test` and `validation` rows; topics get at most `topic_test` and `topic_validation` per source.
+    """
 
     test: int = 2000
     validation: int = 1000
     topic_test: int = 500
     topic_validation: int = 250
-    corpus_validation: int = 400  # per domain, at most
+    corpus_validation: int = 400  # at most, per domain
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Sentence:
 
     @property
     def unit(self) -> str:
-        """What has to stay on one side of a split: the document where one is known, else the sentence itself."""
+        """The key that decides a sentence's split: its document if that is known, else its words."""
         document, separate, _ = self.number.partition("_")
         return f"{self.source} {document}" if separate else " ".join(words(self.text))
 
@@ -60,7 +63,7 @@ def read_sentences(source: str, content: bytes) -> list[Sentence]:
     """The sentences of one file: lines of number, mean rating and text, separated by tabs.
 
     Raises:
-        UserError: naming the line that has another form.
+        UserError: a line has another form; the message names it.
     """
     found = []
     for place, line in enumerate(content.decode("utf-8-sig").removesuffix("\n").split("\n"), start=1):
@@ -82,7 +85,7 @@ def without_near_duplicates(sentences: Iterable[Sentence]) -> tuple[list[Sentenc
     """The sentences that are no near-duplicate of an earlier kept one, and how many were dropped by source and reason.
 
     A near-duplicate has the same set of words ("same words"), or shares RUN words in a row ("shared run"). Both are
-    looked up in a table, so the time grows with the number of words. Sentences without a word are dropped too.
+    looked up in sets, so the time is proportional to the number of words. Sentences without a word are dropped too.
     """
     kept, dropped = [], Counter[tuple[str, str]]()
     sets: set[frozenset[str]] = set()
@@ -102,7 +105,7 @@ def without_near_duplicates(sentences: Iterable[Sentence]) -> tuple[list[Sentenc
 
 
 def fraction(key: str) -> float:
-    """A number from 0 to 1 that depends on the key alone: where it falls decides the split."""
+    """A number from 0 to 1 that depends only on the key; it decides the split."""
     return int.from_bytes(hashlib.sha256(key.encode("utf-8")).digest()[:6], "big") / 2**48
 
 
@@ -115,7 +118,8 @@ def tables(kept: Sequence[Sentence], sizes: Sizes | None = None) -> Tables:
     """
     sizes = sizes or Sizes()
     clear = sorted(fraction(one.unit) for one in kept if is_review(one))
-    # Films: the cuts fall where exactly so many reviews lie below. The other sources are cut at a tenth and a fifth.
+    # Films are cut so that test and validation get exactly the wanted numbers of reviews. Of the other sources, test
+    # gets a fifth and validation a tenth.
     film_cuts = _at(clear, sizes.test), _at(clear, sizes.test + sizes.validation)
     parts: dict[str, list[Sentence]] = {"test": [], "validation": [], "train": []}
     for one in kept:
@@ -130,7 +134,7 @@ def tables(kept: Sequence[Sentence], sizes: Sizes | None = None) -> Tables:
 
 
 def is_review(sentence: Sentence) -> bool:
-    """Whether it is about a film, and clearly praise or blame."""
+    """Whether a sentence is about a film, and clearly positive or negative."""
     return sentence.source == "films" and abs(sentence.rating) >= CLEAR
 
 
@@ -153,7 +157,7 @@ def _reviews(sentences: Iterable[Sentence]) -> list[Row]:
 
 
 def _topics(parts: Mapping[str, Sequence[Sentence]], sizes: Sizes) -> dict[str, list[Row]]:
-    """As many rows of each source, so that a guess is right once in four."""
+    """The same number of rows from each source, so that a random guess is right a quarter of the time."""
     most = {"test": sizes.topic_test, "validation": sizes.topic_validation}
     found = {}
     for split, sentences in parts.items():
@@ -165,7 +169,7 @@ def _topics(parts: Mapping[str, Sequence[Sentence]], sizes: Sizes) -> dict[str, 
 
 
 def _corpus(parts: Mapping[str, Sequence[Sentence]], sizes: Sizes) -> dict[str, list[Row]]:
-    """Running text: sentences that follow each other in one document stand together."""
+    """Rows of running text: successive sentences of a document are joined."""
     found = {split: sorted(passages(sentences), key=_place) for split, sentences in parts.items()}
     everything = [row for split in ("test", "validation", "train") for row in found[split]]
     held_out: list[Row] = []
@@ -175,7 +179,7 @@ def _corpus(parts: Mapping[str, Sequence[Sentence]], sizes: Sizes) -> dict[str, 
     return {
         "train": [row for row in found["train"] if row["domain"] != NEW_DOMAIN],
         "validation": sorted((row for row in held_out if row["domain"] != NEW_DOMAIN), key=_place),
-        # What is tested on comes first: a lesson holds the first fifth of this split back.
+        # Test rows come first, because a lesson holds out the first fifth of this split.
         "newcomer": [row for row in everything if row["domain"] == NEW_DOMAIN],
     }
 

@@ -1,4 +1,4 @@
-"""`workbook run`: lessons side by side into one folder under `runs/`, which a later command can resume.
+"""`workbook run`: runs lessons in parallel and writes them to one folder under `runs/`; a later command can resume it.
 
-How a lesson is executed is `workbook.engine`'s business; lessons themselves are `workbook.lessons`'.
+`workbook.engine` executes the lessons; `workbook.lessons` finds and checks them.
 """

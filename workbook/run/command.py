@@ -1,4 +1,4 @@
-"""What `workbook run` does: everything checked first, then run under a lock, then reported."""
+"""What `workbook run` does: check everything, run the lessons while holding a lock, and report."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def prepare(
     jobs: int | None,
     keep_model: bool = False,
 ) -> Run:
-    """A new run of the named lessons, once all of its parameters are found good.
+    """Create a run of the named lessons after checking all its parameters.
 
     Raises:
-        UserError: when a lesson or a parameter is not as it should be, or no lesson keeps the model that is wanted.
+        UserError: a lesson or parameter is invalid, or `keep_model` is set and no lesson can keep its model.
     """
     course = find(notebooks.resolve())
     lessons = select(names, course)
@@ -45,10 +45,10 @@ def prepare(
 
 
 def execute_run(run: Run) -> int:
-    """Run what is left with a live view, then say how it went and where to look; return the exit status.
+    """Run the unfinished lessons with a live view, then print a summary; return the exit status.
 
     Raises:
-        UserError: another command is at work on this run.
+        UserError: another command is working on this run.
     """
     with locked(run.folder, run.nonce):
         run.campaign.begin()

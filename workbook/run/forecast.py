@@ -1,4 +1,4 @@
-"""How long a run will take and how much disk it needs, said before it starts."""
+"""Estimates the duration and the disk use of a run before it starts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from workbook.run.plan import FILE, Run
 from workbook.run.progress import measured
 
 MEASURED_THREADS = 2  # `make bench` gives a lesson both cores of its machine
-RESULTS = 3  # bytes of notebook, page and figures for one of the committed notebook; lessons 01 and 08 left 2.9 and 2.8
+RESULTS = 3  # bytes of results per byte of the committed notebook; lessons 01 and 08 wrote 2.9 and 2.8
 
 
 def forecast(run: Run) -> str:
-    """One sentence: the expected time, where that number comes from, the disk it takes and the disk that is free."""
+    """A text with the expected time and its source, the disk space that the results need, and the free disk space."""
     seconds, source = expected(run)
     free = shutil.disk_usage(run.folder).free
     disk = f"The results take about {_size(results_bytes(run))}; {_size(free)} are free."
@@ -25,10 +25,10 @@ def forecast(run: Run) -> str:
 
 
 def expected(run: Run) -> tuple[float, str]:
-    """(seconds, what they rest on); (0.0, "") when a lesson was never measured.
+    """The expected seconds and the source of the estimate; (0.0, "") if a lesson was never measured.
 
-    A lesson's seconds are those of its latest run on this machine. For the others, the reference's seconds are scaled
-    to the threads here and to this machine's pace.
+    A lesson that ran on this machine before counts with the seconds of its latest run. For other lessons, the
+    reference's seconds are scaled by the number of threads and by this machine's pace.
     """
     own = earlier(run)
     model = {name: _modelled(run, name) for name in run.campaign.left}
@@ -44,14 +44,14 @@ def expected(run: Run) -> tuple[float, str]:
 
 
 def earlier(run: Run) -> dict[str, float]:
-    """Seconds of each lesson's latest finished run on this machine with the same parameters (but for the seed)."""
+    """Seconds of each lesson's latest finished run on this machine with the same parameters, apart from the seed."""
     found = {}
     for plan in sorted(run.folder.parent.glob(f"*/{FILE}")):
         try:
             kept = json.loads(plan.read_text(encoding="utf-8"))
             jobs, parameters = int(kept["jobs"]), dict(kept["parameters"])
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # a damaged plan says nothing
+            continue  # skip a damaged plan
         if plan.parent == run.folder or max(1, cores() // jobs) != run.threads:
             continue
         for name, given in parameters.items():
@@ -62,7 +62,7 @@ def earlier(run: Run) -> dict[str, float]:
 
 
 def side_by_side(seconds: list[float], jobs: int) -> float:
-    """When the last of these tasks ends, if each starts as soon as one of `jobs` places is free."""
+    """The time at which the last task ends, if each task starts as soon as one of `jobs` slots is free."""
     places = [0.0] * jobs
     for one in seconds:
         heapq.heapreplace(places, places[0] + one)
@@ -70,12 +70,12 @@ def side_by_side(seconds: list[float], jobs: int) -> float:
 
 
 def results_bytes(run: Run) -> int:
-    """What the lessons that are left will write, from the sizes of their notebooks."""
+    """The bytes that the unfinished lessons will write, estimated from the sizes of their notebooks."""
     return RESULTS * sum(lesson.path.stat().st_size for lesson in run.lessons if lesson.name in run.campaign.left)
 
 
 def _modelled(run: Run, name: str) -> float | None:
-    """The reference's seconds as if threads did all the work: an upper bound on fewer, since they do not quite."""
+    """The reference's seconds, scaled as if all work ran in threads; with fewer threads this is an upper bound."""
     given = run.parameters[name]
     if given.get("track", "pocket") != "pocket":
         return None  # only the pocket track was measured

@@ -1,4 +1,4 @@
-"""A run: several lessons side by side into one folder, which a later command can resume."""
+"""A run: several lessons that run in parallel and write to one folder; a later command can resume it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BYTES_A_LESSON = 2e9
 
 @dataclass(frozen=True)
 class Run:
-    """A folder under `runs/`, the lessons that fill it, each with its parameters, and how many run side by side.
+    """A folder under `runs/`, the lessons that fill it, each with its parameters, and how many run in parallel.
 
     keep_model: whether lessons keep the model that they trained.
     """
@@ -38,17 +38,17 @@ class Run:
 
     @property
     def threads(self) -> int:
-        """Threads for each lesson, so that all of them together use the cores once."""
+        """Threads per lesson, so that the parallel lessons together use each core once."""
         return max(1, cores() // self.jobs)
 
     @cached_property
     def nonce(self) -> str:
-        """What tells this command's stop file from those of others."""
+        """A random name that distinguishes this command's stop file from those of other commands."""
         return secrets.token_hex(4)
 
     @cached_property
     def campaign(self) -> Campaign:
-        """The lessons as tasks of the engine, by the lessons' names."""
+        """The lessons as tasks of the engine, keyed by the lessons' names."""
         stop = self.folder / f"stop-{self.nonce}"
         pages = [lesson.name for lesson in self.lessons]
         tasks = {
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def rounds(self) -> list[list[str]]:
-        """What is left: first the lessons that train, then those that look at their `runs`."""
+        """The unfinished lessons in two rounds: those that train, then those that read results (parameter `runs`)."""
         left = self.campaign.left
         last = [lesson.name for lesson in self.lessons if lesson.name in left and "runs" in declared(lesson)]
         return [[name for name in left if name not in last], last]
@@ -78,7 +78,7 @@ class Run:
 def new_run(
     runs: Path, lessons: list[Lesson], parameters: dict[str, dict], jobs: int | None, keep_model: bool = False
 ) -> Run:
-    """A run in a new folder named by the date and time.
+    """Create a run in a new folder, named by date and time.
 
     Raises:
         UserError: the folder cannot be written.
@@ -90,7 +90,7 @@ def new_run(
 
 
 def resumed_run(runs: Path) -> Run:
-    """The latest run.
+    """The latest run, read from its plan.
 
     Raises:
         UserError: there is none, or its plan cannot be read.
@@ -109,7 +109,7 @@ def resumed_run(runs: Path) -> Run:
 
 
 def fitting_jobs() -> int:
-    """One lesson for each core, as far as the memory goes."""
+    """The number of lessons to run in parallel: one per core, as far as the free memory allows."""
     return max(1, min(cores(), int(psutil.virtual_memory().available // BYTES_A_LESSON)))
 
 

@@ -1,4 +1,4 @@
-"""How far a run is: each lesson's state and cell, and how long it still takes, from measured seconds."""
+"""The progress of a run: each lesson's state and current cell, and the time left, estimated from measured seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workbook.engine.ledger import State, position, started
 from workbook.engine.screen import coloured, duration
 
 PLAIN_EVERY = 20.0
-PRIOR = 0.15  # what the usual pace weighs at a lesson's start: as much as this share of the lesson would
+PRIOR = 0.15  # weight of the usual pace: it counts like this share of the measured seconds that are left
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Measured:
     shares: list[float]
 
     def span(self, cell: int) -> tuple[float, float]:
-        """The measured seconds at which a cell (from 1) began and ended; before the first, (0, its beginning)."""
+        """The measured seconds at which a cell (from 1) began and ended; for cell 0, (0, the end of the first cell)."""
         return (self._began(cell - 1), self._began(cell)) if cell and self.shares else (0.0, self._began(1))
 
     def _began(self, place: int) -> float:
@@ -39,7 +39,7 @@ class Measured:
 
 @cache
 def measured(lesson: str, budget: str, folder: Path = FOLDER) -> Measured | None:
-    """The reference's measurement; for a quick run without one, the usual seconds; None if neither is there."""
+    """The reference measurement; for an unmeasured quick run, the median of all quick runs; None without either."""
     try:
         kept = json.loads((folder / "lessons.json").read_text(encoding="utf-8"))
         seconds = {(row["lesson"], row["budget"]): row["seconds"] for row in kept["lessons"]}
@@ -53,13 +53,13 @@ def measured(lesson: str, budget: str, folder: Path = FOLDER) -> Measured | None
 
 
 def seconds_left(measured: Measured, cell: int, elapsed: float, in_cell: float, usual: float = 1.0) -> float:
-    """How long a lesson still takes: the measured seconds that are left, at its pace until the cell it works at.
+    """The seconds that a lesson still takes: the measured seconds that are left, times the lesson's pace so far.
 
-    At the start that is the `usual` pace (seconds here for one measured second); the further the lesson is, the more
-    its own seconds decide.
+    A pace is the number of seconds here for one measured second. At the start the `usual` pace counts; the further the
+    lesson is, the more its own seconds count.
 
     Args:
-        elapsed: seconds since the lesson began here, `in_cell` of them in this cell.
+        elapsed: seconds since the lesson began here, `in_cell` of them in its current cell.
     """
     began, ends = measured.span(cell)
     prior = PRIOR * (measured.seconds - began)
@@ -84,7 +84,7 @@ class Progress:
         return table
 
     def lines(self) -> Iterator[str]:
-        """A line when a lesson starts or ends, and one now and then for those that run."""
+        """A line when a lesson starts or ends, and one every PLAIN_EVERY seconds while it runs."""
         for name, state in self.campaign.states.items():
             status, where, left = self.words(name, state)
             due = status == "running" and time.monotonic() - self._shown.get(name, 0.0) > PLAIN_EVERY
@@ -95,7 +95,7 @@ class Progress:
             self._last[name] = status
 
     def words(self, name: str, state: State) -> tuple[str, str, str]:
-        """What to show of a lesson: its state, its cell, the time that is left or was taken."""
+        """The texts to show for a lesson: its state, its current cell, and the time that is left or was taken."""
         if state.outcome:
             return ("done" if state.status == "done" else "failed"), "", f"{state.outcome.seconds:.0f} s"
         if state.status != "running":
@@ -106,12 +106,12 @@ class Progress:
         return "running", f"{cell} of {cells}" if cell else "", "" if left is None else f"{duration(left)} left"
 
     def seconds_left(self, name: str, cell: int, elapsed: float, in_cell: float) -> float | None:
-        """How long a lesson still takes; None where it was not measured."""
+        """The seconds that a lesson still takes; None if it was never measured."""
         found = self._measured(name)
         return seconds_left(found, cell, elapsed, in_cell, self._usual_pace()) if found else None
 
     def _usual_pace(self) -> float:
-        """The pace of the lessons that are done; 1 while none is."""
+        """The pace of the finished lessons; 1 while none is finished."""
         here = there = 0.0
         for name, state in self.campaign.states.items():
             found = self._measured(name)

@@ -1,4 +1,4 @@
-"""What is said when a run ends: the index page, and the closing lines."""
+"""The report at the end of a run: the index page and the closing lines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_index(run: Run) -> Path:
 
 
 def closing_lines(run: Run) -> list[str]:
-    """The last lines of the command: figures of what is done, cell and error of what failed."""
+    """The last lines of the command: figures of finished lessons, cell and error of failed ones."""
     lines = []
     for name, state in run.campaign.states.items():
         outcome = state.outcome

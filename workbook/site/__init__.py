@@ -1,1 +1,1 @@
-"""The published pages: the committed notebooks, the ledger, the leaderboard and the words, as one site."""
+"""Builds the web site: the committed notebooks, the ledger, the leaderboard, the guides and the helpers' reference."""

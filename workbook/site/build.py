@@ -1,4 +1,4 @@
-"""From the committed notebooks to a folder of web pages; a warning of Sphinx's is an error."""
+"""Builds the web site with Sphinx from the committed notebooks; a Sphinx warning is an error."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ def build(folder: Path = SITE, notebooks: Path = NOTEBOOKS, package: Path = HELP
     """Build the site under `folder`; return its first page.
 
     Args:
-        folder: where the site goes; it must be empty, not there yet, or an earlier site.
-        notebooks: the lessons that it shows, executed.
-        package: the sources that its reference describes.
+        folder: where to write the site; it must be new, empty or an earlier site.
+        notebooks: the folder of the executed lessons.
+        package: the package that the reference describes.
 
     Raises:
-        UserError: Sphinx is not installed, the folder holds something else, a page is not as it should be, or Sphinx
-            warns.
+        UserError: Sphinx is not installed, the folder has other content, a page is invalid, or Sphinx warns.
     """
     missing = [name for module, name in PARTS.items() if importlib.util.find_spec(module) is None]
     if missing:
@@ -55,7 +54,7 @@ def build(folder: Path = SITE, notebooks: Path = NOTEBOOKS, package: Path = HELP
 
 
 def _own(folder: Path) -> Path:
-    """The folder, marked as the site's: what lies in it is written anew each time, so it must not be somebody's."""
+    """Mark the folder as the site's and delete its old pages; refuse a folder with other content."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
         raise UserError(f"{folder} holds something else: name a folder that is empty or not there yet.")
     folder.mkdir(parents=True, exist_ok=True)

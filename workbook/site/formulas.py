@@ -1,4 +1,4 @@
-"""Formulas for Sphinx as MathML, which browsers draw without a script; the usual one comes from another machine."""
+"""Renders formulas as MathML for Sphinx. Browsers draw it without the remote script that Sphinx's default needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def setup(app) -> dict[str, object]:
 
 
 def formula(body: str, display: str) -> str:
-    """LaTeX as MathML, with what was typed as its label for a screen reader.
+    """Convert LaTeX to MathML, with the LaTeX text as its label for screen readers.
 
     Raises:
         ValueError: the converter cannot read it.
@@ -44,5 +44,5 @@ def _said(node: nodes.Element, display: str) -> str:
     try:
         return formula(node.astext(), display)
     except ValueError as error:
-        logger.warning(str(error), location=node)  # an error where warnings are errors
+        logger.warning(str(error), location=node)  # an error if Sphinx runs with -W
         return f"<code>{html.escape(node.astext())}</code>"

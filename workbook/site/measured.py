@@ -1,4 +1,4 @@
-"""The pages that show what was measured: the ledger of claims and the leaderboard, read when the site is built."""
+"""The pages with measured results, the ledger of claims and the leaderboard, made when the site is built."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ledger_page(
 
 
 def leaderboard_page(results: Results, extra: Path, pages: Collection[str]) -> str:
-    """The leaderboard in Markdown: a figure over all settings that have both ends of the scale, then each setting."""
+    """The leaderboard in Markdown: a figure of all settings whose scale from 0 to 100 % is known, then each setting."""
     shares = leaderboard.shares(results)
     drawn = ""
     if shares:
@@ -61,7 +61,7 @@ def leaderboard_page(results: Results, extra: Path, pages: Collection[str]) -> s
 
 
 def ladder_picture(results: Results, extra: Path) -> str:
-    """Lesson 02's ladder from the reference results, for the start page; '' where it was not measured."""
+    """The figure of lesson 02's methods from the reference results, for the start page; '' if none was measured."""
     scores = {row.title: row.accuracy for row in reversed(leaderboard.rows(results)["02"]) if row.accuracy}
     if not scores:
         return ""
@@ -73,5 +73,5 @@ def _image(figure: Figure, extra: Path) -> str:
 
 
 def _from_top(text: str, name: str, pages: Collection[str]) -> str:
-    """workbook.claims links to the lessons as from beside them; these pages stand one folder higher."""
+    """Correct links to lessons: `workbook.claims` writes them for the lessons' folder, these pages are one above."""
     return relink(LESSON_FILE.sub(r"](notebooks/\1", text), name, pages)

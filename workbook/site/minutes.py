@@ -1,4 +1,4 @@
-"""How long a lesson takes: to run, as `make bench` measured it; to read, as estimated from its length."""
+"""How long a lesson takes to run, as `make bench` measured it, and to read, estimated from its length."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from helpers.reference import FOLDER
 from workbook.lessons.lesson import Lesson
 
-WORDS_A_MINUTE = 130  # of a text that is worked through, not skimmed
+WORDS_A_MINUTE = 130  # reading speed for a text that is worked through, not skimmed
 CODE_LINES_A_MINUTE = 25
 EXERCISE_MINUTES = 4
 FIVE = 5
 
 
 def running(name: str, folder: Path = FOLDER) -> float | None:
-    """Seconds of the lesson's standard run as `make bench` measured them; None where they were not."""
+    """Seconds of the lesson's standard run as `make bench` measured them; None if it was not measured."""
     path = folder / "lessons.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["lessons"] if path.is_file() else []
     found = [row["seconds"] for row in rows if row["lesson"] == name and row["budget"] == "standard"]
@@ -24,7 +24,7 @@ def running(name: str, folder: Path = FOLDER) -> float | None:
 
 
 def reading(lesson: Lesson) -> int:
-    """An estimate in minutes, rounded to five: words, lines of code, and a few minutes for each exercise."""
+    """The estimated minutes to read a lesson, rounded to five, from its words, lines of code and exercises."""
     words = sum(len(cell["source"].split()) for cell in lesson.cells if cell["cell_type"] == "markdown")
     code = sum(len(cell["source"].splitlines()) for cell in lesson.cells if cell["cell_type"] == "code")
     minutes = words / WORDS_A_MINUTE + code / CODE_LINES_A_MINUTE + EXERCISE_MINUTES * len(lesson.tagged("exercise"))
@@ -32,7 +32,7 @@ def reading(lesson: Lesson) -> int:
 
 
 def in_words(seconds: float | None) -> str:
-    """A measured time as a person says it."""
+    """A measured time in words."""
     if seconds is None:
         return "not measured yet"
     minutes = seconds / 60

@@ -24,16 +24,16 @@ TO_MOVE = (
 
 
 def shown(lesson: Lesson, extra: Path, pages: Collection[str]) -> NotebookNode:
-    """The lesson's notebook with links, figures and widgets as a web page needs them.
+    """The lesson's notebook with links, figures and widgets converted for a web page.
 
     Args:
-        extra: the folder whose content goes to the top of the site; figures are written into it.
+        extra: the folder whose content Sphinx copies to the root of the site; figures are written to it.
         pages: all pages of the site, for the links.
 
     Raises:
         UserError: the notebook is missing or was never executed, or a figure has no alternative text.
     """
-    lesson.cells  # noqa: B018 - tells what is wrong with the file
+    lesson.cells  # noqa: B018 - raises a UserError if the file is missing or malformed
     notebook = nbformat.read(lesson.path, as_version=4)
     page = f"notebooks/{lesson.path.name}"
     for cell in notebook.cells:
@@ -48,7 +48,7 @@ def shown(lesson: Lesson, extra: Path, pages: Collection[str]) -> NotebookNode:
 
 
 def _numbered(notebook: NotebookNode, lesson: Lesson) -> None:
-    """The lesson's number goes under its title."""
+    """Insert the lesson's number below its title."""
     title, _, rest = notebook.cells[0].source.partition("\n")
     notebook.cells[0].source = f'{title}\n\n<p class="number">Lesson {lesson.number}</p>\n{rest}'
 
@@ -70,12 +70,12 @@ def _output(output: NotebookNode, lesson: Lesson, extra: Path, pages: Collection
 
 
 def figure_element(png: bytes, alt: str, extra: Path, up: str = "../") -> str:
-    """Write a figure under its content's name; return the element that shows it on a page `up` from the top."""
+    """Write a figure to a file named by its hash; return its HTML element. up: path from the page to the root."""
     name = f"{hashlib.sha256(png).hexdigest()[:16]}.png"
     (extra / FIGURES).mkdir(parents=True, exist_ok=True)
     (extra / FIGURES / name).write_bytes(png)
-    width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))  # PNG's header
+    width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))  # both are in the PNG header
     said = html.escape(" ".join(alt.split()), quote=True)
     size = f'width="{width}" height="{height}"'
-    file = f"{up}{FIGURES}/{name}"  # the figure leads to itself, as large as it is
+    file = f"{up}{FIGURES}/{name}"  # the figure links to its own file, at full size
     return f'<a href="{file}"><img class="measured" src="{file}" alt="{said}" {size} loading="lazy"></a>'

@@ -1,7 +1,7 @@
 """How sphinx-autoapi reads this project's sources: which names it shows, and what their docstrings mean.
 
-Docstrings are plain text with `code` in single backticks, as in Markdown. In reStructuredText some of their signs mean
-something else, so they are escaped before Sphinx reads them.
+Docstrings are plain text with `code` in single backticks, as in Markdown. Some characters have another meaning in
+reStructuredText, so they are escaped before Sphinx reads them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from sphinx.ext.napoleon import GoogleDocstring
 
 CODE = re.compile(r"``([^`\n]+)``|`([^`\n]+)`")
 SIGNS = re.compile(r"[*|\\`]|_(?!\w)")
-DRAWN = re.compile(r"\S {3,}\S")  # a drawing in characters, or columns
-ITEM = re.compile(r"^(?=\w+(?:, \w+)*: )", re.MULTILINE)  # "alpha: how much"
+DRAWN = re.compile(r"\S {3,}\S")  # an ASCII drawing, or columns
+ITEM = re.compile(r"^(?=\w+(?:, \w+)*: )", re.MULTILINE)  # an item such as "alpha: how much"
 QUALIFIED = re.compile(r"\b(?:collections\.abc|pathlib|typing)\.(?=[A-Z])")
 SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$", re.MULTILINE)
 
@@ -31,7 +31,7 @@ def setup(app) -> dict[str, object]:
 
 
 def own_module(manager: AstroidManager, name: str, *args, read=AstroidManager.ast_from_module_name, **options):
-    """astroid's module of this name, unless another project's: reading all of torch to name a base takes minutes."""
+    """astroid's module of this name; refuse third-party modules, because reading all of torch takes minutes."""
     package = name.partition(".")[0]
     if package not in sys.stdlib_module_names and package != "helpers":
         raise AstroidImportError(f"{name} is not read", modname=name)
@@ -39,7 +39,7 @@ def own_module(manager: AstroidManager, name: str, *args, read=AstroidManager.as
 
 
 def skipped(app, kind: str, name: str, member, skip: bool, options) -> bool:
-    """Whether a name is left out: what has no docstring, but for the fields of dataclasses."""
+    """Whether the reference leaves a name out: it has no docstring and is not an annotated field."""
     return skip or not (member.docstring or (kind == "attribute" and member.annotation))
 
 
@@ -49,13 +49,13 @@ def short_types(templates) -> None:
 
 
 def rewrite(app, kind: str, name: str, member, options, lines: list[str]) -> None:
-    """Turn a docstring's lines, in place, into reStructuredText that says the same; Args and Raises become lists."""
+    """Convert a docstring's lines to reStructuredText in place; Args and Raises become lists."""
     first, *others = re.split(r"\n\s*\n", "\n".join(lines).strip("\n"))
     lines[:] = GoogleDocstring("\n\n".join([_escaped(first), *map(_block, others)])).lines()
 
 
 def _block(block: str) -> str:
-    """A paragraph: one that is drawn stays as it is, one of "name: meaning" becomes a list."""
+    """Convert a paragraph: a drawing becomes a code block, items of the form "name: meaning" become a list."""
     if SECTION.match(block):
         return _escaped(block)
     if DRAWN.search(block):
@@ -67,7 +67,7 @@ def _block(block: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    text = re.sub(r"`'(?=\w)", "`’", text)  # behind code the theme would take it for an opening quote
+    text = re.sub(r"`'(?=\w)", "`’", text)  # after code, the theme takes a straight quote for an opening one
     start, made = 0, []
     for code in CODE.finditer(text):
         made += [SIGNS.sub(r"\\\g<0>", text[start : code.start()]), f"\\ ``{code[1] or code[2]}``\\ "]

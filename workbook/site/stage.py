@@ -1,4 +1,4 @@
-"""Everything that the site is made of, put into one folder that Sphinx reads."""
+"""Collects all sources of the site in one folder for Sphinx."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from workbook.site.notebook import shown
 
 DOCS = ROOT / "docs"
 GLOSSARY = "glossary.md"
-REFERENCE = "api/helpers/index.rst"  # which sphinx-autoapi writes from the sources
+REFERENCE = "api/helpers/index.rst"  # written by sphinx-autoapi
 MADE = ("index.md", "ledger.md", "leaderboard.md", "instructors.md", REFERENCE)
-# JupyterLab's anchors keep capitals; these lead to such headings there, and would be twice the same here.
+# These tags are anchors for JupyterLab, whose own anchors keep capitals. On the site they would duplicate an anchor.
 ANCHOR = re.compile(r'^<a id="[\w-]+"></a>\n+', re.MULTILINE)
 
 
 def stage(folder: Path, notebooks: Path = NOTEBOOKS) -> list[Lesson]:
-    """Fill `folder`, emptied first, with all pages of the site; return its lessons.
+    """Empty `folder` and write all pages of the site to it; return the lessons.
 
     Raises:
-        UserError: no notebook is built, one is not whole, or results cannot be read.
+        UserError: no notebook is built, a notebook is incomplete, or results cannot be read.
     """
     lessons = [lesson for lesson in find(notebooks) if lesson.path.is_file()]
     if not lessons:

@@ -16,7 +16,7 @@ COUNTS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", 
 def start_page(lessons: Sequence[Lesson], verdicts: Sequence[Verdict], figure: str, more: Sequence[str]) -> str:
     """The first page: the figure, the two commands, every lesson's question, and the site's contents.
 
-    more: files of docs/ that are pages beside those that every site has.
+    more: file names of the guides in docs/, without the glossary.
     """
     words = [found.word for found in verdicts]
     return filled(
@@ -34,7 +34,7 @@ def start_page(lessons: Sequence[Lesson], verdicts: Sequence[Verdict], figure: s
 
 
 def instructors_page(more: Sequence[str]) -> str:
-    """The instructors' page, with links to further pages of docs/."""
+    """The instructors' page, with links to the guides `more` in docs/."""
     links = "\n".join(f"- [](docs/{name})" for name in more)
     return filled("instructors.md", more=f"## More\n\n{links}\n" if links else "")
 

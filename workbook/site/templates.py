@@ -1,4 +1,4 @@
-"""The pages in docs/site that are filled in when the site is built."""
+"""Fills in the page templates in docs/site when the site is built."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def filled(name: str, **values: object) -> str:
     """The page `name` with every `$word` replaced by its value.
 
     Raises:
-        KeyError: the page asks for a word that has no value.
+        KeyError: the page contains a `$word` that has no value.
     """
     return Template((FOLDER / name).read_text(encoding="utf-8")).substitute(values)
 
 
 def contents(pages: Iterable[str], caption: str = "") -> str:
-    """Sphinx's list of the pages that come next, not shown where it stands; it makes the sidebar."""
+    """A hidden Sphinx toctree of these pages; Sphinx makes the sidebar from it."""
     return "\n".join(["```{toctree}", ":hidden:", *([f":caption: {caption}"] if caption else []), "", *pages, "```"])

@@ -1,4 +1,4 @@
-"""`workbook sweep`: one notebook over a grid of parameters and seeds, with a ledger on disk that can be resumed.
+"""`workbook sweep`: runs a notebook over a grid of parameters and seeds, and records every run, so it can be resumed.
 
-Here are a sweep's file, its plan, its commands and its results. How a run is executed is `workbook.engine`'s business.
+This package has a sweep's file format, its plan, its commands and its results. `workbook.engine` executes the runs.
 """

@@ -1,4 +1,4 @@
-"""What `workbook sweep run` and `resume` do: everything checked first, then run under a lock, then reported."""
+"""What `workbook sweep run` and `resume` do: check everything, run while holding a lock, and report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MANY = 200
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: where, how long a run may take, how often a crash is tried again."""
+    """Where to run, how long a run may take, and how often a crashed run is retried."""
 
     workers: int | None = None
     scheduler: str = ""
@@ -45,7 +45,7 @@ class Options:
 
 
 def dry_run(plan: Plan, options: Options) -> None:
-    """Say what would be run."""
+    """Print the runs without running them."""
     say(_size(plan))
     for run, parameters in list(plan.runs.items())[:20]:
         say(f"  {run}  {label(parameters, plan.varied)}")
@@ -58,7 +58,7 @@ def dry_run(plan: Plan, options: Options) -> None:
 
 
 def execute_sweep(plan: Plan, folder: Path, options: Options) -> int:
-    """Run what is not done; return the exit status: 0 only when every run is done."""
+    """Run the unfinished runs; return the exit status, 0 only if every run is done."""
     if len(plan.runs) > MANY and not options.yes:
         if not sys.stdin.isatty():
             raise UserError(f"These are {len(plan.runs):,} runs: say --yes if you mean it.")
@@ -69,7 +69,7 @@ def execute_sweep(plan: Plan, folder: Path, options: Options) -> int:
             old.unlink(missing_ok=True)
         saved = save_sweep(folder, plan, options.seconds, options.retries)
         stop = folder / f"stop-{nonce}"
-        # By all runs, not by those that are left: results change with the number of threads.
+        # All runs count, not only the unfinished ones, because results depend on the number of threads.
         threads = max(1, cores() // _workers(options, len(plan.runs)))
         campaign = Campaign({run: _task(run, plan, folder, threads, stop, options) for run in plan.runs}, stop)
         campaign.begin()
@@ -114,7 +114,7 @@ def _execute(plan: Plan, campaign: Campaign, options: Options) -> None:
 
 @contextmanager
 def _executor(plan: Plan, campaign: Campaign, options: Options) -> Iterator[Executor]:
-    """Whoever gives the runs to workers."""
+    """The executor for these options: local processes, Slurm or a Dask scheduler."""
     workers = _workers(options, len(campaign.left))
     if not (options.scheduler or options.slurm):
         tracks = {str(parameters.get("track", "pocket")) for parameters in plan.runs.values()}
@@ -148,7 +148,7 @@ def _runs(count: int) -> str:
 
 
 def _report(campaign: Campaign, folder: Path, saved: SavedSweep) -> int:
-    """The last lines: results as far as there are any, what failed, where to look."""
+    """Print the failed runs, the results so far and how to continue; return the exit status."""
     campaign.earlier.clear()
     campaign.refresh(campaign.tasks)
     for run in campaign.left:
@@ -156,7 +156,7 @@ def _report(campaign: Campaign, folder: Path, saved: SavedSweep) -> int:
     if len(campaign.left) < len(campaign.tasks):
         try:
             show_report(folder, saved, campaign.states)
-        except UserError as error:  # such as a figure of what nobody recorded; a sweep over more lessons goes on
+        except UserError as error:  # such as a figure of a metric that no run recorded; a sweep's other lessons go on
             say(str(error))
             return 1
     if not campaign.left:

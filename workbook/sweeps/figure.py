@@ -1,4 +1,4 @@
-"""A sweep's figure: a parameter below, means with their 95 % intervals as lines."""
+"""A sweep's figure: a parameter on the x axis, means with their 95 % intervals as lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Points = list[tuple[Any, Interval]]
 def lines_of(path: Path, drawing: dict) -> dict[str, Points]:
     """Line's name -> its points (x, mean with interval), from the runs' table."""
     metrics, apart = drawing["metrics"], [drawing["lines"]] if drawing.get("lines") else []
-    # The value below the points stands last in each cell's values.
+    # The value on the x axis is the last of each cell's values.
     if has_endings(metrics):
         found = cells_by_ending(path, apart, metrics)
     else:
@@ -35,7 +35,7 @@ def lines_of(path: Path, drawing: dict) -> dict[str, Points]:
 
 
 def draw(lines: dict[str, Points], x: str, quantity: str, log: bool, title: str) -> Figure:
-    """Lines with bars for their intervals; text values stand side by side."""
+    """Draw lines with error bars for their intervals; x values that are not numbers are spaced evenly."""
     figure, plot = axes(7.4, 4.2)
     values = list(dict.fromkeys(value for points in lines.values() for value, _ in points))
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
@@ -58,7 +58,7 @@ def draw(lines: dict[str, Points], x: str, quantity: str, log: bool, title: str)
 
 
 def description(lines: dict[str, Points], x: str) -> str:
-    """The figure in words, for whoever cannot see it."""
+    """The figure's alternative text."""
     parts = [
         f"{name}: " + ", ".join(f"{interval.value:.3g} at {value}" for value, interval in points)
         for name, points in lines.items()
@@ -77,6 +77,6 @@ def _common(metrics: Sequence[str]) -> list[str]:
 
 
 def _name(metric: str, line: list[str], metrics: Sequence[str]) -> str:
-    """What sets a line apart: what its metric is called beyond the common words, and the value of `lines`."""
+    """A line's name: the words of its metric that the metrics do not share, and the value of `lines`."""
     words = metric.split("_")[len(_common(metrics)) :] or metric.split("_")
     return ", ".join(([" ".join(words)] if len(metrics) > 1 or not line else []) + line)

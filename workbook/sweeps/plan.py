@@ -1,4 +1,4 @@
-"""From a sweep's file to the list of runs: every combination once, each with its identity."""
+"""Expands a sweep's file into a list of runs: every combination once, each with its identity."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST = 100_000
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a sweep: a run's identity -> the parameters that its notebook gets."""
+    """A sweep and all its `runs`: a run's identity -> the parameters that its notebook gets."""
 
     name: str
     file: Path
@@ -37,7 +37,7 @@ class Plan:
 
     @property
     def varied(self) -> list[str]:
-        """The parameters that differ between cells of the grid, seeds aside."""
+        """The parameters that differ between cells of the grid, without the seed."""
         return [name for name in varied(self.sweep) if name != "seed"]
 
 
@@ -49,10 +49,10 @@ def varied(sweep: Sweep) -> list[str]:
 
 
 def make_plans(file: Path, notebooks: Path) -> list[Plan]:
-    """Read, check and expand a sweep: a plan for its lesson, or where it names several, one plan for each.
+    """Read, check and expand a sweep's file; return one plan for each lesson that it names.
 
     Raises:
-        UserError: naming the first thing in the file or a notebook that is not as it should be.
+        UserError: the file or a notebook is invalid; the message names the first error.
     """
     sweep = read_spec(file)
     _check_figure(sweep)
@@ -73,7 +73,7 @@ def kernel_of(lesson: Lesson) -> str:
     """The name of the notebook's kernel, after a check that Jupyter has it.
 
     Raises:
-        UserError: it does not.
+        UserError: Jupyter does not have it.
     """
     metadata = json.loads(lesson.path.read_text(encoding="utf-8")).get("metadata", {})
     name, known = metadata.get("kernelspec", {}).get("name", "python3"), find_kernel_specs()
@@ -99,7 +99,7 @@ def _lesson(name: str, notebooks: Path) -> Lesson:
 
 
 def _check_figure(sweep: Sweep) -> None:
-    """Refuse a figure's mistake now, not when hours of runs are done."""
+    """Raise a UserError for a mistake in the figure now, not after hours of runs."""
     figure, names = sweep.figure, varied(sweep)
     ends = figure is not None and figure.metrics[0].endswith("_*")
     for field, name in [("x", figure.x), ("lines", figure.lines)] if figure else []:

@@ -1,4 +1,4 @@
-"""How far a sweep is: counts, the time left, and a line for each run that ends."""
+"""The progress of a sweep: counts, the time left, and a line for each run that ends."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ENDED = ("done", "failed", "crashed")
 
 
 def counts(states: dict[str, State]) -> dict[str, int]:
-    """How many runs are in each state."""
+    """The number of runs in each state."""
     found = Counter(state.status for state in states.values())
     return {status: found.get(status, 0) for status in STATES}
 
 
 def time_left(states: dict[str, State], slots: int) -> str:
-    """A guess from the runs that are done, "" while none is."""
+    """The time left, estimated from the finished runs; "" if none is finished or all are."""
     seconds = [state.outcome.seconds for state in states.values() if state.outcome and state.status == "done"]
     number = counts(states)
     left = number["queued"] + number["running"] / 2
@@ -35,7 +35,7 @@ def time_left(states: dict[str, State], slots: int) -> str:
 
 
 def label(parameters: dict[str, object], varied: list[str]) -> str:
-    """A run in a few words: the values in which it differs."""
+    """A run's name for a reader: the values of its varied parameters and its seed."""
     return ", ".join(f"{name}={parameters[name]}" for name in [*varied, "seed"] if name in parameters)
 
 
@@ -44,7 +44,7 @@ class SweepProgress:
 
     def __init__(self, plan: Plan, campaign: Campaign):
         self.plan, self.campaign, self._said = plan, campaign, time.monotonic()
-        self._ended = {run for run, state in campaign.states.items() if state.status in ENDED}  # before this command
+        self._ended = {run for run, state in campaign.states.items() if state.status in ENDED}  # not reported again
 
     def table(self) -> Table:
         """One row: how many runs are in each state, and the time left."""
@@ -55,7 +55,7 @@ class SweepProgress:
         return table
 
     def lines(self) -> Iterator[str]:
-        """A line when a run ends, and one now and then."""
+        """A line when a run ends, and the counts if PLAIN_EVERY seconds pass without a line."""
         number = counts(self.campaign.states)
         for run, state in self.campaign.states.items():
             if run not in self._ended and state.status in ENDED:

@@ -1,4 +1,4 @@
-"""A sweep's results for people: a table on the screen, and a page with the figure and every run's notebook."""
+"""Shows a sweep's results: a table on the screen, and a page with the figure and every run's notebook."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ TERMINAL_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def shown_metrics(saved: SavedSweep, path: Path) -> list[str]:
-    """The metrics worth a column: the figure's, or else the first few."""
+    """The metrics that get a column: those of the figure, or the first MAIN metrics if there is no figure."""
     if saved.figure:
         return list(saved.figure["metrics"])
     return metric_names(path, [name for run in saved.runs.values() for name in run])[:MAIN]
 
 
 def mean_text(name: str, interval: Interval | None) -> str:
-    """A mean with its interval, as far as there is one."""
+    """A mean with its interval, if it has one."""
     if interval is None:
         return ""
     if math.isnan(interval.low):
@@ -65,7 +65,7 @@ def mean_text(name: str, interval: Interval | None) -> str:
 
 
 def grouped(saved: SavedSweep, path: Path) -> tuple[list[str], list[str], list[Cell]]:
-    """The cells of the grid: the names of their values, the metrics, and what was found in each."""
+    """The names of the varied parameters, the metrics, and the cells of the grid with their means."""
     metrics = shown_metrics(saved, path)
     if not has_endings(metrics):
         return saved.varied, metrics, cells(path, saved.varied, metrics)
@@ -104,7 +104,7 @@ def show_report(folder: Path, saved: SavedSweep, states: dict[str, State]) -> No
 
 
 def _picture(folder: Path, saved: SavedSweep, path: Path) -> dict[str, str]:
-    """The figure, as a page holds it; {} when the sweep has none."""
+    """Write the figure; return its image data and alternative text for the page, {} if the sweep has no figure."""
     if not saved.figure:
         return {}
     x, metrics = saved.figure["x"], saved.figure["metrics"]
@@ -115,7 +115,7 @@ def _picture(folder: Path, saved: SavedSweep, path: Path) -> dict[str, str]:
 
 
 def _run(folder: Path, saved: SavedSweep, run: str, state: State, metrics: list[str]) -> dict[str, object]:
-    """A run's row: what it is called, what it found or why it did not, and where its notebook lies."""
+    """A run's row in the page: its name, its figures or its error, and links to its page and notebook."""
     outcome = state.outcome or Outcome(state.status)
     if state.status == "done":
         values = outcome.metrics
@@ -133,5 +133,5 @@ def _run(folder: Path, saved: SavedSweep, run: str, state: State, metrics: list[
             if state.folder and (state.folder / name).is_file()
         },
         "words": [*words, *outcome.notes],
-        "trace": TERMINAL_COLOURS.sub("", outcome.trace),  # which would stand in the page as signs
+        "trace": TERMINAL_COLOURS.sub("", outcome.trace),  # without colour codes, which a page shows as characters
     }

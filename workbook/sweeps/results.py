@@ -1,6 +1,6 @@
-"""All that a sweep found: one row per run as Parquet, and DuckDB's answers about cells of the grid.
+"""A sweep's results: one row per run in a Parquet file, and DuckDB queries over the cells of the grid.
 
-Metrics that one run measured at several numbers are known by their names' endings: `accuracy_nf4_*` at 2, 3, 4 bits.
+If a run measures a metric at several numbers, each name ends with its number: `accuracy_nf4_*` at 2, 3 and 4 bits.
 
 accuracy_nf4_2 = 0.71                 bits   accuracy_nf4
 accuracy_nf4_3 = 0.88   ----------->     2           0.71
@@ -31,7 +31,7 @@ STAR = "_*"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the grid: its values, how many runs are done in it, and each metric's mean with its interval."""
+    """One cell of the grid: its values, its number of finished runs, and each metric's mean with its interval."""
 
     values: tuple
     runs: int
@@ -39,12 +39,12 @@ class Cell:
 
 
 def write_table(folder: Path, runs: dict[str, dict], states: dict[str, State]) -> Path:
-    """Write one row per done run to `runs.parquet` in a sweep's folder, whole or not at all; return its path.
+    """Write one row per finished run to `runs.parquet` in a sweep's folder, atomically; return its path.
 
     Raises:
         UserError: no run is done, or the disk cannot be written.
     """
-    every = dict.fromkeys(name for parameters in runs.values() for name in parameters)  # also of runs yet to be done
+    every = dict.fromkeys(name for parameters in runs.values() for name in parameters)  # includes unfinished runs
     rows = [_row(run, every | runs[run], state) for run, state in states.items() if state.status == "done"]
     if not rows:
         raise UserError(f"No run of {folder.name} is done yet.")
@@ -57,7 +57,7 @@ def _row(run: str, parameters: dict, state: State) -> dict[str, object]:
     assert state.folder and state.outcome  # a run that is done has both
     own = {"run": run, "attempt": state.folder.name}
     own |= {name: getattr(state.outcome, name) for name in COLUMNS[2:]}
-    # A metric that is called like a parameter keeps both apart.
+    # A metric with the name of a parameter or another column gets the prefix `metric_`.
     metrics = {
         (f"metric_{name}" if name in parameters or name in own else name): value
         for name, value in state.outcome.metrics.items()
@@ -66,7 +66,7 @@ def _row(run: str, parameters: dict, state: State) -> dict[str, object]:
 
 
 def _column(values: list) -> pyarrow.Array:
-    """A column of one type; what has none, such as a dictionary, is kept as JSON."""
+    """A column of one type; values without a common type, and dictionaries, are stored as JSON."""
     known = [value for value in values if value is not None]
     if all(type(value) in (int, float) for value in known) and any(type(value) is float for value in known):
         return pyarrow.array([None if value is None else float(value) for value in values], pyarrow.float64())
@@ -78,7 +78,7 @@ def _column(values: list) -> pyarrow.Array:
 
 
 def metric_names(path: Path, parameters: Iterable[str]) -> list[str]:
-    """The single numbers that were recorded, in the lesson's order."""
+    """The names of the metrics that are single numbers, in the lesson's order."""
     kinds = {field.name: field.type for field in parquet.read_schema(path)}
     numbers = [
         name for name, kind in kinds.items() if pyarrow.types.is_floating(kind) or pyarrow.types.is_integer(kind)
@@ -117,7 +117,7 @@ def has_endings(metrics: Sequence[str]) -> bool:
 
 
 def cells_by_ending(path: Path, by: Sequence[str], patterns: Sequence[str]) -> list[Cell]:
-    """Like `cells`, with a cell for each number; it stands after the values of `by`.
+    """Like `cells`, with one cell for each number; the number comes after the values of `by`.
 
     Raises:
         UserError: no metric fits a pattern.
@@ -145,14 +145,14 @@ def _fitting(pattern: str, known: Sequence[str]) -> dict[int, str]:
 
 
 def ask(path: Path, question: str) -> tuple[list[str], list[tuple]]:
-    """DuckDB's answer to a question in SQL about the table `runs`: column names and rows.
+    """Run an SQL query on the table `runs` with DuckDB; return column names and rows.
 
     Raises:
-        UserError: DuckDB does not understand it.
+        UserError: DuckDB cannot run the query.
     """
     with duckdb.connect() as connection:
         connection.from_parquet(str(path)).create_view("runs")
-        # The question is about the runs: nothing else on the disk is read or written by it.
+        # The runs are copied to memory, so that the query can be kept from reading or writing anything on the disk.
         connection.execute("CREATE TABLE kept AS SELECT * FROM runs; DROP VIEW runs; ALTER TABLE kept RENAME TO runs")
         connection.execute("SET enable_external_access = false")
         try:

@@ -1,4 +1,4 @@
-"""What a sweep's folder remembers of its plan, so that it can be looked at and resumed."""
+"""Saves a sweep's plan in its folder, so that the sweep can be inspected and resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = "sweep.json"
 
 @dataclass(frozen=True)
 class SavedSweep:
-    """A plan as it was written when the sweep was last run; secrets are left out of its parameters."""
+    """A plan as it was written when the sweep was last run; secrets in it are redacted."""
 
     name: str
     question: str
@@ -58,7 +58,7 @@ def save_sweep(folder: Path, plan: Plan, seconds: float, retries: int) -> SavedS
 
 
 def members(sweeps: Path, name: str) -> list[str]:
-    """The sweeps that a name stands for: itself, or of a sweep over several lessons the one of each."""
+    """The sweeps that a name stands for: the sweep itself or, if it covers several lessons, one sweep for each."""
     stem = _stem(name)
     several = sorted(path.parent.name for path in sweeps.glob(f"{glob.escape(stem)}-[0-9][0-9]/{FILE}"))
     return [name] if (sweeps / stem / FILE).is_file() or not several else several
@@ -69,7 +69,7 @@ def _stem(name: str) -> str:
 
 
 def read_sweep(sweeps: Path, name: str) -> SavedSweep:
-    """The plan of an earlier sweep, by its name or its file's.
+    """The plan of an earlier sweep, found by its name or by the name of its file.
 
     Raises:
         UserError: there is none of that name, or it cannot be read.

@@ -1,4 +1,4 @@
-"""What a sweep's YAML file may say, checked before anything runs."""
+"""The fields of a sweep's YAML file, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.runtime import UserError, nearest
 
 
 class Loader(yaml.SafeLoader):
-    """Plain values only: a tag that would build an object is an error. 1e-3 is a number, as in YAML 1.2 and Python."""
+    """Loads plain values only: a tag that would build an object is an error. 1e-3 is a number, as in YAML 1.2."""
 
 
 Loader.add_implicit_resolver(
@@ -23,13 +23,13 @@ Whole = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 
 
 class Strict(BaseModel):
-    """A part of the file: an unknown field is an error."""
+    """The base class of all parts of the file; an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Range(Strict):
-    """Numbers from low to high for a random sample."""
+    """A range, from `low` to `high`, for numbers drawn at random."""
 
     low: float
     high: float
@@ -53,9 +53,9 @@ class Sample(Strict):
 
 
 class Drawing(Strict):
-    """What the figure shows: the parameter below, the metrics as lines, perhaps a logarithmic axis.
+    """What the figure shows: a parameter on the x axis, the metrics as lines, and optionally a logarithmic x axis.
 
-    With metrics such as `accuracy_nf4_*` the numbers that their names end with stand below, and x is only the word.
+    With metrics such as `accuracy_nf4_*`, the x axis shows the numbers that their names end with, and x is its label.
     """
 
     x: str
@@ -71,7 +71,7 @@ class Drawing(Strict):
 
 
 class Sweep(Strict):
-    """A sweep: a question, a lesson or several, what stays the same, what is varied, and over which seeds."""
+    """A sweep: a question, one or several lessons, fixed parameters, varied parameters, and seeds."""
 
     question: Annotated[str, Field(min_length=1)]
     notebook: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
@@ -97,7 +97,7 @@ def read_spec(path: Path) -> Sweep:
     """The sweep that a file describes.
 
     Raises:
-        UserError: the file is missing, not plain YAML, or a field of it is not as it should be.
+        UserError: the file is missing, is not plain YAML, or has an invalid field.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
@@ -116,8 +116,8 @@ def read_spec(path: Path) -> Sweep:
 
 
 def _sentence(error: ValidationError) -> str:
-    """The first thing that is wrong, with its place and, for a misspelt field, the nearest name."""
-    # A misspelt field also leaves the right one out: the misspelling is the one to tell.
+    """A message about the first error, with its place and, for a misspelt field, the nearest name."""
+    # A misspelt field also causes an error about the missing field. The misspelling is the one to report.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == "extra_forbidden":

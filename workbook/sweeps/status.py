@@ -1,4 +1,4 @@
-"""A sweep seen from beside it: where its runs stand, its results so far, the order to end it, the plan to resume."""
+"""Commands on a sweep that may be running in another process: show its status or results, cancel it, resume it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def same_plan(saved: SavedSweep) -> Plan:
     """The plan of a sweep that is to be resumed.
 
     Raises:
-        UserError: its file, notebook, helpers or libraries are no longer those that it began with.
+        UserError: its file, notebook, helpers, data or libraries have changed since it was started.
     """
     plans = {plan.name: plan for plan in make_plans(Path(saved.file), Path(saved.notebooks))}
     plan = plans.get(saved.name)
@@ -45,12 +45,12 @@ def same_plan(saved: SavedSweep) -> Plan:
 
 
 def states_of(folder: Path, saved: SavedSweep) -> dict[str, State]:
-    """Where every run of a sweep stands."""
+    """The state of every run of a sweep."""
     return {run: RunLedger(folder / "runs" / run).state() for run in saved.runs}
 
 
 def show_status(sweeps: Path, name: str) -> int:
-    """Print counts, who runs it, and what failed; return 0 only when every run is done."""
+    """Print the counts, who runs the sweep, and the failed runs; return 0 only if every run is done."""
     saved = read_sweep(sweeps, name)
     folder = sweeps / saved.name
     states = states_of(folder, saved)
@@ -70,7 +70,7 @@ def show_status(sweeps: Path, name: str) -> int:
 
 
 def show_results(sweeps: Path, name: str, question: str | None) -> int:
-    """Print the table of cells, or DuckDB's answer; write figure and page."""
+    """Print the table of cells and write figure and page; with a `question` in SQL, print only its answer."""
     saved = read_sweep(sweeps, name)
     folder = sweeps / saved.name
     states = states_of(folder, saved)
@@ -88,7 +88,7 @@ def show_results(sweeps: Path, name: str, question: str | None) -> int:
 
 
 def cancel_sweep(sweeps: Path, name: str) -> None:
-    """Tell the command that runs a sweep, or one of the sweeps that a name stands for, and its workers, to end.
+    """Stop every running sweep that `name` stands for: tell its command and its workers to end.
 
     Raises:
         UserError: nobody runs it.

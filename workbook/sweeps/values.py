@@ -1,4 +1,4 @@
-"""One value for one parameter: of the notebook's own type, and nothing that could run or lead out of the project."""
+"""Checks parameter values: each has the type of the notebook's default, runs no code and stays in the project."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbook.lessons.parameters import CHOICES, KINDS, fits
 
 
 def check_names(names: Iterable[str], declared: Mapping[str, object], where: str, lesson: str) -> None:
-    """Raise a `UserError` for the first name that the notebook does not declare, with the nearest that it does."""
+    """Raise a `UserError` for the first name that the notebook does not declare; its message has the nearest name."""
     for name in names:
         if name not in declared:
             raise UserError(
@@ -55,7 +55,7 @@ def checked(name: str, value: object, default: object, where: str) -> object:
 
 
 def _check_text(name: str, value: str) -> None:
-    """A text that names a file or folder stays inside the project and holds no code."""
+    """Raise a UserError for a file or folder that may run code, or a relative path that leads out of the project."""
     if ".." in PurePath(value).parts:
         raise UserError(f'{name} is "{value}", but a path must not go up with "..".')
     if any(PurePath(value.lower()).match(pattern) for pattern in PICKLES):
