@@ -215,6 +215,22 @@ def weighted_sum(
     return A, torch.cat([B for _, B, _ in adapters], dim=1)
 
 
+def dora(x, weight, bias, A, B, magnitude, scale):
+    """DoRA's output for x (..., in), with `peft`'s gradient: the length of the rows is a constant in it."""
+    direction = weight + scale * B @ A  # (out, in)
+    return nn.functional.linear(x, magnitude.unsqueeze(1) * direction / _lengths(direction).detach(), bias)
+
+
+def dora_exact(x, weight, bias, A, B, magnitude, scale):
+    """The same output, with the gradient of the length too."""
+    direction = weight + scale * B @ A
+    return nn.functional.linear(x, magnitude.unsqueeze(1) * direction / _lengths(direction), bias)
+
+
+def _lengths(direction: torch.Tensor) -> torch.Tensor:
+    return direction.norm(dim=1, keepdim=True)  # (out, 1)
+
+
 def missing_from_file(adapted: nn.Module, folder: Path) -> list[str]:
     """The names of the trainable parameters of `peft`'s model that its saved folder lacks (adapter "default")."""
     kept = set(load_file(Path(folder) / WEIGHTS))
