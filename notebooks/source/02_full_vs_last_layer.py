@@ -551,9 +551,9 @@ for other in [name for name in outcomes if name != best]:
 # For the seeds there is a **reference**: this lesson, run with several seeds (`workbook run 02 --seed 1` and so on).
 # Each seed draws other training reviews and another random start. This run did *not* compute it.
 #
-# Its intervals are Student's: mean ± t · s / √n, where n is the number of seeds, s their standard deviation, and t a
-# factor for so few values. All seeds answer the same test reviews, so these intervals leave out the luck of the test
-# rows. The last column takes the gap within each seed first.
+# Its intervals are Student's: mean ± t · s / √n, with n seeds, their standard deviation s, and a factor t for so few
+# values. All seeds answer the same test reviews, so the luck of the test rows is left out. The last column takes the
+# gap within each seed first.
 
 # %%
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "labels": labels}
@@ -1147,7 +1147,7 @@ check("02.4", fixed)
 # Is all this an effect of an invented world? Here are sentences of film reviews that people wrote and other people
 # rated (Hutto and Gilbert 2014; the sentences go back to Pang and Lee 2005), and all-MiniLM-L6-v2, a published
 # [encoder](../docs/glossary.md#encoder) with six blocks. The rates of the head and of the last block are the best of a
-# grid. That of training everything comes from a single trial, so a search could still raise its score.
+# grid. That of training everything is a single trial's: a search could raise its score.
 #
 # **Predict 7.** Will the head alone beat the bag of words here?
 
@@ -1305,14 +1305,14 @@ solved("02")
 # %% [markdown]
 # ## Next
 #
-# - Only one setting: `workbook run 02 -p settings full`. Fewer labels: `-p labels 200`.
-# - With your own texts: `workbook run 02 -p data my_reviews.csv`; with a published model: `-p track real`.
+# - `workbook run 02` with `-p settings full` (one setting), `-p labels 200`, `-p data my_reviews.csv` (your texts) or
+#   `-p track real` (a published model).
 # - Two more ways: unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018); train the head
-#   first and then everything, which did better on shifted data (Kumar et al. 2022).
-# - Which way suits which task (Peters et al. 2019), and how few layers are enough (Lee et al. 2019), others have
-#   measured.
+#   first, then everything, which did better on shifted data (Kumar et al. 2022).
+# - When freezing pays: Peters et al. 2019. How few layers are enough: Lee et al. 2019.
 # - [LoRA](../docs/glossary.md#lora) comes in lessons 07 to 09. Lesson 03 asks how fine-tuning goes wrong.
-#
+
+# %% [markdown]
 # ## References
 #
 # | work | year |

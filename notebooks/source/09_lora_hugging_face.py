@@ -150,13 +150,11 @@ print("new, so drawn at random:", ", ".join(new_modules))
 # %% [markdown]
 # Three settings of `LoraConfig` deserve a decision:
 #
-# - `task_type="SEQ_CLS"` says what the model is for. `peft` then trains and saves the new head in full, so you need not
-#   list it.
+# - `task_type="SEQ_CLS"` says what the model is for. `peft` then trains and saves the new head in full, unlisted.
 # - `target_modules="all-linear"` adapts every linear layer but the head and whatever `modules_to_save` names.
-# - `modules_to_save` names *other* modules that are new, and so have to be trained and saved in full. The line above
-#   says which are new. Our encoder's file has no pooler, for instance. `exclude_modules` keeps LoRA out of them.
-#
-# Pass a *fresh* list: `peft` appends its own names for the head to the list that you give it.
+# - `modules_to_save` names *other* new modules, which have to be trained and saved in full: here the pooler, as the
+#   line above says. `exclude_modules` keeps LoRA out of them. Pass a *fresh* list, for `peft` appends its names of the
+#   head to it.
 
 # %%
 HEADS = ("classifier", "score")  # what peft trains and saves for SEQ_CLS without being told
@@ -287,7 +285,8 @@ for listed in (None, list(others) if others else None):
 # %% [markdown]
 # `peft` does not warn. `transformers` reports layers that start at random (this course mutes the report), but it does
 # so under a good adapter too. Section 5 comes back to this bug.
-#
+
+# %% [markdown]
 # That was the whole workflow. The rest of the lesson looks into it with lesson 02's classifier: one linear head on the
 # *mean* over the tokens. Lessons 07 and 08 use it too, so you can compare their figures with these.
 #
@@ -301,8 +300,8 @@ seed_everything(seed)
 base = catalog.classifier(track, model, num_labels).to(run.device)
 targets = linear_names(blocks(base.body))
 print("linear layers in a block:", ", ".join(targets))
-config = base.body.config
-print(f"{config.num_hidden_layers} blocks; hidden size {config.hidden_size}, feed-forward {config.intermediate_size}")
+layers = [module for module in blocks(base.body)[0].modules() if isinstance(module, nn.Linear)]
+print(f"{len(blocks(base.body))} blocks; in each:", ", ".join(f"{m.in_features} to {m.out_features}" for m in layers))
 
 
 # %%
@@ -336,8 +335,7 @@ def with_the_library(base, rows, name, rate, epochs=epochs):
 # %% [markdown]
 # **Predict 1.** How many kilobytes will the saved adapter have? The whole model has about five megabytes. Count:
 # [rank](../docs/glossary.md#rank) times (inputs + outputs) for each of the six matrices of a block, four bytes a
-# number. Four of them (query, key, value, attention's output) map the hidden size to itself; two go to the feed-forward
-# size and back. The cell above printed the sizes.
+# number. A cell above prints the sizes of the matrices.
 
 # %%
 predict("09.1", factor=1.5, unit="kB", low=0)
@@ -848,14 +846,14 @@ print(f"PiSSA: base plus product is W; the base alone differs from W by {share:.
 # %% [markdown]
 # ### DoRA
 #
-# DoRA splits the weight into the direction of each row and its length m (`magnitude`), which is trained. It starts at
-# the length of W's rows, so at first W' = W:
+# DoRA splits the weight into the direction of each row and its length m (`magnitude`), which is trained. m starts at
+# the lengths of W's rows, so at first W' = W:
 #
 # $$W' = m \, \frac{W + s B A}{\lVert W + s B A \rVert_{\text{row}}}$$
 #
 # ### Exercise 09.2: DoRA, with the gradient of `peft`
 #
-# Return the layer's output for `x` (..., in). `weight` is (out, in) and frozen, `magnitude` is (out,). To save memory,
+# Return the output for `x` (..., in). `weight` (out, in) is frozen, `magnitude` is (out,). To save memory,
 # the paper (section 4.3) and `peft` treat the length below the fraction as a constant in the backward pass. Do the
 # same: the check compares the gradients too.
 
@@ -1231,15 +1229,14 @@ solved("09")
 # %% [markdown]
 # ## Next
 #
-# - Wider adapters: `workbook run 09 -p rank 32`. Does rsLoRA pull ahead? The rates were chosen at rank 8, so try
-#   `-p rate_scale 0.5` as well before you answer.
-# - Fewer labels: `workbook run 09 -p labels 500`. Is it enough?
-# - With your own model: `workbook run 09 -p model my_folder`.
-# - More in [`peft`'s documentation](https://huggingface.co/docs/peft): a rank for each layer (`rank_pattern`),
-#   `lora_dropout`, adapters mixed within a batch, exchanging adapters while a model serves (hot-swapping), and merging
-#   by TIES or DARE.
+# - Wider adapters: `workbook run 09 -p rank 32`. Does rsLoRA pull ahead? The rates were chosen at rank 8: try
+#   `-p rate_scale 0.5` too.
+# - Fewer labels: `-p labels 500`. Your own model: `-p model my_folder`.
+# - [`peft`'s documentation](https://huggingface.co/docs/peft) has more: ranks per layer (`rank_pattern`),
+#   `lora_dropout`, mixed adapters in one batch, hot-swapping, merging by TIES or DARE.
 # - Lesson 10 makes the frozen base smaller; lesson 11 puts adapters on it.
-#
+
+# %% [markdown]
 # ## References
 #
 # | work | year |
