@@ -123,11 +123,13 @@ if "clean_label" in test_reviews.column_names:
 #
 # - **majority class**: always the label that is most frequent in the training rows;
 # - **[bag of words](../docs/glossary.md#bag-of-words)**: counts words and word pairs, weighted by how rare they are
-#   (tf-idf), with a [logistic regression](../docs/glossary.md#logistic-regression) on top. It has read nothing but our
-#   training reviews.
+#   (tf-idf), with a *logistic regression* on top: a linear classifier that returns probabilities. It has read nothing
+#   but our training reviews.
 #
-# A baseline deserves the same care as the model. So its penalty `C` is chosen on validation rows too.
-#
+# A baseline deserves the same care as the model. So its penalty `C` is chosen on validation rows too: a small `C` keeps
+# the weights small.
+
+# %% [markdown]
 # **Predict 1.** What share of the test reviews will the bag of words get right? Type a share such as 0.6.
 
 # %%
@@ -355,9 +357,9 @@ def training_step(model, batch, optimizer, scheduler):
 check("02.2", training_step)
 
 # %% [markdown]
-# Around the step goes the loop. [AdamW](../docs/glossary.md#adamw), the usual optimizer, gets only the trainable
-# parameters. The learning rate rises during the first tenth of the steps ([warm-up](../docs/glossary.md#warm-up)) and
-# then falls to zero in a straight line.
+# Around the step goes the loop. AdamW, the usual optimizer, keeps moving averages of each gradient and of its square,
+# and divides one by the root of the other. It gets only the trainable parameters. The learning rate rises during the
+# first tenth of the steps ([warm-up](../docs/glossary.md#warm-up)) and then falls to zero in a straight line.
 
 # %%
 from tqdm import tqdm
@@ -1305,12 +1307,12 @@ solved("02")
 # %% [markdown]
 # ## Next
 #
-# - `workbook run 02` with `-p settings full` (one setting), `-p labels 200`, `-p data my_reviews.csv` (your texts) or
-#   `-p track real` (a published model).
+# - `workbook run 02` with `-p settings full`, `-p labels 200`, `-p data my_reviews.csv` (your texts) or `-p track real`
+#   (a published model).
 # - Two more ways: unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018); train the head
 #   first, then everything, which did better on shifted data (Kumar et al. 2022).
 # - When freezing pays: Peters et al. 2019. How few layers are enough: Lee et al. 2019.
-# - [LoRA](../docs/glossary.md#lora) comes in lessons 07 to 09. Lesson 03 asks how fine-tuning goes wrong.
+# - [LoRA](../docs/glossary.md#lora) comes in lessons 07 to 09. Lesson 03 asks what goes wrong.
 
 # %% [markdown]
 # ## References

@@ -1232,7 +1232,7 @@ solved("09")
 # - Wider adapters: `workbook run 09 -p rank 32`. Does rsLoRA pull ahead? The rates were chosen at rank 8: try
 #   `-p rate_scale 0.5` too.
 # - Fewer labels: `-p labels 500`. Your own model: `-p model my_folder`.
-# - [`peft`'s documentation](https://huggingface.co/docs/peft) has more: ranks per layer (`rank_pattern`),
+# - `peft`'s documentation has more: ranks per layer (`rank_pattern`),
 #   `lora_dropout`, mixed adapters in one batch, hot-swapping, merging by TIES or DARE.
 # - Lesson 10 makes the frozen base smaller; lesson 11 puts adapters on it.
 
