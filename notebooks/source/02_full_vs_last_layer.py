@@ -454,8 +454,8 @@ pd.DataFrame.from_dict(shown, orient="index", columns=columns)
 # because it needs longer; its rate was chosen for the smaller number.
 
 # %% [markdown]
-# Why does a pass cost the head almost nothing? A frozen body without dropout returns the same vectors at every pass. So
-# we run it once, keep the pooled vectors (a *cache*), and train the head on them.
+# Why does a pass cost the head almost nothing? A frozen body without [dropout](../docs/glossary.md#dropout) returns the
+# same vectors at every pass. So we run it once, keep the pooled vectors (a *cache*), and train the head on them.
 #
 # Freezing does not switch off [dropout](../docs/glossary.md#dropout): `eval()` does. Our small body has none, but many
 # published ones have 0.1. In `fit`, as in `Trainer`, `train()` switches it on in frozen blocks too. To keep frozen
@@ -1244,8 +1244,9 @@ pd.DataFrame.from_dict(found, orient="index", columns=["accuracy [95 %]", "minut
 #   scripts use no cache: what they save is the backward pass.
 # - **The order is not a law.** On spam a random start beats the head. The last block and everything lie close in both
 #   tasks. Both answer the same test rows, but no paired answers are published, so their order stays open.
-# - **72 % is not GPT-2's head at its best.** The spam script reads the last position without an attention mask. For a
-#   shorter text that is a padding token. So "no padding" changes more than the time.
+# - **72 % is not GPT-2's head at its best.** The spam script reads the last position without an [attention
+#   mask](../docs/glossary.md#attention-mask). For a shorter text that is a padding token. So "no padding" changes more
+#   than the time.
 # - **Read the setting, not the number.** The same IMDB script has a run called "last layer" with 78.71 %. DistilBERT's
 #   classifier has *two* new layers, and that run freezes the first of them at its random values. The row above trains
 #   both.

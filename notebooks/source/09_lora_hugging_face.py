@@ -216,8 +216,8 @@ if usual_share / len(some_test) in in_workflow:
     )
 
 # %% [markdown]
-# Is that good? A head on a *random* pooler starts slowly. Section 4 sets LoRA, on another head, beside a bag of words
-# on the same rows. Here we look at the steps.
+# Is that good? A head on a *random* pooler starts slowly. Section 4 sets LoRA, on another head, beside a [bag of
+# words](../docs/glossary.md#bag-of-words) on the same rows. Here we look at the steps.
 #
 # ### Reload in a fresh process
 #
@@ -555,10 +555,10 @@ served.set_adapter("both")
 layers = [module for module in served.modules() if "both" in getattr(module, "lora_A", {})]
 
 
-def fill(weights):
+def fill(amounts):
     for layer in layers:
         parts = [(layer.lora_A[n].weight, layer.lora_B[n].weight, layer.scaling[n]) for n in ("reviews", "news")]
-        A, B = weighted_sum(parts, weights)
+        A, B = weighted_sum(parts, amounts)
         with torch.no_grad():
             layer.lora_A["both"].weight.copy_(A)
             layer.lora_B["both"].weight.copy_(B)
@@ -570,8 +570,8 @@ for task, task_rows in (("reviews", reviews), ("news", news)):
     heads["both"].load_state_dict(heads[task].state_dict())
     some_rows = {"test": task_rows["test"].select(range(min(500, len(task_rows["test"]))))}
     alone = [0.5 * (task == "reviews"), 0.5 * (task == "news")]
-    for said, weights in (("half of its own", alone), ("half of each", [0.5, 0.5]), ("all of both", [1.0, 1.0])):
-        fill(weights)
+    for said, amounts in (("half of its own", alone), ("half of each", [0.5, 0.5]), ("all of both", [1.0, 1.0])):
+        fill(amounts)
         sums[task, said] = outcome_of(said, served, some_rows, 0.0).accuracy
 mixed = {task: sums[task, "half of each"] for task in ("reviews", "news")}
 rows = {task: {said: f"{found:.3f}" for (of, said), found in sums.items() if of == task} for task in mixed}
