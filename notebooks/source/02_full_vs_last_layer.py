@@ -457,7 +457,7 @@ pd.DataFrame.from_dict(shown, orient="index", columns=columns)
 # Why does a pass cost the head almost nothing? A frozen body without [dropout](../docs/glossary.md#dropout) returns the
 # same vectors at every pass. So we run it once, keep the pooled vectors (a *cache*), and train the head on them.
 #
-# Freezing does not switch off [dropout](../docs/glossary.md#dropout): `eval()` does. Our small body has none, but many
+# Freezing does not switch off dropout: `eval()` does. Our small body has none, but many
 # published ones have 0.1. In `fit`, as in `Trainer`, `train()` switches it on in frozen blocks too. To keep frozen
 # blocks fixed, call `eval()` on them after `train()`.
 
@@ -824,8 +824,9 @@ plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
 # <details><summary>What it means</summary>
 #
 # The mean of token embeddings is a kind of bag of words, squeezed into one short vector. Compare the probe there with
-# the probes on the blocks: the lines above the figure say how far apart they are. All stay below the bag of words. If
-# the last block does not beat the embedding layer, the blocks have added little that a *linear* classifier can use.
+# the probes on the blocks: the lines above the figure say how far apart they are. On the pretrained body all stay below
+# the bag of words. If the last block does not beat the embedding layer, the blocks have added little that a *linear*
+# classifier can use.
 #
 # After training everything, the upper blocks gain most: look at the figure's second line. What pretraining taught still
 # matters, although this probe does not see it: random weights with the same labels do not get as far (section 5). Means
