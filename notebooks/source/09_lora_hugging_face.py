@@ -211,9 +211,7 @@ right = round(trainer.evaluate(some_test, metric_key_prefix="test")["test_accura
 in_workflow, usual_share = wilson(right, len(some_test)), max(map(some_test.labels.count, range(num_labels)))
 print(f"{len(some_test)} test rows: {in_workflow:.3f}; the most frequent class has {usual_share / len(some_test):.3f}")
 if usual_share / len(some_test) in in_workflow:
-    print(
-        "Not told apart from the most frequent class: it needs more rows or epochs. The steps are right all the same."
-    )
+    print("Not told apart from the most frequent class: it needs more rows or epochs.")
 
 # %% [markdown]
 # Is that good? A head on a *random* pooler starts slowly. Section 4 sets LoRA, on another head, beside a [bag of
@@ -405,10 +403,8 @@ assert difference_losses < 1e-5
 for letter in ("lora_A", "lora_B"):
     largest, moved = 0.0, 0.0
     for path, layer in lora.lora_layers(ours).items():
-        mine, its = (
-            getattr(layer, letter),
-            getattr(theirs.base_model.model.get_submodule(path), letter)["default"].weight,
-        )
+        its = getattr(theirs.base_model.model.get_submodule(path), letter)["default"].weight
+        mine = getattr(layer, letter)
         largest, moved = max(largest, (mine - its).abs().max().item()), max(moved, mine.abs().max().item())
     print(f"{letter}: largest number {moved:.3f}, largest difference between the two {largest:.0e}")
 
