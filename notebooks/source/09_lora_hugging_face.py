@@ -895,8 +895,8 @@ for title, function in (("the length is a constant", dora), ("the length has a g
 # ### LoRA+
 #
 # LoRA+ changes no formula. It gives the optimizer two groups of parameters, and B's group learns faster. Hayou et al.
-# show that in wide networks A and B need different rates to learn features well. They suggest a ratio near 16; we use
-# 4.
+# show that in wide networks A and B need different rates to learn features well. They suggest a ratio near 16; ours is
+# four.
 
 # %% tags=["nbval-check-output"]
 from peft.optimizers import create_loraplus_optimizer
@@ -1022,8 +1022,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # which matrices, and how many numbers. *LoRA Without Regret* (Schulman et al. 2025) compares at equal size, and finds
 # attention alone worse.
 #
-# The lesson trains neither an equal-size comparison nor PiSSA. So it has no opinion on how well they do:
-# `python -m benchmarks.lora_variants --more --seeds 5` measures both.
+# This run trains neither an equal-size comparison nor PiSSA, so it cannot say how well they do. `python -m
+# benchmarks.lora_variants --more --seeds 5` trains both; this page shows its table once it is there.
 
 # %%
 if has_reference("lora_variants_more"):
@@ -1074,8 +1074,8 @@ print("with all answers swapped where that helps:", ", ".join(f"{max(s, 1 - s):.
 
 # %% [markdown]
 # With two classes, an accuracy far *below* one half is not nonsense: the texts are told apart, and the answers are the
-# wrong way round. A new random head reads the trained features in one direction or the other. That is why some mornings
-# were fine, and why the bug can hide.
+# wrong way round. Where the last line is near the evening's score, the random head has read the trained features well,
+# in one direction or the other. So some mornings look fine, and the bug can hide.
 
 # %% [markdown]
 # ### Exercise 09.3: what does the file lack?
