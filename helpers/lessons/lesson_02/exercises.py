@@ -1,4 +1,4 @@
-"""The exercises of lesson 02: freezing, the training step, the states of every layer, a schedule that is never used."""
+"""The exercises of lesson 02: freezing, the training step, the states of every layer, a schedule that counts passes."""
 
 from __future__ import annotations
 
@@ -41,11 +41,10 @@ USUAL_MISTAKES: dict[str, dict[str, Any]] = {
 )
 def freeze(answer: Callable) -> None:
     """answer(model, trainable_blocks): the model, with the right parameters trainable."""
-    for count in (None, 0, 1, 2, 0):
+    for count, before in ((None, True), (0, True), (1, True), (2, False), (None, False), (0, False)):
         torch.manual_seed(0)
         model, twin = (MeanPoolClassifier(_bert()) for _ in range(2))
-        if count == 2:
-            model.requires_grad_(False)  # frozen by an earlier call
+        model.requires_grad_(before)  # what an earlier call has left
         found = returned(answer(model, count), "the model")
         if not isinstance(found, nn.Module):
             raise Wrong(f"it should return the model, not {type(found).__name__}")
@@ -53,7 +52,8 @@ def freeze(answer: Callable) -> None:
         for (name, got), wanted in zip(found.named_parameters(), twin.parameters(), strict=True):
             if got.requires_grad != wanted.requires_grad:
                 words = "trainable" if wanted.requires_grad else "frozen"
-                raise Wrong(f"with trainable_blocks = {count} the parameter {name} should be {words}, and it is not")
+                said = f"with trainable_blocks = {count} the parameter {name} should be {words}, and it is not"
+                raise Wrong(said if before else f"{said}: the model was frozen when it came in")
 
 
 @exercise(
@@ -139,9 +139,10 @@ def layer_features(answer: Callable) -> None:
 @exercise(
     "02.4",
     hints=[
-        "Follow the learning rate through the loop: which line could change it?",
-        "A scheduler changes the optimizer's learning rate when its `step` is called. This schedule counts batches.",
-        "Call `scheduler.step()` inside the loop, right after `optimizer.step()`.",
+        "Follow the learning rate through the loop: which line changes it, and how often does that line run?",
+        "A scheduler changes the optimizer's learning rate when its `step` is called. This schedule counts batches, "
+        "and the loop calls it once for a whole pass.",
+        "Move `scheduler.step()` into the loop, right after `optimizer.step()`.",
     ],
 )
 def stepped_schedule(answer: Callable) -> None:

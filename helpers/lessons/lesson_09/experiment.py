@@ -188,7 +188,7 @@ def fine_tune(
 def close_outputs(model: MeanPoolClassifier, classes: int) -> MeanPoolClassifier:
     """Start the biases of the outputs from `classes` on at -10, in place: they stand for no class of the task.
 
-    Else the first steps push all texts in one direction, away from outputs that never occur (lesson 09, section 2).
+    Lesson 09, section 3, trains a head with and without this.
     """
     with torch.no_grad():
         model.head.bias[classes:] = CLOSED
@@ -213,6 +213,38 @@ def weighted_sum(
     """
     A = torch.cat([weight * scale * A for weight, (A, _, scale) in zip(weights, adapters, strict=True)])
     return A, torch.cat([B for _, B, _ in adapters], dim=1)
+
+
+def dora(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    magnitude: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    """DoRA's output for x (..., in), with `peft`'s gradient: the length of the rows is a constant in it."""
+    direction = weight + scale * B @ A  # (out, in)
+    return nn.functional.linear(x, magnitude.unsqueeze(1) * direction / _lengths(direction).detach(), bias)
+
+
+def dora_exact(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    magnitude: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    """The same output, with the gradient of the length too."""
+    direction = weight + scale * B @ A
+    return nn.functional.linear(x, magnitude.unsqueeze(1) * direction / _lengths(direction), bias)
+
+
+def _lengths(direction: torch.Tensor) -> torch.Tensor:
+    return direction.norm(dim=1, keepdim=True)  # (out, 1)
 
 
 def missing_from_file(adapted: nn.Module, folder: Path) -> list[str]:

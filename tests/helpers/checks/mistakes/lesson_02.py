@@ -36,6 +36,10 @@ def all_at_zero(model, trainable_blocks):
     return model
 
 
+def untouched_at_none(model, trainable_blocks):
+    return model if trainable_blocks is None else freeze_all_but(model, trainable_blocks)
+
+
 def step(*, clip=True, update=True, schedule="after", clear=True, number=True, twice=False):
     """The answer to exercise 02.2 with one thing done wrongly."""
 
@@ -97,6 +101,7 @@ RIGHT = {"02.1": freeze_all_but, "02.2": step(), "02.3": features(), "02.4": loo
 MISTAKES = [
     ("02.1", frozen(attribute=True), r"trainable_blocks = 0 the parameter body.embeddings.* should be frozen"),
     ("02.1", all_at_zero, r"trainable_blocks = 0 the parameter body.encoder.layer.0.* should be frozen"),
+    ("02.1", untouched_at_none, "trainable_blocks = None .*should be trainable.*frozen when it came in"),
     ("02.1", frozen(last=False), r"trainable_blocks = 1 the parameter body.encoder.layer.0.* should be frozen"),
     ("02.1", frozen(head=False), r"trainable_blocks = 0 the parameter head.weight should be trainable"),
     ("02.1", frozen(returns=False), "returns None"),
