@@ -1,5 +1,4 @@
-"""The start of a lesson: checks its parameters, sets the seed, and makes notebooks show a `UserError` as one sentence.
-"""
+"""The start of a lesson: checks its parameters, sets the seed, and shows a `UserError` without its traceback."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def _tokens_before(tokenizer, text: str, input_ids: list[int], place: int) -> in
 
 
 def check_conversation(tokenizer, prompt: str, completion: str, max_length: int = 256) -> None:
-    """Raise a UserError with the field and the fix if the completion is empty or the conversation too long."""
+    """Raise a UserError if the completion is empty, the template marks no end of turn, or the text is too long."""
     if not isinstance(completion, str) or not completion.strip():
         raise UserError(f'completion: empty for the prompt "{prompt[:40]}"; write an answer or leave the row out.')
     end_of_turn(tokenizer)

@@ -27,7 +27,7 @@ from helpers.runtime import UserError
 BATCH_SIZE = 16  # with few labels, small batches give more steps, and the first steps only find the direction
 HEAD_BATCH_SIZE = 64
 FUSED_FROM = (
-    5_000_000  # trainable parameters. On a CPU, fused AdamW takes a tenth of the time: it saves a third of a MiniLM step
+    5_000_000  # trainable parameters. On a CPU, fused AdamW takes a tenth of the time and saves a third of a MiniLM step
 )
 HEAD_EPOCHS = 40  # for the head on cached features, where an epoch costs about a thousandth of one of the whole model
 
@@ -208,7 +208,7 @@ def decay_groups(model: nn.Module, weight_decay: float = 0.01) -> list[dict[str,
 
 
 def warmup_linear(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> LambdaLR:
-    """Return a scheduler that raises the learning rate linearly over the share `warmup` of the steps, then to 0."""
+    """Return a schedule with a linear rise from 0 over the share `warmup` of the steps, then a linear decay to 0."""
     return get_linear_schedule_with_warmup(optimizer, math.ceil(warmup * steps), steps)
 
 
