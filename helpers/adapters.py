@@ -41,7 +41,7 @@ class BottleneckAdapter(nn.Module):
 
 
 class Rescale(nn.Module):
-    """Multiply every feature by a learned number, which is initialized to 1.
+    """Multiplies every feature by a learned number, which is initialized to 1.
 
     Source: Liu et al. 2022, "Few-shot parameter-efficient fine-tuning is better and cheaper than in-context
     learning" (IA3), section 3.3.

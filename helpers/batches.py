@@ -41,7 +41,7 @@ class TokenizedReviews(TorchDataset):
         return [len(ids) for ids in self.input_ids]
 
     def select(self, rows: Sequence[int]) -> TokenizedReviews:
-        """The given rows, in the given order."""
+        """Return a dataset of the given rows, in the given order."""
         return TokenizedReviews([self.input_ids[i] for i in rows], [self.labels[i] for i in rows])
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class TokenizedReviews(TorchDataset):
 def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = MAX_LENGTH) -> Dataset:
     """Add the column `input_ids`: `map` passes batches of rows to the tokenizer, which reads the column `text`.
 
-    Texts are truncated to `max_length` tokens, or to the model's maximum if that is smaller. Prints how many were.
+    Texts are truncated to `max_length` tokens, or to the model's maximum if smaller. Prints how many texts were cut.
     """
     max_length = min(max_length, getattr(tokenizer, "model_max_length", max_length))
 
@@ -116,7 +116,7 @@ def full_rows(tokenizer: Any, texts: Sequence[str], count: int, length: int) -> 
 
 
 class LengthGroupedSampler(Sampler[list[int]]):
-    """Group rows of similar length into batches of row numbers, so that little padding is needed.
+    """Groups rows of similar length into batches of row numbers, so that little padding is needed.
 
     With `shuffle`, rows are shuffled, cut into pools of `pool` batches and sorted by length inside each
     pool; then the batches are shuffled. Every pass has a new order, which the seed determines.
@@ -214,7 +214,7 @@ def sample_rows(dataset: Dataset, count: int, seed: int, name: str = "labels") -
     If a learner's own file has fewer rows, all of them are used and a notice is printed.
 
     Raises:
-        UserError: when the count is under 2, or larger than one of the workbook's own datasets.
+        UserError: when the count is under 2, or a dataset of the workbook has fewer rows than the count.
     """
     if isinstance(count, bool) or not isinstance(count, int):
         raise UserError(f"{name} is {count!r}; it must be a whole number.")

@@ -94,7 +94,7 @@ def model_source(role: str, track: str, model: str = "") -> str:
         model: the learner's own model folder, or on the hub track a model name; "" takes the track's model.
 
     Raises:
-        UserError: when the folder is missing, incomplete, damaged or has only pickled weights, or the hub refuses.
+        UserError: when the folder is missing, incomplete, damaged or has only pickled weights, or a download fails.
     """
     choose("role", role, MODELS)
     choose("track", track, TRACKS)
@@ -130,7 +130,7 @@ def origin(role: str, track: str, model: str = "") -> str:
 
 
 def tokenizer(role: str, track: str, model: str = "") -> Any:
-    """Return the tokenizer of this role's model; for a decoder, its chat template is checked."""
+    """Return the tokenizer of this role's model; a decoder's tokenizer has a chat template that was checked."""
     source = model_source(role, track, model)
     found = load_tokenizer(source)
     if role == "encoder":
@@ -214,8 +214,9 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0, *, tokenizer: 
     Args:
         data: the learner's own file or folder (CSV, JSON Lines, JSON, Parquet), or on the hub track a dataset name;
             "" takes the track's dataset. `reviews` and `topics` need text and label. `corpus` needs text, which
-            replaces the `newcomer` split. `preferences` need prompt, chosen and rejected, added to the micro-world's.
-        tokenizer: counts the tokens of the learner's own `preferences`; those too long for the model are refused.
+            replaces the `newcomer` split. `preferences` need prompt, chosen and rejected; the pairs are added to the
+            micro-world's.
+        tokenizer: with it, the learner's own `preferences` that `sft.encode` would refuse count as unusable rows.
 
     Raises:
         UserError: when there is no such role, file or column, or the hub cannot be reached.
@@ -238,7 +239,7 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0, *, tokenizer: 
 
 
 def with_films(reviews: DatasetDict) -> DatasetDict:
-    """Return `reviews` if each row names its film, else the micro-world's reviews, which name theirs."""
+    """Return `reviews` if each row names its film, else the micro-world's reviews, where each row does."""
     if "film" in reviews["train"].column_names:
         return reviews
     print("These reviews do not say which film they are about; the micro-world's, which do, take their place here.")

@@ -20,7 +20,7 @@ NO_CODE = {
 def code_lines(thing: Any) -> int:
     """Return the number of source lines with code, without blank lines, comments and docstrings."""
     lines: set[int] = set()
-    alone = True  # at the start of a statement, where a string is a docstring
+    alone = True  # whether the next token starts a statement; a string there is a docstring
     for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(thing)).readline):
         if token.type not in NO_CODE and not (alone and token.type == tokenize.STRING):
             lines.update(range(token.start[0], token.end[0] + 1))

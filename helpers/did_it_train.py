@@ -139,7 +139,7 @@ class TrainingWatch:
     def __init__(self, model: nn.Module, title: str = "", steps: int = 0) -> None:
         self.model, self.title, self.steps = model, title, steps
         self.taken = self.still = 0
-        self.reached = self.stopped = False  # adapter has a gradient; learning rate stays 0
+        self.reached = self.stopped = False  # whether a gradient reached the adapter, and whether the rate is 0
         self.before = _fingerprints(adapter_tensors(model))
 
     def step(self, optimizer: Optimizer) -> None:
@@ -208,7 +208,7 @@ class DidItTrain(TrainerCallback):
 
 
 def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the trainable parameters, by name, of each part that also has frozen ones, so not a new head's."""
+    """Return the trainable parameters, by name, of the model's partly frozen parts, which a separate head is not."""
     while len(parts := _parts(model)) == 1:
         model = parts[0]
     found: dict[str, nn.Parameter] = {}

@@ -107,7 +107,7 @@ def count_positions_from_mask(*models: Any) -> None:
 
 @torch.inference_mode()
 def greedy(model: nn.Module, input_ids: Tensor, max_new_tokens: int, end_id: int | None = None) -> Tensor:
-    """Append the most likely next token, `max_new_tokens` times or up to `end_id`. input_ids: (1, seq)."""
+    """Append the most likely token `max_new_tokens` times or until `end_id`. Shapes: (1, seq) in, (1, longer) out."""
     for _ in range(max_new_tokens):
         logits = model(input_ids=input_ids).logits[:, -1]  # (1, vocab)
         best = logits.argmax(dim=-1, keepdim=True)  # (1, 1)

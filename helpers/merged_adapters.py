@@ -49,7 +49,7 @@ def merged_folder(folder: Path, base: Path) -> Path:
         save_file(
             {key: value.contiguous() for key, value in tensors.items()}, found / "model.safetensors", {"format": "pt"}
         )
-        for file in [*TEXT_FILES[2:], "chat_template.jinja", "config.json"]:  # config.json last: it marks completion
+        for file in [*TEXT_FILES[2:], "chat_template.jinja", "config.json"]:  # the last file marks a complete folder
             for place in (folder, base) if file != "config.json" else (base,):
                 if (place / file).is_file():
                     shutil.copyfile(place / file, found / file)

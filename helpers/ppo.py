@@ -42,7 +42,7 @@ class PPOHistory:
     """One value per update: mean score, KL to the reference (nats per answer), entropy (nats per token), and more.
 
     length: the mean number of tokens per answer. clip_share: the share of tokens whose ratio is outside the clip
-    range after the update. finished: the share of answers that reached their end token.
+    range in the last pass. finished: the share of answers that reached their end token.
     """
 
     rewards: list[float] = field(default_factory=list)
@@ -103,7 +103,7 @@ def answer_mask(tokens: Tensor, end_id: int) -> Tensor:
 
 
 def token_rewards(scores: Tensor, log_probs: Tensor, reference: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
-    """Return each token's reward: minus the KL penalty, plus the answer's score on the last token.
+    """Return each token's reward: the negative KL penalty, plus the answer's score on the last token.
 
     scores: (batch,); the other tensors and the result: (batch, new).
     """
@@ -118,7 +118,7 @@ def advantages_and_returns(
 ) -> tuple[Tensor, Tensor]:
     """Return generalized advantage estimates and returns; all tensors (batch, new).
 
-    An advantage is how much better a token turned out than the value predicted.
+    An advantage is how much better a token turned out than the value head predicted.
     """
     advantages = torch.zeros_like(rewards)
     running = next_value = torch.zeros_like(rewards[:, 0])  # (batch,)
@@ -136,7 +136,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def clipped_surrogate(log_probs: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, clip: float) -> Tensor:
-    """Return PPO's loss: favours tokens with a positive advantage, without gain for a ratio beyond 1 +- `clip`."""
+    """Return PPO's loss, which rewards tokens with a positive advantage, but no ratio further from 1 than `clip`."""
     ratio = (log_probs - old).exp()  # (batch, new)
     clipped = ratio.clamp(1 - clip, 1 + clip)
     return -masked_mean(torch.min(ratio * advantages, clipped * advantages), mask)

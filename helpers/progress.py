@@ -1,4 +1,4 @@
-"""Saves which lessons a learner ran, solved and predicted, in a local folder, without an account or a network.
+"""Saves a learner's runs, solved exercises and predictions in a local folder, without an account or a network.
 
 Every fact is a separate small file that is written atomically, so two kernels need no lock. To start again, delete the
 folder. Runs that no learner started (commands, sweeps, builds, tests, CI) neither read nor write it.

@@ -118,7 +118,7 @@ def add_prefix(body: Any, length: int) -> Any:
         raise UserError("This model has a prefix already.")
     body.requires_grad_(False)
     for block in blocks(body):
-        # `transformers` passes the module with the attribute `scaling` to the attention function.
+        # `transformers` passes the module with `scaling` to the attention function, so this module gets the prefix.
         attention = next(module for module in block.modules() if hasattr(module, "scaling"))
         attention.prefix = Prefix(heads, length, config.hidden_size // heads).to(device_of(block))
     body.set_attn_implementation("prefix")

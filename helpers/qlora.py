@@ -38,7 +38,7 @@ BLOCK = 64  # number of weights that share a scale
 
 
 def drop_two_notices() -> None:
-    """Silence only two messages, which a learner cannot do anything about.
+    """Silence two messages that a learner cannot act on, and no others.
 
     bitsandbytes reports that the package `kernels` is missing, which has an optional faster matrix product from the
     Hub. `peft` uses a deprecated name of `transformers` for gradient checkpointing.

@@ -1,4 +1,4 @@
-"""The training settings of each method: learning rate, batch size, epochs, warm-up, and an adapter's rank and alpha.
+"""The training settings of each method: learning rate, batch size, epochs, warm-up, and the adapter's settings.
 
 Published models need other learning rates than the pocket models, so each method has one recipe for each origin. The
 pocket recipes come from the lessons' benchmarks. Published recipes with the source GRID are the best of a grid on

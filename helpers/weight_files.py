@@ -65,7 +65,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def check_adapter(folder: Path) -> None:
-    """Refuse a folder with an adapter: without a model it cannot be loaded, and `transformers` adds it to a model.
+    """Refuse a folder with an adapter: alone it is not a model, and beside a model `transformers` would load it too.
 
     Raises:
         UserError: names the adapter's base model, if known, and the fix.

@@ -37,7 +37,7 @@ def returned(value: Any, what: str) -> Any:
 
 
 def parts_of(value: Any, count: int, wanted: str) -> Sequence[Any]:
-    """Return `value` if it is a tuple or list of `count` items; else raise `Wrong`, beginning with `wanted`."""
+    """Return `value` if it is a tuple or list of `count` items; else raise `Wrong` with `wanted` in its message."""
     if not isinstance(attempted(value), (tuple, list)):
         raise Wrong(f"{wanted}, not {type(value).__name__}")
     if len(value) != count:

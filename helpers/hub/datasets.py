@@ -68,7 +68,7 @@ def labelled_texts(about: HubDataset, seed: int) -> DatasetDict:
 
 
 def instructions(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDict:
-    """Mix Dolly's questions with the micro-world's; their `known` is "open": no exact check of an answer exists."""
+    """Mix Dolly's questions with the micro-world's. Dolly's get `known` "open": their answers have no exact check."""
 
     def ours(row: Mapping) -> dict[str, str]:
         prompt = f"{row['instruction']}\n{row['context']}".strip()
@@ -79,7 +79,7 @@ def instructions(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDic
 
 
 def preferences(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDict:
-    """Mix UltraFeedback's pairs with the micro-world's; their `reason` is "rated"."""
+    """Mix UltraFeedback's pairs with the micro-world's; UltraFeedback's pairs get the `reason` "rated"."""
 
     def ours(row: Mapping) -> dict[str, str]:
         turns = {"prompt": row["chosen"][0]["content"].strip()}

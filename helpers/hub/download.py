@@ -129,7 +129,7 @@ def _matches(path: str, kind: str, patterns: Sequence[str]) -> bool:
 
 
 def _patiently(ask: Callable[[], Result]) -> Result:
-    """Call the hub and retry after temporary errors. Waits for Retry-After, or twice as long each time."""
+    """Call the hub and retry after temporary errors. Waits as long as Retry-After says, or doubles the wait."""
     for attempt in range(1, TRIES + 1):
         try:
             return ask()

@@ -17,7 +17,7 @@ BLOCK = 64  # number of weights that share a scale
 OUTER_BLOCK = 256  # number of scales that share a scale of scales
 SMALL = 4096  # bitsandbytes keeps 32-bit states for tensors with fewer elements
 STATE_BLOCK = 256  # number of 8-bit states that share a scale
-TEMPORARIES = {32: 2, 8: 5}  # float32 copies of a tensor in a CPU optimizer step, by state bits; 8 are dequantized
+TEMPORARIES = {32: 2, 8: 5}  # state bits -> float32 copies of a tensor in a CPU step, which dequantizes 8-bit states
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def block_floats(shape: Architecture, plan: Plan) -> int:
     """Return how many numbers one block saves per token for the backward pass."""
     full = plan.method == "full"
     attention = 2 * (shape.queries + shape.keys) + shape.heads  # queries, keys, values, output; one sum per head
-    if shape.attention_dropout:  # then no fused kernel on a CPU: probabilities, dropout mask, their product
+    if shape.attention_dropout:  # a CPU then uses no fused kernel and saves probabilities, mask and product
         attention += (3 * plan.length - 1) * shape.heads
     elif shape.family == "gpt2":  # the queries keep the combined tensor alive; the cache copies keys and values
         attention += 2 * shape.keys
@@ -129,7 +129,7 @@ def block_floats(shape: Architecture, plan: Plan) -> int:
         heads = shape.heads * (shape.queries + shape.keys) // shape.queries
         attention += (2 if full else 1) * (shape.queries + shape.keys) + heads
     inputs = 2 * shape.hidden  # inputs of the matrices after the two norms, needed for the gradients of W or A
-    thin = 0 if full else plan.rank * len(shape.matrices)  # the input of B
+    thin = 0 if full else plan.rank * len(shape.matrices)  # the inputs of the B matrices
     dropped = shape.dropout * shape.hidden
     if shape.family == "llama":
         norms = (4 if full else 2) * shape.hidden + 2  # trained scales need a second tensor per norm
@@ -156,7 +156,7 @@ def end_floats(shape: Architecture, plan: Plan) -> int:
 def workspace(shape: Architecture, plan: Plan, width: int) -> int:
     """Return how many numbers the backward pass needs at a tensor (tokens, width) in addition to saved tensors.
 
-    The tensor takes two copies, or one copy and a dequantized matrix.
+    These are two tensors of this size, or one and a dequantized matrix if that is larger.
     """
     unpacked = max(shape.matrix_sizes) if plan.method == "qlora" else 0
     return plan.tokens * width + max(plan.tokens * width, unpacked)
@@ -165,7 +165,7 @@ def workspace(shape: Architecture, plan: Plan, width: int) -> int:
 def predict(shape: Architecture, plan: Plan) -> MemoryLedger:
     """Return the ledger of one training step with Adam.
 
-    Activations are those held when the backward pass begins. The peak occurs there, or in a recomputed block, or in
+    Activations are those held when the backward pass begins. The peak occurs then, or in a recomputed block, or in
     the optimizer step (gradients, and temporary copies of the largest tensor).
     """
     shape = replace(shape, tied=shape.tied or plan.classes > 0)  # a new head replaces the output matrix

@@ -91,7 +91,7 @@ def _turns(value: object) -> Turns:
 
 
 def _joined(content: Any) -> Any:
-    """Return the text of a message; if some API wrote it in text parts, join them. Other content is unchanged."""
+    """Return the text of a message, joined if it consists of text parts; any other content is returned unchanged."""
     if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
         texts = [part.get("text") for part in content]
         if all(part.get("type") == "text" for part in content) and all(isinstance(text, str) for text in texts):

@@ -14,7 +14,7 @@ AT_ONCE = 500  # number of conversations to tokenize together
 
 
 def without_unfit(table: Table, tokenizer: Any, max_length: int = 256) -> Table:
-    """Return the table with the rows that `sft.encode` would refuse moved to its problems.
+    """Return a table in which the rows that `sft.encode` would refuse count as problems, not as usable rows.
 
     A table without prompts and answers is returned unchanged.
 

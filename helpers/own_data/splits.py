@@ -60,7 +60,7 @@ def normalized(text: object) -> str:
 def cut(
     texts: Sequence[str], labels: Sequence[str], classes: Sequence[str], seed: int, splits: Sequence[str], name: str
 ) -> dict[str, list[int]]:
-    """Return the row numbers of each split: the first gets the rest after each other one got a tenth of every class.
+    """Return the row numbers of each split. All but the first get a tenth of every class; the first gets the rest.
 
     Rows with the same text stay together. If a text has several labels, its rows all go to the first split.
 

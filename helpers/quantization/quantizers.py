@@ -49,8 +49,8 @@ def blocks(weights: Tensor, block_size: int | str | None = None) -> Tensor:
 
     Args:
         weights: any shape.
-        block_size: None gives one row for the whole tensor; "channel" one row per output, that is, per index
-            of the first dimension; a number that many neighbouring weights per row.
+        block_size: None gives one row for the whole tensor; "channel" gives one row per output, that is, per index
+            of the first dimension; a number n gives rows of n neighbouring weights.
 
     Returns:
         (blocks, numbers).
@@ -131,7 +131,7 @@ def small_float(exponent_bits: int, fraction_bits: int) -> Tensor:
     """Return the value of each code of a small float format, by code: a sign bit, the exponent, the fraction.
 
     Exponent 0 holds zero and the subnormal numbers. No code is reserved for infinity or NaN: `small_float(2, 1)` is
-    E2M1 of the OCP Microscaling formats (2023), and E4M3 and E5M2 equal torch's in all values that torch has finite.
+    E2M1 of the OCP Microscaling formats (2023), and E4M3 and E5M2 equal torch's for all codes that are finite there.
     """
     codes = torch.arange(2 ** (exponent_bits + fraction_bits))
     exponent, fraction = codes >> fraction_bits, (codes % 2**fraction_bits) / 2**fraction_bits

@@ -125,7 +125,7 @@ def clustered(bits: int, steps: int = 10) -> Technique:
 
 
 def pruned(sparsity: float) -> Technique:
-    """Return a technique that sets the smallest weights to zero; it stores a bit mask and the others in float32."""
+    """Return a technique that sets the smallest weights to zero; it stores a bit mask and the rest in float32."""
 
     def store(weights: Tensor) -> Stored:
         mask = magnitude_mask(weights, sparsity)

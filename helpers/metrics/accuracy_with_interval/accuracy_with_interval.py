@@ -1,6 +1,6 @@
 """Accuracy with its 95 % interval, as a metric that `evaluate.load` reads from a folder.
 
-`evaluate` searches the source text for imports, so each module has its own line.
+`evaluate` searches the source text for imports, so each module is imported on its own line.
 """
 
 import datasets
