@@ -1,6 +1,6 @@
 """Direct preference optimization (DPO): log-probabilities of answers, the loss, and the training.
 
-Lesson 06 writes out the same functions; a test checks that both versions agree.
+Lesson 06 writes out the functions that it teaches; a test checks that both versions agree.
 """
 
 from __future__ import annotations

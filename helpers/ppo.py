@@ -1,6 +1,6 @@
 """Proximal policy optimization (PPO) of a language model for a reward, with a KL penalty to a reference model.
 
-Lesson 05 writes out the same functions; a test checks that both versions agree.
+Lesson 05 writes out the functions that it teaches; a test checks that both versions agree.
 Sources: Schulman et al. 2017 (PPO), Schulman et al. 2016 (advantages), Ouyang et al. 2022 (the penalty).
 """
 

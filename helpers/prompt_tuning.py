@@ -77,7 +77,7 @@ def attention_with_prefix(module: Any, query, key, value, attention_mask, scalin
     keys, values = (learned.expand(rows, -1, -1, -1).to(key.dtype) for learned in module.prefix.parameters())
     key, value = torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)  # (batch, heads, length + seq, head)
     if attention_mask is not None:
-        attention_mask = nn.functional.pad(attention_mask, (length, 0))  # 0: not masked
+        attention_mask = nn.functional.pad(attention_mask, (length, 0))  # 0 means not masked
     found = nn.functional.scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling)
     return found.transpose(1, 2).contiguous(), None  # (batch, heads, seq, head) -> (batch, seq, heads, head)
 

@@ -1,6 +1,6 @@
 """A reward model, that is, a language model with a scalar head that scores answers, and its training on pairs.
 
-Lessons 05 and 06 write out the same functions; a test checks that both versions agree.
+Lessons 05 and 06 write out the functions that they teach; a test checks that both versions agree.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def wrong_content(path: Path) -> str:
         )
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "is a web page and not the file itself; download the file again, from its download link."
-    foreign = path.suffix == ".safetensors" and start[8:9] != b"{"  # the 8 length bytes can be anything
+    foreign = path.suffix == ".safetensors" and start[8:9] != b"{"  # the 8 bytes before it can be anything
     if foreign and start.startswith((b"\x80", b"PK\x03\x04")):
         return (
             "is a pickle with another name, which can run code when it is opened; convert it where you trust it: "
