@@ -137,10 +137,9 @@ def save_reference(
 def kept(
     folder: Path, name: str, settings: Mapping[str, object], measure: Callable[[], dict[str, object]]
 ) -> dict[str, object]:
-    """Return the saved result of `measure()` for these settings, or measure and save it.
+    """Return the saved result of `measure()` for these settings, or measure and save it, so that commands can resume.
 
-    An interrupted command can thus resume. settings: everything that the result depends on, so that any change leads
-    to a new measurement.
+    settings: everything that the result depends on; a change of any value leads to a new measurement.
     """
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{name}-{key}.json"
