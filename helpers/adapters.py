@@ -1,11 +1,11 @@
-"""What lesson 07 puts into a frozen transformer: opened biases, bottleneck adapters, rescaling vectors.
+"""The three methods that lesson 07 adds to a frozen transformer: trainable biases, bottleneck adapters, IA3 vectors.
 
   hidden (batch, seq, hidden)          the output of a frozen linear layer
  ____|_____
 |          |
 |        down (hidden -> size)
 |        gelu
-|        up   (size -> hidden)         zeros at the start: nothing changes before the first step
+|        up   (size -> hidden)         initialized to 0, so the output is unchanged before the first step
 |____ + ___|
      |
   (batch, seq, hidden)
@@ -41,7 +41,7 @@ class BottleneckAdapter(nn.Module):
 
 
 class Rescale(nn.Module):
-    """Every feature times a learned number, which is 1 at the start.
+    """Multiplies every feature by a learned number, which is initialized to 1.
 
     Source: Liu et al. 2022, "Few-shot parameter-efficient fine-tuning is better and cheaper than in-context
     learning" (IA3), section 3.3.
@@ -57,7 +57,7 @@ class Rescale(nn.Module):
 
 
 def open_biases(body: nn.Module) -> nn.Module:
-    """Train every bias and nothing else (the biases of the normalisations count).
+    """Make every bias trainable, including those of the normalizations, and freeze all other parameters.
 
     Source: Ben Zaken et al. 2022, "BitFit".
     """
@@ -71,12 +71,12 @@ def add_bottlenecks(
 ) -> nn.Module:
     """Freeze the body and put an adapter after each block's attention and feed-forward layer.
 
-    They come before the residual connection and the normalisation, as in the paper (which trains the
-    normalisations too).
+    The adapters come before the residual connection and the normalization, as in the paper (which also trains
+    the normalizations).
 
     Args:
-        size: numbers between `down` and `up`, from 1 to the hidden size.
-        adapter: what makes one, from the hidden size and `size`.
+        size: the number of features between `down` and `up`, from 1 to the hidden size.
+        adapter: called as adapter(hidden size, size), returns a new adapter module.
     """
     check_number("size", size, 1, config_of(body).hidden_size, integer=True)
     paths = block_paths(body)
@@ -88,9 +88,9 @@ def add_bottlenecks(
 
 
 def add_ia3(body: nn.Module) -> nn.Module:
-    """Freeze the body and rescale each block's keys, its values, and what enters its last feed-forward layer.
+    """Freeze the body and rescale each block's keys, its values, and the input of its last feed-forward layer.
 
-    Where one layer gives queries, keys and values (GPT-2), all three are rescaled, as in `peft`.
+    If one layer computes queries, keys and values together (GPT-2), all three are rescaled, as in `peft`.
     """
     paths = block_paths(body)
     body.requires_grad_(False)
@@ -102,7 +102,7 @@ def add_ia3(body: nn.Module) -> nn.Module:
 
 
 def _wrap(block: nn.Module, path: str, wrapped: Callable[[nn.Linear], nn.Module]) -> None:
-    """Put `wrapped(layer)` in the place of the layer at `path`, on its device."""
+    """Replace the layer at `path` by `wrapped(layer)`, on the same device."""
     layer = block.get_submodule(path)
     if not isinstance(layer, nn.Linear):
         raise UserError(f'"{path}" is a {type(layer).__name__} and no linear layer: something was added here before.')

@@ -1,4 +1,4 @@
-"""From rows of a dataset to padded batches of tensors."""
+"""Turns the rows of a dataset into padded batches of tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Collate = Callable[[list[Row]], Batch]
 
 
 class TokenizedReviews(TorchDataset):
-    """Token ids and labels in memory: `rows[i]` is {"input_ids": [...], "labels": 0}."""
+    """A PyTorch dataset of token ids and labels in memory: `rows[i]` is {"input_ids": [...], "labels": 0}."""
 
     def __init__(self, input_ids: Sequence[Sequence[int]], labels: Sequence[int]) -> None:
         if len(input_ids) != len(labels):
@@ -32,7 +32,7 @@ class TokenizedReviews(TorchDataset):
 
     @classmethod
     def from_dataset(cls, dataset: Dataset) -> TokenizedReviews:
-        """Take the columns `input_ids` and `label` of a tokenized `datasets.Dataset`."""
+        """Build one from the columns `input_ids` and `label` of a tokenized `datasets.Dataset`."""
         return cls(dataset["input_ids"], dataset["label"])
 
     @property
@@ -41,7 +41,7 @@ class TokenizedReviews(TorchDataset):
         return [len(ids) for ids in self.input_ids]
 
     def select(self, rows: Sequence[int]) -> TokenizedReviews:
-        """The given rows, in the given order."""
+        """Return a dataset of the given rows, in the given order."""
         return TokenizedReviews([self.input_ids[i] for i in rows], [self.labels[i] for i in rows])
 
     def __len__(self) -> int:
@@ -52,9 +52,9 @@ class TokenizedReviews(TorchDataset):
 
 
 def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = MAX_LENGTH) -> Dataset:
-    """Add the column `input_ids`: `map` hands over a batch of rows, the tokenizer reads their text.
+    """Add the column `input_ids`: `map` passes batches of rows to the tokenizer, which reads the column `text`.
 
-    A text is cut at `max_length` tokens, or at what its model has places for; how many were is printed.
+    Texts are truncated to `max_length` tokens, or to the model's maximum if smaller. Prints how many texts were cut.
     """
     max_length = min(max_length, getattr(tokenizer, "model_max_length", max_length))
 
@@ -66,7 +66,7 @@ def tokenize(dataset: Dataset, tokenizer: Any, max_length: int = MAX_LENGTH) -> 
 
 
 def padded(rows: Sequence[Sequence[int]], pad_id: int, side: str = "right") -> Batch:
-    """Token ids of different lengths as one rectangle: input_ids and attention_mask, each (batch, seq)."""
+    """Pad rows of token ids to the longest one: returns input_ids and attention_mask, each (batch, seq)."""
     ids = [torch.as_tensor(row, dtype=torch.long) for row in rows]
     ones = [torch.ones_like(row) for row in ids]
     return {
@@ -76,10 +76,10 @@ def padded(rows: Sequence[Sequence[int]], pad_id: int, side: str = "right") -> B
 
 
 def pad(tokenizer: Any) -> Collate:
-    """A collator: rows of different lengths in, one rectangle of tensors out.
+    """Return a collator, which pads rows of different lengths to one batch of tensors.
 
-    The returned function gives input_ids and attention_mask (batch, seq), where seq is the longest
-    row of this batch, and labels (batch,). Padding is on the right.
+    The collator returns input_ids and attention_mask (batch, seq), where seq is the length of the
+    longest row of this batch, and labels (batch,). Padding is on the right.
     """
     pad_id = tokenizer.pad_token_id
     if pad_id is None:
@@ -93,9 +93,9 @@ def pad(tokenizer: Any) -> Collate:
 
 
 def full_rows(tokenizer: Any, texts: Sequence[str], count: int, length: int) -> Tensor:
-    """Token ids without padding, (count, length): the first texts that are long enough, cut to `length` tokens.
+    """Return token ids without padding, (count, length): the first texts that are long enough, cut to `length` tokens.
 
-    Where too few are, all texts stand end to end in the rows, as often as it takes, and a line says so.
+    If too few texts are long enough, the rows are cut from all texts joined end to end and repeated; prints a notice.
 
     Raises:
         UserError: when the tokenizer's model reads fewer than `length` tokens.
@@ -116,11 +116,11 @@ def full_rows(tokenizer: Any, texts: Sequence[str], count: int, length: int) -> 
 
 
 class LengthGroupedSampler(Sampler[list[int]]):
-    """Batches of row numbers whose lengths are close, so that little padding is computed.
+    """Groups rows of similar length into batches of row numbers, so that little padding is needed.
 
-    With `shuffle`, rows are shuffled, cut into pools of `pool` batches, sorted by length inside each
-    pool, and the batches shuffled again; every pass gives a new order, the same for the same seed.
-    Without it, rows come sorted by length. The one incomplete batch is always the last.
+    With `shuffle`, rows are shuffled, cut into pools of `pool` batches and sorted by length inside each
+    pool; then the batches are shuffled. Every pass has a new order, which the seed determines.
+    Without `shuffle`, rows are sorted by length. An incomplete batch is always the last one.
     `order` holds the row numbers of the latest pass.
     """
 
@@ -169,15 +169,15 @@ class LengthGroupedSampler(Sampler[list[int]]):
 def grouped_batches(
     rows: Any, lengths: Sequence[int], collate: Callable, batch_size: int, *, shuffle: bool, seed: int
 ) -> DataLoader:
-    """A `DataLoader` of batches of similar length; see `LengthGroupedSampler` for the order.
+    """Return a `DataLoader` that batches rows of similar length; see `LengthGroupedSampler` for the order.
 
     Args:
-        rows: anything with a length and an index.
-        lengths: of each row, in tokens.
-        collate: a list of rows in, a `Batch` out.
+        rows: any object with `len(rows)` and `rows[i]`.
+        lengths: the number of tokens of each row.
+        collate: turns a list of rows into a `Batch`.
     """
     sampler = LengthGroupedSampler(lengths, batch_size, shuffle=shuffle, seed=seed)
-    # A generator of its own, so that loading batches never moves the global random state (dropout).
+    # A separate generator, so that loading batches does not advance the global random state, which dropout uses.
     generator = torch.Generator().manual_seed(seed)
     return DataLoader(rows, batch_sampler=sampler, collate_fn=collate, generator=generator)
 
@@ -185,14 +185,14 @@ def grouped_batches(
 def length_batches(
     rows: TokenizedReviews, collate: Collate, batch_size: int = 32, *, shuffle: bool = True, seed: int = 0
 ) -> DataLoader:
-    """`grouped_batches` of tokenized reviews."""
+    """Call `grouped_batches` on tokenized reviews."""
     return grouped_batches(rows, rows.lengths, collate, batch_size, shuffle=shuffle, seed=seed)
 
 
 class FeatureBatches:
-    """Shuffled batches {"features": (batch, hidden), "labels": (batch,)} of cached features.
+    """Iterates over cached features in shuffled batches {"features": (batch, hidden), "labels": (batch,)}.
 
-    Every pass gives a new order, the same for the same seed.
+    Every pass has a new order, which the seed determines.
     """
 
     def __init__(self, features: Tensor, labels: Tensor, batch_size: int = 64, *, seed: int = 0) -> None:
@@ -209,16 +209,16 @@ class FeatureBatches:
 
 
 def sample_rows(dataset: Dataset, count: int, seed: int, name: str = "labels") -> Dataset:
-    """`count` rows drawn at random by the seed, with at least one of every class if there are as many rows.
+    """Draw `count` random rows with this seed; every class gets at least one row if `count` allows it.
 
-    A learner's own file with fewer rows gives all it has, and a line says so.
+    If a learner's own file has fewer rows, all of them are used and a notice is printed.
 
     Raises:
-        UserError: when the count is under 2, or more than the workbook's own datasets have.
+        UserError: when the count is under 2, or a dataset of the workbook has fewer rows than the count.
     """
     if isinstance(count, bool) or not isinstance(count, int):
         raise UserError(f"{name} is {count!r}; it must be a whole number.")
-    if count > len(dataset) >= 2 and dataset.info.description:  # only a learner's own data have one
+    if count > len(dataset) >= 2 and dataset.info.description:  # only a learner's own data have a description
         print(f"{name}: {count:,} are asked for and your data have {len(dataset):,} to train on, so all are used.")
         count = len(dataset)
     if not 2 <= count <= len(dataset):
@@ -230,7 +230,7 @@ def sample_rows(dataset: Dataset, count: int, seed: int, name: str = "labels") -
 
 
 def _with_every_class(labels: Sequence[int], count: int) -> list[int]:
-    """The first `count` rows; a class that has none among them gets its first row in the place of another class's."""
+    """Return the first `count` rows. If a class has none of them, its first row replaces a row of another class."""
     labels = list(labels)
     firsts: dict[int, int] = {}
     for row, label in enumerate(labels):

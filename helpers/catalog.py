@@ -1,7 +1,7 @@
-"""The one place that knows a model's or a dataset's name, path, revision and columns.
+"""The only module that knows the name, path, revision and columns of each model and dataset.
 
-Sizes are rounded, as their authors state them. A revision is a commit that several public projects pin for the same
-name; where none is known, what `main` was at the first download is kept until you delete it.
+Sizes are rounded, as their authors state them. A revision is a commit that several public projects also pin. If no
+revision is given, the first download takes the newest commit of `main`, and that copy is used until you delete it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FOLDERS = {"encoder": "pocket-encoder", "decoder": "pocket-decoder", "instruct":
 POCKET_MODELS = {role: ROOT / "data" / "models" / FOLDERS[role] for role in MODELS}
 MICROWORLD = ROOT / "data" / "microworld"
 
-# Where the memory is too small to train one of them, the pocket model takes its place.
+# If the free memory is too small to train one of these models, the lesson uses the pocket model instead.
 HUB_MODELS = {
     "encoder": HubModel(
         "distilbert/distilbert-base-uncased", "Apache-2.0", 67, 270, "12040accade4e8a0f71eabdb258fecc2e7e948be"
@@ -88,13 +88,13 @@ HUB_DATASETS = {
 
 
 def model_source(role: str, track: str, model: str = "") -> str:
-    """What `from_pretrained` takes: a checked folder; on the hub track its files are downloaded once.
+    """Return the model's checked folder for `from_pretrained`; the hub track downloads its files once.
 
     Args:
-        model: a folder of the learner's own, on the hub track also a name there, or "" for the track's model.
+        model: the learner's own model folder, or on the hub track a model name; "" takes the track's model.
 
     Raises:
-        UserError: when the folder is missing, incomplete, only a pickle, or damaged, or the hub refuses.
+        UserError: when the folder is missing, incomplete, damaged or has only pickled weights, or a download fails.
     """
     choose("role", role, MODELS)
     choose("track", track, TRACKS)
@@ -118,19 +118,19 @@ def model_source(role: str, track: str, model: str = "") -> str:
 
 
 def encoder_source(track: str, model: str = "") -> str:
-    """`model_source` of a model that must be an encoder; a UserError when it is none."""
+    """Like `model_source` for the role "encoder", but raises a UserError if the model is not an encoder."""
     source = model_source("encoder", track, model)
     check_kind(AutoModelForMaskedLM, load_config(source))
     return source
 
 
 def origin(role: str, track: str, model: str = "") -> str:
-    """ "pocket" or "published": which recipes of `helpers.recipes` fit the model that this track and `model` give."""
+    """Return "pocket" or "published": which recipes of `helpers.recipes` fit the model of this track and `model`."""
     return origin_of(load_config(model_source(role, track, model)))
 
 
 def tokenizer(role: str, track: str, model: str = "") -> Any:
-    """The tokenizer that belongs to the model of this role; a decoder's has a chat template that works."""
+    """Return the tokenizer of this role's model; a decoder's tokenizer has a chat template that was checked."""
     source = model_source(role, track, model)
     found = load_tokenizer(source)
     if role == "encoder":
@@ -141,28 +141,28 @@ def tokenizer(role: str, track: str, model: str = "") -> Any:
 
 
 def body(role: str, track: str, model: str = "", pretrained: bool = True) -> nn.Module:
-    """The transformer without a head: its output's first item is (batch, seq, hidden)."""
+    """Return the transformer without a head; the first item of its output is (batch, seq, hidden)."""
     return plain_linear(_model(AutoModel, role, track, model, pretrained))
 
 
 def has_word_head(track: str, model: str = "") -> bool:
-    """Whether the encoder's folder holds a masked-word head. One that was trained to embed sentences has none."""
+    """Whether the encoder's folder holds a masked-word head. Sentence-embedding encoders have none."""
     source = model_source("encoder", track, model)
-    with torch.device("meta"):  # the names without the numbers
+    with torch.device("meta"):  # only the parameter names are needed
         whole = AutoModelForMaskedLM.from_config(load_config(source))
     own = {name for name, _ in whole.named_parameters() if not name.startswith(f"{whole.base_model_prefix}.")}
     return bool(own & set(tensor_headers(Path(source))))
 
 
 def masked_language_model(track: str, model: str = "", new_head: bool = False) -> Any:
-    """The encoder with its masked-word head.
+    """Return the encoder with its masked-word head.
 
     Args:
-        new_head: give an encoder without such a head a random one, so that its body can be trained. Ask
+        new_head: give an encoder without such a head a random one, so that its body can be trained. Call
             `has_word_head` before you measure what the model knows about words.
 
     Raises:
-        UserError: also when a model of the learner's own has a tokenizer without a mask token.
+        UserError: as for `model_source`, and when the tokenizer of the learner's own model has no mask token.
     """
     if not new_head or has_word_head(track, model):
         found = _model(AutoModelForMaskedLM, "encoder", track, model)
@@ -179,18 +179,18 @@ def masked_language_model(track: str, model: str = "", new_head: bool = False) -
 
 
 def causal_language_model(track: str, model: str = "", role: str = "decoder") -> Any:
-    """A decoder with its next-token head: as pretrained, or (role "instruct") fine-tuned to follow instructions."""
+    """Return a decoder with its next-token head: pretrained, or fine-tuned on instructions (role "instruct")."""
     return _model(AutoModelForCausalLM, role, track, model)
 
 
 def random_like(role: str, track: str, model: str = "") -> Any:
-    """The same architecture and language-model head, with random weights (torch's seed)."""
+    """Return the same architecture and language-model head with random weights, from torch's global seed."""
     kind = AutoModelForMaskedLM if role == "encoder" else AutoModelForCausalLM
     return _model(kind, role, track, model, pretrained=False)
 
 
 def classifier(track: str, model: str = "", num_labels: int = 2, pretrained: bool = True) -> MeanPoolClassifier:
-    """The encoder with a new linear head on its mean-pooled last hidden layer."""
+    """Return the encoder with a new linear head on its mean-pooled last hidden state."""
     if model:
         say_new_head(model)
     return MeanPoolClassifier(body("encoder", track, model, pretrained), num_labels)
@@ -198,24 +198,25 @@ def classifier(track: str, model: str = "", num_labels: int = 2, pretrained: boo
 
 @cache
 def say_new_head(model: str) -> None:
-    """Print, once for each model, that a classification head is new."""
+    """Print, once per model, that its classification head is new."""
     print(f"model: the classification head on {model} is new; its weights are random until you train them.")
 
 
 @cache
 def say_merged(folder: str, base: str) -> None:
-    """Print, once for each adapter, that a lesson takes it together with its base."""
+    """Print, once per adapter, that the lesson uses it merged into its base model."""
     print(f"model: {folder} is a LoRA adapter for {base}; the lesson takes the two merged.")
 
 
 def dataset(role: str, track: str, data: str = "", seed: int = 0, *, tokenizer: Any = None) -> DatasetDict:
-    """The dataset of this role as a `DatasetDict`.
+    """Return the dataset of this role as a `DatasetDict`.
 
     Args:
-        data: a file or folder of the learner's own (CSV, JSON Lines, JSON, Parquet), on the hub track also a name
-            there, or "". For `reviews` and `topics` it needs text and label; for `corpus` text, and takes the place
-            of the `newcomer` split; for `preferences` prompt, chosen and rejected, and joins the micro-world's pairs.
-        tokenizer: for `preferences` of the learner's own, which then must not be longer than the lessons' models read.
+        data: the learner's own file or folder (CSV, JSON Lines, JSON, Parquet), or on the hub track a dataset name;
+            "" takes the track's dataset. `reviews` and `topics` need text and label. `corpus` needs text, which
+            replaces the `newcomer` split. `preferences` need prompt, chosen and rejected; the pairs are added to the
+            micro-world's.
+        tokenizer: with it, the learner's own `preferences` that `sft.encode` would refuse count as unusable rows.
 
     Raises:
         UserError: when there is no such role, file or column, or the hub cannot be reached.
@@ -238,7 +239,7 @@ def dataset(role: str, track: str, data: str = "", seed: int = 0, *, tokenizer: 
 
 
 def with_films(reviews: DatasetDict) -> DatasetDict:
-    """`reviews` if each row names its film, else the micro-world's reviews, which do."""
+    """Return `reviews` if each row names its film, else the micro-world's reviews, where each row does."""
     if "film" in reviews["train"].column_names:
         return reviews
     print("These reviews do not say which film they are about; the micro-world's, which do, take their place here.")
@@ -246,7 +247,7 @@ def with_films(reviews: DatasetDict) -> DatasetDict:
 
 
 def own_source(data: str, track: str) -> own_data.Request:
-    """What a lesson's `data` says, for `helpers.own_data`: found from here, from the project, or on the hub."""
+    """Parse a lesson's `data` and find its file: in the current folder, in the project, or on the hub."""
     request = own_data.Request.of(data)
     name, path = request.path.as_posix(), local_path(str(request.path))
     if not exists(path) and is_hub_name(name) and path.suffix.lower() not in FORMATS:
@@ -266,7 +267,7 @@ def _microworld(role: str) -> DatasetDict:
     if not (MICROWORLD / "README.md").is_file():
         raise UserError("The datasets are not in data/microworld; make them with: make data")
     check_cache()
-    # A cache for each state of the data: `datasets` does not notice that a local file was made anew.
+    # One cache folder per version of the data, because `datasets` does not notice that a local file has changed.
     cache = Path(config.HF_DATASETS_CACHE) / f"microworld-{sha256(MICROWORLD / SUMS)[:16]}"
     return load_dataset(str(MICROWORLD), role, cache_dir=str(cache))
 
@@ -277,7 +278,7 @@ def _from_hub(role: str, seed: int) -> DatasetDict:
     if role == "corpus":
         entries = (HUB_DATASETS["reviews"], HUB_DATASETS["topics"], HUB_DATASETS["instructions"])
         return hub_datasets.corpus(*entries, seed=seed)
-    # The micro-world's own rows stay beside the hub's: only they can be judged exactly.
+    # The micro-world's rows are kept next to the hub's, because only their answers can be checked exactly.
     if role == "facts":
         return hub_datasets.facts(_microworld(role))
     join = hub_datasets.instructions if role == "instructions" else hub_datasets.preferences

@@ -1,4 +1,4 @@
-"""How many lines of a module, class or function do something."""
+"""Counts the lines of code in a module, class or function."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NO_CODE = {
 
 
 def code_lines(thing: Any) -> int:
-    """Lines of source that hold code: blank lines, comments and docstrings are not counted."""
+    """Return the number of source lines with code, without blank lines, comments and docstrings."""
     lines: set[int] = set()
-    alone = True  # at the start of a statement, where a string is a docstring
+    alone = True  # whether the next token starts a statement; a string there is a docstring
     for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(thing)).readline):
         if token.type not in NO_CODE and not (alone and token.type == tokenize.STRING):
             lines.update(range(token.start[0], token.end[0] + 1))

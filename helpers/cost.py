@@ -1,4 +1,4 @@
-"""What a piece of work costs: its seconds and the memory it adds."""
+"""Measures the seconds that a block of code takes and the memory that it adds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 
 class Stopwatch:
-    """`with Stopwatch() as watch: ...` then `watch.seconds` (waits for a GPU to finish); `total` adds up all uses."""
+    """Measures a `with` block: read `seconds` after it, or `total` for all uses. Waits for the GPU to finish."""
 
     seconds: float = 0.0
     total: float = 0.0
@@ -32,9 +32,9 @@ class Stopwatch:
 class PeakMemory:
     """The most memory that a block of code added to this process, in bytes.
 
-    On a CPU a thread reads the resident memory every few milliseconds; memory that earlier work has
-    freed is first handed back to the system, else it would hide what this block needs. On a GPU it
-    is the allocator's own peak. Read `added` (bytes above the start) after the block.
+    On a CPU, a thread reads the resident memory every few milliseconds. Memory that earlier code has freed is first
+    returned to the system, because the block could reuse it unnoticed. On a GPU, the CUDA allocator reports the peak.
+    Read `added` (bytes above the start) after the block.
     """
 
     added: int = 0
@@ -80,5 +80,5 @@ def _release_freed_memory() -> None:
     if sys.platform == "linux":
         try:
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-        except (OSError, AttributeError):  # another C library: the figure is then a little low
+        except (OSError, AttributeError):  # without glibc the measured peak is slightly too low
             return

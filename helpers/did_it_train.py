@@ -1,7 +1,7 @@
-"""Six mistakes that waste a training without an error: each is found and said in one sentence.
+"""Detects six mistakes that waste a training run without an error, and reports each in one sentence.
 
-The loop in `helpers.training` calls `TrainingWatch`. For `transformers.Trainer`, `trl` or your own project, pass the
-callback: `Trainer(..., callbacks=[DidItTrain()])`. This file needs `helpers.guard` and nothing else of the workbook.
+The loop in `helpers.training` uses `TrainingWatch`. For `transformers.Trainer`, `trl` or your own project, pass the
+callback: `Trainer(..., callbacks=[DidItTrain()])`. From the workbook, this file needs only `helpers.guard`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from transformers import AutoTokenizer, TrainerCallback
 
 from helpers.guard import tell
 
-IGNORED = -100  # the label that a loss leaves out
-LEAKED = 0.1  # share of evaluation rows: fewer may be short texts that occur twice by chance
-MISSING = 0.03  # share of embedding rows without a token: below it lies what libraries add to round the number up
-LOOKED_AT = 2_000  # evaluation rows at most
-READ = 100_000  # training rows at most
+IGNORED = -100  # the loss ignores tokens with this label
+LEAKED = 0.1  # share of evaluation rows; a smaller leak is not reported, because short texts can repeat by chance
+MISSING = 0.03  # maximum share of embedding rows without a token; libraries pad the number of rows
+LOOKED_AT = 2_000  # maximum number of evaluation rows to compare
+READ = 100_000  # maximum number of training rows to compare
 
 
 def frozen(model: nn.Module, optimizer: Optimizer | None) -> str:
-    """The sentence for a model that the optimizer cannot change; "" if it can."""
+    """Return a sentence if the optimizer cannot change the model, else ""."""
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         return (
@@ -49,9 +49,9 @@ def frozen(model: nn.Module, optimizer: Optimizer | None) -> str:
 
 
 def useless_batch(batch: Mapping[str, Any], rows: int = 0) -> str:
-    """The sentence for a batch whose labels are all -100, or with a token id that the model lacks; "" for any other.
+    """Return a sentence if all labels of the batch are -100 or a token id has no embedding row, else "".
 
-    rows: the model's `embedding_rows`; 0 where they are unknown.
+    rows: the model's `embedding_rows`, or 0 if unknown.
     """
     ids, labels = batch.get("input_ids"), batch.get("labels")
     if rows and isinstance(ids, Tensor) and ids.numel() and int(ids.max()) >= rows:
@@ -68,9 +68,10 @@ def useless_batch(batch: Mapping[str, Any], rows: int = 0) -> str:
 
 
 def foreign_tokenizer(tokenizer: Any, model: nn.Module) -> str:
-    """The sentence for a tokenizer that gives other ids than the model was pretrained with; "" if none is known.
+    """Return a sentence if the tokenizer's ids differ from those that the model was pretrained with, else "".
 
-    Where the model's own tokenizer lies on this disk, the two vocabularies are compared, else their sizes are.
+    Compares the two vocabularies if the model's own tokenizer is on this disk. Otherwise compares the tokenizer's
+    size with the number of embedding rows.
     """
     rows = embedding_rows(model)
     vocabulary: dict[str, int] = getattr(tokenizer, "get_vocab", dict)()
@@ -95,10 +96,10 @@ def foreign_tokenizer(tokenizer: Any, model: nn.Module) -> str:
 
 
 def leaked(train: Iterable[Sequence[int]] | frozenset[int], test: Sequence[Sequence[int]]) -> str:
-    """The sentence for an evaluation on rows that were trained on; "" below 10 % of them.
+    """Return a sentence if at least 10 % of the evaluation rows are training rows, else "".
 
     Args:
-        train: the token ids of each training row, or what `row_keys` made of them.
+        train: the token ids of each training row, or their `row_keys`.
         test: the token ids of each evaluation row.
     """
     seen = train if isinstance(train, frozenset) else row_keys(train)
@@ -112,12 +113,12 @@ def leaked(train: Iterable[Sequence[int]] | frozenset[int], test: Sequence[Seque
 
 
 def row_keys(rows: Iterable[Sequence[int]]) -> frozenset[int]:
-    """One number for each row of token ids, the same for equal rows."""
+    """Return the hash of each row of token ids; equal rows have equal hashes."""
     return frozenset(hash(tuple(row)) for row in rows)
 
 
 def idle_adapter(model: nn.Module) -> str:
-    """The sentence for LoRA layers that add exactly nothing, before or after training; "" if any adds something."""
+    """Return a sentence if every LoRA layer adds exactly 0 (all B matrices are 0), else ""."""
     factors = [p for name, p in model.named_parameters() if "lora_B" in name or "lora_embedding_B" in name]
     if not factors or any(bool(p.any()) for p in factors):
         return ""
@@ -128,33 +129,33 @@ def idle_adapter(model: nn.Module) -> str:
 
 
 class TrainingWatch:
-    """Watches one training: call `step` before each step of the optimizer, then `end`. Each mistake is told once.
+    """Watches one training run and prints each mistake once. Call `step` before each optimizer step, and `end` last.
 
     Args:
-        title: what the sentences begin with; "" for none.
-        steps: how many the training takes; 0 where that is unknown.
+        title: the sentences begin with this title, unless it is "".
+        steps: the number of training steps, or 0 if unknown.
     """
 
     def __init__(self, model: nn.Module, title: str = "", steps: int = 0) -> None:
         self.model, self.title, self.steps = model, title, steps
         self.taken = self.still = 0
-        self.reached = self.stopped = False  # a gradient reached the adapter; the learning rate is 0
+        self.reached = self.stopped = False  # whether a gradient reached the adapter, and whether the rate is 0
         self.before = _fingerprints(adapter_tensors(model))
 
     def step(self, optimizer: Optimizer) -> None:
-        """Look at the gradients and the learning rates that the optimizer is about to use."""
+        """Check the gradients and the learning rates that the optimizer is about to use."""
         self.taken += 1
         if self.before and not self.reached and self.taken <= 2:
             self.reached = any(p.grad is not None for p in adapter_tensors(self.model).values())
         self.still = 0 if any(float(group["lr"]) for group in optimizer.param_groups) else self.still + 1
-        if self.still == 2:  # a warm-up has one step at 0
+        if self.still == 2:  # a warm-up also starts with one step at 0
             first, whole = self.taken - 1, f" of {self.steps}" if self.steps else ""
             remedy = "give the optimizer a rate above 0" if first == 1 else "make the schedule as long as the training"
             self.stopped = True
             self._tell(f"The learning rate is 0 from step {first}{whole} on, so no weight changes any more: {remedy}.")
 
     def end(self) -> None:
-        """Tell whether an adapter changed nothing."""
+        """Report an adapter whose tensors did not change in the training."""
         after = _fingerprints(adapter_tensors(self.model))
         if not self.before or not self.taken or self.stopped or after != self.before:
             return
@@ -169,9 +170,9 @@ class TrainingWatch:
 
 
 class DidItTrain(TrainerCallback):
-    """Tells the six mistakes in a `transformers.Trainer` or one of TRL's trainers, each in one sentence.
+    """A callback that reports the six mistakes in a `transformers.Trainer` or a TRL trainer, each in one sentence.
 
-    With FSDP or DeepSpeed, which hold the parameters in parts, it looks at the labels, the tokenizer and the rows only.
+    FSDP and DeepSpeed shard the parameters. With them, it checks only the labels, the tokenizer and the rows.
     """
 
     def __init__(self) -> None:
@@ -207,7 +208,7 @@ class DidItTrain(TrainerCallback):
 
 
 def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The trainable parameters in a part of the model that also has frozen ones, by name; no separate head."""
+    """Return the trainable parameters, by name, of the model's partly frozen parts, which a separate head is not."""
     while len(parts := _parts(model)) == 1:
         model = parts[0]
     found: dict[str, nn.Parameter] = {}
@@ -220,12 +221,12 @@ def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _parts(model: nn.Module) -> list[nn.Module]:
-    """The direct children that hold parameters."""
+    """Return the direct child modules that have parameters."""
     return [child for child in model.children() if next(child.parameters(), None) is not None]
 
 
 def embedding_rows(model: nn.Module) -> int:
-    """How many token ids the model knows; 0 if no module says so."""
+    """Return the number of rows of the model's input embedding, or 0 if no module has one."""
     for module in model.modules():
         embeddings: Any = getattr(module, "get_input_embeddings", None)
         if embeddings is not None:
@@ -239,21 +240,21 @@ def embedding_rows(model: nn.Module) -> int:
 
 
 def _pretrained_name(model: nn.Module) -> str:
-    """The name or folder that the model was loaded from; "" for a model made from a configuration."""
+    """Return the name or folder that the model was loaded from; "" if it was created from a configuration."""
     names = (getattr(getattr(module, "config", None), "_name_or_path", "") for module in model.modules())
     return next((name for name in names if isinstance(name, str) and name), "")
 
 
 def _vocabulary(name: str) -> dict[str, int]:
-    """The tokens of a tokenizer that lies on this disk, with their ids; empty when none does."""
+    """Return the vocabulary (token -> id) of a tokenizer on this disk; empty if it is not there."""
     try:
         return AutoTokenizer.from_pretrained(name, local_files_only=True).get_vocab()
-    except Exception:  # whatever a library raises about a folder without a tokenizer: it is a question, not an error
+    except Exception:  # libraries raise different errors if the folder has no tokenizer
         return {}
 
 
 def _fingerprints(tensors: Mapping[str, Tensor]) -> dict[str, tuple[float, float]]:
-    """Two sums for each tensor: equal before and after training only if it did not change."""
+    """Return two sums per tensor (values, absolute values); if they are equal, the tensor counts as unchanged."""
     found = {}
     with torch.no_grad():
         for name, tensor in tensors.items():
@@ -263,10 +264,10 @@ def _fingerprints(tensors: Mapping[str, Tensor]) -> dict[str, tuple[float, float
 
 
 def _rows(dataset: Any, most: int) -> Iterator[Sequence[int]]:
-    """The token ids of at most so many rows, spread evenly over a dataset; none where rows have no ids."""
+    """Yield the token ids of at most `most` rows, spread evenly over the dataset. Skips rows without token ids."""
     try:
         count = len(dataset)
-    except TypeError:  # a stream
+    except TypeError:  # an iterable dataset has no length
         return
     for row in range(0, count, max(1, -(-count // most))):
         ids = dataset[row].get("input_ids") if isinstance(dataset[row], Mapping) else None
@@ -275,12 +276,12 @@ def _rows(dataset: Any, most: int) -> Iterator[Sequence[int]]:
 
 
 def _first_batch(loader: Any, rows: int = 8) -> Mapping[str, Any]:
-    """A batch of the first rows, without drawing from the loader's random order; empty for a stream."""
+    """Return a batch of the first rows without advancing the loader's sampler; empty for an iterable dataset."""
     dataset: Any = getattr(loader, "dataset", None)
     collate: Any = getattr(loader, "collate_fn", None)
     try:
         count = min(rows, len(dataset))
-    except TypeError:  # a stream, or no loader at all
+    except TypeError:  # an iterable dataset, or no loader at all
         return {}
     if not count or collate is None:
         return {}

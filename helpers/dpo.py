@@ -1,6 +1,6 @@
-"""Direct preference optimization (DPO): log-probabilities of answers, the loss, and its training.
+"""Direct preference optimization (DPO): log-probabilities of answers, the loss, and the training.
 
-What lesson 06 teaches is written there too; a test keeps the two the same.
+Lesson 06 writes out the functions that it teaches; a test checks that both versions agree.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from helpers.training import fit_adamw, to_device
 
 PAIRS = 3200
 BATCH_SIZE = 16
-LEARNING_RATE = recipe("dpo").learning_rate  # a pocket model's
+LEARNING_RATE = recipe("dpo").learning_rate  # for the pocket models
 BETA = 1.0
 BETAS = (0.1, 0.3, 1.0, 3.0)
 SFT_WEIGHT = 1.0
 
 
 def sequence_log_probs(model: nn.Module, batch: Batch) -> Tensor:
-    """The log-probability of each row's answer: (batch,), in nats, summed over its tokens.
+    """Return the log-probability of each row's answer: (batch,), in nats, summed over the answer's tokens.
 
     batch: input_ids, attention_mask and labels, each (batch, seq); labels are -100 outside the answer.
     """
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    log_probs = logits[:, :-1].log_softmax(dim=-1)  # (batch, seq - 1, vocab): each place predicts the next token
+    log_probs = logits[:, :-1].log_softmax(dim=-1)  # (batch, seq - 1, vocab): each position predicts the next token
     labels = batch["labels"][:, 1:]  # (batch, seq - 1)
     answer = labels != IGNORED
     chosen = log_probs.gather(-1, labels.where(answer, 0).unsqueeze(-1)).squeeze(-1)  # (batch, seq - 1)
@@ -44,10 +44,10 @@ def sequence_log_probs(model: nn.Module, batch: Batch) -> Tensor:
 def dpo_loss(
     policy_chosen: Tensor, policy_rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor, beta: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss of each pair and the implicit rewards of its two answers, each (batch,).
+    """Return the loss of each pair and the implicit rewards of its two answers, each (batch,).
 
-    The first four: (batch,) log-probabilities of whole answers. A reward is beta times how much likelier the
-    policy makes an answer than the reference does. Source: Rafailov et al. 2023, equation 7.
+    The first four arguments are log-probabilities of whole answers, (batch,). A reward is beta times the policy's
+    log-probability minus the reference's. Source: Rafailov et al. 2023, equation 7.
     """
     chosen_rewards = beta * (policy_chosen - reference_chosen)
     rejected_rewards = beta * (policy_rejected - reference_rejected)
@@ -57,9 +57,9 @@ def dpo_loss(
 
 @torch.inference_mode()
 def reference_log_probs(model: nn.Module, pairs: Sequence[Pair], pad_id: int, batch_size: int = 64) -> Tensor:
-    """Log-probabilities of both answers of each pair, in the pairs' order: (pairs, 2), chosen first.
+    """Return the log-probabilities of both answers of each pair, in the pairs' order: (pairs, 2), chosen first.
 
-    The reference never changes, so it runs once over the pairs, and need not stay in memory while the policy learns.
+    The reference never changes, so it runs once over the pairs and need not stay in memory during training.
     """
     model.eval()
     found = torch.empty(len(pairs), len(SIDES))
@@ -70,15 +70,15 @@ def reference_log_probs(model: nn.Module, pairs: Sequence[Pair], pad_id: int, ba
 
 
 def win_rate(ours: Tensor, theirs: Tensor) -> float:
-    """How often our answer has the higher score, a tie counting half. Both: (prompts,) scores of the same judge."""
+    """Return the share of prompts where `ours` scores higher (a tie counts half). Both: (prompts,), one judge."""
     return ((ours > theirs).double() + 0.5 * (ours == theirs).double()).mean().item()
 
 
 class DPO(nn.Module):
-    """A policy that takes pairs and returns their loss, so that the ordinary loop can train it.
+    """Wraps a policy: takes a batch of pairs and returns their loss, so that `helpers.training` can train it.
 
-    reference: (pairs, 2) log-probabilities from `reference_log_probs`. sft_weight: the weight of the chosen answers'
-    own loss per token, which keeps them probable (Pang et al. 2024; in TRL loss_type=["sigmoid", "sft"]).
+    reference: (pairs, 2) log-probabilities from `reference_log_probs`. sft_weight: weight of the chosen answers'
+    cross-entropy per token, which keeps them probable (Pang et al. 2024; in TRL loss_type=["sigmoid", "sft"]).
     `log` keeps, for each step, the means of the DPO loss, rewards and log-probabilities, named as TRL logs them.
     """
 
@@ -91,7 +91,7 @@ class DPO(nn.Module):
         self.log: list[dict[str, float]] = []
 
     def forward(self, rows: Tensor, **batch: Tensor) -> SimpleNamespace:
-        """rows: (pairs,) which pairs these are; batch: as `reward_model.collate` makes it, (2 * pairs, seq)."""
+        """rows: (pairs,) indices of the batch's pairs; batch: (2 * pairs, seq) tensors from `reward_model.collate`."""
         chosen, rejected = sequence_log_probs(self.policy, batch).chunk(2)
         reference_chosen, reference_rejected = self.reference[rows].T
         losses, *rewards = dpo_loss(chosen, rejected, reference_chosen, reference_rejected, self.beta)
@@ -106,14 +106,14 @@ class DPO(nn.Module):
 
 @dataclass(frozen=True)
 class DPORun:
-    """What a run of DPO leaves behind: its log, and what it cost."""
+    """The result of a DPO run: its log, its seconds, and the peak memory that it added."""
 
     log: list[dict[str, float]]
     seconds: float
     peak_bytes: int
 
     def curve(self, name: str) -> list[float]:
-        """One value per step."""
+        """Return the logged value `name` of each step."""
         return [step[name] for step in self.log]
 
 

@@ -1,4 +1,4 @@
-"""Score a model on a split: its predictions, accuracy with an interval, cost, and the baselines it has to beat."""
+"""Scores a model on a split: predictions, accuracy with an interval, and cost. Also fits the baselines to beat."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from helpers.models import device_of
 from helpers.runtime import UserError
 from helpers.training import History, half_precision, to_device, trainable_parameters
 
-WORD = re.compile(r"(?u)\b\w\w+\b")  # as scikit-learn cuts words
-# Thai, Lao, Tibetan, Burmese, Khmer, the two of Japanese, and Chinese.
+WORD = re.compile(r"(?u)\b\w\w+\b")  # scikit-learn's definition of a word
+# Thai, Lao, Tibetan, Burmese, Khmer, both Japanese kana scripts, and Chinese characters.
 SPACELESS = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
-    """Logits (rows, num_labels) and labels (rows,), on the CPU.
+    """Return logits (rows, num_labels) and labels (rows,), on the CPU.
 
-    Rows come back in the dataset's own order, also when the batches were sorted by length.
+    The rows are in the dataset's order, even if the batches were sorted by length.
     """
     model.eval()
     found, known = [], []
@@ -49,35 +49,35 @@ def predict(model: nn.Module, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]
 def predict_rows(
     model: nn.Module, rows: TokenizedReviews, collate: Collate, *, bfloat16: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """`predict` on tokenized rows: logits (rows, num_labels) and labels (rows,), in the rows' order.
+    """Call `predict` on tokenized rows: returns logits (rows, num_labels) and labels (rows,), in the rows' order.
 
-    bfloat16: whether matrix products run in `half_precision`.
+    bfloat16: whether to compute matrix products in `half_precision`.
     """
     with half_precision(device_of(model)) if bfloat16 else nullcontext():
         return predict(model, length_batches(rows, collate, 64, shuffle=False))
 
 
 def correct_and_loss(model: nn.Module, rows: TokenizedReviews, collate: Collate) -> tuple[Tensor, float]:
-    """1.0 where the prediction is the label, else 0.0: (rows,); and the mean cross-entropy in nats."""
+    """Return (rows,) with 1.0 for each correct prediction and 0.0 otherwise, and the mean cross-entropy in nats."""
     logits, labels = predict_rows(model, rows, collate)
     return (logits.argmax(dim=-1) == labels).double(), nn.functional.cross_entropy(logits, labels).item()
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """The share of rows whose largest logit is the label's. logits: (rows, classes); labels: (rows,)."""
+    """Return the share of rows whose largest logit is the label's. logits: (rows, classes); labels: (rows,)."""
     if len(labels) == 0:
         raise UserError("There are no rows to measure an accuracy on.")
     return (logits.argmax(dim=-1) == labels).double().mean().item()
 
 
 def share(correct: Tensor) -> Interval:
-    """The share of ones among zeros and ones, (rows,), with Wilson's 95 % interval."""
+    """Return the share of ones in `correct`, (rows,) of 0 and 1, with Wilson's 95 % interval."""
     return wilson(int(correct.sum()), len(correct))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a model predicts on the test rows, and what its training cost.
+    """A model's predictions on the test rows, and the cost of its training.
 
     predictions, labels: (rows,) class numbers in the order of the test rows.
     """
@@ -92,7 +92,7 @@ class Outcome:
 
     @property
     def correct(self) -> Tensor:
-        """1.0 where the prediction is the label, else 0.0: (rows,)."""
+        """A tensor (rows,): 1.0 for each correct prediction, 0.0 otherwise."""
         return (self.predictions == self.labels).double()
 
     @property
@@ -101,7 +101,7 @@ class Outcome:
         return share(self.correct)
 
     def metrics(self, name: str) -> dict[str, float]:
-        """What is recorded of it: accuracy_NAME and, where there was training, its cost."""
+        """Return the metrics to record: accuracy_NAME and, if the model was trained, the training's cost."""
         found = {f"accuracy_{name}": self.accuracy.value}
         if self.parameters:
             found |= {f"seconds_{name}": self.seconds, f"trainable_parameters_{name}": int(self.parameters)}
@@ -120,13 +120,13 @@ def evaluate(
     peak_bytes: int = 0,
     bfloat16: bool = False,
 ) -> Outcome:
-    """The model's predictions on `rows`, with what its training cost.
+    """Return the model's predictions on `rows` and the cost of its training.
 
-    A result at chance, or rows that were trained on, are told (`helpers.guard`, `helpers.did_it_train`).
+    Prints a notice if the accuracy is at chance (`helpers.guard`) or training rows leaked (`helpers.did_it_train`).
 
     Args:
-        history: of the training.
-        peak_bytes: the most memory that training added; 0 where nobody measured.
+        history: the training's history.
+        peak_bytes: the peak memory that training added, or 0 if it was not measured.
         bfloat16: as for `predict_rows`.
     """
     logits, labels = predict_rows(model, rows, collate, bfloat16=bfloat16)
@@ -147,7 +147,7 @@ def evaluate(
 
 
 def majority(labels: Sequence[int]) -> int:
-    """The label that the training rows hold most often (the smallest of equals)."""
+    """Return the most frequent label of the training rows; of equally frequent ones, the smallest."""
     if len(labels) == 0:
         raise UserError("There are no training rows to count labels in.")
     counts = Counter(labels)
@@ -158,13 +158,13 @@ def bag_of_words(texts: Sequence[str], labels: Sequence[int], strength: float = 
     """Fit a logistic regression on the words and word pairs of each text, weighted by tf-idf.
 
     strength: scikit-learn's C, the inverse of the penalty; 10 was best on validation rows.
-    Returns a fitted pipeline: `.predict(texts)` gives labels. Order beyond two words is lost. Where most texts are in
-    a script without spaces (Chinese, Thai), or have no word, characters take the place of words.
+    Returns a fitted pipeline: `.predict(texts)` gives labels. Word order beyond pairs is ignored. If most texts are in
+    a script without spaces (Chinese, Thai), or no word occurs often enough, characters are counted instead of words.
     Raises UserError when there is only one class.
     """
     if len(set(labels)) < 2:
         raise UserError("The training rows hold a single class; a classifier needs at least two.")
-    # A word seen once says nothing about the next text, unless there are hardly any texts.
+    # A word that occurs in only one text does not help with new texts, but in a small set most words are like that.
     rare = 2 if len(texts) >= 100 else 1
     settings = {"ngram_range": (1, 2), "min_df": rare, "sublinear_tf": True}
     if not counts_words(texts, rare):
@@ -174,9 +174,9 @@ def bag_of_words(texts: Sequence[str], labels: Sequence[int], strength: float = 
 
 
 def counts_words(texts: Sequence[str], rare: int = 1) -> bool:
-    """Whether `bag_of_words` counts words in these texts, and not characters.
+    """Whether `bag_of_words` counts words in these texts, rather than characters.
 
-    rare: the number of texts that a word has to occur in.
+    rare: the minimum number of texts that a word has to occur in.
     """
     if 2 * sum(map(without_spaces, texts)) > len(texts):
         return False
@@ -190,5 +190,5 @@ def counts_words(texts: Sequence[str], rare: int = 1) -> bool:
 
 
 def without_spaces(text: str) -> bool:
-    """Whether more than half of the letters are of a script that puts no spaces between words."""
+    """Whether more than half of the letters belong to a script without spaces between words."""
     return 2 * len(SPACELESS.findall(text)) > sum(map(str.isalpha, text))

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and files compared with the hashes that were noted for them."""
+"""Writes files atomically, and compares files with their recorded SHA-256 hashes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUMS = "SHA256SUMS"
 
 
 def write_json(path: Path, value: object) -> Path:
-    """Write JSON beside `path`, force it to the disk, then put it in place: never half a file.
+    """Write JSON atomically: to a temporary file next to `path`, which is flushed to disk and then renamed.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -47,7 +47,7 @@ def sha256(path: Path) -> str:
 
 
 def changed_files(folder: Path) -> Iterator[Path]:
-    """The files named in a folder's SHA256SUMS that are missing or have another hash; none where there are no sums."""
+    """Yield the files in a folder's SHA256SUMS that are missing or changed; none if the folder has no SHA256SUMS."""
     sums = folder / SUMS
     for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else ():
         wanted, _, name = line.strip().partition(" ")
@@ -57,13 +57,13 @@ def changed_files(folder: Path) -> Iterator[Path]:
 
 
 def committed_sums(data: Path) -> list[Path]:
-    """The SHA256SUMS below a data folder, but for those of fetched files in its folder `real`."""
+    """Return all SHA256SUMS files below a data folder, except in its subfolder `real`, which holds downloads."""
     return sorted(file for file in data.rglob(SUMS) if not file.is_relative_to(data / "real"))
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file to write; forced to the disk, then put in the place of `path`."""
+    """Yield a temporary path to write to; afterwards, flush the file to disk and rename it to `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def _replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        with suppress(OSError):  # where a file stands in the folder's place
+        with suppress(OSError):  # fails if the parent folder's path is a file
             temporary.unlink(missing_ok=True)
         raise UserError(
             f"{path.name} could not be written ({error.strerror or error}): the earlier file is unchanged; "

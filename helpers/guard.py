@@ -1,4 +1,4 @@
-"""Says in one sentence that a training learned nothing: in the lesson at once, and by `record` on the run's page."""
+"""Reports in one sentence that a training run learned nothing; `helpers.record` also adds it to the run's record."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from helpers.intervals import Interval
 
-STUCK = 0.98  # of the loss of a constant guess: a training that still loses so much has learned nothing
+STUCK = 0.98  # if the loss stays above this share of a constant guess's loss, nothing was learned
 REMEDY = "Try a tenth of {rate}; if that changes nothing, try ten times as much, or train longer."
-NOTICES: list[str] = []  # what this run has said, in order
+NOTICES: list[str] = []  # the sentences that this run has printed, in order
 
 
 def tell(sentence: str) -> str:
-    """Print a sentence and keep it for the run's page; returns it. The same sentence is said once."""
+    """Print a sentence, unless it was printed before, and keep it for the run's page. Returns the sentence."""
     if sentence not in NOTICES:
         NOTICES.append(sentence)
         print(sentence)
@@ -24,18 +24,18 @@ def tell(sentence: str) -> str:
 
 
 def constant_loss(labels: Sequence[int]) -> float:
-    """The loss in nats of the best guess that is the same for every row: the entropy of the labels' shares."""
+    """Return the loss in nats of the best constant guess, which is the entropy of the label distribution."""
     shares = [count / len(labels) for count in Counter(labels).values()]
     return -sum(share * math.log(share) for share in shares)
 
 
 def tell_stuck(title: str, losses: Sequence[float], labels: Sequence[int], epochs: int, rate: float) -> str:
-    """Say that the training loss never fell below that of a constant guess; "" if it did.
+    """Print and return a sentence if the final training loss is no lower than a constant guess's; else return "".
 
     Args:
-        losses: one per step, of all epochs. The last epoch counts, of a single one its second half.
-        labels: of the training rows.
-        rate: the learning rate, for the remedy.
+        losses: one per step, of all epochs. Uses the mean of the last epoch, or the second half of a single epoch.
+        labels: the labels of the training rows.
+        rate: the learning rate, which the suggested remedy names.
     """
     last = losses[-max(1, len(losses) // max(epochs, 2)) :]
     floor, reached = constant_loss(labels), sum(last) / len(last)
@@ -46,7 +46,7 @@ def tell_stuck(title: str, losses: Sequence[float], labels: Sequence[int], epoch
 
 
 def tell_chance(title: str, accuracy: Interval, labels: Sequence[int]) -> str:
-    """Say that an accuracy is not above the share of the most frequent class among these labels; "" if it is."""
+    """Print and return a sentence if the accuracy is not above the most frequent class's share; else return ""."""
     share = max(Counter(labels).values()) / len(labels)
     if accuracy.low > share or share == 1:
         return ""

@@ -1,4 +1,4 @@
-"""How sure is a figure? 95 % intervals for a share, a mean over seeds, and a paired difference."""
+"""95 % confidence intervals for a share, a mean over seeds, and a paired difference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Answer = Literal["yes", "no", "open"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the ends of its confidence interval; prints as `0.91 [0.89, 0.92]`, or `0.91` where it has none."""
+    """A value with its confidence interval; prints as `0.91 [0.89, 0.92]`, or as `0.91` if it has no interval."""
 
     value: float
     low: float
@@ -34,7 +34,7 @@ class Interval:
         return self.low <= number <= self.high
 
     def within(self, low: float, high: float, *, closed: bool = False) -> Answer:
-        """Whether the value lies between two bounds: "yes", "no", or "open" where the interval cannot tell.
+        """Whether the value lies between two bounds: "yes", "no", or "open" if the interval contains a bound.
 
         closed: whether the bounds themselves count as between.
         """
@@ -48,10 +48,10 @@ class Interval:
 
 
 def wilson(correct: int, total: int, level: float = 0.95) -> Interval:
-    """The interval of a share such as an accuracy, from `correct` of `total` rows.
+    """Return the interval of a share such as an accuracy, from `correct` of `total` rows.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", 1927. Unlike
-    value +- 1.96 standard errors it stays between 0 and 1, and is right for small totals.
+    value +- 1.96 standard errors, this interval stays between 0 and 1 and is valid for small totals.
     """
     if total < 1 or not 0 <= correct <= total:
         raise ValueError(f"{correct} correct of {total} is not a share.")
@@ -65,7 +65,7 @@ def wilson(correct: int, total: int, level: float = 0.95) -> Interval:
 
 
 def mean_t(values: Sequence[float], level: float = 0.95) -> Interval:
-    """The mean of a few runs (seeds) with Student's t interval; a single run has no interval (nan).
+    """Return the mean of a few runs (seeds) with Student's t interval, whose ends are NaN for a single run.
 
     Student, "The probable error of a mean", 1908.
     """
@@ -74,7 +74,7 @@ def mean_t(values: Sequence[float], level: float = 0.95) -> Interval:
     centre = mean(values)
     if len(values) == 1:
         return Interval(centre, math.nan, math.nan)
-    # Imported here: scipy is slow to load and most lessons never need it.
+    # Imported here because scipy is slow to load and most lessons never need it.
     from scipy.special import stdtrit
 
     half = float(stdtrit(len(values) - 1, (1 + level) / 2)) * stdev(values) / math.sqrt(len(values))
@@ -89,17 +89,17 @@ def paired_bootstrap(
     resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
-    """The mean of a - b, where a[i] and b[i] belong to the same test row (or the same seed).
+    """Return the mean of a - b with its interval; a[i] and b[i] belong to the same test row (or the same seed).
 
-    Rows are drawn again with replacement, both scores together, so that what makes a row hard for
-    both cancels out. Efron, "Bootstrap methods: another look at the jackknife", 1979 (percentile).
+    Resamples rows with replacement and keeps each row's two scores together, so that a row's difficulty
+    cancels out. Efron, "Bootstrap methods: another look at the jackknife", 1979 (percentile).
     """
     if len(a) != len(b) or len(a) == 0:
         raise ValueError(f"Pairs are needed: got {len(a)} and {len(b)} values.")
     difference = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     generator = np.random.default_rng(seed)
     means = np.empty(resamples)
-    for start in range(0, resamples, 200):  # in slices: 2,000 x 2,000 row numbers would take 32 MB
+    for start in range(0, resamples, 200):  # in slices, because 2,000 x 2,000 row numbers take 32 MB
         size = (min(200, resamples - start), len(difference))
         drawn = generator.integers(0, len(difference), size=size)
         means[start : start + size[0]] = difference[drawn].mean(axis=1)

@@ -1,6 +1,6 @@
-"""Keeps the model that a lesson trained in the run's folder, for `workbook export`; only when the run was asked to.
+"""Saves the model that a lesson trained to the run's folder, for `workbook export`.
 
-A model can take half a gigabyte and most runs are only read, so `workbook run 09 --keep-model` has to say so.
+A model can take half a gigabyte and most runs need only their results, so a run saves it only with --keep-model.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ def keep_model(
     max_length: int = 256,
     folder: Path | None = None,
 ) -> Path | None:
-    """Write a trained model to the run's folder, if the run keeps models; return where it is, or None.
+    """Write a trained model to the run's folder if the run has --keep-model; return its folder, or None.
 
     Args:
         notebook: the lesson's name, such as "09_lora_hugging_face".
         model: a `MeanPoolClassifier`, or a decoder of `transformers`; an adapter has to be merged first.
-        examples: texts or prompts; what the model says to the first twenty is kept, and an export has to say the same.
-        figures: what was measured on held-out rows, in words, with its interval; the model card shows them.
+        examples: texts or prompts. The outputs for the first twenty are saved, and an export must reproduce them.
+        figures: for the model card, a description of each held-out measurement -> its value with the interval.
         label_names: a classifier's classes, in the order of its outputs.
-        max_length: the number of tokens at which a classifier cuts a text.
-        folder: where to write, asked or not; None takes the run's folder if the run keeps models.
+        max_length: the number of tokens to which a classifier truncates a text.
+        folder: write here, with or without --keep-model; None takes the run's folder if the run has --keep-model.
 
     Raises:
-        UserError: the model still has an adapter, is of another kind, or cannot be written.
+        UserError: the model still has an adapter, is of another type, or cannot be written.
     """
     if folder is None:
         if not os.environ.get(KEEP_MODEL):
@@ -68,7 +68,7 @@ def keep_model(
         facts |= {"label_names": list(label_names), "max_length": max_length}
         facts["said"] = _logits(model, tokenizer, examples, max_length)
     else:
-        # One prompt at a time, as whoever loads the export will ask: padding rounds differently.
+        # One prompt at a time, as a user of the export will do, because padding changes the rounding.
         facts |= {"max_new_tokens": MAX_NEW_TOKENS}
         facts["said"] = answer(model, tokenizer, examples, MAX_NEW_TOKENS, batch_size=1)
     try:
@@ -102,7 +102,7 @@ def _check(model: Any, is_classifier: bool, label_names: Sequence[str]) -> None:
 
 @torch.no_grad()
 def _logits(model: MeanPoolClassifier, tokenizer: Any, texts: Sequence[str], max_length: int) -> list[list[float]]:
-    """One text at a time: a list of logits for each."""
+    """Return a list of logits per text; the texts are read one at a time."""
     model.eval()
     found = []
     for text in texts:

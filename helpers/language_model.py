@@ -1,6 +1,6 @@
-"""What a language model is trained on and judged by: masks, shifts, losses, perplexity, greedy text.
+"""Training and evaluation of language models: masking, label shifts, losses, perplexity, greedy decoding.
 
-Lesson 01 writes some of these definitions out; a test checks that both versions are the same.
+Lesson 01 writes out some of these functions; a test checks that both versions agree.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from helpers.batches import padded
 from helpers.models import config_of
 from helpers.runtime import UserError
 
-IGNORED = -100  # the label that a loss leaves out
+IGNORED = -100  # the loss ignores tokens with this label
 
 
 def mask_tokens(
@@ -30,10 +30,10 @@ def mask_tokens(
     rate: float = 0.15,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Hide some tokens: return what the model reads and the labels it must restore.
+    """Hide some tokens: return the model's masked input and the labels that it must predict.
 
-    input_ids, special: (batch, seq); special is True where no token may be hidden. Of the chosen
-    tokens 80 % become [MASK], 10 % a random token, 10 % stay. Source: Devlin et al. 2019, 3.1.
+    input_ids, special: (batch, seq); tokens where `special` is True are never hidden. Of the chosen
+    tokens, 80 % become [MASK], 10 % a random token, 10 % stay. Source: Devlin et al. 2019, 3.1.
     """
     draw = torch.rand(input_ids.shape, generator=generator)
     chosen = (draw < rate) & ~special.bool()  # (batch, seq)
@@ -46,7 +46,7 @@ def mask_tokens(
 
 
 def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over the hidden tokens alone.
+    """Return the mean cross-entropy over the hidden tokens only.
 
     logits: (batch, seq, vocab); labels: (batch, seq), -100 where nothing was hidden.
     """
@@ -57,14 +57,14 @@ def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def shift_labels(labels: Tensor) -> Tensor:
-    """The label of each position is the next token: (batch, seq) in, the same out, last one ignored."""
+    """Return labels (batch, seq) in which each position has the next token's label, and the last one is ignored."""
     shifted = torch.full_like(labels, IGNORED)
     shifted[:, :-1] = labels[:, 1:]
     return shifted
 
 
 def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of each next token; labels as for the model, not yet shifted.
+    """Return the mean cross-entropy of the next tokens. The labels are aligned with the input, not yet shifted.
 
     logits: (batch, seq, vocab); labels: (batch, seq), -100 for padding. Source: Radford et al. 2018.
     """
@@ -72,15 +72,15 @@ def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def perplexity(mean_loss: float) -> float:
-    """The number of equally likely tokens that the model in effect chooses between: exp of the mean loss in nats."""
+    """Return exp(mean loss in nats): a choice between this many equally likely tokens has the same loss."""
     return math.exp(mean_loss)
 
 
 def positions(model: nn.Module, attention_mask: Tensor) -> dict[str, Tensor]:
-    """The argument `position_ids` (batch, seq) that a batch padded on the left needs, or no argument.
+    """Return {"position_ids": (batch, seq)} if a left-padded batch needs them for this model, else {}.
 
-    A model with learned positions (GPT-2) counts them from the left edge, padding included, unless it is told where a
-    row's text begins. Rotary positions (Llama) are relative: padding on the left moves all of them alike.
+    A model with learned positions (GPT-2) would count the left padding as positions, so it needs `position_ids`.
+    Rotary positions (Llama) are relative: left padding shifts all of them equally and changes nothing.
     attention_mask: (batch, seq), 1 for a real token, 0 for padding.
     """
     rotary = getattr(config_of(model), "rope_parameters", None)
@@ -90,9 +90,9 @@ def positions(model: nn.Module, attention_mask: Tensor) -> dict[str, Tensor]:
 
 
 def count_positions_from_mask(*models: Any) -> None:
-    """From now on these models pass themselves `positions`, where a trainer of another library passes none.
+    """Add a hook to these models that passes `positions` if the caller, such as another library's trainer, does not.
 
-    models: None is no model, as `GRPOTrainer.ref_model` is without a KL penalty.
+    models: entries that are None are skipped, such as `GRPOTrainer.ref_model` without a KL penalty.
     """
 
     def add_positions(called: Any, arguments: tuple, named: dict) -> tuple[tuple, dict]:
@@ -107,7 +107,7 @@ def count_positions_from_mask(*models: Any) -> None:
 
 @torch.inference_mode()
 def greedy(model: nn.Module, input_ids: Tensor, max_new_tokens: int, end_id: int | None = None) -> Tensor:
-    """Append the likeliest next token again and again. input_ids: (1, seq); returns (1, longer)."""
+    """Append the most likely token `max_new_tokens` times or until `end_id`. Shapes: (1, seq) in, (1, longer) out."""
     for _ in range(max_new_tokens):
         logits = model(input_ids=input_ids).logits[:, -1]  # (1, vocab)
         best = logits.argmax(dim=-1, keepdim=True)  # (1, 1)
@@ -118,10 +118,10 @@ def greedy(model: nn.Module, input_ids: Tensor, max_new_tokens: int, end_id: int
 
 
 def recalled(logits: Tensor, labels: Tensor) -> Tensor:
-    """Which rows greedy decoding would complete exactly: (batch,) of True and False.
+    """Return, for each row, whether greedy decoding would give exactly the answer: (batch,) booleans.
 
-    labels: (batch, seq), -100 outside the answer. Greedy text is the answer exactly when, after the
-    right beginning, each token of the answer is the likeliest one: one forward pass tells.
+    labels: (batch, seq), -100 outside the answer. One forward pass is enough: greedy decoding gives the
+    answer if each of its tokens is the most likely one after the answer's tokens before it.
     """
     labels = shift_labels(labels)
     right = logits.argmax(dim=-1) == labels  # (batch, seq)
@@ -129,10 +129,10 @@ def recalled(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def pack(documents: list[list[int]], length: int, start: int, end: int, seed: int) -> Tensor:
-    """Shuffle documents and lay them end to end in blocks; every block begins where a document begins.
+    """Shuffle documents and join them end to end in blocks; every block begins with the start of a document.
 
     documents: token ids without special tokens; start, end: the ids put before a block's first document and
-    after every document. Returns (blocks, length); what hangs over a block's end is left out.
+    after every document. Returns (blocks, length). A document that exceeds the block's end is cut there.
     """
     order = np.random.default_rng(seed).permutation(len(documents))
     blocks, block = [], [start]
@@ -146,12 +146,12 @@ def pack(documents: list[list[int]], length: int, start: int, end: int, seed: in
 
 
 def blocks_of_text(tokenizer, texts: Iterable[str], length: int, seed: int = 0, *, again: bool = False) -> Tensor:
-    """Texts laid end to end in full rows, each beginning where a text begins: (rows, length) token ids.
+    """Join texts end to end in full rows, each beginning with the start of a text: (rows, length) token ids.
 
-    again: where the texts are too short for one row, take them as often as it needs.
+    again: whether to repeat texts that are too short to fill one row.
 
     Raises:
-        UserError: when the texts are too short for one row.
+        UserError: when the texts do not fill one row.
     """
     texts = list(texts)
     encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
@@ -172,7 +172,7 @@ def blocks_of_text(tokenizer, texts: Iterable[str], length: int, seed: int = 0, 
 
 @torch.inference_mode()
 def mean_next_token_loss(model: nn.Module, rows: Tensor, batch_size: int = 32) -> float:
-    """The mean loss in nats per token over `rows` (rows, seq), without dropout."""
+    """Return the mean loss in nats per token over `rows` (rows, seq), without dropout."""
     model.eval()
     device = next(model.parameters()).device
     total = 0.0
@@ -183,13 +183,13 @@ def mean_next_token_loss(model: nn.Module, rows: Tensor, batch_size: int = 32) -
 
 
 def completion_batch(tokenizer, prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Tensor]:
-    """Prompts with their answers, right-padded; labels are -100 outside the answers.
+    """Join prompts with their answers and pad them on the right; labels are -100 outside the answers.
 
     Returns input_ids, attention_mask and labels, each (batch, seq).
     """
     rows, labels = [], []
     for prompt, answer in zip(prompts, answers, strict=True):
-        start = tokenizer(prompt)["input_ids"]  # with the token that opens every text
+        start = tokenizer(prompt)["input_ids"]  # including the start token, if the tokenizer adds one
         end = tokenizer(" " + answer.strip(), add_special_tokens=False)["input_ids"]
         rows.append(start + end)
         labels.append(torch.tensor([IGNORED] * len(start) + end))

@@ -1,4 +1,4 @@
-"""Find, name and replace the linear layers of a transformer, by looking into it and not by its family's name."""
+"""Finds, names and replaces the linear layers of a transformer by inspecting its modules, for any model family."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from helpers.runtime import UserError, nearest
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
-    """Every linear layer by its path."""
+    """Return all linear layers of the model as path -> layer."""
     return {path: module for path, module in model.named_modules() if isinstance(module, nn.Linear)}
 
 
 def linear_names(model: nn.Module) -> list[str]:
-    """The last parts of all linear layers' paths: what LoRA's `targets` may name."""
+    """Return the last components of all linear layers' paths: the names that LoRA's `targets` may contain."""
     return sorted({path.rpartition(".")[2] for path in linear_layers(model)})
 
 
 def matching(model: nn.Module, targets: Iterable[str]) -> list[str]:
-    """The paths of the linear layers that the names fit, `peft`'s rule; a UserError for a name that fits none."""
+    """Return the paths of the linear layers that match `targets` by `peft`'s rule. Every target must match one."""
     targets, paths = [targets] if isinstance(targets, str) else list(targets), list(linear_layers(model))
     if not targets:
         raise UserError(f"targets is empty; there are: {', '.join(linear_names(model))}.")
@@ -42,19 +42,19 @@ def matching(model: nn.Module, targets: Iterable[str]) -> list[str]:
 
 
 def sharing(model: nn.Module) -> dict[str, list[str]]:
-    """The linear layers whose weight another part of the model uses too: path -> the other parts' paths.
+    """Return the linear layers that share their weight with other modules: path -> the other modules' paths.
 
-    An output head tied to the embeddings is one. To change the weight of one is to change all of them.
+    One example is an output head tied to the embeddings. A change of a shared weight changes all these modules.
     """
     places: dict[object, list[str]] = {}
-    for parent, module in model.named_modules():  # names each module once, so blocks that repeat are no sharing
+    for parent, module in model.named_modules():  # lists a reused block once, so reuse is not sharing
         for name, child in module._modules.items():
             for parameter in child._parameters.values() if child is not None else ():
                 if parameter is not None:
                     places.setdefault(_memory(parameter), []).append(f"{parent}.{name}" if parent else name)
     found = {}
     for path, layer in linear_layers(model).items():
-        weight = layer._parameters.get("weight")  # none where it is computed
+        weight = layer._parameters.get("weight")  # missing if a parametrization computes it
         others = [] if weight is None else [other for other in places.get(_memory(weight), ()) if other != path]
         if others:
             found[path] = others
@@ -62,12 +62,12 @@ def sharing(model: nn.Module) -> dict[str, list[str]]:
 
 
 def _memory(parameter: torch.Tensor) -> object:
-    """What two parameters have in common if one is a view of all of the other."""
+    """Return a key that is the same for two parameters if one is a view of the whole other."""
     return id(parameter) if parameter.is_meta or not parameter.numel() else (parameter.device, parameter.data_ptr())
 
 
 def submodule(model: nn.Module, name: str) -> nn.Module:
-    """The module of this name; a UserError that says which there are."""
+    """Return the module at path `name`, or raise a UserError that lists the model's direct children."""
     try:
         return model.get_submodule(name)
     except AttributeError:
@@ -76,16 +76,16 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
 
 
 def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
-    """Put `module` in the place of the one at `path`."""
+    """Replace the module at `path` by `module`."""
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, module)
 
 
 @dataclass(frozen=True)
 class BlockPaths:
-    """The linear layers of a block, by their paths in it.
+    """The paths of a block's linear layers, relative to the block.
 
-    Where one layer computes queries, keys and values together (GPT-2), the three paths are the same.
+    If one layer computes queries, keys and values together (GPT-2), these three paths are the same.
     """
 
     query: str
@@ -96,15 +96,15 @@ class BlockPaths:
 
 
 def block_paths(body: nn.Module) -> BlockPaths:
-    """Where this body's blocks keep their linear layers.
+    """Return the paths of the linear layers in each of this body's blocks.
 
     Raises:
-        UserError: when a block is not built of attention and feed-forward layers whose names say what they are.
+        UserError: when the names in a block do not identify its attention and feed-forward layers.
     """
     block = blocks(body)[0]
     layers = dict(_layers(block))
     attention = [path for path in layers if _attends(path)]
-    # Only a layer that leads back to the hidden size can be the last of its part.
+    # Only a layer whose output has the hidden size can be the last layer of the feed-forward part.
     widths = (None, config_of(body).hidden_size)
     others = [path for path in layers if path not in attention and _width(layers[path]) in widths]
     if len(attention) < 2 or not others:
@@ -120,10 +120,10 @@ def block_paths(body: nn.Module) -> BlockPaths:
 
 
 def feed_forward_paths(body: nn.Module) -> tuple[list[str], str]:
-    """The layers that lead to a block's inner neurons (two where they are gated, as in Llama), and the one back.
+    """Return the paths of the layers into a block's inner neurons (two if gated, as in Llama), and of the output layer.
 
     Raises:
-        UserError: as `block_paths`.
+        UserError: as `block_paths`, or when no layer leads to the inner neurons.
     """
     outward, layers = block_paths(body).feed_forward_output, dict(_layers(blocks(body)[0]))
     neurons = getattr(layers[outward], "in_features", None)
@@ -135,16 +135,16 @@ def feed_forward_paths(body: nn.Module) -> tuple[list[str], str]:
 
 
 def attention_targets(body: nn.Module) -> tuple[str, ...]:
-    """The ends of the paths of the queries' and the values' layers: the pair that the LoRA paper settles on.
+    """Return the last path components of the query and value layers, the pair that the LoRA paper chooses.
 
-    ("query", "value") for BERT, ("q_proj", "v_proj") for Llama, ("c_attn",) for GPT-2, whose one layer holds both.
+    ("query", "value") for BERT, ("q_proj", "v_proj") for Llama, ("c_attn",) for GPT-2, where one layer computes both.
     """
     paths = block_paths(body)
     return tuple(dict.fromkeys(path.rpartition(".")[2] for path in (paths.query, paths.value)))
 
 
 def _layers(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Linear layers, and the sequences that somebody put in the place of one."""
+    """Yield (path, layer) for each linear layer, and for each `nn.Sequential` that has replaced one."""
     for name, child in module.named_children():
         here = f"{path}.{name}" if path else name
         if isinstance(child, nn.Linear | nn.Sequential):
@@ -154,7 +154,7 @@ def _layers(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]
 
 
 def _named(paths: list[str], role: str) -> str:
-    """The one path whose last name holds the role or its first letter as a word (query, q_proj, q_lin, wq), or ""."""
+    """Return the only path whose last component names the role (query, q_proj, q_lin, wq), or "" if not one path."""
     fits = [path for path in paths if {role, role[0], f"w{role[0]}"} & set(re.split(r"_|\.", path.rpartition(".")[2]))]
     return fits[0] if len(fits) == 1 else ""
 
@@ -175,10 +175,10 @@ def _unknown(body: nn.Module) -> UserError:
 
 
 def plain_linear(model: Any) -> Any:
-    """Replace every `Conv1D` (GPT-2's) in place by an `nn.Linear`: the same numbers, the matrix turned to (out, in).
+    """Replace every `Conv1D` (used by GPT-2) in place by an `nn.Linear` with the weight transposed to (out, in).
 
-    `transformers` keeps GPT-2's matrices as (in, out), and would read a file of turned ones without complaint; a
-    model that was changed here therefore refuses `save_pretrained`. Any other model comes back untouched.
+    `transformers` stores GPT-2's weights as (in, out) and would load a file with transposed ones without an error.
+    A model that was changed here therefore refuses `save_pretrained`. Other models are returned unchanged.
     """
     found = [(path, module) for path, module in model.named_modules() if isinstance(module, Conv1D)]
     for path, module in found:

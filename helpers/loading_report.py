@@ -1,8 +1,8 @@
-"""What `from_pretrained` reports about the weights it loaded, and whether a lesson can go on with them.
+"""Checks the loading report of `from_pretrained`, and decides whether a lesson can use the model.
 
-`from_pretrained(..., output_loading_info=True)` returns the model and the names of the weights that the file lacks, of
-those that the model has no place for, and of those with another shape. What is not loaded stays random, so a lesson
-would train on noise without a word. Heads that a lesson leaves out may be in the file; all else has to fit.
+`from_pretrained(..., output_loading_info=True)` returns the model and the names of missing weights, unexpected weights
+and weights with another shape. Weights that are not loaded stay random, so without this check a lesson would train a
+random model unnoticed. The file may hold heads that a lesson does not use; all other weights have to fit.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from helpers.runtime import UserError
 from helpers.weight_files import Header, listed
 
 BLOCK = re.compile(r"\.?(?:layer|layers|h|block|blocks)\.(\d+)\.")
-# Tables that older versions of the library saved and newer ones compute.
+# Buffers that older versions of `transformers` saved and newer ones compute.
 COMPUTED = re.compile(r"(position_ids|inv_freq|masked_bias|\battn\.bias|\battention\.bias|rotary_emb\.\w+)$")
 Shape = tuple[int, ...]
 
 
 def check_loading(model: Any, info: Mapping[str, Any], tensors: Header, folder: str, new_head: bool = False) -> None:
-    """Refuse a model of which some weights were not loaded, or whose file holds more than the model takes.
+    """Refuse a model if some of its weights were not loaded, or if its file holds unexpected weights.
 
     Args:
         model: what `from_pretrained` returned.
         info: its loading info: `missing_keys`, `unexpected_keys` and `mismatched_keys`.
-        tensors: the names and shapes in the file.
-        new_head: whether the weights outside the body may be missing, as those of a new classification head are.
+        tensors: the names and shapes of the file's tensors.
+        new_head: whether the weights outside the body may be missing, as for a new classification head.
 
     Raises:
-        UserError: with the names and counts of what is missing, not expected or of another shape.
+        UserError: names and counts the weights that are missing, unexpected or of another shape.
     """
     body = model.base_model
     missing = {name for name in info["missing_keys"] if not _is_pooler(name)}
@@ -62,10 +62,10 @@ def check_loading(model: Any, info: Mapping[str, Any], tensors: Header, folder: 
 
 
 def check_finite(model: Any, folder: str) -> None:
-    """Refuse weights that are NaN or infinite: every output would be NaN.
+    """Refuse NaN or infinite weights, which would make every output NaN.
 
     Raises:
-        UserError: naming the first of them.
+        UserError: names the first such weights.
     """
     import torch
 
@@ -79,12 +79,12 @@ def check_finite(model: Any, folder: str) -> None:
 
 
 def _is_pooler(name: str) -> bool:
-    """BERT's pooler, which no lesson uses."""
+    """Whether the weight belongs to BERT's pooler, which no lesson uses."""
     return "pooler" in name.split(".")
 
 
 def _has_place(model: Any, name: str) -> bool:
-    """Whether a weight that the model did not take belongs inside its body, or to one of its modules."""
+    """Whether an unexpected weight of the file belongs to the model's body or to one of its modules."""
     if COMPUTED.search(name) or _is_pooler(name):
         return False
     body, own = model.base_model, name.removeprefix(f"{model.base_model_prefix}.")
@@ -101,7 +101,7 @@ def _depth(names: Iterable[str]) -> int:
 def _fix(
     model: Any, tensors: Header, missing: set[str], unexpected: set[str], mismatched: Mapping[str, tuple[Shape, Shape]]
 ) -> str:
-    """What to do about it, as the end of a sentence."""
+    """Return the end of the error message: how to fix the folder."""
     again = "save the model again with save_pretrained(folder), which writes both"
     config, held = model.config, _depth(tensors)
     depth = getattr(config, "num_hidden_layers", None)

@@ -1,11 +1,11 @@
-"""LoRA: a frozen linear layer beside a trained product of two thin matrices.
+"""LoRA: a frozen linear layer plus a trained low-rank product of two matrices.
 
            x  (batch, seq, in)
       _____|_______
      |             |
   W (out, in)   A (rank, in)      W is frozen, A and B are trained
      |             |
-     |          B (out, rank)     zeros at the start: nothing changes before the first step
+     |          B (out, rank)     initialized to 0, so the output is unchanged before the first step
      |             |
      |        x alpha / rank
      |_____ + _____|
@@ -34,11 +34,11 @@ class LoRALinear(nn.Module):
     Args:
         base: the layer to adapt; it is frozen in place.
         rank: from 1 to the smaller side of W.
-        alpha: the update is scaled by alpha / rank, so that a learning rate outlives a change of rank.
-        dropout: share of the inputs that the path through A and B does not see in training.
+        alpha: the update is scaled by alpha / rank, so that one learning rate suits several ranks.
+        dropout: the share of x that is dropped before A in training.
 
     Raises:
-        UserError: when the rank is not possible for this layer.
+        UserError: when the rank is out of range for this layer.
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float = 0.0) -> None:
@@ -49,8 +49,8 @@ class LoRALinear(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.lora_A = nn.Parameter(torch.empty(rank, base.in_features))
         self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank))
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # what nn.Linear starts with
-        self.original = None  # type: Tensor | None  # the weight as it was before a merge
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))  # nn.Linear's default initialization
+        self.original = None  # type: Tensor | None  # the weight before the merge
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., in). Returns (..., out)."""
@@ -60,19 +60,19 @@ class LoRALinear(nn.Module):
         return self.base(x) + nn.functional.linear(thin, self.lora_B) * self.scaling  # (..., out)
 
     def change(self) -> Tensor:
-        """What the LoRA path adds to the weight: (out, in), of the given rank at most."""
+        """Return the update that the LoRA path adds to the weight: (out, in), with a rank of at most `rank`."""
         return self.lora_B @ self.lora_A * self.scaling
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Add the path to the weight: the same outputs at the cost of the plain layer. Merging twice adds once."""
+        """Add the update to the weight: same outputs, at the cost of a plain layer. A second call does nothing."""
         if self.original is None:
             self.original = self.base.weight.clone()
             self.base.weight += self.change()
 
     @torch.no_grad()
     def unmerge(self) -> None:
-        """Put the weight back, to the bit: subtracting the update would leave rounding errors."""
+        """Restore the exact weight from a copy, because subtracting the update would leave rounding errors."""
         if self.original is not None:
             self.base.weight.copy_(self.original)
             self.original = None
@@ -88,18 +88,18 @@ def inject(
     modules_to_save: Sequence[str] = (),
     layer: type[LoRALinear] | None = None,
 ) -> list[str]:
-    """Freeze the model, then put a LoRA layer in place of every linear layer that `targets` name.
+    """Freeze the model, then replace every linear layer that matches `targets` by a LoRA layer.
 
     Args:
-        targets: names or ends of names, `peft`'s rule: "query" means every layer whose path ends in ".query".
-        modules_to_save: modules that keep learning in full, such as a new head.
+        targets: paths or ends of paths, by `peft`'s rule: "query" means every layer whose path ends in ".query".
+        modules_to_save: modules whose parameters are all trained, such as a new head.
         layer: the class to use; None takes `LoRALinear`.
 
     Returns the paths of the layers that were replaced.
 
     Raises:
-        UserError: before anything is changed, when a name fits no linear layer, the rank is impossible, or LoRA could
-            not be merged into the layer: its weight is shared (a tied head), not of floats, or computed from others.
+        UserError: when a target matches no linear layer, the rank is out of range, or LoRA could not be merged: the
+            layer's weight is shared (a tied head), not floating point, or parametrized. The model is unchanged then.
     """
     check_number("alpha", alpha, 1e-9, 1e9)
     check_number("dropout", dropout, 0.0, 0.999)
@@ -124,8 +124,7 @@ def merge(model: nn.Module) -> nn.Module:
     """Merge every LoRA layer.
 
     Raises:
-        UserError: before anything is changed, when a weight is one that `inject` would refuse: the sum would change
-            other parts of the model too.
+        UserError: when a weight is one that `inject` would refuse, such as a shared one. No weight is changed then.
     """
     layers = lora_layers(model)
     check_mergeable(model, list(layers))
@@ -135,15 +134,15 @@ def merge(model: nn.Module) -> nn.Module:
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
-    """Every LoRA layer by its path."""
+    """Return all LoRA layers of the model as path -> layer."""
     return {path: module for path, module in model.named_modules() if isinstance(module, LoRALinear)}
 
 
 def check_mergeable(model: nn.Module, paths: Sequence[str]) -> None:
-    """A UserError for a linear layer whose weight cannot take LoRA's sum without changing something else.
+    """Raise a UserError if LoRA cannot be merged into one of these layers without changing other parts of the model.
 
     Args:
-        paths: of linear layers, or of the LoRA layers around them.
+        paths: the paths of linear layers, or of the LoRA layers that wrap them.
     """
     shared = sharing(model)
     for path in paths:
@@ -170,7 +169,7 @@ def check_mergeable(model: nn.Module, paths: Sequence[str]) -> None:
 
 
 def check_rank(model: nn.Module, paths: Sequence[str], rank: int) -> None:
-    """A UserError for a rank that one of these linear layers is too small for."""
+    """Raise a UserError if the rank is larger than the smaller side of one of these linear layers."""
     layers = linear_layers(model)
     for path in paths:
         smaller_side = min(layers[path].in_features, layers[path].out_features)

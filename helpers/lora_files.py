@@ -1,4 +1,4 @@
-"""Read a LoRA adapter's folder (adapter_config.json, adapter_model.safetensors) and check that it fits its base."""
+"""Reads a LoRA adapter's folder (adapter_config.json, adapter_model.safetensors) and checks that it fits its base."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from helpers.runtime import UserError
 from helpers.weight_files import wrong_content
 
 WEIGHTS, CONFIG, PICKLE = "adapter_model.safetensors", "adapter_config.json", "adapter_model.bin"
-PREFIX = "base_model.model."  # where peft's own wrappers keep the model
-BASE = "base_fingerprint"  # our own entry in the file's header; peft reads past it
+PREFIX = "base_model.model."  # peft's wrappers put this before every parameter's name
+BASE = "base_fingerprint"  # our own entry in the file's metadata, which peft ignores
 
 
 def fingerprint(model: nn.Module, modules_to_save: Sequence[str] = ()) -> str:
-    """A hash of all weights but the adapter's and those of the `modules_to_save` in full."""
+    """Return a hash of all weights except those of the adapter and of the `modules_to_save`."""
     found = hashlib.sha256()
     for name, value in sorted((path.replace(".base.", "."), value) for path, value in model.named_parameters()):
         if "lora_" not in name and not any(name.startswith(f"{module}.") for module in modules_to_save):
@@ -30,7 +30,7 @@ def fingerprint(model: nn.Module, modules_to_save: Sequence[str] = ()) -> str:
 
 
 def read_config(folder: Path) -> dict:
-    """A LoRA adapter's settings; a UserError when the folder holds none."""
+    """Return a LoRA adapter's settings; raise a UserError if the folder holds no LoRA adapter."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def read_config(folder: Path) -> dict:
 
 
 def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors by name, and the fingerprint of the base model they were made for ("" if the file has none)."""
+    """Return the tensors by name and the base model's fingerprint ("" if the file has none)."""
     if not (folder / WEIGHTS).is_file():
         pickle = f" but {PICKLE}, a pickle, which can run code when it is opened" * (folder / PICKLE).is_file()
         raise UserError(f"{folder.name} has no {WEIGHTS}{pickle}; save the adapter as safetensors.")
@@ -59,10 +59,10 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def check_base(model: nn.Module, config: dict, tensors: dict[str, Tensor], made_for: str) -> None:
-    """A UserError unless the plain model is the base that an adapter of these settings and tensors grew on.
+    """Raise a UserError if the plain model is not the base model that the adapter was trained on.
 
-    Every A (rank, in), B (out, rank) and whole tensor has its place; the frozen weights are those of `made_for`, a
-    fingerprint, where there is one.
+    Checks that every A (rank, in), B (out, rank) and fully trained tensor fits a parameter of the model. If `made_for`
+    is not "", it is the base model's fingerprint, which the frozen weights must match.
     """
     _check_fit(model, tensors, config["r"])
     if made_for and made_for != fingerprint(model, config.get("modules_to_save") or ()):
@@ -70,7 +70,7 @@ def check_base(model: nn.Module, config: dict, tensors: dict[str, Tensor], made_
 
 
 def _check_fit(model: nn.Module, tensors: dict[str, Tensor], rank: int) -> None:
-    """Every tensor has its place in the model, with the right shape."""
+    """Raise a UserError if a tensor fits no parameter of the model by name and shape."""
     sizes = {name: tuple(value.shape) for name, value in model.named_parameters(remove_duplicate=False)}
     for key, value in tensors.items():
         path, _, part = key.removeprefix(PREFIX).rpartition(".lora_")

@@ -1,4 +1,4 @@
-"""A classifier on top of any pretrained body: mean-pooled hidden states and one linear layer."""
+"""A classifier on top of any pretrained body: mean-pooled hidden states and one linear head."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from helpers.runtime import UserError
 
 
 def config_of(model: nn.Module) -> Any:
-    """The model's `transformers` configuration (torch's own types know of modules and tensors only)."""
+    """Return the model's `transformers` config (typed Any: torch types attributes only as modules or tensors)."""
     return model.config
 
 
@@ -24,19 +24,19 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """Average the hidden states of the real tokens, leaving padding out.
+    """Average the hidden states of the real tokens, without padding.
 
     hidden: (batch, seq, hidden); attention_mask: (batch, seq), 1 for a real token, 0 for padding.
-    Returns (batch, hidden). A row of padding alone gives zeros.
+    Returns (batch, hidden). A row with only padding gives zeros.
     """
     mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (batch, seq, 1)
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
 
 
 class MeanPoolClassifier(nn.Module):
-    """A body from `AutoModel` (encoder or decoder) and a linear head on its mean-pooled last layer.
+    """A body from `AutoModel` (encoder or decoder) with a linear head on its mean-pooled last hidden state.
 
-    It returns what every `transformers` classifier returns, so `Trainer` accepts it as it is.
+    The output has the type of every `transformers` classifier's output, so `Trainer` accepts this model.
     """
 
     def __init__(self, body: nn.Module, num_labels: int = 2) -> None:
@@ -48,21 +48,21 @@ class MeanPoolClassifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """What the head reads: (batch, seq) token ids in, (batch, hidden) out."""
+        """Return the head's input (batch, hidden) for token ids and a mask of (batch, seq)."""
         hidden = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return mean_pool(hidden, attention_mask)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
     ) -> SequenceClassifierOutput:
-        """Logits of shape (batch, num_labels), and the mean cross-entropy when labels are given."""
+        """Return logits (batch, num_labels), and the mean cross-entropy if labels are given."""
         logits = self.head(self.features(input_ids, attention_mask))
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 class HeadClassifier(nn.Module):
-    """The head of a classifier alone, reading features that a frozen body gave once."""
+    """Only the head of a classifier, for features that a frozen body computed before."""
 
     def __init__(self, head: nn.Linear) -> None:
         super().__init__()
@@ -76,10 +76,10 @@ class HeadClassifier(nn.Module):
 
 
 def blocks(body: nn.Module) -> nn.ModuleList:
-    """The stack of transformer blocks: the first list of modules of one kind that is as long as the config says.
+    """Return the first `nn.ModuleList` of equal modules with the config's number of layers: the transformer blocks.
 
     Raises:
-        UserError: when there is none.
+        UserError: when the body has no such list.
     """
     depth = getattr(getattr(body, "config", None), "num_hidden_layers", None)
     for module in body.modules():
@@ -91,8 +91,8 @@ def blocks(body: nn.Module) -> nn.ModuleList:
 def freeze_all_but(model: MeanPoolClassifier, trainable_blocks: int | None) -> MeanPoolClassifier:
     """Leave only the head and the last `trainable_blocks` blocks trainable; None trains everything.
 
-    0 is "head only", 1 is "last block + head". A final normalisation that follows the last block
-    (Llama's `norm`, GPT-2's `ln_f`) belongs to that block and is trained with it.
+    0 is "head only", 1 is "last block + head". A final normalization after the last block
+    (Llama's `norm`, GPT-2's `ln_f`) is trained together with that block.
 
     Raises:
         UserError: when the body's blocks are not found.
@@ -110,17 +110,17 @@ def freeze_all_but(model: MeanPoolClassifier, trainable_blocks: int | None) -> M
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
-    """Switch dropout off for good, also in training, so that two runs can be compared step by step."""
+    """Disable dropout permanently, also in training, so that two runs can be compared step by step."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        for name in ("attention_dropout", "dropout_prob"):  # attention keeps its own share as a number
+        for name in ("attention_dropout", "dropout_prob"):  # attention stores its dropout rate as a float
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
     return model
 
 
-@torch.no_grad()  # and not inference_mode, whose tensors no later step could train on
+@torch.no_grad()  # not inference_mode, because autograd cannot use its tensors in later training
 def cache_features(model: MeanPoolClassifier, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
     """Run a frozen body once over all batches.
 

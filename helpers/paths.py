@@ -1,4 +1,4 @@
-"""Where the project's folders are, and how a path that somebody typed is found and read."""
+"""The project's folders, and functions that find and check paths that a user typed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ OTHER_CACHE = "set HF_HOME to a folder that you may write (export HF_HOME=~/hf).
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something at `path`.
+    """Whether `path` exists.
 
     Raises:
-        UserError: when a folder on the way may not be entered.
+        UserError: when the system does not let us look, for example in a forbidden parent folder.
     """
     try:
         return path.exists()
@@ -25,7 +25,7 @@ def exists(path: Path) -> bool:
 
 
 def expanded(name: str | Path) -> Path:
-    """`name` with a leading ~ replaced by the home folder; unchanged if no user has that name, as in ~$reviews.csv."""
+    """Return `name` with ~ or ~user replaced by the home folder; unchanged if there is no such user (~$reviews.csv)."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -33,26 +33,26 @@ def expanded(name: str | Path) -> Path:
 
 
 def local_path(name: str) -> Path:
-    """`name` as a path: relative to the current folder if it exists there, else to the project's folder."""
+    """Return `name` as a path: relative to the current folder if it exists there, else to the project's folder."""
     path = expanded(name)
     return path if path.is_absolute() or exists(path) else ROOT / path
 
 
 def unreachable(path: Path, error: OSError) -> UserError:
-    """The error for a path that the system does not let us read."""
+    """Return the error for a path that the system does not let us read."""
     reason = (error.strerror or type(error).__name__).lower()
     return UserError(f"{path} cannot be read ({reason}); copy it to a folder of your own, or ask for the right to it.")
 
 
 def cache_folder() -> Path:
-    """Where `datasets` keeps what it has converted, as it decides on import; asked without importing it."""
+    """Return the folder where `datasets` caches converted data, found without importing the slow library."""
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or str(Path(caches) / "huggingface")
     return expanded(os.environ.get("HF_DATASETS_CACHE") or str(Path(home) / "datasets"))
 
 
 def unwritable(folder: Path) -> str:
-    """Why nothing can be written into a folder that may not be there yet, such as "/dev/null is no folder"; or ""."""
+    """Return why a folder, which need not exist yet, cannot be written ("/dev/null is no folder"), or "" if it can."""
     try:
         found = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     except OSError as error:
@@ -63,7 +63,7 @@ def unwritable(folder: Path) -> str:
 
 
 def check_cache() -> None:
-    """Raise a UserError when `datasets` cannot write its cache, naming the folder and how to choose another."""
+    """Raise a UserError if `datasets` cannot write its cache; it names the folder and how to choose another."""
     wrong = unwritable(cache_folder())
     if wrong:
         raise UserError(f"The cache folder {cache_folder()} cannot be used: {wrong}; {OTHER_CACHE}")

@@ -1,7 +1,7 @@
-"""What the figures of several lessons share: one look, rows of intervals, and how a figure reaches the page.
+"""Shared plotting: one style, plots of intervals, and the display of figures with alternative text.
 
-Every function that draws takes data and returns a `Figure` with its alternative text, unless only the lesson can say
-what there is to see. What one lesson draws for the first time is in `helpers.lessons.lesson_NN.figures`.
+A function that draws a figure takes data and returns a `Figure` with alternative text, unless only the lesson knows
+what the figure shows. Plots of a single lesson are in `helpers.lessons.lesson_NN.figures`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from helpers.intervals import Interval
 
-# Okabe and Ito's eight colours, told apart with every common kind of colour blindness.
+# Okabe and Ito's colours, which people with any common kind of colour blindness can distinguish.
 PALETTE = {
     "blue": "#0072B2",
     "orange": "#E69F00",
@@ -30,28 +30,28 @@ PALETTE = {
     "grey": "#7F7F7F",
 }
 INK = "#333333"
-COLOURS = ("grey", "blue", "orange", "green", "purple")  # of series side by side, in their order
+COLOURS = ("grey", "blue", "orange", "green", "purple")  # the colours of a plot's series, in order
 DOTS_PER_INCH = 110
-PERCENT = "{x:.0%}"  # of an axis whose numbers run from 0 to 1
+PERCENT = "{x:.0%}"  # tick format of an axis from 0 to 1
 
 
 class Figure(matplotlib.figure.Figure):
-    """A matplotlib figure with `alt`, the text for people who cannot see it."""
+    """A matplotlib figure with `alt`, its alternative text for people who cannot see it."""
 
     alt: str = ""
 
 
 def axes(width: float = 7.0, height: float = 3.6) -> tuple[Figure, Axes]:
-    """A figure of `width` by `height` inches with one pair of plain axes.
+    """Return a figure of `width` by `height` inches and its single plain `Axes`.
 
-    The figure is not registered with pyplot, so it is shown only by `show`, and once.
+    The figure is not registered with pyplot, so a notebook displays it only when `show` is called.
     """
     figure, (plot,) = panels(width, height)
     return figure, plot
 
 
 def panels(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure with `rows` times `columns` pairs of plain axes, row by row."""
+    """Return a figure with a grid of `rows` x `columns` plain `Axes`, and the list of these, row by row."""
     figure = Figure(figsize=(width, height), layout="constrained")
     found = list(figure.subplots(rows, columns, squeeze=False).flat)
     for plot in found:
@@ -62,18 +62,18 @@ def panels(width: float, height: float, rows: int = 1, columns: int = 1) -> tupl
 
 
 def png(figure: matplotlib.figure.Figure) -> bytes:
-    """The figure as a PNG file's bytes."""
+    """Return the figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    # Without the software's version the same figure gives the same bytes.
+    # The file leaves out matplotlib's version, so that the same figure always gives the same bytes.
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def alternative(figure: matplotlib.figure.Figure, alt: str = "") -> str:
-    """The text for people who cannot see the figure: `alt`, or else the figure's own.
+    """Return the alternative text: `alt`, or the figure's own if `alt` is "".
 
     Raises:
-        ValueError: when neither says anything.
+        ValueError: when both are empty.
     """
     text = alt or getattr(figure, "alt", "")
     if not text.strip():
@@ -82,31 +82,31 @@ def alternative(figure: matplotlib.figure.Figure, alt: str = "") -> str:
 
 
 def show(figure: matplotlib.figure.Figure, alt: str = "") -> None:
-    """Display the figure with its alternative text, or with `alt` in place of it.
+    """Display the figure with its own alternative text, or with `alt` if given.
 
     Raises:
-        ValueError: when neither says anything.
+        ValueError: when both are empty.
     """
-    from IPython.display import display  # only a notebook needs it
+    from IPython.display import display  # imported here because only notebooks have it
 
     text = alternative(figure, alt)
     display({"image/png": png(figure), "text/plain": text}, metadata={"image/png": {"alt": text}}, raw=True)
 
 
 def picture(figure: matplotlib.figure.Figure, alt: str = "") -> str:
-    """The figure as an HTML `<img>` with its alternative text, for a widget."""
+    """Return the figure as an HTML `<img>` with its alternative text, for a widget."""
     data = base64.b64encode(png(figure)).decode()
     text = html.escape(alternative(figure, alt))
     return f'<img alt="{text}" style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 
 def note(plot: Axes, text: str, place: tuple[float, float], offset: tuple[float, float] = (0, 0), **style: Any) -> None:
-    """Write `text` at a place of the axes, `offset` points away; `style` goes to `Axes.annotate`."""
+    """Write `text` at `place`, shifted by `offset` points; `style` is passed to `Axes.annotate`."""
     plot.annotate(text, place, offset, textcoords="offset points", **{"color": INK} | style)
 
 
 def listing(series: Mapping[str, Mapping[Any, Any]], form: str) -> str:
-    """A figure's series as text: "one: 3 at 1, 4 at 2; other: ..."; form: "{value} at {key}"."""
+    """Return a figure's series as text, such as "one: 3 at 1, 4 at 2; other: ..." for form="{value} at {key}"."""
     lists = {
         name: ", ".join(form.format(key=key, value=values[key]) for key in values) for name, values in series.items()
     }
@@ -114,20 +114,20 @@ def listing(series: Mapping[str, Mapping[Any, Any]], form: str) -> str:
 
 
 def spans(scores: Iterable[Interval]) -> list[list[float]]:
-    """How far the intervals reach below and above their values: the errors that `Axes.errorbar` takes."""
+    """Return the lengths of the intervals below and above their values, as `Axes.errorbar` takes them."""
     below, above = zip(*((score.value - score.low, score.high - score.value) for score in scores), strict=True)
     return [[max(0.0, length) for length in below], [max(0.0, length) for length in above]]
 
 
 def band(plot: Axes, scores: Mapping[int, Interval], colour: str, **line: Any) -> None:
-    """A line through the values, and a pale band from end to end of their intervals."""
+    """Draw a line through the values, and a pale band over their intervals."""
     plot.plot(list(scores), [score.value for score in scores.values()], color=colour, **line)
     ends = ([score.low for score in scores.values()], [score.high for score in scores.values()])
     plot.fill_between(list(scores), *ends, color=colour, alpha=0.18, linewidth=0)
 
 
 def log_ticks(plot: Axes, places: Iterable[float], base: int = 10) -> None:
-    """Make the horizontal axis logarithmic, with a tick at each of `places` and nowhere else."""
+    """Make the x axis logarithmic, with ticks only at `places`."""
     plot.set_xscale("log", base=base)
     plot.xaxis.set_major_locator(FixedLocator(sorted(places)))
     plot.xaxis.set_minor_locator(NullLocator())
@@ -141,9 +141,9 @@ def interval_rows(
     colours: Sequence[str] = COLOURS,
     linewidth: float = 3,
 ) -> None:
-    """One row for each name, the first at the top, and in it one interval for each series, side by side.
+    """Draw one row per name, the first at the top; each row has one interval per series, slightly shifted.
 
-    series: label -> name -> value with its interval; names come in the first series' order.
+    series: label -> name -> value with its interval; the names are in the first series' order.
     """
     names = list(next(iter(series.values())))
     for index, (label, scores) in enumerate(series.items()):
@@ -166,11 +166,11 @@ def dot_plot(
     title: str = "",
     low: float | None = None,
 ) -> Figure:
-    """One row for each method: its share, a bar for the interval, and what it cost in words.
+    """Return a figure with one row per method: its share, a bar for the interval, and a note at the right.
 
     scores: name -> share from 0 to 1, drawn in the given order, the first at the bottom.
-    notes: name -> a short text at the right. floor: a share to draw as a dotted line.
-    low: where the axis starts; None leaves a little room below the lowest score.
+    notes: name -> a short note, such as the method's cost. floor: a share to draw as a dotted line.
+    low: the start of the x axis; None leaves a little room below the lowest score.
     """
     figure, plot = axes(8.0, 0.9 + 0.5 * len(scores))
     for row, (name, score) in enumerate(scores.items()):
@@ -200,10 +200,10 @@ def dot_plot(
 def by_slice(
     series: Mapping[str, Mapping[str, Interval]], counts: Mapping[str, int], quantity: str = "accuracy"
 ) -> Figure:
-    """Accuracy on each slice of the test rows, for a few methods side by side.
+    """Return a figure with the accuracy on each slice of the test rows, for a few methods side by side.
 
-    series: method -> slice -> accuracy; slices come in the first method's order, the first at the top.
-    counts: slice -> how many test rows it holds.
+    series: method -> slice -> accuracy; the slices are in the first method's order, the first at the top.
+    counts: slice -> its number of test rows.
     """
     names = list(next(iter(series.values())))
     figure, plot = axes(8.0, 1.2 + 0.42 * len(names))

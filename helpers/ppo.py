@@ -1,6 +1,6 @@
-"""Proximal policy optimization of a language model against a reward, with a penalty for leaving a reference.
+"""Proximal policy optimization (PPO) of a language model for a reward, with a KL penalty to a reference model.
 
-The definitions that lesson 05 teaches are written there too; a test keeps the two the same.
+Lesson 05 writes out the functions that it teaches; a test checks that both versions agree.
 Sources: Schulman et al. 2017 (PPO), Schulman et al. 2016 (advantages), Ouyang et al. 2022 (the penalty).
 """
 
@@ -27,22 +27,22 @@ class PPORecipe:
 
     updates: int = 30
     batch_size: int = 32
-    ppo_epochs: int = 2  # over the same answers; from the second on the clip matters
+    ppo_epochs: int = 2  # passes over the same answers; the clip matters from the second one on
     learning_rate: float = 5e-4
     kl_coef: float = 0.2
     clip: float = 0.2
-    gamma: float = 1.0  # an answer is short: its last word counts as much as its first
+    gamma: float = 1.0  # no discount, because answers are short
     gae_lambda: float = 0.95
     max_new_tokens: int = 24
-    missing_end_penalty: float = 1.0  # off the score of an answer that was cut before its end token
+    missing_end_penalty: float = 1.0  # subtracted from the score of an answer without an end token
 
 
 @dataclass
 class PPOHistory:
-    """One figure per update: mean score, KL to the reference and entropy (nats per answer, per token), length, clips.
+    """One value per update: mean score, KL to the reference (nats per answer), entropy (nats per token), and more.
 
-    clip_share: the share of tokens whose ratio was outside the clip in the last pass. finished: the share of answers
-    that reached their end token.
+    length: the mean number of tokens per answer. clip_share: the share of tokens whose ratio is outside the clip
+    range in the last pass. finished: the share of answers that reached their end token.
     """
 
     rewards: list[float] = field(default_factory=list)
@@ -55,10 +55,10 @@ class PPOHistory:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Answers that a policy wrote, and what it and the reference thought of them.
+    """Answers sampled from a policy, with its values and both models' log-probabilities.
 
     input_ids, attention_mask: (batch, prompt + new); mask (True on the answer's own tokens), log_probs,
-    reference_log_probs, values: (batch, new); finished: (batch,), True where the answer reached its end token.
+    reference_log_probs, values: (batch, new); finished: (batch,), True if the answer reached its end token.
     """
 
     input_ids: Tensor
@@ -72,7 +72,7 @@ class Rollout:
 
 
 class PolicyWithValue(nn.Module):
-    """A language model, and a linear head that guesses how much reward is still to come."""
+    """A language model with a linear value head, which predicts the reward that is still to come."""
 
     def __init__(self, model: Any):
         super().__init__()
@@ -82,30 +82,30 @@ class PolicyWithValue(nn.Module):
         nn.init.zeros_(self.value_head.bias)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, new: int) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and values of the last `new` tokens, each (batch, new)."""
+        """Return the log-probabilities and values of the last `new` tokens, each (batch, new)."""
         asked = {"input_ids": input_ids, "attention_mask": attention_mask, **positions(self.model, attention_mask)}
         outputs = self.model(**asked, output_hidden_states=True, logits_to_keep=new + 1)
-        # The position before a token predicts it, and its value is the guess before the token is known.
-        hidden = outputs.hidden_states[-1][:, -new - 1 : -1].detach()  # it reads the policy and does not bend it
+        # A token's log-probability and value both come from the position before it, where it is not yet known.
+        hidden = outputs.hidden_states[-1][:, -new - 1 : -1].detach()  # no gradient from the value loss to the policy
         values = self.value_head(hidden).squeeze(-1)
         return log_probs_of(outputs.logits[:, :-1], input_ids[:, -new:]), values
 
 
 def log_probs_of(logits: Tensor, tokens: Tensor) -> Tensor:
-    """How probable each token was. logits: (batch, new, vocab); tokens: (batch, new); returns (batch, new)."""
+    """Return each token's log-probability: (batch, new). logits: (batch, new, vocab); tokens: (batch, new)."""
     return logits.log_softmax(dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
 
 def answer_mask(tokens: Tensor, end_id: int) -> Tensor:
-    """True up to and with the first end token. tokens, result: (batch, new)."""
+    """Return a mask that is True up to and including the first end token. tokens, result: (batch, new)."""
     ended = (tokens == end_id).cumsum(dim=1)
     return (ended == 0) | ((ended == 1) & (tokens == end_id))
 
 
 def token_rewards(scores: Tensor, log_probs: Tensor, reference: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
-    """Each token pays for leaving the reference; the last one also earns the answer's score.
+    """Return each token's reward: the negative KL penalty, plus the answer's score on the last token.
 
-    scores: (batch,); the rest and the result: (batch, new).
+    scores: (batch,); the other tensors and the result: (batch, new).
     """
     rewards = -kl_coef * (log_probs - reference) * mask
     last = mask.sum(dim=1) - 1  # (batch,)
@@ -116,7 +116,10 @@ def token_rewards(scores: Tensor, log_probs: Tensor, reference: Tensor, mask: Te
 def advantages_and_returns(
     rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_lambda: float
 ) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation: how much better than guessed each token turned out, all (batch, new)."""
+    """Return generalized advantage estimates and returns; all tensors (batch, new).
+
+    An advantage is how much better a token turned out than the value head predicted.
+    """
     advantages = torch.zeros_like(rewards)
     running = next_value = torch.zeros_like(rewards[:, 0])  # (batch,)
     for step in reversed(range(rewards.shape[1])):
@@ -128,19 +131,19 @@ def advantages_and_returns(
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean over the answers' own tokens."""
+    """Return the mean over the answers' own tokens."""
     return (values * mask).sum() / mask.sum()
 
 
 def clipped_surrogate(log_probs: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, clip: float) -> Tensor:
-    """PPO's loss: push up what turned out well, but gain nothing by moving further than `clip` at once."""
+    """Return PPO's loss, which rewards tokens with a positive advantage, but no ratio further from 1 than `clip`."""
     ratio = (log_probs - old).exp()  # (batch, new)
     clipped = ratio.clamp(1 - clip, 1 + clip)
     return -masked_mean(torch.min(ratio * advantages, clipped * advantages), mask)
 
 
 def ppo_update(policy: PolicyWithValue, optimizer, rollout: Rollout, scores: Tensor, recipe: PPORecipe) -> float:
-    """A few steps on one batch of answers; returns the share of tokens outside the clip in the last pass."""
+    """Take `ppo_epochs` steps on one batch of answers; return the share of tokens outside the clip in the last pass."""
     mask = rollout.mask
     rewards = token_rewards(scores, rollout.log_probs, rollout.reference_log_probs, mask, recipe.kl_coef)
     advantages, returns = advantages_and_returns(rewards, rollout.values, mask, recipe.gamma, recipe.gae_lambda)
@@ -160,10 +163,10 @@ def ppo_update(policy: PolicyWithValue, optimizer, rollout: Rollout, scores: Ten
 
 @torch.no_grad()
 def kl_estimates(policy: nn.Module, reference: nn.Module, rollout: Rollout) -> Tensor:
-    """Three estimates of how far the policy is from the reference, in nats for each answer: (3, batch).
+    """Return three estimates of the KL divergence from the policy to the reference, in nats per answer: (3, batch).
 
-    k1 and k3 look at the token that was drawn (Schulman, "Approximating KL divergence", 2020); the last one sums over
-    the whole vocabulary at each position, so only the positions are drawn. The rollout has to be the policy's own.
+    k1 and k3 use only the sampled token (Schulman, "Approximating KL divergence", 2020). The third one sums over the
+    whole vocabulary at each position, so only the answer itself is sampled. The rollout must come from this policy.
     """
     new, mask = rollout.mask.shape[1], rollout.attention_mask
     read = {"input_ids": rollout.input_ids, "attention_mask": mask, "logits_to_keep": new + 1}
@@ -178,14 +181,14 @@ def kl_estimates(policy: nn.Module, reference: nn.Module, rollout: Rollout) -> T
 
 @torch.no_grad()
 def roll_out(policy: PolicyWithValue, reference: nn.Module, tokenizer, prompts: Sequence[str], new: int) -> Rollout:
-    """Let the policy answer the prompts, and keep what it and the reference thought of each token."""
+    """Sample answers from the policy; return them with both models' log-probabilities and the policy's values."""
     texts = [render(tokenizer, prompt) for prompt in prompts]
     read = tokenizer(texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")
     read = {name: read[name].to(policy.model.device) for name in ("input_ids", "attention_mask")}
     end = end_of_turn(tokenizer)
     settings = {"do_sample": True, "top_k": 0, "eos_token_id": end, "pad_token_id": tokenizer.pad_token_id}
     input_ids = policy.model.generate(**read, max_new_tokens=new, **settings)  # (batch, prompt + new)
-    written = input_ids[:, read["input_ids"].shape[1] :]  # (batch, new), or fewer
+    written = input_ids[:, read["input_ids"].shape[1] :]  # (batch, new or fewer)
     mask = answer_mask(written, end)
     attention_mask = torch.cat([read["attention_mask"], mask.long()], dim=1)
     log_probs, values = policy(input_ids, attention_mask, written.shape[1])
@@ -200,8 +203,8 @@ def roll_out(policy: PolicyWithValue, reference: nn.Module, tokenizer, prompts: 
 def train_ppo(
     policy: PolicyWithValue, reference: nn.Module, tokenizer, prompts: Sequence[str], score: Score, recipe: PPORecipe
 ) -> PPOHistory:
-    """Train the policy in place; torch's seed decides the draws. Raises UserError when a score is not finite."""
-    policy.eval()  # no dropout: the ratio of the first pass has to be one
+    """Train the policy in place; torch's seed determines the samples. Raises UserError when a score is not finite."""
+    policy.eval()  # no dropout, so that the ratio is 1 in the first pass
     heads = [{"params": policy.model.parameters()}, {"params": policy.value_head.parameters(), "lr": 1e-2}]
     optimizer = torch.optim.AdamW(heads, lr=recipe.learning_rate, weight_decay=0.0)
     history = PPOHistory()
@@ -219,7 +222,7 @@ def train_ppo(
 
 
 def watch_update(history: PPOHistory, rollout: Rollout, scores: Tensor) -> None:
-    """Log what tells a healthy run from a broken one; all but the score are estimates from the drawn tokens."""
+    """Add one update's diagnostics to the history; all except the score are estimates from the sampled tokens."""
     gap = (rollout.log_probs - rollout.reference_log_probs) * rollout.mask
     history.rewards.append(scores.mean().item())
     history.kl.append(gap.sum(dim=1).mean().item())

@@ -1,13 +1,13 @@
-"""Predictions: `predict` asks a learner before a result, `reveal` answers with what the run gives.
+"""Predictions: `predict` asks a learner to predict a result, `reveal` compares the prediction with the run's result.
 
-    predict("03.1", within=0.03, unit="accuracy")           a number, right when it is that near
+    predict("03.1", within=0.03, unit="accuracy")           a number, right if the result differs by at most 0.03
     predict("03.2", choices=["reviews", "news"])            one of these
     predict("03.3", order=["head", "LoRA", "everything"])   all of these, in order
-    reveal("03.1", accuracy, reference="accuracy_full")     scored against this run; the reference's seeds beside it
+    reveal("03.1", accuracy, reference="accuracy_full")     scored against this run, and against the reference's seeds
 
-Only a person is asked. In runs that a command started (builds, sweeps, tests, graders) `predict` shows nothing, and
-what `reveal` says does not depend on what is kept. Answers are kept beside the learner's progress. The first scored
-answer stays: a second one knows the result.
+In runs that a command started (builds, sweeps, tests, graders), `predict` shows nothing and `reveal` ignores saved
+answers. Answers are saved with the learner's progress. Only the first scored answer counts, because the learner then
+knows the result.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONFIDENCES = (10, 30, 50, 70, 90)
 SURE = 70
 
 _questions: dict[str, Question] = {}
-_answers: dict[str, dict] = {}  # of this session, also where nothing can be kept
+_answers: dict[str, dict] = {}  # this session's answers, also if they cannot be saved
 _revealed: set[str] = set()
 WIDE = {"description_width": "initial"}
 
@@ -48,12 +48,12 @@ def predict(
     answer: Any = None,
     confidence: float = 50,
 ) -> None:
-    """Ask for prediction `name` ("03.1") with a widget, or keep the `answer` given in the call; never blocks.
+    """Ask for prediction `name` ("03.1") with a widget, or save the `answer` given in the call; never blocks.
 
     Args:
-        within, factor: a number counts as right within that distance, or that factor, of the result.
-        low, high: what a number has to lie between.
-        confidence: in per cent, that the answer will count as right.
+        within, factor: a number counts as right within this distance, or this factor, of the result.
+        low, high: the bounds of a valid number.
+        confidence: the learner's probability, in per cent, that the answer is right.
     """
     if sum(map(bool, (within, factor, choices, order))) != 1 or not progress.NAMES[progress.PREDICTED].fullmatch(name):
         raise ValueError(f"predict({name!r}) needs a name like 02.1 and one of within, factor, choices and order")
@@ -62,7 +62,7 @@ def predict(
     if not asked():
         return
     if answer is None and any(map(os.environ.get, progress.SHOWN_BY)):
-        from IPython.display import display  # only a notebook needs it
+        from IPython.display import display  # imported here because only notebooks have it
 
         display(form(question))
     elif answer is None:
@@ -72,11 +72,11 @@ def predict(
 
 
 def reveal(name: str, value: Any, *, reference: str | Sequence[Any] = ()) -> None:
-    """Say what this run gives, what the reference's seeds gave, and how the learner's prediction compares.
+    """Print this run's result, the results of the reference's seeds, and how the learner's prediction compares.
 
     Args:
-        value: the result: a number, one of the choices, or the items in their order; None where the run has none.
-        reference: a metric that this lesson records, or one value for each seed of a reference.
+        value: the result: a number, one of the choices, or the items in order; None if the run has no result.
+        reference: the name of a metric that this lesson records, or one value per seed of a reference.
     """
     question = _questions.get(name) or Question(name, choices=(str(value),) if isinstance(value, str) else ())
     found, run = question.result(value), runtime.latest()
@@ -99,7 +99,7 @@ def reveal(name: str, value: Any, *, reference: str | Sequence[Any] = ()) -> Non
 
 
 def asked(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a person looks at this run: a notebook that is shown, or a terminal, and no command that runs it."""
+    """Whether a person watches this run: it runs in a notebook interface or a terminal, and no command started it."""
     chosen = environ.get(progress.VARIABLE, "").strip()
     if environ.get("WORKBOOK_RUN_DIR") or (not chosen and any(map(environ.get, progress.NOBODY))):
         return False
@@ -107,7 +107,7 @@ def asked(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def keep(question: Question, given: Any, confidence: Any) -> str:
-    """Keep an answer, unless its result is known already; one sentence for the learner."""
+    """Save an answer unless its result is already known; return a sentence for the learner."""
     before = earlier(question)
     if before is not None and "right" in before:
         return f"{_said(question, before)} That answer was scored, and the first one counts."
@@ -130,26 +130,26 @@ def _store(question: Question, fact: Mapping[str, Any]) -> None:
 
 
 def earlier(question: Question) -> dict | None:
-    """The learner's answer to this question as kept, or of this session; None without one that fits."""
+    """Return the learner's answer to this question, saved or from this session; None if no valid one exists."""
     for fact in (progress.kept(progress.PREDICTED).get(question.name), _answers.get(question.name)):
         try:
             sure = None if fact is None else as_number(fact["confidence"])
             if fact is not None and sure is not None:
                 return {**fact, "answer": question.read(fact["answer"]), "confidence": sure}
-        except UserError:  # the lesson asks something else by now
+        except UserError:  # the lesson's question has changed since
             continue
     return None
 
 
 def calibration() -> list[tuple[float, bool]]:
-    """Every scored prediction of this learner: its confidence in per cent, and whether it was right."""
+    """Return the confidence in per cent, and whether it was right, of every scored prediction of this learner."""
     facts = {**_answers, **progress.kept(progress.PREDICTED)}.values() if asked() else ()
     pairs = [(as_number(fact.get("confidence")), fact.get("right")) for fact in facts]
     return [(sure, right) for sure, right in pairs if sure is not None and isinstance(right, bool)]
 
 
 def form(question: Question) -> widgets.VBox:
-    """The widget: the answer's controls, the confidence, a button, and one line that says what is kept."""
+    """Return the widget: the answer's controls, the confidence, a button, and a line that shows the saved answer."""
     controls = _controls(question)
     sure = widgets.SelectionSlider(
         options=[(f"{share} %", share) for share in CONFIDENCES], value=50, description="How sure?", style=WIDE
@@ -183,7 +183,7 @@ def _said(question: Question, fact: Mapping[str, Any]) -> str:
 
 
 def _scored(question: Question, fact: dict, value: Any, seeds: Sequence[Any]) -> str:
-    """What the learner's answer is worth; kept with it the first time."""
+    """Return a sentence that scores the learner's answer; the first score is saved with the answer."""
     right = question.right(fact["answer"], value)
     share = [question.right(fact["answer"], question.result(one)) for one in seeds]
     if "right" not in fact:
@@ -199,7 +199,7 @@ def _scored(question: Question, fact: dict, value: Any, seeds: Sequence[Any]) ->
 
 
 def _over_seeds(question: Question, seeds: Sequence[Any]) -> str:
-    """What the reference's seeds gave, in one line."""
+    """Return one line with the results of the reference's seeds."""
     if question.choices or question.order:
         said = [question.say(one) for one in seeds]
         counts = {one: said.count(one) for one in dict.fromkeys(said)}

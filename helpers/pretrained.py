@@ -1,7 +1,7 @@
-"""From a folder to a model and a tokenizer: checked first, and in one sentence what is wrong with it.
+"""Loads models and tokenizers from folders, after checks that report each problem in one sentence.
 
-A pickle is never opened and code that a folder brings is never run. torch and transformers are imported only where a
-model is loaded: the command checks folders without them.
+Pickles are never opened, and code in a folder is never run. torch and transformers are imported only in the functions
+that need them, so the command line starts without them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OTHER_FORMATS = {
     "*.gguf": "GGUF file", "tf_model*.h5": "TensorFlow file", "flax_model*.msgpack": "Flax file", "*.onnx": "ONNX file",
     "*.npz": "NumPy file", "*.tflite": "TensorFlow Lite file",
 }  # fmt: skip
-# For a decoder without a template of its own; the tokens are those that SmolLM2 and Qwen have in their vocabularies.
+# The chat template for decoders that have none. The vocabularies of SmolLM2 and Qwen contain its special tokens.
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] + '\n' }}{% if message['role'] == 'assistant' %}"
     "{% generation %}{{ message['content'] }}<|im_end|>{% endgeneration %}{% else %}{{ message['content'] }}<|im_end|>"
@@ -46,25 +46,25 @@ CHAT = (
 
 
 def load_model(kind: Any, folder: str, pretrained: bool = True, **options: Any) -> Any:
-    """A model of an Auto class: with the folder's weights in float32, or of the same sizes with random ones.
+    """Load a model of an Auto class in float32: with the folder's weights, or with random ones of the same sizes.
 
     Args:
         options: for the model's configuration, such as num_labels. With `AutoModelForSequenceClassification` the head
-            may be new; with every other class each weight has to come from the folder.
+            may be new; with every other class, all weights have to come from the folder.
 
     Raises:
-        UserError: when it cannot be loaded or run, when weights are missing, not expected or of another shape, or when
-            models of this family are not of this kind.
+        UserError: when the model cannot be loaded or run, its weights are missing, unexpected or of another shape, or
+            its family does not fit this class.
     """
     import torch
     from transformers import AutoConfig
 
     config = _from_pretrained(AutoConfig, folder)
     check_kind(kind, config)
-    # BERT's pooler would come with random weights that no lesson uses.
+    # BERT's pooler would get random weights, and no lesson uses it.
     if _has_pooler(kind, config):
         options["add_pooling_layer"] = False
-    options["dtype"] = torch.float32  # what a file holds is often bfloat16, too coarse for small steps
+    options["dtype"] = torch.float32  # files often hold bfloat16, which is too coarse for small updates
     if pretrained:
         model = _with_weights(kind, folder, options)
     else:
@@ -75,17 +75,17 @@ def load_model(kind: Any, folder: str, pretrained: bool = True, **options: Any) 
 
 
 def load_config(folder: str) -> Any:
-    """The folder's model configuration; a UserError when it cannot be read."""
+    """Return the folder's model configuration; raise a UserError if it cannot be read."""
     from transformers import AutoConfig
 
     return _from_pretrained(AutoConfig, folder)
 
 
 def load_tokenizer(folder: str) -> Any:
-    """The folder's tokenizer, with a padding token and no longer texts than its model has positions for.
+    """Return the folder's tokenizer, with a padding token and with its model's maximum length.
 
     Raises:
-        UserError: when it cannot be loaded or does not fit its model.
+        UserError: when the tokenizer cannot be loaded or does not fit its model.
     """
     from transformers import AutoConfig, AutoTokenizer
 
@@ -106,12 +106,12 @@ def load_tokenizer(folder: str) -> Any:
 
 
 def fit_to_model(tokenizer: Any, config: Any, folder: str) -> Any:
-    """Give the tokenizer a padding token and its model's length limit; changed in place and returned.
+    """Set the tokenizer's padding token and its model's maximum length in place; return the tokenizer.
 
-    One without a padding token pads with its end token: the attention mask hides padding, whatever it is.
+    A tokenizer without a padding token pads with its end token, which is safe because the attention mask hides padding.
 
     Raises:
-        UserError: when it has no such token, or has tokens that its model does not know.
+        UserError: when no token can be used for padding, or the tokenizer has ids that its model does not know.
     """
     known = getattr(config, "vocab_size", None)
     unknown = {token for token, number in tokenizer.get_vocab().items() if known is not None and number >= known}
@@ -132,13 +132,13 @@ def fit_to_model(tokenizer: Any, config: Any, folder: str) -> Any:
         import torch
         from transformers import AutoModel
 
-        with torch.device("meta"):  # the module tree without numbers
+        with torch.device("meta"):  # only the module tree is needed
             tokenizer.model_max_length = positions - first_position(AutoModel.from_config(config))
     return tokenizer
 
 
 def first_position(body: Any) -> int:
-    """The position of the first word: 0, but in RoBERTa's family the one after the padding's number."""
+    """Return the position of a text's first token: 0, or in RoBERTa's family the padding index plus 1."""
     for name, module in body.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             return int(module.padding_idx) + 1
@@ -146,10 +146,10 @@ def first_position(body: Any) -> int:
 
 
 def add_chat_template(tokenizer: Any) -> Any:
-    """Give a decoder's tokenizer the chat template that lessons need, if it has none; changed in place and returned.
+    """Add the lessons' chat template to a decoder's tokenizer that has none, in place; return the tokenizer.
 
     Raises:
-        UserError: its vocabulary has no tokens to begin and end a turn with.
+        UserError: when its vocabulary lacks the template's tokens for the start and end of a turn.
     """
     if tokenizer.chat_template is None:
         if not {"<|im_start|>", "<|im_end|>"} <= set(tokenizer.get_vocab()):
@@ -163,17 +163,17 @@ def add_chat_template(tokenizer: Any) -> Any:
 
 
 def check_chat_template(tokenizer: Any, folder: str) -> Any:
-    """Return `tokenizer` if its chat template can write a question, and a question with its answer.
+    """Return `tokenizer` if its chat template can format a question, and a question with its answer.
 
     Raises:
-        UserError: when the template raises, or leaves the words out.
+        UserError: when the template raises, or leaves out the question or the answer.
     """
     question, answer = "a question", "an answer"
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     try:
         opened = tokenizer.apply_chat_template(turns[:1], tokenize=False, add_generation_prompt=True)
         whole = tokenizer.apply_chat_template(turns, tokenize=False)
-    except Exception as error:  # a template is a program: it can raise anything
+    except Exception as error:  # a template is a program and can raise anything
         raise UserError(
             f"model: the chat template of the tokenizer in {folder} fails on one user turn and its answer "
             f"({_first_line(error)}); correct chat_template.jinja, or take the template of the model's authors."
@@ -190,7 +190,7 @@ def check_model_folder(folder: Path) -> Path:
     """Return `folder` if a model can be loaded from it.
 
     Raises:
-        UserError: naming the folder or file, what is wrong with it and how to fix it.
+        UserError: names the folder or file, the problem and how to fix it.
     """
     if exists(folder) and folder.is_file():
         raise UserError(f"model: {folder} is a file; give the folder that it lies in, {folder.parent}.")
@@ -213,13 +213,13 @@ def check_model_folder(folder: Path) -> Path:
 
 
 def check_kind(kind: Any, config: Any) -> None:
-    """Refuse an encoder-decoder, a decoder where blanks are to be filled, and an encoder that is to continue a text.
+    """Refuse an encoder-decoder, a decoder as a masked language model, and an encoder as a causal language model.
 
-    kind: an Auto class of `transformers`; config: the model's. What a family can do is read from the library's own
-    tables.
+    kind: an Auto class of `transformers`; config: the model's. The mappings of the Auto classes decide which kinds a
+    model family supports.
 
     Raises:
-        UserError: naming the family and what the lesson needs.
+        UserError: names the family and the kind of model that the lesson needs.
     """
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
@@ -242,7 +242,7 @@ def check_kind(kind: Any, config: Any) -> None:
 
 @contextmanager
 def _one_sentence(folder: str) -> Iterator[None]:
-    """Say in one sentence whatever the library raises while a folder is loaded."""
+    """Turn any exception that `transformers` raises while it loads a folder into a UserError of one sentence."""
     from safetensors import SafetensorError
 
     try:
@@ -256,7 +256,7 @@ def _one_sentence(folder: str) -> Iterator[None]:
             f"model: {folder} needs a package that is not installed here ({_first_line(error)}); give a model that "
             "transformers loads without it."
         ) from None
-    except Exception as error:  # a folder can fail in every layer of the library, down to its tokenizers in Rust
+    except Exception as error:  # every layer can fail, down to the Rust tokenizers
         if "trust_remote_code" in str(error):
             raise UserError(f"model: {folder} {REMOTE_CODE}") from None
         said = _first_line(error)
@@ -274,7 +274,7 @@ def _from_pretrained(auto_class: Any, folder: str, **options: Any) -> Any:
 def _with_weights(kind: Any, folder: str, options: dict[str, Any]) -> Any:
     from transformers import AutoModelForSequenceClassification
 
-    # Sizes that differ are reported like the rest: the loader would raise, and print the names where nobody reads them.
+    # `check_loading` reports mismatched shapes too. By default the loader raises, and prints the names only to its log.
     asked = {"output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
     model, info = _from_pretrained(kind, folder, **options, **asked)
     new_head = kind is AutoModelForSequenceClassification
@@ -284,7 +284,7 @@ def _with_weights(kind: Any, folder: str, options: dict[str, Any]) -> Any:
 
 
 def _try_out(model: Any, folder: str) -> None:
-    """Run two tokens through the model: what cannot read a text fails here and not in the middle of a lesson."""
+    """Run two tokens through the model, so that an unusable model fails here and not in the middle of a lesson."""
     import torch
 
     training = model.training
@@ -296,7 +296,7 @@ def _try_out(model: Any, folder: str) -> None:
         hidden = output.last_hidden_state if model.base_model is model else output.logits
         if model.base_model is model and tuple(hidden.shape) != (1, 2, model.config.hidden_size):
             raise ValueError(f"its output is {tuple(hidden.shape)}, not (batch, seq, hidden)")
-    except Exception as error:  # the model's own code, of any family
+    except Exception as error:  # the forward pass of any model family can raise anything
         raise UserError(
             f"model: a {model.config.model_type} model cannot read a text by its token numbers alone "
             f"({_first_line(error)}); the lessons need an encoder such as BERT or a decoder such as Llama."
@@ -306,7 +306,7 @@ def _try_out(model: Any, folder: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """What an error says, in one line; of those that open with a heading, the line after it too."""
+    """Return an error's first line, at most 300 characters; if the line ends in ":", also the next line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     return said if len(said) <= 300 else f"{said[:300]}..."
@@ -358,7 +358,7 @@ def _check_config(folder: Path) -> None:
 
 
 def _how(quantized: Any) -> str:
-    """A quantization by its method and bits: "gptq, 4 bits"."""
+    """Return the method and bits of a quantization config, such as "gptq, 4 bits"."""
     if not isinstance(quantized, dict):
         return "quantization_config in config.json"
     bits = quantized.get("bits") or quantized.get("w_bit")

@@ -1,7 +1,7 @@
-"""What one learner has run, solved and predicted, kept in a folder of their own, without an account or a network.
+"""Saves a learner's runs, solved exercises and predictions in a local folder, without an account or a network.
 
-Every fact is a small file of its own, put in place whole, so two kernels at once need no lock. Deleting the folder
-starts anew. Runs that no learner started (commands, sweeps, builds, tests, CI) neither read nor write it.
+Every fact is a separate small file that is written atomically, so two kernels need no lock. To start again, delete the
+folder. Runs that no learner started (commands, sweeps, builds, tests, CI) neither read nor write it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from helpers.runtime import UserError
 
 VARIABLE = "WORKBOOK_PROGRESS"
 PROJECT = "fine-tuning-workbook"
-# Set by what shows a notebook to a person: Jupyter's server, VS Code, Colab. Papermill and nbclient set none of them.
+# Jupyter's server, VS Code and Colab, which show notebooks to a person, set these variables. Papermill and nbclient
+# set none of them.
 SHOWN_BY = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
 NOBODY = ("CI", "PYTEST_VERSION")
 SOLVED, RUN, PREDICTED = "solved", "run", "predicted"
 NAMES = {SOLVED: re.compile(r"\d\d\.\d+"), RUN: re.compile(r"\d\d"), PREDICTED: re.compile(r"\d\d\.\d+")}
-NEEDED = {PREDICTED: ("answer", "confidence")}  # without these a fact is none
+NEEDED = {PREDICTED: ("answer", "confidence")}  # fields without which a saved file is invalid
 
 
 def folder(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Where this learner's progress is kept; None in a run that no learner started.
+    """Return the folder of this learner's progress; None in a run that no learner started.
 
-    `WORKBOOK_PROGRESS` names another folder, or is "off". The user's number is part of the path, so that two learners
-    who share it (or a home) do not share their progress.
+    `WORKBOOK_PROGRESS` can name another folder, or be "off". The path contains the user id, so that two learners with
+    the same `WORKBOOK_PROGRESS` or home folder do not share their progress.
     """
     wanted = environ.get(VARIABLE, "").strip()
     if environ.get("WORKBOOK_RUN_DIR") or wanted.lower() == "off":
@@ -46,23 +47,23 @@ def folder(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def keep_run(lesson: str, budget: object = None) -> None:
-    """Note that lesson "02" (or "02_full_vs_last_layer") ran to its end; never raises."""
+    """Record that lesson "02" (or "02_full_vs_last_layer") ran to its end; never raises."""
     _keep(RUN, lesson[:2], {"budget": str(budget)} if budget else {})
 
 
 def keep_solved(exercise: str) -> None:
-    """Note that exercise "02.1" is solved; the first time counts; never raises."""
+    """Record that exercise "02.1" is solved, with the time of the first solution; never raises."""
     if exercise not in kept(SOLVED):
         _keep(SOLVED, exercise, {})
 
 
 def keep_prediction(name: str, fact: Mapping[str, object]) -> None:
-    """Keep the answer to prediction "02.1", its confidence, and later its score; never raises."""
+    """Save the answer to prediction "02.1", its confidence, and later its score; never raises."""
     _keep(PREDICTED, name, fact)
 
 
 def kept(what: str) -> dict[str, dict]:
-    """The facts about `what` ("solved", "run", "predicted"): name -> {"when": ...}; what cannot be read is left out."""
+    """Return the saved facts of kind `what` ("solved", "run", "predicted"): name -> {"when": ...}, if readable."""
     place = folder()
     if place is None or not _own(place):
         return {}
@@ -79,7 +80,7 @@ def kept(what: str) -> dict[str, dict]:
 
 
 def where() -> str:
-    """In one sentence, where progress is kept, or why it is not."""
+    """Return a sentence that says where progress is saved, or why it is not."""
     place = folder()
     if place is None:
         return "Progress is kept when you run a lesson yourself, in JupyterLab for instance; not in this run."
@@ -90,7 +91,7 @@ def where() -> str:
 
 
 def day(when: str) -> str:
-    """A moment as kept, in this machine's time: "2026-03-01 14:05"."""
+    """Format a saved time in this machine's time zone: "2026-03-01 14:05"."""
     return datetime.fromisoformat(when).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
@@ -100,28 +101,28 @@ def _keep(what: str, name: str, more: Mapping[str, object]) -> None:
         return
     file = place / what / f"{name}.json"
     try:
-        if file.exists() and _fact(what, file) is None:  # damaged, or of another version: a learner may still read it
+        if file.exists() and _fact(what, file) is None:  # damaged, or from another version; kept for the learner
             file.rename(file.with_name(f"{name}.damaged-{time.time_ns()}"))
         write_json(file, {"when": datetime.now(UTC).isoformat(timespec="seconds"), **more})
     except (UserError, OSError):
-        return  # a lesson goes on without it, and `where` says why
+        return  # the lesson continues, and `where` explains why nothing is saved
 
 
 def _ready(place: Path) -> bool:
-    """Make the folder, for its owner alone; False when that cannot be."""
+    """Create the folder, accessible only to its owner; return whether it can be used."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.mkdir(mode=0o700, exist_ok=True)
         if not _own(place):
             return False
-        place.chmod(0o700)  # it may have been made by hand
+        place.chmod(0o700)  # the folder may have been created by hand
     except OSError:
         return False
     return os.access(place, os.W_OK)
 
 
 def _own(place: Path) -> bool:
-    """Whether it is a folder of this user: one that somebody else made, or a link to it, is not trusted."""
+    """Whether `place` is a folder that this user owns; folders and links of other users are not trusted."""
     try:
         found = place.lstat()
     except OSError:
@@ -140,7 +141,7 @@ def _fact(what: str, file: Path) -> dict | None:
 
 
 def _user() -> str:
-    """The user's number, or on a system without one the name, as part of a folder's name."""
+    """Return the user id, or on a system without user ids the user name, as part of a folder's name."""
     if hasattr(os, "getuid"):
         return str(os.getuid())
     try:

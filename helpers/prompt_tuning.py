@@ -1,7 +1,7 @@
-"""Learned vectors that a frozen transformer reads beside the words: before its input, or in every layer.
+"""Soft prompts and prefixes: learned vectors for a frozen transformer, before its input or in every layer.
 
-soft prompt   | p p p p | w w w w w w |      joined to the input embeddings, once
-prefix        | k k k k | keys of w   |      joined to the keys and the values of every layer
+soft prompt   | p p p p | w w w w w w |      concatenated with the input embeddings, once
+prefix        | k k k k | keys of w   |      concatenated with the keys and the values of every layer
               | v v v v | values of w |
 """
 
@@ -20,11 +20,11 @@ from helpers.models import blocks, config_of, device_of
 from helpers.pretrained import first_position
 from helpers.runtime import UserError, check_number
 
-ENCODERS = ("bert", "roberta", "distilbert")  # in a decoder the mask of later words would need care
+ENCODERS = ("bert", "roberta", "distilbert")  # a decoder's causal mask would need extra code
 
 
 def join(prompt: Tensor, words: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The prompt before the words, and the mask of both.
+    """Concatenate the prompt and the words' embeddings, and extend the attention mask.
 
     prompt: (length, hidden); words: (batch, seq, hidden); attention_mask: (batch, seq). Returns
     (batch, length + seq, hidden) and (batch, length + seq).
@@ -36,8 +36,8 @@ def join(prompt: Tensor, words: Tensor, attention_mask: Tensor) -> tuple[Tensor,
 class SoftPrompt(nn.Module):
     """A frozen body that reads `length` learned vectors before the words.
 
-    They start as the vectors of words drawn at random: (length, hidden). What the body returns for them is cut off
-    again, so that whoever uses the body gets one vector for each word, as before.
+    The vectors (length, hidden) are initialized to the embeddings of random tokens. The output leaves out their
+    positions, so that it has one vector per input token, as without a prompt.
 
     Source: Lester et al. 2021, "The power of scale for parameter-efficient prompt tuning".
     """
@@ -50,7 +50,7 @@ class SoftPrompt(nn.Module):
         self.prompt = nn.Parameter(words[drawn].detach().clone())
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **others: object) -> BaseModelOutput:
-        """input_ids, attention_mask: (batch, seq). The output's last_hidden_state is (batch, seq, hidden)."""
+        """input_ids, attention_mask: (batch, seq). Returns an output with last_hidden_state (batch, seq, hidden)."""
         words = self.body.get_input_embeddings()(input_ids)  # (batch, seq, hidden)
         joined, mask = join(self.prompt, words, attention_mask)  # (batch, length + seq, hidden), (batch, length + seq)
         others = {name: value for name, value in others.items() if value is not None}
@@ -68,16 +68,16 @@ class Prefix(nn.Module):
 
 
 def attention_with_prefix(module: Any, query, key, value, attention_mask, scaling=None, **others):
-    """Attention that also reads the module's own learned keys and values.
+    """Compute attention over the learned keys and values of `module.prefix`, followed by the text's.
 
-    query, key, value: (batch, heads, seq, head); attention_mask: (batch, 1, seq, seq) to be added, or None.
+    query, key, value: (batch, heads, seq, head); attention_mask: additive, (batch, 1, seq, seq), or None.
     Returns (batch, seq, heads, head) and None. Source: Li and Liang 2021, "Prefix-tuning".
     """
     rows, length = len(key), module.prefix.keys.shape[1]
     keys, values = (learned.expand(rows, -1, -1, -1).to(key.dtype) for learned in module.prefix.parameters())
     key, value = torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)  # (batch, heads, length + seq, head)
     if attention_mask is not None:
-        attention_mask = nn.functional.pad(attention_mask, (length, 0))  # 0 hides nothing
+        attention_mask = nn.functional.pad(attention_mask, (length, 0))  # 0 means not masked
     found = nn.functional.scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling)
     return found.transpose(1, 2).contiguous(), None  # (batch, heads, seq, head) -> (batch, seq, heads, head)
 
@@ -87,10 +87,10 @@ AttentionMaskInterface.register("prefix", eager_mask)
 
 
 def add_soft_prompt(body: nn.Module, length: int) -> SoftPrompt:
-    """The body, frozen, behind a soft prompt.
+    """Freeze the body and return it with a soft prompt before its input.
 
     Args:
-        length: vectors of the prompt; prompt and words together must fit into the body's positions.
+        length: the number of the prompt's vectors; prompt and words together must fit the body's positions.
     """
     positions = config_of(body).max_position_embeddings - first_position(body)
     check_number("length", length, 1, positions - 1, integer=True)
@@ -108,7 +108,7 @@ def add_prefix(body: Any, length: int) -> Any:
     """Freeze an encoder and give every attention layer `length` learned keys and values.
 
     Raises:
-        UserError: when the body is no encoder of a known family, or has a prefix.
+        UserError: when the body is not an encoder of a known family, or already has a prefix.
     """
     check_prefix(body)
     config = config_of(body)
@@ -118,7 +118,7 @@ def add_prefix(body: Any, length: int) -> Any:
         raise UserError("This model has a prefix already.")
     body.requires_grad_(False)
     for block in blocks(body):
-        # The module that the library hands to the attention function is the one that knows its scaling.
+        # `transformers` passes the module with `scaling` to the attention function, so this module gets the prefix.
         attention = next(module for module in block.modules() if hasattr(module, "scaling"))
         attention.prefix = Prefix(heads, length, config.hidden_size // heads).to(device_of(block))
     body.set_attn_implementation("prefix")
@@ -126,20 +126,20 @@ def add_prefix(body: Any, length: int) -> Any:
 
 
 def check_prefix(body: nn.Module) -> None:
-    """Raise a UserError unless the body is an encoder of a family that `add_prefix` knows."""
+    """Raise a UserError if the body is not an encoder of a family that `add_prefix` supports."""
     family = config_of(body).model_type
     if family not in ENCODERS:
         raise UserError(f"A prefix needs an encoder here ({', '.join(ENCODERS)}), and this is a {family} model.")
 
 
 def prefixes(body: nn.Module) -> list[Prefix]:
-    """The prefix of every layer, from the first to the last."""
+    """Return the prefix of every layer, from the first to the last."""
     return [module for module in body.modules() if isinstance(module, Prefix)]
 
 
 def peft_knows_prefix(body: nn.Module) -> bool:
-    """Whether `peft` can give this model a prefix that counts places as ours does.
+    """Whether `peft` can add a prefix to this model with the same position ids as ours.
 
-    It needs a cache of keys and values, which DistilBERT has not, and places that begin at 0, unlike RoBERTa's.
+    `peft` needs a key-value cache, which DistilBERT lacks, and position ids that begin at 0, unlike RoBERTa's.
     """
     return "past_key_values" in inspect.signature(type(body).forward).parameters and not first_position(body)

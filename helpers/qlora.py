@@ -1,4 +1,4 @@
-"""The recipe of lesson 11: one model, trained in full, with LoRA, and with LoRA on 4-bit weights.
+"""The training of lesson 11: one model with full fine-tuning, with LoRA, and with LoRA on 4-bit weights (QLoRA).
 
 Source: Dettmers et al. 2023, "QLoRA: Efficient finetuning of quantized LLMs".
 """
@@ -29,26 +29,26 @@ from helpers.training import BATCH_SIZE, quiet_trainer
 
 METHODS = ("full", "lora", "qlora")
 TITLES = {"full": "all parameters", "lora": "LoRA", "qlora": "QLoRA"}
-RATES = {method: recipe(method, lesson="11").learning_rate for method in METHODS}  # a pocket model's
+RATES = {method: recipe(method, lesson="11").learning_rate for method in METHODS}  # for the pocket models
 LABELS = 1200
 EPOCHS = 3
 RANK = 8
 ALPHA = 16
-BLOCK = 64  # weights that share a scale
+BLOCK = 64  # number of weights that share a scale
 
 
 def drop_two_notices() -> None:
-    """Silence two messages that nobody at the keyboard can act on, and no others.
+    """Silence two messages that a learner cannot act on, and no others.
 
-    bitsandbytes says that the package `kernels` is missing, an optional faster product from the Hub; `peft` asks
-    `transformers` for checkpointing by a name that `transformers` has replaced.
+    bitsandbytes reports that the package `kernels` is missing, which has an optional faster matrix product from the
+    Hub. `peft` uses a deprecated name of `transformers` for gradient checkpointing.
     """
     quiet_bitsandbytes()
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 
 def quantization(compute: torch.dtype = torch.float32):
-    """NF4 with double quantization, as the paper uses it; products are computed in `compute`."""
+    """Return the config of NF4 with double quantization, as in the paper; matrix products use the dtype `compute`."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -58,7 +58,7 @@ def quantization(compute: torch.dtype = torch.float32):
 
 
 def load_four_bit(kind, source: str, device: str = "cpu", compute: torch.dtype = torch.float32):
-    """`kind.from_pretrained` with 4-bit linear layers; the embeddings and normalisations stay as they are.
+    """Call `kind.from_pretrained` with 4-bit linear layers; embeddings and normalizations are not quantized.
 
     kind: an Auto class, such as `AutoModel`. source: a folder, or a name on the Hub.
     """
@@ -66,15 +66,15 @@ def load_four_bit(kind, source: str, device: str = "cpu", compute: torch.dtype =
         source, quantization_config=quantization(compute), device_map={"": device}, dtype=torch.float32
     )
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # BERT's pooler would come with random weights that no lesson uses
+        model.pooler = None  # BERT's pooler may have random weights, and no lesson uses it
     return keep_packing(model)
 
 
 def keep_packing(model: Any) -> Any:
-    """Forbid 4-bit layers to repack themselves when they first evaluate.
+    """Prevent 4-bit layers from repacking their weights in their first evaluation.
 
-    On CPUs with AVX512_BF16, bitsandbytes lays the weights out for inference at that moment: products are then
-    rounded to bfloat16, and a model that goes back to training gets no gradient through the layer, or an error.
+    On CPUs with AVX512_BF16, bitsandbytes would then repack the weights for inference: products are rounded to
+    bfloat16, and a model that returns to training gets no gradient through the layer, or an error.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -84,13 +84,13 @@ def keep_packing(model: Any) -> Any:
 
 @functools.cache
 def unpacks_rightly(columns: int) -> bool:
-    """Whether bitsandbytes returns NF4 rows of `columns` weights unchanged on this machine's CPU.
+    """Whether bitsandbytes restores NF4 rows of `columns` weights correctly on this machine's CPU.
 
-    bitsandbytes chooses its code by the processor's instructions when it runs. Its AVX-512 code (0.50.2) finds the
-    scale of a weight by `row * (columns // 64)`. Packing counts blocks across rows, so the two disagree where a row is
-    not a multiple of 64 weights long. Its other code agrees with the packing for every length.
+    bitsandbytes chooses its code by the processor's instructions at run time. Its AVX-512 code (0.50.2) finds the
+    scale of a weight by `row * (columns // 64)`. Packing counts blocks across rows, so the two disagree if a row's
+    length is not a multiple of 64. Its other code agrees with the packing for every length.
 
-    The test is a round trip that has no rounding error: each block holds one value, which is its own scale.
+    The test is a round trip without rounding error: all weights of a block have one value, which is also its scale.
     """
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
@@ -99,15 +99,15 @@ def unpacks_rightly(columns: int) -> bool:
 
 
 def check_rows(body: nn.Module, device: str = "cpu", round_trip: Callable[[int], bool] = unpacks_rightly) -> None:
-    """Refuse a model that bitsandbytes would unpack wrongly, and silently, on this machine's CPU.
+    """Refuse a model that bitsandbytes would dequantize wrongly, without an error, on this machine's CPU.
 
     Args:
         body: the model before quantization.
-        device: where it will run; only "cpu" is checked.
-        round_trip: whether rows of that many weights come back unchanged.
+        device: the device that will run the model; only "cpu" is checked.
+        round_trip: a function that says whether rows of this length are restored correctly.
 
     Raises:
-        UserError: when a linear layer has rows that do not come back.
+        UserError: when a linear layer has rows that are not restored correctly.
     """
     if device != "cpu":
         return
@@ -123,10 +123,10 @@ def check_rows(body: nn.Module, device: str = "cpu", round_trip: Callable[[int],
 
 
 def with_lora(body: nn.Module, rank: int = RANK, alpha: int = ALPHA):
-    """The body with LoRA on every linear layer, by `peft`; all else is frozen.
+    """Add LoRA to every linear layer of the body with `peft`; all other parameters are frozen.
 
     Raises:
-        UserError: when the rank is not possible for the smallest layer.
+        UserError: when the rank is out of range for the smallest layer.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -145,10 +145,10 @@ def classifier(
     alpha: int = ALPHA,
     device: str = "cpu",
 ) -> MeanPoolClassifier:
-    """The encoder ready to be trained by one of the three methods, with a new head that always is.
+    """Return the encoder prepared for one of the three methods, with a new head, which every method trains.
 
     Raises:
-        UserError: when there is no such method.
+        UserError: when the method is unknown.
     """
     choose("method", method, METHODS)
     if method != "qlora":
@@ -171,9 +171,9 @@ def fit(
     epochs: int = EPOCHS,
     seed: int = 0,
 ) -> float:
-    """Train in place with `Trainer`, the same settings for every method; returns the seconds.
+    """Train in place with `Trainer` and the same settings for every method; return the seconds.
 
-    Rows of similar length share a batch. Nothing is saved or logged; a bar says how long it takes.
+    Rows of similar length share a batch. Nothing is saved or logged; a bar shows the progress.
     """
     plan = _plan(model, rows, collate)
     with tempfile.TemporaryDirectory() as folder:
@@ -200,7 +200,7 @@ def fit(
 
 
 def _plan(model: nn.Module, rows: TokenizedReviews, collate: Collate) -> MicrobatchPlan:
-    """How the batch of the longest rows fits the free memory; switches checkpointing on where the plan has it."""
+    """Return the plan for the batch of the longest rows, and enable checkpointing if the plan contains it."""
     longest = sorted(range(len(rows)), key=lambda row: -len(rows[row]["input_ids"]))[:BATCH_SIZE]
     plan = plan_microbatches(model, collate([rows[row] for row in longest]))
     if plan.checkpointed:
@@ -209,7 +209,7 @@ def _plan(model: nn.Module, rows: TokenizedReviews, collate: Collate) -> Microba
 
 
 def _bar():
-    """A plain bar, as `helpers.training` has: the library's own is a widget, which a page cannot show."""
+    """Return a callback with a text progress bar; a web page cannot show the library's own bar, which is a widget."""
     from tqdm import tqdm
     from transformers import TrainerCallback
 

@@ -1,4 +1,4 @@
-"""What a learner can be asked to predict: a number, a choice or an order; read, scored and shown as text."""
+"""Questions for a learner's predictions (a number, a choice or an order): reads, scores and formats answers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: a number, unless there are `choices`, or items to bring into an `order`.
+    """A question for a number, unless it has `choices`, or items to put into an `order`.
 
-    A number counts as right when it is `within` so much of the result, or within that `factor`.
+    A number counts as right if it differs from the result by at most `within`, or at most by the factor `factor`.
     """
 
     name: str
@@ -31,10 +31,10 @@ class Question:
     order: tuple[str, ...] = ()
 
     def read(self, given: Any) -> Any:
-        """`given` as an answer: a float, a choice, or a list of all items.
+        """Convert `given` to an answer: a float, a choice, or a list of all items.
 
         Raises:
-            UserError: it is no answer to this question; one sentence says why.
+            UserError: when `given` is not a valid answer to this question; the message says why.
         """
         if self.order:
             items = list(given) if isinstance(given, list | tuple) else [given]
@@ -54,7 +54,7 @@ class Question:
         return value
 
     def right(self, answer: Any, value: Any) -> bool:
-        """Whether the answer counts as right when the result is `value`."""
+        """Whether the answer counts as right if the result is `value`."""
         if self.choices or self.order:
             return answer == value
         if self.factor:
@@ -63,19 +63,19 @@ class Question:
         return abs(answer - value) <= (self.within or 0) + ROUNDING
 
     def result(self, value: Any) -> Any:
-        """A run's result as what `right` compares; None where the run has none."""
+        """Convert a run's result to the form that `right` compares; None if the run has no result."""
         if isinstance(value, list | tuple):
             return list(value)
         return value if self.choices and isinstance(value, str) else as_number(value)
 
     def say(self, answer: Any) -> str:
-        """An answer or a result in words."""
+        """Format an answer or a result as text."""
         if isinstance(answer, list | tuple):
             return " > ".join(map(str, answer))
         return f"{answer:,.4g} {self.unit}".strip() if isinstance(answer, int | float) else str(answer)
 
     def miss(self, answer: Any, value: Any) -> str:
-        """How a wrong answer differs from the result: "too low, not within 0.03"."""
+        """Describe how a wrong answer differs from the result: "too low, not within 0.03"."""
         if self.order:
             items = [item for item in value if item in answer]
             pairs = [(one, other) for place, one in enumerate(items) for other in items[place + 1 :]]
@@ -87,7 +87,7 @@ class Question:
 
     @property
     def rule(self) -> str:
-        """How near a number has to be to count as right; "" for a choice or an order."""
+        """The tolerance within which a number counts as right, as text; "" for a choice or an order."""
         return (
             f"within a factor of {self.factor:g}" if self.factor else f"within {self.within:g}" if self.within else ""
         )
@@ -100,7 +100,7 @@ class Question:
 
 
 def as_number(given: Any) -> float | None:
-    """A number as typed or computed ("1,200", "80 %" as 0.8, a tensor of one value); None for anything else."""
+    """Convert a typed or computed number ("1,200", "80 %" as 0.8, a tensor of one value); None for anything else."""
     if hasattr(given, "item") and getattr(given, "size", None) is not None:
         given = given.item() if math.prod(getattr(given, "shape", ())) == 1 else None
     if isinstance(given, str):

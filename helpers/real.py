@@ -1,6 +1,6 @@
-"""The files of the real track: where they are, whether they are complete, and how a lesson opens them.
+"""The files of the real track: finds them, checks that they are complete, and opens them for a lesson.
 
-`workbook real` fetches them (`workbook.real`); nothing here writes, downloads or repairs.
+`workbook real` (`workbook.real`) downloads the files; this module does not write, download or repair any.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 VARIABLE = "WORKBOOK_REAL_DIR"
 COMMAND = "workbook real"
-# What each folder has to hold at least. A folder appears only when it is complete, and lists its files in SHA256SUMS.
+# The files that each folder must contain. `workbook real` creates a folder only when it is complete, and lists all of
+# its files in SHA256SUMS.
 PARTS = {
     "encoder": ("config.json", "model.safetensors", "tokenizer.json"),
     "gguf": ("SmolLM2-135M-Instruct.Q4_1.gguf",),
@@ -29,7 +30,7 @@ PARTS = {
 }
 FORMATS = dict.fromkeys(PARTS, 1)  # a higher number makes `workbook real` build that part again
 FORMAT_FILE = "format.txt"
-MODEL_PARTS = {"encoder": "encoder", "decoder": "decoder", "instruct": "decoder"}  # the decoder follows instructions
+MODEL_PARTS = {"encoder": "encoder", "decoder": "decoder", "instruct": "decoder"}  # its decoder is an instruct model
 DATASETS = {
     "reviews": ("train", "validation", "test"),
     "topics": ("train", "validation", "test"),
@@ -39,17 +40,17 @@ WHOLE, MISSING, DAMAGED, OLD = "complete", "missing", "damaged", "from another v
 
 
 def real_folder() -> Path:
-    """The folder of the fetched files: `WORKBOOK_REAL_DIR` if it is set, else `data/real` in the project."""
+    """Return the folder of the downloaded files: `WORKBOOK_REAL_DIR` if set, else `data/real` in the project."""
     named = os.environ.get(VARIABLE, "").strip()
     return expanded(named) if named else ROOT / "data" / "real"
 
 
 def state(part: str, folder: Path | None = None) -> str:
-    """One of WHOLE, MISSING, DAMAGED and OLD for a part, after comparing every byte of its files with their hashes.
+    """Return the state of a part (WHOLE, MISSING, DAMAGED or OLD), after checking the hashes of all its files.
 
     Args:
         part: a key of PARTS.
-        folder: another folder than `real_folder()`.
+        folder: the folder that contains the parts; None takes `real_folder()`.
     """
     place = (folder or real_folder()) / choose("part", part, PARTS)
     try:
@@ -79,12 +80,12 @@ def _digest(path: Path) -> str:
 
 @cache
 def _digest_of(path: Path, size: int, changed: int) -> str:
-    """The SHA-256 of a file, computed once for each state of it: a lesson opens a model several times."""
+    """Return a file's SHA-256; cached until the file changes, because a lesson opens a model several times."""
     return sha256(path)
 
 
 def trouble(parts: Iterable[str] = tuple(PARTS), folder: Path | None = None) -> str:
-    """What is wrong with these parts and how to fix it, in one sentence; "" when they are all complete."""
+    """Return a sentence on what is wrong with these parts and how to fix it; "" if all are complete."""
     folder = folder or real_folder()
     states = {part: state(part, folder) for part in parts}
     wrong = {part: found for part, found in states.items() if found != WHOLE}
@@ -98,10 +99,10 @@ def trouble(parts: Iterable[str] = tuple(PARTS), folder: Path | None = None) -> 
 
 
 def require(part: str, folder: Path | None = None) -> Path:
-    """The folder of a part.
+    """Return the folder of a part.
 
     Raises:
-        UserError: when it is missing, damaged or from another version, with the command that fetches it.
+        UserError: when the part is missing, damaged or from another version; names the command that downloads it.
     """
     folder = folder or real_folder()
     said = trouble([part], folder)
@@ -111,7 +112,7 @@ def require(part: str, folder: Path | None = None) -> Path:
 
 
 def model_folder(role: str, folder: Path | None = None) -> Path:
-    """The folder of the model for a role, as `from_pretrained` takes it.
+    """Return the folder of the model for a role, as `from_pretrained` takes it.
 
     Args:
         role: "encoder" (MiniLM), "decoder" or "instruct" (both are SmolLM2-135M-Instruct).
@@ -123,7 +124,7 @@ def model_folder(role: str, folder: Path | None = None) -> Path:
 
 
 def gguf_file(folder: Path | None = None) -> Path:
-    """The decoder as it was published: a GGUF file with Q4_1 weights.
+    """Return the path of the decoder's published GGUF file with Q4_1 weights.
 
     Raises:
         UserError: when the file is missing or damaged.
@@ -132,10 +133,10 @@ def gguf_file(folder: Path | None = None) -> Path:
 
 
 def dataset(role: str, folder: Path | None = None) -> DatasetDict:
-    """Rated sentences in the columns of this role, with the splits that `data/real_card.md` describes.
+    """Return rated sentences with the columns of this role, in the splits that `data/real_card.md` describes.
 
     Args:
-        role: "reviews" (text, label, rating, id), "topics" (the same) or "corpus" (text, domain).
+        role: "reviews" (text, label, rating, id), "topics" (same columns) or "corpus" (text, domain).
 
     Raises:
         UserError: when there is no such role, or the files are missing or damaged.
@@ -145,5 +146,5 @@ def dataset(role: str, folder: Path | None = None) -> DatasetDict:
 
     choose("role", role, DATASETS)
     place = require("texts", folder) / role
-    # Read into memory: `datasets` would cache a copy by the file's name, and miss that the file was built again.
+    # Read into memory, because `datasets` would cache a copy by file name and not notice when a file was rebuilt.
     return DatasetDict({split: Dataset(parquet.read_table(place / f"{split}.parquet")) for split in DATASETS[role]})

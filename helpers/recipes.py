@@ -1,9 +1,9 @@
-"""How each method is trained: learning rate, batch, epochs, warm-up, and an adapter's rank, alpha and targets.
+"""The training settings of each method: learning rate, batch size, epochs, warm-up, and the adapter's settings.
 
-A published model needs other rates than this repository's pocket models, so each method has a recipe for either origin.
-The pocket recipes come from the lessons' benchmarks. Of the published ones, those whose source is GRID are the best of
-a grid on validation rows (`data/reference/recipes.json`, by `benchmarks/recipes.py`). Nobody has searched the others
-here: a single trial run had them and learned, or they are a guess after the work that is named.
+Published models need other learning rates than the pocket models, so each method has one recipe for each origin. The
+pocket recipes come from the lessons' benchmarks. Published recipes with the source GRID are the best of a grid on
+validation rows (`data/reference/recipes.json`, by `benchmarks/recipes.py`). The others were not fully searched: they
+worked in a single trial run (TRIAL), are the best of three rates (SHORT), or are a guess after a paper (LITERATURE).
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ UNSEARCHED = "not searched here"
 TRIAL = f"{UNSEARCHED}: what a single trial run had"
 SHORT = f"{UNSEARCHED} over seeds: the best of three rates with one seed and 480 sentences"
 LITERATURE = f"{UNSEARCHED}: a guess after"
-# Family, hidden size and depth of the pocket models, whatever was done to them since.
+# Family, hidden size and number of layers of the pocket models, by which they are recognized even after fine-tuning.
 POCKET_SIZES = {("bert", 128, 4), ("llama", 192, 4)}
 ALL_LINEAR, ATTENTION, QUERY_VALUE = "all linear layers of the blocks", "attention", "queries and values"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a training, but for the model, the rows and the seed."""
+    """All settings of a training run except the model, the rows and the seed."""
 
     learning_rate: float
     epochs: int = 3
     batch_size: int = 16
-    warmup: float | None = 0.1  # the share of the steps; then the rate falls to 0 on a line. None: constant
+    warmup: float | None = 0.1  # share of the steps, after which the rate decays linearly to 0; None: constant rate
     rank: int = 0
     alpha: int = 0
     targets: str = ""
-    ratio: float = 1.0  # LoRA+: B's rate is this times A's
+    ratio: float = 1.0  # LoRA+: B's learning rate divided by A's
     source: str = POCKETS
 
     def override(self, **values: Any) -> Recipe:
-        """The recipe with the values that are given: None and 0 keep the recipe's own."""
+        """Return the recipe with these values; a value of None or 0 keeps the recipe's own."""
         return replace(self, **{name: value for name, value in values.items() if value})
 
     def scaled(self, rate_scale: float) -> Recipe:
-        """The recipe with its learning rate times `rate_scale`."""
+        """Return the recipe with its learning rate multiplied by `rate_scale`."""
         return replace(self, learning_rate=self.learning_rate * rate_scale)
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ def _lora(learning_rate: float, epochs: int = 3, targets: str = ALL_LINEAR, **ot
     return Recipe(learning_rate, epochs, rank=8, alpha=16, targets=targets, **others)
 
 
-# The head alone reads features that are computed once, so its epochs cost almost nothing.
+# "head_only" trains on features that are computed once, so its many epochs cost almost nothing.
 POCKET = {
     "head_only": Recipe(3e-2, epochs=40, batch_size=64),
     "last_block": Recipe(2e-3),
@@ -140,7 +140,7 @@ PUBLISHED = {
 
 
 def origin_of(config: Any) -> str:
-    """ "pocket" when a model's configuration has the size of this repository's models, else "published".
+    """Return "pocket" if the model has the family and size of a pocket model, else "published".
 
     config: a `transformers` configuration.
     """
@@ -149,15 +149,15 @@ def origin_of(config: Any) -> str:
 
 
 def recipe(method: str, origin: str = "pocket", lesson: str = "") -> Recipe:
-    """How to train with a method.
+    """Return the recipe of a method.
 
     Args:
-        method: a key of METHODS.
-        origin: what `origin_of` says of the model that is loaded.
-        lesson: "08", say: on the pocket track some lessons chose values of their own, for their own task and labels.
+        method: one of METHODS.
+        origin: the result of `origin_of` for the loaded model.
+        lesson: such as "08"; for pocket models, some lessons have their own recipes, for their task and labels.
 
     Raises:
-        UserError: when there is no such method or origin.
+        UserError: when the method or origin is unknown.
     """
     choose("method", method, METHODS)
     choose("origin", origin, ORIGINS)

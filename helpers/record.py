@@ -1,4 +1,4 @@
-"""What a run computed: written to `metrics.json` so that it is there whole or not at all, and checked when read."""
+"""Writes a run's results to `metrics.json` atomically, and validates them when written and read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from helpers.redaction import redacted
 from helpers.runtime import UserError
 
 FILE = "metrics.json"
-MODEL_FOLDER, KEEP_MODEL = "model", "WORKBOOK_KEEP_MODEL"  # where, and whether, a lesson keeps its model beside that
+MODEL_FOLDER, KEEP_MODEL = "model", "WORKBOOK_KEEP_MODEL"  # the saved model's folder, and the variable to save it
 LIBRARIES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "peft", "trl", "bitsandbytes")
 METRIC_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 SCHEMA = {
@@ -43,12 +43,12 @@ def record(
 
     Args:
         notebook: the lesson's name, such as "02_full_vs_last_layer".
-        claims: identifiers of the course's claims that these metrics speak to.
+        claims: identifiers of the course's claims that these metrics test.
         folder: where to write; None takes the folder of the current run (`WORKBOOK_RUN_DIR`).
-        metrics: `<quantity>_<method>[_<where>]` = a finite number in SI units, or a list (curves) or dict of such.
+        metrics: `<quantity>_<method>[_<where>]` = a finite number in SI units, or a list (curve) or dict of these.
 
     Raises:
-        UserError: a metric is not a finite number, has a badly formed name, or the file cannot be written.
+        UserError: when a metric is not finite or has an invalid name, or the file cannot be written.
     """
     result = {
         "notebook": notebook,
@@ -64,21 +64,21 @@ def record(
     validate(result)
     if folder is None:
         path = write_json(run_folder(notebook) / FILE, result)
-        progress.keep_run(notebook, parameters.get("budget"))  # the learner's progress: the lesson is finished
+        progress.keep_run(notebook, parameters.get("budget"))  # marks the lesson as finished for the learner
         return path
     return write_json(folder / FILE, result)
 
 
 def run_folder(notebook: str) -> Path:
-    """Where this run's files go: the folder that `WORKBOOK_RUN_DIR` names, else runs/interactive/NOTEBOOK."""
+    """Return the folder for this run's files: `WORKBOOK_RUN_DIR` if set, else runs/interactive/NOTEBOOK."""
     return Path(os.environ.get("WORKBOOK_RUN_DIR") or ROOT / "runs" / "interactive" / notebook)
 
 
 def read(path: Path) -> dict:
-    """The contents of a `metrics.json`.
+    """Return the contents of a `metrics.json`.
 
     Raises:
-        UserError: it is missing, cut short, or not what `record` writes.
+        UserError: when the file is missing, cut short, or not in the format of `record`.
     """
     try:
         result = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ def read(path: Path) -> dict:
 
 
 def validate(result: object) -> None:
-    """Raise a `UserError` that names the first thing wrong with a result."""
+    """Raise a `UserError` that names the first error in a result, if it has any."""
     if not isinstance(result, dict):
         raise UserError(f"The record is a {type(result).__name__}, not an object.")
     for field, kind in SCHEMA.items():
@@ -107,7 +107,7 @@ def validate(result: object) -> None:
 
 
 def _plain(value: object) -> object:
-    """A NumPy or torch value, a tuple or a path as what JSON knows."""
+    """Convert NumPy and torch values, tuples and paths to JSON types, and redact secrets in text."""
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
     if isinstance(value, dict):
@@ -126,7 +126,7 @@ def _finite(value: object) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that numbers depend on."""
+    """Return the versions of Python and of the installed libraries that can change the results."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -137,7 +137,7 @@ def versions() -> dict[str, str]:
 
 
 def _threads() -> int:
-    """torch's threads, if the run uses torch; else what the environment says."""
+    """Return torch's number of threads if torch is loaded, else OMP_NUM_THREADS or the number of cores."""
     if "torch" in sys.modules:
         return sys.modules["torch"].get_num_threads()
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)

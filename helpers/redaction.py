@@ -1,4 +1,4 @@
-"""Secrets taken out of a text before it is written anywhere."""
+"""Redacts secrets in texts before they are written anywhere."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
-# The last letter decides: a TOKEN or an API_KEY is meant, TOKENIZERS_PARALLELISM or a KEYMAP is not.
+# No letter may follow the word: TOKEN and API_KEY match, TOKENIZERS_PARALLELISM and KEYMAP do not.
 NAME = re.compile(r"(token|key|secret|password)s?(?![a-z])", re.IGNORECASE)
 HUGGING_FACE = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
-SHORTEST = 6  # a shorter value would also hide ordinary words
+SHORTEST = 6  # redacting shorter values would also hide ordinary words
 MARK = "[redacted]"
 Value = TypeVar("Value")
 
 
 def secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The values of the variables whose names say token, key, secret or password, longest first."""
+    """Return the values of variables whose names contain token, key, secret or password, longest first."""
     found = {value for name, value in environment.items() if NAME.search(name) and len(value) >= SHORTEST}
-    # A value with quotes or backslashes looks different inside a literal or a JSON text.
+    # In JSON and in Python literals, quotes and backslashes of a value are escaped.
     found |= {json.dumps(value)[1:-1] for value in found} | {repr(value)[1:-1] for value in found}
     return tuple(sorted(found, key=len, reverse=True))
 
 
 def redacted(value: Value) -> Value:
-    """`value` with every secret in its texts replaced, through lists and dictionaries; a tuple becomes a list."""
+    """Return `value` with all secrets in its texts redacted, also in lists and dictionaries; tuples become lists."""
     return _redacted(value)
 
 

@@ -1,4 +1,4 @@
-"""Reference results: several seeds, measured once by a command of this repository and kept in data/reference."""
+"""Reference results over several seeds, which a command of this repository measured and saved in data/reference."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from helpers.paths import ROOT
 from helpers.runtime import UserError
 
 FOLDER = ROOT / "data" / "reference"
-REAL_RESULTS = FOLDER / "results_real.parquet"  # what the lessons' sections on real text gave
+REAL_RESULTS = FOLDER / "results_real.parquet"  # results of the lessons' sections on real text
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Where and when results were measured, and every metric's value for every seed."""
+    """The values of every metric for every seed, with the command, date and machine of the measurement."""
 
     command: str
     date: str
@@ -36,25 +36,25 @@ class Reference:
     metrics: dict[str, list[float]]
 
     def interval(self, metric: str) -> Interval:
-        """The metric's mean over the seeds with Student's 95 % interval."""
+        """Return the metric's mean over the seeds with Student's 95 % interval."""
         if metric not in self.metrics:
             raise UserError(f'The reference results hold no "{metric}"; they hold {", ".join(self.metrics)}.')
         return mean_t(self.metrics[metric])
 
     def gap(self, metric: str, minus: str) -> Interval:
-        """The mean over the seeds of one metric minus another of the same seed, with Student's 95 % interval."""
-        self.interval(metric), self.interval(minus)  # both are there
+        """Return the mean over the seeds of `metric` minus `minus` (paired by seed), with Student's 95 % interval."""
+        self.interval(metric), self.interval(minus)  # raises a UserError if one is missing
         pairs = zip(self.metrics[metric], self.metrics[minus], strict=True)
         return mean_t([one - other for one, other in pairs])
 
     @property
     def label(self) -> str:
-        """One line that says whose figures these are."""
+        """One line on the origin of these figures: seeds, machine, threads, date and command."""
         return f"{len(self.seeds)} seeds, {self.machine}, {self.threads} thread(s), {self.date}, by `{self.command}`"
 
 
 def load_reference(name: str, folder: Path = FOLDER) -> Reference:
-    """The reference results `name`; a UserError when they are missing or not whole."""
+    """Return the reference results `name`; raise a UserError if they are missing or cannot be read."""
     path = folder / f"{name}.json"
     try:
         return Reference(**json.loads(path.read_text(encoding="utf-8")))
@@ -65,12 +65,12 @@ def load_reference(name: str, folder: Path = FOLDER) -> Reference:
 
 
 def has_reference(name: str, folder: Path = FOLDER) -> bool:
-    """Whether the reference results `name` were measured."""
+    """Whether the reference results `name` exist."""
     return (folder / f"{name}.json").is_file()
 
 
 def lesson_reference(number: str, path: Path = FOLDER / "results.parquet") -> Reference:
-    """What the runs of lesson "02" recorded over the reference's seeds; a UserError where there are none."""
+    """Return the reference results of a lesson, such as "02"; raise a UserError if there are none."""
     from pyarrow import parquet
 
     try:
@@ -89,9 +89,9 @@ def lesson_reference(number: str, path: Path = FOLDER / "results.parquet") -> Re
 
 
 def real_reference(number: str) -> Reference | None:
-    """What the section "On real text" of lesson "02" gave over the reference's seeds; None where it was not measured.
+    """Return the reference results of a lesson's section "On real text"; None if they were not measured.
 
-    The lesson records it as `real_<metric>`; `make reference` gathers that without the prefix.
+    number: such as "02". The lesson records these metrics as `real_<metric>`; `make reference` removes the prefix.
     """
     try:
         return lesson_reference(number, REAL_RESULTS)
@@ -100,7 +100,7 @@ def real_reference(number: str) -> Reference | None:
 
 
 def recorded(lesson: str, metric: str, path: Path = FOLDER / "results.parquet") -> list[float]:
-    """The values of `metric` in the reference's runs of lesson "02", one for each seed; [] where there are none."""
+    """Return one value of `metric` per seed from the reference runs of a lesson, such as "02"; [] if there are none."""
     try:
         table = parquet.read_table(path, filters=[("lesson", "=", lesson), ("metric", "=", metric)])
         return table.sort_by("seed")["value"].to_pylist()
@@ -116,9 +116,9 @@ def save_reference(
     folder: Path = FOLDER,
     threads: int | None = None,
 ) -> Path:
-    """Write a command's measurements: one mapping of metrics for each of the seeds 0, 1, 2, ...; return the file.
+    """Write a command's measurements, one mapping of metrics per seed (0, 1, 2, ...); return the file's path.
 
-    threads: those of one run; None takes torch's own number.
+    threads: the number of threads of one run; None takes torch's current number.
     """
     import torch
 
@@ -137,9 +137,9 @@ def save_reference(
 def kept(
     folder: Path, name: str, settings: Mapping[str, object], measure: Callable[[], dict[str, object]]
 ) -> dict[str, object]:
-    """What `measure()` gave with these very settings, in an earlier try or now: a long command can go on.
+    """Return the saved result of `measure()` for these settings, or measure and save it, so that commands can resume.
 
-    settings: everything that the result depends on; one value changed, and it is measured anew.
+    settings: everything that the result depends on; a change of any value leads to a new measurement.
     """
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{name}-{key}.json"
@@ -149,7 +149,7 @@ def kept(
 
 
 def machine() -> str:
-    """The processor's name and its number of cores, as far as the system tells."""
+    """Return the processor's name, as far as the system reports it, and the number of cores."""
     return f"{_processor()}, {os.cpu_count() or 1} cores"
 
 

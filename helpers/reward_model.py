@@ -1,6 +1,6 @@
-"""A reward model: a language model whose head gives one number, how good an answer is; and the pairs it learns from.
+"""A reward model, that is, a language model with a scalar head that scores answers, and its training on pairs.
 
-What lessons 05 and 06 teach is written there too; a test keeps the two the same.
+Lessons 05 and 06 write out the functions that they teach; a test checks that both versions agree.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from helpers.training import has_bfloat16, to_device, warmup_linear
 COLUMNS = ("prompt", "chosen", "rejected")
 SIDES = ("chosen", "rejected")
 Pair = dict[str, sft.Row]
-BATCH_SIZE = 16  # pairs: many small steps find the direction sooner than few large ones
-LEARNING_RATE = recipe("reward_model").learning_rate  # a pocket model's
-CENTERING = 0.01  # how strongly the two scores of a pair are pulled to a mean of 0
+BATCH_SIZE = 16  # pairs; small batches give many steps, which learn sooner than few large ones
+LEARNING_RATE = recipe("reward_model").learning_rate  # for the pocket models
+CENTERING = 0.01  # weight of the penalty that pulls the mean of a pair's two scores to 0
 
 
 def check_preferences(rows: Iterable[Mapping], field: str = "preferences") -> None:
-    """Raise a UserError that names the first error: a missing column, an empty side, or two equal sides."""
+    """Raise a UserError for the first invalid pair: a missing column, an empty answer, or two equal answers."""
     count = 0
     for count, row in enumerate(rows, start=1):
         missing = [name for name in COLUMNS if name not in row]
@@ -56,15 +56,15 @@ def check_preferences(rows: Iterable[Mapping], field: str = "preferences") -> No
 
 
 def about_films(rows: Dataset) -> Dataset:
-    """The pairs that an exact judge can follow: those of the micro-world, which name a film."""
+    """Return the pairs that can be checked exactly: those of the micro-world, which name a film."""
     return rows if all(rows["film"]) else rows.filter(lambda row: bool(row["film"]))
 
 
 def preference_rows(tokenizer, rows: Iterable[Mapping], max_length: int = 256) -> list[Pair]:
-    """Each pair as two encoded conversations, {"chosen": ..., "rejected": ...}, with labels on the answers only.
+    """Encode each pair as two conversations, {"chosen": ..., "rejected": ...}, with labels only on the answers.
 
     Raises:
-        UserError: as `check_preferences` and `sft.encode` do.
+        UserError: as `check_preferences` and `sft.encode`.
     """
     rows = list(rows)
     check_preferences(rows)
@@ -73,16 +73,16 @@ def preference_rows(tokenizer, rows: Iterable[Mapping], max_length: int = 256) -
 
 
 def collate(pairs: Sequence[Pair], pad_id: int) -> Batch:
-    """Pairs as one batch, all the chosen answers first: input_ids, attention_mask, labels (2 * pairs, seq)."""
+    """Collate pairs to a batch, with all chosen answers first: input_ids, attention_mask, labels (2 * pairs, seq)."""
     return sft.collate([pair[side] for side in SIDES for pair in pairs], pad_id)
 
 
 def preference_batches(
     pairs: Sequence[Pair], pad_id: int, batch_size: int = 32, seed: int = 0, shuffle: bool = True
 ) -> DataLoader:
-    """Padded batches of pairs of like length, as `collate` makes them; each pass gives a new order.
+    """Return padded batches of pairs of similar length, made by `collate`; each pass has a new order.
 
-    Each batch also holds `rows` (pairs,): which pairs these are.
+    Each batch also contains `rows` (pairs,): the indices of its pairs.
     """
     lengths = [max(len(pair[side]["input_ids"]) for side in SIDES) for pair in pairs]
 
@@ -94,7 +94,7 @@ def preference_batches(
 
 
 def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """How improbable the observed preferences are: the mean of -log sigmoid(chosen - rejected), a scalar.
+    """Return the negative log-likelihood of the preferences: mean of -log sigmoid(chosen - rejected), a scalar.
 
     chosen, rejected: (batch,) scores of the better and the worse answer. Source: Bradley and Terry 1952;
     as the loss of a reward model, Ouyang et al. 2022, equation 1.
@@ -103,35 +103,35 @@ def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
 
 
 def centering_penalty(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """The mean square of each pair's sum, a scalar: 0 when the two scores lie evenly about 0.
+    """Return the mean square of each pair's sum of scores, a scalar: 0 if the two scores of each pair have mean 0.
 
-    Comparisons within one prompt leave each prompt its own zero; the penalty makes answers to different prompts
-    comparable.
+    Pairwise comparisons determine the scores only up to a constant per prompt. The penalty centers them at 0, so that
+    scores of different prompts are comparable.
     chosen, rejected: (batch,). Source: Eisenstein et al. 2023; TRL's `center_rewards_coefficient`.
     """
     return ((chosen + rejected) ** 2).mean()
 
 
 def reward_loss(chosen: Tensor, rejected: Tensor, margins: Tensor | float = 0.0, centering: float = 0.0) -> Tensor:
-    """The loss of a reward model, a scalar: Bradley and Terry's with a margin for each pair, and the centering penalty.
+    """Return the Bradley-Terry loss with a margin for each pair, plus the centering penalty, a scalar.
 
-    chosen, rejected, margins: (batch,); a margin is how much better the chosen answer is at least to score.
+    chosen, rejected, margins: (batch,). The chosen answer should score higher than the rejected one by the margin.
     Source: Touvron et al. 2023, equation 2 (margins); TRL's `RewardTrainer` computes the same.
     """
     return bradley_terry_loss(chosen - margins, rejected) + centering * centering_penalty(chosen, rejected)
 
 
 def new_reward_model(source: str, tokenizer) -> Any:
-    """The model in a folder, its next-token head replaced by one that gives a single number, 0 at the start."""
+    """Load the model in a folder with a new scalar head instead of its next-token head; it is initialized to 0."""
     model = load_model(AutoModelForSequenceClassification, source, num_labels=1)
-    # The head reads the last token that is not padding, so it has to know which one is.
+    # The head reads the last token that is not padding, so the config needs the padding id.
     model.config.pad_token_id = tokenizer.pad_token_id
     nn.init.zeros_(model.score.weight)
     return model
 
 
 def pair_scores(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Scores of the chosen and of the rejected answers, each (pairs,), of a batch with all the chosen first."""
+    """Return the scores of the chosen and the rejected answers, each (pairs,), for a batch made by `collate`."""
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     scores = model(**to_device(inputs, model)).logits.squeeze(-1)  # (2 * pairs, 1) -> (2 * pairs,)
     chosen, rejected = scores.chunk(2)
@@ -141,7 +141,7 @@ def pair_scores(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 def train_reward_model(
     model: nn.Module, pairs: Sequence[Pair], pad_id: int, *, epochs: int, seed: int, rate: float = LEARNING_RATE
 ) -> list[float]:
-    """Train in place on encoded pairs; returns the loss of every step."""
+    """Train in place on encoded pairs; return the loss of every step."""
     model.train()
     batches = preference_batches(pairs, pad_id, BATCH_SIZE, seed=seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
@@ -149,7 +149,7 @@ def train_reward_model(
     device, losses = device_of(model), []
     for _ in range(epochs):
         for batch in batches:
-            # With autocast's cache: each step has a context of its own, so no weight in it is stale.
+            # Autocast's cache is safe here, because each step has its own context and caches no old weights.
             with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
                 chosen, rejected = pair_scores(model, batch)
             chosen, rejected = chosen.float(), rejected.float()
@@ -165,7 +165,7 @@ def train_reward_model(
 
 @torch.inference_mode()
 def preferred(model: nn.Module, pairs: Sequence[Pair], pad_id: int) -> Tensor:
-    """1.0 where the chosen answer has the higher score, else 0.0: (pairs,), in the pairs' order."""
+    """Return 1.0 for each pair whose chosen answer has the higher score, else 0.0: (pairs,), in the pairs' order."""
     model.eval()
     found = torch.zeros(len(pairs))
     for batch in preference_batches(pairs, pad_id, 128, shuffle=False):
@@ -175,25 +175,25 @@ def preferred(model: nn.Module, pairs: Sequence[Pair], pad_id: int) -> Tensor:
 
 
 class Scorer:
-    """Scores answers with a reward model, as PPO and TRL's trainers ask for it.
+    """Scores answers with a reward model, through the interface that PPO and TRL's trainers call.
 
-    Its zero and unit are arbitrary; `set_scale` makes them the mean and the spread of some answers.
+    The zero and unit of a reward model's scores are arbitrary; `set_scale` standardizes them on some answers.
     """
 
-    __name__ = "reward_model"  # TRL logs a reward function under its name
+    __name__ = "reward_model"  # TRL uses this name in its logs
 
     def __init__(self, model: nn.Module, tokenizer):
         self.model, self.tokenizer = model.eval(), tokenizer
         self.zero, self.unit = 0.0, 1.0
 
     def set_scale(self, prompts: Sequence[str], answers: Sequence[str]) -> None:
-        """From now on these answers score 0 on average, with a standard deviation of 1."""
+        """Rescale all later scores so that these answers have mean 0 and standard deviation 1."""
         scores = self(prompts, answers) * self.unit + self.zero
         self.zero, self.unit = scores.mean().item(), scores.std().item()
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], answers: Sequence[str]) -> Tensor:
-        """One score for each prompt with its answer: (batch,)."""
+        """Return one score for each prompt with its answer: (batch,)."""
         texts = [render(self.tokenizer, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
         batch = self.tokenizer(
             texts, add_special_tokens=False, padding=True, padding_side="right", return_tensors="pt"

@@ -1,4 +1,4 @@
-"""How a lesson starts: its parameters are checked, the seed is set, and an error becomes one sentence."""
+"""The start of a lesson: checks its parameters, sets the seed, and shows a `UserError` without its traceback."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ BUDGETS = ("quick", "standard", "full")
 
 
 class UserError(Exception):
-    """Something that the person at the keyboard can fix, explained in one sentence."""
+    """An error that the user can fix; the message explains it in one sentence."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a lesson runs with."""
+    """The settings of a lesson's run: track, budget, seed, device and number of threads."""
 
     track: str
     budget: str
@@ -33,7 +33,7 @@ class Runtime:
     threads: int
 
     def by_budget(self, *, quick, standard, full=None):
-        """The value that belongs to this run's budget; `full` falls back to `standard`."""
+        """Return the value for this run's budget; if `full` is None, the budget "full" takes `standard`."""
         values = {"quick": quick, "standard": standard, "full": full}
         value = values[self.budget]
         return standard if value is None else value
@@ -43,12 +43,12 @@ _latest: list[Runtime] = []
 
 
 def latest() -> Runtime | None:
-    """What this process's lesson runs with, for what only comments on its results; None before its `start`."""
+    """Return the runtime of this process's lesson, or None before `start`; only for comments on results."""
     return _latest[-1] if _latest else None
 
 
 def nearest(name: object, options: Iterable[str]) -> str:
-    """' Did you mean "x"?' for the option closest to `name`, or '' when none is close."""
+    """Return ' Did you mean "x"?' with the option closest to `name`, or '' if none is close."""
     options = {option.lower(): option for option in options}
     close = difflib.get_close_matches(str(name).lower(), list(options), n=1, cutoff=0.5)
     return f' Did you mean "{options[close[0]]}"?' if close else ""
@@ -58,7 +58,7 @@ def choose(name: str, value: object, options: Iterable[str]) -> str:
     """Return `value` if it is one of `options`.
 
     Raises:
-        UserError: naming the parameter, the options and the nearest one.
+        UserError: names the parameter, the options and the nearest option.
     """
     options = tuple(options)
     if isinstance(value, str) and value in options:
@@ -73,7 +73,7 @@ def check_number(name: str, value: object, low: float, high: float, integer: boo
     """Return `value` if it is a number from `low` to `high`, both included.
 
     Raises:
-        UserError: naming the parameter, its value and the range.
+        UserError: names the parameter, its value and the range.
     """
     kinds = (int,) if integer else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds):
@@ -95,10 +95,10 @@ def seed_everything(seed: int) -> None:
 
 
 def start(*, track: str, budget: str, seed: int, threads: int | None = None) -> Runtime:
-    """Check the parameters that every lesson has, and make the run repeatable.
+    """Check the parameters that every lesson has, and make the run reproducible.
 
     Args:
-        threads: threads for torch; None keeps what the environment says (`OMP_NUM_THREADS`).
+        threads: number of torch threads; None keeps the number from the environment (`OMP_NUM_THREADS`).
 
     Raises:
         UserError: when a parameter is not one of the allowed values.
@@ -123,7 +123,7 @@ def start(*, track: str, budget: str, seed: int, threads: int | None = None) -> 
 
 
 def quiet_libraries(*, offline: bool) -> None:
-    """Silence progress bars and notices that a learner can do nothing about."""
+    """Silence progress bars and notices that a learner cannot act on; with `offline`, also forbid downloads."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if offline and "transformers" not in sys.modules and "datasets" not in sys.modules:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -140,22 +140,22 @@ def quiet_libraries(*, offline: bool) -> None:
 
 
 def _make_deterministic(device: str) -> None:
-    """Ask torch for repeatable algorithms."""
+    """Make torch use deterministic algorithms."""
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Matrix products on the CPU cache a plan for every new batch shape, up to a thousand: gigabytes, and no faster.
+    # On a CPU, oneDNN caches up to a thousand plans, one per batch shape. They take gigabytes and save no time.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-    # A few GPU operations have no repeatable form: there a warning, not an error.
+    # A few GPU operations have no deterministic version. There, torch warns instead of raising an error.
     torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
-    # Filling new memory with NaN would find reads before writes, but it costs TRL a sixth of its time.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch adds it when run
+    # Otherwise torch fills new memory with NaN to expose reads before writes, which costs TRL a sixth of its time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch adds it at run time
 
 
 def _device() -> str:
-    """CUDA where there is one, else the CPU; WORKBOOK_DEVICE asks for another.
+    """Return the device in WORKBOOK_DEVICE, else "cuda" if available, else "cpu".
 
-    Apple's "mps" is taken only when asked for: the lessons on four bits need a library that does not support it.
+    Apple's "mps" has to be requested, because the lessons on 4-bit weights need a library that does not support it.
     """
     import torch
 
@@ -168,7 +168,7 @@ def _device() -> str:
 
 
 def show_user_errors() -> None:
-    """In a notebook, print a `UserError` as its sentence alone; the cell still fails."""
+    """In a notebook, show a `UserError` as its message without the traceback; the cell still fails."""
     try:
         from IPython import get_ipython
     except ImportError:

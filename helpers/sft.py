@@ -1,7 +1,7 @@
-"""Supervised fine-tuning (SFT): conversations as token ids with labels, the training, and the model's answers.
+"""Supervised fine-tuning (SFT): encodes conversations with labels, trains a model, and generates its answers.
 
-For any causal language model whose tokenizer has a chat template. Lesson 04 writes `messages`, `render` and `encode`
-out; a test keeps the first two the same.
+Works for any causal language model whose tokenizer has a chat template. Lesson 04 writes out `messages`, `render` and
+`encode`; a test checks that both versions of the first two agree.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Row = dict[str, list[int]]
 
 @dataclass(frozen=True)
 class SFTRecipe:
-    """What decides a fine-tuning, but for the model and the rows; chosen on validation rows."""
+    """The settings of fine-tuning except the model and the rows; the defaults were chosen on validation rows."""
 
     learning_rate: float = 4e-4
     epochs: int = 2
@@ -42,25 +42,26 @@ RECIPE = SFTRecipe()
 
 
 def messages(prompt: str, completion: str | None = None) -> list[dict[str, str]]:
-    """One turn, or two, in the form that chat templates read: a list of role and content."""
+    """Return one turn or two in the form that chat templates read: a list of dicts with role and content."""
     turns = [{"role": "user", "content": prompt}]
     return turns if completion is None else [*turns, {"role": "assistant", "content": completion}]
 
 
 def render(tokenizer, prompt: str, completion: str | None = None) -> str:
-    """The conversation as one text; without a completion it ends where the assistant is to begin."""
+    """Return the conversation as one text; without a completion, it ends where the assistant's answer begins."""
     opening = completion is None
     return tokenizer.apply_chat_template(messages(prompt, completion), tokenize=False, add_generation_prompt=opening)
 
 
 def encode(tokenizer, prompt: str, completion: str, answer_only: bool = True, max_length: int = 256) -> Row:
-    """Token ids and labels of one conversation, each of length seq; the labels are -100 on what is only read.
+    """Return the token ids and labels of one conversation, each of length seq.
 
-    The template decides how a text begins and ends, as in TRL's `SFTTrainer`, so nothing is added around it.
+    The labels are -100 on the prompt, unless `answer_only` is False. The chat template writes the special tokens at
+    the beginning and end, as in TRL's `SFTTrainer`, so the tokenizer adds none.
 
     Raises:
-        UserError: when the completion is empty, the template or the tokenizer drops it, the template leaves the end
-            of the turn unmarked, or the conversation is longer than `max_length` tokens.
+        UserError: when the completion is empty, the template or the tokenizer drops it, the template does not mark
+            the end of the turn, or the conversation is longer than `max_length` tokens.
     """
     check_conversation(tokenizer, prompt, completion, max_length)
     input_ids, hidden = split_conversation(tokenizer, prompt, completion)
@@ -75,16 +76,16 @@ def encode(tokenizer, prompt: str, completion: str, answer_only: bool = True, ma
 
 
 def not_learned(tokenizer) -> set[int]:
-    """The tokens that say nothing: all special ones but the unknown token, which stands for a word."""
+    """Return the special tokens that carry no text, which are all except the unknown token."""
     return {token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id}
 
 
 def split_conversation(tokenizer, prompt: str, completion: str) -> tuple[list[int], int]:
-    """The token ids of a conversation, and how many of them come before the answer.
+    """Return the token ids of a conversation, and the number of them before the answer.
 
-    Mostly the prompt's own tokens begin the whole. They do not when a token joins the end of the prompt and the
-    beginning of the answer, or when the template opens an answer differently than it records one (with `<think>`).
-    Then the answer is found by its characters; a token that holds one of them belongs to it.
+    Usually the conversation's tokens begin with the prompt's tokens. This fails if one token spans the prompt's end and
+    the answer's beginning, or if the template begins a new answer differently than a given one (with `<think>`). Then
+    the answer is found by its characters, and every token with at least one of them belongs to it.
     """
     opened, whole = render(tokenizer, prompt), render(tokenizer, prompt, completion)
     start, input_ids = _ids(tokenizer, opened), _ids(tokenizer, whole)
@@ -93,7 +94,8 @@ def split_conversation(tokenizer, prompt: str, completion: str) -> tuple[list[in
             return input_ids, len(start)
         place = len(opened)
     else:
-        # The answer begins where another one would change the text; two that differ, since one may begin as this one.
+        # The answer begins where another answer would change the text. Two others are tried, because one of them may
+        # begin with the same letter as this answer.
         place = min(_shared(whole, render(tokenizer, prompt, other)) for other in ("A", "B"))
     return input_ids, _tokens_before(tokenizer, whole, input_ids, place)
 
@@ -103,21 +105,21 @@ def _ids(tokenizer, text: str) -> list[int]:
 
 
 def _shared(one: Sequence, other: Sequence) -> int:
-    """With how many equal items both begin."""
+    """Return the length of the common prefix of both sequences."""
     same = [first == second for first, second in zip(one, other, strict=False)]
     return [*same, False].index(False)
 
 
 def _tokens_before(tokenizer, text: str, input_ids: list[int], place: int) -> int:
-    """How many tokens hold no character from `place` on."""
-    if not tokenizer.is_fast:  # it cannot say which characters a token holds
+    """Return the number of tokens that end at or before the character position `place`."""
+    if not tokenizer.is_fast:  # slow tokenizers return no character offsets
         return _shared(input_ids, _ids(tokenizer, text[:place]))
     spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     return next((number for number, (_, end) in enumerate(spans) if end > place), len(spans))
 
 
 def check_conversation(tokenizer, prompt: str, completion: str, max_length: int = 256) -> None:
-    """Raise a UserError, naming the field and the fix, when `encode` could not make a sound row of this."""
+    """Raise a UserError if the completion is empty, the template marks no end of turn, or the text is too long."""
     if not isinstance(completion, str) or not completion.strip():
         raise UserError(f'completion: empty for the prompt "{prompt[:40]}"; write an answer or leave the row out.')
     end_of_turn(tokenizer)
@@ -132,20 +134,20 @@ def check_conversation(tokenizer, prompt: str, completion: str, max_length: int 
 
 
 def most_tokens(tokenizer, max_length: int) -> int:
-    """`max_length`, or what the tokenizer says that its model has positions for, if that is less."""
+    """Return `max_length`, or the tokenizer's `model_max_length` if that is smaller."""
     return min(max_length, getattr(tokenizer, "model_max_length", max_length))
 
 
 def prompt_is_too_long(tokens: int, max_length: int) -> bool:
-    """Whether a prompt of so many tokens leaves no room for a token of an answer and its end."""
+    """Whether a prompt of this many tokens leaves no room for one token of an answer and the end of the turn."""
     return tokens > max_length - 2
 
 
 def end_of_turn(tokenizer) -> int:
-    """The id of the token that the template puts after an answer: where a model has to stop.
+    """Return the id of the end-of-turn token, which the template puts after an answer and where generation stops.
 
     Raises:
-        UserError: when there is no template, or it puts no special token there.
+        UserError: when the tokenizer has no template, or the template puts no special token after an answer.
     """
     if not tokenizer.chat_template:
         raise UserError("chat_template: this tokenizer has none; set tokenizer.chat_template first.")
@@ -162,7 +164,7 @@ def end_of_turn(tokenizer) -> int:
 
 
 def check_columns(row: Mapping, columns: Sequence[str] = COLUMNS, field: str = "instructions") -> None:
-    """Raise a UserError that names the first of the columns which a row does not have."""
+    """Raise a UserError that names the first of the columns that is missing in a row, if any."""
     missing = [name for name in columns if name not in row]
     if missing:
         raise UserError(f"{field}: there is no column {missing[0]}, only {', '.join(row)}; rename one to it.")
@@ -171,7 +173,7 @@ def check_columns(row: Mapping, columns: Sequence[str] = COLUMNS, field: str = "
 def encode_rows(
     tokenizer, rows: Iterable[Mapping], answer_only: bool = True, max_length: int = 256, field: str = "instructions"
 ) -> list[Row]:
-    """`encode` over rows with the columns prompt and completion; a UserError names a column that is missing."""
+    """Call `encode` on rows with the columns prompt and completion; raise a UserError for a missing column."""
     encoded = []
     for row in rows:
         check_columns(row, field=field)
@@ -180,7 +182,7 @@ def encode_rows(
 
 
 def collate(rows: Sequence[Row], pad_id: int) -> Batch:
-    """Rows of different lengths as input_ids, attention_mask and labels, each (batch, seq), padded on the right."""
+    """Pad rows on the right to one batch: input_ids, attention_mask and labels, each (batch, seq)."""
     labels = [torch.tensor(row["labels"]) for row in rows]
     padded_labels = pad_sequence(labels, batch_first=True, padding_value=IGNORED)
     return {**padded([row["input_ids"] for row in rows], pad_id), "labels": padded_labels}
@@ -189,7 +191,7 @@ def collate(rows: Sequence[Row], pad_id: int) -> Batch:
 def conversation_batches(
     rows: Sequence[Row], pad_id: int, batch_size: int = 32, seed: int = 0, shuffle: bool = True
 ) -> DataLoader:
-    """Padded batches of conversations of like length; every pass gives a new order, the same for the same seed."""
+    """Return padded batches of conversations of similar length; every pass has a new order, set by the seed."""
     lengths = [len(row["input_ids"]) for row in rows]
     padded = partial(collate, pad_id=pad_id)
     return grouped_batches(rows, lengths, padded, batch_size, shuffle=shuffle, seed=seed)
@@ -204,10 +206,10 @@ def fine_tune(
     seed: int = 0,
     progress: str = "fine-tuning",
 ) -> History:
-    """Train in place on encoded conversations; the seed decides their order.
+    """Train in place on encoded conversations; the seed determines their order.
 
     Raises:
-        UserError: before the weights are touched, when a loss is not finite.
+        UserError: as `train`, for example when a loss is not finite.
     """
     batches = conversation_batches(rows, pad_id, recipe.batch_size, seed=seed)
     rate, epochs, decay = recipe.learning_rate, recipe.epochs, recipe.weight_decay
@@ -224,23 +226,23 @@ def answer(
     seed: int | None = None,
     batch_size: int = 64,
 ) -> list[str]:
-    """What the model answers to each prompt: the likeliest tokens, or at a temperature drawn from all of them.
+    """Return the model's answer to each prompt, by greedy decoding, or by sampling if `temperature` is above 0.
 
-    seed: for drawing; the global random state is left as it was. Raises a UserError when a prompt leaves no room
-    for an answer in the model's context.
+    seed: for sampling; the global random state does not change. Raises a UserError when a prompt leaves no room for
+    an answer in the model's context.
     """
     model.eval()
     ids = [tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"] for prompt in prompts]
     _check_room(model, ids, prompts, max_new_tokens)
     settings = _decoding(tokenizer, temperature) | {"max_new_tokens": max_new_tokens}
-    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))  # like lengths together: less padding
+    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))  # similar lengths together need less padding
     answers = [""] * len(ids)
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            # Every row ends at the right edge, where the next token goes.
+            # Left padding, so that every row ends at the right edge, where the next token is added.
             batch = to_device(padded([ids[row] for row in rows], settings["pad_token_id"], side="left"), model)
             written = model.generate(**batch, **settings)[:, batch["input_ids"].shape[1] :]  # (batch, new tokens)
             for row, text in zip(rows, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
@@ -249,22 +251,22 @@ def answer(
 
 
 def _decoding(tokenizer, temperature: float) -> dict:
-    """What `generate` has to be told."""
+    """Return the decoding arguments for `generate`."""
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     stops = [token for token in (end_of_turn(tokenizer), end) if token is not None]
     settings = {"eos_token_id": stops, "pad_token_id": end if pad is None else pad, "do_sample": temperature > 0}
-    # By itself `generate` would draw from the 50 likeliest tokens only.
+    # By default, `generate` samples only from the 50 most likely tokens.
     return settings | ({"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {})
 
 
 def exact_match(answers: Sequence[str], completions: Sequence[str]) -> Tensor:
-    """1.0 where an answer is the completion to the letter, else 0.0: (rows,)."""
+    """Return 1.0 for each answer that equals its completion except for surrounding white space, else 0.0: (rows,)."""
     pairs = zip(answers, completions, strict=True)
     return torch.tensor([float(given.strip() == wanted.strip()) for given, wanted in pairs])
 
 
 def exact_match_rates(rows: Sequence[Mapping], answers: Sequence[str], column: str = "kind") -> dict[str, Interval]:
-    """The share of exact matches for each value of `column`, in the order in which the values first appear."""
+    """Return the share of exact matches for each value of `column`, in the order of the values' first occurrence."""
     correct = exact_match(answers, [row["completion"] for row in rows])
     places: dict[str, list[int]] = {}
     for place, row in enumerate(rows):

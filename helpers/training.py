@@ -1,4 +1,4 @@
-"""Train a PyTorch model: the loop, its optimizer and schedule, and the ways in which the lessons call them."""
+"""Trains PyTorch models: the training loop, the optimizer and schedule, and functions that the lessons call."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from helpers.memory.microbatches import MicrobatchPlan, checkpoint, plan_microba
 from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, device_of
 from helpers.runtime import UserError
 
-BATCH_SIZE = 16  # few labels: small batches give more steps, and the first of them only find the direction
+BATCH_SIZE = 16  # with few labels, small batches give more steps, and the first steps only find the direction
 HEAD_BATCH_SIZE = 64
 FUSED_FROM = (
-    5_000_000  # trainable parameters. On a CPU the fused AdamW takes a tenth of the time: a third of a MiniLM step
+    5_000_000  # trainable parameters. On a CPU, fused AdamW is ten times as fast, which saves a third of a MiniLM step
 )
-HEAD_EPOCHS = 40  # of the head on cached features: one costs about a thousandth of one of the whole model
+HEAD_EPOCHS = 40  # for the head on cached features, where an epoch costs about a thousandth of one of the whole model
 
 
 @dataclass
 class History:
-    """What a training run leaves behind: one loss per step, and its wall-clock seconds."""
+    """The result of a training run: one loss per step, and its wall-clock seconds."""
 
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    notice: str = ""  # what `helpers.guard` said of it
-    seen: frozenset[int] = frozenset()  # `row_keys` of the training rows, where they are known
+    notice: str = ""  # the notice of `helpers.guard`, if any
+    seen: frozenset[int] = frozenset()  # `row_keys` of the training rows, if known
 
     def mean_loss(self, last: int = 20) -> float:
-        """The mean of the last few losses (one batch's loss alone is noisy)."""
+        """Return the mean of the last few losses, because the loss of a single batch is noisy."""
         tail = self.losses[-last:]
         return sum(tail) / len(tail)
 
@@ -60,16 +60,16 @@ def train(
 ) -> History:
     """Train in place: forward, backward, clip, step, for every batch of every epoch.
 
-    A batch that does not fit the free memory at once is taken in microbatches, or with checkpointing. What makes a
-    training useless without an error is told in a sentence (`helpers.did_it_train`).
+    If a batch does not fit the free memory, it is split into microbatches or uses checkpointing. Mistakes that make
+    training useless without an error are reported in a sentence (`helpers.did_it_train`).
 
     Args:
-        batches: dicts of tensors that `model(**batch)` takes, labels among them; iterated once per epoch.
+        batches: dicts of tensors for `model(**batch)`, including labels; iterated once per epoch.
         on_step: called before each step with its number, from 0. Its time does not count as training.
 
     Raises:
-        UserError: before the weights are touched, when the optimizer cannot change the model, a batch has nothing to
-            learn from, a loss is not finite, or not even one row fits.
+        UserError: when the optimizer cannot change the model, a batch has nothing to learn from, a loss is not finite,
+            or not even one row fits the memory. The step that raises does not change the weights.
     """
     model.train()
     history, plan, paused = History(), None, 0.0
@@ -108,9 +108,9 @@ def fit_adamw(
     progress: str = "training",
     on_step: Callable[[int], None] | None = None,
 ) -> History:
-    """`train` with AdamW on what is not frozen, and a learning rate that warms up and then falls to 0.
+    """Call `train` with AdamW on the trainable parameters, and a learning rate that warms up and then decays to 0.
 
-    batches: as for `train`, with a length.
+    batches: as for `train`, but with a length.
     """
     if useless := frozen(model, None):
         raise UserError(f"{progress}: {useless}")
@@ -132,11 +132,11 @@ def train_on_text(
     progress: str = "training",
     on_step: Callable[[int], None] | None = None,
 ) -> History:
-    """`fit_adamw` on tokenized rows: each step runs the whole model on a batch of rows of similar length."""
+    """Call `fit_adamw` on tokenized rows; each step runs the whole model on a batch of rows of similar length."""
     batches = length_batches(rows, collate, BATCH_SIZE, seed=seed)
     history = fit_adamw(model, batches, learning_rate, epochs=epochs, progress=progress, on_step=on_step)
     history.seen = row_keys(rows.input_ids)
-    if isinstance(model, MeanPoolClassifier):  # others may add a second loss
+    if isinstance(model, MeanPoolClassifier):  # other models may add a second loss
         history.notice = tell_stuck(progress, history.losses, rows.labels, epochs, learning_rate)
     return history
 
@@ -152,10 +152,10 @@ def train_on_features(
     progress: str = "training",
     bfloat16_features: bool = False,
 ) -> History:
-    """Train the head alone: run the frozen body once over the rows, then `fit_adamw` the head on its features.
+    """Train only the head: run the frozen body once over the rows, then call `fit_adamw` with the cached features.
 
     Args:
-        epochs: how often other methods see the rows. The head has `HEAD_EPOCHS`, but 2 in a trial run of one epoch.
+        epochs: the epochs of other methods. The head trains for `HEAD_EPOCHS` epochs, or for 2 if this is 1.
         bfloat16_features: compute the features with `half_precision`.
     """
     precision = half_precision(device_of(model)) if bfloat16_features else nullcontext()
@@ -179,11 +179,11 @@ def quiet_trainer(
     optimizers: tuple[Optimizer | None, LambdaLR | None] = (None, None),
     **arguments: Any,
 ) -> Any:
-    """A `transformers.Trainer` that prints, saves and reports nothing.
+    """Return a `transformers.Trainer` that prints, saves and reports nothing.
 
     Args:
-        folder: for its temporary files.
-        arguments: what else `TrainingArguments` takes, such as `num_train_epochs` and `seed`.
+        folder: a folder for temporary files.
+        arguments: other arguments of `TrainingArguments`, such as `num_train_epochs` and `seed`.
     """
     from transformers import PrinterCallback, Trainer, TrainingArguments  # slow to import
 
@@ -201,32 +201,32 @@ def quiet_trainer(
 
 
 def decay_groups(model: nn.Module, weight_decay: float = 0.01) -> list[dict[str, Any]]:
-    """AdamW's groups as `Trainer` makes them: weight decay for matrices, none for biases and normalisations."""
+    """Return AdamW's parameter groups as in `Trainer`: weight decay for matrices, none for biases and norms."""
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() == 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def warmup_linear(optimizer: Optimizer, steps: int, warmup: float = 0.1) -> LambdaLR:
-    """The learning rate rises from 0 over the first share `warmup` of the steps, then falls to 0."""
+    """Return a schedule with a linear rise from 0 over the share `warmup` of the steps, then a linear decay to 0."""
     return get_linear_schedule_with_warmup(optimizer, math.ceil(warmup * steps), steps)
 
 
 def trainable_parameters(model: nn.Module) -> int:
-    """How many numbers the optimizer may change."""
+    """Return the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def to_device(batch: Batch, model: nn.Module) -> Batch:
-    """The batch, on the device of the model's first parameter."""
+    """Return the batch on the device of the model's first parameter."""
     device = device_of(model)
     return {name: value.to(device) for name, value in batch.items()}
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16 products; without them bfloat16 is slower than float32.
+    """Whether the device has instructions for bfloat16 products; without them, bfloat16 is slower than float32.
 
-    Among CPUs these are the ones with AVX512_BF16 (`lscpu`). A processor with AVX2 alone trains in float32.
+    On CPUs, this means AVX512_BF16 (see `lscpu`). A processor with only AVX2 trains in float32.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
@@ -234,10 +234,10 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def half_precision(device: torch.device) -> AbstractContextManager:
-    """A context that computes matrix products in bfloat16 where the device has instructions for them.
+    """Return a context that computes matrix products in bfloat16 if the device has instructions for them.
 
-    There a pocket classifier trains in about half the time, to the same accuracy. Autocast's cache is off, so the
-    context can surround a whole training: the cache would keep the weights of the first step.
+    On such devices, a pocket classifier trains in about half the time, to the same accuracy. Autocast's cache is off,
+    because it would keep the first step's weights when the context surrounds a whole training run.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device), cache_enabled=False)
 
@@ -246,7 +246,7 @@ def _batches_of_epochs(batches: Iterable[Batch], epochs: int, progress: str) -> 
     if epochs < 1:
         raise UserError(f"epochs is {epochs}; it must be at least 1.")
     total = len(batches) * epochs if isinstance(batches, Sized) else None
-    # tqdm reads TQDM_DISABLE itself, and shows the seconds that are left.
+    # tqdm itself reads TQDM_DISABLE and shows the remaining seconds.
     with tqdm(total=total, desc=progress, unit="step", leave=False, file=sys.stderr) as bar:
         for _ in range(epochs):
             for batch in batches:
@@ -263,7 +263,7 @@ def _call_back(on_step: Callable[[int], None], step: int, model: nn.Module) -> f
 
 
 def _plan(model: nn.Module, batch: Batch) -> MicrobatchPlan:
-    """How this model takes a step of this size in the free memory; printed where it is not in one piece."""
+    """Return the plan for a step of this size in the free memory; print it unless it is the default plan."""
     plan = plan_microbatches(model, batch)
     if plan.checkpointed:
         checkpoint(model)
@@ -274,7 +274,7 @@ def _plan(model: nn.Module, batch: Batch) -> MicrobatchPlan:
 
 
 def _backward(model: nn.Module, batch: Batch, microbatches: int, step: int) -> float:
-    """Add the gradient of a batch, taken at once or in microbatches; return its mean loss."""
+    """Compute the gradient of a batch, at once or in microbatches; return its mean loss."""
     if microbatches == 1:
         loss = model(**batch).loss
         value = _finite(loss.item(), step)

@@ -1,4 +1,4 @@
-"""What a model does not get to read of a text: an end that is too long, and tokens that it does not know."""
+"""Counts what a model cannot read of texts: truncated ends, and tokens that its tokenizer does not know."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 from datasets import Dataset
 
-MAX_LENGTH = 256  # tokens of a text that a lesson reads, where nobody asks for more
+MAX_LENGTH = 256  # default maximum number of tokens per text
 
 
 def count_truncated(
     texts: Sequence[str], input_ids: Sequence[Sequence[int]], tokenizer: Any, max_length: int = MAX_LENGTH
 ) -> int:
-    """How many of the texts `helpers.batches.tokenize` cut at `max_length`.
+    """Return the number of texts that `helpers.batches.tokenize` truncated to `max_length`.
 
-    Only a text whose tokens fill all positions can have been cut, so only those are tokenized once more.
+    Only texts with `max_length` tokens can be truncated, so only those are tokenized again.
 
     Raises:
-        ValueError: when texts and tokens are not of the same rows.
+        ValueError: when `texts` and `input_ids` have different lengths.
     """
     full = [text for text, ids in zip(texts, input_ids, strict=True) if len(ids) >= max_length]
     whole = tokenizer(full)["input_ids"] if full else []
@@ -26,9 +26,9 @@ def count_truncated(
 
 
 def tell_truncated(dataset: Dataset, tokenizer: Any, max_length: int = MAX_LENGTH) -> Dataset:
-    """Print how many texts of a tokenized dataset (`text`, `input_ids`) lost their end, if any did; returns it.
+    """Print how many texts of a tokenized dataset (`text`, `input_ids`) were truncated, if any; return the dataset.
 
-    Where the model has positions for more tokens, that is said too.
+    The message also says if the model could read more tokens. A second one reports texts of mostly unknown tokens.
     """
     said = tell_unknown(dataset["input_ids"], tokenizer)
     if said:
@@ -44,9 +44,9 @@ def tell_truncated(dataset: Dataset, tokenizer: Any, max_length: int = MAX_LENGT
 
 
 def mostly_unknown(input_ids: Sequence[Sequence[int]], tokenizer: Any) -> list[int]:
-    """The rows of which more than half of the tokens are unknown to the tokenizer: its model reads nothing there."""
+    """Return the rows in which more than half of the tokens are unknown, so that the model cannot read them."""
     unknown = getattr(tokenizer, "unk_token_id", None)
-    if unknown is None:  # of bytes every text can be made
+    if unknown is None:  # a byte-level tokenizer can encode every text
         return []
     special = set(tokenizer.all_special_ids)
     found = []
@@ -58,7 +58,7 @@ def mostly_unknown(input_ids: Sequence[Sequence[int]], tokenizer: Any) -> list[i
 
 
 def tell_unknown(input_ids: Sequence[Sequence[int]], tokenizer: Any) -> str:
-    """One sentence when more than a tenth of the texts consist mostly of unknown tokens, else ""."""
+    """Return a sentence if more than a tenth of the texts consist mostly of unknown tokens, else ""."""
     count = len(mostly_unknown(input_ids, tokenizer))
     if 10 * count <= len(input_ids):
         return ""

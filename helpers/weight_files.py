@@ -1,7 +1,7 @@
-"""The files of a model folder, looked at without torch: is each what its name says, and are the weights plain numbers?
+"""Checks the files of a model folder without torch: file contents fit their names, and weights are not quantized.
 
-A safetensors file begins with 8 bytes, the length n of its header, then n bytes of JSON: for each tensor its dtype, its
-shape and its place in the rest of the file. Reading the header alone is fast, whatever the size of the model.
+A safetensors file begins with 8 bytes, the length n of its header. Then come n bytes of JSON: the dtype, shape and file
+position of each tensor. Reading only the header is fast for a model of any size.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ TEXT_FILES = (
     "spiece.model", "sentencepiece.bpe.model",
 )  # fmt: skip
 TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
-MAX_HEADER = 100_000_000  # bytes; the format's own limit
+MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format
 PLAIN = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
-# What training tools put before each name: torch.compile, DataParallel and DDP, FSDP, DeepSpeed.
+# Prefixes that training tools add to parameter names: torch.compile, DataParallel and DDP, FSDP, DeepSpeed.
 PREFIXES = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "_forward_module.")
 QUANTIZED = (
     ".qweight", ".qzeros", ".SCB", ".absmax", ".quant_map", ".weight_packed", ".weight_scale", ".weight_scale_inv",
@@ -34,9 +34,9 @@ Header = dict[str, dict]
 
 
 def wrong_content(path: Path) -> str:
-    """What a file is instead of what its name says, with the fix, as the rest of a sentence; "" if nothing shows.
+    """Return the rest of a sentence, with the fix, if a file's content does not fit its name; else "".
 
-    Recognized by the first bytes: an empty file, a Git LFS pointer, a web page, a pickle.
+    Recognizes these by their first bytes: an empty file, a Git LFS pointer, a web page, a pickle, a GGUF file.
     """
     with path.open("rb") as file:
         start = file.read(512)
@@ -48,7 +48,7 @@ def wrong_content(path: Path) -> str:
         )
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "is a web page and not the file itself; download the file again, from its download link."
-    foreign = path.suffix == ".safetensors" and start[8:9] != b"{"  # the header's length may begin like anything
+    foreign = path.suffix == ".safetensors" and start[8:9] != b"{"  # the 8 bytes before it can be anything
     if foreign and start.startswith((b"\x80", b"PK\x03\x04")):
         return (
             "is a pickle with another name, which can run code when it is opened; convert it where you trust it: "
@@ -60,15 +60,15 @@ def wrong_content(path: Path) -> str:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter, alone or beside a model."""
+    """Whether a folder contains an adapter, with or without a model."""
     return any((folder / name).is_file() for name in (ADAPTER_CONFIG, *ADAPTER_WEIGHTS))
 
 
 def check_adapter(folder: Path) -> None:
-    """Refuse a folder that holds an adapter: alone it is no model, and beside a model transformers would add it.
+    """Refuse a folder with an adapter: alone it is not a model, and beside a model `transformers` would load it too.
 
     Raises:
-        UserError: naming the base model that the adapter belongs to.
+        UserError: names the adapter's base model, if known, and the fix.
     """
     path = folder / ADAPTER_CONFIG
     if not is_adapter(folder):
@@ -99,10 +99,10 @@ def check_adapter(folder: Path) -> None:
 
 
 def check_files(folder: Path) -> Path:
-    """Return `folder` if each file is what its name says and the weights are plain numbers under plain names.
+    """Return `folder` if each file's content fits its name and the weights are unquantized, with unwrapped names.
 
     Raises:
-        UserError: naming the file, what is wrong with it and how to fix it.
+        UserError: names the file, the problem and how to fix it.
     """
     try:
         for path in (folder / name for name in TEXT_FILES):
@@ -124,10 +124,10 @@ def check_files(folder: Path) -> Path:
 
 
 def tensor_headers(folder: Path) -> Header:
-    """dtype, shape and place of every tensor of a model, by its name.
+    """Return the dtype and shape of every tensor of a model, by name.
 
     Raises:
-        UserError: when a file of weights is missing, cut short or no safetensors file.
+        UserError: when a file of weights is missing, cut short or not a safetensors file.
     """
     found: Header = {}
     for path in weight_paths(folder):
@@ -138,10 +138,10 @@ def tensor_headers(folder: Path) -> Header:
 
 
 def read_header(path: Path) -> Header:
-    """dtype, shape and place of every tensor of one safetensors file, by its name.
+    """Return the dtype and shape of every tensor of one safetensors file, by name.
 
     Raises:
-        UserError: when the file is cut short, or no safetensors file.
+        UserError: when the file is cut short or not a safetensors file.
     """
     _check_content(path)
     size = path.stat().st_size
@@ -162,14 +162,14 @@ def read_header(path: Path) -> Header:
 
 
 def listed(names: Iterable[str], shown: int = 3) -> str:
-    """The first names in order, and how many more there are."""
+    """Format the first names in alphabetical order and the number of the others for a message."""
     ordered = sorted(names)
     rest = len(ordered) - shown
     return ", ".join(ordered[:shown]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def weight_paths(folder: Path) -> list[Path]:
-    """The files that `from_pretrained` would read: one, or those that the index lists."""
+    """Return the files that `from_pretrained` would read: a single one, or those that the index lists."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
@@ -213,7 +213,7 @@ def weight_paths(folder: Path) -> list[Path]:
 
 def _check_names(folder: Path, tensors: Header) -> None:
     for prefix in PREFIXES:
-        inside = f".{prefix}" if prefix.startswith("_") else prefix  # "module" is a name that models use too
+        inside = f".{prefix}" if prefix.startswith("_") else prefix  # models also have submodules called "module"
         wrapped = [name for name in tensors if name.startswith(prefix) or (inside != prefix and inside in name)]
         if wrapped:
             raise UserError(

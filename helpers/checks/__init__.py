@@ -1,4 +1,4 @@
-"""Feedback on exercises: `check` an answer, ask for a `hint`, count what is `solved`.
+"""Feedback on exercises: `check` an answer, print a `hint`, list which exercises are `solved`.
 
 The exercises themselves are in `helpers.lessons.lesson_NN.exercises`.
 """

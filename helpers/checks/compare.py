@@ -1,4 +1,4 @@
-"""Compare a learner's value with the right one and say the first thing that is wrong."""
+"""Compares a learner's value with the right one and reports the first difference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def attempted(value: Any) -> Any:
     """Return `value`.
 
     Raises:
-        NotAttempted: when it is, or holds at its top level, the stub's `...`.
+        NotAttempted: when `value` is the stub's `...`, or a tuple or list that contains it.
     """
     inside = value if isinstance(value, (tuple, list)) else ()
     if value is ... or any(item is ... for item in inside):
@@ -30,14 +30,14 @@ def attempted(value: Any) -> Any:
 
 
 def returned(value: Any, what: str) -> Any:
-    """Return `value` when the answer returned anything; `what` names what it should be."""
+    """Return `value`, or raise `Wrong` if it is None; the message asks to return `what`."""
     if attempted(value) is None:
         raise Wrong(f"it returns None: return {what}")
     return value
 
 
 def parts_of(value: Any, count: int, wanted: str) -> Sequence[Any]:
-    """Return `value` when it is a tuple or a list of `count` parts; else `wanted` says what it should be."""
+    """Return `value` if it is a tuple or list of `count` items; else raise `Wrong` with `wanted` in its message."""
     if not isinstance(attempted(value), (tuple, list)):
         raise Wrong(f"{wanted}, not {type(value).__name__}")
     if len(value) != count:
@@ -57,11 +57,11 @@ def expect(
     """Compare one value with the right one.
 
     Args:
-        mistakes: a sentence -> the value that this usual mistake gives.
-        note: ends the sentence where none of the mistakes was made.
+        mistakes: maps a sentence about a common mistake to the value that the mistake gives.
+        note: appended to the message if none of these mistakes was made.
 
     Raises:
-        Wrong: they differ; see `differs` for when they do.
+        Wrong: when the values differ, as `differs` defines it.
     """
     problem = differs(what, got, wanted, tolerance)
     if problem is None:
@@ -80,20 +80,20 @@ def expect_calls(
     *,
     note: str = "",
 ) -> None:
-    """Compare what the function `answer`, called `name` in the lesson, returns; cases: (arguments, right result)."""
+    """Compare what `answer` (named `name` in the lesson) returns with `cases`: pairs (arguments, right result)."""
     for given, wanted in cases:
         expect(called(name, given), answer(*copy.deepcopy(given)), wanted, tolerance, note=note)
 
 
 def called(name: str, given: Sequence[Any]) -> str:
-    """A call in words: "your rows_needed(0.9, 0.01)"."""
+    """Format a call for a message: "your rows_needed(0.9, 0.01)"."""
     return f"your {name}({', '.join(map(repr, given))})"
 
 
 def differs(what: str, got: Any, want: Any, tolerance: float = 1e-5) -> str | None:
-    """None when `got` agrees with `want`, else a sentence that names the first difference.
+    """Return None if `got` agrees with `want`, else a sentence that names the first difference.
 
-    Numbers, tensors and arrays agree within `tolerance` (absolute); all else by `==`.
+    Numbers, tensors and arrays are compared with the absolute `tolerance`, all other values with `==`.
     """
     attempted(got)
     if got is None and want is not None:
@@ -113,7 +113,7 @@ def _numbers_differ(what: str, got: Any, want: Any, tolerance: float) -> str | N
     if got.shape != want.shape:
         return f"{what} should have shape {tuple(want.shape)}, not {tuple(got.shape)}"
     apart = (got.double() - want.double()).abs()
-    wrong = ~(apart <= tolerance) & ~(got.double() == want.double())  # `~` so that nan is wrong
+    wrong = ~(apart <= tolerance) & ~(got.double() == want.double())  # `~(<=)`, not `>`, so that NaN counts as wrong
     if not wrong.any():
         return None
     place = tuple(torch.nonzero(wrong)[0].tolist())

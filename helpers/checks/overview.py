@@ -1,4 +1,4 @@
-"""Where a learner stands: every lesson, when it was last run, and which of its exercises are solved."""
+"""A learner's progress: when each lesson was last run, and which of its exercises are solved."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from helpers import progress
 from helpers.checks.registry import names
 from helpers.paths import NOTEBOOKS
 
-LESSONS = ("[0-9][0-9]_*.ipynb", "source/[0-9][0-9]_*.py")  # one that has only its source counts too
+LESSONS = ("[0-9][0-9]_*.ipynb", "source/[0-9][0-9]_*.py")  # also lessons without a built notebook
 
 
 def overview() -> pd.DataFrame:
-    """One row for each lesson: when it was last run to its end, with which budget, and which exercises are solved."""
+    """Return one row per lesson: when it last ran to its end, with which budget, and which exercises are solved."""
     runs, solved = progress.kept(progress.RUN), progress.kept(progress.SOLVED)
     lessons = {path.stem for pattern in LESSONS for path in NOTEBOOKS.glob(pattern)}
     rows = {}

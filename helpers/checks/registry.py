@@ -1,10 +1,10 @@
-"""The exercises, their hints, and what has been solved.
+"""Registers the exercises and their hints, judges answers, and tracks which exercises are solved.
 
 An exercise lives in `helpers/lessons/lesson_NN/exercises.py`:
 
     @exercise("02.1", hints=["a nudge", "a bigger one", "the answer"])
     def mean_pool(answer):
-        expect("the pooled vector", answer(hidden, mask), wanted)   # raises Wrong, with what is wrong
+        expect("the pooled vector", answer(hidden, mask), wanted)   # raises Wrong with a message
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a learner is told; `state` is passed, wrong, not attempted or unknown."""
+    """The `text` to print for a learner; `state` is "passed", "wrong", "not attempted" or "unknown"."""
 
     state: str
     text: str
@@ -64,7 +64,7 @@ def exercise(name: str, *, hints: Sequence[str]):
 
 
 def verdict(name: str, answer: object) -> Feedback:
-    """Judge `answer`; whatever goes wrong in it becomes feedback, never an exception."""
+    """Judge `answer` and return the feedback; an exception in the answer becomes feedback too."""
     found = _find(name)
     if found is None:
         return Feedback("unknown", _unknown(name))
@@ -85,7 +85,7 @@ def verdict(name: str, answer: object) -> Feedback:
 
 
 def check(name: str, answer: object) -> None:
-    """Say whether `answer` solves exercise `name`, and keep it when it does; never raises."""
+    """Print whether `answer` solves exercise `name`, and record the exercise as solved if so; never raises."""
     found = verdict(name, answer)
     if found.passed:
         progress.keep_solved(name)
@@ -93,21 +93,21 @@ def check(name: str, answer: object) -> None:
 
 
 def go_on_with(name: str, answer: Any, otherwise: Any) -> Any:
-    """What a lesson uses from here on: `answer` if it solves exercise `name`, else `otherwise`; prints which it is."""
+    """Return `answer` if it solves exercise `name`, else `otherwise`, for the rest of the lesson; print which one."""
     passed = verdict(name, answer).passed
     print(f"{name}: the lesson goes on with {'your answer' if passed else 'the solution from helpers'}.")
     return answer if passed else otherwise
 
 
 def assert_solved(name: str, answer: object) -> None:
-    """For graders: raise an `AssertionError` that says what is wrong, unless `answer` solves exercise `name`."""
+    """For graders: raise an `AssertionError` with the feedback if `answer` does not solve exercise `name`."""
     found = verdict(name, answer)
     if not found.passed:
         raise AssertionError(found.text)
 
 
 def hint(name: str, level: int | None = None) -> None:
-    """Print hint number `level` (1 is a nudge, the last is the answer), or the next one."""
+    """Print hint number `level` (1 is a nudge, the last one the answer); None prints the next hint."""
     found = _find(name)
     if found is None:
         print(_unknown(name))
@@ -119,7 +119,7 @@ def hint(name: str, level: int | None = None) -> None:
 
 
 def solved(lesson: str | None = None) -> None:
-    """Print how each exercise stands, of lesson "02" or of all lessons opened in this session."""
+    """Print the state of each exercise of one lesson ("02"), or of all lessons that this session has loaded."""
     found = sorted({name[:2] for name in _exercises}) if lesson is None else [str(lesson)[:2]]
     exercises = [name for number in found for name in names(number)]
     if not exercises:
@@ -141,13 +141,13 @@ def _standing(name: str, before: dict[str, dict]) -> str:
 
 
 def hints(name: str) -> tuple[str, ...]:
-    """All hints of an exercise, from the nudge to the answer; none when there is no such exercise."""
+    """Return all hints of an exercise, from the nudge to the answer; () for an unknown exercise."""
     found = _find(name)
     return found.hints if found else ()
 
 
 def names(lesson: str) -> list[str]:
-    """The names of the exercises of lesson "02", in order."""
+    """Return the names of a lesson's exercises in order; lesson: two digits, such as "02"."""
     _load(lesson)
     found = [name for name in _exercises if name.startswith(f"{lesson}.")]
     return sorted(found, key=lambda name: int(name.split(".")[1]))

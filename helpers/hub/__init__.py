@@ -1,4 +1,4 @@
-"""The hub track: `download` fetches and checks files, `models` chooses what fits, `datasets` gives rows our columns.
+"""The hub track: downloads files (`download`), checks which models fit (`models`), converts datasets (`datasets`).
 
-Which models and datasets there are, and under which names, stands in `helpers.catalog`.
+`helpers.catalog` lists the models and datasets with their names on the hub.
 """

@@ -1,7 +1,7 @@
-"""The hub's datasets in our columns, small enough for a lesson: the seed decides which rows.
+"""Converts the hub's datasets to the workbook's columns and samples them by seed to a lesson's size.
 
-Where a lesson needs an exact judge, the micro-world's rows are there as well: nobody knows the one right answer to an
-open question. They keep their `film`; rows from the hub have none.
+Open questions from the hub have no single right answer. For lessons that need an exact check, the datasets therefore
+also contain the micro-world's rows. The micro-world's rows have a `film`; for rows from the hub it is empty.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concaten
 from helpers.hub.download import fetch
 from helpers.runtime import UserError
 
-HELD_OUT = 2000  # rows for validation, and as many for the test, at most
-LEARNED = 4000  # pairs, and instructions, to learn from at most; labelled rows are drawn by the lessons
-PIECES = 180  # of text in one conversation: more would not fit a context of 256 tokens
-PIECE = re.compile(r"\d|[^\W\d]{1,4}|[^\w\s]")  # about as fine as any tokenizer cuts
+HELD_OUT = 2000  # maximum rows of the validation split, and of the test split
+LEARNED = 4000  # maximum training pairs or instructions; for labelled rows, the lessons choose the number
+PIECES = 180  # maximum of `pieces` in one conversation, so that it fits a context of 256 tokens
+PIECE = re.compile(r"\d|[^\W\d]{1,4}|[^\w\s]")  # about as short as the tokens of any tokenizer
 BREAK = re.compile(r"<br\s*/?>")
 TABLES = ("*.parquet", "*.jsonl", "*.csv")
-# Facts that everybody agrees on, for the question what a hub model knows.
+# General knowledge, to test what a model from the hub knows.
 CAPITALS = {
     "France": "Paris", "Germany": "Berlin", "Italy": "Rome", "Spain": "Madrid", "Portugal": "Lisbon",
     "Austria": "Vienna", "Poland": "Warsaw", "Hungary": "Budapest", "Greece": "Athens", "Sweden": "Stockholm",
@@ -40,7 +40,7 @@ SYMBOLS = {
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A dataset on the hub. files: patterns of what is downloaded; columns: as they are called there."""
+    """A dataset on the hub. files: patterns of the files to download; columns: the column names on the hub."""
 
     name: str
     licence: str
@@ -53,7 +53,7 @@ class HubDataset:
 
 
 def labelled_texts(about: HubDataset, seed: int) -> DatasetDict:
-    """Reviews or topics: `text` and `label`, in train, validation and test."""
+    """Return reviews or topics with the columns `text` and `label`, split into train, validation and test."""
     found = load(about)
     cut = found["train"].train_test_split(test_size=0.1, seed=seed)
     splits = {"train": cut["train"], "validation": cut["test"], "test": found["test"]}
@@ -68,7 +68,7 @@ def labelled_texts(about: HubDataset, seed: int) -> DatasetDict:
 
 
 def instructions(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDict:
-    """Dolly's questions, `known` "open" because no exact check of an answer exists, among the micro-world's."""
+    """Mix Dolly's questions with the micro-world's. Dolly's get `known` "open": their answers have no exact check."""
 
     def ours(row: Mapping) -> dict[str, str]:
         prompt = f"{row['instruction']}\n{row['context']}".strip()
@@ -79,7 +79,7 @@ def instructions(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDic
 
 
 def preferences(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDict:
-    """UltraFeedback's pairs, `reason` "rated", among the micro-world's."""
+    """Mix UltraFeedback's pairs with the micro-world's; UltraFeedback's pairs get the `reason` "rated"."""
 
     def ours(row: Mapping) -> dict[str, str]:
         turns = {"prompt": row["chosen"][0]["content"].strip()}
@@ -94,7 +94,7 @@ def preferences(about: HubDataset, seed: int, world: DatasetDict) -> DatasetDict
 
 
 def join_world(rows: Dataset, world: DatasetDict, seed: int) -> DatasetDict:
-    """Rows of the hub that fit a context, among the micro-world's: see `deal_out`."""
+    """Keep the hub's rows that fit the context and mix them with the micro-world's, as in `deal_out`."""
     texts = [name for name in world["train"].column_names if name in ("prompt", "completion", "chosen", "rejected")]
     sides = [name for name in texts if name != "prompt"]
     fitting = rows.filter(lambda row: all(row[name] for name in texts) and max(
@@ -106,9 +106,9 @@ def join_world(rows: Dataset, world: DatasetDict, seed: int) -> DatasetDict:
 
 
 def deal_out(rows: Dataset, world: DatasetDict, seed: int) -> DatasetDict:
-    """Rows drawn and dealt out to the splits of the micro-world, then shuffled among its rows.
+    """Distribute random rows over the micro-world's splits and shuffle them among its rows.
 
-    There are never more of them in a split than of the micro-world's, so that both kinds are learned.
+    A split gets at most as many of them as it has micro-world rows, so that a model learns both kinds.
     """
     drawn, tenth = rows.select_columns(world["train"].column_names).shuffle(seed=seed), len(rows) // 10
     dealt = {"test": range(tenth), "validation": range(tenth, 2 * tenth), "train": range(2 * tenth, len(rows))}
@@ -126,7 +126,7 @@ def deal_out(rows: Dataset, world: DatasetDict, seed: int) -> DatasetDict:
 
 
 def corpus(reviews: HubDataset, topics: HubDataset, answers: HubDataset, seed: int) -> DatasetDict:
-    """Texts with their domain: reviews and news, and answers to instructions as the new domain."""
+    """Return texts with their domain: reviews and news, and answers to instructions as the new domain."""
     found = {"reviews": labelled_texts(reviews, seed), "news": labelled_texts(topics, seed)}
 
     def texts(split: str, most: int) -> Dataset:
@@ -143,7 +143,7 @@ def corpus(reviews: HubDataset, topics: HubDataset, answers: HubDataset, seed: i
 
 
 def facts(world: DatasetDict) -> DatasetDict:
-    """General facts as `world`, with the micro-world's columns: prompt, answer, film (empty), kind; then its own."""
+    """Return general facts as the split `world` (prompt, answer, empty film, kind), and the micro-world's splits."""
     found = [(f"The capital of {land} is", city, "capital") for land, city in CAPITALS.items()]
     found += [(f"The chemical symbol for {name} is", symbol, "symbol") for name, symbol in SYMBOLS.items()]
     rows = [{"prompt": prompt, "answer": answer, "film": "", "kind": kind} for prompt, answer, kind in found]
@@ -151,20 +151,20 @@ def facts(world: DatasetDict) -> DatasetDict:
 
 
 def pieces(text: str) -> int:
-    """An upper estimate of the tokens that a text takes, whatever the tokenizer."""
+    """Return an upper estimate of a text's number of tokens, for any tokenizer."""
     return sum(1 for _ in PIECE.finditer(text))
 
 
 def sample(rows: Dataset, most: int, seed: int) -> Dataset:
-    """All rows, or as many as `most` of them, drawn by the seed."""
+    """Return all rows, or a random sample of `most` rows if there are more."""
     return rows if len(rows) <= most else rows.shuffle(seed=seed).select(range(most))
 
 
 def load(about: HubDataset) -> DatasetDict:
-    """The dataset as it lies on the hub, its columns checked.
+    """Return the dataset with its original columns, and check that the expected ones exist.
 
     Raises:
-        UserError: it cannot be downloaded, or its columns are others than known here.
+        UserError: the dataset cannot be downloaded, or lacks a column that `HubDataset.columns` names.
     """
     found = from_folder(fetch(about.name, "dataset", about.files, about.revision), about.files)
     missing = [name for name in about.columns if name not in found["train"].column_names]
@@ -177,9 +177,9 @@ def load(about: HubDataset) -> DatasetDict:
 
 
 def from_folder(folder: Path, patterns: Sequence[str] = ("*",)) -> DatasetDict:
-    """A folder's Parquet or JSON Lines files that match; a file's name says its split, else it is for training.
+    """Load a folder's matching Parquet or JSON Lines files. Files with "test" in their name become the test split.
 
-    The folder may hold more than was downloaded for us: the cache is shared with whoever else loaded this dataset.
+    The patterns matter because other programs share the cache and may have downloaded more files to this folder.
     """
     found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     found = [path for path in found if any(fnmatch(path.relative_to(folder).as_posix(), wanted) for wanted in patterns)]
@@ -195,10 +195,10 @@ def from_folder(folder: Path, patterns: Sequence[str] = ("*",)) -> DatasetDict:
 
 
 def table_folder(name: str) -> Path:
-    """A dataset of the learner's choice as a folder of table files.
+    """Download a dataset that the learner chose, and return the folder of its table files.
 
     Raises:
-        UserError: it cannot be downloaded, or holds several sets in folders of their own.
+        UserError: the dataset cannot be downloaded, or has table files in more than one folder.
     """
     folder = fetch(name, "dataset", TABLES)
     folders = sorted({path.parent for pattern in TABLES for path in folder.rglob(pattern)})

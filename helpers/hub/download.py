@@ -1,8 +1,8 @@
-"""Whole, checked copies of what lies on the hub: downloaded once, then used without a network.
+"""Downloads complete, checked copies from the hub once; later uses need no network.
 
-`huggingface_hub` downloads, resumes and compares hashes. A copy counts only once every file has the hash that the hub
-states; a note beside it records that. What stops a download is said in one sentence with the next step, which never
-repeats what a library said: that may hold a token.
+`huggingface_hub` downloads, resumes and compares hashes. A copy is valid when every file has the hash that the hub
+states; a JSON note next to the copy records it. Errors become one sentence with the next step. The sentence never
+quotes a library's message, because such a message may contain a token.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ from helpers.runtime import UserError
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "README.md")
 NOTE = "workbook-{}.json"
 TRIES = 4
-TEMPORARY = (408, 429, 500, 502, 503, 504)  # answers that another try may change
-LONGEST_WAIT = 60  # seconds that the hub may ask us to wait
+TEMPORARY = (408, 429, 500, 502, 503, 504)  # HTTP status codes after which we try again
+LONGEST_WAIT = 60  # seconds; if the hub asks for a longer wait, the download fails
 POCKET = 'or stay on the models and data of this disk with track = "pocket".'
 LOG_IN = "log in with `hf auth login` in a terminal (or set HF_TOKEN before Jupyter starts)"
 Result = TypeVar("Result")
 
 
 def endpoint() -> str:
-    """The hub's address: HF_ENDPOINT, also where it was set after the library was loaded."""
+    """Return the hub's address: HF_ENDPOINT, even if it was set after `huggingface_hub` was imported."""
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
 
 
 def host() -> str:
-    """The hub's name, without a user or password that an address may hold."""
+    """Return the hub's host name, without the user name or password that the address may contain."""
     return urlsplit(endpoint()).hostname or "the hub"
 
 
 def fetch(name: str, kind: str, patterns: Sequence[str] = MODEL_FILES, revision: str | None = None) -> Path:
-    """The folder with the files of `name` that match `patterns` (at the top, for a model), each checked.
+    """Return the folder with the checked files of `name` that match `patterns` (of a model, only top-level files).
 
     Args:
         kind: "model" or "dataset".
-        revision: a commit; None takes the copy that is here, or else the newest.
+        revision: a commit; None takes the copy on this disk, or the newest commit if there is none.
 
     Raises:
-        UserError: one sentence with the next step, after a few tries.
+        UserError: the download failed, for temporary errors after several tries.
     """
-    wanted = hashlib.sha256("\n".join(patterns).encode()).hexdigest()[:8]  # a copy of other files is another copy
+    wanted = hashlib.sha256("\n".join(patterns).encode()).hexdigest()[:8]  # one note per set of patterns
     note = Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}" / NOTE.format(wanted)
     folder = _earlier_copy(note, revision)
     if folder:
@@ -73,14 +73,14 @@ def fetch(name: str, kind: str, patterns: Sequence[str] = MODEL_FILES, revision:
             folder, paths = _download(name, kind, patterns, revision)
     except (OSError, httpx2.HTTPError, HfHubHTTPError, ValueError) as error:
         raise _in_words(error, name) from None
-    with suppress(UserError):  # a shared cache may be read-only: then the copy is checked again next time
+    with suppress(UserError):  # if a shared cache is read-only, the next call checks the copy again
         sizes = {path: (folder / path).stat().st_size for path in paths}
         write_json(note, {"folder": str(folder), "commit": folder.name, "sizes": sizes})
     return folder
 
 
 def _earlier_copy(note: Path, revision: str | None) -> Path | None:
-    """The folder of an earlier download, if all of its files still have their sizes."""
+    """Return the folder of an earlier download if all of its files still have their recorded sizes."""
     try:
         found = json.loads(note.read_text(encoding="utf-8"))
         folder = Path(found["folder"])
@@ -91,7 +91,7 @@ def _earlier_copy(note: Path, revision: str | None) -> Path | None:
 
 
 def _download(name: str, kind: str, patterns: Sequence[str], revision: str | None) -> tuple[Path, list[str]]:
-    """The folder, and the paths in it; files whose hash is not what the hub states are fetched once more."""
+    """Return the folder and the paths in it. A file with a wrong hash is deleted and downloaded once more."""
     api = HfApi(endpoint=endpoint())
     information = api.model_info if kind == "model" else api.dataset_info
     about = _patiently(lambda: information(name, revision=revision, timeout=20))
@@ -104,7 +104,7 @@ def _download(name: str, kind: str, patterns: Sequence[str], revision: str | Non
     if not paths:
         raise UserError(f"data: {name} has no file like {' or '.join(patterns)}; choose another dataset.")
     for _ in range(2):
-        # One file after another: an ill hub is then asked for one of them again, not for all at the same time.
+        # One file at a time, so that a failing hub gets one retry and not many at once.
         found = snapshot_download(
             name, repo_type=kind, revision=about.sha, allow_patterns=paths, endpoint=endpoint(), max_workers=1
         )
@@ -124,12 +124,12 @@ def _download(name: str, kind: str, patterns: Sequence[str], revision: str | Non
 
 def _matches(path: str, kind: str, patterns: Sequence[str]) -> bool:
     if kind == "model" and "/" in path:
-        return False  # other frameworks' weights
+        return False  # subfolders hold weights for other frameworks
     return any(fnmatch(path, pattern) for pattern in patterns)
 
 
 def _patiently(ask: Callable[[], Result]) -> Result:
-    """Call the hub; on a temporary error wait, as long as it says or a little longer each time, and ask again."""
+    """Call the hub and retry after temporary errors. Waits as long as Retry-After says, or doubles the wait."""
     for attempt in range(1, TRIES + 1):
         try:
             return ask()
@@ -144,7 +144,7 @@ def _patiently(ask: Callable[[], Result]) -> Result:
 
 @contextmanager
 def _bounded_waits(name: str) -> Iterator[None]:
-    """The library waits as long as the hub asks; more than a minute ends the download instead."""
+    """Stop the download if the hub asks for a wait of more than a minute; the library would wait that long."""
 
     def too_long(answer: httpx2.Response) -> None:
         stated = answer.headers.get("Retry-After", "")
@@ -161,9 +161,9 @@ def _bounded_waits(name: str) -> Iterator[None]:
 
 
 def _in_words(error: BaseException, name: str) -> UserError:
-    """The sentence for what stopped the download of `name`."""
+    """Return the UserError that explains what stopped the download of `name`."""
     while isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__  # the library wraps what happened in "and it is not in the cache either"
+        error = error.__cause__  # the library wraps the real cause in a "not in the cache" error
     if isinstance(error, OfflineModeIsEnabled):
         return UserError(
             f"{name} is not on this disk and HF_HUB_OFFLINE forbids downloading it; unset HF_HUB_OFFLINE once, {POCKET}"

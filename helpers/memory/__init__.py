@@ -1,5 +1,5 @@
-"""What training takes in memory, part by part.
+"""The memory that training takes, part by part.
 
-`architecture` reads a model's sizes, `prediction` has the formulas, `measurement` counts on a real step, and
-`microbatches` asks the formulas whether a step fits. Seconds and the peak of a whole run are in `helpers.cost`.
+`architecture` reads a model's sizes, `prediction` has the formulas, `measurement` measures a real training step, and
+`microbatches` uses the formulas to decide whether a step fits. `helpers.cost` measures a run's seconds and peak.
 """

@@ -1,4 +1,4 @@
-"""The memory ledger of a real training step: every part is counted where it lies, the peak is the allocator's."""
+"""Measures the memory ledger of a real training step: counts each part's tensors, takes the allocator's peak."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from helpers.memory.prediction import MemoryLedger
 
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes behind some tensors, each piece of memory counted once."""
+    """Return the bytes of the tensors' storages; a storage that several tensors share counts once."""
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
 def weight_tensors(model: nn.Module) -> list[Tensor]:
-    """Parameters and buffers, and what belongs to a 4-bit weight: scales, scales of scales, tables."""
+    """Return parameters and buffers, and the scales, scales of scales and lookup tables of 4-bit weights."""
     found = [*model.parameters(), *model.buffers()]
     for parameter in model.parameters():
         state = getattr(parameter, "quant_state", None)
@@ -30,14 +30,14 @@ def weight_tensors(model: nn.Module) -> list[Tensor]:
 
 
 def optimizer_tensors(optimizer: Optimizer) -> list[Tensor]:
-    """Every tensor that the optimizer keeps from step to step."""
+    """Return every tensor that the optimizer keeps between steps."""
     return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
 
 
 def saved_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor, int]:
-    """Run `forward` and count what autograd keeps for the backward pass, the model's own weights left out.
+    """Run `forward` and return its loss and the bytes that autograd saves for the backward pass.
 
-    Returns the loss and the bytes.
+    The model's own weights are not counted.
     """
     weights = {tensor.untyped_storage().data_ptr() for tensor in weight_tensors(model)}
     kept = {}
@@ -45,7 +45,7 @@ def saved_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor
     def pack(tensor: Tensor) -> Tensor:
         place = tensor.untyped_storage().data_ptr()
         if place not in weights:
-            kept[place] = tensor  # holding it keeps its place from being used again
+            kept[place] = tensor  # the reference prevents reuse of the tensor's address
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -54,14 +54,14 @@ def saved_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[Tensor
 
 
 def allocator_peak(work: Callable[[], object], device: str = "cpu") -> int:
-    """The most bytes that `work` held at any one time, above what was there before: torch's own count, not a sample."""
+    """Return the peak bytes that `work` held in addition to those before it, as torch counts them (no sampling)."""
     gc.collect()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         work()
         return torch.cuda.max_memory_allocated() - before
-    # The profiler announces its start and end on the terminal at level 5; its warnings are above that.
+    # Log level 6 hides the lines about the profiler's start and end, which have level 5.
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiled:
         work()
@@ -74,9 +74,9 @@ def allocator_peak(work: Callable[[], object], device: str = "cpu") -> int:
 
 
 def measure(model: nn.Module, batch: dict[str, Tensor], optimizer: Optimizer) -> MemoryLedger:
-    """The ledger of a training step of `model` on `batch`; the model takes three steps.
+    """Return the ledger of a training step of `model` on `batch`; this trains the model for three steps.
 
-    batch: what `model(**batch)` takes, labels among it. The first step makes the optimizer's states.
+    batch: the arguments of `model(**batch)`, including labels. The first step creates the optimizer's states.
     """
 
     def loss() -> Tensor:

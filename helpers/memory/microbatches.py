@@ -1,6 +1,6 @@
-"""Does a training step fit into the memory that is free, and if not, in which smaller parts does it?
+"""Plans a training step that fits the free memory, if necessary with checkpointing or in microbatches.
 
-`predict` answers before the first step.
+The memory is predicted with `predict`, before the first step.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from helpers.memory.architecture import Architecture
 from helpers.memory.prediction import Plan, predict
 from helpers.runtime import UserError
 
-MARGIN = 0.9  # of what is free: the allocator's holes, and what else runs
+MARGIN = 0.9  # share of the free memory that a step may use; the rest is for fragmentation and other programs
 Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class MicrobatchPlan:
-    """How a step is taken: in one piece or in `microbatches`, with blocks computed again or not."""
+    """How to compute a training step: the number of microbatches, and whether with gradient checkpointing."""
 
     microbatches: int = 1
     checkpointed: bool = False
 
 
 def free_bytes(device: str | torch.device) -> int:
-    """Bytes that are free on a device; for a CPU in main memory."""
+    """Return the free bytes of a device; for a CPU, those of main memory."""
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.mem_get_info(device)[0]
@@ -39,22 +39,22 @@ def free_bytes(device: str | torch.device) -> int:
 
 
 def plan_microbatches(model: nn.Module, batch: Batch, free: int | None = None) -> MicrobatchPlan:
-    """The first plan that fits: as it is; with checkpointing; in ever smaller parts of the batch.
+    """Return the first plan that fits: 1, 2, 4, ... microbatches, each without and then with checkpointing.
 
-    A model of a family without formulas is taken as it is.
+    A model without memory formulas gets a plan with one microbatch and no checkpointing.
 
     Args:
-        batch: input_ids (batch, seq) among its tensors.
-        free: bytes; None asks the model's device.
+        batch: its tensors include input_ids (batch, seq).
+        free: the free bytes; None asks the model's device.
 
     Raises:
-        UserError: not even one row at a time fits; it says what to change.
+        UserError: when not even one row at a time fits; the message says what to change.
     """
     shape = _shape(model)
     if shape is None or batch.get("input_ids") is None or batch["input_ids"].dim() != 2:
         return MicrobatchPlan()
     rows, length = batch["input_ids"].shape
-    held = sum(p.numel() * p.element_size() for p in model.parameters())  # lies there already
+    held = sum(p.numel() * p.element_size() for p in model.parameters())  # already in memory
     room = (free_bytes(next(model.parameters()).device) if free is None else free) * MARGIN + held
     most = 0
     for parts in (2**power for power in range(rows.bit_length() + 1)):
@@ -70,17 +70,17 @@ def plan_microbatches(model: nn.Module, batch: Batch, free: int | None = None) -
 
 
 def can_checkpoint(model: nn.Module) -> bool:
-    """Whether the model, or the body in it, can compute its blocks again."""
+    """Whether the model, or its body, supports gradient checkpointing."""
     return _checkpointing(model) is not None
 
 
 def checkpoint(model: nn.Module) -> None:
-    """Let the backward pass compute the blocks again, instead of keeping what is inside them."""
+    """Enable gradient checkpointing: the backward pass recomputes the blocks instead of storing their activations."""
     _checkpointing(model).gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def split(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
-    """The batch in parts of its rows, each with its share of the labels: its weight in the mean loss."""
+    """Split the batch by rows; each part comes with its share of the labels, its weight in the mean loss."""
     pieces = zip(*(tensor.chunk(parts) for tensor in batch.values()), strict=True)
     found = [dict(zip(batch, piece, strict=True)) for piece in pieces]
     counts = [int((part["labels"] != -100).sum()) for part in found]
@@ -100,7 +100,7 @@ def _shape(model: nn.Module) -> Architecture | None:
     except (AttributeError, UserError):
         return None
     if next(model.parameters()).device.type == "cuda":
-        return replace(shape, attention_dropout=False)  # its kernels draw anew in the backward pass, and keep nothing
+        return replace(shape, attention_dropout=False)  # CUDA kernels recompute the dropout mask and store none
     return shape
 
 

@@ -1,8 +1,8 @@
-"""Local modules for `evaluate.load(path(name))`: the ones on the hub need a network."""
+"""Local metrics for `evaluate.load(path(name))`, because metrics from the hub need a network."""
 
 from pathlib import Path
 
 
 def path(name: str) -> str:
-    """Where the metric `name` lies, in the form that `evaluate.load` takes."""
+    """Return the folder of the metric `name`, as `evaluate.load` takes it."""
     return str(Path(__file__).parent / name)

@@ -1,8 +1,8 @@
-"""A learner's own file or folder as a dataset: read whole, its columns found, its rows counted and split.
+"""Turns a learner's own file or folder into a dataset: reads it, finds its columns, checks and splits its rows.
 
-`request` parses what a lesson's `data` says, `formats` reads the files, `columns` finds which column is which, `table`
-sorts the rows into usable and not, `splits` makes train, validation and test, and `datasets` builds what lessons use.
-`workbook data check` reports what the same functions find; its report lives in `workbook`.
+`request` parses a lesson's `data`, `formats` reads the files, `columns` assigns columns to roles, `table` separates
+usable rows from others, `splits` makes train, validation and test, and `datasets` builds what lessons use.
+`workbook data check` uses the same functions; its report is in `workbook`.
 """
 
 from helpers.own_data.datasets import load_columns, load_labelled, notes, print_notes

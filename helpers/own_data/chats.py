@@ -1,4 +1,4 @@
-"""Conversations as plain text: chat messages, ShareGPT turns and Alpaca's input become a question and an answer."""
+"""Converts chat messages, ShareGPT turns and Alpaca's inputs to a question and an answer in plain text."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ SPEAKERS = {
     "gpt": "assistant", "assistant": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant",
 }  # fmt: skip
 TRANSCRIPT = re.compile(r"\s*Human:(.*?)Assistant:(.*)", re.DOTALL)
-QUESTION = ": question"  # the ending of a column's name that holds the question of its conversation
-JOINED = "instruction + "  # the beginning of one that joins what an instruction is about
+QUESTION = ": question"  # suffix of the added column with a conversation's question
+JOINED = "instruction + "  # prefix of the added column that joins an instruction and its input
 PAIR = ("chosen", "rejected")  # columns that may hold a transcript
-INPUTS = ("input", "context")  # as Alpaca and Dolly call that
-Turns = list[tuple[str, Any]]  # who speaks, and what: a text, or what no lesson can read
+INPUTS = ("input", "context")  # the names of an instruction's input in Alpaca and Dolly
+Turns = list[tuple[str, Any]]  # (speaker, content); content that is not text cannot be used
 
 
 def is_derived(column: str) -> bool:
-    """Whether `as_text` made this column."""
+    """Whether `as_text` added this column."""
     return column.endswith(QUESTION) or column.startswith(JOINED)
 
 
 class Conversation(NamedTuple):
-    """One that a lesson cannot read, and why: "4 messages, where a lesson reads one question and one answer"."""
+    """A conversation that no lesson can use, with the reason, as in "its answer before its question"."""
 
     problem: str
 
 
 def as_text(values: dict[str, object]) -> dict[str, object]:
-    """A row with the answer in place of every conversation, or a `Conversation` if no lesson can read it.
+    """Return the row with every conversation replaced by its answer, or by a `Conversation` if no lesson can use it.
 
-    The question becomes a column "messages: question"; "instruction + input" joins two columns.
+    Adds the question as a column such as "messages: question", and joins columns as "instruction + input".
     """
     found = dict(values)
     for name, value in values.items():
         if isinstance(value, str) and name not in PAIR and not value.lstrip().startswith("[{"):
-            continue  # nearly every value of nearly every file
+            continue  # most values are ordinary text
         turns = _transcript(value) if name in PAIR and isinstance(value, str) else _turns(value)
         problem = _problem(turns)
         if problem:
@@ -47,7 +47,7 @@ def as_text(values: dict[str, object]) -> dict[str, object]:
             found[name] = turns[-1][1]
             if len(turns) > 1:
                 found[name + QUESTION] = "\n".join(text for _, text in turns[:-1])
-        elif turns:  # a question alone, as `prompt` may hold it
+        elif turns:  # only a question, as a column `prompt` may have
             found[name] = "\n".join(text for _, text in turns)
     for name in INPUTS:
         if isinstance(values.get("instruction"), str) and name in values:
@@ -59,7 +59,7 @@ def as_text(values: dict[str, object]) -> dict[str, object]:
 
 
 def _problem(turns: Turns) -> str:
-    """Why a lesson cannot read a conversation as one question and one answer; "" if it can, or there is none."""
+    """Return why a conversation is not one question and one answer; "" if it is, or if there are no turns."""
     strange = [who for who, _ in turns if who not in ("system", "user", "assistant")]
     if strange:
         return f'a message of "{strange[0][:20]}", where a lesson reads those of system, user and assistant'
@@ -73,9 +73,9 @@ def _problem(turns: Turns) -> str:
 
 
 def _turns(value: object) -> Turns:
-    """(speaker, text) of a list of messages, in JSON as well; empty for any other value.
+    """Return the (speaker, text) pairs of a list of messages or its JSON; empty for any other value.
 
-    What is no text stays as it is.
+    Content that is not text is returned unchanged.
     """
     if isinstance(value, str) and value.lstrip().startswith("[{") and value.rstrip().endswith("}]"):
         try:
@@ -86,12 +86,12 @@ def _turns(value: object) -> Turns:
         return []
     pairs = [(turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))) for turn in value]
     if all(who is None for who, _ in pairs):
-        return []  # a list of other things
+        return []  # the list does not hold messages
     return [(SPEAKERS.get(str(who).lower(), str(who)), _joined(content)) for who, content in pairs]
 
 
 def _joined(content: Any) -> Any:
-    """The text of a message; of one in parts, as some interfaces write it, their texts together."""
+    """Return the text of a message, joined if it consists of text parts; any other content is returned unchanged."""
     if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
         texts = [part.get("text") for part in content]
         if all(part.get("type") == "text" for part in content) and all(isinstance(text, str) for text in texts):
@@ -100,7 +100,7 @@ def _joined(content: Any) -> Any:
 
 
 def _transcript(text: str) -> Turns:
-    """(speaker, text) of "Human: ... Assistant: ..."; empty for any other text."""
+    """Return the (speaker, text) pairs of "Human: ... Assistant: ..."; empty for any other text."""
     said = TRANSCRIPT.fullmatch(text)
     if not said:
         return []

@@ -1,4 +1,4 @@
-"""Which column plays which role: as the learner said, else guessed by its name."""
+"""Assigns a column to each role: the one that the learner named, else one guessed by its name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from helpers.own_data.chats import PAIR, QUESTION, is_derived
 from helpers.own_data.request import Request
 from helpers.runtime import UserError, nearest
 
-# The likeliest first: a file with "text" and "title" is about the text.
+# The most likely name first: if a file has the columns "text" and "title", the role text takes "text".
 NAMES = {
     "text": (
         "text", "review", "sentence", "content", "body", "review_text", "review_body", "comment", "message", "document",
@@ -30,39 +30,39 @@ NAMES = {
     "chosen": ("chosen", "preferred", "accepted", "better", "response_chosen"),
     "rejected": ("rejected", "dispreferred", "worse", "response_rejected"),
 }  # fmt: skip
-# What a file can be used for, by the roles that it fills; the most specific first.
+# Kinds of data, by the roles that a file's columns fill; the most specific kind first.
 KINDS = {
     "preferences": ("prompt", "chosen", "rejected"),
     "labelled texts": ("text", "label"),
     "instructions": ("prompt", "completion"),
     "plain texts": ("text",),
 }
-# The lessons that take each kind as their `data`.
+# The lessons that accept each kind as their `data`.
 LESSONS = {
     "preferences": ("05", "06"),
-    "labelled texts": ("00", "02", "03", "07", "08", "09", "10", "11", "01"),  # 01 reads the texts alone
+    "labelled texts": ("00", "02", "03", "07", "08", "09", "10", "11", "01"),  # lesson 01 ignores the labels
     "instructions": ("04",),
     "plain texts": ("01",),
 }
 CHATS = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue")
 CONVERSATIONS = ("preferences", "instructions")
-SHOWN = 8  # of a file's columns, in a sentence
-REMARK = re.compile(r"\s*[(\[].*[)\]]\s*$")  # as in "label (0=bad, 1=good)"
+SHOWN = 8  # maximum number of column names in a message
+REMARK = re.compile(r"\s*[(\[].*[)\]]\s*$")  # a remark in a column's name, as in "label (0=bad, 1=good)"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Role -> column; `guessed` holds the roles that nobody named, each with other columns that would have fitted."""
+    """The column of each role; `guessed` maps the roles that the learner did not name to other matching columns."""
 
     columns: Mapping[str, str]
     guessed: Mapping[str, Sequence[str]]
 
     def __str__(self) -> str:
-        """'text from "Body" (guessed; "title" would fit too), label from "Stars"'."""
+        """Format the choice as in 'text from "Body" (guessed; "title" would fit too), label from "Stars"'."""
         return ", ".join(f'{role} from "{column}"{self._guess(role)}' for role, column in self.columns.items())
 
     def understood(self) -> str:
-        """How conversations were read, in a sentence; "" where there are none.
+        """Return a sentence on how prompts were taken from conversations or joined columns; "" if they were not.
 
         'A row of "messages" is a conversation: the last message is the answer, what comes before it is the prompt.'
         """
@@ -87,10 +87,10 @@ class Choice:
 
 
 def choose_columns(columns: Sequence[str], roles: Sequence[str], request: Request) -> Choice:
-    """The column for every role; no `roles` takes those of the first of `KINDS` that all find one.
+    """Return the column for every role. Without `roles`, take the first of `KINDS` whose roles all have a column.
 
     Raises:
-        UserError: when a role finds no column, or the learner named one that is not there.
+        UserError: when no column matches a role, or the learner named a column that does not exist.
     """
     given, file = request.columns, request.path.name
     own = [name for name in columns if not is_derived(name)]
@@ -121,7 +121,7 @@ def choose_columns(columns: Sequence[str], roles: Sequence[str], request: Reques
 
 
 def _missing(role: str, roles: Sequence[str], columns: Sequence[str], request: Request) -> str:
-    """Why no column plays a role, and what to do: name it, choose another lesson, or change the file."""
+    """Return the message for a role without a column: why, and whether to name it, change lessons or fix the file."""
     file, own = request.path.name, [name for name in columns if not is_derived(name)]
     wanted = " and ".join(roles)
     for kind in CONVERSATIONS:
@@ -147,7 +147,7 @@ def _missing(role: str, roles: Sequence[str], columns: Sequence[str], request: R
 
 
 def name_list(names: Sequence[str]) -> str:
-    """A few of the names, and how many more there are."""
+    """Format the first few names and the number of the others for a message."""
     more = len(names) - SHOWN
     shown = ", ".join(f'"{name[:40]}"' for name in list(names)[:SHOWN])
     return f"{shown} and {more:,} more" if more > 0 else shown
@@ -156,7 +156,7 @@ def name_list(names: Sequence[str]) -> str:
 def _fitting(columns: Sequence[str], role: str) -> list[str]:
     plain = {name: re.sub(r"[\s-]", "_", REMARK.sub("", name).strip().lower()) for name in columns}
     found = [name for wanted in NAMES[role] for name in plain if plain[name] == wanted]
-    # A conversation under another name: the question of it is the prompt, and what its column becomes the answer.
+    # A conversation's column may have any name. Its question is the prompt; the column itself now holds the answer.
     asked = [name for name in columns if name.endswith(QUESTION) and name.removesuffix(QUESTION) not in PAIR]
     others = {"prompt": asked, "completion": [name.removesuffix(QUESTION) for name in asked]}.get(role, [])
     return [*found, *(name for name in others if name not in found)]

@@ -1,4 +1,4 @@
-"""Which rows of a table lessons 04 to 06 refuse: by the model's chat template and the number of tokens it reads."""
+"""Finds the rows of a table that lessons 04 to 06 refuse, because of the chat template or the maximum length."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from helpers.own_data.table import TOO_LONG, Table
 from helpers.runtime import UserError
 
 ANSWERS = ("completion", "chosen", "rejected")
-AT_ONCE = 500  # conversations tokenized together
+AT_ONCE = 500  # number of conversations to tokenize together
 
 
 def without_unfit(table: Table, tokenizer: Any, max_length: int = 256) -> Table:
-    """The table, with the rows that `sft.encode` would refuse among its problems; any other table as it is.
+    """Return a table in which the rows that `sft.encode` would refuse count as problems, not as usable rows.
+
+    A table without prompts and answers is returned unchanged.
 
     Raises:
-        UserError: when the tokenizer has no chat template, or one that does not mark the end of a turn.
+        UserError: when the tokenizer has no chat template, or its template does not mark the end of a turn.
     """
     answers = [role for role in ANSWERS if role in table.rows]
     if "prompt" not in table.rows or not answers or table.rows.empty:
@@ -47,7 +49,7 @@ def without_unfit(table: Table, tokenizer: Any, max_length: int = 256) -> Table:
 
 
 def _learns(tokenizer: Any, prompt: str, answer: str, max_length: int) -> bool:
-    """Whether `sft.encode` finds a label in this conversation."""
+    """Whether `sft.encode` accepts this conversation."""
     try:
         sft.encode(tokenizer, prompt, answer, max_length=max_length)
     except UserError:

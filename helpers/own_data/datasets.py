@@ -1,4 +1,4 @@
-"""A learner's file or folder as what the lessons train on."""
+"""Loads a learner's file or folder as the `datasets` objects that the lessons train on."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from helpers.own_data.splits import SPLITS, cut, normalized, read_splits
 from helpers.own_data.table import Table, check_usable
 from helpers.runtime import UserError
 
-Rows = dict[str, tuple[list[str], list[str]]]  # split -> texts, and the name of each one's class
+Rows = dict[str, tuple[list[str], list[str]]]  # split -> texts, and their class names
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _printed: set[str] = set()
 
 
 def load_labelled(data: Path | str | Request, seed: int) -> DatasetDict:
-    """Texts with labels as train, validation and test.
+    """Load texts with labels as train, validation and test.
 
-    One file is split per class by `seed`: 80 %, 10 % and 10 %, and repeated texts stay on one side. In a folder with
-    files for several splits, a split that is missing takes a tenth of train. `label` becomes a `ClassLabel`, its
-    classes in alphabetical (for numbers: numerical) order.
+    One file is split per class by `seed` into 80 %, 10 % and 10 %; rows with the same text stay in one split. If a
+    folder has files for several splits, a missing split takes a tenth of train. `label` becomes a `ClassLabel`, with
+    its classes in alphabetical order, or in numerical order if all are numbers.
 
     Args:
-        data: a file, a folder, or either with "?text=Body&label=Stars" after it; see `Request.of`.
+        data: a file or a folder, optionally followed by "?text=Body&label=Stars"; see `Request.of`.
 
     Raises:
-        UserError: when a file cannot be read or rows of it cannot be used, there is one class only, a class has too
-            few rows, or validation or test holds a class that train lacks.
+        UserError: when a file cannot be read or has unusable rows, there is only one class, a class has too few
+            rows, or validation or test has a class that train lacks.
     """
     request = Request.of(data)
     tables, aside = read_splits([request], ("text", "label"))
@@ -51,15 +51,15 @@ def load_labelled(data: Path | str | Request, seed: int) -> DatasetDict:
 
 
 def load_columns(data: Path | str | Request, columns: Sequence[str], tokenizer: Any = None) -> Dataset:
-    """A file's `columns`, as text, in the file's order; of a folder with several splits, those of train.
+    """Load the columns for these roles as text, in the file's order. A folder with several splits gives its train rows.
 
     Args:
         data: as for `load_labelled`.
         columns: roles, such as prompt and completion.
-        tokenizer: with a chat template, which refuses conversations that are longer than a model of the lessons reads.
+        tokenizer: has a chat template; with it, conversations that `sft.encode` refuses count as unusable rows.
 
     Raises:
-        UserError: when a file cannot be read or rows of it cannot be used.
+        UserError: when a file cannot be read or has unusable rows.
     """
     request = Request.of(data)
     tables, aside = read_splits([request], columns, ("train",))
@@ -75,10 +75,10 @@ def load_columns(data: Path | str | Request, columns: Sequence[str], tokenizer: 
 
 
 def split_labelled(tables: Mapping[str, Table], seed: int) -> tuple[Rows, list[str]]:
-    """Split -> texts and their classes, as given or cut from train where a split is missing; and all classes in order.
+    """Return split -> (texts, class names), and all classes in order. Missing splits are cut from train.
 
     Raises:
-        UserError: when the labels are no classes, or too few rows have one of them.
+        UserError: when the labels are not classes, or a class has too few rows.
     """
     names = {split: class_names(table) for split, table in tables.items()}
     classes = _check_classes(names, {split: table.path.name for split, table in tables.items()})
@@ -92,10 +92,10 @@ def split_labelled(tables: Mapping[str, Table], seed: int) -> tuple[Rows, list[s
 
 
 def _check_classes(names: Mapping[str, Sequence[str]], files: Mapping[str, str]) -> list[str]:
-    """The classes of train, in order.
+    """Return the classes of train, in order.
 
     Raises:
-        UserError: when there are not two, they are no classes but numbers to predict, or another split has one more.
+        UserError: when train has only one class, nearly every row has its own label, or another split has a new class.
     """
     counts = Counter(names["train"])
     classes, rows = _in_order(list(counts)), counts.total()
@@ -121,7 +121,7 @@ def _check_classes(names: Mapping[str, Sequence[str]], files: Mapping[str, str])
 
 
 def class_names(table: Table) -> list[str]:
-    """The class of every row: text as it is, but for white space around it; a typed number without a needless ".0"."""
+    """Return the class name of every row: its label as stripped text; a float such as 2.0 becomes "2"."""
     return [
         str(int(label)) if isinstance(label, float) and label.is_integer() else str(label).strip()
         for label in table.rows["label"]
@@ -129,7 +129,7 @@ def class_names(table: Table) -> list[str]:
 
 
 def texts_with_several_labels(tables: Mapping[str, Table]) -> int:
-    """How many different texts stand there with more than one label."""
+    """Return how many different texts occur with more than one label."""
     labels: dict[str, set[str]] = {}
     for table in tables.values():
         for text, name in zip(table.rows["text"], class_names(table), strict=True):
@@ -138,24 +138,24 @@ def texts_with_several_labels(tables: Mapping[str, Table]) -> int:
 
 
 def shared_texts(tables: Mapping[str, Table], roles: Sequence[str] = ("text",)) -> dict[tuple[str, str], int]:
-    """Two splits -> rows of the second whose texts the first has too."""
+    """Return (split, other split) -> the number of rows of the second one whose texts the first one also has."""
     keys = {split: text_keys(table, roles) for split, table in tables.items()} if len(tables) > 1 else {}
     pairs = itertools.combinations(keys, 2)
     return {(one, two): sum(map(set(keys[one]).__contains__, keys[two])) for one, two in pairs}
 
 
 def text_keys(table: Table, roles: Sequence[str] = ("text",)) -> list[tuple[str, ...]]:
-    """What each row is compared by with others: its texts, normalized."""
+    """Return a key for each row, to compare it with others: its normalized texts."""
     return [tuple(map(normalized, row)) for row in table.rows[list(roles)].itertuples(index=False)]
 
 
 def notes(dataset: Dataset | DatasetDict) -> str:
-    """What became of a learner's file: columns, rows, classes, splits, and what was left out."""
+    """Return the summary of a learner's file: its columns, rows, classes and splits, and the rows left out."""
     return (dataset["train"] if isinstance(dataset, DatasetDict) else dataset).info.description
 
 
 def print_notes(dataset: Dataset | DatasetDict) -> Dataset | DatasetDict:
-    """Print the notes, once in a process (a lesson may load the same data in several cells); returns the dataset."""
+    """Print the notes once per process, because several cells may load the same data; return the dataset."""
     if notes(dataset) not in _printed:
         _printed.add(notes(dataset))
         print(notes(dataset))
@@ -163,7 +163,7 @@ def print_notes(dataset: Dataset | DatasetDict) -> Dataset | DatasetDict:
 
 
 def _in_order(names: list[str]) -> list[str]:
-    """The names in alphabetical order, or numerical if all are numbers."""
+    """Return the names in alphabetical order, or in numerical order if all are numbers."""
     numbers = all(NUMBER.fullmatch(name) for name in names)
     return sorted(names, key=lambda name: (float(name) if numbers else 0, name))
 

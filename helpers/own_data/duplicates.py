@@ -1,6 +1,6 @@
-"""Texts that are nearly the same, and splits that keep them, or whatever belongs together, on one side.
+"""Finds near-duplicate texts, and splits rows so that a group, such as near-duplicates, stays in one split.
 
-Lesson 03 writes `shingles`, `near_duplicates` and `grouped_split` out; `workbook data check` calls the ones here.
+Lesson 03 writes out `shingles`, `near_duplicates` and `grouped_split`; `workbook data check` uses the versions here.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 WORD = re.compile(r"\w+")
-SIZE = 3  # words in a shingle
-THRESHOLD = 0.5  # one word changed of twenty leaves 0.71; two texts about one thing mostly share less than 0.2
+SIZE = 3  # number of words in a shingle
+THRESHOLD = 0.5  # one changed word of twenty gives 0.71; different texts on one topic mostly have less than 0.2
 Shingles = frozenset[tuple[str, ...]]
 
 
 class NearPair(NamedTuple):
-    """Two rows whose texts are nearly the same, the smaller number first, and how similar they are."""
+    """Two row numbers with nearly the same text, the smaller one first, and their similarity."""
 
     first: int
     second: int
@@ -28,9 +28,9 @@ class NearPair(NamedTuple):
 
 
 def shingles(text: object, size: int = SIZE) -> Shingles:
-    """All runs of `size` words in small letters, without punctuation; of a shorter text all its words as one run.
+    """Return all runs of `size` consecutive lower-case words, without punctuation; a shorter text is one run.
 
-    A text without spaces (Chinese, say) is one long word: there the runs are of characters.
+    In a text without spaces (such as Chinese), which would be one long word, the runs consist of characters.
     """
     words: Sequence[str] = WORD.findall(str(text).lower())
     if len(words) < size and len("".join(words)) > 4 * size:
@@ -39,16 +39,16 @@ def shingles(text: object, size: int = SIZE) -> Shingles:
 
 
 def jaccard(one: Shingles, other: Shingles) -> float:
-    """What two sets have in common, as a share of what either has (Jaccard 1901)."""
+    """Return the size of the intersection divided by the size of the union (Jaccard 1901)."""
     return len(one & other) / max(1, len(one | other))
 
 
 def near_duplicates(texts: Sequence[object], threshold: float = THRESHOLD, size: int = SIZE) -> list[NearPair]:
-    """All pairs of rows whose shingles have at least this Jaccard similarity, identical texts among them.
+    """Return all pairs of rows whose shingles have at least this Jaccard similarity, including identical texts.
 
-    No pair is missed: with n shingles, two sets that similar share one of the n - ceil(threshold * n) + 1 rarest
-    (prefix filtering: Bayardo et al. 2007, "Scaling up all pairs similarity search"). So only rows that share a rare
-    shingle are compared.
+    Only rows that share a rare shingle are compared. This misses no pair: two sets of n shingles with this similarity
+    share one of their n - ceil(threshold * n) + 1 rarest ones (prefix filtering: Bayardo et al. 2007, "Scaling up all
+    pairs similarity search").
     """
     found = [shingles(text, size) for text in texts]
     count = Counter(shingle for one in found for shingle in one)
@@ -67,9 +67,9 @@ def near_duplicates(texts: Sequence[object], threshold: float = THRESHOLD, size:
 
 
 def similar_across(splits: Mapping[str, Sequence[object]], threshold: float = THRESHOLD) -> dict[tuple[str, str], list]:
-    """Two splits -> for each row of the second that has a near-duplicate in the first: (row there, row here, how near).
+    """Return (split, other split) -> near-duplicates as pairs (row of the first, row of the second, similarity).
 
-    The nearest one is given.
+    Each row of the second split occurs once, with its most similar row of the first.
     """
     names = list(splits)
     side = [name for name in names for _ in splits[name]]
@@ -88,7 +88,7 @@ def similar_across(splits: Mapping[str, Sequence[object]], threshold: float = TH
 
 
 def connected(rows: int, pairs: Sequence[tuple[int, int] | NearPair]) -> list[int]:
-    """A group number for each row: rows that a pair joins, directly or over others, have the same."""
+    """Return a group number for each row; rows that pairs connect, directly or through other rows, share a group."""
     leader = list(range(rows))
 
     def find(row: int) -> int:
@@ -104,9 +104,9 @@ def connected(rows: int, pairs: Sequence[tuple[int, int] | NearPair]) -> list[in
 
 
 def grouped_split(groups: Sequence[Hashable], share: float = 0.2, seed: int = 0) -> tuple[list[int], list[int]]:
-    """Row numbers for training and for the test; no group has rows in both.
+    """Return the row numbers for training and for the test; no group has rows in both.
 
-    Whole groups go to the test, in an order drawn by the seed, until it has at least `share` of the rows.
+    In a random order, whole groups go to the test until it has at least `share` of the rows.
     """
     rows_of: dict[Hashable, list[int]] = defaultdict(list)
     for row, group in enumerate(groups):

@@ -1,6 +1,6 @@
-"""CSV, JSON Lines, JSON and Parquet, read as one record after another; each says where it stands in the file.
+"""Reads CSV, JSON Lines, JSON and Parquet files record by record, each with its place in the file.
 
-The libraries' readers are not used for text files: they pad short rows, and name no line for what they drop.
+For text files we do not use the libraries' readers, which pad short rows and do not name the lines that they drop.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from helpers.runtime import UserError
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 SEPARATORS = (",", ";", "\t", "|")
-LINE_LIMIT = 10_000_000  # characters: a text of a million words is still shorter
-JSON_LIMIT = 100_000_000  # bytes of a list of rows, which has to be read at once
-LONG = 10  # lines of one row: more are mentioned, since a missing quote glues rows together
-SAMPLE = 4096  # bytes by which text is told from other content
-MARKS = {  # UTF-32's begins as UTF-16's does
+LINE_LIMIT = 10_000_000  # characters; a text of a million words is shorter
+JSON_LIMIT = 100_000_000  # bytes; a list in JSON has to be read at once
+LONG = 10  # a CSV row with more lines is reported, because a missing quote joins several rows
+SAMPLE = 4096  # bytes to read for telling text from binary content
+MARKS = {  # UTF-32 comes first, because its little-endian mark begins with UTF-16's
     codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
-# The bytes of a character, and the place of the one that is not zero in a Latin letter.
+# Encoding -> (bytes per character, position of the byte that is not zero in a Latin letter).
 WIDE = {"utf-32-le": (4, 0), "utf-32-be": (4, 3), "utf-16-le": (2, 0), "utf-16-be": (2, 1)}
 
 
 class Record(NamedTuple):
-    """One row: where it stands, as "line 5" or "row 5"; its values, or why it cannot be read.
+    """One row: its place ("line 5" or "row 5"), and its values or the problem that makes it unreadable.
 
-    A row of a CSV file that cannot be read still has the header's columns, each with None.
+    An unreadable row of a CSV file still has the header's columns, all with the value None.
     """
 
     place: str
     values: dict[str, object]
     problem: str = ""
-    lines: int = 1  # of the file that it takes
+    lines: int = 1  # number of lines that the row occupies in the file
 
 
 def records(request: Request) -> Iterator[Record]:
-    """Every row of the file that is asked for, the unreadable ones included.
+    """Iterate over all rows of the requested file, including unreadable ones.
 
     Raises:
-        UserError: when the file cannot be read as a whole; a line is longer than 10 million characters, is not in this
+        UserError: when the file cannot be read at all, or a line is longer than 10 million characters, is not in this
             encoding, or opens a quote that runs into the following rows.
     """
     path, suffix = request.path, request.path.suffix.lower()
@@ -62,14 +62,14 @@ def records(request: Request) -> Iterator[Record]:
     request = replace(request, encoding=_encoding(request))
     if suffix == ".json" and _begins_with(path, request.encoding) == "[":
         return _json_list(request)
-    csv.field_size_limit(LINE_LIMIT)  # Python's own limit of 131,072 characters would refuse a long text
+    csv.field_size_limit(LINE_LIMIT)  # Python's default limit of 131,072 characters is too small for long texts
     if suffix in (".json", ".jsonl"):
         return _json_lines(request)
     return _csv(request, request.separator or ("\t" if suffix == ".tsv" else _separator(request)))
 
 
 def _encoding(request: Request) -> str:
-    """The encoding that was given, the one that the file's byte-order mark names, or UTF-8."""
+    """Return the encoding of the request, else that of the file's byte-order mark, else UTF-8."""
     path, encoding = request.path, request.encoding
     with path.open("rb") as file:
         start = file.read(SAMPLE)
@@ -77,7 +77,7 @@ def _encoding(request: Request) -> str:
     if not encoding or encoding.startswith(marked.removesuffix("-sig")):
         encoding = marked
     if b"\0" in start and not encoding.startswith(("utf-16", "utf-32")):
-        for name, (width, place) in WIDE.items():  # of a Latin letter in UTF-16, one byte of two is zero
+        for name, (width, place) in WIDE.items():  # in UTF-16, one of a Latin letter's two bytes is zero
             others = [byte for number, byte in enumerate(start) if number % width != place]
             if others.count(0) > 0.9 * len(others):
                 suggestion = request.suggestion(encoding=name)
@@ -87,13 +87,13 @@ def _encoding(request: Request) -> str:
 
 
 def _begins_with(path: Path, encoding: str) -> str:
-    """The first character of a text file that is no white space."""
+    """Return the first character of a text file that is not white space."""
     with path.open("rb") as file:
         return file.read(256).decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")[:1]
 
 
 def _lines(request: Request) -> Iterator[str]:
-    """The lines of a text file, none of them so long that it could fill the memory."""
+    """Yield the lines of a text file; raise a UserError for a line so long that it could fill the memory."""
     path, encoding = request.path, request.encoding
     try:
         with path.open(encoding=encoding, newline="") as file:
@@ -112,7 +112,7 @@ def _lines(request: Request) -> Iterator[str]:
 
 
 def _not_decoded(request: Request, error: UnicodeError) -> UserError:
-    """The error for a file in another encoding, with the first line that is."""
+    """Return the error for a file in another encoding; it names the first line that cannot be decoded."""
     path, encoding = request.path, request.encoding
     name = encoding.removesuffix("-sig").upper()
     if name.startswith(("UTF-16", "UTF-32")):
@@ -131,9 +131,9 @@ def _not_decoded(request: Request, error: UnicodeError) -> UserError:
 
 
 def _other_encoding(request: Request, line: bytes) -> str:
-    """Which encoding a line may be in, as the end of a sentence; tried, so that the advice reads this line."""
+    """Return the end of the message: which encoding to try. UTF-8 and cp1252 are named only if they decode the line."""
     letters = [byte for byte in line if chr(byte).isalpha() or byte > 127]
-    foreign = 2 * sum(byte > 127 for byte in letters) > len(letters)  # an alphabet of its own
+    foreign = 2 * sum(byte > 127 for byte in letters) > len(letters)  # probably not a Latin script
     for name in ("utf-8", "cp1252"):
         with suppress(UnicodeDecodeError):
             line.decode(name)
@@ -146,7 +146,7 @@ def _other_encoding(request: Request, line: bytes) -> str:
 
 
 def _separator(request: Request) -> str:
-    """The separator under which most of the first rows have as many fields as the header."""
+    """Return the separator for which most of the first rows have as many fields as the header."""
     lines = list(itertools.islice(_lines(request), 20))
 
     def agreement(separator: str) -> tuple[int, int]:
@@ -192,7 +192,7 @@ def _header(path: Path, row: list[str]) -> list[str]:
 
 
 def _quotes(path: Path, first: int, last: int, error: csv.Error) -> str:
-    """Why one line cannot be read; a UserError where a quote swallowed the lines after it."""
+    """Return why one line cannot be read; raise a UserError if its open quote also takes in the next lines."""
     if "unexpected end" in str(error) or "field larger" in str(error):
         raise UserError(f"data: {path.name}, line {first} opens a quote that is never closed; close it or remove it.")
     if last > first:
@@ -236,7 +236,7 @@ def _object(place: str, value: object) -> Record:
 
 
 def _parquet(path: Path) -> Iterator[Record]:
-    """Rows of a Parquet file; the numbers of a `ClassLabel` become the names that the file holds for them."""
+    """Yield the rows of a Parquet file; class numbers of a `ClassLabel` are replaced by their names in the file."""
     try:
         file = parquet.ParquetFile(path)
     except pyarrow.ArrowException as error:
@@ -253,7 +253,7 @@ def _parquet(path: Path) -> Iterator[Record]:
 
 
 def _class_names(schema: pyarrow.Schema) -> dict[str, list[str]]:
-    """Column -> the names of its classes, where `datasets` wrote them into the file."""
+    """Return column -> class names, if `datasets` stored them in the file."""
     if b"huggingface" not in (schema.metadata or {}):
         return {}
     features = Features.from_arrow_schema(schema)

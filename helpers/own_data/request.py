@@ -1,4 +1,4 @@
-"""What a lesson's `data` says: a path, and after a "?" which columns to read and how."""
+"""Parses a lesson's `data`: a path, and after a "?" the columns to read and how to read them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SEPARATORS = {",": ",", ";": ";", "|": "|", "tab": "\t"}
 
 @dataclass(frozen=True)
 class Request:
-    """A file or folder, and what the learner said about it.
+    """A file or folder, and the learner's options for it.
 
-    columns: role ("text", "label", "prompt"...) -> the column that plays it, where the learner named one.
-    encoding: of a text file; "" takes UTF-8, or what the file's byte-order mark says.
-    separator: between the fields of a CSV file; "" takes the one under which most rows agree with the header.
-    skip_bad: leave out rows that cannot be used, and count them, instead of refusing the file.
-    typed: the path as the learner wrote it, of a folder also where `path` is a file in it.
+    columns: role ("text", "label", "prompt"...) -> column, for the roles that the learner named.
+    encoding: encoding of a text file; "" takes that of the file's byte-order mark, else UTF-8.
+    separator: separator of a CSV file; "" takes the one for which most rows have as many fields as the header.
+    skip_bad: leave out and count unusable rows, instead of refusing the file.
+    typed: the path as the learner wrote it; if `path` is a file in a folder, the folder that the learner wrote.
     """
 
     path: Path
@@ -35,12 +35,12 @@ class Request:
 
     @classmethod
     def of(cls, data: Request | str | Path) -> Request:
-        """From `"reviews.csv?text=Body&label=Stars&encoding=cp1252&bad=skip"`; the part after "?" may be missing.
+        """Parse `"reviews.csv?text=Body&label=Stars&encoding=cp1252&bad=skip"`; the part after "?" is optional.
 
         In a column's name, write a space as it is or as %20, "&" as %26, "+" as %2B.
 
         Raises:
-            UserError: for an unknown option, or a value that it cannot have.
+            UserError: when an option is unknown or its value is invalid.
         """
         if isinstance(data, Request):
             return data
@@ -58,7 +58,7 @@ class Request:
         )
 
     def suggestion(self, **more: str) -> str:
-        """`data="reviews.csv?text=Body&bad=skip"`: what was said, with `more` options, as Python that can be pasted."""
+        """Return this request with `more` options as Python code to paste: `data="reviews.csv?text=Body&bad=skip"`."""
         separators = {sign: name for name, sign in SEPARATORS.items()}
         options = {**self.columns, "encoding": self.encoding, "sep": separators.get(self.separator, "")}
         options |= {"bad": "skip" if self.skip_bad else "", **more}
@@ -68,7 +68,7 @@ class Request:
 
 
 def quoted(text: str) -> str:
-    """A text as a Python literal, in double quotes where those need no backslash."""
+    """Return a text as a Python literal, in double quotes unless that would need a backslash."""
     return repr(text) if any(mark in text for mark in '"\\') or not text.isprintable() else f'"{text}"'
 
 
@@ -90,7 +90,7 @@ def _pairs(options: str) -> dict[str, str]:
 
 def _encoding(name: str) -> str:
     try:
-        "".encode(name or "utf-8")  # refuses what is no text encoding, such as rot13 or zip
+        "".encode(name or "utf-8")  # raises LookupError for codecs without text, such as rot13 or zip
         return codecs.lookup(name).name if name else ""
     except LookupError:
         raise UserError(f'data: there is no encoding "{name}"; try utf-8, cp1252, latin-1 or utf-16.') from None

@@ -1,4 +1,4 @@
-"""Train, validation and test: by the names of a folder's files, or cut from one file by the seed."""
+"""Finds train, validation and test by the names of a folder's files, or cuts them from one file by seed."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ PIECE = re.compile(r"-\d+-of-\d+$")
 def read_splits(
     requests: Sequence[Request], roles: Sequence[str] = (), wanted: Sequence[str] = SPLITS
 ) -> tuple[dict[str, Table], list[str]]:
-    """Split -> its table, and the names of files in the folder that belong to no split and are not read.
+    """Return split -> table, and the names of files in the folder that belong to no split and are not read.
 
-    One file alone is {"train": it}, still to be split. Several go by their names, a folder's also by its folders':
-    train.csv, dev.jsonl, data/test-00000-of-00002.parquet. The columns of train decide those of the others.
+    A single file becomes "train", to be split later. Of several files, the file and folder names give the splits:
+    train.csv, dev.jsonl, data/test-00000-of-00002.parquet. The other splits must have the roles found in train.
 
     Raises:
-        UserError: when the folder is missing or holds no data, the names of its files leave a doubt, or a file cannot
-            be read.
+        UserError: when the folder is missing or has no data, its file names are ambiguous, or a file cannot be read.
     """
     first, folder, aside = requests[0], None, []
     if len(requests) == 1 and exists(first.path) and first.path.is_dir():
@@ -54,16 +53,16 @@ def read_splits(
 
 
 def normalized(text: object) -> str:
-    """A text as it is compared with others: capital letters and white space do not count."""
+    """Return a text for comparison with others: in lower case (casefold), with white space collapsed."""
     return " ".join(str(text).split()).casefold()
 
 
 def cut(
     texts: Sequence[str], labels: Sequence[str], classes: Sequence[str], seed: int, splits: Sequence[str], name: str
 ) -> dict[str, list[int]]:
-    """Row numbers for each split: a tenth of every class to all `splits` but the first, which gets the rest.
+    """Return the row numbers of each split. All but the first get a tenth of every class; the first gets the rest.
 
-    Rows with the same text stay together; those of a text with several labels all go to the first split.
+    Rows with the same text stay together. If a text has several labels, its rows all go to the first split.
 
     Raises:
         UserError: when a class has fewer different texts than there are splits.
@@ -84,7 +83,7 @@ def cut(
                 f"at least {len(splits)}, one each for {', '.join(splits)}."
             )
         shuffle(groups)
-        groups.sort(key=len)  # texts that are repeated often go where most rows are: to train
+        groups.sort(key=len)  # often repeated texts come last, so they go to train
         _deal(groups, splits, places)
     places[splits[0]] += [row for rows in doubtful for row in rows]
     for rows in places.values():
@@ -104,7 +103,7 @@ def _deal(groups: list[list[int]], splits: Sequence[str], places: dict[str, list
 
 
 def _files(folder: Path) -> list[Path]:
-    """The tables of a folder, without those that a program keeps beside them, as in .ipynb_checkpoints/."""
+    """Return the data files in a folder, without those in hidden folders such as .ipynb_checkpoints/."""
     try:
         files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in FORMATS and path.is_file()]
     except OSError as error:
@@ -116,7 +115,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _by_split(requests: Sequence[Request], folder: Path | None) -> dict[str, list[Request]]:
-    """Split -> the files whose names say so: one, or the numbered pieces of one."""
+    """Return split -> its files by their names: a single file, or the numbered pieces of one file."""
     if len(requests) == 1:
         return {"train": list(requests)}
     found: dict[str, list[Request]] = {}

@@ -1,4 +1,4 @@
-"""A file read for certain roles: every row is usable, or counted among those that are not."""
+"""Reads a file for given roles, and separates its usable rows from those with a problem."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from helpers.own_data.request import Request
 from helpers.paths import exists, unreachable
 from helpers.runtime import UserError
 
-LOOKED_AT = 1000  # records whose keys become the columns
+LOOKED_AT = 1000  # number of first records whose keys become the columns
 EQUAL = "the same chosen and rejected answer"
 TOO_LONG = "too long"
-HALF = re.compile("[\ud800-\udfff]")  # a surrogate, which no encoding can write alone
+HALF = re.compile("[\ud800-\udfff]")  # an unpaired surrogate, which cannot be encoded
 READABLE = (str, int, float, bool, decimal.Decimal, datetime.date, datetime.time)
 
 
 @dataclass
 class Table:
-    """A file's rows under their roles.
+    """A file's usable rows by role, and the problems of its other rows.
 
-    rows: the usable ones, a column for each role; each row's index says where it stands, such as "line 5".
-    problems: the same of every other row -> what is wrong with it, such as "no label".
-    long: the same of rows that take several lines of a CSV file -> how many.
+    rows: the usable rows, with a column per role; the index is each row's place, such as "line 5".
+    problems: place of each unusable row -> its problem, such as "no label".
+    long: place of each row that takes several lines of a CSV file -> its number of lines.
     """
 
     request: Request
@@ -45,16 +45,16 @@ class Table:
 
     @property
     def path(self) -> Path:
-        """The file; of several pieces, the first."""
+        """The file, or the first one if the data have several pieces."""
         return self.request.path
 
     @property
     def total(self) -> int:
-        """Rows of the file, usable or not."""
+        """The number of rows of the file, usable or not."""
         return len(self.rows) + len(self.problems)
 
     def summary(self) -> list[str]:
-        """One phrase for each way of being unusable: how many rows, and where the first one is."""
+        """Return one phrase per kind of problem: how many rows have it, and where the first of them is."""
         found = []
         named = [*(f"no {role}" for role in self.rows), EQUAL]
         for problem in named:
@@ -74,24 +74,24 @@ class Table:
         return found
 
     def on_lines(self) -> str:
-        """'; 3 rows take 7 lines of the file' where rows and lines of a CSV file are not one to one, or ''."""
+        """Return '; 3 rows take 7 lines of the file' if some rows of a CSV file take several lines, else ''."""
         count, rows = sum(self.long.values()), "row takes" if len(self.long) == 1 else "rows take"
         return f"; {len(self.long):,} {rows} {count:,} lines of the file" if self.long else ""
 
     def suspicion(self) -> str:
-        """'line 21 runs over 41 lines; is a quote missing?' for a CSV file whose rows may be glued together, or ''."""
+        """Return 'line 21 runs over 41 lines; is a quote missing?' if a row of a CSV file is that long, else ''."""
         place, most = max(self.long.items(), key=lambda one: one[1], default=("", 0))
         return f"{place} runs over {most:,} lines; is a quote missing?" if most > LONG else ""
 
 
 def read(request: Request, roles: Sequence[str] = (), pieces: Sequence[Path] = ()) -> Table:
-    """The file of this request and further `pieces` of it, for these roles.
+    """Read the file of this request, and its further `pieces`, for these roles.
 
     Args:
-        roles: none takes those of the first kind of data that the columns fit.
+        roles: () takes the roles of the first kind of data that the columns fit.
 
     Raises:
-        UserError: when there is no such file, it is empty, unreadable as a whole, or lacks a column.
+        UserError: when the file does not exist, is empty, cannot be read at all, or lacks a column.
     """
     table = _read_one(request, roles)
     for piece in pieces:
@@ -103,10 +103,10 @@ def read(request: Request, roles: Sequence[str] = (), pieces: Sequence[Path] = (
 
 
 def check_usable(table: Table) -> Table:
-    """The table, if no row is lost without the learner's word.
+    """Return the table if all rows are usable, or if the learner allowed us to skip the others.
 
     Raises:
-        UserError: when rows cannot be used and the learner did not say to skip them, or none is left.
+        UserError: when rows are unusable and the learner did not ask to skip them, or no row is left.
     """
     name, problems = table.path.name, " and ".join(table.summary())
     if not table.total:
@@ -166,12 +166,12 @@ def _table(request: Request, found: Iterator[Record], roles: Sequence[str]) -> T
 
 
 def same_answer(chosen: str, rejected: str) -> bool:
-    """Whether a pair prefers nothing, because its answers differ in the white space around them at most."""
+    """Whether both answers are the same except for surrounding white space, so that the pair has no preference."""
     return chosen.strip() == rejected.strip()
 
 
 def _wrong(role: str, value: object) -> str:
-    """What keeps a value from being used; "" if nothing does."""
+    """Return why a value cannot be used; "" if it can."""
     if value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip():
         return f"no {role}"
     if isinstance(value, Conversation):

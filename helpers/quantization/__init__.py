@@ -1,5 +1,5 @@
-"""Fewer bits per weight, as lesson 10 builds it.
+"""Quantization and pruning of weights, as in lesson 10.
 
-`quantizers` turns numbers into codes, `packing` lays codes into bytes, `pruning` takes weights away, `storage` writes
-all of it to files, and `four_bit` is the layer of lesson 11. QLoRA's training is in `helpers.qlora`.
+`quantizers` turns weights into codes, `packing` packs codes into bytes, `pruning` removes weights, `storage` writes
+the results to files, and `four_bit` is the layer of lesson 11. QLoRA's training is in `helpers.qlora`.
 """

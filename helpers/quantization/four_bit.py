@@ -1,6 +1,6 @@
-"""A linear layer that lies in 4 bits, and the same with a LoRA path that learns: one layer of QLoRA.
+"""A linear layer with 4-bit weights, and the same layer with a trainable LoRA path: one layer of QLoRA.
 
-bitsandbytes and peft have their own; `quiet_bitsandbytes` leaves out a line that bitsandbytes writes on import.
+bitsandbytes and peft have their own versions; `quiet_bitsandbytes` silences one line that bitsandbytes logs on import.
 
 Source: Dettmers et al. 2023, "QLoRA: Efficient finetuning of quantized LLMs", equations 5 and 6.
 """
@@ -18,8 +18,8 @@ from torch.nn.functional import linear
 from helpers.quantization.packing import pack, unpack
 from helpers.quantization.quantizers import double_dequantize, double_quantize, nf4_code, to_code_book
 
-BLOCK = 64  # weights that share a scale
-SPEAKER = "bitsandbytes.backends.cpu.ops"  # the logger of the line that is left out
+BLOCK = 64  # number of weights that share a scale
+SPEAKER = "bitsandbytes.backends.cpu.ops"  # the logger of the line that `quiet_bitsandbytes` silences
 
 
 class FourBitLinear(nn.Module):
@@ -33,18 +33,18 @@ class FourBitLinear(nn.Module):
         self.packed, self.scales = pack(codes, bits=4), double_quantize(scale)
 
     def weight(self) -> Tensor:
-        """W, unpacked: (out, in) in float32."""
+        """Return the dequantized W: (out, in) in float32."""
         codes = unpack(self.packed, 4, self.in_features * self.out_features).reshape(-1, BLOCK)
         blocks = nf4_code()[codes] * double_dequantize(*self.scales)  # (blocks, 64)
         return blocks.reshape(self.out_features, self.in_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (..., in). Returns (..., out). Autograd keeps the unpacked weight until the backward pass."""
+        """x: (..., in). Returns (..., out). Autograd keeps the dequantized weight until the backward pass."""
         return linear(x, self.weight(), self.bias)
 
 
 class QLoRAProduct(torch.autograd.Function):
-    """x W^T + bias + scaling x A^T B^T, where W lies in 4 bits: unpacked once forward, and once more backward."""
+    """x W^T + bias + scaling x A^T B^T with a 4-bit W, which is dequantized in the forward and the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, lora_A: Tensor, lora_B: Tensor, layer: FourBitLinear, scaling: float) -> Tensor:
@@ -56,7 +56,7 @@ class QLoRAProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        """The gradient (..., out) in; those of x, A and B out, and none for W: it is frozen."""
+        """Return the gradients of x, A and B for the output's gradient (..., out); W is frozen and gets none."""
         (gradient,) = gradients
         x, thin, lora_A, lora_B = ctx.saved_tensors
         gradient_thin = ctx.scaling * gradient @ lora_B  # (..., out) -> (..., rank)
@@ -67,9 +67,9 @@ class QLoRAProduct(torch.autograd.Function):
 
 
 class QLoRALinear(nn.Module):
-    """A 4-bit layer with a LoRA path: B starts at zero, so the layer starts as its base.
+    """A 4-bit layer with a LoRA path. B is initialized to 0, so at first the layer equals its base.
 
-    product: another `torch.autograd.Function` than `QLoRAProduct`, such as a learner's.
+    product: the `torch.autograd.Function` to use, such as a learner's own version of `QLoRAProduct`.
     """
 
     def __init__(self, base: FourBitLinear, rank: int, alpha: float, product: Any = QLoRAProduct) -> None:
@@ -85,10 +85,10 @@ class QLoRALinear(nn.Module):
 
 
 def quiet_bitsandbytes() -> None:
-    """Leave out the line that bitsandbytes writes on import when the package `kernels` is not there.
+    """Silence the line that bitsandbytes logs on import if the package `kernels` is missing; call it before the import.
 
-    That package holds a faster 4-bit product for processors with bfloat16, fetched from a network; without it
-    bitsandbytes computes the same with its own. Every other line still comes. Call it before the import.
+    This package downloads a faster 4-bit product for processors with bfloat16. Without the package, bitsandbytes
+    computes the same with its own code. All other lines are still logged.
     """
     logging.getLogger(SPEAKER).addFilter(_not_about_kernels)
 

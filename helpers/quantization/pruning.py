@@ -1,4 +1,4 @@
-"""Weights that are not there: the smallest ones set to zero, or whole neurons taken out.
+"""Pruning: sets the smallest weights to zero (unstructured), or removes whole neurons (structured).
 
 Source: Han et al. 2015, "Learning both weights and connections"; Li et al. 2017, "Pruning filters for efficient
 convnets", for the structured kind.
@@ -20,7 +20,7 @@ from helpers.runtime import UserError, check_number
 
 
 def magnitude_mask(weights: Tensor, sparsity: float) -> Tensor:
-    """Which weights stay: all but the smallest share `sparsity`. Same shape, True for what stays."""
+    """Return a mask of the weights' shape that is False for the smallest share `sparsity` of weights, else True."""
     check_number("sparsity", sparsity, 0.0, 1.0)
     sizes = check_weights(weights).detach().abs().flatten()
     mask = torch.ones_like(sizes, dtype=torch.bool)
@@ -29,9 +29,9 @@ def magnitude_mask(weights: Tensor, sparsity: float) -> Tensor:
 
 
 def hold_at_zero(model: nn.Module, masks: Mapping[str, Tensor]) -> list:
-    """Keep pruned weights at zero while the rest trains: their gradient is zero, so AdamW leaves them alone.
+    """Keep pruned weights at zero in training: hooks set their gradient to zero, so AdamW does not change them.
 
-    Returns the hooks' handles; `handle.remove()` lets the weights move again.
+    Returns the hooks' handles; after `handle.remove()` the weights can change again.
     """
     parameters = dict(model.named_parameters())
     missing = sorted(set(masks) - set(parameters))
@@ -41,20 +41,20 @@ def hold_at_zero(model: nn.Module, masks: Mapping[str, Tensor]) -> list:
 
 
 def neuron_sizes(inward: Sequence[nn.Linear], outward: nn.Linear) -> Tensor:
-    """How much each inner neuron can say: the lengths of its weights in, times that of its weights out. (neurons,)"""
+    """Return each inner neuron's size, (neurons,): the norms of its input weights times that of its output weights."""
     lengths = [layer.weight.detach().norm(dim=1) for layer in inward]
     return math.prod(lengths) * outward.weight.detach().norm(dim=0)
 
 
 def keep_neurons(inward: Sequence[nn.Linear], outward: nn.Linear, kept: Tensor) -> list[nn.Linear]:
-    """Smaller layers that hold only the neurons `kept` (their numbers): rows of those in, columns of the one out."""
+    """Return smaller layers with only the neurons `kept` (indices): rows of `inward` layers, columns of `outward`."""
     smaller = [_linear(one.weight[kept], None if one.bias is None else one.bias[kept]) for one in inward]
     return [*smaller, _linear(outward.weight[:, kept], outward.bias)]
 
 
 @torch.no_grad()
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A layer that holds copies of these numbers."""
+    """Return a linear layer with copies of this weight and bias."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     layer.weight.copy_(weight)
     if bias is not None:
@@ -63,10 +63,10 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def prune_neurons(body: nn.Module, share: float) -> nn.Module:
-    """Take the share `share` of inner neurons with the smallest size out of every block, in place.
+    """Remove the share `share` of inner neurons with the smallest `neuron_sizes` from every block, in place.
 
     Raises:
-        UserError: for an impossible share, or blocks whose feed-forward layers are not found.
+        UserError: when the share is out of range, or the blocks' feed-forward layers are not found.
     """
     check_number("share", share, 0.0, 0.99)
     inward, outward = feed_forward_paths(body)

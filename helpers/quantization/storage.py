@@ -1,4 +1,4 @@
-"""Quantized weights as they go to disk: packed codes with what is needed to read them, in one safetensors file."""
+"""Stores quantized weights in one safetensors file: packed codes, and the scales and settings to restore them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from helpers.quantization.quantizers import (
 )
 from helpers.runtime import UserError, choose
 
-ENTRY = "quantized"  # the entry of the file's header that says how each matrix was stored
+ENTRY = "quantized"  # the metadata entry with each matrix's method, shape and settings
 HEADS = ("head.", "lm_head.", "classifier.")
 
 CODES = {"nf4": nf4_code, "fp4": fp4_code, "e2m1": e2m1_code}
@@ -39,9 +39,9 @@ CODES = {"nf4": nf4_code, "fp4": fp4_code, "e2m1": e2m1_code}
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor, quantized. `tensors` and `settings` are all that a file keeps of it.
+    """One quantized tensor, with everything that a file needs to restore it.
 
-    settings: may hold "padding", the zeros after the last weight that fill up its block.
+    settings: may hold "padding", the number of zeros after the last weight that fill its block.
     """
 
     method: str
@@ -50,23 +50,23 @@ class Stored:
     tensors: dict[str, Tensor]
 
     def restore(self) -> Tensor:
-        """The weights that the codes stand for: float32, in the original shape."""
+        """Return the dequantized weights: float32, in the original shape."""
         choose("method", self.method, RESTORE)
         return RESTORE[self.method](self).flatten()[: math.prod(self.shape)].reshape(self.shape)
 
     @property
     def numbers(self) -> int:
-        """How many codes there are: one a weight, and those of the padding."""
+        """The number of codes: one per weight, and those of the padding."""
         return math.prod(self.shape) + self.settings.get("padding", 0)
 
     def codes(self, bits: int) -> Tensor:
-        """The packed codes as numbers: (numbers,)."""
+        """Return the unpacked codes: (numbers,)."""
         return unpack(self.tensors["codes"], bits, self.numbers)
 
 
 @dataclass(frozen=True)
 class Technique:
-    """A way to store weights in fewer bits: `technique(weights)` gives a `Stored`."""
+    """A way to store weights in fewer bits: `technique(weights)` returns a `Stored`."""
 
     name: str
     bits: float
@@ -77,7 +77,7 @@ class Technique:
 
 
 def uniform(bits: int, block_size: int | str | None = None, zero_point: bool = False) -> Technique:
-    """Equal distances: symmetric, or affine with a zero point."""
+    """Return a technique with equally spaced levels: symmetric, or affine with a zero point."""
     top = 2 ** (bits - 1) - 1
 
     def store(weights: Tensor) -> Stored:
@@ -97,7 +97,7 @@ def uniform(bits: int, block_size: int | str | None = None, zero_point: bool = F
 
 
 def code_book(kind: str = "nf4", block_size: int = 64, double: bool = False) -> Technique:
-    """The levels of NF4, FP4 or E2M1; with `double`, the scales in 8 bits each."""
+    """Return a technique with the levels of NF4, FP4 or E2M1; with `double`, it quantizes the scales to 8 bits."""
     choose("kind", kind, CODES)
 
     def store(weights: Tensor) -> Stored:
@@ -114,7 +114,7 @@ def code_book(kind: str = "nf4", block_size: int = 64, double: bool = False) -> 
 
 
 def clustered(bits: int, steps: int = 10) -> Technique:
-    """k-means: an index per weight, and one code book per tensor."""
+    """Return a k-means technique, which stores an index per weight and one code book per tensor."""
 
     def store(weights: Tensor) -> Stored:
         codes, centres = k_means(weights, bits, steps)
@@ -125,7 +125,7 @@ def clustered(bits: int, steps: int = 10) -> Technique:
 
 
 def pruned(sparsity: float) -> Technique:
-    """Zeros for the smallest weights: one bit per weight says which stay, and those keep their float32."""
+    """Return a technique that sets the smallest weights to zero; it stores a bit mask and the rest in float32."""
 
     def store(weights: Tensor) -> Stored:
         mask = magnitude_mask(weights, sparsity)
@@ -136,7 +136,7 @@ def pruned(sparsity: float) -> Technique:
 
 
 def _filled(weights: Tensor, block_size: int | str | None) -> tuple[Tensor, dict[str, int]]:
-    """The weights, with zeros behind the last if they do not fill its block, as bitsandbytes has it; and how many."""
+    """Pad the weights with zeros to whole blocks, as bitsandbytes does; return them and the setting "padding"."""
     count = check_weights(weights).numel()
     if not isinstance(block_size, int) or block_size < 1 or not count % block_size:
         return weights, {}
@@ -155,12 +155,12 @@ def _code_book(stored: Stored) -> Tensor:
     if "outer" in stored.tensors:
         scale = double_dequantize(scale.long(), stored.tensors["outer"], stored.tensors["mean"])
     levels = look_up_pairs(stored.tensors["codes"], _pairs(stored.method.removesuffix("_double")), stored.numbers)
-    return levels.reshape(len(scale), -1).mul_(scale)  # in place: new memory costs more than the product
+    return levels.reshape(len(scale), -1).mul_(scale)  # in place, because new memory costs more time than the product
 
 
 @cache
 def _pairs(kind: str) -> Tensor:
-    return level_pairs(CODES[kind]())  # for a small matrix, half of the time
+    return level_pairs(CODES[kind]())  # cached, because it takes half of the time for a small matrix
 
 
 def _clusters(stored: Stored) -> Tensor:
@@ -191,7 +191,7 @@ RESTORE: dict[str, Callable[[Stored], Tensor]] = {
 
 
 def matrices(model: nn.Module) -> dict[str, Tensor]:
-    """The weights worth quantizing: name -> matrix. Vectors (biases, norms) and the head stay as they are."""
+    """Return the weights to quantize, name -> matrix: all except vectors (biases, norms) and the head."""
     return {
         name: parameter.detach()
         for name, parameter in model.named_parameters()
@@ -200,12 +200,13 @@ def matrices(model: nn.Module) -> dict[str, Tensor]:
 
 
 def example_matrix(model: nn.Module, block_size: int = 64) -> tuple[str, Tensor]:
-    """The name and weights, on the CPU, of the first matrix outside the embeddings: as many rows as fill all blocks.
+    """Return the name and the first rows, on the CPU, of the first matrix outside the embeddings.
 
-    Blocks of 64 and of `block_size` both have to come out even, so that lessons can compare them with bitsandbytes'.
+    The number of rows is the largest whose weights fill whole blocks of both 64 and `block_size`, so that lessons can
+    compare the blocks with bitsandbytes'.
 
     Raises:
-        UserError: when no rows of it fill the blocks.
+        UserError: when the matrix has too few rows to fill whole blocks.
     """
     name, weights = next((name, matrix.cpu()) for name, matrix in matrices(model).items() if "embed" not in name)
     step = math.lcm(64, block_size) // math.gcd(math.lcm(64, block_size), weights[0].numel())
@@ -218,14 +219,14 @@ def example_matrix(model: nn.Module, block_size: int = 64) -> tuple[str, Tensor]
 
 
 def compress(model: nn.Module, technique: Technique) -> dict[str, Stored]:
-    """Every matrix of a model through one technique: name -> what to store."""
+    """Apply a technique to every matrix of a model: returns name -> `Stored`."""
     return {name: technique(weights) for name, weights in matrices(model).items()}
 
 
 def write(path: Path, model: nn.Module, stored: Mapping[str, Stored]) -> int:
-    """Write a model with some weights quantized; return the file's size in bytes.
+    """Write a model to a file, with the weights in `stored` quantized; return the file's size in bytes.
 
-    What is not in `stored` is written as it is.
+    All other parameters are written unchanged.
     """
     unknown = sorted(set(stored) - set(dict(model.named_parameters())))
     if unknown:
@@ -242,15 +243,15 @@ def write(path: Path, model: nn.Module, stored: Mapping[str, Stored]) -> int:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The weights in a file that `write` made, quantized ones restored: name -> tensor.
+    """Read a file of `write` and dequantize its weights: returns name -> tensor.
 
     Raises:
-        UserError: the file is missing, is no safetensors file (a pickle, say), or was not written by `write`.
+        UserError: when the file is missing, is not safetensors (such as a pickle), or was not written by `write`.
     """
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(ENTRY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is not a dictionary
     except FileNotFoundError:
         raise UserError(f"{Path(path).name} is missing.") from None
     except SafetensorError as error:
@@ -266,10 +267,10 @@ def read(path: Path) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load(path: Path, model: nn.Module) -> nn.Module:
-    """Put the weights of a file into `model`, in place.
+    """Copy the weights of a file into `model`, in place.
 
     Raises:
-        UserError: the file belongs to another architecture.
+        UserError: when the file belongs to another architecture.
     """
     weights, parameters = read(path), dict(model.named_parameters())
     for name, parameter in parameters.items():

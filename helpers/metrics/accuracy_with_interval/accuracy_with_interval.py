@@ -1,6 +1,6 @@
-"""Accuracy with its 95 % interval, as a module that `evaluate.load` reads from a folder.
+"""Accuracy with its 95 % interval, as a metric that `evaluate.load` reads from a folder.
 
-`evaluate` looks for imports by reading the text, so each module has a line of its own.
+`evaluate` searches the source text for imports, so each module is imported on its own line.
 """
 
 import datasets
