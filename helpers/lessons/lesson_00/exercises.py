@@ -56,7 +56,7 @@ def cross_entropy(answer: Callable) -> None:
         }
         if title.startswith("logits [[200") and not torch.isfinite(torch.as_tensor(got)).all():
             raise Wrong(
-                f"your loss of {title} is {got}: the softmax rounds to 0 there, and log(0) is minus infinity; log_softmax does not round"
+                f"your loss of {title} is {got}: softmax gives 0, and log(0) is -inf; use log_softmax"
             )
         expect(f"your loss of {title}", got, nn.functional.cross_entropy(logits, labels), 1e-4, mistakes=mistakes)
 
