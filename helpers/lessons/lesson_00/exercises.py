@@ -55,9 +55,7 @@ def cross_entropy(answer: Callable) -> None:
             "that is the mean over all classes: take the right one of each row": -logits.log_softmax(dim=-1).mean(),
         }
         if title.startswith("logits [[200") and not torch.isfinite(torch.as_tensor(got)).all():
-            raise Wrong(
-                f"your loss of {title} is {got}: softmax gives 0, and log(0) is -inf; use log_softmax"
-            )
+            raise Wrong(f"your loss of {title} is {got}: softmax gives 0, and log(0) is -inf; use log_softmax")
         expect(f"your loss of {title}", got, nn.functional.cross_entropy(logits, labels), 1e-4, mistakes=mistakes)
 
 
