@@ -176,10 +176,10 @@ for title, select in (("BitFit", open_biases), ("last block", last_block)):
     print(f"{title:12}{moving:8,} of {total:,} parameters are trained, {moving / total:.2%}")
 
 # %% [markdown]
-# `peft` has selective methods of its own: `LNTuningConfig` trains the normalisations, `TrainableTokensConfig` single
-# rows of the embedding, SHiRA a sparse set of weights. `BeftConfig` adds a trainable bias to each linear layer that you
-# name. The bias starts at zero: that is BitFit without the biases of the normalisations. It can be merged where the
-# layer has a bias of its own; where it has none, `merge` raises a `ValueError`.
+# In `peft`, `LNTuningConfig` trains the normalisations, `TrainableTokensConfig` single rows of the embedding, SHiRA a
+# sparse set of weights. `BeftConfig` adds a trainable bias to each linear layer that you name, at first zero: BitFit
+# without the biases of the normalisations. It can be merged only where the layer has a bias of its own (else `merge`
+# raises a `ValueError`).
 #
 # Two settings of [LoRA](../docs/glossary.md#lora) open the same parameters as our two loops, beside LoRA's own:
 # `bias="all"`, and `modules_to_save` for whole modules. The names of what is trainable show it.
@@ -590,12 +590,12 @@ assert difference_lora_peft <= 1e-6
 
 # %% [markdown]
 # The rest is equal for all: AdamW with [weight decay](../docs/glossary.md#weight-decay) 0.01 on whatever is trained,
-# gradients clipped at norm 1, a rate that warms up over the first tenth of the steps and then falls to 0. Weight decay
-# pulls IA3's factors towards 0, although they start at 1.
+# gradients clipped at norm 1, a rate that warms up over the first tenth of the steps and then falls
+# to 0. Weight decay pulls IA3's factors from 1 towards 0.
 #
 # *Where* a method acts differs too: LoRA at queries and values, the adapter behind attention and feed-forward layer,
-# IA3 at keys, values and inside the feed-forward layer. These are the placements of the papers, and they are unequal:
-# the table compares method *and* placement. What LoRA gains at every linear layer is printed below the table.
+# IA3 at keys, values and inside the feed-forward layer. The table compares
+# method *and* placement; what LoRA gains at every linear layer is printed later.
 
 # %%
 own = {"bitfit": open_biases, "last_block": last_block, "ia3": add_ia3}  # this page's own code, where you saw it
@@ -893,8 +893,7 @@ print(f"Inside the blocks, five seeds: from {mean_rise[least]:+.2f} ({least}) to
 # - With its change in place, every method inside the blocks raises the masked-word loss; the line under the table has
 #   the range. Soft prompt and prefix hardly do; they have also learned little. *Few trained parameters* is not *little
 #   forgotten*. (Rates and accuracies differ, so the table shows no cause.)
-# - *Everything* also trains the embeddings. Where they are tied, they are the language model's output matrix as well,
-#   so its loss measures more than the change of the blocks.
+# - *Everything* also trains the embeddings, which are the language model's output matrix where they are tied.
 # - Leave added parts out, and the old model is there to the bit. So one base model can serve many tasks, each with its
 #   own adapter file.
 # - For BitFit and the last block you must have kept the old values: a small file as well.
@@ -1241,8 +1240,7 @@ print(f"for comparison, {'LoRA in the ' if real_values else ''}{whose}: {beside:
 
 # %% [markdown]
 # This accuracy is no row of the tables above: the classifier reads the first token and not the mean of all, its pooler
-# starts at random, and rate and epochs (in the recipe printed above) are others. We did not test which of these
-# matters, so it does not say whether *all linear layers* beats *queries and values*.
+# starts at random, and rate and epochs (see the recipe) are others. We did not test which of these matters.
 #
 # Now save the adapter, and load it onto a fresh base. The fresh head has other random numbers, so the right logits can
 # come from the adapter's file alone. (The merged model adds in another order, so it agrees up to rounding.)
@@ -1443,9 +1441,9 @@ solved("07")
 # - With more labels the order may change: `workbook run 07 -p labels 2000`. Who gains most?
 # - A longer prompt and a higher rank: `workbook run 07 -p length 64 -p rank 32`.
 # - Lesson 08 takes LoRA and builds it from nothing.
-# - Read on: `peft`'s own comparison of methods (`method_comparison/` in its repository), and three methods that are
-#   left out here: DoRA, which trains a weight's length and direction apart (in lesson 09); AdaLoRA, which spends the
-#   rank where it helps; VeRA, which shares frozen random matrices and trains two vectors.
+# - Read on: `peft`'s own comparison (`method_comparison/` in its repository), and methods left out here: DoRA trains a
+#   weight's length and direction apart (lesson 09), AdaLoRA spends the rank where it helps, VeRA trains two vectors
+#   between frozen random matrices.
 #
 # ## References
 #

@@ -125,7 +125,10 @@ print(f"standard deviation of the differences: {stdev(differences):.4f} paired, 
 # %% [markdown]
 # This interval covers what differs between seeds: training rows, their order, random starts. One thing does not
 # differ: **all seeds are scored on the same test reviews**. More seeds do not make up for unlucky test rows, so their
-# variance is added once, undivided. For one accuracy $p$ over $n$ rows it is $p (1 - p) / n$. For a difference of
+# variance is added once, undivided.
+
+# %% [markdown]
+# For one accuracy $p$ over $n$ rows it is $p (1 - p) / n$. For a difference of
 # two models it depends on the share $d$ of rows that they answer differently. We take the smaller of two numbers: the
 # sum of both variances, as if the errors were independent, and an estimate of $d / n$.
 
@@ -251,8 +254,8 @@ pd.DataFrame(
 
 # %% [markdown]
 # From two seeds to five the interval shrinks to a seventh; from five to thirty only to a third. That is why five is a
-# good habit. A single run cannot separate a method from its seed (Bouthillier et al. 2021 measure how much each source
-# of chance moves a result). The brackets behind the accuracy of *one* run cover its test rows only.
+# good habit. A single run cannot separate a method from its seed (Bouthillier and others 2021 measure each source of
+# chance). The brackets behind the accuracy of *one* run cover its test rows only.
 #
 # ## 3. A hundred questions at once
 #
@@ -330,7 +333,8 @@ display(Markdown(page.markdown_table(["verdict", "what it means"], rows)))
 # %% [markdown]
 # A plain trial that fails *contradicts* the sentence, whatever the hard trials say. If the plain trials pass and a hard
 # one does not, the sentence *holds with a condition*, and the words name the trial.
-#
+
+# %% [markdown]
 # There are two verdicts: one for the invented world of this course, one for published models and real text, by trials
 # of their own with the same thresholds (`workbook/claims/real_trials.py`). The second column stays empty where no
 # section *On real text* measures the claim. Behind each figure is ✓, ✗ or ?. *Point* is the number in the course's
@@ -378,8 +382,9 @@ show("What fine-tuning brings")
 # that you take *besides*: stop early, [replay](../docs/glossary.md#replay) old texts, split by film, train less of the
 # model.
 #
-# The readings differ in strictness: "underfitting" is read as a comparison and passes, "overfitting" as an absolute
-# limit. A comparison of overfitting with a random start is possible too; no lesson records that loss.
+# The readings differ in strictness: "[underfitting](../docs/glossary.md#underfitting)" is read as a comparison and
+# passes, "overfitting" as an absolute limit. A comparison of overfitting with a random start is possible too; no lesson
+# records that loss.
 
 # %%
 show("Four ways to fine-tune", "The libraries")
@@ -396,8 +401,8 @@ show("Few parameters", "Prompts and ranks")
 reveal("12.4", sum(one.answer == "yes" for one in verdicts["peft-effective"].trials))
 
 # %% [markdown]
-# Soft prompt and prefix were trained at the highest rate that lesson 07's search tried, and briefly. Their ✗ speaks of
-# that recipe, not of the methods.
+# [Soft prompt](../docs/glossary.md#soft-prompt) and prefix were trained at the highest rate that lesson 07's search
+# tried, and briefly. Their ✗ speaks of that recipe, not of the methods.
 
 # %%
 show("LoRA", "QLoRA")
@@ -440,7 +445,8 @@ for found in verdicts.values():
 # *Contradicted* and *cannot tell* ask for different work: another sentence for the first, more seeds or more test rows
 # for the second. Decide on the number *beforehand*. Whoever adds seeds until p is small, and then stops, finds
 # something in pure noise too (optional stopping).
-#
+
+# %% [markdown]
 # ### What do the verdicts depend on?
 #
 # On two choices of ours: the estimated variance of the test rows, and the margins. We repeat the whole ledger with
@@ -513,7 +519,8 @@ for lesson in ("07", "08"):
 
 # %% [markdown]
 # Your claim joins all the others, so that the limit of section 3 counts it, too. Read the two accuracies beside it:
-# whoever learns less may forget less for that reason alone (Biderman et al. 2024, *LoRA Learns Less and Forgets Less*).
+# whoever learns less may forget less for that reason alone (Biderman and others 2024, *LoRA Learns Less and Forgets
+# Less*).
 
 # %% [markdown]
 # ## 6. The leaderboard
@@ -521,11 +528,12 @@ for lesson in ("07", "08"):
 # The classifiers of the course. But lesson 02 had 2,000 labels, lesson 07 had 500, and lesson 08 started from a model
 # that knew another task. A row of one table says **nothing** against a row of another, so each setting has its own
 # table, best accuracy first.
-#
-# The accuracy has the ledger's interval, over seeds and test rows; *rate* is the recipe's learning rate. Time and memory
-# are the middle of all runs, with their range, on a shared machine; we did not look for the cause of wide ranges. Memory
-# is by how much the whole process grew during the training. That includes cached features and whatever PyTorch keeps, so
-# it cannot rank small parts; lessons 07 and 11 count tensors instead.
+
+# %% [markdown]
+# The accuracy has the ledger's interval, over seeds and test rows; *rate* is the recipe's learning rate. Time and
+# memory are the middle of all runs, with their range, on a shared machine; we did not look for the cause of wide
+# ranges. Memory is by how much the whole process grew during the training. That includes cached features and whatever
+# PyTorch keeps, so it cannot compare small parts; lessons 07 and 11 count tensors instead.
 
 # %%
 display(Markdown(leaderboard.page(reference, mine.results)))
@@ -712,11 +720,10 @@ solved("12")
 # ## Next
 #
 # - Set a run beside the ledger: `workbook run 07 --seed 5`, then run this lesson again.
-# - Runs with other values, such as `workbook run 07 -p labels 2000`, have their own pages and are not compared here.
 # - Do five seeds leave a claim open? Fix the number of seeds beforehand, with section 5's estimate. Then add them in
 #   `sweeps/reference.yaml`, and run `make reference`.
 # - Real text: `workbook real` fetches the files, and `make reference` then measures those sections too.
-# - Read on: Dror et al. (2018) on which test fits which metric, and Miller (2024) on error bars for evaluations.
+# - Read on: Dror and others (2018) on which test fits which metric, and Miller (2024) on error bars for evaluations.
 #
 # ## References
 #
