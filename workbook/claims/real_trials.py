@@ -1,8 +1,8 @@
 """The trials on published models and real text: which numbers of the lessons' sections "On real text" answer a claim.
 
 The rules follow from a claim's words with the thresholds of the ledger's file: better is a difference beyond 0, the
-same accuracy is one within a point, well adapted is more than half of the way, a perplexity that stays is at most a tenth
-higher. What those sections do not measure has no trial here, and such a claim has no second verdict.
+same accuracy is one within a point, well adapted is more than half of the way, a perplexity that stays is at most a
+tenth higher. What those sections do not measure has no trial here, and such a claim has no second verdict.
 """
 
 from __future__ import annotations
