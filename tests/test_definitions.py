@@ -40,6 +40,7 @@ SHORTER = {
     ("02_full_vs_last_layer", "MeanPoolClassifier"): "it also takes cached features; test_experiment compares the two",
     ("03_fine_tuning_pitfalls", "found_again"): "the mean over the words is spelled out in the lesson",
     ("07_peft_methods", "add_ia3"): "the lesson wraps the layers where helpers have a function for that",
+    ("07_peft_methods", "add_prefix"): "the lesson's length is checked already, and its body has no prefix yet",
     ("10_quantization", "gptq"): "the lesson takes the learner's `quantize`",
     ("11_qlora", "exported"): "the lesson's ways to merge read the layer, and not its update alone",
     ("04_supervised_fine_tuning", "encode"): "helpers also refuses a row that nothing could be learned from",

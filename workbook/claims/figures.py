@@ -118,7 +118,7 @@ def share_for_numbers(points: Mapping[str, Shares], own: Mapping[str, Shares] | 
     for panel in panels:
         panel.set(xlim=(2e-4, 6), ylim=(low, high), xticks=[1e-3, 1e-2, 1e-1, 1])
         panel.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0))
-    panels[0].set_ylabel("share of the way, 95 % interval over seeds")
+    panels[0].set_ylabel("share of the way, 95 % interval")
     for family, (colour, mark) in FAMILIES.items():
         panels[0].plot([], [], mark, color=PALETTE[colour], label=family)
     if any((own or {}).values()):

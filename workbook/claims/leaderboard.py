@@ -9,9 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import median
 
 from helpers.intervals import Interval, mean_t
+from helpers.recipes import POCKET, recipe
+from workbook.claims.comparison import parse
+from workbook.claims.inference import estimate
+from workbook.claims.ledger import TestRows, load_ledger, rows_behind
 from workbook.claims.page import markdown_table
 from workbook.claims.results import Results
 
@@ -41,7 +46,9 @@ BOARDS = {
     "09": ("the pretrained encoder", ("head_only", "lora", "rslora", "dora")),
     "11": ("the pretrained encoder", ("full", "lora", "qlora")),
 }  # fmt: skip
-HEADS = ("method", "accuracy [95 %]", "trained numbers", "file", "memory", "training time", "forgotten")
+HEADS = ("method", "accuracy [95 %]", "rate", "trained parameters", "file", "memory", "training time", "forgotten")
+OTHER_RECIPES = {("07", "lora"): "lora_query_value"}  # lesson, method -> its recipe's name, where that is another
+AT_THE_EDGE = {("07", "soft_prompt"), ("07", "prefix")}  # their rate is the highest that was tried
 COST = ("trainable_parameters", "checkpoint_bytes", "peak_memory_bytes", "seconds")
 
 
@@ -83,6 +90,19 @@ def setting(lesson: str, results: Results) -> str:
     return ", ".join(parts)
 
 
+@cache
+def _test_rows() -> TestRows:
+    return load_ledger().test_rows
+
+
+def interval(lesson: str, formula: str, results: Results) -> Interval | None:
+    """The ledger's own interval of a formula, over the seeds and the test rows that they share; None without runs."""
+    rule = parse(formula)
+    runs = [dict(zip(rule.metrics, values, strict=True)) for values in results.runs(lesson, rule.metrics)]
+    found = estimate(rule, runs, rows_behind(rule.metrics, _test_rows().get(lesson, {})))
+    return found.interval if found else None
+
+
 def rows(results: Results) -> dict[str, list[Row]]:
     """Lesson -> its rows, best accuracy first; methods without figures stand last and say why.
 
@@ -105,7 +125,8 @@ def _row(lesson: str, method: str, results: Results) -> Row:
     if not scores:
         return Row(method, lesson, None, 0, {}, reason=_why(lesson, results))
     cost = {what: results.values(lesson, f"{what}_{method}") for what in COST}
-    return Row(method, lesson, mean_t(scores), len(scores), cost, _forgetting(lesson, method, results))
+    accuracy = interval(lesson, f"accuracy_{method} > 0", results)
+    return Row(method, lesson, accuracy, len(scores), cost, _forgetting(lesson, method, results))
 
 
 def _why(lesson: str, results: Results) -> str:
@@ -130,19 +151,29 @@ def _interval(interval: Interval, spec: str) -> str:
 
 
 def cells(row: Row) -> list[str]:
-    """Accuracy, trained parameters, file, memory, seconds and forgetting as a person reads them; '' is not known."""
+    """Accuracy, rate, trained parameters, file, memory, seconds and forgetting in words; '' is not known."""
     if row.accuracy is None:
-        return [""] * 6
+        return [""] * (len(HEADS) - 1)
     counts, sizes, peaks, seconds = (row.cost[what] for what in COST)
     # Memory and seconds depend on what else the machine did: the middle run, and the range of all.
     return [
         _interval(row.accuracy, ".3f"),
+        rate(row),
         f"{counts[0]:,.0f}" if counts else "",
         f"{sizes[0] / 1e3:,.0f} kB" if sizes else "",
         _middle([value / 1e6 for value in peaks], " MB"),
         _middle(seconds, " s"),
         row.forgetting,
     ]
+
+
+def rate(row: Row) -> str:
+    """The learning rate of the lesson's recipe; '' for a method that has none."""
+    name = OTHER_RECIPES.get((row.lesson, row.method), row.method)
+    if name not in POCKET:
+        return ""
+    note = " (highest tried)" if (row.lesson, row.method) in AT_THE_EDGE else ""
+    return f"{recipe(name, lesson=row.lesson).learning_rate:g}{note}"
 
 
 def _middle(values: Sequence[float], unit: str) -> str:
@@ -156,9 +187,8 @@ def _middle(values: Sequence[float], unit: str) -> str:
 
 def share_of_way(row: Row, results: Results) -> Interval | None:
     """How far a method goes from the head alone (0) to all parameters (1) of its own setting, seed by seed."""
-    names = [f"accuracy_{name}" for name in (row.method, "head_only", "full")]
-    runs = results.runs(row.lesson, names)
-    return mean_t([(own - floor) / (ceiling - floor) for own, floor, ceiling in runs]) if runs else None
+    own, floor, ceiling = (f"accuracy_{name}" for name in (row.method, "head_only", "full"))
+    return interval(row.lesson, f"({own} - {floor}) / ({ceiling} - {floor}) > 0.5", results)
 
 
 def page(results: Results, own: Results) -> str:

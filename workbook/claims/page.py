@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from helpers.runtime import UserError, nearest
+from workbook.claims.inference import MOST, both_needed, rows_needed, seeds_needed
 from workbook.claims.ledger import Claim, ClaimsLedger, Published, Shown
 from workbook.claims.results import Results
 from workbook.claims.verdict import Measurement, Verdict, Word
@@ -81,6 +83,26 @@ def evidence(verdict: Verdict) -> str:
     return "\n".join([*lines, *(f"  theirs: {published(one)}" for one in verdict.claim.published)])
 
 
+def p_in_words(p: float) -> str:
+    """A p-value as people report it: tiny ones rest on variances that are themselves estimates."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def outlook(one: Measurement, limit: float) -> str:
+    """What would close an open question if its mean and variances stayed: more seeds, or more test rows."""
+    found = one.estimate
+    if found is None or math.isnan(found.shared):
+        return ""
+    share = found.shared / (found.between + found.shared)
+    seeds, rows = seeds_needed(found, limit), rows_needed(found, limit) if found.shared else None
+    ways = [f"{seeds} seeds in all"] if seeds else []
+    ways += [f"{rows} times the test rows"] if rows else []
+    if not ways and found.shared and (both := both_needed(found, limit)):
+        ways = [f"{both} times the seeds and {both} times the test rows, together"]
+    enough = " or ".join(ways) or f"nothing up to {MOST} times as much: the mean lies almost on the threshold"
+    return f"{share:.0%} of the variance is the test rows'; enough would be {enough}"
+
+
 def named(verdicts: Mapping[str, Verdict], name: str) -> Verdict:
     """The verdict on the claim with this id; a UserError for a name that no claim has."""
     if name not in verdicts:
@@ -134,7 +156,7 @@ def _real(verdict: Verdict, real: Verdict | None) -> str:
     lines = [f"**{SIGNS[real.word]}**", *([real.text] if real.text else [])]
     for result in real.trials:
         said = [f"{_bold(one)} {MARKS[one.answer]}" for one in result.measurements if one.estimate]
-        lines += [f"{result.trial.setting}: {', '.join(said)}"] if said else []
+        lines += [f"{'*hard:* ' if result.trial.hard else ''}{result.trial.setting}: {', '.join(said)}"] if said else []
     return "<br>".join(lines)
 
 
@@ -149,12 +171,13 @@ def _plain(one: Measurement) -> str:
         return "no figures yet"
     if one.estimate.exact:
         return f"{one.estimate.interval.value:.3g} in each of {one.seeds} seeds"
-    return f"{one.estimate.interval:.3g}, {one.seeds} seeds, p = {one.estimate.p:.1g}"
+    return f"{one.estimate.interval:.3g}, {one.seeds} seeds, {p_in_words(one.estimate.p)}"
 
 
 def _bold(one: Measurement) -> str:
     if one.estimate is None:
         return "no figures yet"
     if one.estimate.exact:
-        return f"**{one.estimate.interval.value:.3g}**"
-    return "**{}** {}".format(*f"{one.estimate.interval:.3g}".split(" ", 1))
+        return f"**{one.estimate.interval.value:.3g}** in every seed"
+    value, _, ends = f"{one.estimate.interval:.3g}".partition(" ")
+    return f"**{value}** {ends}".rstrip()

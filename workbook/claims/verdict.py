@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -84,7 +84,17 @@ class Verdict:
         return " ".join(parts)
 
 
-def judge(claims: Sequence[Claim], results: Results, test_rows: Mapping[str, Mapping[str, int]]) -> dict[str, Verdict]:
+Limits = Callable[[Sequence[float]], float]  # all p-values -> the largest that counts as an answer
+
+
+def judge(
+    claims: Sequence[Claim],
+    results: Results,
+    test_rows: Mapping[str, Mapping[str, int]],
+    *,
+    limits: Limits = believed,
+    independent: bool = False,
+) -> dict[str, Verdict]:
     """The verdicts on all claims together, by the claim's id.
 
     Together, because asking a hundred questions of a few seeds finds something by luck: an answer counts when its p is
@@ -99,8 +109,11 @@ def judge(claims: Sequence[Claim], results: Results, test_rows: Mapping[str, Map
 
     Args:
         test_rows: lesson -> prefix of a metric -> the number of its test rows (`ClaimsLedger.test_rows`).
+        limits, independent: to see what the verdicts depend on; the second is that of `estimate`.
     """
-    measured = {claim.id: [_trial(trial, results, test_rows) for trial in claim.trials] for claim in claims}
+    measured = {
+        claim.id: [_trial(trial, results, test_rows, independent) for trial in claim.trials] for claim in claims
+    }
     asked = [
         one.p
         for claim in claims
@@ -109,19 +122,19 @@ def judge(claims: Sequence[Claim], results: Results, test_rows: Mapping[str, Map
         for _, _, one in found
         if one and not one.exact
     ]
-    limit = believed(asked)
+    limit = limits(asked)
     return {claim.id: _verdict(claim, measured[claim.id], results, limit) for claim in claims}
 
 
 Found = list[tuple[Comparison, int, Estimate | None]]
 
 
-def _trial(trial: Trial, results: Results, test_rows: Mapping[str, Mapping[str, int]]) -> Found:
+def _trial(trial: Trial, results: Results, test_rows: Mapping[str, Mapping[str, int]], independent: bool) -> Found:
     found: Found = []
     for rule in trial.rules:
         runs = [dict(zip(rule.metrics, values, strict=True)) for values in results.runs(trial.lesson, rule.metrics)]
         rows = rows_behind(rule.metrics, test_rows.get(trial.lesson, {}))
-        found.append((rule, len(runs), estimate(rule, runs, rows)))
+        found.append((rule, len(runs), estimate(rule, runs, rows, independent=independent)))
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from helpers.checks import Wrong, attempted, called, exercise, expect
 
-RULE = re.compile(r"(?P<number>[^<>=]+?)\s*(?P<relation>[<>]=?)\s*(?P<bound>\S+)")
+RULE = re.compile(r"(?P<number>[^<>=]+?)\s*(?P<relation>[<>]=?)\s*(?P<bound>.+)")
 RELATIONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
@@ -30,6 +30,8 @@ def as_good_as_full(answer: Callable) -> None:
         (0.90, 0.90, True, "LoRA and all parameters are equal"),
         (0.895, 0.90, True, "LoRA is worse by half a point"),
         (0.95, 0.90, True, "LoRA is better by five points"),
+        (0.892, 0.90, True, "LoRA is worse by eight tenths of a point"),
+        (0.885, 0.90, False, "LoRA is worse by one and a half points"),
         (0.87, 0.90, False, "LoRA is worse by three points"),
         (0.60, 0.63, False, "LoRA is worse by three points, and both are low"),
     ]

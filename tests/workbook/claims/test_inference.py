@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from workbook.claims.comparison import parse
-from workbook.claims.inference import believed, estimate
+from workbook.claims.inference import believed, both_needed, estimate, holm, rows_needed, seeds_needed
 
 
 def runs(**metrics) -> list[dict[str, float]]:
@@ -97,3 +97,24 @@ def test_pure_noise_is_not_believed():
         found = [estimate(rule, runs(a=draw.normal(size=5)), {}) for _ in range(40)]
         wrong += any(one.p <= believed([one.p for one in found]) for one in found)
     assert wrong / 60 < 0.15, "in at most 5 % of all ledgers of noise, up to the luck of 60 draws"
+
+
+def test_holm_is_bonferroni_step_by_step():
+    assert holm([0.01, 0.02, 0.9]) == 0.02, "0.01 <= 0.05 / 3 and 0.02 <= 0.05 / 2"
+    assert holm([0.02, 0.9, 0.03]) == 0.0 and holm([]) == 0.0
+
+
+def test_what_would_close_an_open_question():
+    """A mean that the seeds leave open needs more seeds; one that its test rows leave open needs more rows."""
+    by_seeds = estimate(parse("a > 0"), runs(a=[0.3, -0.1, 0.2, 0.1, -0.05]), {})
+    assert rows_needed(by_seeds, 0.05) is None and 5 < seeds_needed(by_seeds, 0.05) < 30
+    by_rows = estimate(parse("a > 0.8"), runs(a=[0.82, 0.8201, 0.82, 0.8201, 0.82]), {"a": 400})
+    assert seeds_needed(by_rows, 0.05) is None and 2 < rows_needed(by_rows, 0.05) < 10
+    assert both_needed(by_rows, 0.05) >= rows_needed(by_rows, 0.05)
+
+
+def test_independent_errors_never_give_a_shorter_interval():
+    rule, rows = parse("a - b > 0"), {"a": 400, "b": 400}
+    drawn = runs(a=[0.90, 0.91, 0.90], b=[0.88, 0.90, 0.89])
+    near, far = (estimate(rule, drawn, rows, independent=independent).interval for independent in (False, True))
+    assert far.low <= near.low and near.high <= far.high

@@ -45,9 +45,10 @@ def test_settings_are_ranked_apart():
 
 def test_cells_and_reasons():
     found = {(row.lesson, row.method): row for part in leaderboard.rows(toy()).values() for row in part}
-    assert leaderboard.cells(found["02", "full"])[1:5] == ["1,000", "", "", "12 s (10 to 14)"]
-    assert leaderboard.cells(found["07", "lora"])[2::3] == ["5 kB", "+1.10 [-0.17, +2.37] nats"]
-    assert leaderboard.cells(found["08", "lora"])[5] == "+40 [+40, +40] points on topics"
+    assert leaderboard.cells(found["02", "full"])[2:6] == ["1,000", "", "", "12 s (10 to 14)"]
+    assert leaderboard.cells(found["07", "lora"])[1:7:2] == ["0.004", "5 kB", ""]
+    assert leaderboard.cells(found["07", "lora"])[6] == "+1.10 [-0.17, +2.37] nats"
+    assert leaderboard.cells(found["08", "lora"])[6] == "+40 [+40, +40] points on topics"
     assert found["11", "qlora"].reason == "not measured yet: make reference"
     assert found["07", "adapter"].reason == "lesson 07's results do not hold it"
     assert ("08", "full") not in found, "measured elsewhere: no empty row"
@@ -98,11 +99,27 @@ def test_evidence_names_formula_figure_and_source():
     ledger = load_ledger()
     found = judge(ledger.claims, load_results(), ledger.test_rows)
     said = page.evidence(page.named(found, "last-layer-worse"))
-    assert "accuracy_full - accuracy_head_only > 0" in said and "5 seeds, p = " in said and "theirs: " in said
+    assert "accuracy_full - accuracy_head_only > 0" in said and "5 seeds, p < 0.001" in said and "theirs: " in said
     assert "(hard)" in said
     assert "in each of 5 seeds" in page.evidence(found["lora-few-parameters"])
     with pytest.raises(UserError, match='no claim "last-layer-wors".*"last-layer-worse"'):
         page.named(found, "last-layer-wors")
+
+
+def test_ledger_and_leaderboard_print_one_interval_for_one_number():
+    ledger, results = load_ledger(), load_results()
+    board = {row.method: row.accuracy for row in leaderboard.rows(results)["02"]}
+    found = judge(ledger.claims, results, ledger.test_rows)["full-90-percent"].trials[0].measurements[0]
+    assert board["full"] == found.interval
+
+
+def test_the_rate_stands_beside_the_accuracy():
+    text = leaderboard.page(load_results(), NONE)
+    assert "0.1 (highest tried)" in text and "| bag of words |" in text
+
+
+def test_tiny_p_values_are_not_spelled_out():
+    assert page.p_in_words(1e-88) == "p < 0.001" and page.p_in_words(0.0346) == "p = 0.035"
 
 
 def test_links_lead_to_sections():
