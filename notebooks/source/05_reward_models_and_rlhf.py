@@ -374,14 +374,12 @@ from tqdm import tqdm
 
 from helpers.training import has_bfloat16
 
-halved = has_bfloat16(torch.device(run.device))
 
-
-def learn_to_score(scorer, rows, epochs, batch_size=16, rate=1e-3):
-    batches = preference_batches(rows, tokenizer.pad_token_id, batch_size, seed=seed)
-    optimizer = torch.optim.AdamW(scorer.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+def learn_to_score(scorer, rows, epochs):
+    batches = preference_batches(rows, tokenizer.pad_token_id, 16, seed=seed)
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
     scheduler = warmup_linear(optimizer, steps=epochs * len(batches))
-    losses = []
+    losses, halved = [], has_bfloat16(torch.device(run.device))
     for batch in tqdm([batch for _ in range(epochs) for batch in batches], desc="scoring", leave=False):
         with torch.autocast(run.device, torch.bfloat16, enabled=halved):
             chosen, rejected = (scores.float() for scores in pair_scores(scorer, batch))
@@ -395,15 +393,14 @@ def learn_to_score(scorer, rows, epochs, batch_size=16, rate=1e-3):
     return losses
 
 
-# %%
 seed_everything(seed)
 with Stopwatch() as reward_watch:
     losses = learn_to_score(reward_model, train_pairs, epochs=run.by_budget(quick=1, standard=2))
 reward_model.eval().requires_grad_(False)
 test_rows = preferences["test"].select(range(run.by_budget(quick=48, standard=len(preferences["test"]))))
 held_out = preferred(reward_model, preference_rows(tokenizer, test_rows), tokenizer.pad_token_id)
-tenth = -(-len(losses) // 10)
-print(f"loss at the start {losses[0]:.3f}, in the last tenth {sum(losses[-tenth:]) / tenth:.3f}")
+print(f"loss of the first ten batches {sum(losses[:10]) / len(losses[:10]):.3f}, ", end="")
+print(f"of the last ten {sum(losses[-10:]) / len(losses[-10:]):.3f}")
 
 # %%
 from helpers.evaluation import bag_of_words
@@ -498,7 +495,7 @@ for line, value in zip(lines, score([some_request] * len(lines), lines).tolist()
     print(f"{value:+7.2f}  {line}")
 
 # %% [markdown]
-# Compare the shuffled line with 0, the average answer. No pair set shuffled words against an ordinary wrong answer, so
+# Compare the shuffled line with 0, the average. No pair set shuffled words against an ordinary wrong answer, so
 # training did not fix which scores higher. Nor did it teach who made a film.
 #
 # ### The first baseline: best of n
@@ -885,8 +882,8 @@ show(graded["PPO"])
 # The three estimates first: k3 scatters less than k1 near the reference, but far from it a few tokens with a large
 # $e^{-k_1}$ dominate.
 #
-# Then four curves that every RL run should draw: KL, entropy (how undecided the policy is), tokens outside the clip, and
-# length. TRL logs related quantities: `kl` (k3 per token; ours is k1 per answer), `entropy` (per token, as ours),
+# Then four curves that every RL run should draw: KL, entropy (how undecided the policy is), tokens outside the clip,
+# and length. TRL logs related quantities: `kl` (k3 per token; ours is k1 per answer), `entropy` (per token, as ours),
 # `clip_ratio/region_mean` (only tokens where the clip acts; ours counts every ratio outside) and
 # `completions/mean_length`. Compare shapes, not numbers.
 
@@ -1006,6 +1003,11 @@ def as_trl_calls(score, end):
         return (score(asked, answered).cpu() - 1.0 * cut).tolist()  # 1.0 off for a missing end, as in PPO
 
     return reward_model
+
+
+# %% [markdown]
+# One function serves both trainers: a new policy, the settings above, this method's rate and KL weight, then the verdict
+# on the test films.
 
 
 # %%
