@@ -17,8 +17,8 @@
 # feedback* ([RLHF](../docs/glossary.md#rlhf)) turns such comparisons into a score, and then trains the model to score
 # well. In this lesson a program judges every answer too, so you see when a better score is a better answer.
 #
-# *About 85 minutes to read (an estimate), 8 to 15 to run (the reference's runs on two busy processor cores); no
-# network.*
+# *About 85 minutes to read (an estimate), six to run (an estimate for two processor cores); no network.* On busy cores
+# the reference's runs took up to 15.
 
 # %% [markdown]
 # **You will be able to**
@@ -399,8 +399,7 @@ with Stopwatch() as reward_watch:
 reward_model.eval().requires_grad_(False)
 test_rows = preferences["test"].select(range(run.by_budget(quick=48, standard=len(preferences["test"]))))
 held_out = preferred(reward_model, preference_rows(tokenizer, test_rows), tokenizer.pad_token_id)
-print(f"loss of the first ten batches {sum(losses[:10]) / len(losses[:10]):.3f}, ", end="")
-print(f"of the last ten {sum(losses[-10:]) / len(losses[-10:]):.3f}")
+print(f"loss at the start {losses[0]:.3f}, mean of the last ten {sum(losses[-10:]) / len(losses[-10:]):.3f}")
 
 # %%
 from helpers.evaluation import bag_of_words
@@ -1006,7 +1005,7 @@ def as_trl_calls(score, end):
 
 
 # %% [markdown]
-# One function serves both trainers: a new policy, the settings above, this method's rate and KL weight, then the verdict
+# One function serves both trainers: a new policy, the settings above, this method's rate and KL weight, then a verdict
 # on the test films.
 
 
@@ -1275,7 +1274,7 @@ by_seed = {
     "reward model right": "reward_accuracy_held_out", "in tone": "reward_accuracy_held_out_tone",
     f"best of {MOST}": f"true_reward_best_of_{MOST}", "SFT": "true_reward_sft", "PPO": "true_reward_ppo",
     "GRPO": "true_reward_grpo", "RLOO": "true_reward_rloo",
-    "score - 0.2 KL: SFT": "objective_sft", "PPO's": "objective_ppo",
+    "score - 0.2 KL: SFT": "objective_sft", "and PPO": "objective_ppo",
 }  # fmt: skip
 columns = {title: recorded("05", metric) for title, metric in by_seed.items() if recorded("05", metric)}
 pd.DataFrame(columns, index=[f"seed {one}" for one in reference.seeds]).round(2)
@@ -1373,7 +1372,7 @@ pd.DataFrame.from_dict(penalty_rows, orient="index", columns=["requests satisfie
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - *Order.* Where an interval between two methods contains 0, five seeds cannot rank them at these settings.
+# - *Order.* Where an interval between two methods contains 0, five seeds cannot say which is better at these settings.
 # - *The penalty.* "No penalty, minus with" is the clean comparison. Read both columns: what it cost in
 #   satisfied requests, and whether it bought any score.
 # - *Over-optimized* compares with SFT alone. In Gao's curve the score goes on rising while the truth falls, so look at

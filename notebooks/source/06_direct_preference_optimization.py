@@ -508,7 +508,8 @@ print([round(loss, 3) for loss in losses_by_hand])
 # `ref_model=copy.deepcopy(model)`. With a `peft_config` it loads none: the model with its
 # [adapter](../docs/glossary.md#adapter) off is the reference.
 #
-# Its defaults: rate 1e-6, beta 0.1, three epochs, batches of 8, `max_length=1024`, bf16, gradient checkpointing.
+# Its defaults: rate 1e-6, beta 0.1, three [epochs](../docs/glossary.md#epoch), batches of 8, `max_length=1024`, bf16,
+# gradient [checkpointing](../docs/glossary.md#checkpointing).
 
 # %%
 from datasets import Dataset
@@ -829,8 +830,9 @@ print("lesson 05's reward model on held-out pairs, its seeds:", [round(value, 2)
 # When both do, or neither, it is a tie, and **a tie counts half**.
 #
 # This [win rate](../docs/glossary.md#win-rate) is one half plus half of the change in requests satisfied. So it has a
-# **ceiling**, $1 - \frac12 \cdot$ the start's share. It holds for these requests. A confidence interval speaks of other
-# requests too, so its upper end can exceed the ceiling.
+# **ceiling**, $1 - \frac12 \cdot$ the start's share. It holds for these requests. A [confidence
+# interval](../docs/glossary.md#confidence-interval) speaks of other requests too, so its upper end can exceed the
+# ceiling.
 
 
 # %%
