@@ -17,8 +17,8 @@
 # feedback* ([RLHF](../docs/glossary.md#rlhf)) turns such comparisons into a score, and then trains the model to score
 # well. In this lesson a program judges every answer too, so you see when a better score is a better answer.
 #
-# *About 85 minutes to read (an estimate), six to run (an estimate for two processor cores); no network.* On busy cores
-# the reference's runs took up to 15.
+# *About 85 minutes to read (an estimate), six to run (an estimate for two processor cores); no network.* Busy
+# cores took up to 15.
 
 # %% [markdown]
 # **You will be able to**

@@ -128,7 +128,8 @@ def beside_rl(
     titles: a run's ending -> its title; where the reference lacks it, the one value of this run (`here`) stands.
     rl: lesson 05's reference.
     """
-    satisfied, gained = {}, {}
+    satisfied: dict[str, list[float]] = {}
+    gained: dict[str, list[float]] = {}
     for ending, title in titles.items():
         values, begin = recorded("06", f"good_rate_{ending}_at_1"), recorded("06", "good_rate_sft_at_1")
         if not values or len(values) != len(begin):
