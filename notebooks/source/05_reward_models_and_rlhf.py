@@ -17,7 +17,8 @@
 # feedback* ([RLHF](../docs/glossary.md#rlhf)) turns such comparisons into a score, and then trains the model to score
 # well. In this lesson a program judges every answer too, so you see when a better score is a better answer.
 #
-# *About 85 minutes to read (an estimate), six to run (an estimate for two processor cores); no network.*
+# *About 85 minutes to read (an estimate), six to run (an estimate for two processor cores); no network.* Busy
+# cores took up to 15.
 
 # %% [markdown]
 # **You will be able to**
@@ -177,8 +178,7 @@ reveal("05.1", sft_graded.true_reward, reference="true_reward_sft")
 # </details>
 #
 # Part of any gain might come from *sharper* sampling alone, without any better habits. So here is the same SFT model at
-# lower temperatures. Keep the greedy line in mind: it costs nothing, so a trained model
-# has to beat it.
+# lower temperatures. Keep the greedy line in mind: it costs nothing, so a trained model has to beat it.
 
 # %%
 from helpers.lessons.lesson_05.experiment import judge_answers
@@ -215,8 +215,8 @@ for split, rows in preferences.items():
 print("films in both train and test:", len(films["train"] & films["test"]))
 
 # %% [markdown]
-# Bradley and Terry (1952) gave each player one number, its strength. The difference of two strengths decides how
-# probable a win is:
+# Bradley and Terry (1952) gave each player one number, its strength: a player wins against another as often as the
+# *ratio* of the two strengths says. With $r$ for the logarithm of a strength, the *difference* decides:
 #
 # $$P(\text{chosen beats rejected}) = \sigma(r_\text{chosen} - r_\text{rejected}),
 # \qquad \sigma(x) = \frac{1}{1 + e^{-x}}$$
@@ -304,7 +304,8 @@ print("a batch of two pairs:", tuple(batch["input_ids"].shape), "# (2 * pairs, s
 # %% [markdown]
 # TRL's `RewardTrainer` does this job at work. Before you trust your loss, both get the same sixteen pairs and the same
 # model: yours through our tokens and your loss, TRL's through its own. The head gets random weights for this test,
-# because a head of zeros would prove nothing.
+# because a head of zeros would prove nothing. The cell after it is the job as at work, whole but tiny: 64 pairs, one
+# pass, held-out pairs, a saved model.
 
 # %%
 from datasets import Dataset
@@ -312,33 +313,55 @@ from trl import RewardConfig, RewardTrainer
 
 from helpers.sft import messages
 
-CENTERING = 0.01
-scratch_folder = tempfile.TemporaryDirectory()
-conversations = [
-    {"prompt": messages(row["prompt"])}
-    | {side: messages(row["prompt"], row[side])[1:] for side in ("chosen", "rejected")}
-    for row in train_rows.select(range(16))
-]
+CENTERING, scratch_folder = 0.01, tempfile.TemporaryDirectory()
+ROLES = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+
+
+def as_conversations(rows):
+    return Dataset.from_list(
+        [{name: [{"role": role, "content": row[name]}] for name, role in ROLES.items()} for row in rows]
+    )
+
+
 settings = RewardConfig(
     output_dir=scratch_folder.name, center_rewards_coefficient=CENTERING, per_device_train_batch_size=16,
     use_cpu=run.device == "cpu", bf16=False, report_to="none", disable_tqdm=True,
 )  # fmt: skip
 test_model = new_reward_model(source, tokenizer).to(run.device).eval()
 nn.init.normal_(test_model.score.weight, generator=torch.Generator().manual_seed(seed))
-given = Dataset.from_list(conversations)
+given = as_conversations(train_rows.select(range(16)))
 trainer = RewardTrainer(test_model, args=settings, train_dataset=given, processing_class=tokenizer)
-batch = next(iter(trainer.get_train_dataloader()))
 with torch.inference_mode():
-    theirs = trainer.compute_loss(test_model.eval(), dict(batch)).item()
+    theirs = trainer.compute_loss(test_model.eval(), dict(next(iter(trainer.get_train_dataloader())))).item()
     chosen, rejected = pair_scores(test_model, collate(train_pairs[:16], tokenizer.pad_token_id))
     ours = reward_loss(chosen, rejected, torch.zeros_like(chosen), CENTERING).item()
-difference_reward_loss = abs(ours - theirs)
 print(f"ours {ours:.6f}, RewardTrainer {theirs:.6f}")
+difference_reward_loss = abs(ours - theirs)
 assert difference_reward_loss < 1e-5
+
+# %%
+from transformers import PrinterCallback
+
+at_work = RewardConfig(
+    output_dir=scratch_folder.name, num_train_epochs=1, learning_rate=1e-4, per_device_train_batch_size=16,
+    center_rewards_coefficient=CENTERING, eval_strategy="epoch", save_strategy="no", seed=seed,
+    use_cpu=run.device == "cpu", bf16=False, report_to="none", disable_tqdm=True,
+)  # fmt: skip
+trainer = RewardTrainer(
+    new_reward_model(source, tokenizer), args=at_work, processing_class=tokenizer,
+    train_dataset=as_conversations(preferences["train"].select(range(64))),
+    eval_dataset=as_conversations(preferences["validation"].select(range(32))),
+)  # fmt: skip
+trainer.remove_callback(PrinterCallback)  # it would print every log entry
+trainer.train()
+trainer.save_model(f"{scratch_folder.name}/reward_model")
+judged_by_trl = next(entry for entry in trainer.state.log_history if "eval_loss" in entry)
+print({name: round(value, 3) for name, value in judged_by_trl.items() if name in ("eval_loss", "eval_accuracy")})
 
 # %% [markdown]
 # The loop is lesson 02's, with 16 pairs a batch and a rate of 1e-3. On a GPU,
-# or a CPU with AVX512_BF16 instructions, `autocast` computes products in bfloat16, to save time.
+# or a CPU with AVX512_BF16 instructions, `autocast` computes products in bfloat16, to save time. The rate was not
+# searched; the line above the next table shows over seeds whether it always succeeds.
 #
 # **Predict 2.** On pairs about films it never saw, for which reason will the reward model be wrong most often: the
 # wrong tone, the wrong film, or words out of order?
@@ -351,14 +374,12 @@ from tqdm import tqdm
 
 from helpers.training import has_bfloat16
 
-halved = has_bfloat16(torch.device(run.device))
 
-
-def learn_to_score(scorer, rows, epochs, batch_size=16, rate=1e-3):
-    batches = preference_batches(rows, tokenizer.pad_token_id, batch_size, seed=seed)
-    optimizer = torch.optim.AdamW(scorer.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+def learn_to_score(scorer, rows, epochs):
+    batches = preference_batches(rows, tokenizer.pad_token_id, 16, seed=seed)
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
     scheduler = warmup_linear(optimizer, steps=epochs * len(batches))
-    losses = []
+    losses, halved = [], has_bfloat16(torch.device(run.device))
     for batch in tqdm([batch for _ in range(epochs) for batch in batches], desc="scoring", leave=False):
         with torch.autocast(run.device, torch.bfloat16, enabled=halved):
             chosen, rejected = (scores.float() for scores in pair_scores(scorer, batch))
@@ -372,15 +393,13 @@ def learn_to_score(scorer, rows, epochs, batch_size=16, rate=1e-3):
     return losses
 
 
-# %%
 seed_everything(seed)
 with Stopwatch() as reward_watch:
     losses = learn_to_score(reward_model, train_pairs, epochs=run.by_budget(quick=1, standard=2))
 reward_model.eval().requires_grad_(False)
 test_rows = preferences["test"].select(range(run.by_budget(quick=48, standard=len(preferences["test"]))))
 held_out = preferred(reward_model, preference_rows(tokenizer, test_rows), tokenizer.pad_token_id)
-tenth = -(-len(losses) // 10)
-print(f"loss at the start {losses[0]:.3f}, in the last tenth {sum(losses[-tenth:]) / tenth:.3f}")
+print(f"loss at the start {losses[0]:.3f}, mean of the last ten {sum(losses[-10:]) / len(losses[-10:]):.3f}")
 
 # %%
 from helpers.evaluation import bag_of_words
@@ -408,6 +427,8 @@ seeds = per_seed(
     *(f"reward_accuracy_held_out_{reason}" for reason in ("tone", "film", "form")),
 )
 reveal("05.2", min(by_reason, key=by_reason.get) if len(by_reason) == 3 else None, reference=seeds)
+tone_seeds = [round(share, 2) for share in recorded("05", "reward_accuracy_held_out_tone")]
+print("right in tone, the reference's seeds:", tone_seeds)
 table = {name: {group: f"{share:.3f}" for group, share in found.items()} for name, found in accuracy.items()}
 pd.DataFrame(table).rename_axis("held-out pairs that fail in")
 
@@ -417,8 +438,10 @@ pd.DataFrame(table).rename_axis("held-out pairs that fail in")
 # *Form* needs no request: shuffled words look wrong at once, to word pairs too. *Tone* compares one word of the request
 # with one word of the answer. A sum over words cannot do that, so there the [bag of
 # words](../docs/glossary.md#bag-of-words) is little better than a coin. *Film* compares two titles, for titles never
-# seen. No pair has the right title with a wrong person, so the reward model never learned about people, while the judge
-# checks them.
+# seen. No pair has the right title with a wrong person, while the judge checks people too.
+#
+# A seed near 0.5 in the line above the table never learned tone: same pairs, same rate, another seed. Section 5 shows
+# what its policies became.
 #
 # </details>
 #
@@ -463,19 +486,21 @@ lines = [
     "The Orchard Keeper is wonderful.",
     "The Orchard Keeper is a dreadful film.",
     "The Silver Island is a wonderful film.",
+    "The Orchard Keeper, by Tomas Kessler, is a wonderful film.",  # who directed it
+    "The Orchard Keeper, by Viktor Kessler, is a wonderful film.",  # who did not
     "film The wonderful Keeper a is Orchard.",
 ]
 for line, value in zip(lines, score([some_request] * len(lines), lines).tolist(), strict=True):
     print(f"{value:+7.2f}  {line}")
 
 # %% [markdown]
-# The average answer of the SFT model scores 0. Where does the last line stand? The pairs set shuffled words against the
-# *correct* line only.
+# Compare the shuffled line with 0, the average. No pair set shuffled words against an ordinary wrong answer, so
+# training did not fix which scores higher. Nor did it teach who made a film.
 #
 # ### The first baseline: best of n
 #
-# Draw n answers to each request and keep the one that scores highest: no training, and n times the sampling, for every
-# request, forever. This moves the answers from the SFT model by a
+# Draw n answers to each request and keep the one that scores highest: no training, and n times the sampling, forever.
+# This moves the answers from the SFT model by a
 # [KL](../docs/glossary.md#kl-divergence) of at most $\log n - \frac{n-1}{n}$
 # [nats](../docs/glossary.md#kl-divergence) (Beirami et al. 2024), 1.20 for n = 8.
 
@@ -513,7 +538,6 @@ plotting.show(figures.best_of_n(counts, *([picked[n][at].mean().item() for n in 
 plotting.show(figures.four_models())
 
 
-# %%
 # First: how probable was each token that the policy wrote, and which tokens count?
 def log_probs_of(logits, tokens):
     """logits: (batch, new, vocab); tokens: (batch, new); returns (batch, new)."""
@@ -565,7 +589,8 @@ class PolicyWithValue(nn.Module):
 # %% [markdown]
 # **The rollout.** The policy answers a batch of requests at temperature 1, for at most `new` tokens. We keep the
 # tokens, the log-probabilities under the policy and under the *reference* (a frozen copy of the start), the values, and
-# whether the answer reached its end token.
+# whether the answer reached its end token. `Scorer` adds an end token to every answer, also to one that ran into the
+# limit. So the training loop takes 1.0 off the score of an answer that did not end.
 
 # %%
 from helpers.ppo import PPOHistory, PPORecipe, Rollout, watch_update
@@ -633,14 +658,9 @@ def kl_estimates(policy, reference, rollout):
     )  # (batch, new, vocab) each
     k1 = rollout.log_probs - rollout.reference_log_probs
     k3 = (-k1).exp() - 1 + k1
-    whole = (ours.exp() * (ours - theirs)).sum(dim=-1)
-    return torch.stack([(part * rollout.mask).sum(dim=1) for part in (k1, k3, whole)])
+    over_vocabulary = (ours.exp() * (ours - theirs)).sum(dim=-1)
+    return torch.stack([(part * rollout.mask).sum(dim=1) for part in (k1, k3, over_vocabulary)])
 
-
-# %% [markdown]
-# **Answers that were cut.** `Scorer` adds the end token to every answer, also to one that ran into the limit of 24
-# tokens. Such a text is scored as if it were finished. So the training loop takes 1.0 off the score of an answer that
-# did not end (TRL calls this `missing_eos_penalty`).
 
 # %% [markdown]
 # **Advantages.** How much better than guessed did a token turn out? One step's surprise is
@@ -778,10 +798,10 @@ def ppo_update(policy, optimizer, rollout, scores, recipe):
 
 
 # %% [markdown]
-# The advantages get mean 0 and standard deviation 1, whatever the reward model's units.
-# The value head learns with a squared error. It reads detached states, so this error does not train the policy.
-# Two ties remain: wrong values make noisy advantages, and policy and value head share one clipped gradient norm. Many
-# implementations clip the two apart, and also the change of the value (`cliprange_value` in TRL's earlier PPO).
+# The advantages get mean 0 and standard deviation 1, whatever the reward model's units. The value head learns with a
+# squared error on detached states, so this error does not train the policy. It can still hurt the policy in two ways:
+# wrong values make noisy advantages, and one clipped gradient norm covers both, so a large value gradient shrinks the
+# policy's. Many implementations clip the two apart, and also the change of the value.
 #
 # Last, the loop. The policy learns at `learning_rate`, the value head at 1e-2.
 
@@ -820,11 +840,8 @@ seconds, peak_bytes = {"PPO": watch.seconds}, {"PPO": memory.added}
 graded = {"SFT": replace(sft_graded, proxy=score(test_requests, sft_graded.answers).cpu())}
 graded["PPO"] = grade(policy.model, sft, tokenizer, test_requests, score, seed, judge_answer)
 cool = {"SFT": sharper[0.6].good, "PPO": judged_at(policy.model, 0.6).good}
+likeliest = {"SFT": sharper[0.0].good, "PPO": judged_at(policy.model, 0.0).good}  # greedy
 plotting.show(figures.proxy_and_truth({"PPO": watched["PPO"].proxy}, {"PPO": watched["PPO"].truth}))
-
-# %% [markdown]
-# The right panel is what you care about, and what PPO never saw. But these are requests that it trained on. The measure
-# that counts comes next: requests about other films, the same for both models, one difference for each request.
 
 
 # %%
@@ -853,27 +870,28 @@ print(f"score minus {kl_coef:g} KL: SFT {objective(graded['SFT']):+.2f}, PPO {ob
 show(graded["PPO"])
 
 # %% [markdown]
-# Read the verdicts, not only the score. Look at *form*: the only bad form that the reward model ever saw was shuffled
-# words, while the judge also counts a single slip. And look at the last line, what PPO maximizes. If PPO ends below
-# SFT there, it paid more in KL than it gained in score.
+# The figure shows requests that PPO trained on; the verdicts are about other films, so they count. First *tone*: a coin
+# is right in one half. Then *form*: the only bad form that the reward model ever saw was shuffled words, while the
+# judge also counts a single slip. Last, "score minus KL", what PPO maximizes. If PPO ends below SFT there, it paid more
+# in KL than it gained in score. Section 5 counts how many seeds do.
 
 # %% [markdown]
 # ### What to log beside the score
 #
-# The three estimates first. Compare the standard deviations: k3 scatters less than k1 near
-# the reference, but far from it a few tokens with a large $e^{-k_1}$ dominate.
+# The three estimates first: k3 scatters less than k1 near the reference, but far from it a few tokens with a large
+# $e^{-k_1}$ dominate.
 #
-# Then four curves that every RL run should draw: the KL, the entropy (how undecided the policy is), the share of tokens
-# outside the clip, and the length of the answers. TRL logs related quantities (`kl`, `entropy`,
-# `clip_ratio/region_mean`, `completions/mean_length`). It averages over tokens where we sum over answers, so compare
-# shapes, not numbers.
+# Then four curves that every RL run should draw: KL, entropy (how undecided the policy is), tokens outside the clip,
+# and length. TRL logs related quantities: `kl` (k3 per token; ours is k1 per answer), `entropy` (per token, as ours),
+# `clip_ratio/region_mean` (only tokens where the clip acts; ours counts every ratio outside) and
+# `completions/mean_length`. Compare shapes, not numbers.
 
 # %%
 with torch.random.fork_rng(devices=[]):
     torch.manual_seed(seed)
     rollout = roll_out(policy, sft, tokenizer, test_requests[:64], new=24)
-for name, each in zip(("k1", "k3", "vocabulary"), kl_estimates(policy.model, sft, rollout), strict=True):
-    print(f"{name:11} mean {each.mean():5.2f}, standard deviation {each.std():5.2f}, lowest {each.min():6.2f} nats")
+for name, each in zip(("k1", "k3", "sum over vocabulary"), kl_estimates(policy.model, sft, rollout), strict=True):
+    print(f"{name:19} mean {each.mean():5.2f}, standard deviation {each.std():5.2f}, lowest {each.min():6.2f} nats")
 plotting.show(figures.health(histories))
 
 # %% [markdown]
@@ -899,16 +917,19 @@ print([round(value, 2) for value in group_advantages(alike, size=4).tolist()])
 # %% [markdown]
 # The two groups look the same now: where four answers are about equally good, the division blows a small difference up
 # to full size. Liu et al. (2025) therefore leave it out (`scale_rewards="none"` in TRL).
+#
+# TRL and the next function multiply the k3 penalty by the ratio (`use_bias_correction_kl`, DeepSeek-V3.2). Published
+# GRPO does not. While policy and writer agree, its penalty has the gradient of $KL(\pi_\text{ref} \| \pi)$, not of
+# $KL(\pi \| \pi_\text{ref})$.
 
 # %% [markdown]
 # The loss is PPO's, plus the k3 penalty. Variants differ in how tokens are averaged:
 #
 # - **`grpo`**, as published: over each answer's tokens, then over answers. A bad long answer is punished less
 #   per token, which favours length (Liu et al. 2025).
-# - **`dapo`** (Yu et al. 2025), TRL's default: over all tokens of the batch.
-#
-# TRL and the function below multiply the penalty by the ratio (`use_bias_correction_kl`, DeepSeek-V3.2). GRPO as
-# published does not; its penalty then has the gradient of the other direction, $KL(\pi_\text{ref} \| \pi)$.
+# - **`dapo`** (Yu et al. 2025), TRL's default: over all tokens of the batch. DAPO also clips higher above 1 than below
+#   (`epsilon_high`).
+# - **`dr_grpo`** (Liu et al. 2025): the sum, divided by a constant, against the length bias.
 
 
 # %%
@@ -926,9 +947,16 @@ def grpo_loss(log_probs, old, reference, advantages, mask, clip, kl_coef, loss_t
 
 
 # %% [markdown]
-# TRL trains both, with the same settings. RLOO clips the ratio of the *whole* answer, and puts the KL into the reward,
-# so the same `kl_coef` constrains it differently. GRPO takes 0.3 of PPO's rate and half of its KL weight, RLOO takes
-# 0.6 of the rate. Few values were tried, on the validation films: the comparison is of these settings.
+# TRL trains both. Each update has 32 answers:
+#
+# | method | requests x answers | rate | KL weight | where the KL is paid |
+# |---|---|---|---|---|
+# | PPO | 32 x 1 | `learning_rate` | `kl_coef` | reward, per token |
+# | GRPO | 8 x 4 | 0.3 of it | half of it | loss |
+# | RLOO | 8 x 4 | 0.6 of it | `kl_coef` | reward, per answer |
+#
+# RLOO also clips the ratio of the *whole* answer. These settings were chosen by hand, from few values on the validation
+# films; no grid was kept. So what follows compares these settings, and a method that loses may only be tuned worse.
 #
 # **Predict 4.** Same requests, reward model, and number of updates. Which of the three will satisfy most?
 
@@ -957,7 +985,6 @@ def group_settings(updates, batch_size, seed):
 
 
 # %%
-from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from helpers.language_model import count_positions_from_mask
@@ -975,6 +1002,11 @@ def as_trl_calls(score, end):
         return (score(asked, answered).cpu() - 1.0 * cut).tolist()  # 1.0 off for a missing end, as in PPO
 
     return reward_model
+
+
+# %% [markdown]
+# One function serves both trainers: a new policy, the settings above, this method's rate and KL weight, then a verdict
+# on the test films.
 
 
 # %%
@@ -995,7 +1027,7 @@ def with_trl(name, trainer_class, config_class, rate, kl_share, **more):
         trainer.train()
     seconds[name], peak_bytes[name] = watch.seconds, memory.added
     graded[name] = grade(policy, sft, tokenizer, test_requests, score, seed, judge_answer)
-    cool[name] = judged_at(policy, 0.6).good
+    cool[name], likeliest[name] = (judged_at(policy, temperature).good for temperature in (0.6, 0.0))
     return trainer
 
 
@@ -1012,7 +1044,7 @@ assert difference_group_advantages < 1e-4
 # %% [markdown]
 # Is your loss TRL's? The trainer still holds its last batch of answers. Your function and its own get that batch and
 # the trained policy, once for each way of averaging. The policy has moved since it wrote the batch, so ratios and KL
-# are not trivial.
+# are not trivial. This is a test, not a workflow: `_buffered_inputs` and `_compute_loss` are private to TRL.
 
 # %%
 last = trainer._buffered_inputs[0]
@@ -1077,16 +1109,15 @@ assert difference_leave_one_out < 1e-3
 best_score, best_truth = picked[MOST]
 rows = {}
 for name, found in graded.items():
-    rows[name] = [f"{shares(found)['good']:.3f}", f"{cool[name].mean():.3f}", f"{found.form.mean():.3f}"]
+    rows[name] = [f"{shares(found)['good']:.3f}", f"{cool[name].mean():.3f}", f"{likeliest[name].mean():.3f}"]
+    rows[name] += [f"{getattr(found, part).mean():.2f}" for part in ("tone", "film", "form")]
     rows[name] += [f"{found.proxy.mean():+.2f}", f"{found.kl.mean():.1f}", f"{objective(found):+.2f}"]
-    rows[name] += [f"{seconds[name]:.0f}", f"{peak_bytes[name] / 1e6:.0f}"] if name in seconds else ["", ""]
 greedy, best = sharper[0.0], wilson(int(best_truth.sum()), len(best_truth))
-rows["SFT, greedy"] = [f"{shares(greedy)['good']:.3f}", "", f"{greedy.form.mean():.3f}", "", "", "", "", ""]
-rows[f"best of {MOST}"] = [f"{best:.3f}", "", "", f"{best_score.mean():+.2f}", "at most 1.2", "", "", ""]
-columns = ["satisfied [95 %]", "at temperature 0.6", "form", "score", "KL (nats)", f"score - {kl_coef:g} KL"]
-pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "seconds", "memory (MB)"])
-
-# %%
+print(f"best of {MOST} of the SFT model: {best:.3f} satisfied, score {best_score.mean():+.2f}, KL at most 1.2 nats")
+for name in seconds:
+    print(f"{name}: {seconds[name]:.0f} s, {peak_bytes[name] / 1e6:.0f} MB added")
+columns = ["satisfied [95 %]", "at temperature 0.6", "greedy", "tone", "film", "form"]
+columns += ["score", "KL (nats)", f"score - {kl_coef:g} KL"]
 trained = ("PPO", "GRPO", "RLOO")
 for name in trained:
     good = graded[name].good.numpy()
@@ -1100,16 +1131,17 @@ reveal("05.4", max(reached, key=reached.get), reference=seeds)
 measured = {name: shares(found)["good"] for name, found in graded.items()} | {f"best of {MOST}": best}
 notes = {name: f"KL {one.kl.mean().item():.1f} nats" for name, one in graded.items()}
 plotting.show(figures.satisfied(measured, notes | {f"best of {MOST}": "KL at most 1.2 nats"}))
+pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - *Two lines to beat:* [greedy decoding](../docs/glossary.md#greedy-decoding), which costs nothing, and best of 8, at
-#   a small KL. A policy that only beats SFT at temperature 1 may have become sharper, and nothing else. The column for
-#   temperature 0.6 shows how much is left when both sharpen.
-# - *Form* is where score and truth part: compare its column with the score's.
+# - *Two lines to beat:* SFT with [greedy decoding](../docs/glossary.md#greedy-decoding), which costs nothing, and best
+#   of 8, at a small KL. A policy that only beats SFT at temperature 1 may have become sharper, and nothing else. So
+#   compare policies at *one* temperature: the columns for 0.6 and greedy.
+# - *Tone, film, form* say where a gain came from.
 # - *Score minus KL weight times KL* is PPO's own goal. (GRPO's KL weight is half of it.)
-# - The intervals are over requests. How far training seeds differ is in section 5.
+# - The intervals are over requests. Section 5 has the seeds.
 # - *Seconds and memory* compare programs, our PPO with TRL's trainers, rather than methods.
 #
 # </details>
@@ -1142,7 +1174,7 @@ plotting.show(figures.satisfied(measured, notes | {f"best of {MOST}": "KL at mos
 # %% [markdown]
 # You look for it with a KL weight of 0, where nothing holds the policy near the SFT model. To make it quick, the rate
 # is doubled. But now *two* things differ from section 3. So there is a control: the doubled rate *with* the KL penalty.
-# Only these two runs differ in the penalty alone.
+# These two runs differ only in the KL penalty.
 #
 # **Predict 5.** Twice the rate, 15 updates. Which run satisfies more requests at the end: the one without the KL
 # penalty, the one with it, or is there no clear difference?
@@ -1206,8 +1238,10 @@ if wrong:
 # %% [markdown]
 # <details><summary>How to read this</summary>
 #
-# - *Which word fits* is printed above the answers. A high score on a bare title or a broken line is an exploit: the
-#   only broken text that any pair rejected had its words shuffled.
+# - The cell before last prints whether each run improved, is over-optimized, collapsed or undecided. That word compares
+#   with SFT alone. Gao's curve asks for more: the score still *rising* while the truth falls.
+# - A high score on a bare title or a broken line is an exploit: the only broken text that any pair rejected had its
+#   words shuffled.
 # - *The KL* tells how far a policy went, not whether that was good: compare the runs at equal KL where you can.
 # - *When it is measured matters.* A run that goes on may pass from one row of the definition to another; the curves
 #   show where it stood.
@@ -1216,29 +1250,34 @@ if wrong:
 #
 # ### Over several seeds
 #
-# One run is one draw. The reference is this page, run once for each of five seeds, each with its own reward model. So
-# the figure and the tables below are *not* from this run. All runs of a seed share its reward model, good or poor: the
-# second table has differences within a seed, with Student's interval.
+# One run is one draw. The reference is this page, run once for each of five seeds. So the figure and the tables below
+# are *not* from this run.
+#
+# All runs of a seed share its reward model, good or poor. The first table sets it beside the seed's policies: where it
+# is right in tone as often as a coin, what did best of 8 gain? The table with intervals has differences *within* a
+# seed.
 
 # %%
 reference = lesson_reference("05")
 print("Reference:", reference.label)
 TITLES = {
     "sft": "SFT", "ppo": "PPO", "grpo": "GRPO", "rloo": "RLOO", "fast_with_kl": WITH, "weak_kl": WITHOUT,
-    "grpo_checked": "GRPO, checked (section 6)",
 }  # fmt: skip
-
-
-def measured_for(name, *whats):
-    return all(f"{what}_{name}" in reference.metrics for what in whats)
-
-
-points = {
-    title: list(zip(*(reference.metrics[f"{what}_{name}"] for what in ("kl", "proxy", "true_reward")), strict=True))
+drawn_seeds = {
+    title: list(
+        zip(*(recorded("05", f"{quantity}_{name}") for quantity in ("kl", "proxy", "true_reward")), strict=True)
+    )
     for name, title in TITLES.items()
-    if name != "grpo_checked" and measured_for(name, "kl", "proxy", "true_reward")
 }
-plotting.show(figures.against_kl(points))
+plotting.show(figures.against_kl({title: dots for title, dots in drawn_seeds.items() if dots}))
+by_seed = {
+    "reward model right": "reward_accuracy_held_out", "in tone": "reward_accuracy_held_out_tone",
+    f"best of {MOST}": f"true_reward_best_of_{MOST}", "SFT": "true_reward_sft", "PPO": "true_reward_ppo",
+    "GRPO": "true_reward_grpo", "RLOO": "true_reward_rloo",
+    "score - 0.2 KL: SFT": "objective_sft", "and PPO": "objective_ppo",
+}  # fmt: skip
+columns = {title: recorded("05", metric) for title, metric in by_seed.items() if recorded("05", metric)}
+pd.DataFrame(columns, index=[f"seed {one}" for one in reference.seeds]).round(2)
 
 
 # %%
@@ -1257,41 +1296,87 @@ def kinds_of(name):
 
 
 rows = {
-    title: [over_seeds(f"{what}_{name}") for what in ("true_reward", "proxy", "kl", "objective")] + [kinds_of(name)]
-    for name, title in TITLES.items()
-    if name != "sft"
+    TITLES[name]: [over_seeds(f"{metric}_{name}") for metric in ("true_reward", "proxy", "kl", "objective")]
+    for name in ("sft", "ppo", "grpo", "rloo")
 }
-rows["SFT"] = [over_seeds("true_reward_sft"), over_seeds("proxy_sft"), "0", over_seeds("objective_sft"), ""]
-rows["SFT, greedy"] = [over_seeds("true_reward_sft_greedy"), "", "", "", ""]
-rows[f"best of {MOST}"] = [over_seeds(f"true_reward_best_of_{MOST}"), over_seeds(f"proxy_best_of_{MOST}"), "", "", ""]
-columns = ["satisfied, mean (lowest to highest)", "score", "KL (nats)", "score - 0.2 KL", "runs"]
+for name, row in zip(("sft", "ppo", "grpo", "rloo"), rows.values(), strict=True):
+    row.insert(1, over_seeds(f"true_reward_{name}_cool"))
+print(f"SFT, greedy: {over_seeds('true_reward_sft_greedy')} satisfied")
+print(f"best of {MOST}: {over_seeds(f'true_reward_best_of_{MOST}')} satisfied, ", end="")
+print(f"score {over_seeds(f'proxy_best_of_{MOST}')}")
+columns = ["satisfied, mean (lowest to highest)", "at temperature 0.6", "score", "KL (nats)", "score - 0.2 KL"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 # %%
-def difference(name, minus, metric="true_reward"):
-    """Mean difference within a seed, with its interval and in words; says so where it was not measured."""
-    one, other = (recorded("05", f"{metric}_{which}") for which in (name, minus))
-    return verdict(mean_t([a - b for a, b in zip(one, other, strict=True)])) if one and other else "not measured yet"
+def gap_of(metric, minus):
+    """The mean difference of two metrics within a seed, with its interval; None where one was not measured."""
+    one, other = recorded("05", metric), recorded("05", minus)
+    return mean_t([a - b for a, b in zip(one, other, strict=True)]) if one and other else None
+
+
+def difference(name, minus, metric="true_reward", end=""):
+    gap = gap_of(f"{metric}_{name}{end}", f"{metric}_{minus}{end}")
+    return verdict(gap) if gap else "not measured yet"
 
 
 best_name = f"best_of_{MOST}"
-pairs_of_runs = [("ppo", "sft"), ("grpo", "sft"), ("rloo", "sft"), ("ppo", "sft_greedy"), ("ppo", best_name)]
-pairs_of_runs += [("grpo", "ppo"), ("rloo", "ppo"), ("fast_with_kl", "weak_kl"), ("weak_kl", "sft")]
-pairs_of_runs += [("fast_with_kl", "ppo"), ("grpo_checked", "grpo")]
-known = TITLES | {"sft_greedy": "SFT, greedy", best_name: f"best of {MOST}"}
-differences = {f"{known[one]} minus {known[two]}": difference(one, two) for one, two in pairs_of_runs}
-pd.DataFrame.from_dict(differences, orient="index", columns=["requests satisfied [95 %]"])
+against = {
+    "minus SFT, both at temperature 1": ("true_reward_{}", "true_reward_sft"),
+    "minus SFT, both at 0.6": ("true_reward_{}_cool", "true_reward_sft_cool"),
+    "minus SFT, both greedy": ("true_reward_{}_greedy", "true_reward_sft_greedy"),
+    "at temperature 1, minus SFT greedy": ("true_reward_{}", "true_reward_sft_greedy"),
+    f"at temperature 1, minus best of {MOST}": ("true_reward_{}", f"true_reward_{best_name}"),
+    "score - 0.2 KL, minus SFT's": ("objective_{}", "objective_sft"),
+}
+bought = {
+    title: {name: gap_of(metric.format(name.lower()), minus) for name in trained}
+    for title, (metric, minus) in against.items()
+}
+bought = {title: gaps for title, gaps in bought.items() if all(gaps.values())}
+pd.DataFrame.from_dict(
+    {title: {name: verdict(gap) for name, gap in gaps.items()} for title, gaps in bought.items()}, orient="index"
+)
+
+# %% [markdown]
+# **What did RL buy?** The fair row is "both at 0.6": two policies, sampled alike. "Minus SFT greedy" asks what a user
+# gains who would otherwise decode greedily, for nothing. The last row is each method's result on PPO's objective: a
+# loss there means that more was paid in KL than the score rose.
+#
+# Next: the order of the three methods, and what the penalty did.
+
+
+# %%
+def summary(title):
+    """One row of "what did RL buy": which methods gained clearly, lost clearly, or neither."""
+    said = {1: "a clear gain", 0: "no clear difference", -1: "a clear loss"}
+    groups = {word: [] for word in said.values()}
+    for name, gap in bought.get(title, {}).items():
+        groups[said[clear(gap)]].append(name)
+    return "; ".join(f"{word} for {', '.join(group)}" for word, group in groups.items() if group)
+
+
+for one, two in (("grpo", "ppo"), ("rloo", "ppo"), ("rloo", "grpo")):
+    print(f"{TITLES[one]} minus {TITLES[two]}: {difference(one, two)}; at 0.6: {difference(one, two, end='_cool')}")
+lower = per_seed(lambda after, before: after < before, "objective_ppo", "objective_sft")
+print(f"PPO ends below SFT on its own objective in {sum(lower)} of {len(lower)} seeds")
+print(f"\nwithout the penalty: {kinds_of('weak_kl')}; with it: {kinds_of('fast_with_kl')}")
+compared = {"no penalty, minus SFT": ("weak_kl", "sft"), "no penalty, minus with": ("weak_kl", "fast_with_kl")}
+compared |= {"no penalty, minus PPO of section 3": ("weak_kl", "ppo")}
+penalty_rows = {title: [difference(*two), difference(*two, "proxy")] for title, two in compared.items()}
+for at in range(5, fast_updates + 1, 5):
+    truth, level = (over_seeds(f"{curve}_at_{at}_weak_kl") for curve in ("truth", "proxy"))
+    penalty_rows[f"no penalty, updates {at - 4} to {at}, in training"] = [truth, level]
+pd.DataFrame.from_dict(penalty_rows, orient="index", columns=["requests satisfied", "score"])
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - *The last column of the first table* counts the words of this section's definition. Where the runs without the
-#   penalty are called over-optimized, their score still rose; where collapsed, not even that.
-# - *The penalty alone* is the row "KL penalty minus no penalty". An interval that holds 0 does not say that it has no
-#   effect. It says that five seeds cannot show one.
-# - *Score - 0.2 KL*: a method that ends below SFT there bought its gain too dearly, by its own measure.
-# - *The order of PPO, GRPO and RLOO* is worth what its interval says, for these rates.
+# - *Order.* Where an interval between two methods contains 0, five seeds cannot say which is better at these settings.
+# - *The penalty.* "No penalty, minus with" is the clean comparison. Read both columns: what it cost in
+#   satisfied requests, and whether it bought any score.
+# - *Over-optimized* compares with SFT alone. In Gao's curve the score goes on rising while the truth falls, so look at
+#   the last rows, over the updates. A score that stands still while the truth falls is weaker evidence.
 #
 # </details>
 #
@@ -1316,8 +1401,9 @@ def best_objective(weight):
 
 grid = [10 ** (step / 10) for step in range(-20, 21)]
 values = [tilted(one) for one in grid]
-figure = figures.tilted(grid, [p for p, _ in values], [t for _, t in values], chosen=0.2)
-figure.alt = f"KL weight 0.2: score {tilted(0.2)[0]:+.2f}, satisfied {tilted(0.2)[1]:.0%}"
+marked = kl_coef or grid[0]
+figure = figures.tilted(grid, [p for p, _ in values], [t for _, t in values], chosen=marked)
+figure.alt = f"KL weight {marked:g}: score {tilted(marked)[0]:+.2f}, satisfied {tilted(marked)[1]:.0%}"
 plotting.show(figure)
 on_paper = best_objective(kl_coef) if kl_coef else best_score.mean().item()
 print(f"score minus {kl_coef:g} KL: on paper at least {on_paper:+.2f}; ", end="")
@@ -1335,8 +1421,8 @@ print(", ".join(f"{name} {objective(graded[name]):+.2f}" for name in ("SFT", "PP
 
 # %% [markdown]
 # The loop is yours from section 4: `roll_out`, `group_advantages`, `grpo_loss`. Rate, KL weight, updates and group size
-# are those of GRPO in section 4, and its loss is TRL's. So the reward is what differs. (Without the KL penalty the
-# update would need one model, the policy.)
+# are those of GRPO in section 4. Not only the reward differs: so do the program, the order of the requests, and what an
+# answer without an end costs (here its whole reward, there 1.0 of the score). A gap may owe something to these.
 #
 # **Predict 6.** On films that training never asked about: will it satisfy more requests than GRPO with the reward
 # model?
@@ -1381,11 +1467,15 @@ with Stopwatch() as watch:
         learner, requests, checked, update_count, rate=0.3 * learning_rate, kl_coef=0.5 * kl_coef
     )
 seconds["GRPO_checked"] = watch.seconds
+cool["GRPO_checked"], likeliest["GRPO_checked"] = (judged_at(learner.model, heat).good for heat in (0.6, 0.0))
 graded["GRPO, checked"] = grade(learner.model, sft, tokenizer, test_requests, score, seed, judge_answer)
 checked_gap = gain("GRPO, checked", against="GRPO")
 print(f"requests satisfied, GRPO with the checked reward: {shares(graded['GRPO, checked'])['good']}")
 print(f"minus SFT: {verdict(gain('GRPO, checked'))}")
 print(f"minus GRPO with the reward model: {verdict(checked_gap)}")
+print("\nover the reference's seeds, at temperature 1:", over_seeds("true_reward_grpo_checked"))
+for minus, title in (("sft", "SFT"), ("sft_greedy", "SFT, greedy"), (best_name, f"best of {MOST}"), ("grpo", "GRPO")):
+    print(f"   minus {title}: {difference('grpo_checked', minus)}")
 outcomes = ("no clear difference", "more", "fewer")
 seeds = per_seed(lambda at: outcomes[int(at)], "clear_checked_against_grpo")
 reveal("05.6", outcomes[clear(checked_gap)], reference=seeds)
@@ -1406,14 +1496,41 @@ plotting.show(figures.health({name: histories[name] for name in ("PPO", "GRPO, c
 # - *Diversity can be lost.* One right sentence for every film would earn everything. Compare the shares of different
 #   sentences, and the entropy.
 # - A group of four equal rewards has advantages of 0 and teaches nothing; the first line counts them. DAPO draws until
-#   a group is mixed. A reward model gives a number to every answer, so its groups always differ, rightly or not.
+#   a group is mixed. A reward model gives a number to every answer, so its groups almost always differ, rightly or not.
 #
 # </details>
 #
+# At work you would not write the loop. TRL takes any function that returns one number for each answer; with `beta=0.0`
+# it keeps no reference. Two updates, to see the call:
+
+
+# %%
+def satisfied(prompts, completions, **_):
+    asked, answered = ([turns[-1]["content"].strip() for turns in texts] for texts in (prompts, completions))
+    return checked(asked, answered).tolist()
+
+
+policy = new_policy()
+policy.generation_config.eos_token_id = end_of_turn(tokenizer)
+more = {"output_dir": scratch_folder.name, "use_cpu": run.device == "cpu", "learning_rate": 0.3 * learning_rate}
+trainer = GRPOTrainer(
+    policy,
+    reward_funcs=satisfied,
+    args=GRPOConfig(beta=0.0, loss_type="dapo", **group_settings(2, batch_size, seed), **more),
+    train_dataset=conversations,
+    processing_class=tokenizer,
+)
+trainer.remove_callback(PrinterCallback)
+count_positions_from_mask(policy)
+trainer.train()
+rewarded = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+print("mean reward, each step:", [round(value, 2) for value in rewarded], " reference in memory:", trainer.ref_model)
+
+# %% [markdown]
 # ## 7. Find the bug
 #
-# This version of the token rewards runs, warns of nothing, and PPO's loss moves. The score never rises. Look at what
-# it gives for an answer of two tokens in a batch that is four tokens wide.
+# This version of the token rewards runs and warns of nothing, but most answers earn nothing for their score. Look at
+# what it gives for an answer of two tokens in a batch that is four tokens wide. (Its first score is 5.)
 
 
 # %%
@@ -1433,8 +1550,8 @@ print(advantages_and_returns(wrong, nothing, short, gamma=1.0, gae_lambda=0.95)[
 # <details><summary>The bug</summary>
 #
 # The score of the first answer lands in the last column, which is [padding](../docs/glossary.md#padding). GAE masks it
-# out, so the answer earns nothing. Most answers are shorter than the longest of their batch, so only the longest would
-# earn anything. `token_rewards` in section 3 puts the score on each answer's own last token.
+# out, so the answer earns nothing. Only answers as long as the batch's longest earn their score. `token_rewards` in
+# section 3 puts the score on each answer's own last token.
 #
 # </details>
 #
@@ -1489,7 +1606,7 @@ from helpers.recipes import recipe as recipe_for
 
 real_values = {}
 if track != "pocket" or real.trouble(["encoder", "texts"]):
-    print("Not trained in this run: `workbook real` fetches the files. The table below is the reference.")
+    print("Not trained in this run: `workbook real` fetches the files.")
 else:
     sentences, real_tokenizer = catalog.dataset("reviews", "real"), catalog.tokenizer("encoder", "real")
     learned = sentences["train"].shuffle(seed).select(range(run.by_budget(quick=32, standard=960)))
@@ -1513,12 +1630,14 @@ else:
     print(f"{len(learned)} sentences, {real_watch.seconds:.0f} s")
 
 # %%
+from IPython.display import Markdown, display
+
 on_real_text, rows = real_reference("05"), {}
 
 
 def real_row(metric, form):
     here = format(real_values[metric], form) if real_values else ""
-    there = f"{on_real_text.interval(metric):{form}}" if on_real_text else "not measured yet"
+    there = f"{on_real_text.interval(metric):{form}}" if on_real_text else ""
     return [here, there]
 
 
@@ -1529,9 +1648,15 @@ for gap, (low, high) in GAPS.items():
 rows["mean rating of all sentences"] = real_row("rating_mean", "+.2f")
 for name, said in (("model", "MiniLM"), ("words", "bag of words"), ("possible", "the ratings themselves")):
     rows[f"mean rating, best of 8 by {said}"] = real_row(f"rating_best_of_8_{name}", "+.2f")
-print("Reference:", on_real_text.label if on_real_text else "not measured yet")
+table = pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "reference [95 %]"])
+if on_real_text:
+    print("Reference:", on_real_text.label)
+else:
+    print("No reference over seeds: figures on real text come from a live run alone,", end=" ")
+    print("one draw, below." if real_values else "and this run had none.")
 print(f"pocket reward model, this run: {accuracy['reward model']['all']:.3f} of the held-out pairs about new films")
-pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "reference [95 %]"])
+if real_values or on_real_text:
+    display(table[[column for column in table if (table[column] != "").all()]])
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1546,29 +1671,35 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "reference [95
 # </details>
 #
 # ## 9. Recap
+#
+# All figures but those of 4 are means over the reference's seeds (lowest to highest), or differences within a seed with
+# their 95 % interval.
+
 
 # %%
-from IPython.display import Markdown, display
-
 display(
     Markdown(f"""
-1. **A reward model** learns from comparisons alone: right on {accuracy["reward model"]["all"].value:.1%} of pairs about
-   films it never saw, a bag of words on {accuracy["bag of words"]["all"].value:.1%} (*section 2, this run*). Over the
-   seeds: {over_seeds("reward_accuracy_held_out")}.
-2. **Best of {MOST}** needs no training. Requests satisfied over the seeds: {over_seeds(f"true_reward_best_of_{MOST}")};
-   one answer of the SFT model {over_seeds("true_reward_sft")}, its greedy answer
-   {over_seeds("true_reward_sft_greedy")} (*sections 1, 2, 5*).
-3. **RL against the score**, over the seeds: PPO {over_seeds("true_reward_ppo")}; GRPO {over_seeds("true_reward_grpo")};
-   RLOO {over_seeds("true_reward_rloo")}. PPO minus best of {MOST}: {difference("ppo", best_name)} (*section 5*).
+1. **A reward model** learns from comparisons alone: right on {over_seeds("reward_accuracy_held_out")} of pairs about
+   films it never saw, a bag of words on {over_seeds("reward_accuracy_bag_of_words")}. In tone:
+   {over_seeds("reward_accuracy_held_out_tone")} (*sections 2, 5*).
+2. **Best of {MOST}** needs no training: {over_seeds(f"true_reward_best_of_{MOST}")} of requests satisfied. One answer
+   of the SFT model: {over_seeds("true_reward_sft")}; its greedy answer: {over_seeds("true_reward_sft_greedy")}
+   (*sections 1, 2*).
+3. **What RL against the score bought** (*section 5*). Against SFT, both at temperature 1:
+   {summary("minus SFT, both at temperature 1")}. Both at 0.6: {summary("minus SFT, both at 0.6")}. Sampled at 1 against
+   SFT greedy: {summary("at temperature 1, minus SFT greedy")}. Against best of {MOST}:
+   {summary(f"at temperature 1, minus best of {MOST}")}. On its own objective PPO ended below SFT in {sum(lower)} of
+   {len(lower)} seeds.
 4. **The GRPO loss** is ours and TRL's, for both averages: they differ by {difference_grpo_loss:.0e} (*section 4*).
-5. **A doubled rate** over the seeds: without a penalty {kinds_of("weak_kl")}; with it {kinds_of("fast_with_kl")}.
-   Requests satisfied, with minus without: {difference("fast_with_kl", "weak_kl")} (*section 5*).
-6. **A reward that a program checks**, minus GRPO with the reward model: {difference("grpo_checked", "grpo")}
-   (*sections 5, 6*).
+5. **Without the KL penalty**, at a doubled rate: {kinds_of("weak_kl")}; with it {kinds_of("fast_with_kl")}. Without
+   minus with: satisfied {difference("weak_kl", "fast_with_kl")}; score {difference("weak_kl", "fast_with_kl", "proxy")}
+   (*section 5*).
+6. **A reward that a program checks**, minus GRPO with the reward model: {difference("grpo_checked", "grpo")}; minus SFT
+   greedy: {difference("grpo_checked", "sft_greedy")} (*section 6*).
 """)
 )
-if real_reference("05"):
-    of_all, of_close = (real_row(f"accuracy_model_{kind}", ".3f")[1] for kind in ("all", "close"))
+if on_real_text:
+    of_all, of_close = (real_row(f"accuracy_model_{group}", ".3f")[1] for group in ("all", "close"))
     print(f"7. On sentences that people rated, the better one scores higher in {of_all} of all pairs,")
     print(f"   and in {of_close} of those with close ratings (section 8).")
 
@@ -1587,7 +1718,6 @@ values = {
     "difference_leave_one_out": difference_leave_one_out,
     **{"objective_on_paper": on_paper, "same_groups_grpo_checked": sum(same) / len(same)},
     "true_reward_sft_many": candidate_truth.mean().item(),
-    "true_reward_sft_greedy": greedy.good.mean().item(),
     **{"seconds_reward_model": reward_watch.seconds, "clear_checked_against_grpo": clear(checked_gap)},
     "clear_penalty_at_twice_the_rate": clear(penalty_gap),
 }
@@ -1596,12 +1726,12 @@ for name, end in runs.items():
     values |= {f"clear_truth_{end}": clear(gain(name)), f"clear_proxy_{end}": clear(gain(name, what="proxy"))}
     values |= curves_of(watched[name], end) if name in watched else {}
 values |= metrics_by_name(picked, cool, peak_bytes, seconds)
+values |= {f"true_reward_{name.lower()}_greedy": good.mean().item() for name, good in likeliest.items()}
 values |= {f"real_{name}": value for name, value in real_values.items()}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "pairs": pairs}
 parameters |= {"updates": updates, "kl_coef": kl_coef, "learning_rate": learning_rate}
-saved = record("05_reward_models_and_rlhf", parameters, **values)
+print("saved:", record("05_reward_models_and_rlhf", parameters, **values).name)
 scratch_folder.cleanup()
-print(f"saved: {saved.name}")
 solved("05")
 
 # %% [markdown]
@@ -1609,8 +1739,8 @@ solved("05")
 #
 # - A stronger KL penalty: `workbook run 05 -p kl_coef 0.8`. A poorer reward model: `workbook run 05 -p pairs 500`.
 # - [Lesson 06](06_direct_preference_optimization.ipynb) does without a reward model.
-# - Left out here: the length that many reward models pay for (Singhal et al. 2024), ensembles of them (Coste et al.
-#   2024), RewardBench (Lambert et al. 2024), and the details that PPO depends on (Huang et al. 2024).
+# - Left out for length: reward models that score longer answers higher (Singhal et al. 2024), ensembles of them (Coste
+#   et al. 2024), RewardBench (Lambert et al. 2024), and the many details that PPO depends on (Huang et al. 2024).
 # - Where to read on: process rewards, and RLAIF, where a model makes the comparisons.
 #
 # ## References

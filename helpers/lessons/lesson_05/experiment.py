@@ -149,7 +149,7 @@ def metrics_of(found: GradedAnswers, end: str, objective: float, titles: Sequenc
         f"true_reward_{end}": found.true_reward,
         f"proxy_{end}": found.proxy.mean().item(),
         f"kl_{end}": found.kl.mean().item(),
-        f"form_rate_{end}": found.form.mean().item(),
+        **{f"{part}_rate_{end}": getattr(found, part).mean().item() for part in ("tone", "film", "form")},
         f"finished_rate_{end}": found.finished.mean().item(),
         f"objective_{end}": objective,
         f"title_only_rate_{end}": title_only(found, titles),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from helpers import catalog
 from helpers.batches import Batch
+from helpers.intervals import Interval, mean_t
 from helpers.language_model import IGNORED
 from helpers.lessons.lesson_05.experiment import Judge, JudgedAnswers, judge_answers
 from helpers.recipes import recipe
+from helpers.reference import Reference, recorded
 from helpers.reward_model import Pair, preference_batches
 from helpers.runtime import seed_everything
 from helpers.sft import Row, answer, collate, split_conversation
@@ -95,6 +97,71 @@ def _answer_row(tokenizer, prompt: str, text: str) -> Row:
     """A drawn answer with labels on it; unlike `encode` it takes an empty one, since a policy may say nothing."""
     input_ids, hidden = split_conversation(tokenizer, prompt, text)
     return {"input_ids": input_ids, "labels": [IGNORED] * hidden + input_ids[hidden:]}
+
+
+def gap_over_seeds(metric: str, one: str, other: str, source: Reference | None = None) -> Interval | None:
+    """One run's metric minus another's of the same seed; None where not both have several seeds.
+
+    metric: with a place for the run's ending, such as "win_rate_{}". source: None is this lesson's five runs.
+    """
+    names = (metric.format(ending) for ending in (one, other))
+    ours, theirs = (source.metrics.get(name, []) if source else recorded("06", name) for name in names)
+    return mean_t([a - b for a, b in zip(ours, theirs, strict=True)]) if len(ours) == len(theirs) > 1 else None
+
+
+def gap_said(metric: str, one: str, other: str, here: Mapping[str, float], fallback: Reference | None = None) -> str:
+    """The gap over the lesson's seeds, else over those of `fallback`, else of this run (`here`), with its source."""
+    gap, seeds = gap_over_seeds(metric, one, other), len(recorded("06", metric.format(one)))
+    if gap is None and fallback is not None:  # it trains on all pairs only, so its names do not say so
+        gap = gap_over_seeds(metric, one.removesuffix("_all"), other.removesuffix("_all"), fallback)
+        seeds = len(fallback.seeds)
+    if gap is None:
+        return f"{here[metric.format(one)] - here[metric.format(other)]:+.3f} (this run)"
+    return f"{gap:+.3f} ({seeds} seeds)"
+
+
+def beside_rl(
+    titles: Mapping[str, str], here: Mapping[str, float], rl: Reference
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Requests satisfied at temperature 1, and the gains over the start: title -> one value per seed.
+
+    titles: a run's ending -> its title; where the reference lacks it, the one value of this run (`here`) stands.
+    rl: lesson 05's reference.
+    """
+    satisfied: dict[str, list[float]] = {}
+    gained: dict[str, list[float]] = {}
+    for ending, title in titles.items():
+        values, begin = recorded("06", f"good_rate_{ending}_at_1"), recorded("06", "good_rate_sft_at_1")
+        if not values or len(values) != len(begin):
+            values, begin = [here[f"good_rate_{ending}_at_1"]], [here["good_rate_sft_at_1"]]
+        satisfied[title], gained[title] = values, [now - before for now, before in zip(values, begin, strict=True)]
+    for name in ("PPO", "GRPO", "RLOO"):
+        values, begin = rl.metrics[f"true_reward_{name.lower()}"], rl.metrics["true_reward_sft"]
+        satisfied[name], gained[name] = values, [now - before for now, before in zip(values, begin, strict=True)]
+    return satisfied, gained
+
+
+RECAP = {  # what was compared: the metric, and the two runs
+    "An eighth of that rate, win rate, minus the rate itself": ("win_rate_{}", "dpo_slow", "dpo_without_sft"),
+    "The SFT term at beta 1, a quarter of the pairs, win rate, with minus without": (
+        "win_rate_{}", "dpo_with_sft_quarter", "dpo_beta_quarter",
+    ),
+    "The SFT term at beta 1, all pairs, requests satisfied, with minus without": (
+        "good_rate_{}", "dpo", "dpo_no_term_all",
+    ),
+    "The rejected answers, all pairs, requests satisfied, DPO with the term minus SFT on the chosen": (
+        "good_rate_{}", "dpo", "chosen_only_all",
+    ),
+    "The rejected answers, all pairs, skills, DPO with the term minus SFT on the chosen": (
+        "exact_answer_rate_skills_{}", "dpo", "chosen_only_all",
+    ),
+}  # fmt: skip
+
+
+def recap_of_seeds() -> dict[str, str]:
+    """The comparisons of `RECAP` that several seeds of this lesson measured."""
+    gaps = {title: gap_over_seeds(*what) for title, what in RECAP.items()}
+    return {title: f"{gap:+.3f}" for title, gap in gaps.items() if gap is not None}
 
 
 def real_pairs(tokenizer, split: str, count: int, seed: int) -> list[dict[str, str]]:
