@@ -23,7 +23,7 @@
 # %% [markdown]
 # **You will be able to**
 #
-# - take a weight's change apart with the singular value decomposition, and say which rank holds most of it;
+# - take a weight's change apart with the SVD, and say which rank holds most of it;
 # - write a LoRA layer with merge and unmerge, put it into any model, and show that `peft` computes the same;
 # - train with it, and save an adapter that `peft` loads;
 # - start from a sensible rank, alpha and learning rate, and say which of them depend on each other;
@@ -635,10 +635,10 @@ print("save_pretrained:", ", ".join(sorted(path.name for path in (Path(folder.na
 # %% [markdown]
 # Rows, batches, optimizer, schedule and weight decay are the same. Rate and [epochs](../docs/glossary.md#epoch) of LoRA
 # and of full fine-tuning come from one grid on validation rows (`python -m benchmarks.lora --tune`): 5e-4, 1e-3 and
-# 2e-3, three and six epochs, two seeds. The rule has two steps. Take the fewest epochs whose best accuracy lies within
-# one standard error of the method's best of all. Then take the best rate at these epochs.
+# 2e-3, three and six epochs, two seeds. Of both we took the fewest epochs that come within one standard error of the
+# method's best accuracy, and the best rate at these epochs. That gave LoRA six epochs and full fine-tuning three.
 #
-# That gave LoRA six epochs and full fine-tuning three. (The head alone has a grid of its own, 1e-2, 3e-2 and 1e-1.)
+# (The head alone has its own grid, 1e-2, 3e-2 and 1e-1.)
 
 # %% [markdown]
 # Both best rates lie at an edge of that grid: full fine-tuning took its lowest rate, LoRA the highest (at 4e-3 it fell
@@ -729,6 +729,11 @@ reveal("08.3", -100 * gaps["full"].value, reference=[100 * (high - low) for high
 # - *Against all parameters*, the gap contains the low rank, the frozen word vectors, and the other rate and epochs.
 #   Section 6 looks at some of these alone.
 # - *Against the head alone* is what the low-rank paths are worth. The head costs less, so LoRA has to beat it.
+#
+# </details>
+#
+# <details><summary>... and the cost</summary>
+#
 # - *Seconds* are not what LoRA saves at this size: it had twice the epochs, and an epoch's seconds are printed above.
 #   The gradient still passes through every layer; only those of the frozen weights are not computed. What shrinks is
 #   what has to be kept: gradients and optimizer states (lesson 11 counts them), and the file.
@@ -906,6 +911,11 @@ for question, (more, less) in questions.items():
 #   them adds.
 # - *Low rank*: the fourth line compares with the same blocks in full. LoRA had four times their rate and twice their
 #   epochs, so it is no comparison of the rank alone.
+#
+# </details>
+#
+# <details><summary>... and time</summary>
+#
 # - *Time*: the last line has full fine-tuning. LoRA with three epochs is in the tuning alone (section 5): there six
 #   epochs gave it more than they gave full fine-tuning, on two seeds.
 # - *Topics* differ much between seeds.
@@ -1353,8 +1363,8 @@ solved("08")
 #
 # - More or less room: `workbook run 08 -p rank 2`, or `-p rank 16 -p alpha 32` (the same scale). Does the accuracy
 #   follow?
-# - Slower: `workbook run 08 -p rate_scale 0.5`, which takes full fine-tuning below its grid. Compare the accuracy, and
-#   then the topics. (At twice its rate LoRA fell to chance.)
+# - Slower: `workbook run 08 -p rate_scale 0.5`. Compare the accuracy, then the topics. (At twice its rate LoRA fell to
+#   chance.)
 # - With few labels: `workbook run 08 -p labels 200`. Is LoRA nearer to full fine-tuning, or further away?
 # - Lesson 09 does all of this with the library, in a few lines, and tries LoRA's relatives.
 #

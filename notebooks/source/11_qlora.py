@@ -824,8 +824,6 @@ two_texts = 29.07  # LitGPT, 7B, LoRA, two texts at a time
 one_text = PUBLISHED["LitGPT, Llama 2 7B, LoRA"][1]
 there = token_cost(*LITGPT["7B", "LoRA"]), 1e3 * (two_texts - one_text) / LITGPT["7B", "LoRA"][1]
 differences["a token, Llama 2 7B, everything kept (MB)"] = there
-
-# %%
 rows = {}
 for title, (ours_say, said) in differences.items():
     rows[title] = [*(f"{one:.2f}" for one in ours_say), f"{said:.2f}", " or ".join(f"{said / x:.2f}" for x in ours_say)]
@@ -838,6 +836,11 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # - **LoRA to QLoRA**: the measured saving is smaller than the calculated one (last column). The calculator subtracts
 #   only the weights, and ignores memory that QLoRA adds, such as an unpacked matrix.
 # - **Double quantization** saves what the calculator says.
+#
+# </details>
+#
+# <details><summary>... and one more token</summary>
+#
 # - **A token of Qwen 7B** costs less than with a float32 loss, also if their GB are GiB (7 % more). If the rest is
 #   right, its code did not hold three float32 copies of the scores.
 # - **A token of Llama** costs more than we count, with every type of activations. So Unsloth's slope cannot tell which
@@ -980,16 +983,15 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["states, predicted (MB)", 
 
 # %% [markdown]
 # **Paged optimizers** are the paper's answer to *spikes*: a batch with one long text, for a moment, needs more memory
-# than all others. The states of a paged optimizer are allocated in CUDA's *unified memory*. When the GPU is full, the
-# driver moves pages of them to main memory, and back when the optimizer steps. That takes time and saves nothing on
-# average, but the run survives the spike:
+# than all others. The states of a paged optimizer lie in CUDA's *unified memory*. When the GPU is full, the driver
+# moves pages of them to main memory, and back for the optimizer's step. That takes time, but the run survives:
 #
 # ```python
 # TrainingArguments(..., optim="paged_adamw_32bit")    # or "paged_adamw_8bit"
 # ```
 #
-# bitsandbytes pages no tensor with fewer than 100,000 numbers. Compare that with the printed sizes: at rank 8 nothing
-# of LLaMA 7B is paged. It needs a GPU, so this lesson does not measure it.
+# bitsandbytes pages no tensor under 100,000 numbers: at rank 8 nothing of LLaMA 7B (see the printed sizes). This lesson
+# measures no paging, which needs a GPU.
 
 # %% [markdown]
 # ## 5. Train through 4 bits, or round after the training?
@@ -1108,10 +1110,10 @@ check("11.3", merged)
 
 # %% [markdown]
 # Now the control: **round after the training**. LoRA's adapter, trained on the float32 base, goes onto the rounded
-# base. The result has the same bytes as QLoRA's model, and costs the same to run. QLoRA's adapter saw the rounded
-# weights in every step, this one never. (`exported` builds a plain model out of any adapter and base.)
+# base. The bytes are those of QLoRA's model. But QLoRA's adapter saw the rounded weights in every step, this one never.
+# (`exported` builds a plain model out of any adapter and base.)
 #
-# Two more ways need no adapter at the end: merge LoRA and round the sum, or train all parameters and round them.
+# Two more ways have no adapter at the end: merge LoRA and round the sum, or train all parameters and round them.
 #
 # **Predict 6.** Where will the control lose more than a point against training through the rounded weights?
 
@@ -1291,9 +1293,8 @@ for name, (title, weight_of) in MERGES.items():
 score("qlora_2_bits_merged_wrong", plain_model("qlora_2_bits", MERGES["qlora_merged_wrong"][1]))
 assert moved["qlora_merged"] < 1e-3 and moved["qlora_merged"] < moved["qlora_merged_wrong"]
 reveal("11.7", [MERGES[name][0] for name in sorted(moved, key=moved.get, reverse=True)])
-pd.DataFrame.from_dict(rows, orient="index", columns=["logits move by up to", "answers that change", "accuracy"])
-
-# %%
+columns = ["logits move by up to", "answers that change", "accuracy"]
+display(pd.DataFrame.from_dict(rows, orient="index", columns=columns))
 table_of({
     "A, onto the file's weights, minus QLoRA": ("qlora_merged_wrong", "qlora"),
     "B, back into 4 bits, minus QLoRA": ("qlora_merged_4_bits", "qlora"),
@@ -1319,8 +1320,7 @@ table_of({
 # logits before and after a merge.
 #
 # </details>
-
-# %% [markdown]
+#
 # An adapter is a *difference*. It belongs to one base, down to how that base was rounded. Its folder names the base and
 # not the rounding, so write down the `BitsAndBytesConfig` beside it.
 #
@@ -1456,6 +1456,11 @@ pd.DataFrame(perplexity).T.map("{:,.2f}".format)
 # - Rounding costs little on text that the decoder knows. (On recipes it knows next to nothing that could be lost.) The
 #   adapters learn the new domain on the rounded base. LoRA on the float32 base was not trained here, so what the
 #   rounding costs the training stays open.
+#
+# </details>
+#
+# <details><summary>... and what is lost</summary>
+#
 # - The known text suffers *while the adapter is on*: lesson 03's
 #   [forgetting](../docs/glossary.md#catastrophic-forgetting). Full fine-tuning was not run here; Biderman et al. (2024)
 #   found that LoRA forgets less.
@@ -1522,8 +1527,7 @@ pd.DataFrame.from_dict(shown, orient="index", columns=columns)
 #   and not only the one before the merge.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 9. Recap: what was shown
 
 # %%
@@ -1536,8 +1540,7 @@ lines = [
 ]
 saved = [said / ours_say[1] for title, (ours_say, said) in differences.items() if title.startswith("LoRA")]
 lines.append(
-    f"**QLoRA saves memory**, in published runs {min(saved):.0%} to {max(saved):.0%} of what the weights lose by the "
-    "calculator (*section 4*)."
+    f"**QLoRA saves memory**, in published runs {min(saved):.0%} to {max(saved):.0%} of the calculated (*section 4*)."
 )
 for title, pair in list(PAIRS.items())[:2]:
     gap, source = known_gap(*pair)
@@ -1545,12 +1548,12 @@ for title, pair in list(PAIRS.items())[:2]:
 for bits, pair in (("4", at_4), ("2", at_2)):
     gap, source = known_gap(*pair)
     verdict = "it loses" if gap.low > 0 else "it gains" if gap.high < 0 else "no difference can be shown"
-    said = f"{verdict}; training through the rounded weights minus this is {gap:+.3f} in accuracy"
+    said = f"{verdict}; training through the rounded weights instead is worth {gap:+.3f} in accuracy"
     lines.append(f"**Train first and round afterwards, at {bits} bits?** {source.capitalize()}: {said} (*section 5*).")
 for title in list(REAL_PAIRS)[:2]:
     if title in real_gaps:
-        seeds = len(measured_real.seeds)
-        lines.append(f"**On real text, {title}**: {real_gaps[title]:+.3f} in accuracy, {seeds} seeds (*section 8*).")
+        gap, count = real_gaps[title], len(measured_real.seeds)
+        lines.append(f"**On real text, {title}**: {gap:+.3f} in accuracy, {count} seeds (*section 8*).")
 (at_four, source), (at_two, _) = (known_gap(f"{one}_merged_wrong", one) for one in ("qlora", "qlora_2_bits"))
 lines.append(
     f"**Merge A, onto the file's weights**, computes another function: logits moved by up to "
@@ -1599,7 +1602,8 @@ solved("11")
 # `LoraConfig(init_lora_weights="loftq", loftq_config=LoftQConfig(loftq_bits=4))`, or call `replace_lora_weights_loftq`
 # on a model that bitsandbytes has quantized. (`peft` has it for 4 and 8 bits, the paper also for 2.) QA-LoRA (Xu et al.
 # 2023) merges adapters into the blocks' [zero points](../docs/glossary.md#zero-point); the codes stay.
-#
+
+# %% [markdown]
 # **Several GPUs.** FSDP shards tensors of one type. So store the 4-bit codes in the type of the other weights:
 # `bnb_4bit_quant_storage=torch.bfloat16`.
 
@@ -1617,7 +1621,7 @@ solved("11")
 # | Dettmers et al., *QLoRA: Efficient Finetuning of Quantized LLMs* | 2023 |
 # | Belkada et al., *Making LLMs even more accessible with bitsandbytes, 4-bit quantization and QLoRA* (blog) | 2023 |
 # | Lightning AI, LitGPT, `tutorials/resource-tables.md` (repository) | 2023 |
-# | Qwen team, *Qwen* (Qwen-7B), `README.md`, the memory of QLoRA by length (repository) | 2023 |
+# | Qwen team, *Qwen-7B, README.md*, the memory of QLoRA by length (repository) | 2023 |
 # | Hutto and Gilbert, *VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text* | 2014 |
 # | Unsloth, *Unsloth Benchmarks*, "Context length benchmarks" (documentation; the column "Hugging Face + FA2") | 2025 |
 # | Biderman et al., *LoRA Learns Less and Forgets Less* | 2024 |
