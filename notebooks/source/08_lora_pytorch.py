@@ -1292,7 +1292,7 @@ if measured:
         print(f"{experiment.TITLES[name]}: accuracy {measured.interval(f'accuracy_{name}'):.3f}")
     real_gap = measured.gap("accuracy_lora", "accuracy_full")
     print(f"LoRA minus all parameters, {len(measured.seeds)} seeds: {verdict(real_gap)}")
-    middle_rank = measured.metrics["rank_for_90_percent_median"]
+if measured and (middle_rank := measured.metrics.get("rank_for_90_percent_median")):
     print(f"rank that holds 90 % of a change, in the middle: {min(middle_rank):.0f} to {max(middle_rank):.0f} of 384")
 
 # %% [markdown]

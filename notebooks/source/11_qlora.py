@@ -1595,8 +1595,6 @@ print(f"saved: {saved.name}")
 solved("11")
 
 # %% [markdown]
-# **Not shown, because it needs a GPU:** paged optimizers, products that unpack 4 bits on the way, large models.
-#
 # **Where to read on.** Rounding leaves an error, the larger the fewer the bits. LoftQ (Li et al. 2023) alternates
 # between rounding and a low-rank fit to that error, and starts the adapter there. In `peft`, give the *float* model and
 # `LoraConfig(init_lora_weights="loftq", loftq_config=LoftQConfig(loftq_bits=4))`, or call `replace_lora_weights_loftq`
@@ -1604,6 +1602,8 @@ solved("11")
 # 2023) merges adapters into the blocks' [zero points](../docs/glossary.md#zero-point); the codes stay.
 
 # %% [markdown]
+# **Not shown, because it needs a GPU:** paged optimizers, products that unpack 4 bits on the way, large models.
+#
 # **Several GPUs.** FSDP shards tensors of one type. So store the 4-bit codes in the type of the other weights:
 # `bnb_4bit_quant_storage=torch.bfloat16`.
 
