@@ -703,9 +703,9 @@ for method in ("lora", "qlora"):
     for part in (*predicted["full"].PARTS, "peak"):
         if live:
             counted[method, part] = getattr(ledger, part)
-        elif measured_real:
+        elif measured_real and f"{part}_bytes_{method}" in measured_real.metrics:
             counted[method, part] = measured_real.interval(f"{part}_bytes_{method}").value
-print("counted now" if live else f"reference, {measured_real.label}" if measured_real else "`workbook real` fetches it")
+print("counted now" if live else f"reference, {measured_real.label}" if counted else "`workbook real` fetches it")
 
 # %%
 if counted:
