@@ -1240,9 +1240,11 @@ costs = {
 }
 for one, other in (("lora", "full"), ("qlora", "lora")):
     pairs = zip(recorded("11", f"seconds_{one}"), recorded("11", f"seconds_{other}"), strict=False)
-    ratios = [first / second for first, second in pairs] or [seconds[one] / seconds[other]]
-    said = f"{min(ratios):.2f} to {max(ratios):.2f} times as long over the reference's {len(ratios)} seeds"
-    print(f"{qlora.TITLES[one]} against {qlora.TITLES[other]}: {said}; this run {seconds[one] / seconds[other]:.2f}")
+    ratios = [first / second for first, second in pairs]
+    said = f"{min(ratios):.2f} to {max(ratios):.2f} over the reference's {len(ratios)} seeds, " if ratios else ""
+    print(
+        f"{qlora.TITLES[one]} against {qlora.TITLES[other]}, time: {said}this run {seconds[one] / seconds[other]:.2f}"
+    )
 for size, (lora_minutes, qlora_minutes) in {"7B": (2.36, 3.83), "13B": (3.19, 6.55)}.items():
     print(f"QLoRA against LoRA, Llama 2 {size} on an A100, by LitGPT's table: {qlora_minutes / lora_minutes:.2f}")
 pd.DataFrame.from_dict(costs, orient="index", columns=["seconds", "peak of a step (MB)"])
