@@ -53,6 +53,11 @@ def merged(original: Tensor, layer: Any) -> nn.Linear:
     return plain
 
 
+def adapter_on(rounded: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Any], Tensor]:
+    """(original weight, `peft`'s layer) -> the weight of a plain layer: the layer's adapter on a rounded base."""
+    return lambda original, layer: rounded(original) + layer.get_delta_weight("default")
+
+
 @torch.no_grad()
 def exported(plain: Any, trained: Any, weight_of: WeightOf) -> nn.Module:
     """`plain`, a classifier in float32, with the head of `trained`, and `weight_of(original, update)` in its layers."""

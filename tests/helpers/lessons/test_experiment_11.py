@@ -9,7 +9,15 @@ import torch
 from transformers import AutoConfig, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from helpers import qlora, real
-from helpers.lessons.lesson_11.experiment import WAYS, block_numbers, exported, qlora_memory, smollm2_config
+from helpers.lessons.lesson_11.experiment import (
+    WAYS,
+    adapter_on,
+    block_numbers,
+    exported,
+    qlora_memory,
+    smollm2_config,
+    through_nf4,
+)
 from helpers.lessons.lesson_11.figures import ledger_of
 from helpers.memory.architecture import PUBLISHED, Architecture
 from helpers.memory.measurement import measure
@@ -77,3 +85,13 @@ def test_only_the_right_merge_gives_the_trained_model(tmp_path):
                 body = BertModel.from_pretrained(tmp_path, add_pooling_layer=False)
                 found = exported(MeanPoolClassifier(body), trained, weight_of)(**batch).logits
                 assert torch.allclose(found, wanted, atol=1e-5) == (name == "qlora_merged"), name
+
+
+def test_an_adapter_on_a_rounded_base_is_the_way_that_rounds_the_base_alone():
+    class Layer:
+        def get_delta_weight(self, _name):
+            return torch.full((4, 64), 0.3)
+
+    weight = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    wanted = WAYS["lora_then_4_bits"][1](weight, Layer().get_delta_weight("default"))
+    assert torch.equal(adapter_on(through_nf4)(weight, Layer()), wanted)
