@@ -121,7 +121,7 @@ def keep(question: Question, given: Any, confidence: Any) -> str:
         return str(problem)
     fact = {"answer": answer, "confidence": sure}
     _store(question, fact)
-    return f"{_said(question, fact)} You can change it until you run the result."
+    return f"{_said(question, fact)} You can change it until you run the cell that shows the result."
 
 
 def _store(question: Question, fact: Mapping[str, Any]) -> None:
@@ -206,4 +206,4 @@ def _over_seeds(question: Question, seeds: Sequence[Any]) -> str:
         return (
             "Reference: " + "; ".join(f"{one} in {count} of {len(said)} seeds" for one, count in counts.items()) + "."
         )
-    return f"Reference, {len(seeds)} seeds: {question.say(min(seeds))} to {question.say(max(seeds))}."
+    return f"Reference, {len(seeds)} seeds: {question.span(seeds)}."

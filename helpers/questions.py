@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,11 @@ class Question:
         """Format an answer or a result as text."""
         if isinstance(answer, list | tuple):
             return " > ".join(map(str, answer))
-        return f"{answer:,.4g} {self.unit}".strip() if isinstance(answer, int | float) else str(answer)
+        return f"{_digits(answer)} {self.unit}".strip() if isinstance(answer, int | float) else str(answer)
+
+    def span(self, values: Sequence[float]) -> str:
+        """Format the smallest and the largest of some results as text, with the unit once."""
+        return f"{_digits(min(values))} to {self.say(max(values))}"
 
     def miss(self, answer: Any, value: Any) -> str:
         """Describe how a wrong answer differs from the result: "too low, not within 0.03"."""
@@ -97,6 +102,11 @@ class Question:
         if math.isinf(self.high):
             return f"of at least {self.low:,g}"
         return f"of at most {self.high:,g}" if math.isinf(self.low) else f"from {self.low:,g} to {self.high:,g}"
+
+
+def _digits(number: float) -> str:
+    """Format a number with four digits, and a large one in full: 0.8421, 262,144."""
+    return f"{number:,.4g}" if abs(number) < 10_000 else f"{number:,.0f}"
 
 
 def as_number(given: Any) -> float | None:

@@ -71,7 +71,9 @@ def ask(question: Question) -> None:
 )
 def test_the_widget_keeps_an_answer_and_its_confidence(place, question, answers, kept, said):
     sentence = fill(question, *answers, sure=90)
-    assert sentence == f"You predicted {said}, 90 % sure. You can change it until you run the result."
+    assert (
+        sentence == f"You predicted {said}, 90 % sure. You can change it until you run the cell that shows the result."
+    )
     fact = json.loads((place / f"{question.name}.json").read_text())
     assert (fact["answer"], fact["confidence"]) == (kept, 90.0) and fact["when"].startswith("20")
 
@@ -146,7 +148,7 @@ def test_the_references_seeds_stand_beside_the_run(place, capsys):
     fill(NUMBER, "0.8", sure=90)
     reveal("03.1", torch.tensor(0.9), reference=[0.81, 0.85, 0.79])
     assert capsys.readouterr().out.splitlines()[1:] == [
-        "Reference, 3 seeds: 0.79 accuracy to 0.85 accuracy.",
+        "Reference, 3 seeds: 0.79 to 0.85 accuracy.",
         "You predicted 0.8 accuracy, 90 % sure. Not right: too low, not within 0.03. It holds for 2 of the "
         "reference's 3 seeds. You were sure: set your reason beside the explanation below.",
     ]
