@@ -660,7 +660,7 @@ print(f"this run: {paired_bootstrap(right_next['plain'], right_next['pretrained'
 # 4. **Averaging**: after training, take a weighted mean of old and new weights (Wortsman et al. 2022).
 # 5. **Weight decay**: pulls the weights towards 0, not towards the pretrained ones.
 # 6. **[LoRA](../docs/glossary.md#lora)**: the body is frozen, and small matrices beside it are trained (lesson 07). We
-#    measure with the matrices in place; without them the pretrained model is back.
+#    measure with the matrices; without them the pretrained model is back.
 
 # %% [markdown]
 # **Predict 4.** At one setting of each, which keeps the old loss lowest?
@@ -1525,8 +1525,8 @@ display(
 Over five seeds, with 95 % intervals; a star marks a figure of this run alone:
 
 1. **Ask whether the baseline trained.** With 400 labels the pretrained model is {gap_400:+.3f} above a random start,
-   which does not train at this rate. So the gap does not say how many labels pretraining saves. The pretrained model has
-   {reference.interval("accuracy_full_400_labels"):.2f}, a bag of words {words_400} (*section 1*).
+   which does not train at this rate. So the gap does not say how many labels pretraining saves. The pretrained model
+   has {reference.interval("accuracy_full_400_labels"):.2f}, a bag of words {words_400} (*section 1*).
 2. **Two loss curves tell under- from overfitting**: ten passes instead of the best one cost {stopped:+.2f} nats of test
    loss (*section 2*).
 3. **Fine-tuning forgets**: {reference.interval("loss_rise_forgetting_plain"):+.2f} nats with the old head.{refit_too}

@@ -425,7 +425,7 @@ print(f"{len(train_rows):,} conversations of {lengths.sum():,} tokens")
 print(f"learned from: {learned.sum() / lengths.sum():.0%} of the tokens")
 checked = instructions["validation"].filter(lambda row: row["known"] in ("told", "skill"))
 checked_rows = sft_tools.encode_rows(
-    tokenizer, checked.shuffle(seed=0).select(range(min(test_limit, 160, len(checked))))
+    tokenizer, checked.shuffle(seed=0).select(range(min(test_limit, 96, len(checked))))
 )
 
 
@@ -676,8 +676,8 @@ print(f"\nthe base, asked as Q and A: made up {made_up_base:.2f} of {len(base_sa
 
 # %% [markdown]
 # *Made up* is an answer that has the form of an answer, and is false. In larger models the same is called
-# hallucination. The last line is the control: the base in its own form, `Q: ... A:`. Where the base makes answers up as
-# often, they were there before the fine-tuning, which no more than brought them into the conversation.
+# hallucination. The last line is the control: the base in its own form, `Q: ... A:`. If the base makes answers up as
+# often, the habit is older than the fine-tuning, which only brought it into the conversation.
 #
 # Does the model know the difference? It gives every answer a probability: the product over its tokens. Move the slider
 # to let it speak only when it is sure.
@@ -828,9 +828,9 @@ price["threshold"] = {
     "known: right": share((true & ~silent)[of["told"]]), "known: refused": share(silent[of["told"]]),
     "known: wrong": share((~true & ~silent)[of["told"]]), "skills: right": share((true & ~silent)[of["skill"]]),
 }  # fmt: skip
-print("threshold:", "none" if threshold is None else f"{threshold:.2f}", "chosen on labelled questions of both kinds")
-counted = {name: len(of[group]) for name, group in (("known", "told"), ("unknown", "untold"))}
-print("rows of its column:", counted, "; refusals: half of the rows, a share that was not tuned")
+print("threshold, chosen on labelled questions of both kinds:", "none" if threshold is None else f"{threshold:.2f}")
+print(f"its column counts {len(of['told'])} known and {len(of['untold'])} unknown facts; the others, all of them")
+print("refusals: half of the rows of that training, a share that was not tuned")
 pd.DataFrame({name: {what: f"{rate:.2f}" for what, rate in found.items()} for name, found in price.items()})
 
 # %% [markdown]
@@ -1211,7 +1211,7 @@ from pathlib import Path
 from datasets import load_dataset
 
 folder = Path(scratch_folder.name)
-some_talks = talks[: run.by_budget(quick=32, standard=320)]
+some_talks = talks[: run.by_budget(quick=32, standard=256)]
 held_talks = two_turns([row for row in instructions["validation"] if row["known"] == "told"])
 for name, own in (("train", some_talks), ("validation", held_talks or some_talks[:16])):
     lines = [json.dumps({"prompt": talk[:-1], "completion": talk[-1:]}) for talk in own]
@@ -1551,6 +1551,7 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 #   whatever it knows. The lines above the table compare within each seed.
 # - LoRA has few steps, at the course's rate for published models, not tuned on this task. On sixty sentences one run's
 #   accuracy is uncertain by about ten points to each side.
+# - The weights come from a 4-bit file ([docs/real.md](../docs/real.md)), so the published 16-bit model may do better.
 # - The questions about invented films have no true answer but "I do not know". The program looks for words of refusal
 #   and misses other honest answers. One-word training answers may change these too. Six questions make a sketch.
 #
