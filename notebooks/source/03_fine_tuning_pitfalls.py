@@ -1571,7 +1571,7 @@ values |= {
     "loss_new_reviews": loss_new,
     "near_duplicates_test": len(near_at[duplicates.THRESHOLD]),
 }
-values |= {"near_duplicates_test_at_0.2": len(near), "loss_refit_random_body": refit_random}
+values |= {"near_duplicates_test_low_threshold": len(near), "loss_refit_random_body": refit_random}
 values |= {
     f"accuracy_test_{name.replace(' ', '_')}": accuracy_at["test", name].value for name in ("last pass", "best pass")
 }
