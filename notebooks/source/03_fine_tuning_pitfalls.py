@@ -639,8 +639,8 @@ print(f"this run: {paired_bootstrap(right_next['plain'], right_next['pretrained'
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - The refit takes off part of the rise. How much of that the head learned from the new texts, and how much was in the
-#   body, the control tells: what the fine-tuned body's refitted loss is *below* the random body's, the body still gave.
+# - The refit takes off part of the rise. The head may have learned some of that from the new texts. Where the fine-tuned
+#   body ends below the random one, it still holds something that a head can use.
 # - What remains of the rise is no bound on the lost knowledge, above or below: a new head learns, and learns slowly.
 # - A loss above that of the guess by frequency says that the model is confidently wrong. A head that no longer fits can
 #   do that, and so can a body.
@@ -1491,7 +1491,7 @@ pd.DataFrame.from_dict(table, orient="index")
 #   only for the source of the training. A wide interval means that the seeds disagree. A test set of films alone could
 #   not show either: test on every source that you will meet.
 # - *Forgetting:* the probe starts near its ceiling, so it can show losses only, and small ones late. "Not clearly
-#   different" excludes neither a loss nor none; where it is lower in every seed, a loss is likely. It is another probe
+#   different" excludes neither a loss nor none; lower in every seed points to a loss. It is another probe
 #   than the pocket encoder's, so the sizes cannot be compared.
 # - *Not measured:* whether MiniLM read these sentences in its own training, because that text cannot be searched here.
 #   Near-duplicates were removed when the files were built (`data/real_card.md` counts them), and no film is named, so a
