@@ -639,8 +639,8 @@ print(f"this run: {paired_bootstrap(right_next['plain'], right_next['pretrained'
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - The refit takes off part of the rise. The head may have learned some of that from the new texts. Where the fine-tuned
-#   body ends below the random one, it still holds something that a head can use.
+# - The refit takes off part of the rise. The head may have learned some of that from the new texts. Where the
+#   fine-tuned body ends below the random one, it still holds something that a head can use.
 # - What remains of the rise is no bound on the lost knowledge, above or below: a new head learns, and learns slowly.
 # - A loss above that of the guess by frequency says that the model is confidently wrong. A head that no longer fits can
 #   do that, and so can a body.
