@@ -98,8 +98,8 @@ counts = {split: pd.Series(rows["known"]).value_counts() for split, rows in inst
 print(pd.DataFrame(counts).fillna(0).astype(int).to_string())
 films = {split: set(rows["film"]) for split, rows in instructions.items()}
 asked = {row["film"] for row in instructions["train"] if row["known"] == "trained"}
-told = {row["film"] for row in instructions["test"] if row["known"] == "told"}
-print("films of known facts that the training asks about:", len(asked & told))
+known_films = {row["film"] for row in instructions["test"] if row["known"] == "told"}
+print("films of known facts that the training asks about:", len(asked & known_films))
 
 # %% [markdown]
 # Take one known fact and offer it to the pretrained decoder in four forms: a sentence to complete, a bare question, a
@@ -146,15 +146,19 @@ from helpers.sft import answer, exact_match_rates
 test_rows = [row for row in instructions["test"].shuffle(seed=0) if row["known"] not in ("careless", "open")]
 test_rows = test_rows[:test_limit]
 test_prompts = [row["prompt"] for row in test_rows]
-sentences = [row for row in catalog.dataset("facts", track)["test"] if row["film"] in told][:test_limit]
+sentences = [row for row in catalog.dataset("facts", track)["test"] if row["film"] in known_films][:test_limit]
 
 
-def completed(model, prompts, wanted):
-    """Share of the texts that greedy decoding would complete exactly as wanted: one forward pass tells."""
+def completed_each(model, prompts, wanted):
+    """1.0 for each text that greedy decoding would complete exactly as wanted: one forward pass tells."""
     batch = completion_batch(tokenizer, prompts, wanted)
     inputs = {name: value.to(run.device) for name, value in batch.items() if name != "labels"}
     with torch.inference_mode():
-        return share(recalled(model.eval()(**inputs).logits.cpu(), batch["labels"]).double())
+        return recalled(model.eval()(**inputs).logits.cpu(), batch["labels"]).double()
+
+
+def completed(model, prompts, wanted):
+    return share(completed_each(model, prompts, wanted))
 
 
 # %%
@@ -178,42 +182,58 @@ for form, rate in forms_before.items():
     print(f"{form:22}{rate:.2f}")
 
 # %% [markdown]
-# The facts are in the weights, and the form decides whether they come out. The jobs come out in no form so far. But a
-# pretrained model has one more chance that costs no training: examples in the prompt.
+# The facts are in the weights, and the form decides whether they come out. The jobs come out in no form.
 #
 # ### Few-shot prompting
 #
-# Put `k` solved examples of the same kind before the question, as `Q: ... A: ...` (Brown et al. 2020). The examples
-# come from the training rows. Our decoder reads at most 256 tokens, and its pretraining used texts of 128 tokens, so
-# long examples limit `k`.
+# Put `k` solved examples of the same kind, from the training rows, before the question (Brown et al. 2020). Our decoder
+# reads at most 256 tokens, so all of it has to fit into those. Its pretraining texts had 128: longer prompts are new.
+# Every question of a kind gets the same examples, so the intervals leave that draw out; two more draws follow.
 
 
 # %%
-def few_shot_prompt(row, k):
+def examples_by_kind(draw):
+    found = {}
+    for row in instructions["train"].shuffle(seed=draw).select(range(400)):
+        found.setdefault(row["kind"], []).append(row)
+    return found
+
+
+def few_shot_prompt(row, k, by_kind):
     """k examples of the row's kind from the training rows, then the row's question."""
-    examples = by_kind[row["kind"]][:k]
-    shown = [f"Q: {one['prompt']} A: {one['completion'].rstrip('.')}" for one in examples]
+    shown = [f"Q: {one['prompt']} A: {one['completion'].rstrip('.')}" for one in by_kind[row["kind"]][:k]]
     return " ".join([*shown, f"Q: {row['prompt']} A:"])
 
 
-by_kind = {}
-for row in instructions["train"].shuffle(seed=seed).select(range(400)):
-    by_kind.setdefault(row["kind"], []).append(row)
+def few_shot_right(k, group, by_kind):
+    """1.0 for each question of the group that is answered; None where most prompts do not fit."""
+    prompts = [few_shot_prompt(row, k, by_kind) for row in judged[group]]
+    fits = [place for place, prompt in enumerate(prompts) if len(tokenizer(prompt)["input_ids"]) <= room]
+    if len(fits) <= len(prompts) / 2:
+        return None
+    wanted = [judged[group][place]["completion"].rstrip(".") for place in fits]
+    return completed_each(base, [prompts[place] for place in fits], wanted)
+
+
+# %%
+by_kind = examples_by_kind(seed)
 per_group = run.by_budget(quick=8, standard=90)
 judged = {
     group: [row for row in test_rows if row["known"] == known][:per_group]
     for group, known in (("known facts", "told"), ("jobs", "skill"))
 }
-few_shot, room = {}, getattr(tokenizer, "model_max_length", 256) - 24
-for k in (0, 1, 2, 4, 8):
-    found = {}
-    for group, chosen in judged.items():
-        prompts = [few_shot_prompt(row, k) for row in chosen]
-        fits = [place for place, prompt in enumerate(prompts) if len(tokenizer(prompt)["input_ids"]) <= room]
-        wanted = [chosen[place]["completion"].rstrip(".") for place in fits]
-        if len(fits) > len(chosen) / 2:
-            found[group] = completed(base, [prompts[place] for place in fits], wanted)
-    few_shot[k] = found
+room = getattr(tokenizer, "model_max_length", 256) - 24
+right_shot = {k: {group: few_shot_right(k, group, by_kind) for group in judged} for k in (0, 1, 2, 4, 8)}
+few_shot = {
+    k: {group: share(right) for group, right in found.items() if right is not None} for k, found in right_shot.items()
+}
+other_draws = [few_shot_right(4, "known facts", examples_by_kind(seed + more)) for more in (1, 2)]
+print("known facts, four examples, two more draws:", *(f"{share(one):.2f}" for one in other_draws if one is not None))
+for row in judged["known facts"][:3]:
+    prompt = few_shot_prompt(row, 4, by_kind)
+    ids = tokenizer(prompt, return_tensors="pt")["input_ids"][:, -room:].to(run.device)
+    written = tokenizer.decode(greedy(base, ids, 12)[0, ids.shape[1] :])
+    print(f"after four examples: {row['prompt']} ... {written!r}; the truth: {row['completion']}")
 shown = {k: {group: f"{rate:.2f}" for group, rate in found.items()} for k, found in few_shot.items()}
 pd.DataFrame.from_dict(shown, orient="index").rename_axis("examples in the prompt").fillna("too long")
 
@@ -221,8 +241,9 @@ pd.DataFrame.from_dict(shown, orient="index").rename_axis("examples in the promp
 # <details><summary>What it means</summary>
 #
 # Read the first row first: with no example, `Q: ... A:` brings out the known facts, and no job. Then read down a
-# column. Where it rises, the examples help. Where it falls, they get in the way; we did not test why. Large models
-# gain from examples (Brown et al. 2020). So the fair "before" is the best prompt, whatever its `k`.
+# column. Where it rises, the examples help. Where it falls, they get in the way; the lines above show the answers, and
+# we did not test the cause. Large models gain from examples (Brown et al. 2020). So the fair "before" is the best
+# prompt, whatever its `k`.
 #
 # So [supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach these facts. It has to
 # teach a **form**, and the **skills** that no prompt here brings out. Section 3 asks how many labelled examples that
@@ -377,9 +398,9 @@ def assistant_labels(input_ids, start_id, end_id):
 check("04.2", assistant_labels)
 
 # %% [markdown]
-# `helpers.sft` encodes rows in the same way, and refuses what cannot be learned from: an empty answer, a prompt that
-# fills the whole context, a template that has lost its end of turn. Without the check, such a row trains without any
-# complaint.
+# `helpers.sft` refuses what cannot be learned from: an empty answer, a prompt that fills the whole context, a template
+# without an end of turn. Where the prompt is no prefix, it finds the answer by its characters; TRL takes the tokens
+# that both share, and warns. Where your `encode` finds only prefixes, its rows are the ones that train.
 #
 # ## 3. Training
 #
@@ -387,7 +408,12 @@ check("04.2", assistant_labels)
 # share a batch, as in lesson 02.
 
 # %%
-train_rows = sft_tools.encode_rows(tokenizer, train_data)
+train_rows = sft_tools.encode_rows(tokenizer, train_data)  # checks each row
+yours = [encode(tokenizer, row["prompt"], row["completion"]) for row in train_data]
+prefixes = [row.pop("whole") for row in yours]
+if all(prefixes):
+    assert yours == train_rows
+    train_rows = yours
 if data:
     from helpers.own_data import load_columns, print_notes
 
@@ -397,6 +423,23 @@ lengths = torch.tensor([len(row["input_ids"]) for row in train_rows])
 learned = torch.tensor([sum(label != -100 for label in row["labels"]) for row in train_rows])
 print(f"{len(train_rows):,} conversations of {lengths.sum():,} tokens")
 print(f"learned from: {learned.sum() / lengths.sum():.0%} of the tokens")
+checked = instructions["validation"].filter(lambda row: row["known"] in ("told", "skill"))
+checked_rows = sft_tools.encode_rows(
+    tokenizer, checked.shuffle(seed=0).select(range(min(test_limit, 96, len(checked))))
+)
+
+
+@torch.inference_mode()
+def validation_loss(model):
+    """The mean loss for each learned token of some validation rows."""
+    batches = list(sft_tools.conversation_batches(checked_rows, tokenizer.pad_token_id, shuffle=False))
+    counts = [int((batch["labels"] != -100).sum()) for batch in batches]
+    model.eval()
+    losses = [model(**{name: value.to(run.device) for name, value in batch.items()}).loss.item() for batch in batches]
+    return sum(loss * count for loss, count in zip(losses, counts, strict=True)) / sum(counts)
+
+
+# %%
 
 
 def train_by_hand(model, batches, optimizer, scheduler):
@@ -415,14 +458,14 @@ def train_by_hand(model, batches, optimizer, scheduler):
 
 # %% [markdown]
 # The loop is lesson 02's; all that is new is in the labels. `helpers.sft.fine_tune` is this loop with a progress bar,
-# AdamW, and a learning rate that rises for a tenth of the steps and then falls to zero. It stops if a loss becomes NaN.
-# The next cell prints the recipe; its rate was not tuned for each training below.
+# AdamW, and a rate that rises for a tenth of the steps and then falls to zero. The recipe is printed; its rate was not
+# tuned for each training below. The validation rows are known facts and jobs.
 #
 # **Predict 2.** After training: what share of the known facts will it answer to the letter, although the training never
 # asks about those films?
 
 # %%
-predict("04.2", within=0.05, unit="share of known facts", low=0, high=1)
+predict("04.2", within=0.05, unit="of the known facts", low=0, high=1)
 
 # %%
 from dataclasses import replace
@@ -438,31 +481,38 @@ tenth = -(-len(history.losses) // 10)
 print(f"{len(history.losses)} steps in {history.seconds:.0f} s")
 print(f"first tenth of the steps: loss {sum(history.losses[:tenth]) / tenth:.2f}")
 print(f"last tenth of the steps:  loss {history.mean_loss(tenth):.2f}")
+print(f"validation loss: {validation_loss(base):.2f} before, {validation_loss(sft):.2f} after")
 
 # %% [markdown]
 # ### How many examples does it take?
 #
 # A prompt holds a few examples. Train on 16, 128 and 1,024 rows instead, for 60, 56 and 64 steps, and count the same
 # test rows. All rows get one pass, which is many more steps. From which number on is fine-tuning better than the best
-# prompt?
+# prompt, for this draw of the rows? Both answer the same rows, so they are compared row by row.
 
 
 # %%
-def judged_exactly(model, rows):
+def judged_each(model, rows):
     given = answer(model, tokenizer, [row["prompt"] for row in rows])
-    return share(sft_tools.exact_match(given, [row["completion"] for row in rows]))
+    return sft_tools.exact_match(given, [row["completion"] for row in rows])
 
 
 mixed_rows = train_data.shuffle(seed=seed)
-by_examples = {}
+right_tuned = {}
 for size in run.by_budget(quick=(16,), standard=(16, 128, 1024)):
     seed_everything(seed)
     pupil = catalog.causal_language_model(track, model).to(run.device)
     some = sft_tools.encode_rows(tokenizer, mixed_rows.select(range(min(size, len(mixed_rows)))))
     enough = replace(recipe, epochs=run.by_budget(quick=1, standard=max(1, 60 * recipe.batch_size // size)))
-    fine_tune(pupil, some, tokenizer.pad_token_id, enough, seed=seed, progress=f"{size} examples")
-    by_examples[size] = {group: judged_exactly(pupil, chosen) for group, chosen in judged.items()}
-by_examples[len(train_rows)] = {group: judged_exactly(sft, chosen) for group, chosen in judged.items()}
+    few_history = fine_tune(pupil, some, tokenizer.pad_token_id, enough, seed=seed, progress=f"{size} examples")
+    print(f"{size:5} rows: last losses {few_history.mean_loss():.2f}, validation loss {validation_loss(pupil):.2f}")
+    right_tuned[size] = {group: judged_each(pupil, chosen) for group, chosen in judged.items()}
+right_tuned[len(train_rows)] = {group: judged_each(sft, chosen) for group, chosen in judged.items()}
+by_examples = {size: {group: share(right) for group, right in found.items()} for size, found in right_tuned.items()}
+
+# %%
+from helpers.intervals import mean_t, paired_bootstrap
+
 best_shot = {
     group: max((found[group].value, -k) for k, found in few_shot.items() if group in found) for group in judged
 }
@@ -470,8 +520,11 @@ best_prompt = {group: few_shot[-minus_k][group] for group, (_, minus_k) in best_
 best_ks = " and ".join(str(-minus_k) for _, minus_k in best_shot.values())
 rows = {f"best prompt ({best_ks} examples)": [f"{best_prompt[group]:.2f}" for group in judged]}
 rows |= {f"fine-tuned on {size:,}": [f"{found[group]:.2f}" for group in judged] for size, found in by_examples.items()}
-for group in judged:
-    sizes = [size for size, found in by_examples.items() if found[group].low > best_prompt[group].high]
+for group, (_, minus_k) in best_shot.items():
+    prompted, sizes = right_shot[-minus_k][group], []
+    for size, found in right_tuned.items():
+        if len(prompted) == len(found[group]) and paired_bootstrap(found[group], prompted, seed=seed).low > 0:
+            sizes.append(size)
     better = f"clearly better than the best prompt from {sizes[0]:,} examples on" if sizes else "never clearly better"
     print(f"{group}: fine-tuning is {better}")
 pd.DataFrame.from_dict(rows, orient="index", columns=list(judged))
@@ -479,17 +532,18 @@ pd.DataFrame.from_dict(rows, orient="index", columns=list(judged))
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - *Clearly better* means that the two [95 % intervals](../docs/glossary.md#confidence-interval) do not overlap. That
-#   is a cautious rule.
+# - *Clearly better* means that the [95 % interval](../docs/glossary.md#confidence-interval) of the difference, row by
+#   row, lies above 0. It knows one draw of the training rows; another draw may shift the number.
+# - A low training loss beside a high validation loss says that a few rows were memorized.
 # - For known facts the best prompt is hard to beat, because the form `Q: ... A:` was in the pretraining. For the jobs
 #   no prompt worked, so any clear success comes from the training.
-# - The last row has more examples *and* more steps, so the table cannot say which of the two it needs.
+# - The last row has more examples *and* more steps, so the table cannot say which of the two it needs. Few rows for as
+#   many steps would tell; that run is left out for its time.
 # - The best `k` is chosen on the test rows, which favours the prompt. A prompted answer also counts when more text
 #   follows it; a fine-tuned one must stop.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 4. What it answers now
 #
 # Answers are written by **greedy decoding**: append the likeliest token, again and again, until the end of the turn.
@@ -585,8 +639,7 @@ for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
 # - The *skills* work on texts never seen. They did not come out in any form before.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 5. What it cannot know
 #
 # The `untold` rows ask about films that no text ever named. The only true answer would be "I do not know". No row of
@@ -595,22 +648,24 @@ for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
 # **Predict 3.** What share of these questions gets a made-up answer, a false name or year in good form?
 
 # %%
-predict("04.3", within=0.1, unit="share that gets a made-up answer", low=0, high=1)
+predict("04.3", within=0.1, unit="of the questions", low=0, high=1)
 
 # %%
 from ipywidgets import HTML, FloatSlider, VBox
 
 from helpers.lessons.lesson_04.experiment import confidence, made_up
 
-untold = [place for place, row in enumerate(test_rows) if row["known"] == "untold"]
-invented = made_up([test_rows[place] for place in untold], [answers["after"][place] for place in untold])
+unknown_places = [place for place, row in enumerate(test_rows) if row["known"] == "untold"]
+invented = made_up(
+    [test_rows[place] for place in unknown_places], [answers["after"][place] for place in unknown_places]
+)
 made_up_after = share(invented)
 reveal("04.3", made_up_after.value, reference="made_up_answer_rate_sft")
-print(f"made up: {made_up_after:.2f} of {len(untold)} questions about unknown films")
-for place in untold[:5]:
+print(f"made up: {made_up_after:.2f} of {len(unknown_places)} questions about unknown films")
+for place in unknown_places[:5]:
     print(f"{test_rows[place]['prompt']:56}{answers['after'][place]}")
 
-asked_base, base_said = [test_rows[place] for place in untold[: run.by_budget(quick=4, standard=40)]], []
+asked_base, base_said = [test_rows[place] for place in unknown_places[: run.by_budget(quick=4, standard=40)]], []
 for row in asked_base:
     text = f"{opening}Q: {row['prompt']} A:"
     ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"].to(run.device)
@@ -621,8 +676,8 @@ print(f"\nthe base, asked as Q and A: made up {made_up_base:.2f} of {len(base_sa
 
 # %% [markdown]
 # *Made up* is an answer that has the form of an answer, and is false. In larger models the same is called
-# hallucination. The last line is the control: the base in its own form, `Q: ... A:`. Where its share is as high, the
-# fine-tuning did not cause it; it moved it into the conversation, as no training row declines.
+# hallucination. The last line is the control: the base in its own form, `Q: ... A:`. If the base makes answers up as
+# often, the habit is older than the fine-tuning, which only brought it into the conversation.
 #
 # Does the model know the difference? It gives every answer a probability: the product over its tokens. Move the slider
 # to let it speak only when it is sure.
@@ -696,6 +751,8 @@ check("04.4", threshold_for)
 predict("04.4", within=5, unit="points")
 
 # %%
+from helpers.reference import lesson_reference, load_reference, real_reference, recorded
+
 refusal = "I do not know."
 titles = sorted({row["film"] for row in instructions["train"]} - {""})  # rows of the hub are about no film
 real_films = {row["film"] for part in (*instructions.values(), catalog.dataset("facts", track)["test"]) for row in part}
@@ -744,10 +801,16 @@ for name, pupil in pupils.items():
         "unknown: made up": share(invented_now[~is_known]), "unknown: refused": share(refused[~is_known]),
         "known: right": share(exact[is_known]), "known: refused": share(refused[is_known]),
         "known: wrong": share((1 - exact - refused)[is_known]),
-        "skills: right": judged_exactly(pupil, skilled),
+        "skills: right": share(judged_each(pupil, skilled)),
     }  # fmt: skip
 price_known = price["control: old rows"]["known: right"].value - price["with refusals"]["known: right"].value
-reveal("04.4", 100 * price_known)
+over_seeds = [recorded("04", f"known_right_{way}") for way in ("control", "with_refusals")]
+reveal("04.4", 100 * price_known, reference=[100 * (one - two) for one, two in zip(*over_seeds, strict=True)])
+control, refusing = price["control: old rows"], price["with refusals"]
+print(
+    f"known facts right: {control['known: right'].value:.2f} in the control, {refusing['known: right'].value:.2f} now;"
+)
+print(f"{refusing['known: refused'].value:.2f} are refused, {refusing['known: wrong'].value:.2f} answered wrongly")
 
 # %%
 # The threshold's turn: chosen on every second question, at most a tenth wrong, and counted on the other half.
@@ -765,7 +828,9 @@ price["threshold"] = {
     "known: right": share((true & ~silent)[of["told"]]), "known: refused": share(silent[of["told"]]),
     "known: wrong": share((~true & ~silent)[of["told"]]), "skills: right": share((true & ~silent)[of["skill"]]),
 }  # fmt: skip
-print("threshold:", "none" if threshold is None else f"{threshold:.2f}")
+print("threshold, chosen on labelled questions of both kinds:", "none" if threshold is None else f"{threshold:.2f}")
+print(f"its column counts {len(of['told'])} known and {len(of['untold'])} unknown facts; the others, all of them")
+print("refusals: half of the rows of that training, a share that was not tuned")
 pd.DataFrame({name: {what: f"{rate:.2f}" for what, rate in found.items()} for name, found in price.items()})
 
 # %% [markdown]
@@ -774,9 +839,10 @@ pd.DataFrame({name: {what: f"{rate:.2f}" for what, rate in found.items()} for na
 # - The control is more training on old rows alone. What the refusals do is the difference to it.
 # - *Unknown: made up* is what the refusals are for. The fall of *known: right* is their price: some known films get "I
 #   do not know", and *known: wrong* counts those that now get a false answer.
-# - The threshold needs no training. It costs fewer known facts if its *known: right* is higher at a like share of
-#   made-up answers. It needs probabilities, and labelled questions to choose it on.
-# - The price is measured on films that the training never asks about: a model could learn to refuse all of those.
+# - The threshold was tuned, on labelled questions like the counted ones; the refusals were not. So the table favours
+#   it. Another share of refusals may cost less.
+# - Training never asks about the films of these known facts. A model that refuses every such film would pay this price
+#   and still answer the films of its training.
 #
 # </details>
 #
@@ -790,13 +856,13 @@ pd.DataFrame.from_dict(both, orient="index", columns=["before", "after"])
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# In conversation nearly all known facts come out, so they are still there. The *old forms* suffer: lesson 03 calls it
-# [forgetting](../docs/glossary.md#catastrophic-forgetting). Try `workbook run 04 -p learning_rate 0.003` to see more of
-# it.
+# In conversation nearly all known facts come out, so they are still there. Where an *old form* falls, lesson 03 calls
+# it [forgetting](../docs/glossary.md#catastrophic-forgetting). Try `workbook run 04 -p learning_rate 0.003` to see more
+# of it. The jobs as `Q: ... A:` show the opposite: no training row has that form, so what comes out there is skill that
+# was learned in conversation and carried over.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 6. The answer only, or everything?
 #
 # Why not learn from the questions too? Every token of the conversation would be a label. All else stays the same: rows,
@@ -808,7 +874,6 @@ pd.DataFrame.from_dict(both, orient="index", columns=["before", "after"])
 predict("04.5", choices=["better", "worse", "no clear difference"])
 
 # %%
-from helpers.intervals import mean_t, paired_bootstrap
 from helpers.sft import exact_match
 
 seed_everything(seed)
@@ -829,16 +894,14 @@ reveal("04.5", "no clear difference" if 0 in on_jobs else "worse" if on_jobs.val
 pd.DataFrame({way: {kind: f"{rate:.2f}" for kind, rate in known[way].items()} for way in ("after", "everything")})
 
 # %% [markdown]
-# The losses of the two runs are means over different tokens, so only the answers can be compared. Both ways use the
-# same rate, tuned for neither. Shi et al. 2024 find cases where labels on the prompt *help*: long prompts, short
-# answers.
+# The losses of the two runs are means over different tokens, so only the answers can be compared. Shi et al. 2024 find
+# cases where labels on the prompt *help*: long prompts, short answers.
 #
-# Now over seeds: first this lesson's five, then `benchmarks/instructions.py`, with two passes at a lower rate, as for
-# the model of lessons 05 and 06. *Without the space* is a template that puts no space before a turn's text (section 2).
+# Now over seeds: first this lesson's five, then `benchmarks/instructions.py`, with two passes, as for the model of
+# lessons 05 and 06. Its rate was chosen on validation rows with *answers only*, which favours that row. *Without the
+# space* is a template that puts no space before a turn's text (section 2).
 
 # %%
-from helpers.reference import lesson_reference, load_reference, real_reference, recorded
-
 of_lesson = lesson_reference("04")
 for name, metrics in {"known facts": ("sft", "everything_known"), "jobs": ("skills", "everything_skill")}.items():
     gap = of_lesson.gap(*(f"exact_answer_rate_{metric}" for metric in metrics))
@@ -855,6 +918,8 @@ for way, title in ways.items():
     found = {column: reference.interval(f"{quantity}_{way}") for quantity, column in columns.items()}
     table[title] = {column: f"{interval:.2f}" for column, interval in found.items()}
 print("Reference:", reference.label)
+print("the same rate for all:", reference.settings)
+print("before: in conversation no text has the form of an answer, so none counts as made up (section 5 has Q and A)")
 pd.DataFrame.from_dict(table, orient="index")
 
 # %% [markdown]
@@ -948,8 +1013,7 @@ print(f"two turns minus the same as single turns: {talk_gap:+.2f}, {'no ' if 0 i
 # seed and few questions.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 8. Packing
 #
 # [Padding](../docs/glossary.md#padding) is computed and thrown away. **[Packing](../docs/glossary.md#packing)** lays
@@ -957,8 +1021,8 @@ print(f"two turns minus the same as single turns: {talk_gap:+.2f}, {'no ' if 0 i
 #
 # There is a catch. In a packed row a token can see the conversations before its own. Two things fix it: positions that
 # start again at 0, and attention that stops at the border. `transformers` finds the border where the positions restart,
-# but only if you pass **no** [attention mask](../docs/glossary.md#attention-mask). With one, the conversations see each
-# other, and no error says so.
+# but only without an [attention mask](../docs/glossary.md#attention-mask) **and** without a cache (`use_cache=False`).
+# With either, the conversations see each other, and no error says so.
 
 # %% [markdown]
 # ### Exercise 04.5: pack
@@ -993,8 +1057,8 @@ def pack(rows, length):
 check("04.5", pack)
 
 # %% [markdown]
-# **Predict 6.** Three conversations, packed with and without restarted positions: which gives the logits that each
-# conversation gives alone?
+# **Predict 6.** Three conversations, packed with and without restarted positions, both without mask and cache: which
+# gives the logits that each conversation gives alone?
 
 # %%
 predict("04.6", choices=["with restarted positions", "without", "both", "neither"])
@@ -1010,9 +1074,18 @@ with torch.inference_mode():
     separate = torch.cat([each.logits[i, : len(row["input_ids"])] for i, row in enumerate(three)])
     restarted = base(input_ids=ids, position_ids=places, use_cache=False).logits[0]
     run_on = base(input_ids=ids, use_cache=False).logits[0]
-same_logits = [(logits - separate).abs().max().item() < 1e-3 for logits in (restarted, run_on)]
-print("restarted positions, the same logits:", same_logits[0])
-print("positions that run on, the same logits:", same_logits[1])
+    masked = base(input_ids=ids, position_ids=places, attention_mask=torch.ones_like(ids), use_cache=False).logits[0]
+    cached = base(input_ids=ids, position_ids=places, use_cache=True).logits[0]
+    packed_loss = base(
+        input_ids=ids, position_ids=places, labels=torch.tensor([packed["labels"]]).to(run.device), use_cache=False
+    ).loss
+ways_to_pack = {"restarted positions": restarted, "positions that run on": run_on}
+ways_to_pack |= {"restarted, with an attention mask": masked, "restarted, with a cache": cached}
+found = {way: (logits - separate).abs().max().item() < 1e-3 for way, logits in ways_to_pack.items()}
+for way, equal_logits in found.items():
+    print(f"{way}, the same logits: {equal_logits}")
+print("your packed row gives the loss of the three:", (packed_loss - each.loss).abs().item() < 1e-4)
+same_logits = list(found.values())[:2]
 assert same_logits == [True, False]
 
 # %%
@@ -1034,14 +1107,16 @@ for way, places in used.items():
     print(f"{way:24}{places:10,} positions, {1 - lengths.sum() / places:6.1%} of them empty")
 
 # %% [markdown]
-# `SFTTrainer` packs with `SFTConfig(packing=True, max_length=...)`, and restarts the positions too. Its default `"bfd"`
-# puts each conversation where it fits best, which leaves less empty than our rule, and cuts those that are too long.
-# Where batches of like length leave as little empty, as here, packing gains nothing.
+# Where grouping by length leaves as little empty, packing saves no positions (we did not time it).
+#
+# `SFTConfig(packing=True, max_length=...)` packs too. Its default `"bfd"` puts each conversation where it fits best and
+# discards what exceeds `max_length`. It turns on *padding-free*: a batch becomes one row of batch size times
+# `max_length` tokens (TRL: FlashAttention only). Fewer steps: choose the rate anew.
 #
 # ## 9. The same with `SFTTrainer`
 #
-# TRL's `SFTTrainer` takes the prompts and completions themselves: it applies the template, masks the prompt, pads and
-# trains. First our side of the comparison: some steps, in order.
+# TRL's `SFTTrainer` applies the template to prompts and completions, masks, pads and trains. First our side: some
+# steps, in order.
 
 # %%
 steps = run.by_budget(quick=3, standard=20)
@@ -1059,7 +1134,9 @@ with Stopwatch() as watch:
 
 # %% [markdown]
 # `SFTConfig` is `TrainingArguments` with more in it. Its defaults are for large models on a GPU: 16-bit numbers, and
-# [activations](../docs/glossary.md#activation) computed twice to save memory. Here both are off.
+# [activations](../docs/glossary.md#activation) computed twice to save memory. Here both are off. Its `learning_rate` is
+# 2e-5, and `max_length` 1,024 cuts longer rows, the end of the turn with them. A step sees
+# `per_device_train_batch_size` times `gradient_accumulation_steps` times devices conversations.
 
 # %%
 from datasets import Dataset
@@ -1067,14 +1144,13 @@ from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 scratch_folder = tempfile.TemporaryDirectory()
-arguments = SFTConfig(
-    output_dir=scratch_folder.name, seed=seed, use_cpu=run.device == "cpu",
-    bf16=False, activation_checkpointing=False, max_length=256,
-    num_train_epochs=1, per_device_train_batch_size=size,
-    learning_rate=learning_rate, weight_decay=RECIPE.weight_decay, warmup_steps=0,
-    optim="adamw_torch", train_sampling_strategy="sequential",
+config = partial(
+    SFTConfig, output_dir=scratch_folder.name, seed=seed, use_cpu=run.device == "cpu",
+    bf16=False, activation_checkpointing=False, max_length=256, num_train_epochs=1,
+    per_device_train_batch_size=size, weight_decay=RECIPE.weight_decay, optim="adamw_torch",
     save_strategy="no", report_to="none", logging_steps=1, disable_tqdm=True,
 )  # fmt: skip
+arguments = config(learning_rate=learning_rate, warmup_steps=0, train_sampling_strategy="sequential")
 turns = [
     {"prompt": messages(row["prompt"]), "completion": messages("", row["completion"])[1:]}
     for row in train_data.select(range(steps * size))
@@ -1106,18 +1182,67 @@ assert set(theirs_after) == set(ours_after)
 difference_sft_weights = max((theirs_after[name] - ours_after[name]).abs().max().item() for name in ours_after)
 start_weights = catalog.causal_language_model(track, model).state_dict()
 moved_by = max((ours_after[name].cpu() - start_weights[name]).abs().max().item() for name in ours_after)
-print(f"{len(ours_after)} tensors, largest difference of a weight below 0.001:", difference_sft_weights < 1e-3)
-assert difference_sft_weights < 1e-3
+near_weights = difference_sft_weights < 0.1 * moved_by
+print(f"{len(ours_after)} tensors, largest difference below a tenth of the largest move:", near_weights)
+assert near_weights or run.device != "cpu"
 assert same_labels and difference_sft_loss < for_one and difference_sft_trajectory < for_all
 
 # %% [markdown]
 # Equal losses could hide unequal weights, so the weights are compared too. `SFTTrainer` adds packing, checkpoints,
-# several devices, 16-bit numbers, [adapters](../docs/glossary.md#adapter) (lesson 09) and logging. `eval_dataset=...`
-# adds a loss on validation rows, and `trainer.save_model(folder)` keeps the model.
+# several devices, 16-bit numbers, [adapters](../docs/glossary.md#adapter) (lesson 09) and logging.
 #
 # The mask needs care. With prompts and completions it learns from the completion. With one column of messages it learns
-# from **everything**, unless `SFTConfig(assistant_only_loss=True)`. Then the template has to mark the assistant's turns
-# with `{% generation %}`, the end of the turn inside.
+# from **everything**, unless `SFTConfig(assistant_only_loss=True)`. Masking then needs `{% generation %}` marks in the
+# template. For model families that it knows, TRL swaps in a marked template. In others, such as ours, add the marks
+# yourself, with the end of the turn inside.
+
+# %% [markdown]
+# ### Once in full
+#
+# At work the rows are a file, and the run has validation rows, a saved model and a test. Here is that whole path, from
+# the fine-tuned model to second questions: the two-turn rows of section 7, with the last answer as the completion. The
+# order is shuffled, as by default. Without `eval_strategy` the trainer never evaluates while it trains. The second cell
+# loads the folder as anybody would, and counts section 7's second questions.
+
+# %%
+import json
+from pathlib import Path
+
+from datasets import load_dataset
+
+folder = Path(scratch_folder.name)
+some_talks = talks[: run.by_budget(quick=32, standard=256)]
+held_talks = two_turns([row for row in instructions["validation"] if row["known"] == "told"])
+for name, own in (("train", some_talks), ("validation", held_talks or some_talks[:16])):
+    lines = [json.dumps({"prompt": talk[:-1], "completion": talk[-1:]}) for talk in own]
+    (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+files = {name: str(folder / f"{name}.jsonl") for name in ("train", "validation")}
+from_file = load_dataset("json", data_files=files, cache_dir=str(folder / "cache"))
+at_work = config(learning_rate=learning_rate / 2, warmup_steps=0.1, eval_strategy="epoch")
+trainer = SFTTrainer(
+    copy.deepcopy(sft), at_work, train_dataset=from_file["train"], eval_dataset=from_file["validation"],
+    processing_class=tokenizer,
+)  # fmt: skip
+trainer.remove_callback(PrinterCallback)
+validation_before = trainer.evaluate()["eval_loss"]
+trainer.train()
+evaluated = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+print(f"{trainer.state.global_step} steps; validation loss {validation_before:.2f} before, {evaluated[-1]:.2f} after")
+trainer.save_model(folder / "mine")  # the weights, the configuration and the tokenizer with its template
+
+# %%
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+mine = AutoModelForCausalLM.from_pretrained(folder / "mine").to(run.device).eval()
+its_tokenizer = AutoTokenizer.from_pretrained(folder / "mine")
+ids = its_tokenizer.apply_chat_template(
+    test_talks[0][:-1], add_generation_prompt=True, return_dict=True, return_tensors="pt"
+).to(run.device)
+written = mine.generate(**ids, max_new_tokens=24, do_sample=False, eos_token_id=end)[0, ids["input_ids"].shape[1] :]
+for turn in test_talks[0][:-1]:
+    print(f"{turn['role']}: {turn['content']}")
+print(f"the saved model: {its_tokenizer.decode(written, skip_special_tokens=True).strip()}")
+print(f"exact second answers: {share(second_answers(mine)):.2f}; before, {share(second_answers(sft)):.2f}")
 
 # %% [markdown]
 # ## 10. Conversations of your own
@@ -1128,9 +1253,9 @@ assert same_labels and difference_sft_loss < for_one and difference_sft_trajecto
 # - **ShareGPT**: a list of `from` (`human`, `gpt`) and `value`;
 # - **Alpaca**: columns `instruction`, `input` and `output`.
 #
-# The parameter `data` reads all three, with one question and one answer per row; rows with more turns are counted and
-# refused. `workbook data check FILE` says what it reads, and counts tokens, empty answers and near-duplicates. A
-# converter to messages is a few lines:
+# The parameter `data` reads all three, with one question and one answer per row; it counts and refuses rows with more
+# turns. Those go through section 7's `encode_turns`, as below. `workbook data check FILE` says what it reads, and
+# counts tokens, empty answers and near-duplicates. A converter to messages is a few lines:
 
 
 # %%
@@ -1143,29 +1268,29 @@ def to_messages(row):
     return messages("\n".join(filter(None, [row["instruction"], row.get("input")])), row["output"])
 
 
-asked, told_so = "Who made it?\nThe film is Red Mill.", "Ann Lee."
+asked, reply = "Who made it?\nThe film is Red Mill.", "Ann Lee."
 same = {
-    "messages": {"messages": messages(asked, told_so)},
-    "sharegpt": {"conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": told_so}]},
-    "alpaca": dict(zip(("instruction", "input", "output"), (*asked.split("\n"), told_so), strict=True)),
+    "messages": {"messages": messages(asked, reply)},
+    "sharegpt": {"conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": reply}]},
+    "alpaca": dict(zip(("instruction", "input", "output"), (*asked.split("\n"), reply), strict=True)),
 }
-assert all(to_messages(row) == messages(asked, told_so) for row in same.values())
+assert all(to_messages(row) == messages(asked, reply) for row in same.values())
+turns = to_messages({"messages": talks[0]})
+row = encode_turns(turns)
+print(f"{len(turns)} messages, {sum(label != -100 for label in row['labels'])} of {len(row['labels'])} tokens learned")
 
 # %% [markdown]
 # ## 11. A model as a judge
 #
-# A request such as "Write a kind line about TITLE" has many good answers, and exact matching cannot score them. A
-# common way out is to ask a model. Ours can say whether a remark is positive or negative, so let it judge the *tone* of
-# its own lines. This world also has an **exact judge** (`microworld.judge`), which parses a line with the grammar that
-# makes such lines. So we can measure the model's errors.
-
-# %% [markdown]
-# First let it answer in free text, as it does everything else.
+# "Write a kind line about TITLE" has many good answers, and exact matching cannot score them. So people ask a model.
+# Ours can tell kind remarks from harsh ones: let it judge the *tone* of its own lines. This world also has an **exact
+# judge** (`microworld.judge`), which parses a line with the grammar that makes such lines. So we can measure the
+# model's errors. First let it answer in free text.
 #
 # **Predict 7.** What share of its answers is neither "positive" nor "negative"?
 
 # %%
-predict("04.7", within=0.1, unit="share without a verdict", low=0, high=1)
+predict("04.7", within=0.1, unit="of the answers", low=0, high=1)
 
 # %%
 from microworld.judge import judge_answer, wish
@@ -1236,6 +1361,8 @@ scored = {
     ),
     "its own lines": (all_scores[readable], praise[readable]),
 }
+granted = [word == words[int(kind)] for word, kind in zip(said, wished, strict=True)]
+judge_score, exact_score = sum(granted) / len(wishes), sum(verdict.good for verdict in verdicts) / len(wishes)
 
 
 # %%
@@ -1253,8 +1380,6 @@ def worst(cut):
 cuts = {"cut 0": 0.0, "calibrated": min([0.0, *scored["labelled lines"][0].tolist()], key=worst)}
 found = {(name, title): judge_errors(name, cut) for name in scored for title, cut in cuts.items()}
 print(f"calibrated cut: {cuts['calibrated']:.2f}; rows:", {name: len(one[0]) for name, one in scored.items()})
-granted = [word == words[int(kind)] for word, kind in zip(said, wished, strict=True)]
-judge_score, exact_score = sum(granted) / len(wishes), sum(verdict.good for verdict in verdicts) / len(wishes)
 by_logits = {title: ((all_scores > cut) == wished).double().mean().item() for title, cut in cuts.items()}
 own_scores, own_truth = scored["its own lines"]
 agrees = {title: share((own_scores > cut) == own_truth) for title, cut in cuts.items() if len(own_truth)}
@@ -1265,6 +1390,11 @@ for title, rate in by_logits.items():
     print(f"the tone, says the model by logits, {title:12}{rate:.2f}")
 print(f"the tone, says the exact judge                  {sum(one.tone for one in verdicts) / len(wishes):.2f}")
 print(f"tone, film and form, says the exact judge       {exact_score:.2f}")
+if "calibrated" in agrees:
+    moved_to, differ = agrees["calibrated"].value - agrees["cut 0"].value, 1 - agrees["calibrated"].value
+    print(
+        f"on its own lines, calibration changed the agreement by {moved_to:+.2f}; {differ:.0%} of the verdicts differ"
+    )
 pd.DataFrame({key: {error: f"{rate:.2f}" for error, rate in rates.items()} for key, rates in found.items()}).T
 
 # %% [markdown]
@@ -1273,12 +1403,12 @@ pd.DataFrame({key: {error: f"{rate:.2f}" for error, rate in rates.items()} for k
 # - *Remarks, then lines.* The judge was trained on remarks. Its errors on labelled lines say how far that carries over
 #   to another kind of text. Where they are large, do not trust its count on its own lines.
 # - *The two errors.* If one is larger, the judge favours one tone, and a model trained against it will move there
-#   (lesson 05). The calibrated cut evens them out on the labelled lines. Compare the last two rows: it need not hold on
-#   others.
+#   (lesson 05). The calibrated cut evens them out on the labelled lines. Whether that helps on its own lines is
+#   printed: calibration for one kind of text can do harm on another.
 # - *The scores.* The model cannot see a wrong film or a broken line. And errors of the two kinds cancel in a total: two
-#   scores can be close although many verdicts differ. So look at the agreement line by line.
+#   scores can be close although many verdicts differ, as the last printed line counts.
 #
-# Published judges prefer the first answer, the longer one, and their own style (Zheng et al. 2023).
+# Published judges prefer the first answer and the longer one, and perhaps their own (Zheng et al. 2023).
 #
 # </details>
 #
@@ -1286,6 +1416,8 @@ pd.DataFrame({key: {error: f"{rate:.2f}" for error, rate in rates.items()} for k
 #
 # Many decoders come without a padding token. The usual advice is one line: take the end token for it. Here is a
 # collator that somebody wrote in a hurry. It runs, and the loss falls nicely.
+#
+# **Predict 8.** What will the answers look like, after a short training with it?
 
 
 # %%
@@ -1310,9 +1442,6 @@ def taught_with(collator):
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / len(batches))
     return pupil, train_by_hand(pupil, batches, optimizer, schedule)
 
-
-# %% [markdown]
-# **Predict 8.** What will its answers look like?
 
 # %%
 predict("04.8", choices=["right", "right at first, without an end", "wrong from the start"])
@@ -1374,18 +1503,21 @@ print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f
 # learned, and generation runs on. The loss cannot show it: the tokens that go wrong are left out of it. The attention
 # mask has the same bug: `ids != pad_id` also hides the `<|end|>` after the *user's* turn, which is no padding.
 #
-# In `transformers`, `DataCollatorForLanguageModeling(mlm=False)` masks every label that equals the padding id too. The
-# habit that finds it: print one row's labels, and read whole answers.
+# In `transformers`, `DataCollatorForLanguageModeling(mlm=False)` masks every label that equals the padding id too.
+# TRL's class of the same name, which `SFTTrainer` uses, pads the labels by position and does not. The habit that finds
+# it: print one row's labels, and read whole answers.
 #
 # </details>
 #
 # ## 13. On real text
 #
-# SmolLM2-135M-Instruct is a published model that already follows instructions. The task is lesson 02's on real
-# sentences of film reviews: "positive" or "negative", in conversation, decided by the two words' logits. It gets no
-# example (zero-shot), four examples as earlier turns (few-shot), or [LoRA](../docs/glossary.md#lora) fine-tuning
-# (lesson 09 explains LoRA). And it is asked about six invented films, before and after. `workbook real` fetches the
-# files once.
+# SmolLM2-135M-Instruct follows instructions already, so it cannot show how a text predictor learns that; `workbook run
+# 04 -p track hub` trains its base model, with a network. It can show the best prompt as a fair "before", a small
+# fine-tuning for one task, and made-up answers.
+#
+# The task is lesson 02's on real sentences, by the logits of "positive" and "negative" in conversation: with no example
+# (zero-shot), four earlier turns (few-shot), or [LoRA](../docs/glossary.md#lora) (lesson 09). It is also asked about
+# six invented films.
 
 # %%
 from helpers import real
@@ -1398,22 +1530,30 @@ else:
     real_found = experiment.on_real_text(titles[:6], seed, *real_size)
 print(f"{experiment.REAL_TEST_ROWS} test sentences; {experiment.REAL_STEPS} steps of LoRA on 8 sentences each")
 measured = real_reference("04")
-table = {}
-for name, title in experiment.REAL_TITLES.items():
-    there = f"{measured.interval(name):.2f}" if measured else "not measured yet"
-    table[title] = [f"{real_found[name]:.2f}" if name in real_found else "", there]
-print("Reference:", measured.label if measured else "not measured yet")
-pd.DataFrame.from_dict(table, orient="index", columns=["this run", "reference [95 %]"])
+table = {
+    title: [f"{real_found[name]:.2f}" if name in real_found else ""] for name, title in experiment.REAL_TITLES.items()
+}
+columns = ["this run"] + ["reference [95 %]"] * (measured is not None)
+if measured:
+    for name, title in experiment.REAL_TITLES.items():
+        table[title].append(f"{measured.interval(name):.2f}")
+    for title, pair in experiment.REAL_GAPS.items():
+        gap = measured.gap(*pair)
+        said = "no clear difference" if 0 in gap else "higher" if gap.value > 0 else "lower"
+        print(f"{title}: {gap:+.2f}, {said}")
+    print("Reference:", measured.label)
+pd.DataFrame.from_dict(table, orient="index", columns=columns)
 
 # %% [markdown]
-# <details><summary>What agrees, and what does not</summary>
+# <details><summary>How to read it</summary>
 #
-# - Zero-shot and few-shot are the fair "before" of a published model. The share of "positive" shows a bias: a model
-#   that answers one word nearly always has an accuracy near one half, whatever it knows.
-# - The fine-tuned rate is LoRA after few steps, at the course's default rate for published models, not tuned on this
-#   task. On sixty sentences an accuracy of one run is uncertain by about ten points to each side.
-# - The questions about invented films have no true answer but "I do not know". The program only looks for words of
-#   refusal, so it misses other honest answers. Six questions make a sketch, not a rate.
+# - The share of "positive" shows a bias: a model that answers one word nearly always has an accuracy near one half,
+#   whatever it knows. The lines above the table compare within each seed.
+# - LoRA has few steps, at the course's rate for published models, not tuned on this task. On sixty sentences one run's
+#   accuracy is uncertain by about ten points to each side.
+# - The weights come from a 4-bit file ([docs/real.md](../docs/real.md)), so the published 16-bit model may do better.
+# - The questions about invented films have no true answer but "I do not know". The program looks for words of refusal
+#   and misses other honest answers. One-word training answers may change these too. Six questions make a sketch.
 #
 # </details>
 #
@@ -1440,6 +1580,8 @@ for metric, here in over.items():  # five seeds where the reference has them; el
     says[metric] = f"{mean_t(seeds):.2f}" if len(seeds) > 1 else f"{here}*"
 for k in (0, 4):
     says.setdefault(f"few_shot_{k}_known_facts", "too long")
+cost = [one - two for one, two in zip(*over_seeds, strict=True)]  # points of known facts, within each seed
+says["price"] = f"{mean_t(cost):.2f}" if len(cost) > 1 else f"{price_known:.2f}*"
 
 # %%
 display(
@@ -1454,8 +1596,8 @@ Over five seeds, with 95 % intervals; a star marks a figure of this run alone:
    {says["few_shot_0_jobs"]} on jobs (*sections 1, 3*).
 3. **The unknown is made up**: {says["made_up_answer_rate_sft"]} of the questions about unknown films. Refusals leave
    {says["unknown_made_up_with_refusals"]}; known facts right: {says["known_right_with_refusals"]}, control
-   {says["known_right_control"]}. A threshold leaves {says["unknown_made_up_threshold"]}; known facts right:
-   {says["known_right_threshold"]} (*section 5*).
+   {says["known_right_control"]}, a price of {says["price"]}. A threshold, tuned where the refusals were not, leaves
+   {says["unknown_made_up_threshold"]}; known facts right: {says["known_right_threshold"]} (*section 5*).
 4. **The loop and `SFTTrainer`** give the same weights after {steps} steps, to {difference_sft_weights:.0e}, while
    weights moved by up to {moved_by:.0e} (*section 9*).
 5. **A model's verdict needs a check.** In free text {says["judge_no_verdict"]} of its answers are no verdict. By
@@ -1520,10 +1662,10 @@ solved("04")
 # - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. Your own examples: `workbook run 04 -p data mine.csv`.
 # - Your model: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`
 #   ([docs/export.md](../docs/export.md)).
-# - Larger models: start near 1e-5 for all weights or 2e-4 for LoRA. A model without a template needs one, and
-#   embeddings for its new tokens.
-# - Left out: system turns, tools, choice of data (Zhou et al. 2023), and new facts in SFT, which raise hallucination
-#   (Gekhman et al. 2024).
+# - Larger models: start near 1e-5 for all weights or 2e-4 for LoRA. `trl.clone_chat_template` gives a base model a
+#   template, its tokens, and embeddings for them.
+# - Left out: system turns, tools, choice of data (Zhou et al. 2023), and new facts in SFT (Gekhman et al. 2024), which
+#   raise hallucination.
 
 # %% [markdown]
 # ## References

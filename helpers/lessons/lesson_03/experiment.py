@@ -23,7 +23,7 @@ from helpers.own_data import duplicates
 from helpers.recipes import recipe
 from helpers.reference import Reference
 from helpers.runtime import UserError, seed_everything
-from helpers.training import BATCH_SIZE, History, fit_adamw, to_device, train_on_features, train_on_text
+from helpers.training import BATCH_SIZE, History, fit_adamw, to_device
 
 SIZES = (25, 50, 100, 200, 400)  # labels of the lesson's curve; the reference goes on to more
 STEPS_FOR_FEW = 75  # a handful of labels is read again and again until it has had this many steps
@@ -277,15 +277,22 @@ def trade_off_table(controls: Reference) -> dict[str, list[str]]:
     return found
 
 
+def settings() -> list[str]:
+    """The settings of all curves but the plain fine-tuning, as the reference names them."""
+    shares = [f"share_of_new_weights_{share}" for share in SHARES]
+    return shares + [f"{curve.replace(' ', '_')}_{setting}" for curve, own in CURVES.items() for setting in own]
+
+
 def on_real_text(
     found_again: Callable[[nn.Module, list[str], object], float],
+    learn: Callable[[str, MeanPoolClassifier, TokenizedReviews, Collate], None],
     seed: int,
     labels: int = REAL_LABELS,
     rows: int = REAL_ROWS,
 ) -> dict[str, float]:
     """Fine-tune MiniLM on film sentences; for each source: accuracy, and what its body finds again before and after.
 
-    found_again: the probe, of a body, texts and a tokenizer.
+    found_again: the probe, of a body, texts and a tokenizer. learn: trains "head_only" or "full" on tokenized rows.
     """
     tokenizer = catalog.tokenizer("encoder", "real")
     collate = pad(tokenizer)
@@ -299,14 +306,10 @@ def on_real_text(
     found: dict[str, float] = {}
     for name in ("head_only", "full"):
         seed_everything(seed)
-        classifier, how = catalog.classifier("real"), recipe(name, "published")
+        classifier = catalog.classifier("real")
         for source, part in tested.items() if name == "full" else ():
             found[f"found_before_{source}"] = found_again(classifier.body.eval(), part["text"][:REAL_PROBED], tokenizer)
-        if name == "head_only":
-            freeze_all_but(classifier, 0)
-            train_on_features(classifier, train, collate, how.learning_rate, epochs=how.epochs, seed=seed)
-        else:
-            train_on_text(classifier, train, collate, how.learning_rate, epochs=how.epochs, seed=seed)
+        learn(name, classifier, train, collate)
         for source, part in tested.items():
             right, _ = correct_and_loss(classifier, _tokenized(part, tokenizer), collate)
             found[f"accuracy_{name}_{source}"] = right.mean().item()

@@ -20,8 +20,9 @@ REAL_TEST_ROWS, REAL_STEPS = 60, 20  # sentences to test on, and steps of LoRA
 WORDS = ("negative", "positive")
 QUESTION = "Is this film review positive or negative? Answer with one word.\n\n{text}"
 REFUSED = re.compile(
-    r"don't|do not|not (?:aware|sure|available|able)|cannot|can't|couldn't|no information|sorry|fiction"
-)
+    r"don't|do(?:es)? not|doesn't|not (?:aware|sure|available|able|familiar)|cannot|can't|couldn't|no information|sorry"
+    r"|\b(?:fictional|fictitious)\b(?!.*\bdirected by\b)"
+)  # "a science fiction film by ..." is an answer, and so is "a fictional film, directed by ..."
 REAL_TITLES = {
     "accuracy_zero_shot": "accuracy, zero-shot",
     "positive_zero_shot": 'zero-shot answers that are "positive"',
@@ -30,6 +31,12 @@ REAL_TITLES = {
     "accuracy_sft": "accuracy after LoRA fine-tuning",
     "made_up_before": "questions about invented films answered as if known, before",
     "made_up_after": "the same, after fine-tuning",
+}
+REAL_GAPS = {  # title -> a metric minus another
+    "accuracy, few-shot minus zero-shot": ("accuracy_few_shot", "accuracy_zero_shot"),
+    "accuracy, LoRA minus zero-shot": ("accuracy_sft", "accuracy_zero_shot"),
+    "accuracy, LoRA minus few-shot": ("accuracy_sft", "accuracy_few_shot"),
+    "answered as if known, after minus before": ("made_up_after", "made_up_before"),
 }
 YEAR = re.compile(r"\d{4}\.")
 NAME = re.compile(r"[A-Z][\w']*(?: (?:[A-Z][\w']*|and|of|the))*\.")

@@ -16,7 +16,7 @@ from helpers.catalog import POCKET_MODELS
 from helpers.evaluation import correct_and_loss
 from helpers.lessons.lesson_03 import experiment, figures
 from helpers.models import MeanPoolClassifier
-from helpers.reference import Reference
+from helpers.reference import Reference, load_reference
 from helpers.runtime import UserError, check_number, start
 from helpers.training import train_on_text
 from workbook.lessons import find
@@ -232,3 +232,9 @@ def test_the_lesson_refuses_a_parameter_in_words(name, value, said):
 def test_the_lessons_rate_is_the_references():
     if LESSON.path.is_file():
         assert declared(LESSON)["learning_rate"] == experiment.RATE
+
+
+def test_every_setting_of_the_curves_is_in_the_reference():
+    controls = load_reference("pitfalls_controls")
+    assert all(f"accuracy_curve_{name}" in controls.metrics for name in experiment.settings())
+    assert len(experiment.settings()) == len(set(experiment.settings())) > len(experiment.SHARES)

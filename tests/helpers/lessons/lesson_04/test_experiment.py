@@ -118,7 +118,15 @@ def test_prefixes_and_labels_of_turns():
 
 
 @pytest.mark.parametrize(
-    ("text", "refused"), [("I don't have information on it.", True), ("It was directed by Ann Lee.", False)]
+    ("text", "refused"),
+    [
+        ("I don't have information on it.", True),
+        ("That is a fictional film.", True),
+        ("It does not exist.", True),
+        ("It was directed by Ann Lee.", False),
+        ("The film is a 1998 science fiction drama directed by Ann Lee.", False),
+        ("It is a fictional story, directed by Ann Lee.", False),
+    ],
 )
 def test_refusals_are_told_from_answers(text, refused):
     assert bool(experiment.REFUSED.search(text)) is refused
