@@ -26,7 +26,7 @@
 #
 # - load, use, save and share a model with `transformers`;
 # - write attention with its masks, and run a block of BERT and of Llama by hand;
-# - write masked-token training and a sampling loop with temperature and top-p;
+# - write the masking, the loss and the steps of masked-token training, and a sampling loop with temperature and top-p;
 # - measure a language model fairly: bits per character, on text that it has not read;
 # - keep pretraining on new text with `Trainer`, and measure gain and forgetting;
 # - test what a model knows, in wordings that it has seen and in others.
@@ -192,7 +192,8 @@ for pattern, sides in asked.items():
     print(f"{pattern:44}" + "".join(f"{mean_t(each.tolist())!s:20}" for each in (praised, blamed, gaps[-1])))
 print(f'"hated" minus nothing before: {mean_t((blamed - nothing).tolist()):+.2f}; ', end="")
 print(f'gap of "but" minus gap of "and": {mean_t((gaps[2] - gaps[0]).tolist()):+.2f}')
-reveal("01.1", "praise" if blamed.mean() > 0.5 else "blame")
+blamed_share = float(blamed.mean())  # after "I hated it"
+reveal("01.1", "praise" if blamed_share > 0.5 else "blame")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -722,7 +723,7 @@ kept_back = max(1, len(recipes) // 5)  # for measuring
 test_inputs, test_labels, _ = hide(recipes[:kept_back][:64], seed)
 learner, draws = deepcopy(encoder), np.random.default_rng(seed)
 optimizer = torch.optim.AdamW(learner.parameters(), lr=learning_rate)
-steps = run.by_budget(quick=2, standard=30)
+steps = run.by_budget(quick=2, standard=15)
 for step in range(steps + 1):
     if step in (0, steps):
         with torch.inference_mode():
@@ -1404,13 +1405,13 @@ lost = {  # facts, per seed of section 5
 for name, share in results.items():
     print(f"{name:40}{share}, {correct[name]} of {len(asked)}")
 for name, each in lost.items():
-    print(f"facts lost by reading {name}: {mean_t(each):.0f} of {len(asked)} (brackets: over {len(each)} seeds)")
+    print(f"facts lost by reading {name}: {mean_t(each):.1f} of {len(asked)} (brackets: over {len(each)} seeds)")
 if budget != "quick":
     assert results["pretrained"].low > results["random weights"].high
 
 # %% [markdown]
-# Perfect recall, before section 5. Sixty steps on recipes took facts away, although no recipe contradicts one: compare
-# with the control's loss.
+# Perfect recall, before section 5. Reading recipes took facts away, although recipes are about none of them: compare with
+# what the control lost.
 #
 # But the model has read each of these sentences many times. Does it know the *fact*, or the *sentence*? We ask for the
 # same facts in other words.
@@ -1569,8 +1570,9 @@ reveal("01.8", next(iter(reverse.values())).value if reverse else None)
 # About as few as by chance, although this order stands in the training text, too, and although the form is right: the
 # endings are titles of films. They are other directors' films, and a few of them come again and again. Berglund et al.
 # (2024) call it the *reversal curse* that models trained on "A is B" cannot answer "B is A"; in their study the
-# reversed order was missing in training. Two things make this direction harder here: a title has several tokens, and
-# many directors have several films, so no single ending follows. We have not separated these.
+# reversed order was missing in training. Two things may make this direction harder here: a title has several tokens,
+# and many directors have several films, so no single ending follows. We have not separated these, and this is the exact
+# score alone.
 #
 # </details>
 #
@@ -1579,7 +1581,7 @@ reveal("01.8", next(iter(reverse.values())).value if reverse else None)
 
 # %%
 def confidence(title):
-    """What the model answers, two tokens written greedily, and the probability that it gives to them."""
+    """What the model answers, two tokens written greedily (each director's name is two), and their probability."""
     prompt = decoder_tokenizer(f"The director of {title} is", return_tensors="pt")["input_ids"]
     written = greedy(decoder, prompt, max_new_tokens=2)
     labels = torch.cat([torch.full_like(prompt, IGNORED), written[:, prompt.shape[1] :]], dim=1)
@@ -1609,8 +1611,8 @@ table |= {f"reversed: {wording} ({len(directed)} directors)": share for wording,
 plotting.show(figures.bars(table, "share right", limit=1.0))
 
 # %% [markdown]
-# (Brackets: the wordings resample the kinds of facts, and show no spread where all kinds reach 1; the last two draw
-# directors.)
+# (Brackets: in the first four bars the kinds of facts are drawn again, so where all kinds reach 1 there is no spread. In
+# the last two, they are for a share of the directors.)
 #
 # The model has no fact about the invented films and answers all the same, with a name, as fluently as before. It was
 # trained to continue text, not to say what is true. But compare the probabilities: its answers about invented films are
@@ -1627,8 +1629,9 @@ plotting.show(figures.bars(table, "share right", limit=1.0))
 # | **all-MiniLM-L6-v2**, encoder | 22.7 million | trained to embed sentences; has no head that could fill blanks |
 # | **SmolLM2-135M-Instruct**, decoder | 134.5 million | pretrained, then tuned to chat; stored in 4 bits (lesson 10) |
 #
-# Not repeated: filling blanks, removing heads, Llama's block, and continued pretraining, which takes too long for
-# SmolLM2 on two cores.
+# So SmolLM2 is *not* a model before fine-tuning: what it knows and writes here went through chat tuning and 4 bits, and
+# what those changed is not measured. Not repeated: filling blanks, removing heads, Llama's block, and continued
+# pretraining, which takes too long for SmolLM2 on two cores.
 
 # %%
 missing = real_track.trouble(("encoder", "decoder", "texts"))
@@ -1750,15 +1753,16 @@ recalled_forms = {form: wilson(*counts) for form, counts in shown("facts", real_
 plotting.show(figures.bars(recalled_forms, f"of {len(CAPITALS)} capitals completed exactly", limit=1.0))
 common_form, *other_forms, reversed_form = (share.value for share in recalled_forms.values())
 shares = {"common": common_form, "others": sum(other_forms) / len(other_forms), "reversed": reversed_form}
-print(", ".join(f"{name} {share:.2f}" for name, share in shares.items()))
+print(", ".join(f"{name} {share:.2f}" for name, share in shares.items()), end="; ")
+print(f"the best single wording: {max(recalled_forms, key=lambda form: recalled_forms[form].value)}")
 reveal("01.9", max(shares, key=shares.get))
 
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# With a published model, too, the wording decides what comes back, from none to five in six. (The intervals of the two
-# best wordings overlap widely.) Reversed, most of the countries are
-# missing. What it has read how often, and in which order, we cannot count: its training text is not here. (The answer
+# With a published model, too, the wording decides what comes back. "Others" is the *mean* of three wordings that differ
+# widely: the best of them may do as well as the common one, so compare their bars and intervals. Without SmolLM2's
+# training text, we cannot count how often each wording occurs in it, nor the reversed order. (The answer
 # has to be the very next words; "The capital of Kenya is a city ..." counts as not recalled. The second score of
 # section 6 was not measured here.)
 #
@@ -1787,9 +1791,8 @@ plotting.show(figures.bars(both, "bits per character"))
 #
 # Tweets cost most, editorials least, and the four intervals do not overlap. Every real kind costs more than most
 # invented ones, though SmolLM2 is fifty times larger: the invented world has few wordings, so compare its figures
-# only with each other. Two cautions. We do not know which of these sentences SmolLM2 has read; the film sentences
-# have been public since 2005. And this SmolLM2 was tuned to chat and stored in 4 bits; what that costs is not
-# measured here.
+# only with each other. One more caution: we do not know which of these sentences SmolLM2 has read; the film sentences
+# have been public since 2005.
 #
 # </details>
 
@@ -1811,6 +1814,10 @@ saved = record(
     facts_recalled_random=results["random weights"].value,
     facts_recalled_most_common=results["most common answer to such a question"].value,
     facts_recalled_new_wording=in_new_words.value,
+    facts_lost_new_domain=lost[new_kind][-1] / len(asked),
+    facts_lost_old_kinds=lost["old kinds"][-1] / len(asked),
+    praise_after_hated=blamed_share,
+    praise_after_nothing=float(nothing.mean()),
     accuracy_masked_pretrained=restored,
     accuracy_masked_most_common=most_common,
     difference_padding=difference_padding,
