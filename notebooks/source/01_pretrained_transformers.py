@@ -26,7 +26,7 @@
 #
 # - load, use, save and share a model with `transformers`;
 # - write attention with its masks, and run a block of BERT and of Llama by hand;
-# - write the masking, the loss and the steps of masked-token training, and a sampling loop with temperature and top-p;
+# - write masked-token training and a sampling loop with temperature and top-p;
 # - measure a language model fairly: bits per character, on text that it has not read;
 # - keep pretraining on new text with `Trainer`, and measure gain and forgetting;
 # - test what a model knows, in wordings that it has seen and in others.
@@ -50,7 +50,6 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
-from contextlib import contextmanager
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -59,7 +58,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import torch
-from datasets import Dataset, load_dataset
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
@@ -71,16 +69,12 @@ from helpers.intervals import Interval, mean_t, paired_bootstrap, wilson
 from helpers.lessons.lesson_01 import experiment, figures
 from helpers.predictions import predict, reveal
 from helpers.record import record
-from helpers.reference import recorded
 from helpers.runtime import check_number, start
 
 run = start(track=track, budget=budget, seed=seed)
 check_number("learning_rate", learning_rate, 1e-6, 1e-1)
 corpus = catalog.dataset("corpus", track, data, seed)  # the splits "train", "validation" and "newcomer"
 validation_texts = list(corpus["validation"]["text"])
-if track == "pocket":  # without `catalog`: the same rows from their file, as you would read yours
-    file = str(catalog.MICROWORLD / "corpus" / "validation.parquet")
-    assert list(load_dataset("parquet", data_files=file, split="train")["text"]) == validation_texts
 
 # %% [markdown]
 # ## 1. A model is a folder
@@ -108,6 +102,8 @@ if track == "pocket":  # without `catalog`: the same rows from their file, as yo
 # | `AutoModelForSequenceClassification` | a new head with random weights (lesson 02) | a score for each class |
 
 # %% tags=["nbval-check-output"]
+from datasets import load_dataset
+
 folder = Path(catalog.model_source("encoder", track, model))
 print(", ".join(sorted(path.name for path in folder.iterdir())))
 encoder = catalog.masked_language_model(track, model).eval()  # AutoModelForMaskedLM.from_pretrained, folder checked
@@ -116,6 +112,9 @@ decoder_folder = catalog.model_source("decoder", track)
 decoder = AutoModelForCausalLM.from_pretrained(decoder_folder, dtype=torch.float32).eval()  # eval: dropout off
 decoder_tokenizer = catalog.tokenizer("decoder", track)  # AutoTokenizer, with a padding token
 experiment.check_family(encoder)
+if track == "pocket":  # data, too, need no `catalog`: the same rows from their file, as you would read yours
+    file = str(catalog.MICROWORLD / "corpus" / "validation.parquet")
+    assert list(load_dataset("parquet", data_files=file, split="train")["text"]) == validation_texts
 for name, network in (("encoder", encoder), ("decoder", decoder)):
     config = network.config
     weights = sum(parameter.numel() for parameter in network.parameters())
@@ -542,12 +541,6 @@ def pooled(found):
     return {name: sum(each[name][0] for each in found) / sum(each[name][1] for each in found) for name in patterns}
 
 
-def average_patterns(sentences, network=encoder, cut=tokenizer):
-    """Pattern -> the mean weight on the pairs that it marks, for each layer and head: (layers, heads)."""
-    return pooled([patterns_in(text, network, cut) for text in sentences])
-
-
-# %%
 with_not = [text for text in validation_texts if " not " in text][
     : run.by_budget(quick=10, standard=len(validation_texts))
 ]
@@ -557,21 +550,11 @@ plotting.show(figures.head_patterns(looks))
 NOT, ANY = list(patterns)[2:4]
 half = pooled(in_texts[::2])
 most = divmod((half[NOT] - half[ANY]).argmax().item(), heads)  # the head that prefers "not" most in every second text
-print(
-    f"{len(with_not)} texts with a not; weight from 1 to 4 tokens behind (brackets: the texts drawn again 1,000 times)"
-)
+print(f"{len(with_not)} texts with a not; weight from 1 to 4 tokens behind (brackets: over the texts)")
 for at, said, some in ((shown_head, "the map above", in_texts), (most, "chosen in the other half", in_texts[1::2])):
-    parts = torch.tensor(
-        [[[each[name][0][at], each[name][1]] for name in (NOT, ANY)] for each in some]
-    )  # (texts, 2, 2)
-    draws = torch.randint(len(some), (1000, len(some)), generator=torch.Generator().manual_seed(seed))
-    sums = torch.cat([parts.sum(dim=0)[None], parts[draws].sum(dim=1)])  # (1 + 1000, not or any, weight and pairs)
-    to_not, to_any = (sums[:, :, 0] / sums[:, :, 1]).T  # the first: all texts
-    ratios = (to_not / to_any).numpy()
-    ratio = Interval(float(ratios[0]), *np.nanquantile(ratios[1:], [0.025, 0.975]).tolist())
-    print(
-        f'layer {at[0]}, head {at[1]} ({said}): to "not" {to_not[0]:.3f}, to any token {to_any[0]:.3f}, ratio {ratio}'
-    )
+    to_not, to_any = (pooled(some)[name][at].item() for name in (NOT, ANY))
+    ratio = experiment.ratio_over_texts([each[NOT] for each in some], [each[ANY] for each in some], at, seed)
+    print(f'layer {at[0]}, head {at[1]} ({said}): to "not" {to_not:.3f}, to any token {to_any:.3f}, ratio {ratio}')
 ratio = looks[NOT][shown_head] / looks[ANY][shown_head]
 reveal("01.3", "at least twice as much" if ratio >= 2 else "less than twice as much")
 
@@ -682,9 +665,12 @@ inputs, labels, original_ids = hide(validation_texts[:32], seed)  # the batch of
 # %% [markdown]
 # The loss is the cross-entropy over the chosen tokens: minus the logarithm of the probability that the model gave to
 # the token that really stood there, averaged. With the natural logarithm, its unit is called *nat*.
+#
+# Training is this loss and an [optimizer](../docs/glossary.md#optimizer), again and again with new masks. The second
+# cell does it on recipes, which the encoder has never read (or on your texts).
 
 
-# %% tags=["nbval-check-output"]
+# %%
 def masked_loss(logits, labels):
     """Mean cross-entropy in nats over the chosen tokens. logits: (batch, seq, vocab); labels: (batch, seq)."""
     hidden = labels != IGNORED  # (batch, seq)
@@ -698,8 +684,6 @@ with torch.inference_mode():
 difference_masked_loss = (masked_loss(outputs.logits, labels) - outputs.loss).abs().item()
 print("our masked loss is the model's to 1e-5:", difference_masked_loss < 1e-5)
 assert difference_masked_loss < 1e-5
-
-# %%
 chosen = labels != IGNORED  # (batch, seq)
 truth, read = labels[chosen], inputs["input_ids"][chosen]  # (hidden tokens,) each
 right = outputs.logits[chosen].argmax(dim=-1) == truth
@@ -710,12 +694,6 @@ for name, where in kinds_of_token.items():
         print(f"{name:15}restored exactly {wilson(int(right[where].sum()), int(where.sum()))} of {where.sum()} tokens")
 restored, most_common = right.float().mean().item(), (truth == truth.mode().values).float().mean().item()
 print(f"all chosen tokens {restored:.0%}; always answering with the most common token gives {most_common:.0%}")
-
-# %% [markdown]
-# A token that was left as it was can be copied. (Some of these sentences also occur in the training text: see below.)
-#
-# Training is this loss and an [optimizer](../docs/glossary.md#optimizer), again and again with new masks. The encoder
-# has never read a recipe (or your texts; section 5 has more of them). So it can still learn something:
 
 # %%
 recipes = list(corpus["newcomer"]["text"])
@@ -740,6 +718,8 @@ for step in range(steps + 1):
     optimizer.step()
 
 # %% [markdown]
+# A token that was left as it was can be copied. (Some of these sentences also occur in the training text: see below.)
+#
 # ### Back to the heads: take one away
 #
 # To test what a head is worth, set its columns in `mixing` to zero and measure the masked loss again (Michel et al.
@@ -749,6 +729,9 @@ for step in range(steps + 1):
 
 
 # %%
+from contextlib import contextmanager
+
+
 @contextmanager
 def without(layer, head):
     """Inside a `with` block, the encoder works without this attention head."""
@@ -796,8 +779,8 @@ reveal("01.4", f"layer {ranked[0] // heads}")
 
 # %% [markdown]
 # *Spearman's correlation* is 1 when the sharper of two heads is always the one that the model misses more. But
-# sharpness alone does not explain the harm: look for heads of layer 0 that are blurred and still cost more than the
-# sharpest head of the later layers. (And a head whose work another head shares looks harmless.)
+# sharpness alone does not explain the harm: look for blurred heads of layer 0 that still cost more than the sharpest
+# head of the later layers. (A head whose work another shares looks harmless.)
 #
 # These figures average over all chosen tokens. The negation story is about those after a "not". So we hide each token
 # of the sentences with a "not" in turn, and never the "not" itself.
@@ -856,10 +839,9 @@ for name, each in added.items():
 # <details><summary>What to look at</summary>
 #
 # A head that serves negation should cost more after a "not" than elsewhere: look at the *difference*, paired by
-# sentence. Where its interval contains zero, this run shows no such head, and its upper end says how large an extra
-# cost it cannot exclude. The first row is the yardstick: how much do the tokens after it lose when "not" itself is
-# hidden? Weight on a word shows none of this; the loss can. (Other kinds of words follow a "not" than stand elsewhere,
-# so a difference alone is no proof either.)
+# sentence. Where its interval contains zero, this run shows no such head; the upper end is the extra cost that it
+# cannot exclude. The yardstick is the first row: what does hiding "not" itself cost? (Other kinds of words follow a
+# "not", so a difference alone is no proof.)
 #
 # </details>
 #
@@ -867,6 +849,9 @@ for name, each in added.items():
 #
 # [Next-token prediction](../docs/glossary.md#next-token-prediction): at each position, predict the token that follows.
 # The labels are the text itself, moved one place to the left. The causal mask lets all positions train at once.
+#
+# [Packing](../docs/glossary.md#packing) fills rows of one length without padding: lay whole, shuffled texts one after
+# the other until a row is full, cut what hangs over, and start the next row with the next text.
 
 
 # %%
@@ -882,12 +867,6 @@ def next_token_loss(logits, labels):
     return masked_loss(logits, shift_labels(labels))
 
 
-# %% [markdown]
-# Texts differ in length. *Packing* fills rows of one length without padding: shuffle the texts, lay whole texts one
-# after the other until a row is full, cut what hangs over, and start the next row with the next text.
-
-
-# %%
 def pack(documents, length, start, end, seed):
     """Documents (token ids) in full rows, each beginning where a document begins: (rows, length)."""
     order = np.random.default_rng(seed).permutation(len(documents))
@@ -1092,15 +1071,14 @@ def greedy(model, input_ids, max_new_tokens, end_id=None):
 # %% [markdown]
 # *Sampling* draws the next token from the model's probabilities, shaped by two settings:
 #
-# - **temperature** divides the logits before the softmax: below 1 sharpens the distribution, above 1 flattens it;
+# - **temperature** divides the logits before the softmax: below 1 sharpens, above 1 flattens;
 # - **top-p** (*nucleus sampling*; Holtzman et al. 2020) keeps the likeliest tokens, just enough to hold a
-#   probability of at least $p$ together. (*Top-k* keeps a fixed number. `generate` keeps the 50 likeliest unless told
-#   otherwise; `top_k=0` switches it off.)
+#   probability of at least $p$ together. (*Top-k* keeps the k likeliest; `generate` takes 50 unless `top_k=0`.)
 #
 # ### Exercise 01.4: write the sampling loop
 #
-# Temperature first, then top-p. Draw with `torch.multinomial`, all rows at once, in the order of the vocabulary: so the
-# same seed gives the text of `generate`.
+# Temperature first, then top-p. Draw with `torch.multinomial`, all rows at once, in the vocabulary's order: so the same
+# seed gives `generate`'s text.
 
 
 # %% tags=["exercise"]
@@ -1196,19 +1174,21 @@ print(f"{len(measured[new_kind])} of the others are measured")
 # %% [markdown]
 # The usual tool is the library's `Trainer`: it takes a model, `TrainingArguments`, a collator and data sets of token
 # ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them. Padding gets no loss; so
-# where the padding token is the end token, as in many decoders, no end is learned. The rows are packed as above, with
-# `Dataset.map` over all texts at once. (The library's example `run_clm.py`
-# lets a text go on in the next row, and so drops almost nothing.)
+# where the padding token is the end token, no end is learned. `Dataset.map` packs the rows. (The library's example
+# `run_clm.py` lets a text go on in the next row, and so drops almost nothing.)
 #
 # The [learning rate](../docs/glossary.md#learning-rate) is how far the [optimizer](../docs/glossary.md#optimizer)
 # (AdamW) moves in a step.
 
 # %%
+from datasets import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from helpers.reference import recorded
 
 
 def keep_pretraining(texts, held_out_texts, seed, folder):
-    """The decoder trained on these texts; the loss of each step and on the held-out texts; the number of rows."""
+    """The decoder trained on these texts; the loss of each step and on the held-out texts; the epochs."""
     steps = run.by_budget(quick=4, standard=60, full=600)
     plan = {"max_steps": steps, "per_device_train_batch_size": 16, "learning_rate": learning_rate, "seed": seed}
     # For a short, plain comparison on any machine. At work: warm-up and decay, clipping (the default), your GPU.
@@ -1230,7 +1210,7 @@ def keep_pretraining(texts, held_out_texts, seed, folder):
     eval_loss = trainer.evaluate()["eval_loss"]
     trainer.save_model(folder)  # the folder of section 1: AutoModelForCausalLM.from_pretrained reads it
     steps_logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return trainer.model.cpu().eval(), steps_logged, eval_loss, len(rows)
+    return trainer.model.cpu().eval(), steps_logged, eval_loss, trainer.state.epoch
 
 
 # %% [markdown]
@@ -1241,6 +1221,7 @@ def keep_pretraining(texts, held_out_texts, seed, folder):
 # shows how much of a change comes from training again at this rate, and not from the recipes.
 
 # %%
+kept_seeds = (recorded("01", f"bits_per_character_{when}_general") for when in ("after", "before"))
 predict("01.6", within=0.1, unit="bits per character")
 
 # %%
@@ -1259,9 +1240,8 @@ for one in reversed(range(seed, seed + run.by_budget(quick=1, standard=3, full=5
         (after if name == new_kind else control_after).append(found)
     losses.append(trained[new_kind][1])
 student = trained[new_kind][0]
-plotting.show(figures.loss_curves({f"on {name}": curve for name, (_, curve, *_) in trained.items()}))
-for name, (_, curve, _, count) in trained.items():
-    print(f"{name}: {len(curve)} steps of 16 rows, of {count:,}: {16 * len(curve) / count:.2f} epochs")
+curves = {f"on {name}, {epochs:.2f} epochs": curve for name, (_, curve, _, epochs) in trained.items()}
+plotting.show(figures.loss_curves(curves))
 print(f"Trainer's evaluation on held-out {new_kind}: {trained[new_kind][2]:.2f} nats per token")
 print(f"bits per character: before, change after {new_kind}, change after the old kinds (brackets: over the seeds)")
 for domain, start_value in before.items():
@@ -1274,7 +1254,6 @@ old_kinds = [domain for domain in before if domain != new_kind]
 old_before, old_after = (sum(each[domain] for domain in old_kinds) / len(old_kinds) for each in (before, means))
 control = mean_t([np.mean([each[domain] - before[domain] for domain in old_kinds]) for each in control_after])
 print(f"mean of the old kinds: change after {new_kind} {old_after - old_before:+.2f}, after old kinds {control:+.2f}")
-kept_seeds = (recorded("01", f"bits_per_character_{when}_general") for when in ("after", "before"))
 reveal("01.6", old_after - old_before, reference=[late - early for late, early in zip(*kept_seeds, strict=True)])
 
 # %% [markdown]
@@ -1285,7 +1264,7 @@ reveal("01.6", old_after - old_before, reference=[late - early for late, early i
 # too. The rest comes from reading recipes alone:
 # *[forgetting](../docs/glossary.md#catastrophic-forgetting)*. Lesson 03 measures and reduces it.
 #
-# (An *epoch* is one pass over all rows. The control's texts fill fewer rows, so it passes over them a little further.)
+# (An [epoch](../docs/glossary.md#epoch) is one pass over all rows; the control's texts fill fewer rows.)
 #
 # </details>
 #
@@ -1382,39 +1361,34 @@ def count_recalled(network, cut, prompts, answers):
 common = {kind: Counter() for kind in facts["kind"]}
 for kind, answer in zip(facts["kind"], facts["answer"], strict=True):
     common[kind][answer] += 1
+recall = lambda network: count_recalled(network, decoder_tokenizer, asked["prompt"], asked["answer"])  # noqa: E731
 correct = {
-    "pretrained": count_recalled(decoder, decoder_tokenizer, asked["prompt"], asked["answer"]),
-    f"after reading {new_kind} (section 5)": count_recalled(
-        student, decoder_tokenizer, asked["prompt"], asked["answer"]
-    ),
-    "after reading old kinds again (control)": count_recalled(
-        trained["old kinds"][0], decoder_tokenizer, asked["prompt"], asked["answer"]
-    ),
-    "random weights": count_recalled(untrained, decoder_tokenizer, asked["prompt"], asked["answer"]),
+    "pretrained": recall(decoder),
+    f"after reading {new_kind} (section 5)": recall(student),
+    "after reading old kinds again (control)": recall(trained["old kinds"][0]),
+    "random weights": recall(untrained),
     "most common answer to such a question": sum(
         row["answer"] == common[row["kind"]].most_common(1)[0][0] for row in asked
     ),
 }
 results = {name: wilson(count, len(asked)) for name, count in correct.items()}
-lost = {  # facts, per seed of section 5
-    name: [
-        correct["pretrained"] - count_recalled(one, decoder_tokenizer, asked["prompt"], asked["answer"]) for one in some
-    ]
-    for name, some in students.items()
-}
+lost = {name: [correct["pretrained"] - recall(one) for one in some] for name, some in students.items()}  # per seed
 for name, share in results.items():
     print(f"{name:40}{share}, {correct[name]} of {len(asked)}")
 for name, each in lost.items():
     print(f"facts lost by reading {name}: {mean_t(each):.1f} of {len(asked)} (brackets: over {len(each)} seeds)")
+more = {
+    f"facts_lost_{name}": lost[of][-1] / len(asked)
+    for name, of in (("new_domain", new_kind), ("old_kinds", "old kinds"))
+}
+more |= {"praise_after_hated": blamed_share, "praise_after_nothing": float(nothing.mean())}  # recorded at the end
 if budget != "quick":
     assert results["pretrained"].low > results["random weights"].high
 
 # %% [markdown]
-# Perfect recall, before section 5. Reading recipes took facts away, although recipes are about none of them: compare with
-# what the control lost.
-#
-# But the model has read each of these sentences many times. Does it know the *fact*, or the *sentence*? We ask for the
-# same facts in other words.
+# Perfect recall, before section 5. Reading recipes took facts away, although recipes are about none of them; compare
+# what the control lost. But the model has read each of these sentences many times. Does it know the *fact*, or the
+# *sentence*? We ask in other words.
 #
 # **Second score: ranked first.** An exact completion needs the fact, and a wording after which the answer comes at
 # once. So we also compute the log-probability of *every* answer of the kind (all directors, say) after the prompt.
@@ -1452,10 +1426,10 @@ def rank_of_right(network, cut, prompt, answers, right):
 
 
 # %% [markdown]
-# The wordings below were written before any was tried, and the code checks that no training sentence begins like that.
+# These wordings were written before any was tried, and the code checks that no training sentence begins like that.
 # Such a *prompt* is new, but its words may be familiar from sentences without a title or about other things. So we
 # print how many training sentences contain the words after the title ("-" where that is one word, such as "is").
-# ("capital" is for the hub's facts and section 7.)
+# ("capital" is for section 7.)
 #
 # **Predict 7.** What share of the facts does the model complete exactly, in a wording that no training sentence begins
 # with?
@@ -1611,10 +1585,9 @@ table |= {f"reversed: {wording} ({len(directed)} directors)": share for wording,
 plotting.show(figures.bars(table, "share right", limit=1.0))
 
 # %% [markdown]
-# (Brackets: in the first four bars the kinds of facts are drawn again, so where all kinds reach 1 there is no spread. In
-# the last two, they are for a share of the directors.)
+# (Brackets: in the first four bars, the kinds of facts are drawn again; in the last two, directors.)
 #
-# The model has no fact about the invented films and answers all the same, with a name, as fluently as before. It was
+# The model has no fact about the invented films and answers all the same, with a name, as fluently. It was
 # trained to continue text, not to say what is true. But compare the probabilities: its answers about invented films are
 # less sure. Nothing in the text that it writes shows this. Lesson 04 counts such made-up answers.
 
@@ -1670,10 +1643,6 @@ print(found["text"])
 print(" ".join(found["tokens"]))
 print(f"of {found['words']:,} words of film reviews, our WordPiece cuts {found['wrong']} differently from the library")
 
-# %% [markdown]
-# Next, MiniLM's 6 layers of 12 heads: our block with its weights, and what its heads look at on average. `[SEP]` at the
-# end stands for no word at all.
-
 
 # %%
 @torch.inference_mode()
@@ -1683,12 +1652,13 @@ def real_attention():
     rows = mini_tokenizer(reviews[:8], padding=True, return_tensors="pt", return_token_type_ids=False)
     read = mini(**rows, output_hidden_states=True).hidden_states
     ours, _ = bert_block(read[0], mini.encoder.layer[0], 12, rows["attention_mask"])
-    looks = average_patterns(reviews, mini, mini_tokenizer)  # pattern -> (layers, heads)
+    looks = pooled([patterns_in(text, mini, mini_tokenizer) for text in reviews])  # pattern -> (layers, heads)
     looks = {name: [look.mean().item(), look.max().item()] for name, look in looks.items()}
     return {"difference": (ours - read[1])[rows["attention_mask"].bool()].abs().max().item(), "looks": looks}
 
 
 found = shown("attention", real_attention)
+print("MiniLM has 6 layers of 12 heads; [SEP], at the end, stands for no word at all.")
 print(f"our block, run with MiniLM's weights, against MiniLM's own: largest difference {found['difference']:.0e}")
 for name, (mean, largest) in found["looks"].items():
     print(f"{name:24}mean weight over all 72 heads {mean:.2f}; the head with most {largest:.2f}")
@@ -1814,10 +1784,6 @@ saved = record(
     facts_recalled_random=results["random weights"].value,
     facts_recalled_most_common=results["most common answer to such a question"].value,
     facts_recalled_new_wording=in_new_words.value,
-    facts_lost_new_domain=lost[new_kind][-1] / len(asked),
-    facts_lost_old_kinds=lost["old kinds"][-1] / len(asked),
-    praise_after_hated=blamed_share,
-    praise_after_nothing=float(nothing.mean()),
     accuracy_masked_pretrained=restored,
     accuracy_masked_most_common=most_common,
     difference_padding=difference_padding,
@@ -1827,7 +1793,7 @@ saved = record(
     difference_masked_loss=difference_masked_loss,
     difference_next_token_loss=difference_next_token_loss,
     losses_new_domain=losses[-1],
-    **(experiment.real_metrics(kept, recalled_forms) if live else {}),
+    **(more | (experiment.real_metrics(kept, recalled_forms) if live else {})),
 )
 print(f"saved: {saved.name}")
 solved("01")
