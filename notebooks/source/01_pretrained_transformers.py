@@ -65,7 +65,7 @@ from helpers import catalog, language_model, plotting
 from helpers import real as real_track
 from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("01.1") helps when you are stuck
 from helpers.hub.datasets import CAPITALS
-from helpers.intervals import Interval, mean_t, wilson
+from helpers.intervals import Interval, mean_t, paired_bootstrap, wilson
 from helpers.lessons.lesson_01 import experiment, figures
 from helpers.predictions import predict, reveal
 from helpers.record import record
@@ -73,7 +73,7 @@ from helpers.runtime import check_number, start
 
 run = start(track=track, budget=budget, seed=seed)
 check_number("learning_rate", learning_rate, 1e-6, 1e-1)
-corpus = catalog.dataset("corpus", track, data, seed)  # load_dataset("data/microworld", "corpus")
+corpus = catalog.dataset("corpus", track, data, seed)  # the splits "train", "validation" and "newcomer"
 validation_texts = list(corpus["validation"]["text"])
 
 # %% [markdown]
@@ -86,10 +86,13 @@ validation_texts = list(corpus["validation"]["text"])
 # |---|---|
 # | `config.json` | the architecture: how many layers, how wide |
 # | `model.safetensors` | the weights: names and numbers. A pickle file could run code when opened; this format cannot |
+# | `generation_config.json` (decoders) | how `generate` writes unless told otherwise, and the token that ends a text |
 # | `tokenizer.json`, `tokenizer_config.json` | how text becomes numbers |
 # | `README.md` | the *model card*: training data, results, limits, licence |
 #
-# `AutoTokenizer` and the `AutoModel...` classes read this folder and pick the right architecture from `config.json`:
+# `AutoTokenizer` and the `AutoModel...` classes read this folder and pick the right architecture from `config.json`.
+# With a GPU, add `device_map="auto", dtype=torch.bfloat16`; for a model of the hub, add `revision="<commit>"`, so that
+# it cannot change under you.
 #
 # | class | adds on top of the [transformer](../docs/glossary.md#transformer) | returns |
 # |---|---|---|
@@ -99,13 +102,19 @@ validation_texts = list(corpus["validation"]["text"])
 # | `AutoModelForSequenceClassification` | a new head with random weights (lesson 02) | a score for each class |
 
 # %% tags=["nbval-check-output"]
+from datasets import load_dataset
+
 folder = Path(catalog.model_source("encoder", track, model))
 print(", ".join(sorted(path.name for path in folder.iterdir())))
 encoder = catalog.masked_language_model(track, model).eval()  # AutoModelForMaskedLM.from_pretrained, folder checked
 tokenizer = AutoTokenizer.from_pretrained(folder)
-decoder = catalog.causal_language_model(track).eval()  # the same with AutoModelForCausalLM
-decoder_tokenizer = catalog.tokenizer("decoder", track)
+decoder_folder = catalog.model_source("decoder", track)
+decoder = AutoModelForCausalLM.from_pretrained(decoder_folder, dtype=torch.float32).eval()  # eval: dropout off
+decoder_tokenizer = catalog.tokenizer("decoder", track)  # AutoTokenizer, with a padding token
 experiment.check_family(encoder)
+if track == "pocket":  # data, too, need no `catalog`: the same rows from their file, as you would read yours
+    file = str(catalog.MICROWORLD / "corpus" / "validation.parquet")
+    assert list(load_dataset("parquet", data_files=file, split="train")["text"]) == validation_texts
 for name, network in (("encoder", encoder), ("decoder", decoder)):
     config = network.config
     weights = sum(parameter.numel() for parameter in network.parameters())
@@ -145,12 +154,12 @@ praise, blame = ([word for word in words.split() if word in vocabulary] for word
 
 @torch.inference_mode()
 def share_of_praise(sentences):
-    """For each sentence: the probability of praise in the blank, as a share of that of praise and blame together."""
+    """For each sentence: the probability of praise as a share of praise and blame together, and both together."""
     filled = [sentence.replace("[MASK]", tokenizer.mask_token) for sentence in sentences]
     rows = tokenizer(filled, padding=True, return_tensors="pt", return_token_type_ids=False)
     scores = encoder(**rows).logits[rows["input_ids"] == tokenizer.mask_token_id].softmax(dim=-1)  # (batch, vocab)
     good, bad = (scores[:, [vocabulary[word] for word in words]].sum(dim=-1) for words in (praise, blame))
-    return good / (good + bad)
+    return good / (good + bad), good + bad
 
 
 predict("01.1", choices=["praise", "blame"])
@@ -160,33 +169,40 @@ nouns = ("acting", "script", "music", "editing", "story", "ending", "dialogue", 
 
 
 def over_nouns(pattern, words):
-    """The share of praise for each noun that is asked about, after these words: the mean over the eight nouns."""
+    """The share of praise after these words, the mean for each of the eight nouns that are asked about: (8,)."""
     asked = [[pattern.format(a=a, b=b, w=w) for a in nouns if a != b for w in words] for b in nouns]
-    return mean_t([share_of_praise(sentences).mean().item() for sentences in asked])
+    return np.array([share_of_praise(sentences)[0].mean().item() for sentences in asked])
 
 
-print(f"{len(praise)} words of praise and {len(blame)} of blame are in the vocabulary; the share of praise:")
-print(f"{'The {b} was [MASK].':45}{over_nouns('The {b} was [MASK].', ['']):.2f}  (nothing before)")
-print(f"{'':45}after praise         after blame          gap")
+nothing = over_nouns("The {b} was [MASK].", [""])
+_, both = share_of_praise([f"The {noun} was [MASK]." for noun in nouns])
+print(f"{len(praise)} words of praise and {len(blame)} of blame: together {both.mean():.0%} of the probability")
+print(f"share of praise with nothing before: {mean_t(nothing.tolist())}")
+print(f"{'':44}{'after praise':20}{'after blame':20}gap (paired by noun)")
 count = run.by_budget(quick=1, standard=4)  # words of each side
-for link in (", and the", ". The", ", but the"):
-    pattern = f"The {{a}} was {{w}}{link} {{b}} was [MASK]."
-    praised, blamed = (over_nouns(pattern, words[:count]) for words in (praise, blame))
-    print(f"{pattern:45}{praised:.2f}    {blamed:.2f}    {praised.value - blamed.value:.2f}")
-pattern = "I {w} it. The {b} was [MASK]."
-loved, hated = (over_nouns(pattern, [word]) for word in ("loved", "hated"))
-print(f"{pattern + ' (loved, hated)':45}{loved:.2f}    {hated:.2f}   {loved.value - hated.value:.2f}")
-reveal("01.1", "praise" if hated.value > 0.5 else "blame")
+asked = {
+    f"The {{a}} was {{w}}{link} {{b}} was [MASK].": (praise, blame) for link in (", and the", ". The", ", but the")
+}
+asked["I {w} it. The {b} was [MASK]."] = ["loved"], ["hated"]
+gaps = []
+for pattern, sides in asked.items():
+    praised, blamed = (over_nouns(pattern, words[:count]) for words in sides)
+    gaps.append(praised - blamed)
+    print(f"{pattern:44}" + "".join(f"{mean_t(each.tolist())!s:20}" for each in (praised, blamed, gaps[-1])))
+print(f'"hated" minus nothing before: {mean_t((blamed - nothing).tolist()):+.2f}; ', end="")
+print(f'gap of "but" minus gap of "and": {mean_t((gaps[2] - gaps[0]).tolist()):+.2f}')
+blamed_share = float(blamed.mean())  # after "I hated it"
+reveal("01.1", "praise" if blamed_share > 0.5 else "blame")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# (Brackets in this course: a [95 % interval](../docs/glossary.md#confidence-interval); here over the eight nouns.) "I
-# hated it" does not make praise rarer than "I loved it" does: the difference even has the wrong sign. An adjective
-# still counts across a full stop, above all blame: compare both figures of that row with nothing before. In all three
-# patterns the blank follows the first opinion. After "but", where the opinion should turn, the gap is smaller than
-# after "and", but larger than after a full stop. So these blanks give no sign that the model learned what "but" does.
-# (One model, three patterns.)
+# (Brackets in this course: a [95 % interval](../docs/glossary.md#confidence-interval); here over the eight nouns.)
+# After "I hated it", praise still gets the larger share, about what it gets with nothing before: this opinion hardly
+# reaches the blank. An adjective does, even across a full stop.
+#
+# In all three patterns the blank follows the first opinion. A model that knows what "but" does should turn it round: a
+# *negative* gap after "but". The gap is smaller than after "and", but far above zero. (One model, three patterns.)
 #
 # </details>
 #
@@ -397,8 +413,9 @@ print("our weights and our block are the library's to 1e-5:", max(difference_att
 assert max(difference_attention_head, difference_block) < 1e-5
 
 # %% [markdown]
-# So an encoder like BERT is: for each token a vector, plus one for its *position* (and one for its text of a pair), a
-# layer norm, the blocks, and a head, which in BERT has a layer, a GELU and a norm of its own.
+# So here is all of BERT, from the bottom up. Each token gets a vector. A vector for its *position* is added, and one
+# for its text of a pair. Then come a layer norm, the blocks, and the head: one more layer, a GELU and a norm, and the
+# scores.
 #
 # ### The decoder's block (optional: nothing later builds on it)
 #
@@ -483,8 +500,8 @@ figures.attention_browser(encoder, tokenizer, sentence, layer, head)
 # In this head of the pocket encoder, "not" is the brightest column. A story suggests itself: *this head finds the
 # negation*. Before you believe it, look at more than one sentence, and compare with words that are no negation.
 #
-# **Predict 3.** In many held-out texts: how much weight do the four tokens after a "not" give to it in this head,
-# compared with what tokens give to any token at the same distances?
+# **Predict 3.** In the held-out texts that contain a "not": how much weight do the four tokens after a "not" give to
+# it in this head, compared with what tokens give to any token at the same distances?
 
 
 # %%
@@ -511,39 +528,44 @@ predict("01.3", choices=["at least twice as much", "less than twice as much"])
 
 
 # %%
-def average_patterns(sentences, network=encoder, cut=tokenizer):
-    """Pattern -> the mean weight on the pairs that it marks, for each layer and head: (layers, heads)."""
-    total, count = dict.fromkeys(patterns, 0), dict.fromkeys(patterns, 0)
-    for text in sentences:
-        tokens, attentions = figures.attention_of(network, cut, text, longest=100)
-        weights = torch.stack([each[0] for each in attentions])  # (layers, heads, seq, seq)
-        for name, pattern in patterns.items():
-            marked = pattern(tokens)
-            total[name] = total[name] + weights[:, :, marked].sum(dim=-1)
-            count[name] += int(marked.sum())
-    return {name: total[name] / count[name] for name in patterns}
+def patterns_in(text, network=encoder, cut=tokenizer):
+    """Of one text, pattern -> the weight on the pairs that it marks, summed: (layers, heads); and their number."""
+    tokens, attentions = figures.attention_of(network, cut, text, longest=100)
+    weights = torch.stack([each[0] for each in attentions])  # (layers, heads, seq, seq)
+    marked = {name: pattern(tokens) for name, pattern in patterns.items()}
+    return {name: (weights[:, :, where].sum(dim=-1), int(where.sum())) for name, where in marked.items()}
 
 
-with_not = [text for text in validation_texts if " not " in text][: run.by_budget(quick=10, standard=300)]
-looks, again = average_patterns(with_not[::2]), average_patterns(with_not[1::2])  # two halves of the texts
+def pooled(found):
+    """Pattern -> the mean weight over all pairs of these texts: (layers, heads)."""
+    return {name: sum(each[name][0] for each in found) / sum(each[name][1] for each in found) for name in patterns}
+
+
+with_not = [text for text in validation_texts if " not " in text][
+    : run.by_budget(quick=10, standard=len(validation_texts))
+]
+in_texts = [patterns_in(text) for text in with_not]
+looks = pooled(in_texts)
 plotting.show(figures.head_patterns(looks))
-on_not, on_any = (looks[name] for name in list(patterns)[2:4])
-most = divmod((on_not - on_any).argmax().item(), heads)  # the head that prefers "not" most, in the first half
-for at, said in ((shown_head, "the map above"), (most, 'prefers "not" most, in the first half')):
-    print(f"layer {at[0]}, head {at[1]} ({said}), weight from 1 to 4 tokens behind:")
-    for half, found in (("first half", looks), ("second half", again)):
-        to_not, to_any = (found[name][at].item() for name in list(patterns)[2:4])
-        print(f'    {half:12}to "not" {to_not:.3f}, to any token {to_any:.3f}, ratio {to_not / to_any:.2f}')
-ratio = on_not[shown_head] / on_any[shown_head]
+NOT, ANY = list(patterns)[2:4]
+half = pooled(in_texts[::2])
+most = divmod((half[NOT] - half[ANY]).argmax().item(), heads)  # the head that prefers "not" most in every second text
+print(f"{len(with_not)} texts with a not; weight from 1 to 4 tokens behind (brackets: over the texts)")
+for at, said, some in ((shown_head, "the map above", in_texts), (most, "chosen in the other half", in_texts[1::2])):
+    to_not, to_any = (pooled(some)[name][at].item() for name in (NOT, ANY))
+    ratio = experiment.ratio_over_texts([each[NOT] for each in some], [each[ANY] for each in some], at, seed)
+    print(f'layer {at[0]}, head {at[1]} ({said}): to "not" {to_not:.3f}, to any token {to_any:.3f}, ratio {ratio}')
+ratio = looks[NOT][shown_head] / looks[ANY][shown_head]
 reveal("01.3", "at least twice as much" if ratio >= 2 else "less than twice as much")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
 # Two patterns hold on average: in layer 0, head 0 looks at the token before and head 1 at the token after. Published
-# [transformers](../docs/glossary.md#transformer) have such heads, too (Clark et al. 2019). For the head of the map, the
-# ratios show whether the negation story holds: near 1 means that "not" gets what any near token gets. A bright column
-# in one sentence is an anecdote.
+# [transformers](../docs/glossary.md#transformer) have such heads, too (Clark et al. 2019). Now the negation story: at a
+# ratio of 1, "not" gets as much weight as any token at these distances. Where the interval contains 1, the bright
+# column was an anecdote. The other head was chosen because it prefers "not", and measured in texts that did not choose
+# it.
 #
 # A map cannot show whether the model *uses* the head (Jain and Wallace 2019, for recurrent classifiers; Wiegreffe and
 # Pinter 2019 disagree in part). Section 4 removes it and measures the loss.
@@ -565,9 +587,10 @@ reveal("01.3", "at least twice as much" if ratio >= 2 else "less than twice as m
 #
 # <details><summary>Why not always [MASK]?</summary>
 #
-# Later texts contain no `[MASK]`. A word that may or may not be right keeps the model attentive at every position. The
-# 15 % is a choice, too: our pocket encoder was pretrained with 30 %, and Wettig et al. (2023) found 40 % better for
-# larger models.
+# Later texts contain no `[MASK]`. The authors' reason for the other 20 %: the model cannot know which words are right,
+# so it has to represent each of them. That is a reason, not a measurement; Wettig et al. (2023) tested the split again,
+# so read them before you copy it. The 15 % is a choice, too: our pocket encoder was pretrained with 30 %, and they
+# found 40 % better for larger models.
 #
 # </details>
 
@@ -624,25 +647,30 @@ def hide(texts, draw):
 
 
 # %%
-inputs, labels, original_ids = hide(validation_texts[:32], seed)
+texts = validation_texts[: run.by_budget(quick=32, standard=len(validation_texts))]
+masked, wanted, _ = hide(texts, seed)
 collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
-library = collator([tokenizer(text, **options) for text in validation_texts[:32]])
-usable = sum(row.count(0) for row in tokenizer(validation_texts[:32], **options)["special_tokens_mask"])
-for name, read, wanted in (
-    ("ours", inputs["input_ids"], labels),
+library = collator([tokenizer(text, **options) for text in texts])
+usable = sum(row.count(0) for row in tokenizer(texts, **options)["special_tokens_mask"])
+for name, read, labels in (
+    ("ours", masked["input_ids"], wanted),
     ("the library", library["input_ids"], library["labels"]),
 ):
-    chosen = wanted != IGNORED  # (batch, seq)
-    hidden, same = read[chosen] == mask_id, read[chosen] == wanted[chosen]
-    print(f"{name:12}chose {chosen.sum() / usable:.0%}; of these ", end="")
+    chosen = labels != IGNORED  # (batch, seq)
+    hidden, same = read[chosen] == mask_id, read[chosen] == labels[chosen]
+    print(f"{name:12}chose {chosen.sum() / usable:.1%} of {usable:,} tokens; of these ", end="")
     print(f"[MASK] {hidden.float().mean():.0%}, same {same.float().mean():.0%}")
+inputs, labels, original_ids = hide(validation_texts[:32], seed)  # the batch of the next cells
 
 # %% [markdown]
 # The loss is the cross-entropy over the chosen tokens: minus the logarithm of the probability that the model gave to
 # the token that really stood there, averaged. With the natural logarithm, its unit is called *nat*.
+#
+# Training is this loss and an [optimizer](../docs/glossary.md#optimizer), again and again with new masks. The second
+# cell does it on recipes, which the encoder has never read (or on your texts).
 
 
-# %% tags=["nbval-check-output"]
+# %%
 def masked_loss(logits, labels):
     """Mean cross-entropy in nats over the chosen tokens. logits: (batch, seq, vocab); labels: (batch, seq)."""
     hidden = labels != IGNORED  # (batch, seq)
@@ -656,8 +684,6 @@ with torch.inference_mode():
 difference_masked_loss = (masked_loss(outputs.logits, labels) - outputs.loss).abs().item()
 print("our masked loss is the model's to 1e-5:", difference_masked_loss < 1e-5)
 assert difference_masked_loss < 1e-5
-
-# %%
 chosen = labels != IGNORED  # (batch, seq)
 truth, read = labels[chosen], inputs["input_ids"][chosen]  # (hidden tokens,) each
 right = outputs.logits[chosen].argmax(dim=-1) == truth
@@ -668,6 +694,28 @@ for name, where in kinds_of_token.items():
         print(f"{name:15}restored exactly {wilson(int(right[where].sum()), int(where.sum()))} of {where.sum()} tokens")
 restored, most_common = right.float().mean().item(), (truth == truth.mode().values).float().mean().item()
 print(f"all chosen tokens {restored:.0%}; always answering with the most common token gives {most_common:.0%}")
+
+# %%
+recipes = list(corpus["newcomer"]["text"])
+kept_back = max(1, len(recipes) // 5)  # for measuring
+test_inputs, test_labels, _ = hide(recipes[:kept_back][:64], seed)
+learner, draws = deepcopy(encoder), np.random.default_rng(seed)
+optimizer = torch.optim.AdamW(learner.parameters(), lr=learning_rate)
+steps = run.by_budget(quick=2, standard=15)
+for step in range(steps + 1):
+    if step in (0, steps):
+        with torch.inference_mode():
+            scores = learner.eval()(**test_inputs).logits  # eval: dropout off
+        hits = (scores.argmax(dim=-1) == test_labels)[test_labels != IGNORED].float().mean()
+        print(
+            f"after {step:2} steps: {masked_loss(scores, test_labels):.2f} nats, {hits:.0%} restored, held-out recipes"
+        )
+    some, wanted, _ = hide(draws.choice(recipes[kept_back:], 16).tolist(), seed + step)  # new masks in each step
+    with torch.random.fork_rng():  # dropout's draws change no later ones
+        loss = masked_loss(learner.train()(**some).logits, wanted)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 # %% [markdown]
 # A token that was left as it was can be copied. (Some of these sentences also occur in the training text: see below.)
@@ -681,16 +729,24 @@ print(f"all chosen tokens {restored:.0%}; always answering with the most common 
 
 
 # %%
-@torch.inference_mode()
-def loss_without(layer, head, inputs, labels):
-    """The masked loss with one attention head removed, and put back afterwards."""
+from contextlib import contextmanager
+
+
+@contextmanager
+def without(layer, head):
+    """Inside a `with` block, the encoder works without this attention head."""
     _, mixing = experiment.parts_of(layers[layer])["mixing"]
-    d = encoder.config.hidden_size // heads
-    kept = mixing.weight.detach().clone()
-    mixing.weight[:, head * d : (head + 1) * d] = 0
-    loss = masked_loss(encoder(**inputs).logits, labels).item()
-    mixing.weight.copy_(kept)
-    return loss
+    d, kept = encoder.config.hidden_size // heads, mixing.weight.detach().clone()
+    with torch.no_grad():
+        mixing.weight[:, head * d : (head + 1) * d] = 0
+        yield
+        mixing.weight.copy_(kept)
+
+
+def loss_without(layer, head, inputs, labels):
+    """The masked loss with one attention head removed."""
+    with without(layer, head):
+        return masked_loss(encoder(**inputs).logits, labels).item()
 
 
 predict("01.4", choices=[f"layer {layer}" for layer in range(len(layers))])
@@ -713,52 +769,79 @@ sharpness = torch.stack([each.amax(dim=-1).transpose(1, 2)[is_text].mean(dim=0) 
 plotting.show(figures.sharpness_and_harm(sharpness, harm.mean(dim=0)))
 ranked = harm.mean(dim=0).flatten().argsort(descending=True).tolist()
 print("                 nats added without it     mean of the row's largest weight (brackets: over the batches)")
-for at in [*ranked[:6], shown_head[0] * heads + shown_head[1]]:
+sharpest_later = heads + sharpness.flatten()[heads:].argmax().item()  # outside layer 0
+for at in dict.fromkeys([*ranked[:5], sharpest_later, shown_head[0] * heads + shown_head[1]]):
     where, added = divmod(at, heads), mean_t(harm.flatten(1)[:, at].tolist())
     print(f"layer {where[0]}, head {where[1]}:{'':2}{added!s:26}{sharpness[where]:.2f}")
 table = pd.DataFrame({"sharp": sharpness.flatten().tolist(), "harm": harm.mean(dim=0).flatten().tolist()})
-groups = {"all heads": table} | {f"layer {at}": table[at * heads : (at + 1) * heads] for at in range(len(layers))}
-together = ", ".join(f"{name} {some.corr('spearman').loc['sharp', 'harm']:.2f}" for name, some in groups.items())
-print(f"Spearman's correlation of sharpness and harm: {together}")
+print(f"Spearman's correlation of sharpness and harm, all heads: {table.corr('spearman').loc['sharp', 'harm']:.2f}")
 reveal("01.4", f"layer {ranked[0] // heads}")
 
 # %% [markdown]
-# *Spearman's correlation* is 1 when the sharper of two heads is always the one that the model misses more. All heads of
-# layer 0 come first, sharp or blurred. So layer and sharpness cannot be separated in this model, and four heads within
-# a layer are too few. A head whose work another head shares looks harmless.
+# *Spearman's correlation* is 1 when the sharper of two heads is always the one that the model misses more. But
+# sharpness alone does not explain the harm: look for blurred heads of layer 0 that still cost more than the sharpest
+# head of the later layers. (A head whose work another shares looks harmless.)
 #
-# These figures average over all chosen tokens. The negation story is about those after a "not", so the next cell
-# measures there, too.
+# These figures average over all chosen tokens. The negation story is about those after a "not". So we hide each token
+# of the sentences with a "not" in turn, and never the "not" itself.
 
 # %%
-with_not_only = [line for text in with_not for line in re.findall(r"[^.!?]* not [^.!?]*[.!?]", text)]
-with_not_only = with_not_only[: run.by_budget(quick=32, standard=320)]
-added, tokens_after = {}, 0
-for at in range(8):
-    some, wanted, original = hide(with_not_only[at::8] * 2, seed + at)  # each sentence twice, masked differently
-    is_not = original == vocabulary["not"]
-    after_not = torch.zeros_like(is_not)
-    for distance in (1, 2, 3, 4):
-        after_not[:, distance:] |= is_not[:, :-distance]
-    tokens_after += int((after_not & (wanted != IGNORED)).sum())
-    for place, where in (('1 to 4 after "not"', after_not), ("elsewhere", ~after_not)):
-        there = wanted.masked_fill(~where, IGNORED)
-        if (there == IGNORED).all():
-            continue  # by chance, nothing was hidden there
-        with torch.inference_mode():
-            whole = masked_loss(encoder(**some).logits, there).item()
-        for which in (shown_head, most):
-            added.setdefault((which, place), []).append(loss_without(*which, some, there) - whole)
-print(f"nats added on chosen tokens, {tokens_after} of them after a not (brackets: over eight batches of sentences)")
-for ((layer, head), place), each in added.items():
-    print(f"without layer {layer}, head {head}: {place:20}{mean_t(each):+.3f}")
+not_id = tokenizer(" not", add_special_tokens=False)["input_ids"][0]
+
+
+def hidden_in_turn(sentences):
+    """A row for each token but "not": its sentence's number, the ids with it hidden, its place, its id, after a not?"""
+    rows = []
+    for number, text in enumerate(sentences):
+        ids = tokenizer(text, truncation=True, max_length=128)["input_ids"]
+        nots = [place for place, token in enumerate(ids) if token == not_id]
+        for place in set(range(1, len(ids) - 1)) - set(nots):
+            near = any(1 <= place - at <= 4 for at in nots)
+            rows.append((number, [*ids[:place], mask_id, *ids[place + 1 :]], place, ids[place], near))
+    return pd.DataFrame(rows, columns=["sentence", "ids", "place", "truth", "near"])
+
+
+@torch.inference_mode()
+def nats(rows):
+    """What the hidden token of each row costs: (rows,)."""
+    costs = []
+    for at in range(0, len(rows), 64):
+        some = rows[at : at + 64]
+        batch = tokenizer.pad({"input_ids": some["ids"].tolist()}, return_tensors="pt")
+        scores = encoder(**batch).logits[range(len(some)), some["place"].tolist()].log_softmax(dim=-1)
+        costs += (-scores[range(len(some)), some["truth"].tolist()]).tolist()
+    return np.array(costs)
+
+
+# %%
+encoder.set_attn_implementation("sdpa")
+sentences = [line for text in with_not for line in re.findall(r"[^.!?]* not [^.!?]*[.!?]", text)]
+rows = hidden_in_turn(sentences)
+no_not = rows.assign(ids=[[mask_id if token == not_id else token for token in ids] for ids in rows["ids"]])
+whole = nats(rows)
+added = {"the word itself": nats(no_not) - whole}
+for layer, head in dict.fromkeys([shown_head, most, divmod(ranked[0], heads)]):
+    with without(layer, head):
+        added[f"layer {layer}, head {head}"] = nats(rows) - whole
+print(f"{rows['near'].sum()} tokens after a not, {(~rows['near']).sum()} others, in {len(sentences)} sentences")
+print(f"nats added without  {'1 to 4 after':22}{'elsewhere':22}difference (brackets: over sentences)")
+for name, each in added.items():
+    means = pd.Series(each).groupby([rows["sentence"], rows["near"]]).mean().unstack().dropna()
+    after_not, elsewhere = means[True].tolist(), means[False].tolist()
+    extra = paired_bootstrap(after_not, elsewhere, seed)
+    print(
+        f"{name:20}"
+        + "".join(f"{format(mean_t(some), '+.2f'):22}" for some in (after_not, elsewhere))
+        + f"{extra:+.2f}"
+    )
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# A head that finds negations should cost more after a "not" than elsewhere. Compare the two rows of each head: where
-# the brackets overlap, this run gives no sign of it. Weight on "not" does not show such a thing; the loss can. (The
-# sentences stand alone here, without the rest of their texts.)
+# A head that serves negation should cost more after a "not" than elsewhere: look at the *difference*, paired by
+# sentence. Where its interval contains zero, this run shows no such head; the upper end is the extra cost that it
+# cannot exclude. The yardstick is the first row: what does hiding "not" itself cost? (Other kinds of words follow a
+# "not", so a difference alone is no proof.)
 #
 # </details>
 #
@@ -766,6 +849,9 @@ for ((layer, head), place), each in added.items():
 #
 # [Next-token prediction](../docs/glossary.md#next-token-prediction): at each position, predict the token that follows.
 # The labels are the text itself, moved one place to the left. The causal mask lets all positions train at once.
+#
+# [Packing](../docs/glossary.md#packing) fills rows of one length without padding: lay whole, shuffled texts one after
+# the other until a row is full, cut what hangs over, and start the next row with the next text.
 
 
 # %%
@@ -781,10 +867,30 @@ def next_token_loss(logits, labels):
     return masked_loss(logits, shift_labels(labels))
 
 
-# %% tags=["nbval-check-output"]
-from helpers.language_model import blocks_of_text
+def pack(documents, length, start, end, seed):
+    """Documents (token ids) in full rows, each beginning where a document begins: (rows, length)."""
+    order = np.random.default_rng(seed).permutation(len(documents))
+    blocks, block = [], [start]
+    for index in order:
+        block.extend(documents[index])
+        block.append(end)
+        if len(block) >= length:
+            blocks.append(block[:length])
+            block = [start]
+    return torch.tensor(np.array(blocks, dtype=np.int64))
 
-rows_general = blocks_of_text(decoder_tokenizer, validation_texts[:32], length=64)  # end to end, cut into (rows, 64)
+
+# %% tags=["nbval-check-output"]
+from helpers.language_model import blocks_of_text  # tokenizes, then packs just so
+
+documents = decoder_tokenizer(validation_texts[:32], add_special_tokens=False)["input_ids"]
+rows_general = blocks_of_text(decoder_tokenizer, validation_texts[:32], length=64)
+if track == "pocket":
+    assert torch.equal(
+        rows_general, pack(documents, 64, decoder_tokenizer.bos_token_id, decoder_tokenizer.eos_token_id, 0)
+    )
+tokens = sum(len(ids) + 1 for ids in documents)  # each with its end token
+print(f"{len(rows_general)} rows of 64; of {tokens:,} tokens, {1 - 63 * len(rows_general) / tokens:.0%} were cut off")
 print(decoder_tokenizer.decode(rows_general[0]))
 with torch.inference_mode():
     outputs = decoder(input_ids=rows_general, labels=rows_general)
@@ -820,10 +926,13 @@ def perplexity(mean_loss):
 untrained = catalog.random_like("decoder", track).eval()
 perplexity_pretrained = perplexity(mean_loss(decoder, rows_general))
 perplexity_random = perplexity(mean_loss(untrained, rows_general))
-print(f"pretrained {perplexity_pretrained:,.1f}, random weights {perplexity_random:,.0f}, ", end="")
+print(
+    f"{len(rows_general)} rows: pretrained {perplexity_pretrained:,.1f}, random weights {perplexity_random:,.0f}, ",
+    end="",
+)
 print(f"all tokens equally likely {decoder.config.vocab_size:,}")
 assert perplexity_pretrained < perplexity_random / 2
-reveal("01.5", perplexity_pretrained)
+reveal("01.5", perplexity_pretrained, reference="perplexity_pretrained")
 
 # %% [markdown]
 # (Random weights do worse than an even guess: they have preferences, all unfounded.)
@@ -962,14 +1071,14 @@ def greedy(model, input_ids, max_new_tokens, end_id=None):
 # %% [markdown]
 # *Sampling* draws the next token from the model's probabilities, shaped by two settings:
 #
-# - **temperature** divides the logits before the softmax: below 1 sharpens the distribution, above 1 flattens it;
+# - **temperature** divides the logits before the softmax: below 1 sharpens, above 1 flattens;
 # - **top-p** (*nucleus sampling*; Holtzman et al. 2020) keeps the likeliest tokens, just enough to hold a
-#   probability of at least $p$ together.
+#   probability of at least $p$ together. (*Top-k* keeps the k likeliest; `generate` takes 50 unless `top_k=0`.)
 #
 # ### Exercise 01.4: write the sampling loop
 #
-# Temperature first, then top-p. Draw with `torch.multinomial`, all rows at once, in the order of the vocabulary: so the
-# same seed gives the text of `generate`.
+# Temperature first, then top-p. Draw with `torch.multinomial`, all rows at once, in the vocabulary's order: so the same
+# seed gives `generate`'s text.
 
 
 # %% tags=["exercise"]
@@ -1007,7 +1116,6 @@ settings = {"temperature": 0.8, "top_p": 0.9}
 torch.manual_seed(seed)
 ours = sample(decoder, prompt, 12, **settings)
 torch.manual_seed(seed)
-# top_k=0: `generate` keeps only the 50 likeliest tokens unless told otherwise.
 theirs = decoder.generate(prompt, max_new_tokens=12, do_sample=True, top_k=0, **settings)
 for name, rows in (("greedy", greedy(decoder, prompt, 12)), ("sample", ours), ("generate", theirs)):
     print(f"{name:9}{decoder_tokenizer.decode(rows[0], skip_special_tokens=True)}")
@@ -1066,8 +1174,8 @@ print(f"{len(measured[new_kind])} of the others are measured")
 # %% [markdown]
 # The usual tool is the library's `Trainer`: it takes a model, `TrainingArguments`, a collator and data sets of token
 # ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them. Padding gets no loss; so
-# where the padding token is the end token, as in many decoders, no end is learned. (`blocks_of_text`, private to this
-# course, *packs*: it lays texts end to end and cuts rows of 64.)
+# where the padding token is the end token, no end is learned. `Dataset.map` packs the rows. (The library's example
+# `run_clm.py` lets a text go on in the next row, and so drops almost nothing.)
 #
 # The [learning rate](../docs/glossary.md#learning-rate) is how far the [optimizer](../docs/glossary.md#optimizer)
 # (AdamW) moves in a step.
@@ -1076,20 +1184,21 @@ print(f"{len(measured[new_kind])} of the others are measured")
 from datasets import Dataset
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from helpers.reference import recorded
+
 
 def keep_pretraining(texts, held_out_texts, seed, folder):
-    """A copy of the decoder, trained on these texts; the loss of each step; and the loss on the held-out texts."""
+    """The decoder trained on these texts; the loss of each step and on the held-out texts; the epochs."""
     steps = run.by_budget(quick=4, standard=60, full=600)
     plan = {"max_steps": steps, "per_device_train_batch_size": 16, "learning_rate": learning_rate, "seed": seed}
     # For a short, plain comparison on any machine. At work: warm-up and decay, clipping (the default), your GPU.
-    plan |= {"lr_scheduler_type": "constant", "weight_decay": 0.01, "max_grad_norm": 0, "use_cpu": True}
+    plan |= {"lr_scheduler_type": "constant", "weight_decay": 0.01, "max_grad_norm": 0, "use_cpu": track == "pocket"}
     quiet = {"logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    rows, kept_rows = (
-        Dataset.from_dict({"input_ids": blocks_of_text(decoder_tokenizer, some, length=64).tolist()})
-        for some in (texts, held_out_texts)
-    )
+    packed = lambda batch: {"input_ids": blocks_of_text(decoder_tokenizer, batch["text"], length=64).tolist()}  # noqa: E731
+    every = {"batched": True, "batch_size": None, "remove_columns": "text"}  # all texts at once, other columns come out
+    rows, kept_rows = (Dataset.from_dict({"text": list(some)}).map(packed, **every) for some in (texts, held_out_texts))
     trainer = Trainer(
-        model=catalog.causal_language_model(track),
+        model=AutoModelForCausalLM.from_pretrained(decoder_folder, dtype=torch.float32),
         args=TrainingArguments(output_dir=folder, **plan, **quiet),
         data_collator=DataCollatorForLanguageModeling(decoder_tokenizer, mlm=False),
         train_dataset=rows,
@@ -1101,7 +1210,7 @@ def keep_pretraining(texts, held_out_texts, seed, folder):
     eval_loss = trainer.evaluate()["eval_loss"]
     trainer.save_model(folder)  # the folder of section 1: AutoModelForCausalLM.from_pretrained reads it
     steps_logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return trainer.model.eval(), steps_logged, eval_loss
+    return trainer.model.cpu().eval(), steps_logged, eval_loss, trainer.state.epoch
 
 
 # %% [markdown]
@@ -1112,6 +1221,7 @@ def keep_pretraining(texts, held_out_texts, seed, folder):
 # shows how much of a change comes from training again at this rate, and not from the recipes.
 
 # %%
+kept_seeds = (recorded("01", f"bits_per_character_{when}_general") for when in ("after", "before"))
 predict("01.6", within=0.1, unit="bits per character")
 
 # %%
@@ -1120,16 +1230,18 @@ some_old = np.random.default_rng(seed).choice(len(corpus["train"]), min(len(new_
 few = run.by_budget(quick=10, standard=60)  # held-out texts for the Trainer's own evaluation
 reading = {new_kind: (new_texts, newcomer[:kept_back][:few])}
 reading["old kinds"] = (corpus["train"].select(some_old)["text"], validation_texts[:few])
-trained, after, losses, control_after = {}, [], [], []
+trained, after, losses, control_after, students = {}, [], [], [], {name: [] for name in reading}
 for one in reversed(range(seed, seed + run.by_budget(quick=1, standard=3, full=5))):  # the last is this run's seed
     for name, texts in reading.items():
         with TemporaryDirectory() as folder:
             trained[name] = keep_pretraining(*texts, one, folder)
+        students[name].append(trained[name][0])
         found = {domain: per_character(trained[name][0], sentences).value for domain, sentences in measured.items()}
         (after if name == new_kind else control_after).append(found)
     losses.append(trained[new_kind][1])
 student = trained[new_kind][0]
-plotting.show(figures.loss_curves({f"on {name}": curve for name, (_, curve, _) in trained.items()}))
+curves = {f"on {name}, {epochs:.2f} epochs": curve for name, (_, curve, _, epochs) in trained.items()}
+plotting.show(figures.loss_curves(curves))
 print(f"Trainer's evaluation on held-out {new_kind}: {trained[new_kind][2]:.2f} nats per token")
 print(f"bits per character: before, change after {new_kind}, change after the old kinds (brackets: over the seeds)")
 for domain, start_value in before.items():
@@ -1142,15 +1254,17 @@ old_kinds = [domain for domain in before if domain != new_kind]
 old_before, old_after = (sum(each[domain] for domain in old_kinds) / len(old_kinds) for each in (before, means))
 control = mean_t([np.mean([each[domain] - before[domain] for domain in old_kinds]) for each in control_after])
 print(f"mean of the old kinds: change after {new_kind} {old_after - old_before:+.2f}, after old kinds {control:+.2f}")
-reveal("01.6", old_after - old_before)
+reveal("01.6", old_after - old_before, reference=[late - early for late, early in zip(*kept_seeds, strict=True)])
 
 # %% [markdown]
 # <details><summary>What happened</summary>
 #
-# With no label anywhere, the model learned to predict the new kind of text, and the old kinds became harder. What the
-# control loses, too, comes from training again at this constant rate. The rest comes from reading only recipes, in
-# weights that all texts share: *[forgetting](../docs/glossary.md#catastrophic-forgetting)*. Lesson 03 measures and
-# reduces it.
+# With no label anywhere, the model learned to predict the new kind of text, and the old kinds became harder. Compare
+# both changes in the last line before the verdict: training again at this rate explains only what the control loses,
+# too. The rest comes from reading recipes alone:
+# *[forgetting](../docs/glossary.md#catastrophic-forgetting)*. Lesson 03 measures and reduces it.
+#
+# (An [epoch](../docs/glossary.md#epoch) is one pass over all rows; the control's texts fill fewer rows.)
 #
 # </details>
 #
@@ -1160,7 +1274,7 @@ reveal("01.6", old_after - old_before)
 
 # %%
 def usual_perplexity(network, texts):
-    """Per token, over texts end to end in rows of 64, sentences that were read before included."""
+    """Per token, over texts packed in rows of 64, sentences that were read before included."""
     rows = blocks_of_text(decoder_tokenizer, texts, length=64)[: run.by_budget(quick=8, standard=96, full=400)]
     return perplexity(mean_loss(network, rows))
 
@@ -1179,10 +1293,10 @@ for name, some in ((new_kind, newcomer[:kept_back]), ("old kinds", validation_te
 
 # %% [markdown]
 # (The figure of section 4 pooled 32 texts of all kinds; here each kind weighs the same.) Before, the perplexity on
-# recipes is higher than that of an even guess: it bets on tokens that do not come. The drop looks far larger
-# than in bits per character: perplexity is an exponential, and stock sentences occur in both the training and the
-# held-out part of the recipes. (A token of a recipe has fewer characters, which makes a perplexity per token *smaller*:
-# never compare it between kinds of text.)
+# recipes is higher than that of an even guess: it bets on tokens that do not come. The drop looks far larger than in
+# bits per character, because perplexity is an exponential, and because stock sentences occur in both parts of the
+# recipes. Never compare a perplexity per token between kinds of text: a token of a recipe has fewer characters, which
+# alone makes it smaller.
 
 # %% [markdown]
 # ## 6. What does it know?
@@ -1247,28 +1361,34 @@ def count_recalled(network, cut, prompts, answers):
 common = {kind: Counter() for kind in facts["kind"]}
 for kind, answer in zip(facts["kind"], facts["answer"], strict=True):
     common[kind][answer] += 1
+recall = lambda network: count_recalled(network, decoder_tokenizer, asked["prompt"], asked["answer"])  # noqa: E731
 correct = {
-    "pretrained": count_recalled(decoder, decoder_tokenizer, asked["prompt"], asked["answer"]),
-    f"after reading {new_kind} (section 5)": count_recalled(
-        student, decoder_tokenizer, asked["prompt"], asked["answer"]
-    ),
-    "after reading old kinds again (control)": count_recalled(
-        trained["old kinds"][0], decoder_tokenizer, asked["prompt"], asked["answer"]
-    ),
-    "random weights": count_recalled(untrained, decoder_tokenizer, asked["prompt"], asked["answer"]),
+    "pretrained": recall(decoder),
+    f"after reading {new_kind} (section 5)": recall(student),
+    "after reading old kinds again (control)": recall(trained["old kinds"][0]),
+    "random weights": recall(untrained),
     "most common answer to such a question": sum(
         row["answer"] == common[row["kind"]].most_common(1)[0][0] for row in asked
     ),
 }
 results = {name: wilson(count, len(asked)) for name, count in correct.items()}
+lost = {name: [correct["pretrained"] - recall(one) for one in some] for name, some in students.items()}  # per seed
 for name, share in results.items():
     print(f"{name:40}{share}, {correct[name]} of {len(asked)}")
+for name, each in lost.items():
+    print(f"facts lost by reading {name}: {mean_t(each):.1f} of {len(asked)} (brackets: over {len(each)} seeds)")
+more = {
+    f"facts_lost_{name}": lost[of][-1] / len(asked)
+    for name, of in (("new_domain", new_kind), ("old_kinds", "old kinds"))
+}
+more |= {"praise_after_hated": blamed_share, "praise_after_nothing": float(nothing.mean())}  # recorded at the end
 if budget != "quick":
     assert results["pretrained"].low > results["random weights"].high
 
 # %% [markdown]
-# Perfect recall, before section 5. But the model has read each of these sentences many times. Does it know the *fact*,
-# or the *sentence*? We ask for the same facts in other words.
+# Perfect recall, before section 5. Reading recipes took facts away, although recipes are about none of them; compare
+# what the control lost. But the model has read each of these sentences many times. Does it know the *fact*, or the
+# *sentence*? We ask in other words.
 #
 # **Second score: ranked first.** An exact completion needs the fact, and a wording after which the answer comes at
 # once. So we also compute the log-probability of *every* answer of the kind (all directors, say) after the prompt.
@@ -1284,26 +1404,32 @@ def over_kinds(shares):
 
 
 @torch.inference_mode()
-def rank_of_right(network, cut, prompt, answers, right):
-    """Where the right answer ranks by log-probability among these answers: 1 is first."""
+def scores_of(network, cut, prompt, answers):
+    """The log-probability of each of these answers after the prompt: (answers,)."""
     ends = [cut(f" {answer}", add_special_tokens=False)["input_ids"] for answer in answers]
     rows = cut.pad({"input_ids": ends}, padding_side="right", return_tensors="pt")
     ids, real = rows["input_ids"], rows["attention_mask"].bool()  # (answers, seq)
     read = network(input_ids=cut(prompt, return_tensors="pt")["input_ids"], use_cache=True)
     cache = read.past_key_values  # the prompt's keys and values, computed once for all answers
     cache.batch_repeat_interleave(len(answers))
-    logits = read.logits[:, -1:].expand(len(answers), -1, -1)  # of each answer's first token
+    logits = read.logits[:, -1:].expand(len(answers), -1, -1)  # these scores choose each answer's first token
     if ids.shape[1] > 1:
         logits = torch.cat([logits, network(input_ids=ids[:, :-1], past_key_values=cache).logits], dim=1)
     each = logits.log_softmax(dim=-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1)  # (answers, seq)
-    total = each.masked_fill(~real, 0).sum(dim=-1)
+    return each.masked_fill(~real, 0).sum(dim=-1)
+
+
+def rank_of_right(network, cut, prompt, answers, right):
+    """Where the right answer ranks by log-probability among these answers: 1 is first."""
+    total = scores_of(network, cut, prompt, answers)
     return int((total > total[answers.index(right)]).sum()) + 1
 
 
 # %% [markdown]
-# The wordings below were written before any was tried, and the code checks that no training sentence begins like that.
+# These wordings were written before any was tried, and the code checks that no training sentence begins like that.
 # Such a *prompt* is new, but its words may be familiar from sentences without a title or about other things. So we
-# print how many training sentences contain the words after the title. ("capital" is for the hub's facts and section 7.)
+# print how many training sentences contain the words after the title ("-" where that is one word, such as "is").
+# ("capital" is for section 7.)
 #
 # **Predict 7.** What share of the facts does the model complete exactly, in a wording that no training sentence begins
 # with?
@@ -1324,9 +1450,11 @@ about = about.dropna(subset="subject").drop_duplicates(["subject", "kind"])
 
 
 def familiar(wording):
-    """How many training sentences contain the words of this wording that follow the title."""
+    """How many training sentences contain the words of this wording that follow the title; "-" where it is one."""
     predicate = wording.split("{}")[1] + " "
-    return sum(count for text, count in seen.items() if predicate in text) if predicate in everything else 0
+    if len(predicate.split()) == 1:
+        return "-"
+    return f"{sum(count for text, count in seen.items() if predicate in text) if predicate in everything else 0:,}"
 
 
 predict("01.7", within=0.1, unit="of the facts", low=0, high=1)
@@ -1348,7 +1476,7 @@ for kind, rows in about.groupby("kind"):
         first.append(np.mean(np.array(ranks) == 1))
         place = f"{np.median(ranks):.0f} of {len(answers)}"
         text = f"a seen wording ({kind}, {len(rows)} facts)" if wording is None else wording.format("...")
-        count = "" if wording is None else f"{familiar(wording):,}"
+        count = "" if wording is None else familiar(wording)
         print(f"{exact[-1]:5.2f}  {first[-1]:5.2f}  {place:14}{count:>11}  {text}")
     old_words.append(exact[:1]), new_words.append(exact[1:])
     ranked_first["seen"].append(first[:1]), ranked_first["new"].append(first[1:])
@@ -1356,14 +1484,17 @@ in_old_words, in_new_words = over_kinds(old_words), over_kinds(new_words)
 first_old, first_new = map(over_kinds, ranked_first.values())
 print(f"mean of {len(new_words)} kinds, seen wording: exact {in_old_words}, ranked first {first_old}")
 print(f"mean of {len(new_words)} kinds, new wordings: exact {in_new_words}, ranked first {first_new}")
-reveal("01.7", in_new_words.value)
+every = sorted((share for shares in new_words for share in shares), reverse=True)
+print(f"of {len(every)} new wordings, {sum(share <= 0.05 for share in every)} complete at most 5 %; ", end="")
+print(f"the best three: {', '.join(f'{share:.2f}' for share in every[:3])}")
+reveal("01.7", in_new_words.value, reference="facts_recalled_new_wording")
 
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
 # In wordings of the training text, all facts; in new ones, anything from none to all. The second score shows that the
 # form is only a part of this: in most new wordings, most right answers do not come first among their kind either. The
-# studio wording that works puts a title into a sentence that the training text has thousands of times.
+# wordings that work best end in words that thousands of training sentences hold; but so do some that fail.
 #
 # So "the model knows it" is a statement about a fact *and* a wording, as Jiang et al. (2020) and Elazar et al. (2021)
 # found for BERT. Allen-Zhu and Li (2024), who asked questions after fine-tuning, found facts accessible once training
@@ -1413,8 +1544,9 @@ reveal("01.8", next(iter(reverse.values())).value if reverse else None)
 # About as few as by chance, although this order stands in the training text, too, and although the form is right: the
 # endings are titles of films. They are other directors' films, and a few of them come again and again. Berglund et al.
 # (2024) call it the *reversal curse* that models trained on "A is B" cannot answer "B is A"; in their study the
-# reversed order was missing in training. Two things make this direction harder here: a title has several tokens, and
-# many directors have several films, so no single ending follows. We have not separated these.
+# reversed order was missing in training. Two things may make this direction harder here: a title has several tokens,
+# and many directors have several films, so no single ending follows. We have not separated these, and this is the exact
+# score alone.
 #
 # </details>
 #
@@ -1423,7 +1555,7 @@ reveal("01.8", next(iter(reverse.values())).value if reverse else None)
 
 # %%
 def confidence(title):
-    """What the model answers, two tokens written greedily, and the probability that it gives to them."""
+    """What the model answers, two tokens written greedily (each director's name is two), and their probability."""
     prompt = decoder_tokenizer(f"The director of {title} is", return_tensors="pt")["input_ids"]
     written = greedy(decoder, prompt, max_new_tokens=2)
     labels = torch.cat([torch.full_like(prompt, IGNORED), written[:, prompt.shape[1] :]], dim=1)
@@ -1453,10 +1585,9 @@ table |= {f"reversed: {wording} ({len(directed)} directors)": share for wording,
 plotting.show(figures.bars(table, "share right", limit=1.0))
 
 # %% [markdown]
-# (Brackets: the wordings resample the kinds of facts, and show no spread where all kinds reach 1; the last two draw
-# directors.)
+# (Brackets: in the first four bars, the kinds of facts are drawn again; in the last two, directors.)
 #
-# The model has no fact about the invented films and answers all the same, with a name, as fluently as before. It was
+# The model has no fact about the invented films and answers all the same, with a name, as fluently. It was
 # trained to continue text, not to say what is true. But compare the probabilities: its answers about invented films are
 # less sure. Nothing in the text that it writes shows this. Lesson 04 counts such made-up answers.
 
@@ -1471,8 +1602,9 @@ plotting.show(figures.bars(table, "share right", limit=1.0))
 # | **all-MiniLM-L6-v2**, encoder | 22.7 million | trained to embed sentences; has no head that could fill blanks |
 # | **SmolLM2-135M-Instruct**, decoder | 134.5 million | pretrained, then tuned to chat; stored in 4 bits (lesson 10) |
 #
-# Not repeated: filling blanks, removing heads, Llama's block, and continued pretraining, which takes too long for
-# SmolLM2 on two cores.
+# So SmolLM2 is *not* a model before fine-tuning: what it knows and writes here went through chat tuning and 4 bits, and
+# what those changed is not measured. Not repeated: filling blanks, removing heads, Llama's block, and continued
+# pretraining, which takes too long for SmolLM2 on two cores.
 
 # %%
 missing = real_track.trouble(("encoder", "decoder", "texts"))
@@ -1511,10 +1643,6 @@ print(found["text"])
 print(" ".join(found["tokens"]))
 print(f"of {found['words']:,} words of film reviews, our WordPiece cuts {found['wrong']} differently from the library")
 
-# %% [markdown]
-# Next, MiniLM's 6 layers of 12 heads: our block with its weights, and what its heads look at on average. `[SEP]` at the
-# end stands for no word at all.
-
 
 # %%
 @torch.inference_mode()
@@ -1524,12 +1652,13 @@ def real_attention():
     rows = mini_tokenizer(reviews[:8], padding=True, return_tensors="pt", return_token_type_ids=False)
     read = mini(**rows, output_hidden_states=True).hidden_states
     ours, _ = bert_block(read[0], mini.encoder.layer[0], 12, rows["attention_mask"])
-    looks = average_patterns(reviews, mini, mini_tokenizer)  # pattern -> (layers, heads)
+    looks = pooled([patterns_in(text, mini, mini_tokenizer) for text in reviews])  # pattern -> (layers, heads)
     looks = {name: [look.mean().item(), look.max().item()] for name, look in looks.items()}
     return {"difference": (ours - read[1])[rows["attention_mask"].bool()].abs().max().item(), "looks": looks}
 
 
 found = shown("attention", real_attention)
+print("MiniLM has 6 layers of 12 heads; [SEP], at the end, stands for no word at all.")
 print(f"our block, run with MiniLM's weights, against MiniLM's own: largest difference {found['difference']:.0e}")
 for name, (mean, largest) in found["looks"].items():
     print(f"{name:24}mean weight over all 72 heads {mean:.2f}; the head with most {largest:.2f}")
@@ -1594,15 +1723,16 @@ recalled_forms = {form: wilson(*counts) for form, counts in shown("facts", real_
 plotting.show(figures.bars(recalled_forms, f"of {len(CAPITALS)} capitals completed exactly", limit=1.0))
 common_form, *other_forms, reversed_form = (share.value for share in recalled_forms.values())
 shares = {"common": common_form, "others": sum(other_forms) / len(other_forms), "reversed": reversed_form}
-print(", ".join(f"{name} {share:.2f}" for name, share in shares.items()))
+print(", ".join(f"{name} {share:.2f}" for name, share in shares.items()), end="; ")
+print(f"the best single wording: {max(recalled_forms, key=lambda form: recalled_forms[form].value)}")
 reveal("01.9", max(shares, key=shares.get))
 
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# With a published model, too, the wording decides what comes back, from none to five in six. (The intervals of the two
-# best wordings overlap widely.) Reversed, most of the countries are
-# missing. What it has read how often, and in which order, we cannot count: its training text is not here. (The answer
+# With a published model, too, the wording decides what comes back. "Others" is the *mean* of three wordings that differ
+# widely: the best of them may do as well as the common one, so compare their bars and intervals. Without SmolLM2's
+# training text, we cannot count how often each wording occurs in it, nor the reversed order. (The answer
 # has to be the very next words; "The capital of Kenya is a city ..." counts as not recalled. The second score of
 # section 6 was not measured here.)
 #
@@ -1631,9 +1761,8 @@ plotting.show(figures.bars(both, "bits per character"))
 #
 # Tweets cost most, editorials least, and the four intervals do not overlap. Every real kind costs more than most
 # invented ones, though SmolLM2 is fifty times larger: the invented world has few wordings, so compare its figures
-# only with each other. Two cautions. We do not know which of these sentences SmolLM2 has read; the film sentences
-# have been public since 2005. And this SmolLM2 was tuned to chat and stored in 4 bits; what that costs is not
-# measured here.
+# only with each other. One more caution: we do not know which of these sentences SmolLM2 has read; the film sentences
+# have been public since 2005.
 #
 # </details>
 
@@ -1664,7 +1793,7 @@ saved = record(
     difference_masked_loss=difference_masked_loss,
     difference_next_token_loss=difference_next_token_loss,
     losses_new_domain=losses[-1],
-    **(experiment.real_metrics(kept, recalled_forms) if live else {}),
+    **(more | (experiment.real_metrics(kept, recalled_forms) if live else {})),
 )
 print(f"saved: {saved.name}")
 solved("01")

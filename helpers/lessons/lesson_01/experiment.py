@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,6 +71,25 @@ def bits_per_character(losses: Tensor, attention_mask: Tensor, characters: Tenso
         characters: (batch,).
     """
     return losses[attention_mask.bool()].sum() / (characters.sum() * math.log(2))
+
+
+def ratio_over_texts(
+    one: Sequence[tuple[Tensor, int]], other: Sequence[tuple[Tensor, int]], head: tuple[int, int], seed: int
+) -> Interval:
+    """How much more weight a head gives to the pairs of `one` than to those of `other`, the texts drawn 1,000 times.
+
+    Args:
+        one, other: of each text, the summed weight of all heads (layers, heads), and the number of pairs.
+        head: its layer and its number.
+    """
+    texts = [[[float(weight[head]), float(pairs)] for weight, pairs in both] for both in zip(one, other, strict=True)]
+    parts = torch.tensor(texts)  # (texts, one or other, weight and pairs)
+    draws = torch.randint(len(parts), (1000, len(parts)), generator=torch.Generator().manual_seed(seed))
+    sums = torch.cat([parts.sum(dim=0)[None], parts[draws].sum(dim=1)])  # the first: all texts as they are
+    means = sums[:, :, 0] / sums[:, :, 1]
+    ratios = means[:, 0] / means[:, 1]
+    low, high = ratios[1:].nanquantile(torch.tensor([0.025, 0.975])).tolist()
+    return Interval(float(ratios[0]), low, high)
 
 
 def real_metrics(found: Mapping[str, Any], recalled: Mapping[str, Interval]) -> dict[str, float]:

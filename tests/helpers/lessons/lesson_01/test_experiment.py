@@ -17,6 +17,7 @@ from helpers.lessons.lesson_01.experiment import (
     library_attention,
     library_sample,
     parts_of,
+    ratio_over_texts,
     real_metrics,
 )
 from helpers.runtime import UserError
@@ -73,3 +74,14 @@ def test_what_the_real_section_measured_is_recorded_under_its_names():
     assert metrics["real_words_cut_differently"] == 2 and metrics["real_attention_sep"] == 0.5
     assert metrics["real_facts_recalled_seen"] == 0 and metrics["real_facts_recalled_reversed"] == 1
     assert metrics["real_bits_per_character_tweets"] == 2.1
+
+
+def test_the_ratio_pools_the_texts_and_its_interval_holds_it():
+    one = [(torch.full((2, 3), 0.4 * pairs), pairs) for pairs in (1, 4, 2)]
+    other = [(torch.full((2, 3), 0.1 * pairs), pairs) for pairs in (5, 7, 9)]
+    even = ratio_over_texts(one, other, (1, 2), seed=0)
+    assert (even.value, even.low, even.high) == pytest.approx((4, 4, 4))
+    one[0] = (torch.zeros(2, 3), 1)
+    uneven = ratio_over_texts(one, other, (1, 2), seed=0)
+    assert uneven.value == pytest.approx(4 * 6 / 7)
+    assert uneven.low < uneven.value < uneven.high
