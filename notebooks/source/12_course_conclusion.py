@@ -345,7 +345,7 @@ display(Markdown(page.markdown_table(["point", "what it is about"], ledger.point
 
 # %%
 in_text = load_results(REAL_TABLE)
-real = judge(real_trials.on_real_text(ledger.claims), in_text, real_trials.TEST_ROWS)
+real = judge(real_trials.on_real_text(ledger.claims), in_text, ledger.test_rows_real)
 own_verdicts = judge(ledger.claims, mine.results, {})
 display(Markdown(page.sources(reference, "reference")))
 print(mine.words)

@@ -9,18 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from workbook.claims.ledger import Claim, TestRows, Trial
+from workbook.claims.ledger import Claim, Trial
 
-# All seeds of a lesson are scored on these sentences.
-TEST_ROWS: TestRows = {
-    "02": {"accuracy_": 1000},
-    "03": {"accuracy_": 200, "found_": 100},
-    "04": {"accuracy_": 60, "made_up_": 6},
-    "07": {"accuracy_": 500},
-    "08": {"accuracy_": 500},
-    "09": {"accuracy_": 500},
-    "11": {"accuracy_": 600},
-}
 SOURCES = ("products", "editorials", "tweets")  # of lesson 03's sentences, besides those about films
 
 

@@ -12,7 +12,7 @@ from helpers.files import write_text
 from helpers.paths import ROOT
 from helpers.runtime import UserError
 from workbook.claims.ledger import load_ledger
-from workbook.claims.real_trials import TEST_ROWS, on_real_text
+from workbook.claims.real_trials import on_real_text
 from workbook.claims.results import REAL_TABLE, load_results
 from workbook.claims.verdict import judge
 from workbook.lessons.lesson import NOTEBOOKS, Lesson, find
@@ -63,7 +63,7 @@ def _measured_pages(folder: Path, lessons: list[Lesson], pages: set[str], more: 
     found, extra = load_results(), folder / "extra"
     ledger = load_ledger()
     verdicts = list(judge(ledger.claims, found, ledger.test_rows).values())
-    real = judge(on_real_text(ledger.claims), load_results(REAL_TABLE), TEST_ROWS)
+    real = judge(on_real_text(ledger.claims), load_results(REAL_TABLE), ledger.test_rows_real)
     first = start.start_page(lessons, verdicts, measured.ladder_picture(found, extra), more)
     write_text(folder / "index.md", relink(first, "index.md", pages))
     write_text(folder / "ledger.md", measured.ledger_page(verdicts, real, found, extra, pages))

@@ -7,6 +7,7 @@ import pytest
 from helpers.runtime import UserError
 from workbook.claims import leaderboard, page
 from workbook.claims.ledger import Shown, load_ledger
+from workbook.claims.real_trials import on_real_text
 from workbook.claims.results import LessonResults, Results, load_results
 from workbook.claims.verdict import judge
 from workbook.lessons import find
@@ -88,7 +89,7 @@ def test_the_second_verdict_is_that_on_real_text():
     ledger = load_ledger()
     found = judge(ledger.claims, load_results(), ledger.test_rows)
     runs = {"accuracy_full": {0: 0.80, 1: 0.81, 2: 0.80}, "accuracy_head_only": {0: 0.90, 1: 0.90, 2: 0.91}}
-    real = judge(ledger.claims, Results({"02": LessonResults(runs, "real")}), ledger.test_rows_real)
+    real = judge(on_real_text(ledger.claims), Results({"02": LessonResults(runs, "real")}), ledger.test_rows_real)
     rows = {line.split("**")[1]: line.split(" | ") for line in page.table(list(found.values()), real).splitlines()[2:]}
     assert "✓ holds" in rows["last layer only: worse"][2] and "✗ contradicted" in rows["last layer only: worse"][3]
     assert rows["learning from feedback (RLHF)"][3] == "– not measured yet"

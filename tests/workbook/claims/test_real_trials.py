@@ -8,7 +8,7 @@ import pytest
 
 from helpers.paths import ROOT
 from workbook.claims.ledger import load_ledger, rows_behind
-from workbook.claims.real_trials import TEST_ROWS, TRIALS, on_real_text
+from workbook.claims.real_trials import TRIALS, on_real_text
 from workbook.claims.results import REAL_TABLE, LessonResults, Results, load_results
 from workbook.claims.verdict import judge
 
@@ -41,13 +41,13 @@ def test_shares_of_rows_have_their_rows():
         for trial in trials:
             for rule in trial.rules:
                 shares = [name for name in rule.metrics if name.startswith(("accuracy_", "found_"))]
-                assert set(rows_behind(shares, TEST_ROWS[trial.lesson])) == set(shares) if shares else True
+                assert set(rows_behind(shares, LEDGER.test_rows_real[trial.lesson])) == set(shares) if shares else True
 
 
 @pytest.mark.parametrize(("full", "word"), [((0.8, 0.81, 0.8), "contradicted"), ((0.96, 0.97, 0.96), "holds")])
 def test_a_verdict_follows_from_the_figures(full, word):
     figures = {"accuracy_full": dict(enumerate(full)), "accuracy_head_only": {0: 0.7, 1: 0.71, 2: 0.7}}
     results = Results({lesson: LessonResults(figures, "real") for lesson in ("02", "07")})
-    found = judge(on_real_text(LEDGER.claims), results, TEST_ROWS)
+    found = judge(on_real_text(LEDGER.claims), results, LEDGER.test_rows_real)
     assert found["full-90-percent"].word == word
     assert found["rlhf"].word == found["adapts-to-domain"].word == "not measured yet"
