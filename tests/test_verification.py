@@ -33,9 +33,18 @@ def change(lesson, old: str, new: str):
 def test_prose_comments_and_docstrings_do_not_count(lessons):
     before = fingerprint(lessons[0])
     assert fingerprint(change(lessons[0], "What it is about", "What it is for")) == before
-    assert (
-        bare('"""What."""\n\n# why\ndef f(x):\n    """Twice."""\n    return 2 * x\n') == "def f(x):\n    return 2 * x"
+    assert bare('"""What."""\n\n# why\ndef f(x):\n    """Twice."""\n    return 2 * x  # how\n') == bare(
+        "def f(x):\n    return 2 * x"
     )
+
+
+def test_a_model_card_does_not_count_and_its_weights_do(tmp_path):
+    sums = tmp_path / verification.SUMS
+    seen = set()
+    for card, weights in (("1", "1"), ("2", "1"), ("2", "2")):
+        sums.write_text(f"{card}  README.md\n{weights}  model.safetensors\n")
+        seen.add(verification._without_cards(sums))
+    assert len(seen) == 2
 
 
 def test_code_counts_in_the_lesson_and_in_what_it_reaches(lessons, monkeypatch):

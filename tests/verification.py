@@ -25,7 +25,7 @@ from pathlib import Path
 
 import click
 
-from helpers.files import committed_sums, sha256, write_json
+from helpers.files import SUMS, committed_sums, sha256, write_json
 from helpers.paths import ROOT
 from helpers.record import FILE, read, versions
 from helpers.reference import FOLDER
@@ -90,11 +90,11 @@ def build_and_verify(lesson: Lesson) -> list[str]:
 def fingerprint(lesson: Lesson) -> str:
     """A hash of everything that decides a lesson's outputs: its code, the code it reaches, data and libraries.
 
-    Prose, docstrings, comments and empty lines do not count.
+    Prose, docstrings, comments and the layout of the code do not count.
     """
     cells = code_of(lesson)
     code = {str(file.relative_to(ROOT)): bare(file.read_text(encoding="utf-8")) for file in files(lesson)}
-    data = {str(file.relative_to(ROOT)): sha256(file) for file in _data(lesson)}
+    data = {str(file.relative_to(ROOT)): _without_cards(file) for file in _data(lesson)}
     libraries = {name: found.partition("+")[0] for name, found in versions().items() if name != "python"}
     whole = json.dumps([cells, code, data, libraries], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
@@ -102,13 +102,13 @@ def fingerprint(lesson: Lesson) -> str:
 
 @cache
 def bare(code: str) -> str:
-    """Python code without docstrings, comment lines and empty lines."""
-    lines = code.splitlines()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            text = node.body[0]
-            lines[text.lineno - 1 : text.end_lineno] = [""] * (text.end_lineno - text.lineno + 1)
-    return "\n".join(line.rstrip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    """Python code without docstrings, comments and layout."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def _data(lesson: Lesson) -> list[Path]:
@@ -117,6 +117,14 @@ def _data(lesson: Lesson) -> list[Path]:
     whole_ledger = "workbook.claims" in code
     named = [file for file in FOLDER.iterdir() if whole_ledger or re.search(rf"[\"']{file.stem}[\"']", code)]
     return sorted([*committed_sums(ROOT / "data"), *named])
+
+
+def _without_cards(file: Path) -> str:
+    """A hash of a file; in a list of sums, the lines of model and data cards do not count."""
+    if file.name != SUMS:
+        return sha256(file)
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.endswith(".md")]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def kept() -> dict[str, str]:
