@@ -497,8 +497,9 @@ print("merged: the same outputs up to rounding; unmerged: the same weight, to th
 #
 # Freeze the model. Then put a `LoRALinear` around each linear layer whose path *ends* in one of the names in `targets`,
 # in that layer's place. This is `peft`'s rule for a *list*: `"query"` fits `body.encoder.layer.0.attention.self.query`,
-# and does not fit `body.subquery`. (A string is a regular expression there; `"all-linear"` takes every linear layer but
-# the output.) Return the list of the paths.
+# and does not fit `body.subquery`. (A string is a regular expression there; `"all-linear"` takes every linear layer,
+# but spares a `transformers` model's output, and its classifier with `task_type="SEQ_CLS"`.) Return the list of the
+# paths.
 #
 # `model.named_modules()` lists paths and modules. Collect them before you change the model.
 
@@ -635,8 +636,9 @@ print("save_pretrained:", ", ".join(sorted(path.name for path in (Path(folder.na
 # %% [markdown]
 # Rows, batches, optimizer, schedule and weight decay are the same. Rate and [epochs](../docs/glossary.md#epoch) of LoRA
 # and of full fine-tuning come from one grid on validation rows (`python -m benchmarks.lora --tune`): 5e-4, 1e-3 and
-# 2e-3, three and six epochs, two seeds. Of both we took the fewest epochs that come within one standard error of the
-# method's best accuracy, and the best rate at these epochs. That gave LoRA six epochs and full fine-tuning three.
+# 2e-3, three and six epochs, two seeds. For each method we took the smallest number of epochs whose mean validation
+# accuracy is within one standard error of that method's best, and the best rate for it. LoRA got six epochs, full
+# fine-tuning three.
 #
 # (The head alone has its own grid, 1e-2, 3e-2 and 1e-1.)
 
@@ -735,8 +737,9 @@ reveal("08.3", -100 * gaps["full"].value, reference=[100 * (high - low) for high
 # <details><summary>... and the cost</summary>
 #
 # - *Seconds* are not what LoRA saves at this size: it had twice the epochs, and an epoch's seconds are printed above.
-#   The gradient still passes through every layer; only those of the frozen weights are not computed. What shrinks is
-#   what has to be kept: gradients and optimizer states (lesson 11 counts them), and the file.
+#   The gradient still passes through every layer. LoRA skips the weight gradients of the frozen matrices, and adds two
+#   thin products per layer. What shrinks is what has to be kept: gradients and optimizer states (lesson 11 counts
+#   them), and the file.
 #
 # </details>
 
@@ -825,8 +828,9 @@ if counts["lora"]:
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# Two things differ at once: the shape of the change, and its size. The scaled count takes the size away, and the last
-# line says what that leaves. This is one seed, and the paper compared models of the same accuracy.
+# Two things differ at once: the shape of the change, and its size. The scaled count gives LoRA's changes the size of
+# the others. The reverse test, full fine-tuning's changes at LoRA's size, is not done here, so the shape can matter
+# too. This is one seed, and the paper compared models of the same accuracy.
 #
 # The paper goes on: the intruders cause [forgetting](../docs/glossary.md#catastrophic-forgetting). Scaling the
 # intruders down after the training recovered part of the lost accuracy. LoRAs of high rank with rsLoRA's scale were
@@ -990,8 +994,9 @@ for convention, each in drops.items():
 
 # %% [markdown]
 # Does this carry over from ten steps to a longer training? For each rank and convention we look for the best of a few
-# rates, by the loss after 200 steps on the same toy. The table has one best rate for each of three draws: ranks differ
-# only where they differ more than the draws of one cell.
+# rates, by the loss after 200 steps on the same toy. The table has one best rate for each of three draws. We call two
+# ranks different only if their best rates differ by more than those of the draws do. So this test can show a
+# difference, but not that there is none.
 
 # %%
 tried_rates, steps, tries = run.by_budget(
@@ -1050,8 +1055,9 @@ display(Markdown("\n".join(table)))
 # cannot say.
 #
 # **A recipe to start from** (from the works above and Dettmers et al. 2023, not measured here): LoRA on all linear
-# layers, rank 8 to 16, alpha = 2 rank, about ten times the rate that full fine-tuning would get. Then sweep the rate
-# first, and the rank only if the training loss stays above that of full fine-tuning.
+# layers, rank 8 to 16, one alpha (16 or 32) for every rank, and about ten times the rate that full fine-tuning would
+# get. Sweep the rate first, and the rank only if the training loss stays above that of full fine-tuning. With alpha = 2
+# rank, sweep the rate again for each rank.
 
 # %% [markdown]
 # ## 7. A LoRA from the SVD
