@@ -118,7 +118,7 @@ def check_disk(wanted):
 
 
 class Source:
-    """Where torch comes from: an index ("" for pip's default), a sentence for the user, and whether CUDA is left out."""
+    """Where torch comes from: an index ("" for pip's default), a sentence for the user, whether CUDA is left out."""
 
     def __init__(self, index, said, small):
         self.index, self.said, self.small = index, said, small
