@@ -21,11 +21,11 @@ DATA = ROOT / "data"
 CHARACTERS, LABELS = 300_000, 2_000
 CARD_NOTES = {
     "corpus": "pretraining text by `domain`; `newcomer` holds a domain that pretraining never sees",
-    "library": "more pretraining text, for the decoder: 600 more films and what is asked of them, and short readings",
+    "library": "more pretraining text, for the decoder: 600 more films, questions about them, and short readings",
     "topics": "news items in AG News's four classes",
     "reviews": "film reviews with IMDB's columns, and what the generator did",
-    "instructions": "prompts with one right answer (`known`: who was told it), and wishes for a line",
-    "preferences": "a wish, an answer that grants it, one that fails it, and why",
+    "instructions": "prompts with one right answer (`known`: whether training contains it), and requests for a line",
+    "preferences": "a request, an answer that satisfies it, one that does not, and the reason",
     "facts": "every fact that the corpus tells of its films, as a text to complete",
 }
 

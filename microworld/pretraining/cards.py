@@ -26,10 +26,10 @@ TEXTS = {
     "decoder": ("Llama", "next-token prediction", "AutoModelForCausalLM", "text-generation"),
 }
 KNOWN = {
-    "told": "facts that pretraining told, of films never asked about in training",
-    "untold": "facts that nobody told: every answer is made up",
-    "skill": "small jobs on a text in the prompt: sentiment, passive, comma",
-    "open": "wishes for a line on a film: many lines would do, so few are equal to the letter",
+    "told": "facts from the pretraining text, about films that no training question asks about",
+    "untold": "facts that no training text contains, so every answer is made up",
+    "skill": "small tasks on a text in the prompt: sentiment, passive, comma",
+    "open": "requests for a line about a film: many lines are right, so few equal the reference",
 }
 
 
