@@ -1,7 +1,7 @@
-"""The reference table of lesson 06: DPO at several betas, and RLHF, over several seeds: data/reference/dpo.json.
+"""Measure the reference of lesson 06: DPO at several betas, and RLHF, over several seeds, for data/reference/dpo.json.
 
-python -m benchmarks.dpo                        three seeds, wishes of the test films
-python -m benchmarks.dpo --judged validation    the same on validation films, to choose settings; prints, writes nothing
+python -m benchmarks.dpo                        three seeds, requests about the test films
+python -m benchmarks.dpo --judged validation    the same on validation films, to choose settings; only prints
 
 Each seed draws its own pairs, order and answers. The recipes are the lesson's: `helpers.dpo`, `helpers.reward_model`
 and `helpers.ppo`.
@@ -30,17 +30,17 @@ from microworld.judge import judge_answer
 
 
 def metric_of(beta: float) -> str:
-    """How a beta ends the names of its metrics: dpo_beta_0_1."""
+    """Return the ending of a beta's metric names, such as dpo_beta_0_1 for 0.1."""
     return f"dpo_beta_{beta:g}".replace(".", "_")
 
 
 CONTROLS = {"dpo_without_sft": (dpo.BETAS[0], 0.0), "chosen_only": (1e-6, dpo.SFT_WEIGHT)}  # name: (beta, sft_weight)
 
-KEPT = {"facts": "told", "skills": "skill"}  # what must not get lost: questions that no pair asks, all of them
+KEPT = {"facts": "told", "skills": "skill"}  # abilities that DPO should keep, although no pair trains them
 
 
 class Bench:
-    """What every seed is given alike: the SFT model, the wishes that are judged, and the questions."""
+    """What all seeds share: the SFT model, the requests to judge, and the questions."""
 
     def __init__(self, judged: str, wishes: int) -> None:
         self.tokenizer = catalog.tokenizer("instruct", "pocket")
@@ -51,7 +51,7 @@ class Bench:
         self.asked = {what: [row for row in rows if row["known"] == known] for what, known in KEPT.items()}
 
     def pairs(self, count: int, seed: int) -> tuple[list[str], list[Pair], Tensor, float]:
-        """Drawn prompts, their pairs, the reference's numbers, and the seconds that these took."""
+        """Return the drawn prompts, their pairs, the reference model's log-probabilities, and the seconds for these."""
         rows = sample_rows(self.preferences["train"], count, seed, name="pairs")
         pairs = preference_rows(self.tokenizer, rows)
         with Stopwatch() as watch:
@@ -59,10 +59,10 @@ class Bench:
         return sorted(set(rows["prompt"])), pairs, reference, watch.seconds
 
     def measure(self, policy: nn.Module, name: str, seed: int, sft: JudgedAnswers | None) -> tuple[dict, JudgedAnswers]:
-        """Everything that the judge says of one policy, as metrics that end in `name`."""
+        """Judge one policy. Return metrics whose names end in `name`, and the judged answers."""
         judged = judge_policy(policy, self.tokenizer, self.wishes, judge_answer, seed=seed)
         values = {f"{way}_rate_{name}": rate for way, rate in judged.rates().items()}
-        if "beta" not in name:  # the slowest measure: not on every point of the sweep
+        if "beta" not in name:  # the slowest measurement, so it leaves out the betas
             for what, rows in self.asked.items():
                 answers = answer(policy, self.tokenizer, [row["prompt"] for row in rows])
                 right = exact_match(answers, [row["completion"] for row in rows])
@@ -75,10 +75,10 @@ class Bench:
 
 
 def measure_seed(bench: Bench, seed: int, count: int, updates: int, betas: Sequence[float]) -> dict[str, float]:
-    """All metrics of one seed."""
+    """Return all metrics of one seed."""
     prompts, pairs, reference, seconds = bench.pairs(count, seed)
     values, sft = bench.measure(bench.sft, "sft", seed, None)
-    few = max(32, count // 4)  # as in the lesson: without an anchor, and on a quarter of the pairs, beta shows
+    few = max(32, count // 4)  # as in the lesson: beta matters without the SFT loss and with few pairs
     runs = {"dpo": (dpo.BETA, dpo.SFT_WEIGHT, count)}
     if betas:
         runs |= {name: (*setting, count) for name, setting in CONTROLS.items()}
@@ -95,7 +95,7 @@ def measure_seed(bench: Bench, seed: int, count: int, updates: int, betas: Seque
 
 
 def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: JudgedAnswers, updates: int) -> dict[str, float]:
-    """A reward model from the same pairs, then PPO against it and what the judge says."""
+    """Train a reward model on the same pairs, then PPO against it. Return the judge's metrics, seconds and memory."""
     seed_everything(seed)
     with PeakMemory() as memory, Stopwatch() as watch:
         scorer = reward_model.new_reward_model(catalog.model_source("instruct", "pocket"), bench.tokenizer)
@@ -111,12 +111,18 @@ def rlhf(bench: Bench, seed: int, prompts, pairs: Sequence[Pair], sft: JudgedAns
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
+@click.option(
+    "--seeds",
+    default=3,
+    type=click.IntRange(1, 100),
+    show_default=True,
+    help="Number of seeds; 3 means seeds 0, 1 and 2.",
+)
 @click.option("--pairs", default=dpo.PAIRS, type=click.IntRange(32), show_default=True)
 @click.option("--wishes", default=300, type=click.IntRange(2), show_default=True)
 @click.option("--updates", default=ppo.PPORecipe.updates, type=click.IntRange(1), show_default=True)
 @click.option(
-    "--sweep/--no-sweep", default=True, show_default=True, help="All betas and controls, or DPO and RLHF alone."
+    "--sweep/--no-sweep", default=True, show_default=True, help="Measure all betas and controls, or only DPO and RLHF."
 )
 @click.option("--judged", default="test", type=click.Choice(["validation", "test"]), show_default=True)
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for dpo.json.")

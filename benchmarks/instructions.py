@@ -1,9 +1,9 @@
-"""Reference results of supervised fine-tuning over several seeds, kept in data/reference/instructions.json.
+"""Measure supervised fine-tuning over several seeds, for data/reference/instructions.json.
 
 .venv/bin/python benchmarks/instructions.py               five seeds on the test rows
-.venv/bin/python benchmarks/instructions.py --tune        learning rates, on validation rows; prints, writes nothing
+.venv/bin/python benchmarks/instructions.py --tune        search learning rates on validation rows; only prints
 
-The recipe is `helpers.sft`'s, the one that lesson 04 runs. A seed draws the order of the rows.
+The recipe is `helpers.sft.RECIPE`, which lesson 04 runs. A seed decides the order of the rows.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ ARMS = ("sft", "everything", "without_space")
 
 
 def without_space(tokenizer):
-    """The same tokenizer with a template that puts no space before a turn's text."""
+    """Remove the space before each turn's text from the tokenizer's chat template. Return the tokenizer."""
     tokenizer.chat_template = tokenizer.chat_template.replace(" {{ message", "{{ message")
     return tokenizer
 
 
 def judged(instructions, split: str, limit: int) -> list[dict]:
-    """The rows of a split whose answers can be checked to the letter."""
+    """Return up to `limit` rows of a split that have one exact answer."""
     rows = instructions[split].filter(lambda row: row["kind"] != "line").shuffle(seed=0)
     return rows.select(range(min(limit, len(rows)))).to_list()
 
 
 def shares(rows: list[dict], answers: list[str]) -> dict[str, float]:
-    """Exact-answer rates: told facts as a whole, each skill, skills as a whole; and made-up answers."""
+    """Return the exact-answer rates on told facts, on each skill and on all skills, and the rate of made-up answers."""
     right = exact_match(answers, [row["completion"] for row in rows])
     invented = made_up(rows, answers)
 
@@ -56,7 +56,7 @@ def shares(rows: list[dict], answers: list[str]) -> dict[str, float]:
 
 
 def measure(instructions, arm: str, seed: int, recipe: SFTRecipe, split: str, limit: int) -> dict[str, float]:
-    """Fine-tune once from the pocket decoder, and judge its answers. An arm "base" is not trained."""
+    """Fine-tune the pocket decoder once and judge its answers. The arm "base" is not trained."""
     seed_everything(seed)
     tokenizer, model = catalog.tokenizer("decoder", "pocket"), catalog.causal_language_model("pocket")
     tokenizer = without_space(tokenizer) if arm == "without_space" else tokenizer
@@ -84,8 +84,14 @@ def tune(instructions, seeds: int, limit: int) -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seeds", default=5, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
-@click.option("--limit", default=100_000, type=click.IntRange(1), help="At most so many rows, for a trial.")
+@click.option(
+    "--seeds",
+    default=5,
+    type=click.IntRange(1, 100),
+    show_default=True,
+    help="Number of seeds; 3 means seeds 0, 1 and 2.",
+)
+@click.option("--limit", default=100_000, type=click.IntRange(1), help="Maximum number of rows, for a trial run.")
 @click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for instructions.json.")
 def main(seeds: int, limit: int, tuning: bool, into: Path) -> None:

@@ -1,11 +1,11 @@
-"""Seconds and peak memory of each lesson, alone on the machine, as a table and in data/reference/lessons.json.
+"""Measure each lesson's seconds and peak memory, alone on the machine, for a table and data/reference/lessons.json.
 
     make bench                      all lessons, quick and standard
-    make bench ARGS="02 --budget quick"    that lesson anew; the others keep their rows
+    make bench ARGS="02 --budget quick"    lesson 02 again; the other rows stay
     python benchmarks/lessons.py --budget standard --into runs/measured
-                                    what the lessons made stays there, for `python -m benchmarks.steps whole_course`
+                                    also keeps the lessons' output, for `python -m benchmarks.steps whole_course`
 
-The live view of `workbook run` takes its minutes left from what this writes.
+The live view of `workbook run` estimates the minutes left from lessons.json.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ EVERY = 0.1
 
 
 def peak_memory(work: Callable[[], None]) -> int:
-    """The largest sum of resident bytes of this process's children while `work` runs: a lesson's kernel and below."""
+    """Run `work`. Return the peak of the resident bytes of all child processes together: the kernel and its own."""
     ended, peak = threading.Event(), 0
 
     def watch() -> None:
@@ -75,12 +75,12 @@ def shares(notebook: Path) -> list[float]:
 
 
 def measure(lesson, budget: str, threads: int, into: Path | None = None) -> dict:
-    """Run one lesson alone; return its row. into: a folder that what it makes is kept in."""
+    """Run one lesson alone, and return its row. into: a folder in which to keep the lesson's output."""
     with nullcontext(into) if into else tempfile.TemporaryDirectory() as folder:
         made = Path(folder).resolve() / lesson.name
         stop, given = made.with_name("stop"), {"budget": budget}
         task = Task(lesson.name, str(made), str(lesson.path), given, str(stop), threads, numbered=False)
-        RunLedger(made, numbered=False).past_attempts()  # what was measured there before is forgotten
+        RunLedger(made, numbered=False).past_attempts()  # forgets earlier measurements in this folder
         outcomes: list[Outcome] = []
         began = time.perf_counter()
         peak = peak_memory(lambda: outcomes.append(run_task(task)))
@@ -95,8 +95,12 @@ def measure(lesson, budget: str, threads: int, into: Path | None = None) -> dict
 @click.command()
 @click.argument("lessons", nargs=-1, metavar="[NN]...")
 @click.option("--budget", "budgets", multiple=True, type=click.Choice(BUDGETS), default=("quick", "standard"))
-@click.option("--threads", type=click.IntRange(1), default=cores, help="Threads for the lesson.  [default: every core]")
-@click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Keep what the lessons make here.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=cores, help="Number of threads for the lesson.  [default: every core]"
+)
+@click.option(
+    "--into", type=click.Path(path_type=Path, file_okay=False), help="Keep the lessons' output in this folder."
+)
 def main(lessons: tuple[str, ...], budgets: tuple[str, ...], threads: int, into: Path | None) -> None:
     """Measure the lessons NN (all, if none is named), one after the other."""
     chosen = select(lessons, find())
@@ -112,14 +116,14 @@ def main(lessons: tuple[str, ...], budgets: tuple[str, ...], threads: int, into:
 
 
 def keep(row: dict) -> None:
-    """Write a row at once: a quarter of an hour of measuring is not lost when the next lesson fails."""
+    """Write a row at once, so that a quarter of an hour of measuring is not lost if the next lesson fails."""
     write_json(REFERENCE, reference(row, json.loads(REFERENCE.read_text()) if REFERENCE.is_file() else {}))
 
 
 def reference(row: dict, before: dict) -> dict:
-    """What is kept: the table, with machine and dates, and the shares that the live view reads.
+    """Return the new content of lessons.json: machine, table with dates, and the shares that the live view reads.
 
-    before: what was kept until now; its other rows stay.
+    before: the present content, whose other rows stay.
     """
     lesson, budget = row["lesson"], row["budget"]
     found: dict[str, dict] = {name: dict(shares) for name, shares in before.get("shares", {}).items()}

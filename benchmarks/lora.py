@@ -1,11 +1,12 @@
-"""The reference of lesson 08: topics, then reviews, by the head, by LoRA of several ranks and by all parameters.
+"""Measure the reference of lesson 08: topics, then reviews, trained by the head, LoRA of several ranks or all weights.
 
 python -m benchmarks.lora                three seeds on the test rows, written to data/reference/lora.json
-python -m benchmarks.lora --tune         one grid of rates and epochs, on validation rows; prints, writes no result
+python -m benchmarks.lora --tune         one grid of rates and epochs, on validation rows; writes no reference
 
 The recipe is the lesson's own, in `helpers.lessons.lesson_08.experiment`.
 Each seed draws its own rows and random starts.
-Every training is kept in `runs/reference` under its settings when it is done; interrupted, the command goes on there.
+Each finished training is saved in `runs/reference` under its settings. After an interruption, the same command
+continues from there.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from helpers.reference import FOLDER, kept, save_reference
 from helpers.runtime import UserError, seed_everything, start
 
 RATES = (5e-4, 1e-3, 2e-3)  # at 4e-3 LoRA falls to chance
-HEAD_RATES = (1e-2, 3e-2, 1e-1)  # two orders of magnitude fewer numbers, and cached features: longer steps
+HEAD_RATES = (1e-2, 3e-2, 1e-1)  # higher, because the head has far fewer parameters and its features are cached
 EPOCHS = (3, 6)
-PIECES = ("full", "head_only", "lora", "blocks", "full_longer")  # the last: all parameters, with LoRA's epochs
-LOOKS = 250  # validation rows of each task, looked at eight times on the way
+PIECES = ("full", "head_only", "lora", "blocks", "full_longer")  # full_longer trains all parameters for LoRA's epochs
+LOOKS = 250  # validation rows of each task, evaluated eight times during training
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: what it depends on beside the seed and the constants of `helpers.lessons.lesson_08.experiment`."""
+    """The settings of one training, besides the seed and the constants of `helpers.lessons.lesson_08.experiment`."""
 
     method: str
     learning_rate: float
@@ -46,23 +47,23 @@ class Trial:
     rank: int = experiment.RANK
 
     def settings(self, seed: int) -> dict[str, object]:
-        """Everything that the figures depend on."""
+        """Return everything that the figures depend on."""
         first = (experiment.FIRST_LABELS, experiment.FIRST_EPOCHS, experiment.FIRST_RATE)
         fixed = {"alpha": experiment.ALPHA, "batch_size": experiment.BATCH_SIZE, "looks": LOOKS, "first": first}
         return {"seed": seed, **asdict(self), **fixed, "cut": experiment.RANKS}
 
 
 def chosen(piece: str, labels: int, epochs: int | None) -> Trial:
-    """The trial behind a name such as "full" or "lora_rank_4"; epochs: None takes the method's own."""
+    """Return the trial for a name such as "full" or "lora_rank_4". With epochs=None, it has the method's own."""
     method, _, ending = piece.removesuffix("_longer").partition("_rank_")
-    like = "full" if method == "blocks" else method  # one difference at a time
+    like = "full" if method == "blocks" else method  # only the trained part differs
     passes = epochs or experiment.EPOCHS["lora" if piece.endswith("_longer") else like]
     return Trial(method, experiment.RATES[like], passes, labels, int(ending or experiment.RANK))
 
 
 @dataclass
 class Bench:
-    """One seed: its rows, and the model that knows topics (trained when it is first asked for)."""
+    """One seed's rows, and its model that knows topics (trained at its first use)."""
 
     seed: int
     labels: int
@@ -75,7 +76,7 @@ class Bench:
 
     @cached_property
     def start(self) -> tuple[MeanPoolClassifier, torch.nn.Module]:
-        """The model that knows topics with a new head for reviews, and its topics head."""
+        """Return the model that knows topics, with a new head for reviews, and its topics head."""
         torch.manual_seed(self.seed)
         model = catalog.classifier("pocket", num_labels=4)
         self.learner.epochs = experiment.FIRST_EPOCHS
@@ -83,9 +84,9 @@ class Bench:
         return model, experiment.new_head(model, 2, self.seed)
 
     def trained(self, trial: Trial, look: Callable | None = None):
-        """The model, and its history; `look` is called with the model on the way."""
+        """Train on the reviews. Return the model and its history. `look` gets the model eight times during training."""
         before, rows = copy.deepcopy(self.start[0]), self.rows["reviews"]["train"]
-        seed_everything(self.seed)  # LoRA's start must not hang on what was trained before
+        seed_everything(self.seed)  # LoRA's random start must not depend on earlier trainings
         model, self.learner.epochs = experiment.prepare(before, trial.method, rank=trial.rank), trial.epochs
         if trial.method == "head_only":
             return model, self.learner.fit_head(model, rows, trial.learning_rate)
@@ -93,7 +94,7 @@ class Bench:
         return model, self.learner.fit(model, rows, trial.learning_rate, progress=trial.method, **watching)
 
     def both(self, model: MeanPoolClassifier) -> tuple[float, float]:
-        """Accuracy on reviews and on topics, a few validation rows each."""
+        """Return the accuracy on reviews and on topics, from a few validation rows each."""
         some = {name: parts["validation"].select(range(min(LOOKS, len(parts["validation"]))))
                 for name, parts in self.rows.items()}  # fmt: skip
         return (self.learner.accuracy(model, some["reviews"]),
@@ -107,7 +108,7 @@ def _rows(role: str, count: int, seed: int, tokenizer) -> dict[str, TokenizedRev
 
 
 def measure(bench: Bench, piece: str, trial: Trial) -> dict[str, object]:
-    """The metrics of one piece, on the test rows; the path of forgetting on validation rows."""
+    """Return one piece's metrics on test rows and, for "full" and "lora", the path of forgetting on validation rows."""
     path, watched = [], piece in ("full", "lora")
     model, history = bench.trained(trial, (lambda model: path.append(bench.both(model))) if watched else None)
     (before, topics_head), test = bench.start, {name: bench.rows[name]["test"] for name in bench.rows}
@@ -122,7 +123,7 @@ def measure(bench: Bench, piece: str, trial: Trial) -> dict[str, object]:
 
 
 def truncated(bench: Bench, model: MeanPoolClassifier) -> dict[str, float]:
-    """Accuracy on the validation reviews with every matrix's change cut to a rank."""
+    """Return the accuracy on the validation reviews after truncating each weight matrix's update to a rank."""
     before, judged = linear_weights(bench.start[0].body), bench.rows["reviews"]["validation"]
     changes, values = linear_changes(before, model.body), {}
     for rank in (0, *experiment.RANKS):
@@ -133,7 +134,7 @@ def truncated(bench: Bench, model: MeanPoolClassifier) -> dict[str, float]:
 
 
 def matched(values: dict[str, object]) -> dict[str, float]:
-    """What LoRA and full fine-tuning still knew of the topics when they first were equally good at reviews."""
+    """Return the topic accuracy of LoRA and of full fine-tuning where each first reaches the same review accuracy."""
     paths = {name: [tuple(pair) for pair in values.pop(f"path_{name}")] for name in ("full", "lora")}
     level = min(max(new for new, _ in path) for path in paths.values())
     found = {f"accuracy_topics_{name}_matched": experiment.at_matched_accuracy(path, level)
@@ -142,7 +143,7 @@ def matched(values: dict[str, object]) -> dict[str, float]:
 
 
 def measure_all(seeds: int, labels: int, epochs: int | None, parts: Path) -> list[dict[str, float]]:
-    """Every piece of every seed."""
+    """Measure every piece of every seed."""
     found = []
     names = (*PIECES, *(f"lora_rank_{rank}" for rank in experiment.TRAINED_RANKS))
     for bench in (Bench(seed, labels) for seed in range(seeds)):
@@ -158,7 +159,7 @@ def measure_all(seeds: int, labels: int, epochs: int | None, parts: Path) -> lis
 
 
 def tune(seeds: int, labels: int, parts: Path) -> None:
-    """Print every method's validation accuracy, a mean over the seeds, for every rate and number of epochs."""
+    """Print every method's mean validation accuracy over the seeds, for every rate and number of epochs."""
     benches = [Bench(seed, labels) for seed in range(seeds)]
     trials = [Trial("head_only", rate, experiment.EPOCHS["head_only"], labels) for rate in HEAD_RATES]
     trials += [Trial(name, rate, passes, labels) for passes in EPOCHS for name in ("lora", "full") for rate in RATES]
@@ -172,17 +173,30 @@ def tune(seeds: int, labels: int, parts: Path) -> None:
 
 
 def validation(bench: Bench, trial: Trial) -> dict[str, float]:
-    """Accuracy on the validation reviews."""
+    """Train once, and return the accuracy on the validation reviews."""
     return {"accuracy": bench.learner.accuracy(bench.trained(trial)[0], bench.rows["reviews"]["validation"])}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
+@click.option(
+    "--seeds",
+    default=3,
+    type=click.IntRange(1, 100),
+    show_default=True,
+    help="Number of seeds; 3 means seeds 0, 1 and 2.",
+)
 @click.option("--labels", default=experiment.LABELS, type=click.IntRange(2), show_default=True)
-@click.option("--epochs", default=None, type=click.IntRange(1), help="For a trial run; default: each method's own.")
+@click.option(
+    "--epochs",
+    default=None,
+    type=click.IntRange(1),
+    help="Number of epochs, for a trial run.  [default: each method's own]",
+)
 @click.option("--tune", "tuning", is_flag=True, help="Try rates and epochs on validation rows; write no result.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for lora.json.")
-@click.option("--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Finished pieces.")
+@click.option(
+    "--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Folder of finished pieces."
+)
 def main(seeds: int, labels: int, epochs: int | None, tuning: bool, into: Path, parts: Path) -> None:
     """Adapt once per seed and method and write data/reference/lora.json."""
     try:

@@ -1,13 +1,13 @@
-"""The reference of lesson 09: LoRA and its relatives over several seeds, in data/reference/lora_variants.json.
+"""Measure the reference of lesson 09: LoRA and its variants over several seeds, for data/reference/lora_variants.json.
 
 python -m benchmarks.lora_variants            three seeds on the test rows
-python -m benchmarks.lora_variants --tune     a grid of learning rates, on validation rows only; prints, writes nothing
+python -m benchmarks.lora_variants --tune     a grid of learning rates, on validation rows; writes no reference
 python -m benchmarks.lora_variants --more     matched parameters and PiSSA, five seeds: lora_variants_more.json
 
 The recipe is the lesson's own, in `helpers.lessons.lesson_09.experiment`.
 Each seed draws its own rows and random starts.
-Every piece (a seed, a variant and all its settings) is kept in `runs/reference` when it is done; interrupted, the
-command goes on there.
+Each finished piece (a seed, a variant and all its settings) is saved in `runs/reference`. After an interruption, the
+same command continues from there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KEPT = ("accuracy_", "trainable_parameters_")
 
 
 def rows_of(seed: int, labels: int, judged: str) -> tuple[dict[str, TokenizedReviews], Callable]:
-    """The training rows of this seed and the rows to be judged on, and the collator."""
+    """Return this seed's training rows, the rows of the split `judged` as "test", and the collator."""
     tokenizer, found = catalog.tokenizer("encoder", "pocket"), catalog.dataset("reviews", "pocket")
     parts = {"train": sample_rows(found["train"], labels, seed), "test": found[judged]}
     rows = {name: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for name, part in parts.items()}
@@ -44,12 +44,12 @@ def rows_of(seed: int, labels: int, judged: str) -> tuple[dict[str, TokenizedRev
 
 
 def variant_of(name: str) -> experiment.Variant:
-    """A variant of the lesson or of the reference alone."""
+    """Look up a variant that the lesson trains, or one that only the reference measures."""
     return (experiment.VARIANTS | experiment.MORE)[name]
 
 
 def settings_of(name: str, rate: float | None, **others: object) -> dict[str, object]:
-    """All that decides a piece's result: a piece that was kept is used again only for exactly these."""
+    """Return all settings that decide a piece's result. A saved piece is reused only if all of them are equal."""
     fixed = {"rank": experiment.RANK, "alpha": experiment.ALPHA, "batch_size": experiment.BATCH_SIZE}
     if name == CONTROL:
         return {"variant": asdict(recipe(CONTROL)), **others}
@@ -58,9 +58,9 @@ def settings_of(name: str, rate: float | None, **others: object) -> dict[str, ob
 
 
 def trained(name: str, rate: float | None, *, seed: int, labels: int, epochs: int, judged: str) -> dict[str, float]:
-    """One variant, or the control, from the pretrained encoder; its metrics on the rows `judged`.
+    """Train one variant, or the control, from the pretrained encoder. Return its metrics on the rows `judged`.
 
-    The seconds are not kept: other work on the machine would be in them. The lesson's own run has its own.
+    The seconds are dropped, because other work on the machine would distort them. The lesson's own run measures them.
     """
     rows, collate = rows_of(seed, labels, judged)
     seed_everything(seed)
@@ -75,7 +75,7 @@ def trained(name: str, rate: float | None, *, seed: int, labels: int, epochs: in
 
 
 def piece(parts: Path, name: str, rate: float | None = None, **others: object) -> dict[str, float]:
-    """The metrics of one piece: read where it is kept for the same settings, else measured and kept."""
+    """Return the metrics of one piece: read if they are saved for the same settings, else measured and saved."""
     settings = settings_of(name, rate, **others)
     file = f"{name}-{others['judged']}-{others['seed']}"
     found = kept(parts / "lora_variants", file, settings, lambda: trained(name, rate, **others))
@@ -85,7 +85,7 @@ def piece(parts: Path, name: str, rate: float | None = None, **others: object) -
 
 
 def measure(parts: Path, names: Iterable[str], seeds: int, labels: int, epochs: int) -> list[dict[str, float]]:
-    """Every one of these variants for every seed, on the test rows."""
+    """Measure each of these variants with every seed, on the test rows."""
     names = list(names)
     found = []
     for seed in range(seeds):
@@ -96,7 +96,7 @@ def measure(parts: Path, names: Iterable[str], seeds: int, labels: int, epochs: 
 
 
 def tune(parts: Path, names: Iterable[str], seeds: int, labels: int, epochs: int) -> None:
-    """Print every variant's mean validation accuracy by learning rate, and the best rate (of equals the lowest)."""
+    """Print every variant's mean validation accuracy by learning rate, and the best rate (the lowest of equals)."""
     others = {"labels": labels, "epochs": epochs, "judged": "validation"}
     for name in names:
         means = {}
@@ -108,14 +108,24 @@ def tune(parts: Path, names: Iterable[str], seeds: int, labels: int, epochs: int
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
+@click.option(
+    "--seeds",
+    default=3,
+    type=click.IntRange(1, 100),
+    show_default=True,
+    help="Number of seeds; 3 means seeds 0, 1 and 2.",
+)
 @click.option("--labels", default=experiment.LABELS, type=click.IntRange(2), show_default=True)
 @click.option("--epochs", default=experiment.EPOCHS, type=click.IntRange(1), show_default=True)
 @click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
 @click.option("--only", multiple=True, help="With --tune: a variant's name; repeatable.")
-@click.option("--more", is_flag=True, help="The variants that the lesson itself does not train.")
+@click.option(
+    "--more", is_flag=True, help="Measure the variants that the lesson does not train, instead of the lesson's own."
+)
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for lora_variants.json.")
-@click.option("--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Finished pieces.")
+@click.option(
+    "--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Folder of finished pieces."
+)
 def main(
     seeds: int, labels: int, epochs: int, tuning: bool, only: tuple[str, ...], more: bool, into: Path, parts: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""How long it takes, and how much memory, to load, check and split a file of 200,000 labelled texts.
+"""Measure the time and the memory to load, check and split a file of 200,000 labelled texts.
 
 .venv/bin/python benchmarks/own_files.py [ROWS]
 """
@@ -21,7 +21,7 @@ STEPS = {"load and split": lambda path: load_labelled(path, seed=0), "check": la
 
 
 def write(path: Path, rows: int) -> None:
-    """A CSV file of `rows` texts of 5 to 80 words, a few of them repeated, with one of four labels each."""
+    """Write a CSV file of `rows` texts of 5 to 80 words, a few of them repeated, with one of four labels each."""
     draw = random.Random(0)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

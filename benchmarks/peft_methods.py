@@ -1,11 +1,11 @@
-"""The reference of lesson 07: every method over several seeds, kept in data/reference/peft_methods.json.
+"""Measure the reference of lesson 07: every method over several seeds, for data/reference/peft_methods.json.
 
 python -m benchmarks.peft_methods                  three seeds on the test rows
-python -m benchmarks.peft_methods --keep FOLDER    the same; what is finished is kept there, for the next try
+python -m benchmarks.peft_methods --keep FOLDER    the same; saves finished pieces in FOLDER, so that it can continue
 python -m benchmarks.peft_methods --tune           the grid of learning rates, on validation rows; writes nothing
 
 The recipe is the lesson's own, in `helpers.lessons.lesson_07.experiment`.
-Each seed draws its own training rows and starts.
+Each seed draws its own training rows and random starts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, start
 
 GRID = (5e-4, 1e-3, 2e-3, 4e-3, 1e-2, 3e-2, 1e-1)
-TEXTS = 24  # held-out texts of each domain, for what is forgotten
+TEXTS = 24  # held-out texts per domain, to measure forgetting
 
 
 class Bench:
@@ -58,7 +58,7 @@ class Bench:
 
 
 class Forgetting:
-    """The masked-word loss of held-out texts of each domain, before and after."""
+    """Measures the masked-word loss on held-out texts of each domain, before and after fine-tuning."""
 
     def __init__(self, bench: Bench) -> None:
         corpus = catalog.dataset("corpus", "pocket")["validation"]
@@ -69,13 +69,13 @@ class Forgetting:
         return domain_losses(language_model, self.domains)
 
     def rise(self, language_model) -> float:
-        """The mean over the domains."""
+        """Return how much the loss has risen, as a mean over the domains."""
         after = self.losses(language_model)
         return sum(after[domain] - self.before[domain] for domain in after) / len(after)
 
 
 def by_method(bench: Bench, forgetting: Forgetting, name: str, epochs: int) -> dict[str, float]:
-    """Accuracy, cost, size of the file, and the mean rise of the masked-word loss."""
+    """Fine-tune with one method. Return accuracy, cost, file size, and the mean rise of the masked-word loss."""
     both, found = bench.fine_tune(experiment.methods()[name], epochs)
     with tempfile.TemporaryDirectory() as folder:
         size = experiment.save_trained(both.classifier, Path(folder) / "trained.safetensors")
@@ -84,13 +84,13 @@ def by_method(bench: Bench, forgetting: Forgetting, name: str, epochs: int) -> d
 
 
 def pieces(seed: int, labels: int, epochs: int, test_rows: int, done: dict) -> Iterator[tuple[str, dict[str, float]]]:
-    """Every fine-tuning of one seed that is not done yet, with its metrics on the test rows."""
+    """Yield every fine-tuning of one seed that is not in `done`, with its metrics on the test rows."""
     bench = Bench(seed, labels, "test", test_rows)
     forgetting = Forgetting(bench)
     for name in experiment.methods():
         if name not in done:
             yield name, by_method(bench, forgetting, name, epochs)
-    usual = {"soft_prompt": experiment.LENGTH, "lora": experiment.RANK}  # those stand in the table already
+    usual = {"soft_prompt": experiment.LENGTH, "lora": experiment.RANK}  # `experiment.methods()` has these sizes
     for name, of_size in (("soft_prompt", experiment.soft_prompt), ("lora", experiment.low_rank)):
         for size in experiment.SIZES:
             if size != usual[name] and f"{name}_{size}" not in done:
@@ -99,7 +99,7 @@ def pieces(seed: int, labels: int, epochs: int, test_rows: int, done: dict) -> I
 
 
 def measure(seed: int, settings: dict[str, int], keep: Path | None) -> dict[str, float]:
-    """All metrics of one seed; pieces that `keep` holds for the same settings are not measured again."""
+    """Return all metrics of one seed. Pieces saved in `keep` for the same settings are not measured again."""
     path = keep / f"seed_{seed}.json" if keep else None
     kept = json.loads(path.read_text()) if path and path.is_file() else {}
     done = kept["pieces"] if kept.get("settings") == settings else {}
@@ -125,13 +125,19 @@ def tune(seeds: int, labels: int, epochs: int, names: Iterable[str]) -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
+@click.option(
+    "--seeds",
+    default=3,
+    type=click.IntRange(1, 100),
+    show_default=True,
+    help="Number of seeds; 3 means seeds 0, 1 and 2.",
+)
 @click.option("--labels", default=experiment.LABELS, type=click.IntRange(2), show_default=True)
 @click.option("--epochs", default=experiment.EPOCHS, type=click.IntRange(1), show_default=True)
 @click.option("--test-rows", default=1000, type=click.IntRange(10), show_default=True)
-@click.option("--keep", type=click.Path(path_type=Path), help="A folder for what is finished.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Save finished pieces in this folder, and reuse them.")
 @click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
-@click.option("--only", default="", help="With --tune: names of methods, with commas.")
+@click.option("--only", default="", help="With --tune: only these methods, separated by commas.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for peft_methods.json.")
 def main(
     seeds: int, labels: int, epochs: int, test_rows: int, keep: Path | None, tuning: bool, only: str, into: Path

@@ -1,8 +1,8 @@
-"""The reference figures of lesson 03 over several seeds, kept in data/reference/pitfalls.json.
+"""Measure the reference figures of lesson 03 over several seeds, for data/reference/pitfalls.json.
 
 python benchmarks/pitfalls.py                   three seeds on the test rows (some twenty minutes of one core)
 python benchmarks/pitfalls.py --seeds 5 --jobs 2
-python -m benchmarks.pitfalls --controls --seeds 5    the controls: remedies as curves, what is lost, names hidden
+python -m benchmarks.pitfalls --controls --seeds 5    the controls: a curve per remedy, what is lost, hidden names
 
 The recipes are the lesson's own, in `helpers.lessons.lesson_03.experiment`.
 Each seed draws its own reviews and random starts.
@@ -35,7 +35,7 @@ from helpers.training import BATCH_SIZE, train, train_on_text
 SIZES = (*experiment.SIZES, 800, 1600)
 LABELS, EPOCHS, TEXTS = 400, 3, 100
 OVERFIT = {"plain": {}, "dropout": {"dropout": 0.3}, "weight_decay": {"decay": 10.0}}
-DEALS = 1  # ways to deal the films out to two sides; each seed gives their mean
+DEALS = 1  # random divisions of the films into two halves; each seed's figure is the mean over them
 TEST_ROWS = 1000
 
 
@@ -62,7 +62,7 @@ class Bench:
 
 
 def by_labels(bench: Bench) -> dict[str, float]:
-    """Accuracy for each number of labels, pretrained and from a random start."""
+    """Return the accuracy for each number of labels, pretrained and from a random start."""
     found = {}
     for name, pretrained in (("full", True), ("scratch", False)):
         for size in bench.sizes:
@@ -75,7 +75,7 @@ def by_labels(bench: Bench) -> dict[str, float]:
 
 
 def forgetting(bench: Bench) -> dict[str, float]:
-    """Accuracy, and the mean rise of the masked-word loss, for plain fine-tuning and each remedy."""
+    """Return accuracy and the mean rise of the masked-word loss, for plain fine-tuning and each remedy."""
     corpus = catalog.dataset("corpus", "pocket")
     domains = experiment.domain_batches(bench.tokenizer, corpus["validation"], TEXTS, bench.seed)
     before = experiment.domain_losses(catalog.masked_language_model("pocket"), domains)
@@ -84,7 +84,7 @@ def forgetting(bench: Bench) -> dict[str, float]:
     old = list(corpus["train"].shuffle(seed=bench.seed).select(range(8 * steps))["text"])
     found = {}
     for name in ("plain", "lower_rate", "last_block_only", "replay", "average"):
-        if name != "average":  # which starts from the plain one's weights
+        if name != "average":  # `average` needs no training: it averages the weights of `plain` with the old ones
             language_model, classifier = _pair(bench.seed)
             _fine_tune(bench, name, language_model, classifier, rows, old)
         if name == "plain":
@@ -119,7 +119,7 @@ def _fine_tune(bench: Bench, name: str, language_model, classifier, rows: Tokeni
 
 
 def film_site(bench: Bench, count: int) -> tuple[tuple[list[str], list[str]], Dataset]:
-    """The most one-sided films, and the openings of their reviews."""
+    """Return the films with the most one-sided labels, and the openings of their reviews."""
     groups = experiment.lopsided_films(bench.reviews["train"], count)
     of_these = {film for group in groups for film in group}
     site = bench.reviews["train"].filter(lambda row: row["film"] in of_these)
@@ -127,9 +127,9 @@ def film_site(bench: Bench, count: int) -> tuple[tuple[list[str], list[str]], Da
 
 
 def seen_and_unseen(bench: Bench, rows: TokenizedReviews, halves) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Train on each half; which test rows are right by the model that saw their films, and by the one that did not.
+    """Train on each half. Return which test rows are right, by the model that saw their films and by the other one.
 
-    The first list begins with the test rows of half 0, the second one with those of half 1.
+    The first list begins with the test rows of half 0, the second list with those of half 1.
     """
     seen: list[torch.Tensor] = []
     unseen: list[torch.Tensor] = []
@@ -144,7 +144,7 @@ def seen_and_unseen(bench: Bench, rows: TokenizedReviews, halves) -> tuple[list[
 
 
 def films(bench: Bench, count: int) -> dict[str, float]:
-    """The encoder's accuracy on the same test rows, by the model that saw their films and by the one that did not."""
+    """Return the accuracy on the same test rows of the model that saw their films and of the one that did not."""
     groups, site = film_site(bench, count)
     rows = bench.tokenized(site)
     right: dict[str, list[torch.Tensor]] = {"random_split": [], "film_split": []}
@@ -158,14 +158,14 @@ def films(bench: Bench, count: int) -> dict[str, float]:
 
 
 def measure_seed(seed: int, sizes: tuple[int, ...], test_rows: int, film_count: int, threads: int) -> dict[str, float]:
-    """All metrics of one seed."""
+    """Return all metrics of one seed."""
     start(track="pocket", budget="standard", seed=0, threads=threads)
     bench = Bench(seed, sizes, test_rows)
     return films(bench, film_count) | forgetting(bench) | by_labels(bench)
 
 
 def controls(seed: int, film_count: int, threads: int, settings: dict, parts: Path) -> dict[str, float]:
-    """What the lesson's controls measure with one seed; each piece is kept, so that a long command can go on."""
+    """Measure the lesson's controls with one seed. Finished pieces are saved, so the command can be interrupted."""
     start(track="pocket", budget="standard", seed=0, threads=threads)
     bench = Bench(seed, (LABELS,), 300)
     pieces = {"films": partial(films_with_names, bench, film_count), "overfitting": partial(overfitting, bench)}
@@ -182,7 +182,7 @@ def controls(seed: int, film_count: int, threads: int, settings: dict, parts: Pa
 
 
 def overfitting(bench: Bench, labels: int = 200, epochs: int = 10) -> dict[str, float]:
-    """Test accuracy and loss after too many passes over few labels, plainly and with two remedies."""
+    """Return test accuracy and loss after too many epochs on few labels, without a remedy and with two remedies."""
     found, rows = {}, bench.train.select(range(labels))
     for name, settings in OVERFIT.items():
         seed_everything(bench.seed)
@@ -191,7 +191,7 @@ def overfitting(bench: Bench, labels: int = 200, epochs: int = 10) -> dict[str, 
             if isinstance(module, torch.nn.Dropout):
                 module.p = settings.get("dropout", module.p)
         batches = length_batches(rows, bench.collate, BATCH_SIZE, seed=bench.seed)
-        # The lesson's optimizer for this: a constant rate, and torch's weight decay.
+        # As in the lesson: a constant learning rate, and torch's weight decay.
         optimizer = torch.optim.AdamW(
             classifier.parameters(), lr=experiment.RATE, weight_decay=settings.get("decay", 0.01)
         )
@@ -203,7 +203,7 @@ def overfitting(bench: Bench, labels: int = 200, epochs: int = 10) -> dict[str, 
 
 
 class Probe:
-    """The old task of one seed: what the encoder is asked before and after, and texts to replay and to refit with."""
+    """One seed's texts of the old task: to measure its loss before and after, to replay, and to refit its head."""
 
     def __init__(self, bench: Bench) -> None:
         corpus, seed = catalog.dataset("corpus", "pocket"), bench.seed
@@ -224,7 +224,7 @@ def _probe(bench: Bench) -> Probe:
 
 
 def one_point(bench: Bench, name: str, remedy: experiment.Remedy) -> dict[str, float]:
-    """Accuracy, and the mean rise of the old loss, after one fine-tuning."""
+    """Fine-tune once with a remedy. Return accuracy and the mean rise of the old task's loss."""
     language_model, classifier = _pair(bench.seed)
     return _point(bench, name, *_tuned(bench, remedy, language_model, classifier))
 
@@ -245,7 +245,7 @@ def _point(bench: Bench, name: str, language_model, classifier) -> dict[str, flo
 
 
 def plain_and_lost(bench: Bench) -> dict[str, float]:
-    """The plain fine-tuning, its averages with the old weights, and what else is lost in its body."""
+    """Measure plain fine-tuning, averages of its weights with the old ones, and what else its body has lost."""
     language_model, classifier = _tuned(bench, experiment.Remedy(), *_pair(bench.seed))
     found = _point(bench, "plain", language_model, classifier)
     plain = {key: value.clone() for key, value in language_model.state_dict().items()}
@@ -257,7 +257,7 @@ def plain_and_lost(bench: Bench) -> dict[str, float]:
 
 
 def _lost(bench: Bench, plain: dict, domains: dict, again: list) -> dict[str, float]:
-    """The old loss with a refitted head, and accuracy on the next task, from the pretrained and from the tuned body."""
+    """Return the old loss with a refitted head and the next task's accuracy, for the old and the fine-tuned body."""
     topics = catalog.dataset("topics", "pocket")
     learned = bench.tokenized(sample_rows(topics["train"], experiment.NEXT_LABELS, bench.seed))
     tested = bench.tokenized(topics["test"].select(range(500)))
@@ -280,7 +280,7 @@ def _lost(bench: Bench, plain: dict, domains: dict, again: list) -> dict[str, fl
 
 
 def films_with_names(bench: Bench, count: int) -> dict[str, float]:
-    """Film by film how much higher the random split scores, for an encoder that sees names and one that does not."""
+    """Return how much higher the random split scores on each film, with and without names in the texts."""
     groups, site = film_site(bench, count)
     halves = experiment.two_halves(site["film"], groups, bench.seed)
     tested_films = [film for _, tested in halves for film in np.array(site["film"])[tested]]
@@ -297,7 +297,7 @@ def films_with_names(bench: Bench, count: int) -> dict[str, float]:
 
 
 def write_controls(seeds: int, film_count: int, into: Path) -> None:
-    """Measure the controls with each seed, kept one by one, and write pitfalls_controls.json."""
+    """Measure the controls with each seed, save each piece, and write pitfalls_controls.json."""
     settings = {"labels": LABELS, "epochs": EPOCHS, "films": film_count, "test_rows": 300, "overfit_labels": 200}
     settings |= {"refit_steps": experiment.REFIT_STEPS, "next_labels": experiment.NEXT_LABELS}
     parts = Path(tempfile.gettempdir()) / "pitfalls_controls"
@@ -310,12 +310,24 @@ def write_controls(seeds: int, film_count: int, into: Path) -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
-@click.option("--sizes", default=",".join(map(str, SIZES)), show_default=True, help="Numbers of labels, with commas.")
+@click.option(
+    "--seeds",
+    default=3,
+    type=click.IntRange(1, 100),
+    show_default=True,
+    help="Number of seeds; 3 means seeds 0, 1 and 2.",
+)
+@click.option(
+    "--sizes", default=",".join(map(str, SIZES)), show_default=True, help="Numbers of labels, separated by commas."
+)
 @click.option("--test-rows", default=TEST_ROWS, type=click.IntRange(10), show_default=True)
 @click.option("--films", "film_count", default=experiment.FILMS, type=click.IntRange(2), show_default=True)
-@click.option("--jobs", default=1, type=click.IntRange(1), show_default=True, help="Seeds measured side by side.")
-@click.option("--controls", "only_controls", is_flag=True, help="Measure the controls, into pitfalls_controls.json.")
+@click.option(
+    "--jobs", default=1, type=click.IntRange(1), show_default=True, help="Number of seeds to measure in parallel."
+)
+@click.option(
+    "--controls", "only_controls", is_flag=True, help="Measure only the controls, and write pitfalls_controls.json."
+)
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for pitfalls.json.")
 def main(seeds: int, sizes: str, test_rows: int, film_count: int, jobs: int, only_controls: bool, into: Path) -> None:
     """Measure every seed and write data/reference/pitfalls.json."""

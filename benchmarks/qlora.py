@@ -1,8 +1,8 @@
-"""Lesson 11's learning rates: the grid behind its recipes, on validation rows only.
+"""Search lesson 11's learning rates on a grid, with validation rows only.
 
 python -m benchmarks.qlora      prints every rate's accuracy; writes nothing
 
-What the lesson measures over several seeds, on the invented world and on real text, is `make reference`.
+`make reference` measures the lesson itself over several seeds, on the micro-world and on real text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GRIDS = {"full": (5e-4, 1e-3, 2e-3), "lora": (1e-3, 2e-3, 3e-3, 5e-3), "qlora": 
 
 
 def validated(method: str, rate: float, seed: int, reviews, tokenizer) -> float:
-    """The accuracy on validation rows after one training with the lesson's recipe."""
+    """Train once with the lesson's recipe at this rate, and return the accuracy on the validation rows."""
     splits = {"train": sample_rows(reviews["train"], qlora.LABELS, seed), "validation": reviews["validation"]}
     rows = {name: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for name, part in splits.items()}
     seed_everything(seed)
@@ -42,7 +42,13 @@ def tune(seeds: int) -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seeds", default=3, type=click.IntRange(1, 100), show_default=True, help="How many: 0, 1, 2, ...")
+@click.option(
+    "--seeds",
+    default=3,
+    type=click.IntRange(1, 100),
+    show_default=True,
+    help="Number of seeds; 3 means seeds 0, 1 and 2.",
+)
 def main(seeds: int) -> None:
     """Try lesson 11's learning rates on validation rows; write nothing."""
     try:

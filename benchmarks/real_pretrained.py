@@ -1,8 +1,8 @@
-"""The figures that lesson 01 shows where the real track's files are missing: data/reference/real_pretrained.json.
+"""Measure the figures that lesson 01 shows without the real track's files: data/reference/real_pretrained.json.
 
 python benchmarks/real_pretrained.py      runs the lesson with the files (`make real`), a few minutes of one core
 
-What is measured stands in the lesson, section 7. Its exercises count as open: the libraries' own functions are used.
+Section 7 of the lesson does the measuring. Its exercises stay unsolved, so it uses the libraries' own functions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEEP = "from pathlib import Path as _Path\n_Path({path!r}).write_text(json.dumps
 
 
 def measured() -> dict[str, object]:
-    """What section 7 of lesson 01 measures, from a fresh kernel.
+    """Run lesson 01 in a fresh kernel, and return what its section 7 measures.
 
     Raises:
         UserError: the real track's files are not complete.

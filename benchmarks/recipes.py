@@ -1,12 +1,12 @@
-"""The grids behind `helpers.recipes`: learning rates for a published encoder on real sentences, in recipes.json.
+"""Search the learning rates of `helpers.recipes` for a published encoder on real sentences; write recipes.json.
 
 make reference REFERENCES=recipes                       every grid; writes data/reference/recipes.json
-make reference REFERENCES=recipes ARGS="--only full"    one method's grid, beside those that the file has
+make reference REFERENCES=recipes ARGS="--only full"    one method's grid; the file keeps the other grids
 
-Every piece (a method, a rate, a seed) draws its own training rows of the real track's `reviews` and is judged on the
-validation rows; no test row is read. One seed tries the whole grid, which grows while its best rate is at an edge. Then
-three seeds try the best rate and its neighbours. Each finished piece is kept in `runs/reference`; interrupted, the
-command goes on there.
+Each piece (a method, a rate, a seed) trains on rows of the real track's `reviews` that the seed draws, and is evaluated
+on the validation rows. No test row is read. One seed tries the whole grid, which grows while its best rate is at an
+edge. Then three seeds try the best rate and its neighbours. Each finished piece is saved in `runs/reference`. After an
+interruption, the same command continues from there.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from helpers.training import (
 )
 
 LABELS, EPOCHS, RANK, ALPHA = 1000, 2, 8, 16
-GRIDS = {  # where the search starts: it goes on by factors of two while the best rate is at an edge
+GRIDS = {  # where the search starts; it adds rates by factors of two while the best rate is at an edge
     "head_only": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
     "last_block": (2.5e-4, 5e-4, 1e-3, 2e-3),
     "full": (1e-4, 2e-4, 4e-4),
@@ -70,18 +70,18 @@ def data(seed: int) -> tuple[TokenizedReviews, TokenizedReviews]:
 
 
 def validation_rows() -> int:
-    """How many rows every training is judged on."""
+    """Return the number of validation rows that evaluate each training."""
     return len(data(0)[1])
 
 
 @cache
 def collator():
-    """Pads a list of tokenized rows."""
+    """Return the collator, which pads a list of tokenized rows."""
     return pad(catalog.tokenizer("encoder", "real"))
 
 
 class Given(nn.Module):
-    """Takes the place of the embeddings: the states that the frozen blocks computed pass through."""
+    """Replaces the embeddings: it passes on the states that the frozen blocks have computed."""
 
     def forward(self, input_ids: Tensor, **_: object) -> Tensor:
         """input_ids: the states, (batch, seq, hidden), returned as they are."""
@@ -89,7 +89,7 @@ class Given(nn.Module):
 
 
 class LastBlock(nn.Module):
-    """The last block and the head of a classifier, on states that the frozen blocks below computed once."""
+    """The last block and the head of a classifier, applied to cached states of the frozen blocks below."""
 
     def __init__(self, classifier: MeanPoolClassifier) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class LastBlock(nn.Module):
 
 @torch.no_grad()
 def states_before_last(classifier: MeanPoolClassifier, rows: TokenizedReviews) -> list[Tensor]:
-    """What the last block reads of each row: (seq, hidden), without dropout."""
+    """Return the input of the last block for each row, (seq, hidden), without dropout."""
     caught: list[Tensor] = []
     hook = blocks(classifier.body)[-1].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     classifier.eval()
@@ -120,10 +120,10 @@ def states_before_last(classifier: MeanPoolClassifier, rows: TokenizedReviews) -
 
 @cache
 def frozen(seed: int | None, states: bool) -> list[Tensor]:
-    """What the pretrained body makes of each training row of a seed, or (None) of each validation row.
+    """Return the pretrained body's output for each training row of a seed, or (seed None) for each validation row.
 
-    states: (seq, hidden) before the last block, else the features (hidden,) that the head reads. They are the same for
-    every rate.
+    states: whether to return the states (seq, hidden) before the last block, or else the features (hidden,) that the
+    head reads. Both are cached, because they are the same for every rate.
     """
     rows, classifier = data(0)[1] if seed is None else data(seed)[0], catalog.classifier("real")
     if states:
@@ -135,7 +135,7 @@ def frozen(seed: int | None, states: bool) -> list[Tensor]:
 
 
 def pad_states(rows: Sequence[tuple[Tensor, int]]) -> dict[str, Tensor]:
-    """States of different lengths as one rectangle."""
+    """Pad states of different lengths into one batch."""
     states = [state for state, _ in rows]
     ones = [torch.ones(len(state), dtype=torch.long) for state in states]
     return {
@@ -146,7 +146,7 @@ def pad_states(rows: Sequence[tuple[Tensor, int]]) -> dict[str, Tensor]:
 
 
 def state_batches(rows: TokenizedReviews, states: Sequence[Tensor], *, shuffle: bool, seed: int = 0) -> DataLoader:
-    """Batches of cached states, in the order in which `length_batches` would give the rows."""
+    """Return batches of cached states, in the order in which `length_batches` returns the rows."""
     pairs = list(zip(states, rows.labels, strict=True))
     return grouped_batches(pairs, rows.lengths, pad_states, BATCH_SIZE, shuffle=shuffle, seed=seed)
 
@@ -175,7 +175,7 @@ def fitted(method: str, rate: float, seed: int) -> tuple[History, Tensor, Tensor
 
 
 def trained(method: str, rate: float, seed: int) -> dict[str, float]:
-    """Accuracy and loss of one training on the validation rows; its CPU seconds and last losses."""
+    """Train once. Return accuracy and loss on the validation rows, the CPU seconds, and the mean of the last losses."""
     began = time.process_time()
     history, logits, labels = fitted(method, rate, seed)
     seconds = time.process_time() - began
@@ -189,7 +189,7 @@ def trained(method: str, rate: float, seed: int) -> dict[str, float]:
 
 
 def piece(parts: Path, method: str, rate: float, seed: int) -> dict[str, float]:
-    """`trained`, or what it gave in an earlier try."""
+    """Return the result of `trained`, read from `parts` if it was saved there."""
     settings = {"method": method, "rate": rate, "seed": seed, "labels": LABELS, "epochs": EPOCHS, "batch": BATCH_SIZE}
     if method == "lora":
         settings |= {"rank": RANK, "alpha": ALPHA}
@@ -200,7 +200,7 @@ def piece(parts: Path, method: str, rate: float, seed: int) -> dict[str, float]:
 
 
 def search(parts: Path, method: str) -> dict[str, dict[str, list[float]]]:
-    """Rate -> metric -> one value per seed: one seed for the whole grid, then SEEDS for the best and its neighbours."""
+    """Search one method's rates; return rate -> metric -> values. The best rate and its neighbours get SEEDS seeds."""
     runs = {rate: [piece(parts, method, rate, 0)] for rate in GRIDS[method]}
     while True:
         grid = sorted(runs)
@@ -223,7 +223,7 @@ def mean(runs: Sequence[dict[str, float]]) -> float:
 
 
 def write(into: Path, found: dict[str, dict]) -> Path:
-    """Put these grids into recipes.json; grids of other methods that were searched in the same way stay there."""
+    """Put these grids into recipes.json. Grids of other methods stay if they were searched with the same settings."""
     settings = {"model": "all-MiniLM-L6-v2", "data": "reviews of the real track", "labels": LABELS, "epochs": EPOCHS}
     settings |= {"batch_size": BATCH_SIZE, "head_epochs": HEAD_EPOCHS, "head_batch_size": HEAD_BATCH_SIZE}
     settings |= {"rank": RANK, "alpha": ALPHA, "validation_rows": validation_rows()}
@@ -238,7 +238,9 @@ def write(into: Path, found: dict[str, dict]) -> Path:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--only", multiple=True, type=click.Choice(list(GRIDS)), help="Search these methods only; repeatable.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for recipes.json.")
-@click.option("--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Finished pieces.")
+@click.option(
+    "--parts", default=ROOT / "runs" / "reference", type=click.Path(path_type=Path), help="Folder of finished pieces."
+)
 def main(only: tuple[str, ...], into: Path, parts: Path) -> None:
     """Search learning rates on validation rows; write data/reference/recipes.json again after each method."""
     try:

@@ -1,12 +1,12 @@
-"""The same short runs through papermill in a shell loop and through `workbook sweep run`, on the same cores.
+"""Time the same short runs in a shell loop of papermill and in `workbook sweep run`, on the same cores.
 
     python -m benchmarks.sweep                                  twelve short runs that train: nine minutes
     python -m benchmarks.sweep --lesson 02 --budget quick       twelve rehearsals of ten seconds each
     python -m benchmarks.sweep --runs 4 --lesson 00 --into /tmp
 
-The loop has all cores for one run after the other, the sweep one core for each of several runs side by side. Ending
-and beginning take the same few seconds whatever the runs do, so the shorter they are, the more these weigh.
-Nothing else should be at work on the machine meanwhile. Writes its section of benchmarks/RESULTS.md.
+The loop gives all cores to one run at a time. The sweep gives one core to each of several runs at a time. Starting and
+ending a run takes a few seconds, which weigh more in shorter runs. Run nothing else on the machine meanwhile. The
+command writes its section of benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ENDED = 'select "seconds_kernel", "seconds_cells" from runs'
 
 @dataclass(frozen=True)
 class Measured:
-    """One way to run them: seconds by the clock, lanes side by side, and each run's seconds in kernel and cells."""
+    """One way to run them: wall-clock seconds, parallel lanes, and each run's seconds in kernel and cells."""
 
     seconds: float
     lanes: int
@@ -46,22 +46,22 @@ class Measured:
 
     @property
     def per_minute(self) -> float:
-        """Runs that ended in a minute."""
+        """Finished runs per minute."""
         return 60 * len(self.cells) / self.seconds
 
     @property
     def overhead(self) -> float:
-        """Seconds of a lane for each run that were not spent in the notebook's own cells."""
+        """Seconds of a lane per run that were spent outside the notebook's own cells."""
         return (self.seconds * self.lanes - sum(self.cells)) / len(self.cells)
 
     @property
     def outside(self) -> float:
-        """The share of all lanes' time in which no kernel was at work."""
+        """The share of all lanes' time in which no kernel was running."""
         return 1 - sum(self.kernel) / (self.seconds * self.lanes)
 
 
 def loop(notebook: Path, budget: str, runs: int, folder: Path) -> Measured:
-    """What somebody would type without this project: papermill in a loop of the shell."""
+    """Time papermill in a shell loop, as somebody would type it without this project."""
     folder.mkdir()
     command = " ".join(
         [
@@ -79,7 +79,7 @@ def loop(notebook: Path, budget: str, runs: int, folder: Path) -> Measured:
 
 
 def sweep(notebook: Path, budget: str, runs: int, workers: int, folder: Path) -> Measured:
-    """The same runs as a sweep."""
+    """Time the same runs as a sweep."""
     folder.mkdir()
     plan = {"question": "How fast?", "notebook": notebook.stem, "fixed": {"budget": budget}, "seeds": list(range(runs))}
     file = folder / "speed.yaml"
@@ -101,7 +101,7 @@ def _timed(command: list[str], settings: dict[str, str], folder: Path) -> float:
 
 
 def rows(before: Measured, now: Measured) -> list[Row]:
-    """Both figures as lines of the page; each is one measurement."""
+    """Return both figures as rows of the page, each from one measurement."""
     runs = [f"{way.seconds:.1f} s, {way.per_minute:.2f} runs a minute" for way in (now, before)]
     lanes = [f"{way.outside:.1%} of {way.lanes} lane(s)" for way in (now, before)]
     cells = [f"{sum(way.cells) / len(way.cells):.1f} s" for way in (now, before)]
@@ -114,20 +114,24 @@ def rows(before: Measured, now: Measured) -> list[Row]:
 
 
 @click.command()
-@click.option("--lesson", default="01", show_default=True, help="The lesson that is run.")
-@click.option("--budget", default="standard", show_default=True, help="Its budget.")
+@click.option("--lesson", default="01", show_default=True, help="Number of the lesson to run.")
+@click.option("--budget", default="standard", show_default=True, help="The lesson's budget.")
 @click.option(
     "--runs",
     type=click.IntRange(1, 1000),
     default=12,
     show_default=True,
-    help="How many runs; each has a seed of its own.",
+    help="Number of runs; each has its own seed.",
 )
-@click.option("--workers", type=click.IntRange(1), default=cores, help="Runs side by side.  [default: every core]")
-@click.option("--notebooks", type=click.Path(path_type=Path), default=NOTEBOOKS, help="Another folder of lessons.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=cores, help="Number of parallel runs.  [default: every core]"
+)
+@click.option(
+    "--notebooks", type=click.Path(path_type=Path), default=NOTEBOOKS, help="Read the lessons from this folder."
+)
 @click.option("--into", type=click.Path(path_type=Path), default=report.FOLDER, help="The folder for RESULTS.md.")
 def main(lesson: str, budget: str, runs: int, workers: int, notebooks: Path, into: Path) -> None:
-    """Measure how many runs a minute a sweep does, against papermill in a loop of the shell."""
+    """Compare the runs per minute of a sweep and of papermill in a shell loop."""
     chosen = select([lesson], find(notebooks.resolve()))[0]
     about = report.circumstances(cores(), rounds=1)
     click.echo(f"{runs} runs of {chosen.name}, budget {budget}, {cores()} cores, load {about['load']}")

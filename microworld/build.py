@@ -1,4 +1,4 @@
-"""Generate the whole micro-world: `python -m microworld.build [folder]`. Same code, same bytes."""
+"""Generate the whole micro-world: `python -m microworld.build [folder]`. The same code writes the same bytes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from microworld.texts import TOPICS, clozes, item
 from microworld.world import World, generator, shuffled
 
 LABEL_NOISE = 0.02
-# The labelled reviews are of films that the corpus does not know; they are longer, and what does not count in them
-# misleads more often.
+# The labelled reviews are about films that the corpus never names. They are longer than the corpus's reviews, and their
+# sentences that do not count contradict the verdict more often.
 REVIEW_STYLE = Style(
     counted=(9, 1, 1, 0.4, 0.4, 0.4),
     own=(0, 0.1, 0.35, 0.4, 0.15),
@@ -36,7 +36,7 @@ TOPIC_ROWS = {"train": 8_000, "validation": 1_000, "test": 2_000}
 
 
 def reviews(world: World) -> Splits:
-    """Labelled reviews. No film is in two splits."""
+    """Return labelled reviews. The splits share no film."""
     rng = generator("reviews")
     critic = Reviewer(REVIEW_STYLE, rng, world.fresh)
     films = {"train": world.fresh[:200], "validation": world.fresh[200:240], "test": world.fresh[240:300]}
@@ -61,7 +61,7 @@ def _labelled(critic: Reviewer, film: Film) -> dict:
 
 
 def topics(world: World) -> Splits:
-    """News items in AG News's four classes."""
+    """Return news items in AG News's four classes."""
     rng = generator("topics")
     voice = speaker(rng)
     splits: Splits = {}
@@ -72,7 +72,10 @@ def topics(world: World) -> Splits:
 
 
 def instructions(world: World) -> Splits:
-    """Questions for facts (trained, told only, untold), small jobs, and wishes; `known` says which."""
+    """Return questions about facts, small tasks and requests for a line.
+
+    The column `known` says whether training asks for a fact (`trained`), only tells it (`told`) or neither (`untold`).
+    """
     rng = generator("instructions")
     voice = speaker(rng)
     half = len(world.silent) // 2
@@ -101,7 +104,7 @@ def instructions(world: World) -> Splits:
 
 
 def preferences(world: World) -> Splits:
-    """Pairs of answers to a wish; no film is in two splits."""
+    """Return pairs of answers to a request. The splits share no film."""
     rng = generator("preferences")
     voice = speaker(rng)
     parts = {
@@ -115,7 +118,7 @@ def preferences(world: World) -> Splits:
 
 
 def _two(voice: Speaker, films: list[Film]) -> tuple[Film, Film]:
-    """Two different films."""
+    """Draw two different films."""
     film, other = voice.pick(films), voice.pick(films)
     while other == film:
         other = voice.pick(films)
@@ -123,7 +126,7 @@ def _two(voice: Speaker, films: list[Film]) -> tuple[Film, Film]:
 
 
 def facts(world: World) -> Splits:
-    """Every fact of every told film as a text to complete."""
+    """Return every fact of the corpus's films as a text to complete."""
     return {"test": [row for film in world.told for row in clozes(film)]}
 
 
@@ -158,7 +161,7 @@ FEATURES = {
 
 
 def write(folder: Path) -> dict[str, str]:
-    """Write every split as compressed Parquet, and SHA256SUMS; returns the sums by path inside the folder."""
+    """Write every split as compressed Parquet, and SHA256SUMS. Return the sums by path relative to the folder."""
     world, sums = World(), {}
     for config, make in CONFIGS.items():
         for split, rows in make(world).items():

@@ -1,4 +1,4 @@
-"""What the models are pretrained on: the corpus in five named domains, and for the decoder a library of more films."""
+"""Pretraining text: a corpus in five domains, and a library about more films that only the decoder reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Splits = dict[str, list[dict]]
 
 
 def corpus(world: World) -> Splits:
-    """Pretraining text in five named domains, and a sixth that pretraining never sees."""
+    """Return pretraining text in five domains, and the split `newcomer` in a sixth that pretraining never sees."""
     rng = generator("corpus")
     voice, critic = speaker(rng), Reviewer(CORPUS_STYLE, rng, world.told)
     write: dict[str, Callable[[], str]] = {
@@ -43,10 +43,11 @@ def corpus(world: World) -> Splits:
 
 
 def library(world: World) -> Splits:
-    """Many more films, for the decoder alone: pages, questions about most of the films, and readings.
+    """Return text about many more films, for the decoder: pages, questions about most of these films, and readings.
 
-    Facts of few films are learned by heart, page by page; only many make a model answer questions about films that
-    nobody asked about. Readings are of films named nowhere else, so their words can only be copied from the text.
+    A model memorizes the facts of a few films. It needs many films to learn to answer questions about a film that no
+    training question asks about. Readings are about films that no other pretraining text names, so the model can only
+    copy the answers from the text.
     """
     voice = speaker(generator("library"))
     asked = world.shelved[: len(world.shelved) * 3 // 4]

@@ -30,7 +30,7 @@ class Film:
     quality: float
 
     def slots(self) -> dict[str, str]:
-        """The film's words as the grammar names them."""
+        """Return the film's words by their names in the grammar, without `quality`."""
         return {name: str(value) for name, value in vars(self).items() if name != "quality"}
 
 
@@ -40,7 +40,7 @@ def title_case(title: str) -> str:
 
 
 def make_films(count: int, seed: int, taken: Collection[str] = ()) -> list[Film]:
-    """`count` films with distinct titles, none of which is in `taken`. Same seed, same films."""
+    """Return `count` films with distinct titles, none of them in `taken`. The same seed gives the same films."""
     rng = random.Random(seed)
     speaker = Speaker(load("names", "things"), rng)
     people = [speaker.line("<first> <last>") for _ in range(max(12, count // 2))]

@@ -6,9 +6,9 @@ A rule file holds rules of this shape::
     @name words      comma-separated words, the first ones drawn more often (Zipf's law)
 
 and a line may hold ``{a|b|c}`` (one of them), ``[a]`` (half of the time) and ``<rule>``.
-Rules come in pairs ``rule+`` and ``rule-`` where words carry praise or blame: ``<rule=>`` is the one that agrees
-with the polarity asked for, ``<rule!>`` the one that contradicts it. So one line serves both polarities, and its
-other words give nothing away.
+Words of praise and blame come as a pair of rules, ``rule+`` and ``rule-``. In a line, ``<rule=>`` stands for the one
+of the requested polarity, and ``<rule!>`` for the opposite one. So one line serves both polarities, and its other
+words do not reveal the polarity.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _START = re.compile(r"(^[\"']?|[.!?][\"']? +[\"']?)([a-z])")
 
 
 class Words:
-    """A rule of single words or short phrases, drawn by Zipf's law."""
+    """A rule that is a list of words or short phrases, of which the first are drawn most often (Zipf's law)."""
 
     def __init__(self, name: str, words: list[str]):
         self.name, self.words = name, words
@@ -107,24 +107,24 @@ class Speaker:
         self._plural = re.compile(rf"\b((?:{plurals}),?(?: alone)? )(is|was|has|does)\b")
 
     def pick(self, items):
-        """One of the items. Uses only `random()`, whose stream Python keeps stable from version to version."""
+        """Draw one of the items, with `random()` only, whose stream is the same in every Python version."""
         return items[int(self.rng.random() * len(items))]
 
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 
     def say(self, rule: str, polarity: int = 0, **slots: str) -> str:
-        """Expand a rule to a finished sentence: articles agreed, first letter raised."""
+        """Expand a rule to finished sentences, with the right articles, plural verbs and capital letters."""
         self.slots.update(slots)
         return self._agree(polish(self._rule(rule, polarity)))
 
     def line(self, text: str, polarity: int = 0, **slots: str) -> str:
-        """Expand a line that is not a rule of its own."""
+        """Expand a line of text that is given directly, not by a rule's name."""
         self.slots.update(slots)
         return self._agree(polish(self._node(parse(text), polarity)))
 
     def _agree(self, text: str) -> str:
-        """After a plural subject, the plural of the verb."""
+        """Replace a singular verb after a plural subject by its plural."""
         return self._plural.sub(lambda found: found[1] + PLURAL_VERBS[found[2]], text)
 
     def _rule(self, name: str, polarity: int) -> str:
@@ -162,7 +162,7 @@ class Speaker:
 
 
 def polish(text: str) -> str:
-    """Agree the articles (a, an), fold double spaces and raise the first letter of each sentence."""
+    """Choose between "a" and "an", remove double spaces and articles, and capitalize each sentence."""
     text = re.sub(r"  +", " ", text).strip().replace(" ,", ",").replace(" .", ".")
     text = _ARTICLE.sub(lambda match: match.group(1) + "n ", text)
     text = re.sub(r"\b(the|a) (?:the|a)\b", r"\1", text, flags=re.I)

@@ -1,4 +1,4 @@
-"""Instructions with answers that can be checked to the letter, and preferences that an exact judge can settle."""
+"""Instructions with one exact answer, requests for a line about a film, and preference pairs that a judge decides."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from microworld.texts import FACTS
 
 SKILLS = ("sentiment", "passive", "comma")
 REASONS = ("tone", "film", "form")
-# How often the people who wrote the demonstrations of a wish praised for blame (or the reverse), or took another film.
+# Chance that a demonstration has the wrong tone (praise instead of criticism, or the reverse) or the wrong film.
 CARELESS = {"tone": 0.35, "film": 0.1}
 
 
 def ask_fact(voice: Speaker, film: Film, kind: str) -> dict[str, str]:
-    """A question for one fact of one film."""
+    """Return a question about one fact of one film, with its answer."""
     voice.slots = film.slots()
     answer = voice.slots[kind]
     return {"prompt": voice.say("ask_" + kind), "completion": f"{answer}.", "kind": f"fact_{kind}", "film": film.title}
 
 
 def ask_skill(voice: Speaker, film: Film, kind: str) -> dict[str, str]:
-    """A small job on a text that stands in the prompt: judge it, turn it into the passive, shorten it."""
+    """Return a small task about a text in the prompt: classify its sentiment, make it passive, or shorten it."""
     voice.slots = film.slots()
     if kind == "sentiment":
         polarity = 1 if voice.chance(0.5) else -1
@@ -35,9 +35,9 @@ def ask_skill(voice: Speaker, film: Film, kind: str) -> dict[str, str]:
 
 
 def ask_line(voice: Speaker, film: Film, other: Film, careless: dict[str, float]) -> dict[str, str]:
-    """A wish for a line on a film, and a line by somebody who now and then gets the tone or the film wrong.
+    """Return a request for a line about a film, and a line that sometimes has the wrong tone or the wrong film.
 
-    Many lines would do, so no answer can be checked to the letter: the judge tells whether one grants the wish.
+    Many lines would do, so there is no exact answer. The judge decides whether a line satisfies the request.
     """
     polarity = 1 if voice.chance(0.5) else -1
     voice.slots = film.slots()
@@ -49,9 +49,9 @@ def ask_line(voice: Speaker, film: Film, other: Film, careless: dict[str, float]
 
 
 def preference(voice: Speaker, film: Film, other: Film) -> dict[str, str]:
-    """A wish, an answer that grants it, and one that fails it for exactly one reason.
+    """Return a request, an answer that satisfies it, and one that fails for exactly one reason.
 
-    reason: "tone" (praise for blame or the reverse), "film" (another film's title), "form" (words out of order).
+    reason: "tone" (praise for criticism, or the reverse), "film" (another film's title) or "form" (shuffled words).
     """
     polarity = 1 if voice.chance(0.5) else -1
     voice.slots = film.slots()
@@ -67,7 +67,7 @@ def preference(voice: Speaker, film: Film, other: Film) -> dict[str, str]:
 
 
 def _shuffle(voice: Speaker, sentence: str) -> str:
-    """The words of a sentence in an order that differs from the first."""
+    """Return the words of a sentence in a different order."""
     words = sentence.split()
     shuffled = words
     while shuffled == words:
@@ -78,5 +78,5 @@ def _shuffle(voice: Speaker, sentence: str) -> str:
 
 
 def all_facts(voice: Speaker, films: list[Film], times: int) -> list[dict[str, str]]:
-    """`times` questions for each fact of each film."""
+    """Return `times` questions about each fact of each film."""
     return [ask_fact(voice, film, kind) for film in films for kind in FACTS for _ in range(times)]

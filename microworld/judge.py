@@ -1,8 +1,8 @@
-"""An exact judge of requests for a line: has it the tone, is it about the film, is it a sentence?
+"""An exact judge of answers to a request for a line: are the tone, the film and the form right?
 
-The judge reads a line backwards: the rules `@reply`, which made the data, and `@fluent`, further sentences that a
-reader accepts, become a regular expression with a group for each word of praise or blame and for each fact. So nothing
-is counted or guessed, and broken text cannot win.
+The judge turns two grammar rules into a regular expression: `@reply`, which made the data, and `@fluent`, which adds
+sentences that a reader would accept. The expression has a group for each word of praise or blame and for each fact. So
+the judge parses a line and never guesses, and broken text cannot win.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from microworld.reviews import speaker
 from microworld.world import World
 
 PEOPLE = ("director", "lead", "second")
-ACCEPTED = ("reply", "fluent")  # rules of the answers that have form
+ACCEPTED = ("reply", "fluent")  # an answer has the right form if it matches one of these rules
 FACTS = {
     **dict.fromkeys(PEOPLE, ("first", " ", "last")),
     "place": ("town",),
@@ -28,13 +28,13 @@ FACTS = {
     "studio": ("studio",),
 }
 POLARITIES = {1: "plus", -1: "minus"}
-SPACE = r"(?: |(?<= )|(?=[.,]))"  # `polish` drops the space that an empty option leaves over
+SPACE = r"(?: |(?<= )|(?=[.,]))"  # `polish` removes the extra space that an empty option leaves
 _AN = re.compile(r"\b([Aa])n(?= )")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a line grants a wish: the wished tone, the film's own title and facts, text that the grammar can make."""
+    """Whether a line satisfies a request: the requested tone, the right title and facts, and grammatical form."""
 
     tone: bool
     film: bool
@@ -42,19 +42,19 @@ class Verdict:
 
     @property
     def good(self) -> bool:
-        """It grants the wish: all three."""
+        """Whether the line satisfies the request: tone, film and form are all right."""
         return self.tone and self.film and self.form
 
     @property
     def score(self) -> float:
-        """0 for broken text, else a third for each of the three: broken text never wins."""
+        """0 for broken text, else 1/3, plus 1/3 for the right tone and 1/3 for the right film."""
         return (1 + self.tone + self.film) / 3 if self.form else 0.0
 
 
 def judge(film: Film | str, tone: int, text: str) -> Verdict:
-    """Judge a line about `film` (or its title) that was to have this tone, +1 for praise or -1 for blame.
+    """Judge a line that should be about `film` (or its title) and have this tone: +1 for praise, -1 for blame.
 
-    Of a film known by its title alone, and that the world does not know, only the title is checked.
+    Given the title of a film that the corpus does not describe, the judge checks the title and no facts.
     """
     title = film if isinstance(film, str) else film.title
     known = _told().get(film) if isinstance(film, str) else film
@@ -71,10 +71,10 @@ def judge(film: Film | str, tone: int, text: str) -> Verdict:
 
 
 def wish(prompt: str) -> tuple[str, int]:
-    """The film's title and the tone (+1 or -1) that a prompt wishes for.
+    """Return the film's title and the tone (+1 or -1) that a prompt requests.
 
     Raises:
-        UserError: the prompt is not a wish that the grammar can make.
+        UserError: the prompt is not a request that the grammar can make.
     """
     found = _match(_wish(), prompt.strip())
     if not found or not _is_title(_named(found, "title")):
@@ -84,7 +84,7 @@ def wish(prompt: str) -> tuple[str, int]:
 
 
 def judge_answer(prompt: str, answer: str) -> Verdict:
-    """Judge an answer to a wish."""
+    """Judge an answer to a prompt that requests a line."""
     return judge(*wish(prompt), answer)
 
 
@@ -95,7 +95,7 @@ class _Pattern:
         self.rules, self.numbers = rules, count(1)
 
     def rule(self, name: str) -> str:
-        if name.endswith("="):  # praise or blame: one group for each, so that the match says which it was
+        if name.endswith("="):  # one group for praise and one for blame, so that the match tells them apart
             base = name[:-1]
             return f"(?:{self.group('plus', self.rule(base + '+'))}|{self.group('minus', self.rule(base + '-'))})"
         if name == "title":
@@ -134,7 +134,7 @@ def _compile(*names: str) -> re.Pattern:
 
 
 def _match(pattern: re.Pattern, text: str) -> re.Match | None:
-    """The whole text against a rule, whose lines begin with a small letter where no title comes first."""
+    """Match the whole text. The rules write its first word in lower case, unless it is a title."""
     bare = _bare(text)
     return pattern.fullmatch(bare) or pattern.fullmatch(bare[:1].lower() + bare[1:])
 
@@ -162,12 +162,12 @@ def _opinion_words() -> dict[int, re.Pattern]:
 
 
 def _tones(text: str) -> set[int]:
-    """The polarities of the words of praise and blame in a broken text."""
+    """Return the polarities of the words of praise and blame in a text that does not match the rules."""
     return {sign for sign, pattern in _opinion_words().items() if pattern.search(text)}
 
 
 def _named(found: re.Match, name: str) -> set[str]:
-    """Every text that a group of this name caught."""
+    """Return every text that a group of this name matched."""
     return {text for group, text in found.groupdict().items() if text and group.rpartition("_")[0] == name}
 
 
@@ -176,5 +176,5 @@ def _is_title(titles: set[str]) -> bool:
 
 
 def _bare(text: str) -> str:
-    """The text with every "an" as "a", as the rules write it."""
+    """Replace every "an" by "a", as the rules write it."""
     return _AN.sub(r"\1", text)

@@ -21,11 +21,11 @@ DATA = ROOT / "data"
 CHARACTERS, LABELS = 300_000, 2_000
 CARD_NOTES = {
     "corpus": "pretraining text by `domain`; `newcomer` holds a domain that pretraining never sees",
-    "library": "more pretraining text, for the decoder: 600 more films and what is asked of them, and short readings",
+    "library": "more pretraining text, for the decoder: 600 more films, questions about them, and short readings",
     "topics": "news items in AG News's four classes",
     "reviews": "film reviews with IMDB's columns, and what the generator did",
-    "instructions": "prompts with one right answer (`known`: who was told it), and wishes for a line",
-    "preferences": "a wish, an answer that grants it, one that fails it, and why",
+    "instructions": "prompts with one right answer (`known`: whether training contains it), and requests for a line",
+    "preferences": "a request, an answer that satisfies it, one that does not, and the reason",
     "facts": "every fact that the corpus tells of its films, as a text to complete",
 }
 
@@ -36,7 +36,7 @@ def read(config: str, split: str) -> list[dict]:
 
 
 def text_figures(texts: list[str]) -> dict[str, float]:
-    """Variety of the first 300,000 characters: word types, share of distinct 4-grams, compressed share."""
+    """Measure the variety of the first 300,000 characters, and the share of duplicates among all texts."""
     sample = "\n".join(texts)[:CHARACTERS]
     words = re.findall(r"[a-z']+", sample.lower())
     grams = [tuple(words[at : at + 4]) for at in range(len(words) - 3)]
@@ -50,7 +50,7 @@ def text_figures(texts: list[str]) -> dict[str, float]:
 
 
 def bag_of_words(train: list[dict], test: list[dict]) -> float:
-    """Accuracy of word 1-2-grams, tf-idf and logistic regression."""
+    """Return the test accuracy of logistic regression on tf-idf features of words and word pairs."""
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
     )
@@ -59,7 +59,7 @@ def bag_of_words(train: list[dict], test: list[dict]) -> float:
 
 
 def figures() -> dict[str, float]:
-    """Everything that the data page reports."""
+    """Return every figure that the data page reports."""
     train, test = read("reviews", "train"), read("reviews", "test")
     wrong = sum(row["label"] != row["clean_label"] for row in train + test) / len(train + test)
     return text_figures([row["text"] for row in train]) | {
@@ -70,7 +70,7 @@ def figures() -> dict[str, float]:
 
 
 def data_page() -> str:
-    """`data/README.md`: the figures, samples drawn at random, and every file."""
+    """Return the text of `data/README.md`: the figures, samples drawn at random, and a table of all files."""
     found, rng = figures(), random.Random(0)
 
     def draw(rows: list[dict], count: int) -> list[dict]:
@@ -94,12 +94,12 @@ def data_page() -> str:
 
 
 def template(name: str) -> str:
-    """A page with gaps to fill."""
+    """Return a page template, whose fields `str.format` fills."""
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
 def file_table() -> str:
-    """A row for every data file: path, bytes, sha256."""
+    """Return a Markdown table of all data files: path, bytes, SHA-256."""
     pages = ("README.md", "SHA256SUMS")
     paths = sorted(path for path in DATA.rglob("*") if path.is_file() and path.name not in pages)
     rows = []
@@ -111,7 +111,7 @@ def file_table() -> str:
 
 
 def card() -> str:
-    """The dataset card, with the configs that `load_dataset` reads and a table of sizes."""
+    """Return the dataset card, with the configs that `load_dataset` reads and a table of sizes."""
     configs, table = [], ["| config | split | rows | bytes | what it is |", "|---|---|---|---|---|"]
     for config in CONFIGS:
         splits = sorted((DATA / "microworld" / config).glob("*.parquet"), key=lambda path: ORDER.index(path.stem))

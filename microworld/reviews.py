@@ -1,8 +1,8 @@
-"""Film reviews with a known truth: what the writer thinks, said plainly or by negation, contrast and the like.
+"""Film reviews whose true label is known: the opinion is stated plainly, or by negation, contrast and the like.
 
-A review is a list of sentences. The writer's own sentences about this film count for the verdict; what others said,
-what is waved aside, other films and the plot do not, although they use the same words of praise and blame. The label
-is the sign of what counts, so a reader can always tell, and a bag of words often cannot.
+The label is the sign of the writer's own sentences about this film. Quoted opinions, dismissed points, other films and
+the plot do not count, although they use the same words of praise and criticism. So a reader can always find the label,
+and a bag-of-words model often cannot.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ NOT_COUNTED = ("hearsay", "waved_aside", "elsewhere")
 
 @dataclass(frozen=True)
 class Style:
-    """How a body of reviews is written: the dials that decide how hard it is."""
+    """The settings of a set of reviews, which decide how hard it is to classify."""
 
-    counted: tuple[float, ...]  # weights of COUNTED
+    counted: tuple[float, ...]  # weights of the kinds in COUNTED
     own: tuple[float, ...]  # chances of 1, 2, 3 ... sentences that count
     aside: tuple[float, ...]  # chances of 0, 1, 2 ... sentences that do not count
     against: float  # chance that a sentence that does not count speaks against the verdict
@@ -47,7 +47,7 @@ def speaker(rng: random.Random) -> Speaker:
 
 
 def choose_aspects(voice: Speaker) -> None:
-    """Settle what `<subject>` and `<other_subject>` are, and which adjectives suit them."""
+    """Draw the aspects of `<subject>` and `<other_subject>`, and choose the rules for their adjectives."""
     first = voice.pick(ASPECTS)
     second = voice.pick([aspect for aspect in ASPECTS if aspect != first])
     for prefix, aspect in (("", first), ("other_", second)):
@@ -56,7 +56,7 @@ def choose_aspects(voice: Speaker) -> None:
 
 
 class Reviewer:
-    """Writes reviews of films in one style. Same generator state, same text."""
+    """Writes reviews of films in one style. The same generator state gives the same text."""
 
     def __init__(self, style: Style, rng: random.Random, films: list[Film]):
         self.style, self.rng, self.films = style, rng, films
@@ -83,7 +83,7 @@ class Reviewer:
         signs = [polarity] * count
         if count >= 3 and self.voice.chance(self.style.mixed):
             signs[int(self.rng.random() * (count - 1))] = -polarity
-        # The odd one out speaks of a part of the film; the others may speak of the whole.
+        # A sentence against the verdict is "plain", so it is about one aspect. The others may be about the whole film.
         kinds = [COUNTED[self._draw(self.style.counted)] if sign == polarity else "plain" for sign in signs]
         phenomena = kinds + (["mixed"] if -polarity in signs else [])
         return [self._sentence(kind, sign) for kind, sign in zip(kinds, signs, strict=True)], phenomena
@@ -95,7 +95,7 @@ class Reviewer:
         return voice.say(rule, sign)
 
     def _frame(self, body: list[str], polarity: int, phenomena: list[str]) -> list[str]:
-        """Opening, plot and remarks around the opinions."""
+        """Add an opening, plot, remark and verdict around the opinions, each by chance."""
         voice = self.voice
         if voice.chance(0.5):
             body.insert(0, voice.say("plot"))

@@ -1,4 +1,4 @@
-"""What the corpus holds besides reviews: pages of facts, talk that asks for them, blurbs, news items and recipes."""
+"""Texts besides reviews: pages of facts, questions with answers, blurbs, news items and recipes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from microworld.reviews import choose_aspects
 
 TOPICS = ("World", "Sports", "Business", "Sci/Tech")
 RULES = ("world", "sports", "business", "scitech")
-STRAY = 0.25  # chance that a second sentence comes from another class, as in real news
+STRAY = 0.25  # chance that the second sentence comes from a randomly drawn class, as in real news
 FACTS = ("director", "year", "lead", "place", "studio", "composer")
-# How a fact is asked for by a text to complete; each line also stands in the corpus, followed by its answer.
+# Prompts for a fact, as a text to complete. The corpus contains each of them, followed by its answer.
 CLOZES = {
     "director": ("The director of {title} is", "{title} was directed by"),
     "year": ("{title} was released in", "{title} came out in"),
@@ -34,7 +34,7 @@ def page(voice: Speaker, film: Film) -> str:
 
 
 def reading(voice: Speaker, film: Film) -> str:
-    """Some facts of a film, then questions for one or two of them: what was just read answers."""
+    """Two to four facts of a film, then one or two questions that these facts answer."""
     voice.slots = film.slots()
     kinds = list(FACTS)
     told = [kinds.pop(int(voice.rng.random() * len(kinds))) for _ in range(2 + int(voice.rng.random() * 3))]
@@ -62,7 +62,7 @@ def _asked(voice: Speaker, kind: str) -> str:
 
 
 def clozes(film: Film) -> list[dict[str, str]]:
-    """The film's facts as texts to complete: prompt, answer, film, kind."""
+    """Return the film's facts as texts to complete, with the columns prompt, answer, film and kind."""
     slots = film.slots()
     return [
         {"prompt": prompt.format(title=film.title), "answer": slots[kind], "film": film.title, "kind": kind}

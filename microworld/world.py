@@ -1,4 +1,4 @@
-"""Which films the micro-world holds, and what may be said of each."""
+"""The films of the micro-world, in groups that decide which texts mention them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SEED = 2024
 
 
 class World:
-    """The films, and who may speak of them: told and asked about, told only, told and asked in training, untold."""
+    """All films, in groups by what the training texts say: facts, also questions about the facts, or nothing."""
 
     def __init__(self, seed: int = SEED):
         self.told = make_films(240, seed)
@@ -19,17 +19,18 @@ class World:
         taken |= {film.title for film in self.fresh}
         self.shelved = make_films(600, seed + 2, taken)  # films of the library
         taken |= {film.title for film in self.shelved}
-        self.passing = make_films(8_000, seed + 3, taken)  # named once or twice, so not worth remembering
+        self.passing = make_films(8_000, seed + 3, taken)  # films of the readings: each is too rare to be memorized
+        # The corpus asks about `talked`, only the training instructions about `asked`, and nothing about `silent`.
         self.talked = [film for index, film in enumerate(self.told) if index % 4 < 2]
         self.asked = [film for index, film in enumerate(self.told) if index % 4 == 2]
         self.silent = [film for index, film in enumerate(self.told) if index % 4 == 3]
 
 
 def generator(name: str) -> random.Random:
-    """A random stream of its own for each part, so that one part's size does not change another's rows."""
+    """Return a separate random generator for the part `name`, so one part's size does not change another's rows."""
     return random.Random(f"{SEED}/{name}")
 
 
 def shuffled(rows: list[dict], rng: random.Random) -> list[dict]:
-    """The rows in a random order that depends on `random()` alone."""
+    """Return the rows in a random order, drawn with `random()` only: its stream is the same in every Python version."""
     return [row for _, _, row in sorted((rng.random(), index, row) for index, row in enumerate(rows))]

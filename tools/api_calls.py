@@ -1,9 +1,9 @@
-"""Check that each library call in the lessons and helpers still fits the library that is installed.
+"""Check that each library call in the lessons and helpers fits the installed version of the library.
 
-    python tools/api_calls.py          one JSON object a line for each use that does not fit, then the counts
+    python tools/api_calls.py          prints a line of JSON for each use that does not fit, then the counts
 
-The calls are read from the sources with `ast`. Each name is then looked up in the installed library, and the arguments
-are bound to its signature. What a signature hides behind `**kwargs` is left to the tests.
+The script finds the calls in the source code with `ast`. It looks up each name in the installed library, and binds the
+arguments to the signature. It cannot check arguments that a signature accepts as `**kwargs`; the tests cover those.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = ("transformers", "trl", "peft", "datasets", "bitsandbytes")
 SOURCES = ("notebooks/source", "helpers")
-# What a function gives, so that the methods called on it are checked too. A class gives an instance of itself.
+# What a function returns, so that the methods called on the result are checked too. A class returns an instance.
 GIVES = {
     "transformers.AutoTokenizer.from_pretrained": "transformers.PreTrainedTokenizerBase",
     "transformers.AutoConfig.from_pretrained": "transformers.PretrainedConfig",
@@ -35,15 +35,15 @@ GIVES = {
 
 @dataclass(frozen=True)
 class Use:
-    """One use of a library: a dotted name, and, for a call, its arguments. `place` is file:line."""
+    """One use of a library: a dotted name and, for a call, its arguments. `place` is file:line."""
 
     name: str
     place: str
     called: bool = False
     positional: int = 0
     keywords: tuple[str, ...] = ()
-    open: bool = False  # more arguments come from * or **
-    instance: bool = False  # called on an instance of the class that the name gives
+    open: bool = False  # the call has more arguments, from * or **
+    instance: bool = False  # an attribute of an instance of the class in the name
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Misfit:
 
 
 def uses(files: Iterable[Path], root: Path = ROOT, libraries: tuple[str, ...] = LIBRARIES) -> list[Use]:
-    """Every import, attribute and call of the libraries in these files, in the files' order."""
+    """Return every import, attribute and call of the libraries in these files, in the files' order."""
     found = []
     for file in files:
         reader = _Reader(file.relative_to(root).as_posix(), libraries)
@@ -66,7 +66,7 @@ def uses(files: Iterable[Path], root: Path = ROOT, libraries: tuple[str, ...] = 
 
 
 def misfits(found: Iterable[Use]) -> list[Misfit]:
-    """Those uses that the installed libraries do not support; the same problem is given once, at its first place."""
+    """Return the uses that the installed libraries do not support. The same problem counts once, at its first place."""
     seen: dict[tuple[str, str], Misfit] = {}
     for use in found:
         if problem := _problem(use):
@@ -75,7 +75,7 @@ def misfits(found: Iterable[Use]) -> list[Misfit]:
 
 
 class _Reader(ast.NodeVisitor):
-    """Collects uses. Imported names and variables that hold a known class are followed within a file."""
+    """Collects uses. Within a file, it follows imported names and variables that hold an instance of a known class."""
 
     def __init__(self, place: str, libraries: tuple[str, ...]) -> None:
         self.place, self.libraries = place, libraries
@@ -126,11 +126,11 @@ class _Reader(ast.NodeVisitor):
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.generic_visit(node)
         name, instance = self._dotted(node)
-        if name and not instance:  # what an instance holds is seldom known to its class
+        if name and not instance:  # a class seldom knows the attributes of its instances
             self._add(name, node)
 
     def _dotted(self, node: ast.AST) -> tuple[str, bool]:
-        """(the library's name for an expression or "", whether it is an attribute of an instance)."""
+        """Return an expression's name in the library (or ""), and whether it is an attribute of an instance."""
         if isinstance(node, ast.Name):
             return self.names.get(node.id, ""), False
         if isinstance(node, ast.Attribute):
@@ -141,7 +141,7 @@ class _Reader(ast.NodeVisitor):
         return "", False
 
     def _class_of(self, node: ast.AST) -> str:
-        """The class of an expression's value, where it is one of a library; else ""."""
+        """Return the library class of an expression's value, or ""."""
         if isinstance(node, ast.Name):
             return self.objects.get(node.id, "")
         if isinstance(node, ast.Call):
@@ -156,23 +156,23 @@ class _Reader(ast.NodeVisitor):
 
 
 def _problem(use: Use) -> str:
-    """Why the installed library does not support a use; "" if it does."""
+    """Return why the installed library does not support a use, or "" if it does."""
     try:
         what, owner = _look_up(use.name)
     except AttributeError:
         return "" if use.instance and _answers_any(use.name.rpartition(".")[0]) else "does not exist"
-    except Exception as error:  # whatever a library raises on import
+    except Exception as error:  # a library may raise any error on import
         return f"cannot be imported ({type(error).__name__}: {str(error).splitlines()[0][:100]})"
     if not use.called:
         return ""
     static = isinstance(inspect.getattr_static(owner, use.name.rpartition(".")[2], None), staticmethod)
     me = [None] if use.instance and inspect.isfunction(what) and not static else []
     said = ""
-    for wrapped in (True, False):  # transformers copies class methods in a way that hides an argument from the first
+    for wrapped in (True, False):  # the wrapped signature of transformers' copied class methods hides an argument
         try:
             signature = inspect.signature(what, follow_wrapped=wrapped)
         except (TypeError, ValueError):
-            return ""  # built in, or a property: no signature to hold a call to
+            return ""  # a built-in function or a property has no signature to check
         bind = signature.bind_partial if use.open else signature.bind
         try:
             bind(*me, *[None] * use.positional, **dict.fromkeys(use.keywords))
@@ -184,12 +184,12 @@ def _problem(use: Use) -> str:
 
 
 def _answers_any(name: str) -> bool:
-    """Whether instances of a class find attributes that the class does not have, as torch's modules do."""
+    """Return whether instances of a class have attributes that the class itself lacks, as torch's modules do."""
     return hasattr(_look_up(name)[0], "__getattr__")
 
 
 def _look_up(name: str) -> tuple[Any, Any]:
-    """(the object, what it was taken from)."""
+    """Return the object and the module or class that contains it."""
     parts = name.split(".")
     what, owner = importlib.import_module(parts[0]), None
     for number, part in enumerate(parts[1:], 2):

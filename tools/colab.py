@@ -1,10 +1,10 @@
-"""Colab and Kaggle: install what they lack, or print the badge and the setup cell for this copy of the workbook.
+"""On Colab or Kaggle, install the missing libraries; or print the badge and the setup cell for this copy.
 
-    python tools/colab.py                  there: the libraries of requirements.lock that lessons import, and helpers
+    python tools/colab.py                  installs helpers, and the lessons' libraries as in requirements.lock
     python tools/colab.py --keep FOLDER    also keeps results and progress in FOLDER, which outlives the session
-    python tools/colab.py badge            anywhere: the badge and the setup cell, with the address of the git remote
+    python tools/colab.py badge            prints the badge and the setup cell, with the address of the git remote
 
-The service's notebook server and kernel stay as they are. Needs nothing but Python's standard library.
+The service's notebook server and kernel are not changed. The script needs only Python's standard library.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from setup_venv import torch_source  # noqa: E402
 
-PROGRESS = Path.home() / ".local" / "share" / "fine-tuning-workbook"  # where helpers.progress keeps it on Linux
-# Colab serves notebooks with versions of its own; replacing them under a running kernel would break it.
+PROGRESS = Path.home() / ".local" / "share" / "fine-tuning-workbook"  # helpers.progress saves here on Linux
+# Colab runs notebooks with its own versions of these. Replacing them under a running kernel would break the kernel.
 COLABS_OWN = {"jupyterlab", "ipykernel", "ipywidgets", "nbformat", "nbclient", "nbconvert", "papermill", "jupytext"}
 
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 def remote() -> str:
-    """The address of the git remote `origin`; "" without one."""
+    """Return the address of the git remote `origin`, or "" if there is none."""
     try:
         command = ["git", "-C", str(ROOT), "remote", "get-url", "origin"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -64,7 +64,7 @@ def remote() -> str:
 
 
 def badge(address: str) -> str:
-    """The badge in Markdown and the cell that sets Colab up, for a copy whose remote has this address."""
+    """Return the badge in Markdown and the cell that sets Colab up, for a copy whose remote has this address."""
     found = GITHUB.fullmatch(address)
     if not found:
         return NO_REMOTE
@@ -82,7 +82,7 @@ def install() -> int:
         print(f"Installing {', '.join(lacking)}. This takes minutes, once.", flush=True)
         torch = [pin for pin in lacking if pin.startswith("torch==")]
         if torch and (index := torch_source("", torch[0]).index):
-            pip("--index-url", index, *torch)  # no GPU here: without CUDA it is smaller by gigabytes
+            pip("--index-url", index, *torch)  # no GPU here, so take the build without CUDA, gigabytes smaller
         pip(*lacking)
     if not has_helpers():
         pip("--no-deps", "--editable", str(ROOT))
@@ -94,7 +94,7 @@ def install() -> int:
 
 
 def keep(place: Path, kept: Path) -> None:
-    """Make `place` a link to the folder `kept`; what lies at `place` moves there."""
+    """Replace `place` by a link to the folder `kept`, and move the files of `place` there."""
     kept.mkdir(parents=True, exist_ok=True)
     if place.is_symlink():
         place.unlink()
@@ -106,7 +106,7 @@ def keep(place: Path, kept: Path) -> None:
 
 
 def wanted() -> list[str]:
-    """The pins `name==version` of what the lessons import."""
+    """Return the pins `name==version` of the libraries that the lessons import."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {re.match(r"[a-z0-9-]+", line).group() for line in project["dependencies"]} - COLABS_OWN
     locked = re.findall(r"^([a-z0-9.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.M)
@@ -114,7 +114,7 @@ def wanted() -> list[str]:
 
 
 def missing(pins: list[str]) -> list[str]:
-    """Those of the pins that are not installed in just that version; a build's own mark (+cpu, +cu128) is no matter."""
+    """Return the pins that are not installed in exactly that version, whatever the build's suffix (+cpu, +cu128)."""
     return [pin for pin in pins if have(pin.partition("==")[0]) != pin.partition("==")[2]]
 
 

@@ -1,14 +1,14 @@
-"""Find out which versions of the libraries the workbook works with, and print one table.
+"""Find out with which versions of its libraries the workbook works, and print one table.
 
-    make drift                         three environments: the oldest versions allowed, the locked, the newest
-    make drift ARGS="--only newest"    one of them
-    make drift ARGS="--with trl==1.9"  the locked ones but for these: is that old version still good?
+    make drift                         tests the oldest versions allowed, the locked and the newest, each on its own
+    make drift ARGS="--only newest"    tests only one of the three
+    make drift ARGS="--with trl==1.9"  tests the lock with this version instead: does the old version still work?
 
-In each environment, tools/api_calls.py checks the lessons' library calls, and the quick tests of helpers run. For what
-breaks, the versions in between are tried until the first that breaks is known.
+In each environment, the script runs tools/api_calls.py on the lessons' library calls, and the quick tests of helpers.
+For what breaks, it searches the versions in between for the first that breaks.
 
-An environment is small: it holds only the packages that differ from the lock, and sees the others, torch among them, in
-.venv. uv makes it where uv is installed, else pip. It stays in build/drift, so that the next run takes less time.
+An environment is small. It contains only the packages that differ from the lock, and uses .venv for the others,
+including torch. uv installs it if there is uv, else pip. It stays in build/drift, so that the next run is faster.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import setup_venv  # noqa: E402
 PACKAGES = ("transformers", "trl", "peft", "datasets", "bitsandbytes")
 KEPT = ROOT / "build" / "drift"
 LOCKED_ENVIRONMENT = "locked"
-# What runs in every environment: quick, and close to the libraries. A test of a test's own code would find no drift.
+# The tests that run in every environment: they are quick and use the libraries directly.
 TESTS = (
     "tests/helpers/test_adapters.py",
     "tests/helpers/test_batches.py",
@@ -59,7 +59,7 @@ FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?: - (.*))?$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Break:
-    """Something that works with the lock and not in an environment: `what` is a use of a library, or a test."""
+    """Something that works with the lock but not in an environment. `what` is a use of a library, or a test."""
 
     what: str
     where: str
@@ -68,32 +68,34 @@ class Break:
 
     @property
     def is_test(self) -> bool:
-        """Whether this is a failed test, not a call that does not fit."""
+        """Whether this is a failed test, rather than a call that does not fit."""
         return self.what.startswith("tests/")
 
 
 @dataclass
 class Environment:
-    """A Python with some libraries, and what broke in it."""
+    """A Python with certain library versions, and what broke in it."""
 
     name: str
     python: Path
     versions: dict[str, str]
-    trouble: str = ""  # why there is no environment
+    trouble: str = ""  # why the environment could not be made
     breaks: list[Break] = field(default_factory=list)
     counts: str = ""
     seconds: float = 0.0
 
 
 class NoEnvironmentError(Exception):
-    """Why an environment with these versions cannot be made."""
+    """An environment with these versions cannot be made; the message says why."""
 
 
 def main(arguments: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["oldest", LOCKED_ENVIRONMENT, "newest"], help="only this environment")
-    parser.add_argument("--with", dest="pins", nargs="+", metavar="NAME==VERSION", help="instead: the lock with these")
-    parser.add_argument("--no-tests", action="store_true", help="check the calls only: seconds, not minutes")
+    parser.add_argument(
+        "--with", dest="pins", nargs="+", metavar="NAME==VERSION", help="test only the lock with these versions instead"
+    )
+    parser.add_argument("--no-tests", action="store_true", help="check only the calls: seconds, not minutes")
     asked = parser.parse_args(arguments)
     began = time.monotonic()
     locked = locked_versions()
@@ -120,7 +122,7 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 def known(found: Break, good: Environment | None) -> bool:
-    """Whether the same breaks with the lock, so that no version is to blame."""
+    """Return whether the same thing breaks with the lock, so that no version is the cause."""
     return good is not None and any(one.what == found.what for one in good.breaks)
 
 
@@ -128,13 +130,13 @@ def known(found: Break, good: Environment | None) -> bool:
 
 
 def locked_versions(root: Path = ROOT) -> dict[str, str]:
-    """The version of each watched library in requirements.lock."""
+    """Return the version of each watched library in requirements.lock."""
     lock = (root / "requirements.lock").read_text(encoding="utf-8")
     return {name: number for name, number in re.findall(r"^([a-z0-9.-]+)==(\S+)$", lock, re.M) if name in PACKAGES}
 
 
 def oldest_versions(root: Path = ROOT) -> dict[str, str]:
-    """The lowest version of each watched library that pyproject.toml allows."""
+    """Return the lowest version of each watched library that pyproject.toml allows."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = {}
     for line in project["dependencies"]:
@@ -146,7 +148,7 @@ def oldest_versions(root: Path = ROOT) -> dict[str, str]:
 
 @functools.cache
 def released(name: str) -> tuple[str, ...]:
-    """The final releases of a package on the package index that pip asks, from the newest to the oldest."""
+    """Return the final releases of a package on pip's package index, from the newest to the oldest."""
     command = [sys.executable, "-m", "pip", "index", "versions", name, "--disable-pip-version-check"]
     said = subprocess.run(command, capture_output=True, text=True).stdout
     listed = re.search(r"^Available versions: (.+)$", said, re.M)
@@ -156,7 +158,7 @@ def released(name: str) -> tuple[str, ...]:
 
 
 def newest_versions() -> dict[str, str]:
-    """The newest release of each watched library."""
+    """Return the newest release of each watched library."""
     with ThreadPoolExecutor(len(PACKAGES)) as together:
         return {name: numbers[0] for name, numbers in zip(PACKAGES, together.map(released, PACKAGES), strict=True)}
 
@@ -165,10 +167,10 @@ def newest_versions() -> dict[str, str]:
 
 
 def environment(name: str, versions: Mapping[str, str]) -> Path:
-    """The Python of an environment that has these versions, and those of .venv for everything else.
+    """Make or reuse an environment with these versions, and .venv's for everything else. Return its Python.
 
     Raises:
-        NoEnvironmentError: when the package index has no such set of versions.
+        NoEnvironmentError: the package index has no such set of versions.
     """
     pins = [f"{package}=={number}" for package, number in versions.items() if number != locked_versions()[package]]
     if not pins:
@@ -181,13 +183,13 @@ def environment(name: str, versions: Mapping[str, str]) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     _run([setup_venv.PYTHON, "-m", "venv", "--without-pip", folder])
     packages = _packages(python)
-    # Python looks here first, and then in .venv, whose own .pth files count too.
+    # Python searches this environment first, then .venv, whose own .pth files are used too.
     below = f"import site; site.addsitedir({str(_packages(setup_venv.PYTHON))!r})\n"
     (packages / "below.pth").write_text(below)
     uv = shutil.which("uv")
     if uv:
         _install_with_uv(uv, python, pins)
-    else:  # pip sees what lies below, and installs only what has to change
+    else:  # pip sees the packages of .venv, and installs only those that have to change
         _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", *pins])
     stamp.write_text(state)
     return python
@@ -199,7 +201,7 @@ def _install_with_uv(uv: str, python: Path, pins: list[str]) -> None:
     lock = [line for line in setup_venv.LOCK.read_text().split("\n") if re.match(r"^[a-z0-9.-]+==", line)]
     watched = tuple(f"{name}==" for name in PACKAGES)
     chosen = python.parent.parent / "chosen.txt"
-    chosen.write_text("\n".join(line for line in lock if not line.startswith(watched)))  # uv prefers what stands there
+    chosen.write_text("\n".join(line for line in lock if not line.startswith(watched)))  # uv prefers these versions
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     others = [line for line in project if re.match(r"[a-z0-9-]+", line)[0] not in PACKAGES]
     free = [f"{name}=={number}" for name, number in locked_versions().items() if not _names(pins, name)]
@@ -207,7 +209,7 @@ def _install_with_uv(uv: str, python: Path, pins: list[str]) -> None:
     command = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", python, "-o", chosen, "-"]
     _run(command, settings, "\n".join([*others, *pins, *free, *torch]))
     new = [line for line in chosen.read_text().split("\n") if re.match(r"^[a-z0-9.-]+==", line) and line not in lock]
-    new = [line for line in new if not re.match(r"nvidia|cuda|triton", line)]  # torch's own, for its CUDA build
+    new = [line for line in new if not re.match(r"nvidia|cuda|triton", line)]  # only torch's CUDA build needs these
     _run([uv, "pip", "install", "--quiet", "--no-deps", "--python", python, *new], settings)
 
 
@@ -233,7 +235,7 @@ def _run(command: list, settings: Mapping[str, str] | None = None, given: str | 
 
 
 def examined(name: str, versions: dict[str, str], tests: bool = True) -> Environment:
-    """An environment with these versions, and everything that breaks in it."""
+    """Make an environment with these versions, and find everything that breaks in it."""
     began = time.monotonic()
     try:
         one = Environment(name, environment(name, versions), versions)
@@ -249,7 +251,7 @@ def examined(name: str, versions: dict[str, str], tests: bool = True) -> Environ
 
 
 def misfits(python: Path) -> tuple[list[Break], str]:
-    """The lessons' and helpers' uses of libraries that do not fit this Python's, and how many were checked."""
+    """Return the uses of libraries that do not fit those of this Python, and the number of uses checked."""
     ended = _ask(python, "tools/api_calls.py")
     try:
         *found, counts = map(json.loads, ended.stdout.splitlines())
@@ -259,7 +261,7 @@ def misfits(python: Path) -> tuple[list[Break], str]:
 
 
 def failures(python: Path, tests: Sequence[str]) -> tuple[list[Break], str]:
-    """The tests that fail with this Python, and how many ran."""
+    """Return the tests that fail with this Python, and how many ran."""
     options = ["-q", "-m", MARKS, "--tb=no", "-rfE", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
     ended = _ask(python, "-m", "pytest", *options, *tests)
     found = [Break(name, name.partition("::")[0], said or "failed") for name, said in FAILED.findall(ended.stdout)]
@@ -278,9 +280,9 @@ def _ask(python: Path, *command: str) -> subprocess.CompletedProcess:
 
 
 def dated(found: Break, locked: Mapping[str, str], versions: Mapping[str, str]) -> Break:
-    """The same break, with the first version that has it (for old versions: the newest one that has it)."""
+    """Return the break with the first version that has it (for old versions, the newest one that has it)."""
     changed = [name for name in PACKAGES if versions[name] != locked[name]]
-    # Its own library first; but trl's and peft's classes inherit arguments from transformers.
+    # Try the use's own library first. But classes of trl and peft inherit arguments from transformers.
     suspects = sorted(changed, key=lambda name: name != found.what.split(".")[0])
     for name in suspects:
         if fails(found, locked | {name: versions[name]}):
@@ -290,7 +292,7 @@ def dated(found: Break, locked: Mapping[str, str], versions: Mapping[str, str]) 
 
 
 def fails(found: Break, versions: Mapping[str, str]) -> bool:
-    """Whether the same breaks with these versions."""
+    """Return whether the same thing breaks with these versions."""
     name = " ".join(f"{package}=={number}" for package, number in versions.items())
     try:
         python = environment(name, versions)
@@ -301,10 +303,10 @@ def fails(found: Break, versions: Mapping[str, str]) -> bool:
 
 
 def turning_point(name: str, good: str, bad: str, broken: Callable[[dict[str, str]], bool]) -> str:
-    """`name version`: of the releases from `good` to `bad`, the one nearest to `good` that is broken."""
+    """Return, as `name version`, the broken release nearest to `good` between `good` and `bad`, by bisection."""
     order = list(released(name))
     ends = sorted((_place(order, good), _place(order, bad)))
-    between = order[ends[0] : ends[1] + 1]  # from new to old
+    between = order[ends[0] : ends[1] + 1]  # from the newest to the oldest
     if number(good) < number(bad):
         between.reverse()  # from good to bad
     low, high = 0, len(between) - 1
@@ -315,7 +317,7 @@ def turning_point(name: str, good: str, bad: str, broken: Callable[[dict[str, st
 
 
 def number(version: str) -> tuple[int, ...]:
-    """A release's number, for comparing."""
+    """Return a release's number as a tuple, for comparisons."""
     return tuple(map(int, version.split(".")))
 
 
@@ -330,7 +332,7 @@ def _place(order: list[str], version: str) -> int:
 
 
 def table(environments: Sequence[Environment], good: Environment | None) -> str:
-    """What each environment holds, and what broke, where, since which version."""
+    """Return the table: what each environment contains, what broke in it, where, and since which version."""
     lines = ["environment | " + " | ".join(PACKAGES) + " | checked", "--- | " * (len(PACKAGES) + 1) + "---"]
     for one in environments:
         numbers = " | ".join(one.versions[name] for name in PACKAGES)

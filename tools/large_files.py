@@ -9,7 +9,7 @@ LIMIT = 1_000_000
 
 
 def large(names: list[str]) -> list[str]:
-    """Those of the named files that are over the limit."""
+    """Return the named files that are over the limit."""
     return [name for name in names if Path(name).is_file() and Path(name).stat().st_size > LIMIT]
 
 

@@ -1,4 +1,4 @@
-"""Write requirements.lock and environment.yml: the exact versions that pip chooses for pyproject.toml today.
+"""Write requirements.lock and environment.yml, with the exact versions that pip chooses today for pyproject.toml.
 
 Run with a Python that has a recent pip (`make lock` makes a scratch environment for it).
 """
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# What torch's default wheel brings on some machines only; pip adds it there, torch's own metadata pins it.
+# torch's default wheel needs these on some machines only. pip adds them there, in the versions that torch pins.
 PLATFORM_ONLY = re.compile(r"^(nvidia|cuda|triton)\b")
 INSTALLERS = ("pip", "setuptools")
 
@@ -36,7 +36,7 @@ dependencies:
 
 
 def resolve() -> dict[str, str]:
-    """Name -> version of all that pip would install for this project, its site and its tests, and of pip itself."""
+    """Return name -> version of all that pip would install for this project, its site and its tests, and of pip."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
     wanted = [f"{ROOT}[site,test]", *INSTALLERS]
     report = subprocess.run([*command, *wanted], check=True, stdout=subprocess.PIPE, text=True)
@@ -49,7 +49,7 @@ def resolve() -> dict[str, str]:
 
 
 def pins(found: dict[str, str]) -> list[str]:
-    """`name==version` lines: torch first, the others by name."""
+    """Return `name==version` lines: torch first, then the others by name."""
     return [f"{name}=={found[name]}" for name in sorted(found, key=lambda name: (name != "torch", name))]
 
 

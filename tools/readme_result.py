@@ -1,8 +1,8 @@
-"""Write the README's picture and its sentence from the reference results of lesson 08.
+"""Write the README's figure and result sentence from the reference results of lesson 08.
 
     .venv/bin/python tools/readme_result.py
 
-Run it when data/reference/results.parquet changes: a test compares both with what stands there.
+Run it after data/reference/results.parquet changes. A test compares the figure and the sentence with that file.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ WAYS = {"head_only": "only the new last layer", "lora": "LoRA, rank 8", "full": 
 
 
 def share(reference: Reference, way: str) -> float:
-    """The part of all weights that one way trains."""
+    """Return the share of all weights that one way trains."""
     counts = (reference.interval(f"trainable_parameters_{name}").value for name in (way, "full"))
     return next(counts) / next(counts)
 
 
 def percent(value: float) -> str:
-    """A share with as many digits as it needs: 0.02 %, 5.5 %, 93 %."""
+    """Format a share with as many digits as it needs: 0.02 %, 5.5 %, 93 %."""
     return f"{value:.2%}" if value < 0.001 else f"{value:.1%}" if value < 1 else "100%"
 
 
 def sentence(reference: Reference) -> str:
-    """The one result, in a sentence.
+    """Return the result as a sentence.
 
     Raises:
-        ValueError: when the order of the three ways is no longer what the words say.
+        ValueError: the three ways are no longer in the order that the sentence states.
     """
     head, lora, full = (reference.interval(f"accuracy_{way}").value for way in WAYS)
     if not head < lora < full:
@@ -49,7 +49,7 @@ def sentence(reference: Reference) -> str:
 
 
 def drawn(reference: Reference) -> Figure:
-    """Accuracy of the three ways, with intervals over the seeds."""
+    """Plot the accuracy of the three ways, with intervals over the seeds."""
     scores = {way: reference.interval(f"accuracy_{way}") for way in WAYS}
     figure, plot = axes(8.0, 2.6)
     rows = range(len(scores))
@@ -78,9 +78,9 @@ def drawn(reference: Reference) -> Figure:
 
 
 def files(reference: Reference) -> dict[Path, bytes]:
-    """What the picture and the README are to hold."""
+    """Return the content that the figure file and the README should have."""
     figure, buffer = drawn(reference), io.BytesIO()
-    # The text goes along, so that a picture from another system can be compared too.
+    # The file contains the alternative text, so that a test can compare figures from different systems.
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None, "Description": figure.alt})
     text = README.read_text(encoding="utf-8")
     block = f"![{figure.alt}](docs/images/{PICTURE.name})\n\n{sentence(reference)}"

@@ -1,10 +1,10 @@
-"""Make .venv from requirements.lock: only when the lock changed, going on where a failed install stopped.
+"""Make .venv from requirements.lock, if the lock has changed; continue after a failed install.
 
-Needs nothing but Python's standard library, and says so in one sentence when that Python is too old.
+The script needs only Python's standard library, and prints one sentence if that Python is too old.
 
-On Linux without an NVIDIA device, torch comes as its CPU build from PyTorch's own index when that index answers: the
-default build brings gigabytes of CUDA libraries. WORKBOOK_TORCH=cpu or =cuda decides instead. Everything else comes
-from where pip is configured to look. uv, where it is installed, does the work of pip in a fraction of the time.
+On Linux without an NVIDIA device, the script takes torch's CPU build from PyTorch's own index if that index answers,
+because the default build brings gigabytes of CUDA libraries. WORKBOOK_TORCH=cpu or =cuda overrides this choice. All
+other packages come from pip's configured index. If uv is installed, it does pip's work in a fraction of the time.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ STAMP = VENV / "workbook-stamp"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 BUILDS = ("", "cpu", "cuda")
-NVIDIA = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")  # dxg: a GPU in Windows' Linux
-PATIENCE = 4.0  # seconds for PyTorch's index to answer
+NVIDIA = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")  # dxg: a GPU in WSL, the Linux of Windows
+PATIENCE = 4.0  # seconds to wait for PyTorch's index
 DISK = {"cpu": 2.6, "cuda": 8.0}  # GB of a complete .venv
 BATCH = 10
 
@@ -43,7 +43,7 @@ for item in distributions():
 
 
 class SetupError(Exception):
-    """What went wrong, in a sentence for a person."""
+    """A problem to show to the user; the message is one sentence."""
 
 
 def main():
@@ -66,7 +66,7 @@ def main():
 
 
 def use_newer_python():
-    """Start again with a Python that is new enough, if this machine has one."""
+    """Run this script again with a newer Python, if this machine has one that is new enough."""
     for minor in range(OLDEST[1], OLDEST[1] + 4):
         other = shutil.which("python3.%d" % minor)
         works = other and subprocess.call([other, "-c", ""], stderr=subprocess.DEVNULL) == 0
@@ -83,13 +83,13 @@ def use_newer_python():
 
 
 def fingerprint(build):
-    """What the finished environment depends on: the lock, the project's own declaration, the build of torch."""
+    """Return a hash of what the environment depends on: the lock, pyproject.toml, torch's build, and the folder."""
     parts = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), build.encode(), str(ROOT).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def install(build):
-    """Bring .venv to the lock, saying what is downloaded and how much is left."""
+    """Install what .venv lacks of the lock, and print what is downloaded and how much is left."""
     began = time.monotonic()
     make_venv()
     locked = [line for line in LOCK.read_text().split() if re.match(r"^[a-z0-9.-]+==", line)]
@@ -111,21 +111,21 @@ def install(build):
 
 
 def check_disk(wanted):
-    """Say how much disk .venv takes, and whether it is there."""
+    """Print how much disk .venv takes, and whether that much is free."""
     free = shutil.disk_usage(str(VENV)).free / 1e9
     short = " That may be too little." if free < wanted else ""
     print(".venv takes up to %.1f GB of disk; %.1f GB are free.%s" % (wanted, free, short), flush=True)
 
 
 class Source:
-    """Where torch comes from: an index ("": pip's usual places), a sentence that says so, whether CUDA stays out."""
+    """Where torch comes from: an index ("" for pip's default), a sentence for the user, whether CUDA is left out."""
 
     def __init__(self, index, said, small):
         self.index, self.said, self.small = index, said, small
 
 
 def torch_source(build, pin):
-    """Choose between PyTorch's CPU index and pip's usual places."""
+    """Choose between PyTorch's CPU index and pip's default index."""
     cpu_only = sys.platform.startswith("linux") and not any(Path(name).exists() for name in NVIDIA)
     if build == "cuda" or (build == "" and not cpu_only):
         return Source("", "torch comes from where pip usually looks.", not sys.platform.startswith("linux"))
@@ -139,7 +139,7 @@ def torch_source(build, pin):
 
 
 def cpu_build(pin):
-    """(bytes of the CPU wheel for this Python, "") or (0, why PyTorch's index does not give it)."""
+    """Return (the bytes of the CPU wheel for this Python, ""), or (0, why PyTorch's index cannot provide it)."""
     answer = []
 
     def ask():
@@ -160,7 +160,7 @@ def cpu_build(pin):
             reason = getattr(error, "reason", error)
             answer.append((0, "cannot be reached (%s)" % (getattr(reason, "strerror", None) or reason)))
 
-    # A thread that nobody waits for: no timeout holds for the look-up of a name.
+    # A daemon thread with a time limit, because the DNS look-up ignores the timeout.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(2 * PATIENCE)
@@ -168,7 +168,7 @@ def cpu_build(pin):
 
 
 def drop_other_torch(build):
-    """Uninstall a torch of another build than the one that WORKBOOK_TORCH names."""
+    """Uninstall torch if its build is not the one that WORKBOOK_TORCH names."""
     code = "from importlib.metadata import version; print(version('torch'))"
     found = subprocess.run([str(PYTHON), "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     if found.returncode == 0 and sys.platform.startswith("linux") and (b"+cpu" in found.stdout) != (build == "cpu"):
@@ -176,7 +176,7 @@ def drop_other_torch(build):
 
 
 def install_with_uv(uv, source, torch):
-    """Let uv install everything; return False, after a sentence, when uv cannot."""
+    """Install everything with uv. If uv fails, print why and return False."""
     print("Using uv (%s)." % uv, flush=True)
     pip = pip_settings()
     settings = uv_settings(pip)
@@ -205,7 +205,7 @@ def install_with_uv(uv, source, torch):
 
 
 def pip_settings():
-    """What pip is configured for: its files, then the environment, which wins."""
+    """Return pip's settings, from its configuration files and from the environment, which overrides them."""
     said = subprocess.check_output([str(PYTHON), "-m", "pip", "config", "list"], universal_newlines=True)
     found = {}
     for section in ("global", "install", ":env:"):
@@ -214,7 +214,7 @@ def pip_settings():
 
 
 def uv_settings(pip):
-    """The environment in which uv looks where pip would: uv does not read pip's configuration."""
+    """Return environment variables that make uv use pip's settings, because uv does not read pip's configuration."""
     settings = dict(os.environ)
     for name, variable, between in (
         ("index-url", "UV_DEFAULT_INDEX", " "),
@@ -227,12 +227,12 @@ def uv_settings(pip):
     ):
         if name in pip:
             settings.setdefault(variable, between.join(pip[name].replace("\\n", " ").split()))
-    settings.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # as pip chooses among several places
+    settings.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # pip's way to choose among several indexes
     return settings
 
 
 def install_with_pip(source, torch, missing, locked):
-    """Install torch, then the others a few at a time, so that an interruption loses little."""
+    """Install torch, then the others in small groups, so that an interruption loses little."""
     installers = [pin for pin in missing if pin.startswith(("pip==", "setuptools=="))]
     if installers:
         pip(installers, "[1] ", "--no-deps")
@@ -243,7 +243,7 @@ def install_with_pip(source, torch, missing, locked):
 
 
 def make_venv():
-    """Create .venv, or create it anew when its Python no longer runs or is of another version."""
+    """Create .venv, or recreate it if its Python no longer runs or has another version."""
     if PYTHON.exists():
         wanted = "import sys; sys.exit(sys.version_info[:2] != (%d, %d))" % sys.version_info[:2]
         if subprocess.call([str(PYTHON), "-c", wanted], stderr=subprocess.DEVNULL) == 0:
@@ -256,12 +256,12 @@ def make_venv():
 
 
 def installed():
-    """The `name==version` pins that .venv already holds."""
+    """Return the `name==version` pins that .venv contains."""
     return set(subprocess.check_output([str(PYTHON), "-c", INSTALLED], universal_newlines=True).split())
 
 
 def install_torch(source, torch, missing):
-    """torch before everything else, with its own needs held to the lock."""
+    """Install torch before everything else. The packages that it needs come in the lock's versions."""
     if not torch:
         return
     print("[2] torch, the largest part; %d others after it." % (len(missing) - 1), flush=True)
@@ -275,7 +275,7 @@ def install_torch(source, torch, missing):
 
 
 def download_size(torch):
-    """Bytes that pip would fetch for torch and what only torch needs, 0 where that cannot be known."""
+    """Return the bytes that pip would download for torch and its own dependencies, or 0 if they are unknown."""
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--dry-run", "--report", "-", "--no-input"]
     report = subprocess.run(
         command + ["--constraint", str(LOCK)] + torch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -284,7 +284,7 @@ def download_size(torch):
     try:
         for item in json.loads(report.stdout.decode("utf-8"))["install"]:
             if item["download_info"]["url"].startswith("file:"):
-                continue  # on this disk already
+                continue  # already on this disk
             asked = urllib.request.Request(item["download_info"]["url"], method="HEAD")
             with urllib.request.urlopen(asked, timeout=PATIENCE) as reply:
                 total += int(reply.headers["Content-Length"])
@@ -294,7 +294,7 @@ def download_size(torch):
 
 
 def install_rest(locked):
-    """The others, a few at a time, so that an interruption loses little."""
+    """Install the other packages in small groups, so that an interruption loses little."""
     missing = [pin for pin in locked if pin not in installed()]
     for start in range(0, len(missing), BATCH):
         names = ", ".join(pin.partition("==")[0] for pin in missing[start : start + BATCH])
@@ -303,10 +303,10 @@ def install_rest(locked):
 
 
 def pip(what, label, *options, quiet=False):
-    """Run pip install, passing on what it downloads; its own configuration is left as it is.
+    """Run `pip install` and print what it downloads. pip's configuration is not changed.
 
     Raises:
-        SetupError: with pip's last error, when it fails.
+        SetupError: pip failed; the message has pip's last error.
     """
     command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar", "raw" if pip_tells_progress() else "off", *options, *what]
@@ -327,13 +327,13 @@ def pip(what, label, *options, quiet=False):
 
 
 def pip_tells_progress():
-    """Whether this pip has lines that tell how much has come (from 24.1 on)."""
+    """Return whether this pip can print progress lines (from 24.1 on)."""
     said = subprocess.check_output([str(PYTHON), "-m", "pip", "--version"], universal_newlines=True)
     return [int(part) for part in re.findall(r"\d+", said)[:2]] >= [24, 1]
 
 
 class Progress:
-    """How much of a long download has come, said every ten seconds."""
+    """Prints, every ten seconds, how much of a long download has arrived."""
 
     def __init__(self):
         self.said = time.monotonic()

@@ -1,9 +1,9 @@
-"""Write the versions that the ways in need (Docker, dev container, Binder, conda, GitHub's workflows) into their files.
+"""Write the current versions into the files of all ways in: Docker, dev container, Binder, conda, GitHub's workflows.
 
     python tools/ways_in.py            after `make lock`, which calls this
     python tools/ways_in.py --check    name the files that differ, and end with status 1
 
-Everything comes from pyproject.toml and requirements.lock. Needs nothing but Python's standard library.
+The versions come from pyproject.toml and requirements.lock. The script needs only Python's standard library.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON_VERSION = r'(python-version: ")[^"]+'
-# File -> where a version stands in it (group 1 is what stands before), and whose version: Python's or a package's.
+# File -> a pattern for the version (group 1 is the text before it), and whose version it is: Python's or a package's.
 PLACES = {
     "Dockerfile": (r"(^ARG PYTHON=)\S+", "python"),
     ".binder/runtime.txt": (r"(^python-)\S+", "python"),
@@ -29,7 +29,7 @@ PLACES = {
 
 
 def versions(root: Path = ROOT) -> dict[str, str]:
-    """The oldest Python that pyproject.toml allows, as "python", and every package of the lock."""
+    """Return the oldest Python that pyproject.toml allows, as "python", and the version of each package in the lock."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     python = re.search(r">=\s*(\d+\.\d+)", project["requires-python"]).group(1)
     lock = (root / "requirements.lock").read_text(encoding="utf-8")
@@ -37,10 +37,10 @@ def versions(root: Path = ROOT) -> dict[str, str]:
 
 
 def write(root: Path = ROOT, check: bool = False) -> list[str]:
-    """Bring every file to the current versions, unless only to `check`; return the names of those that differed.
+    """Write the current versions into every file, or only compare if `check`. Return the names of outdated files.
 
     Raises:
-        SystemExit: a file has no place for its version any more.
+        SystemExit: a file no longer has a place for its version.
     """
     known, differ = versions(root), []
     for name, (place, whose) in PLACES.items():

@@ -1,6 +1,6 @@
-"""How fast, and how much memory: what this project wrote beside a library or a bound, as ratios of one run."""
+"""Compares the speed and memory of this project's code with a library or a bound, as ratios from one run."""
 
 import os
 
-# Before anything imports tqdm, which reads it once: bars cost time on one side only.
+# tqdm reads this variable once, at import, so it is set first. Progress bars would cost time on one side only.
 os.environ["TQDM_DISABLE"] = "1"

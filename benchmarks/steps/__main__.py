@@ -1,10 +1,10 @@
-"""All comparisons, or the named ones: `python -m benchmarks.steps [NAME]...`; writes benchmarks/RESULTS.md.
+"""Run all comparisons, or the named ones, and write benchmarks/RESULTS.md: `python -m benchmarks.steps [NAME]...`.
 
     python -m benchmarks.steps                                  all but whole_course, with every core
     python -m benchmarks.steps lora quantization --rounds 5
     python -m benchmarks.steps whole_course --run-folder runs/2030-01-31_120000
 
-Nothing else should be at work on the machine meanwhile.
+Run nothing else on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from workbook.lessons.kernel import cores
 
 
 def compare(name: str, rounds: int, toy: bool, threads: int, run_folder: Path | None) -> dict:
-    """Measure one comparison, show its table, and return what is kept of it."""
+    """Measure one comparison, show its table, and return its section of the results."""
     module = importlib.import_module(f"benchmarks.steps.{name}")
     about = report.circumstances(threads, rounds)
     others = {"folder": run_folder} if name == "whole_course" else {}
@@ -36,16 +36,26 @@ def compare(name: str, rounds: int, toy: bool, threads: int, run_folder: Path | 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--rounds", type=click.IntRange(1, 1000), default=ROUNDS, show_default=True, help="Pairs of timings.")
-@click.option("--threads", type=click.IntRange(1, 1024), default=cores, help="Threads of torch.  [default: every core]")
-@click.option("--run-folder", type=click.Path(path_type=Path, exists=True, file_okay=False), help="For whole_course.")
-@click.option("--toy", is_flag=True, help="The smallest sizes: does everything run? Figures mean nothing.")
+@click.option(
+    "--rounds", type=click.IntRange(1, 1000), default=ROUNDS, show_default=True, help="Number of timed pairs."
+)
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), default=cores, help="Number of torch threads.  [default: every core]"
+)
+@click.option(
+    "--run-folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The run to read for whole_course.",
+)
+@click.option(
+    "--toy", is_flag=True, help="Test with the smallest sizes that everything runs. The figures mean nothing."
+)
 @click.option("--into", type=click.Path(path_type=Path), default=report.FOLDER, help="The folder for RESULTS.md.")
 def main(names: tuple[str, ...], rounds: int, threads: int, run_folder: Path | None, toy: bool, into: Path) -> None:
     """Compare what this project wrote with libraries and bounds; NAME is one of: training_step, lora, other_methods,
     quantization, dpo, pretraining, memory, whole_course.
 
-    Without a NAME, all steps are measured but whole_course, which needs a finished run of all lessons.
+    Without a NAME, the command measures all but whole_course, which needs a finished run of all lessons.
     """
     try:
         if toy and into == report.FOLDER:

@@ -1,8 +1,8 @@
-"""A step of direct preference optimization by lesson 06's code and by `DPOTrainer`, on the same batches.
+"""Time a step of direct preference optimization with lesson 06's code and with `DPOTrainer`, on the same batches.
 
-Both sides know the reference's log-probabilities beforehand; what either does once before its first step is left out.
-The second row is `DPOTrainer` as it comes: it keeps the reference model and asks it at every step. There our side
-counts the seconds that the reference's one pass over the pairs takes.
+In the first row, both sides get the reference model's log-probabilities in advance, and set-up before the first step
+is not timed. In the second row, `DPOTrainer` runs the reference model at every step, which is its default. Our seconds
+then include the reference model's single pass over the pairs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROLES = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
 
 
 class Bench:
-    """The pairs, the model that both sides start from, and where each of them ended."""
+    """The pairs, the model that both sides start from, and the weights that each side ends with."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.ends = steps, {}
@@ -42,12 +42,12 @@ class Bench:
         )
 
     def collate(self, chosen):
-        """Numbered pairs as the batch that `DPO` takes."""
+        """Collate numbered pairs into the batch that `DPO` takes."""
         numbers, pairs = zip(*chosen, strict=True)
         return collate(pairs, self.tokenizer.pad_token_id) | {"rows": torch.tensor(numbers)}
 
     def ours(self, reference_counts: bool) -> float:
-        """Seconds of the plain loop, and of the reference's pass if that counts."""
+        """Return the plain loop's seconds, plus the reference model's forward pass if `reference_counts`."""
         began = time.perf_counter()
         reference = reference_log_probs(self.sft, [pair for _, pair in self.pairs], self.tokenizer.pad_token_id)
         before = time.perf_counter() - began
@@ -60,7 +60,7 @@ class Bench:
         return history.seconds + before * reference_counts
 
     def theirs(self, precomputed: bool) -> float:
-        """Seconds of DPOTrainer's steps."""
+        """Return the seconds of DPOTrainer's steps."""
         from trl import DPOConfig, DPOTrainer
 
         policy, clock = copy.deepcopy(self.sft), Clock()
@@ -82,7 +82,7 @@ class Bench:
 
 
 def measure(rounds: int, toy: bool) -> list[Row]:
-    """The ratio of our step's time to DPOTrainer's."""
+    """Return the ratio of our step's time to DPOTrainer's, with and without precomputed log-probabilities."""
     bench = Bench(TOY_STEPS if toy else STEPS)
     rows = []
     ways = {True: "reference known beforehand on both sides", False: "DPOTrainer as it comes, with its reference model"}

@@ -1,4 +1,4 @@
-"""Two sides measured by turns in one run, and their ratio."""
+"""Times two sides alternately in one run, and computes their ratio."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from helpers.runtime import UserError
 
-Seconds = Callable[[], float]  # does a piece of work and returns the seconds that count
+Seconds = Callable[[], float]  # a function that does a piece of work and returns the seconds that count
 ROUNDS = 15
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some figures, and their ends."""
+    """The median of some figures, with their lowest and highest value."""
 
     median: float
     low: float
@@ -23,7 +23,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: list[float]) -> Spread:
-        """From at least one figure."""
+        """Compute the spread of one or more figures."""
         return cls(statistics.median(values), min(values), max(values))
 
     def __str__(self) -> str:
@@ -32,13 +32,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class Target:
-    """What a ratio should be: "at most" or "at least" the limit, or "within" so much of 1."""
+    """The target for a ratio: "at most" or "at least" the limit, or "within" that distance of 1."""
 
     kind: str
     limit: float
 
     def met(self, value: float) -> bool:
-        """Whether the figure is as wanted."""
+        """Whether the figure meets the target."""
         if self.kind == "within":
             return abs(value - 1) <= self.limit
         return value <= self.limit if self.kind == "at most" else value >= self.limit
@@ -49,7 +49,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; without a target it is there to explain another."""
+    """One line of the table. A line without a target is there to explain another line."""
 
     what: str
     ours: str
@@ -60,7 +60,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """ "met" or "missed", by the median; "" without a target."""
+        """Return "met" or "missed", by the median, or "" without a target."""
         if self.target is None:
             return ""
         return "met" if self.target.met(self.ratio.median) else "missed"
@@ -75,16 +75,16 @@ class Turns:
 
     @property
     def ratio(self) -> Spread:
-        """Ours divided by the other side, round by round: what slows the machine for a while slows both."""
+        """Our seconds divided by the other side's, round by round, so that a slow moment affects both sides."""
         return Spread.of([one / other for one, other in zip(self.ours, self.beside, strict=True)])
 
     def milliseconds(self, count: int = 1) -> tuple[str, str]:
-        """The median of each side for one of `count` pieces of work, for people."""
+        """Return the median milliseconds of each side for one of `count` pieces of work, as text."""
         return tuple(f"{1000 * statistics.median(side) / count:.2f} ms" for side in (self.ours, self.beside))
 
 
 def by_turns(ours: Seconds, beside: Seconds, rounds: int) -> Turns:
-    """One warm-up of each side, then `rounds` pairs; who begins changes from round to round."""
+    """Time `rounds` pairs after one warm-up of each side. The side that goes first alternates."""
     ours(), beside()
     found = Turns([], [])
     for number in range(rounds):
@@ -95,7 +95,7 @@ def by_turns(ours: Seconds, beside: Seconds, rounds: int) -> Turns:
 
 
 def timed(work: Callable[[], object], times: int = 1) -> Seconds:
-    """A side that does `work` so many times and counts all of it."""
+    """Return a function that does `work` `times` times and returns all the seconds."""
 
     def seconds() -> float:
         began = time.perf_counter()
@@ -107,7 +107,7 @@ def timed(work: Callable[[], object], times: int = 1) -> Seconds:
 
 
 def same(what: str, ours, beside, within: float = 0.0) -> None:
-    """Refuse to time two sides that compute different things.
+    """Raise a UserError if two sides compute different values, because their times would not be comparable.
 
     ours, beside: tensors of one shape.
     """
@@ -117,10 +117,10 @@ def same(what: str, ours, beside, within: float = 0.0) -> None:
 
 
 def same_way(what: str, before, ours, beside, within: float) -> None:
-    """Refuse to time two trainings that go different ways: apart by more than a share of the way that was gone.
+    """Raise a UserError if two trainings end too far apart, relative to how far the weights moved.
 
-    before, ours, beside: one weight at the start and at both ends, of one shape. Rounding is amplified by Adam, so
-    two equal trainings differ a little; trainings on other batches end as far apart as they went.
+    before, ours, beside: one weight at the start and at both ends, all of one shape. Adam amplifies rounding, so two
+    equal trainings differ a little. Trainings on different batches differ by about as much as the weights moved.
     """
     apart = ((ours - beside).norm() / (beside - before).norm()).item()
     if not apart <= within:

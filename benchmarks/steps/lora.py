@@ -1,4 +1,4 @@
-"""Forward and backward through lesson 08's LoRA layers, and through `peft`'s: same weights, same batch."""
+"""Time the forward and backward pass of lesson 08's LoRA layers and of `peft`'s, with the same weights and batch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ TARGETS = ["query", "key", "value", "attention.output.dense", "intermediate.dens
 
 
 def words(rows: int, length: int, vocabulary: int) -> dict[str, Tensor]:
-    """A batch of token ids without padding, the same each time: (rows, length)."""
+    """Return a batch of random token ids without padding, (rows, length), the same on every call."""
     ids = torch.randint(5, vocabulary, (rows, length), generator=torch.Generator().manual_seed(0))
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def forward_backward(model: nn.Module, batch: dict[str, Tensor], last: int | None = None):
-    """A step without an optimizer; what it returns are the hidden states of the last `last` places."""
+    """Return a function that does a step without an optimizer and returns the last `last` positions' hidden states."""
 
     def work() -> Tensor:
         model.zero_grad()
@@ -35,12 +35,12 @@ def forward_backward(model: nn.Module, batch: dict[str, Tensor], last: int | Non
 
 
 def gradients(model: nn.Module) -> Tensor:
-    """All gradients in one row."""
+    """Return all gradients as one flat tensor."""
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
 def pair() -> tuple[nn.Module, nn.Module]:
-    """Our encoder with LoRA and peft's, with the same A and B (and B not zero)."""
+    """Return our encoder with LoRA and peft's, both with the same A and B (B is not zero)."""
     drop_two_notices()
     from peft import LoraConfig, get_peft_model
 
@@ -59,7 +59,7 @@ def pair() -> tuple[nn.Module, nn.Module]:
 
 
 def measure(rounds: int, toy: bool) -> list[Row]:
-    """The ratio of our layers' time to peft's, in the whole encoder and for a few words."""
+    """Return the ratio of our layers' time to peft's, for a large and a small batch."""
     ours, theirs = pair()
     rows = []
     for title, size in (("16 texts of 64 words", (16, 64)), ("one text of 16 words", (1, 16))):

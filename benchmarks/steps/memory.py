@@ -1,8 +1,8 @@
-"""The most memory that a lesson's training step holds, by torch's allocator, beside the formula of `helpers.memory`.
+"""Compare the peak memory of each lesson's training step, by torch's allocator, with the formula of `helpers.memory`.
 
-A lesson's kernel also holds Python, libraries and data: several hundred megabytes that no formula of training speaks
-of. So the peak that is compared is the heaviest training step's: the lesson's own model, method, loss and batch size,
-with texts of 64 tokens. Lessons whose method the formula does not know are named, not left out in silence.
+A lesson's kernel also holds several hundred megabytes of Python, libraries and data, which the formula does not count.
+So this module measures only the heaviest training step: the lesson's own model, method, loss and batch size, with
+texts of 64 tokens. If the formula does not cover a lesson's method, the result names that lesson.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LEFT = (
 
 @dataclass(frozen=True)
 class Case:
-    """One lesson's heaviest training step: how its model is made, what the formula is told, how its batch looks."""
+    """One lesson's heaviest training step: a function that makes its model, and the plan of batch and formula."""
 
     lesson: str
     what: str
@@ -48,27 +48,27 @@ class Case:
 
 
 class Scored(nn.Module):
-    """A reward model and its pairs: the Bradley-Terry loss of lesson 05 in place of the model's own."""
+    """A reward model whose loss is lesson 05's Bradley-Terry loss on pairs, not the model's own."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model, self.config = model, model.config
 
     def forward(self, labels, **batch):
-        """batch: (2 * pairs, seq), the chosen first."""
+        """Return the loss. batch: (2 * pairs, seq), the chosen answers first."""
         chosen, rejected = reward_model.pair_scores(self.model, batch)
         loss = reward_model.bradley_terry_loss(chosen, rejected)
         return type("Output", (), {"loss": loss})
 
 
 def reward_learner() -> nn.Module:
-    """Lesson 05's, from the instruct model."""
+    """Return lesson 05's reward model, made from the instruct model."""
     source = catalog.model_source("instruct", "pocket")
     return Scored(reward_model.new_reward_model(source, catalog.tokenizer("instruct", "pocket")))
 
 
 def policy() -> nn.Module:
-    """Lesson 06's; the reference's numbers are known beforehand."""
+    """Return lesson 06's DPO model. Zeros take the place of the reference model's log-probabilities."""
     model = dpo.DPO(
         catalog.causal_language_model("pocket", role="instruct"), torch.zeros(64, 2), dpo.BETA, dpo.SFT_WEIGHT
     )
@@ -77,13 +77,13 @@ def policy() -> nn.Module:
 
 
 def with_peft() -> nn.Module:
-    """Lesson 09's plain LoRA, on every linear layer."""
+    """Return lesson 09's model with plain LoRA on every linear layer."""
     qlora.drop_two_notices()
     return experiment.with_peft(catalog.classifier("pocket"), experiment.VARIANTS["lora"])
 
 
 def cases(length: int = LENGTH) -> list[Case]:
-    """The lessons that train something the formula knows."""
+    """Return the cases of all lessons whose training the formula covers."""
 
     def plan(method: str, batch: int, rank: int = 8, classes: int = 2) -> Plan:
         return Plan(method, batch=batch, length=length, rank=rank, classes=classes)
@@ -111,7 +111,7 @@ def cases(length: int = LENGTH) -> list[Case]:
 
 
 def batch_of(case: Case) -> dict[str, torch.Tensor]:
-    """Random tokens without padding, and labels as this case wants them."""
+    """Return random tokens without padding, with the labels that this case needs."""
     config, plan = case.model().config, case.plan
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, config.vocab_size, (plan.batch, plan.length), generator=generator)
@@ -121,7 +121,7 @@ def batch_of(case: Case) -> dict[str, torch.Tensor]:
 
 
 def measure(rounds: int, toy: bool) -> list[Row]:
-    """Measured peak divided by the predicted one; the allocator's count comes again, so one round is enough."""
+    """Return the ratio of measured to predicted peak. The allocator's count never varies, so one round is enough."""
     rows = []
     for case in cases(8)[:1] if toy else cases():
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""A soft prompt and IA3 beside `peft`'s; a bottleneck adapter, which `peft` does not have, beside the bare model."""
+"""Time a soft prompt and IA3 against `peft`'s, and a bottleneck adapter, which `peft` lacks, against the bare model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ AT_MOST = Target("at most", 1.0)
 
 
 def body() -> nn.Module:
-    """A fresh encoder."""
+    """Return a fresh encoder in training mode."""
     return catalog.body("encoder", "pocket").train()
 
 
 def soft_prompts() -> tuple[nn.Module, nn.Module]:
-    """Ours and peft's, with the same vectors."""
+    """Return our encoder and peft's with a soft prompt of the same vectors."""
     from peft import PromptTuningConfig, get_peft_model
 
     ours = add_soft_prompt(body(), LENGTH)
@@ -34,7 +34,7 @@ def soft_prompts() -> tuple[nn.Module, nn.Module]:
 
 
 def rescaled() -> tuple[nn.Module, nn.Module]:
-    """IA3, ours and peft's; both begin with factors of 1."""
+    """Return our encoder and peft's with IA3, whose factors are all 1."""
     from peft import IA3Config, get_peft_model
 
     last = r".*layer\.\d+\.output\.dense"
@@ -44,7 +44,7 @@ def rescaled() -> tuple[nn.Module, nn.Module]:
 
 
 def turns_of(what: str, models: tuple[nn.Module, nn.Module], rounds: int, toy: bool, alike: bool = True) -> Turns:
-    """Both sides by turns, after it was seen that they compute the same."""
+    """Time both sides alternately. If `alike`, check first that they compute the same values."""
     batch = words(*((1, 4) if toy else (16, 64)), models[0].config.vocab_size)
     works = [forward_backward(model, batch, last=batch["input_ids"].shape[1]) for model in models]
     results = [work() for work in works]
@@ -55,7 +55,7 @@ def turns_of(what: str, models: tuple[nn.Module, nn.Module], rounds: int, toy: b
 
 
 def measure(rounds: int, toy: bool) -> list[Row]:
-    """Ratios of our times to peft's, and what an adapter costs."""
+    """Return the ratios of our times to peft's, and the cost of an adapter."""
     drop_two_notices()
     rows = []
     for what, models in ((f"soft prompt of {LENGTH}", soft_prompts()), ("IA3", rescaled())):
@@ -64,7 +64,7 @@ def measure(rounds: int, toy: bool) -> list[Row]:
         note = "forward and backward, 16 texts of 64 words"
         rows.append(Row(what, f"lesson 07, {one}", f"peft, {other}", turns.ratio, AT_MOST, note))
     bare = body().requires_grad_(False)
-    bare.embeddings.LayerNorm.weight.requires_grad_(True)  # so that the gradient goes all the way, as to an adapter
+    bare.embeddings.LayerNorm.weight.requires_grad_(True)  # as with an adapter, the gradient passes all layers
     turns = turns_of("adapter", (add_bottlenecks(body(), SIZE), bare), rounds, toy, alike=False)
     one, other = turns.milliseconds(1 if toy else 10)
     note = "`peft` has no such adapter: the price of one after each attention and feed-forward layer"

@@ -1,7 +1,7 @@
-"""Tokens per second of `microworld.pretraining`, as a share of what this machine's matrix products can do.
+"""Measure the speed of `microworld.pretraining` as a share of the speed of this machine's matrix products.
 
-The products of one step are counted by torch; the machine's peak is the best that a float32 product of two square
-matrices reaches, measured by turns with the training.
+torch counts the products of one step. The machine's peak is its best speed for a float32 product of two square
+matrices, measured alternately with the training.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AT_LEAST = Target("at least", 0.45)
 
 
 def products_per_second(size: int) -> float:
-    """Floating-point operations per second of one product of this size, the best of five."""
+    """Return the floating-point operations per second of a matrix product of this size, the best of five."""
     one, other = torch.randn(size, size), torch.randn(size, size)
     work = timed(lambda: one @ other)
     work()
@@ -32,9 +32,9 @@ def products_per_second(size: int) -> float:
 
 
 def operations(made: PocketModel) -> int:
-    """Floating-point operations in the matrix products of one step, forward and backward.
+    """Return the floating-point operations in the matrix products of one step, forward and backward.
 
-    The model is not compiled here, and attention is written as matrix products, so that all products are counted.
+    The model runs without the compiler and with attention as plain matrix products, so that all products are counted.
     """
     with (
         torch.compiler.set_stance("force_eager"),
@@ -47,20 +47,20 @@ def operations(made: PocketModel) -> int:
 
 
 def blocks_of(made: PocketModel) -> torch.Tensor:
-    """Random tokens: (blocks, BLOCK). Which words they are changes no time."""
+    """Return random tokens, (blocks, BLOCK). The choice of tokens does not affect the time."""
     generator = torch.Generator().manual_seed(0)
     return torch.randint(5, made.model.config.vocab_size, (4 * BATCH_SIZE, BLOCK), generator=generator)
 
 
 def training(made: PocketModel, steps: int) -> Seconds:
-    """Some steps of the real loop, in float32."""
+    """Return a function that runs `steps` steps of the real loop in float32 and returns its seconds."""
     recipe = Recipe(tokens=steps * BATCH_SIZE * BLOCK, learning_rate=1e-5)
     loss, blocks = made.loss(recipe), blocks_of(made)
     return lambda: run(made.model, loss, blocks, recipe, lambda line: None)
 
 
 def measure(rounds: int, toy: bool) -> list[Row]:
-    """The share of the peak that each pocket model's training reaches; the compiler works in the warm-up."""
+    """Return the share of the peak that each pocket model's training reaches. Compilation happens in the warm-up."""
     steps = TOY_STEPS if toy else STEPS
     size = max(TOY_SIZES if toy else SIZES, key=products_per_second)
     one, other = torch.randn(size, size), torch.randn(size, size)

@@ -1,4 +1,4 @@
-"""NF4 by lesson 10 and by bitsandbytes, on the CPU: to 4 bits and back, and where our time goes."""
+"""Time lesson 10's NF4 against bitsandbytes' on the CPU, in both directions, and measure the parts of our time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEFT = (
 
 
 def measure(rounds: int, toy: bool) -> list[Row]:
-    """Ratios of our times to the library's, for two sizes; and the shares of the parts."""
+    """Return the ratios of our times to the library's, for two sizes, with the time of each part."""
     quiet_bitsandbytes()
     import bitsandbytes as bnb
 
@@ -51,7 +51,7 @@ def measure(rounds: int, toy: bool) -> list[Row]:
 
 
 def quantize_parts(weights) -> dict:
-    """The pieces of our way to 4 bits, and the lesson's packing bit by bit, which teaches and is not used for 4."""
+    """Return the parts of our quantization, and the lesson's packing bit by bit, which NF4 does not use."""
     code = nf4_code()
     codes, _ = to_code_book(weights, code, BLOCK)
     return {
@@ -63,7 +63,7 @@ def quantize_parts(weights) -> dict:
 
 
 def dequantize_parts(weights) -> dict:
-    """The pieces of our way back, and the lesson's unpacking bit by bit."""
+    """Return the parts of our dequantization, and the lesson's unpacking bit by bit."""
     code = nf4_code()
     codes, scale = to_code_book(weights, code, BLOCK)
     packed, count = pack_pairs(codes), weights.numel()
@@ -77,7 +77,7 @@ def dequantize_parts(weights) -> dict:
 
 
 def spent(parts: dict, rounds: int = 5) -> dict[str, float]:
-    """The shortest milliseconds of each part, after a warm-up."""
+    """Return the shortest milliseconds of each part, after a warm-up."""
     found = {}
     for name, work in parts.items():
         work()

@@ -1,4 +1,4 @@
-"""What the comparisons found: a table in the terminal, a file of figures, and benchmarks/RESULTS.md made from it."""
+"""Reports the comparisons: a table in the terminal, a file of figures, and benchmarks/RESULTS.md made from the file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TITLES = {
 
 
 def circumstances(threads: int, rounds: int) -> dict:
-    """When, on what and with what something was measured."""
+    """Return the circumstances of a measurement: date, machine, load, threads, rounds and library versions."""
     found = versions()
     return {
         "date": today(),
@@ -55,13 +55,13 @@ def circumstances(threads: int, rounds: int) -> dict:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row as the words of the table."""
+    """Return the row's table cells as text."""
     ratio = str(row.ratio) if row.ratio.low != row.ratio.high else f"{row.ratio.median:.3f}"
     return row.what, row.ours, row.beside, ratio, str(row.target or ""), row.verdict
 
 
 def terminal(rows: Sequence[Row]) -> Table:
-    """The rows for a terminal."""
+    """Return the rows as a table for the terminal."""
     table = Table(*HEADER)
     for row in rows:
         table.add_row(*cells(row))
@@ -69,13 +69,13 @@ def terminal(rows: Sequence[Row]) -> Table:
 
 
 def section(title: str, rows: Sequence[Row], left: str, about: Mapping) -> dict:
-    """One comparison as it is kept."""
+    """Return one comparison in the form in which the file of figures stores it."""
     kept = [{"cells": cells(row), "note": row.note, "ratio": asdict(row.ratio)} for row in rows]
     return {"title": title, "rows": kept, "left": left, "about": dict(about)}
 
 
 def write(sections: Mapping[str, dict], into: Path = FOLDER) -> Path:
-    """Add what was measured to the figures that are kept, and write the page anew from all of them."""
+    """Add new sections to the stored figures, and rewrite the page from all of them. Return the page's path."""
     path = into / FIGURES
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     kept = before | dict(sections)
@@ -86,7 +86,7 @@ def write(sections: Mapping[str, dict], into: Path = FOLDER) -> Path:
 
 
 def page(kept: Mapping) -> str:
-    """One comparison in Markdown."""
+    """Return one stored comparison as Markdown."""
     about = kept["about"]
     lines = [f"\n## {kept['title']}\n", "| " + " | ".join([*HEADER, "how"]) + " |", "|" + " --- |" * (len(HEADER) + 1)]
     lines += ["| " + " | ".join([*row["cells"], row["note"]]) + " |" for row in kept["rows"]]

@@ -1,6 +1,6 @@
-"""A training step by the plain loop of `helpers.training`, and by `Trainer`: same model, batches, optimizer, precision.
+"""Time a training step of the loop of `helpers.training` and of `Trainer`, with the same model, batches and settings.
 
-The seconds are those of the steps, batches included. What `Trainer` does once before its first step is left out.
+Only the steps are timed, batches included, not what `Trainer` does once before its first step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from helpers.training import decay_groups, has_bfloat16, train, warmup_linear
 
 BATCH_SIZE, RATE = 16, 5e-4
 STEPS, TOY_STEPS = 20, 2
-WITHIN = 0.05  # of the way gone
+WITHIN = 0.05  # largest difference between the trained weights, relative to how far they moved
 LEFT = (
     "Both sides spend nearly all of a step in the same products and the same optimizer. What the plain loop saves is "
     "Trainer's bookkeeping between them, a few milliseconds of a step: the less, in proportion, the longer the "
@@ -30,7 +30,7 @@ LEFT = (
 
 
 class Clock(TrainerCallback):
-    """The seconds between the beginning of the first epoch and the end of training."""
+    """Measures the seconds from the start of the first epoch to the end of training."""
 
     def on_epoch_begin(self, args, state, control, **others) -> None:
         if not hasattr(self, "began"):
@@ -41,18 +41,18 @@ class Clock(TrainerCallback):
 
 
 def quiet_settings(kind, folder: str, **others):
-    """Arguments for a trainer that neither saves, reports nor prints, and keeps the rows' order."""
+    """Return arguments for a trainer that does not save, report or print, and that keeps the rows' order."""
     settings = {
         "output_dir": folder,
         "use_cpu": True,
         "num_train_epochs": 1,
         "learning_rate": RATE,
-        "optim": "adamw_torch",  # the one that the plain loop has here
+        "optim": "adamw_torch",  # the plain loop's optimizer in this comparison
         "train_sampling_strategy": "sequential",
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "logging_steps": 10**6,  # reading the loss costs time: no more than once
+        "logging_steps": 10**6,  # large, because reading the loss costs time
     }
     return kind(**{**settings, **others})
 
@@ -69,7 +69,7 @@ class Bench:
         self.start = catalog.classifier("pocket")
 
     def ours(self, half: bool) -> float:
-        """Seconds of the plain loop."""
+        """Return the seconds of the plain loop."""
         model = copy.deepcopy(self.start)
         batches = DataLoader(self.rows, batch_size=BATCH_SIZE, collate_fn=self.collate)
         optimizer = torch.optim.AdamW(decay_groups(model), lr=RATE)
@@ -79,7 +79,7 @@ class Bench:
         return history.seconds
 
     def theirs(self, half: bool) -> float:
-        """Seconds of Trainer's steps."""
+        """Return the seconds of Trainer's steps."""
         model, clock = copy.deepcopy(self.start), Clock()
         with tempfile.TemporaryDirectory() as folder:
             sizes = {"per_device_train_batch_size": BATCH_SIZE, "weight_decay": 0.01, "bf16": half}
@@ -92,9 +92,9 @@ class Bench:
 
 
 def measure(rounds: int, toy: bool) -> list[Row]:
-    """The ratio of the plain loop's time to Trainer's, over the same steps of lesson 02's fine-tuning.
+    """Return the ratio of the plain loop's time to Trainer's, over the same steps of lesson 02's fine-tuning.
 
-    In float32, and in bfloat16 products (as the lessons train) where the processor has them.
+    It is measured in float32 and, if the processor supports it, in bfloat16, as the lessons train.
     """
     bench, limit = Bench(TOY_STEPS if toy else STEPS), Target("at most", 0.95)
     rows = []

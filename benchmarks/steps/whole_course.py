@@ -1,7 +1,7 @@
-"""What `workbook run` costs beside the lessons' own work: read from a finished run folder.
+"""Compute the overhead of `workbook run` over the lessons' own work, from a finished run folder.
 
-A lesson's own work is the sum of its cells' seconds. The rest is starting Python and the kernel, saving, and the page.
-Cells up to the one that calls `start(` only import and check; a second row counts them as overhead too.
+A lesson's own work is the sum of its cells' seconds. The overhead is starting Python and the kernel, saving, and
+writing the page. Cells up to the one that calls `start(` only import and check. A second row counts them as overhead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AT_MOST = Target("at most", 1.25)
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds of one lesson: from start to end, in its cells, and in those of them that only set up."""
+    """Seconds of one lesson: from start to end, in all its cells, and in the cells up to `start(`."""
 
     lesson: str
     whole: float
@@ -33,10 +33,10 @@ class Spent:
 
 
 def spent(folder: Path) -> Spent:
-    """What a lesson's folder in a run says.
+    """Read the seconds of a lesson from its folder in a run.
 
     Raises:
-        UserError: when the lesson was not done.
+        UserError: the lesson did not finish.
     """
     outcome = json.loads((folder / OUTCOME).read_text())
     if outcome["status"] != "done":
@@ -49,7 +49,7 @@ def spent(folder: Path) -> Spent:
 
 
 def newest(runs: Path = RUNS) -> Path | None:
-    """The latest folder under runs/ that holds every lesson, done."""
+    """Return the latest folder under runs/ in which every lesson has an outcome, or None."""
     names = {lesson.name for lesson in find()}
     whole = [
         path for path in runs.glob("*/") if names <= {outcome.parent.name for outcome in path.glob(f"*/{OUTCOME}")}
@@ -58,7 +58,7 @@ def newest(runs: Path = RUNS) -> Path | None:
 
 
 def rows_of(folder: Path) -> list[Row]:
-    """The whole course and its slowest and quickest lesson, as ratios of all seconds to the cells' seconds."""
+    """Return the ratio of all seconds to the cells' seconds for the course, with the extremes of single lessons."""
     lessons = [spent(outcome.parent) for outcome in sorted(folder.glob(f"*/{OUTCOME}"))]
     if not lessons:
         raise UserError(f"There is no finished lesson in {folder.name}; give the folder of a whole run.")
@@ -81,10 +81,10 @@ def rows_of(folder: Path) -> list[Row]:
 
 
 def measure(rounds: int, toy: bool, folder: Path | None = None) -> list[Row]:
-    """From `folder`, or from the newest whole run under runs/.
+    """Measure the run in `folder`, or the newest run of all lessons under runs/.
 
     Raises:
-        UserError: when there is none.
+        UserError: there is no such run.
     """
     folder = folder or newest()
     if folder is None:

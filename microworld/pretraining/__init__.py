@@ -1,1 +1,1 @@
-"""How the pocket models are made: from the micro-world's corpus to the folders under data/models."""
+"""Makes the pocket models: reads the micro-world's corpus and writes the folders under data/models."""

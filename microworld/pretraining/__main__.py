@@ -1,6 +1,7 @@
 """`python -m microworld.pretraining`: make the pocket models.
 
-Encoder and decoder side by side, with half of the cores each; then the instructed decoder, which starts from the other.
+The encoder and the decoder are trained at the same time, each with half of the cores. The instructed decoder follows,
+because it starts from the decoder.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def main() -> int:
 
 
 def pretrain(kinds: list[str]) -> int:
-    """Pretrain these kinds side by side; the worst exit status of them."""
+    """Pretrain these kinds at the same time, one process each. Return the highest exit status."""
     threads = str(max(1, (os.cpu_count() or 1) // max(1, len(kinds))))
     children = [
         subprocess.Popen(

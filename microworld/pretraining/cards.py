@@ -1,6 +1,6 @@
-"""The model cards: what a pocket model is, what it saw, what it cost, and what it can do now.
+"""Model cards of the pocket models: architecture, training data, cost and results.
 
-Each is written from what the training left beside the weights: pretraining.json or fine_tuning.json.
+Each card is made from a file that training saved beside the weights: pretraining.json or fine_tuning.json.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ TEXTS = {
     "decoder": ("Llama", "next-token prediction", "AutoModelForCausalLM", "text-generation"),
 }
 KNOWN = {
-    "told": "facts that pretraining told, of films never asked about in training",
-    "untold": "facts that nobody told: every answer is made up",
-    "skill": "small jobs on a text in the prompt: sentiment, passive, comma",
-    "open": "wishes for a line on a film: many lines would do, so few are equal to the letter",
+    "told": "facts from the pretraining text, about films that no training question asks about",
+    "untold": "facts that no training text contains, so every answer is made up",
+    "skill": "small tasks on a text in the prompt: sentiment, passive, comma",
+    "open": "requests for a line about a film: many lines are right, so few equal the reference",
 }
 
 
 def write_pretraining_card(folder: Path) -> None:
-    """README.md and pretraining.svg from the folder's pretraining.json."""
+    """Write README.md and pretraining.svg from the folder's pretraining.json."""
     made = json.loads((folder / "pretraining.json").read_text())
     figures, log = made["figures"], made["log"]
     with plt.rc_context({"svg.hashsalt": "workbook"}):
@@ -60,7 +60,7 @@ def write_pretraining_card(folder: Path) -> None:
 
 
 def write_instruction_card(folder: Path) -> None:
-    """README.md and fine_tuning.svg from the folder's fine_tuning.json."""
+    """Write README.md and fine_tuning.svg from the folder's fine_tuning.json."""
     made = json.loads((folder / "fine_tuning.json").read_text())
     with plt.rc_context({"svg.hashsalt": "workbook"}):
         _save(_losses(made["losses"]), folder / "fine_tuning.svg")
@@ -74,7 +74,7 @@ def write_instruction_card(folder: Path) -> None:
 
 
 def _probes(log: list[dict]) -> Figure:
-    """Loss above, probes below, against tokens seen."""
+    """Plot the loss (top) and the probes (bottom) against the tokens seen."""
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 5.5), sharex=True, layout="constrained")
     tokens = [line["tokens"] / 1e6 for line in log]
     upper.plot(tokens, [line["loss"] for line in log], color="#444444")
@@ -89,7 +89,7 @@ def _probes(log: list[dict]) -> Figure:
 
 
 def _losses(losses: list[list[float]]) -> Figure:
-    """The training loss over the steps."""
+    """Plot the training loss over the steps."""
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     axes.plot([step for step, _ in losses], [loss for _, loss in losses], color="#0072b2")
     axes.set(xlabel="step", ylabel="loss (nats per token of the answers)")
@@ -98,7 +98,7 @@ def _losses(losses: list[list[float]]) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    # No creation date in the file: the same numbers give the same picture.
+    # Without a creation date, the same numbers give the same file.
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 

@@ -1,4 +1,4 @@
-"""Make the model of lessons 05 and 06 by lesson 04's recipe: `python -m microworld.pretraining.instruct`."""
+"""Make the model of lessons 05 and 06 with lesson 04's recipe: `python -m microworld.pretraining.instruct`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from microworld.pretraining.train import MODELS
 
 BASE = MODELS / "pocket-decoder"
 OUT = MODELS / "pocket-decoder-instruct"
-FOLD = 20  # steps that one point of the loss curve stands for
+FOLD = 20  # steps whose mean is one point of the loss curve
 
 
 def instruct(base: Path, out: Path, recipe: SFTRecipe = RECIPE, seed: int = 0, share: float = 1.0) -> None:
     """Fine-tune the decoder in `base` on the training instructions and write the whole model folder `out`.
 
-    share: the share of the rows to train on and to be measured on; 1.0 but for a trial.
+    share: the share of the rows to train and measure on. Use less than 1.0 for a trial run.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(seed)
@@ -34,7 +34,7 @@ def instruct(base: Path, out: Path, recipe: SFTRecipe = RECIPE, seed: int = 0, s
     model.to(device)  # type: ignore[arg-type]  # wrapped by transformers
     train, test = (_part(split, share) for split in ("train", "test"))
     history = fine_tune(model, encode_rows(tokenizer, train), tokenizer.pad_token_id, recipe, seed=seed)
-    # `generate` and pipelines then stop where a turn ends, without being told.
+    # With these ids, `generate` and pipelines stop at the end of a turn by default.
     model.generation_config.eos_token_id = [end_of_turn(tokenizer), tokenizer.eos_token_id]
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
@@ -48,7 +48,7 @@ def instruct(base: Path, out: Path, recipe: SFTRecipe = RECIPE, seed: int = 0, s
 
 
 def measured(model: nn.Module, tokenizer, test: list[dict]) -> dict[str, dict[str, float]]:
-    """The exact-answer rate by what is known, and by kind: column -> value -> rate."""
+    """Return the exact-answer rate for each value of the columns `known` and `kind`: column -> value -> rate."""
     answers = answer(model, tokenizer, [row["prompt"] for row in test])
     return {
         column: {name: round(rate.value, 4) for name, rate in exact_match_rates(test, answers, column).items()}
@@ -57,7 +57,7 @@ def measured(model: nn.Module, tokenizer, test: list[dict]) -> dict[str, dict[st
 
 
 def figures(history: History, recipe: SFTRecipe, seed: int, count: int) -> dict:
-    """What the model card reports of the run and of the machine."""
+    """Return the run's recipe, seconds and machine, for the model card."""
     return {
         "recipe": asdict(recipe) | {"seed": seed, "rows": count, "steps": len(history.losses)},
         "seconds_training": round(history.seconds),
@@ -66,7 +66,7 @@ def figures(history: History, recipe: SFTRecipe, seed: int, count: int) -> dict:
 
 
 def folded(losses: Sequence[float], fold: int = FOLD) -> list[list[float]]:
-    """The loss curve in fewer points: [step, mean loss of the steps since the last point]."""
+    """Return the loss curve with fewer points: [step, mean loss of the steps since the last point]."""
     parts = [losses[start : start + fold] for start in range(0, len(losses), fold)]
     return [[min((place + 1) * fold, len(losses)), round(sum(part) / len(part), 4)] for place, part in enumerate(parts)]
 

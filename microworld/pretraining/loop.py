@@ -18,21 +18,21 @@ Loss = Callable[[Tensor], Tensor]  # blocks (batch, length) -> scalar
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides a pretraining run, but for the model and the data."""
+    """The settings of a pretraining run, apart from the model and the data."""
 
     tokens: int
-    batch_size: int = 16  # few tokens a step, many steps: what learns most from a small budget of tokens
+    batch_size: int = 16  # small batches allow more steps, which learn most from a small token budget
     learning_rate: float = 3e-3
     warmup: float = 0.03
     weight_decay: float = 0.05
-    masked: float = 0.3  # encoder: share of tokens to guess; BERT's is 0.15, more gives more signal per token
-    passes: dict[str, float] = field(default_factory=dict)  # how often a domain is read while others are read once
-    bfloat16: bool = False  # products of matrices where the processor has them: twice as fast
+    masked: float = 0.3  # encoder: share of tokens to predict. BERT's is 0.15; more gives more signal per token
+    passes: dict[str, float] = field(default_factory=dict)  # passes over a domain (default: corpus 1, library 0)
+    bfloat16: bool = False  # matrix products in bfloat16 if the processor supports it: twice as fast
     seed: int = 0
 
 
 def masked_loss(model: BertForMaskedLM, tokenizer, recipe: Recipe, generator: torch.Generator) -> Loss:
-    """The encoder's objective. Only the chosen tokens pass the output layer: at 30 %, a third of its work."""
+    """Return the encoder's objective. Only the chosen tokens pass the output layer: at 30 %, a third of its work."""
     special = torch.zeros(model.config.vocab_size, dtype=torch.bool)
     special[tokenizer.all_special_ids] = True
     body, head = model.bert, model.cls
@@ -57,11 +57,11 @@ def masked_loss(model: BertForMaskedLM, tokenizer, recipe: Recipe, generator: to
 def mask_blocks(
     blocks: Tensor, count: int, special: Tensor, mask_id: int, vocabulary: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose `count` tokens of each block to be guessed; 80 % become the mask, 10 % a random token, 10 % stay.
+    """Choose `count` tokens of each block to predict. 80 % become the mask token, 10 % a random one, 10 % stay as is.
 
     blocks: (batch, length); special: (vocabulary,) True for ids that are never chosen.
     Returns inputs (batch, length), chosen positions (batch, count) and their true ids (batch, count).
-    The same count in every block keeps shapes fixed, which a compiled model likes.
+    The same count in every block keeps the shapes fixed, so that a compiled model is not recompiled.
     """
     score = torch.rand(blocks.shape, generator=generator).masked_fill_(special[blocks], -1.0)
     positions = score.topk(count, dim=1).indices  # (batch, count)
@@ -73,7 +73,7 @@ def mask_blocks(
 
 
 def next_token_loss(model: nn.Module) -> Loss:
-    """The decoder's objective: every token from those before it."""
+    """Return the decoder's objective: predict every token from those before it."""
 
     def loss(blocks: Tensor) -> Tensor:
         logits = model(input_ids=blocks[:, :-1], use_cache=False).logits  # (batch, length - 1, vocabulary)
@@ -83,12 +83,12 @@ def next_token_loss(model: nn.Module) -> Loss:
 
 
 def compiled(function: Callable) -> Callable:
-    """`torch.compile` where a C++ compiler is at hand, the plain function elsewhere."""
+    """Compile a function with `torch.compile` if there is a C++ compiler, else return the function unchanged."""
     try:
         from torch._inductor.cpp_builder import get_cpp_compiler
 
         get_cpp_compiler()
-    except Exception:  # no compiler: slower, not different
+    except Exception:  # without a compiler: slower, with the same results
         return function
     return torch.compile(function)
 
@@ -96,9 +96,10 @@ def compiled(function: Callable) -> Callable:
 def run(
     model: nn.Module, loss: Loss, blocks: Tensor, recipe: Recipe, log: Callable[[dict], None], every: float = 60.0
 ) -> float:
-    """Train for `recipe.tokens` tokens, going over the blocks as often as needed. Returns seconds spent training.
+    """Train for `recipe.tokens` tokens, repeating the blocks as often as needed. Return the seconds of training.
 
-    `log` is called about every `every` seconds, and at the end, with step, tokens, seconds and the mean loss since.
+    `log` is called about every `every` seconds, and at the end, with the step, the number of steps, the tokens, the
+    seconds, and the mean loss since the last call.
     """
     steps = recipe.tokens // (recipe.batch_size * blocks.shape[1])
     optimizer = torch.optim.AdamW(

@@ -1,4 +1,4 @@
-"""A pocket model in the making: started or taken up again, its objective, and how it is probed."""
+"""A pocket model during pretraining: how it is created or loaded, its objective, and its probes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ BLOCK = 128
 
 
 def rows(config: str, split: str) -> Dataset:
-    """One split of the micro-world."""
+    """Load one split of the micro-world's dataset `config`."""
     return Dataset.from_parquet(str(WORLD / config / f"{split}.parquet"))
 
 
 def environment() -> dict[str, object]:
-    """Where and when a model was made, for its card."""
+    """Return the threads, machine, date and library versions of a training run, for the model card."""
     return {
         "threads": torch.get_num_threads(),
         "machine": f"{platform.system()} {platform.machine()}",
@@ -45,7 +45,7 @@ def environment() -> dict[str, object]:
 
 
 def write_sums(folder: Path) -> None:
-    """SHA256SUMS over every file of the folder, in the format of `sha256sum`."""
+    """Write SHA256SUMS for every file of the folder, in the format of `sha256sum`."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != "SHA256SUMS")
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     (folder / "SHA256SUMS").write_text("".join(sums))
@@ -53,7 +53,7 @@ def write_sums(folder: Path) -> None:
 
 @dataclass
 class PocketModel:
-    """A model in the making: what it is and how it is probed."""
+    """A model during pretraining, with its tokenizer, its objective and its probes."""
 
     kind: str
     tokenizer: PreTrainedTokenizerBase
@@ -61,25 +61,25 @@ class PocketModel:
 
     @classmethod
     def start(cls, kind: str, texts: list[str], seed: int, device: str) -> PocketModel:
-        """Random weights, and a tokenizer trained on the texts."""
+        """Create a model with random weights, and train a tokenizer on the texts."""
         torch.manual_seed(seed)
         tokenizer = getattr(models, f"{kind}_tokenizer")(texts)
         return cls(kind, tokenizer, getattr(models, kind)(tokenizer).to(device))
 
     @classmethod
     def resume(cls, kind: str, folder: Path, device: str) -> PocketModel:
-        """The model that an earlier stage left in `folder`."""
+        """Load the model that an earlier stage saved in `folder`."""
         loader = AutoModelForMaskedLM if kind == "encoder" else AutoModelForCausalLM
         return cls(kind, AutoTokenizer.from_pretrained(folder), loader.from_pretrained(folder).to(device))  # type: ignore[arg-type]  # wrapped by transformers
 
     def loss(self, recipe: Recipe) -> Loss:
-        """The objective: blocks in, mean loss out."""
+        """Return the objective: a function from blocks to their mean loss."""
         if isinstance(self.model, BertForMaskedLM):
             return masked_loss(self.model, self.tokenizer, recipe, torch.Generator().manual_seed(recipe.seed))
         return next_token_loss(self.model)
 
     def blocks(self, texts: list[str], seed: int = 0) -> torch.Tensor:
-        """The texts as packed blocks, (blocks, BLOCK)."""
+        """Tokenize the texts and pack them into blocks, (blocks, BLOCK)."""
         ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         start = self.tokenizer.cls_token_id if self.kind == "encoder" else self.tokenizer.bos_token_id
         end = self.tokenizer.sep_token_id if self.kind == "encoder" else self.tokenizer.eos_token_id
@@ -87,7 +87,7 @@ class PocketModel:
 
     @torch.inference_mode()
     def loss_by_domain(self, corpus: Dataset) -> dict[str, float]:
-        """Mean loss on each domain of held-out text."""
+        """Return the mean loss on each domain of held-out text."""
         self.model.eval()
         texts: dict[str, list[str]] = {}
         for row in corpus:
@@ -99,7 +99,7 @@ class PocketModel:
         return losses
 
     def probe(self) -> dict[str, float]:
-        """What the model knows now, on validation rows only."""
+        """Run the probes on validation rows of the reviews and, for a decoder, on some of the facts."""
         train, held_out = rows("reviews", "train")[:600], rows("reviews", "validation")[:400]
         found = {
             "linear_probe": probes.linear_probe(self.model, self.tokenizer, train, held_out),

@@ -9,11 +9,11 @@ from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausa
 
 VOCABULARY = 4096
 CONTEXT = 256
-# Small models learn sooner from start values larger than the customary 0.02.
+# Standard deviation of the initial weights. Small models learn faster with more than the usual 0.02.
 START = 0.06
 
-# A space before every turn's text: in the corpus nearly all words follow one, and to a byte-level tokenizer "Anna" and
-# " Anna" are two tokens. Without it a model that knows who directed a film can't say so in its own turn.
+# The template puts a space before every turn's text. In the corpus nearly every word follows a space, and a byte-level
+# tokenizer has different tokens for "Anna" and " Anna". Without the space, the model cannot say a name that it knows.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
@@ -50,7 +50,7 @@ def encoder_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def decoder_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with a chat template and an end-of-turn token of its own, trained on the texts."""
+    """A byte-level BPE tokenizer trained on the texts, with a chat template and an end-of-turn token."""
     special = ["<|pad|>", "<|start|>", "<|stop|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -78,7 +78,7 @@ def decoder_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def encoder(tokenizer: PreTrainedTokenizerFast, hidden: int = 128, layers: int = 4) -> BertForMaskedLM:
-    """BERT's architecture, small."""
+    """A small BERT with random weights."""
     return BertForMaskedLM(
         BertConfig(
             vocab_size=VOCABULARY,
@@ -96,7 +96,7 @@ def encoder(tokenizer: PreTrainedTokenizerFast, hidden: int = 128, layers: int =
 
 
 def decoder(tokenizer: PreTrainedTokenizerFast, hidden: int = 192, layers: int = 4) -> LlamaForCausalLM:
-    """Llama's architecture, small, with the output layer tied to the input embeddings."""
+    """A small Llama with random weights, whose output layer is tied to the input embeddings."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=VOCABULARY,

@@ -1,4 +1,4 @@
-"""What a model knows while it is being pretrained: facts, the tone of a review, the loss per domain."""
+"""Probes of a model during pretraining: how well it completes facts and recognizes the tone of a review."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from transformers import PreTrainedModel
 
 PRAISE = ("good", "wonderful", "great", "lovely", "brilliant", "excellent")
 BLAME = ("bad", "dull", "awful", "boring", "poor", "terrible")
-SUMMARY = " In short, the film is"  # the polarity cloze: which word does the model put next?
+SUMMARY = " In short, the film is"  # prompt of the polarity cloze: which word does the model put next?
 
 
 def batches(tokenizer, texts: list[str], device: torch.device, size: int = 50) -> Iterator[dict[str, Tensor]]:
-    """Padded batches of the texts, in their order, on the model's device."""
+    """Yield padded batches of the texts, in their order, on `device`."""
     for start in range(0, len(texts), size):
         rows = tokenizer(texts[start : start + size], padding=True, truncation=True, return_tensors="pt")
         yield {name: rows[name].to(device) for name in ("input_ids", "attention_mask")}
@@ -42,7 +42,7 @@ def linear_probe(model: PreTrainedModel, tokenizer, train: dict, held_out: dict)
 
 @torch.inference_mode()
 def polarity_cloze(model: PreTrainedModel, tokenizer, rows: dict) -> float:
-    """How often a text followed by "In short, the film is" calls for a word that agrees with its label, untrained."""
+    """Zero-shot accuracy: does the model complete "In short, the film is" with a word that agrees with the label?"""
     model.eval()
     masked = tokenizer.mask_token
     texts = [text + SUMMARY + (f" {masked}." if masked else "") for text in rows["text"]]
@@ -57,7 +57,6 @@ def polarity_cloze(model: PreTrainedModel, tokenizer, rows: dict) -> float:
         scores = logits[torch.arange(len(at), device=at.device), at].log_softmax(-1)
         blame, praise = (scores[:, ids].logsumexp(-1) for ids in pick)
         guesses += (praise > blame).long().tolist()
-    # Compared at their median, so that a liking for one side as such is not held against the model.
     return float(np.mean(np.array(guesses) == np.array(rows["label"])))
 
 

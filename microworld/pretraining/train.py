@@ -17,10 +17,10 @@ from microworld.pretraining.loop import Recipe, run
 from microworld.pretraining.making import BLOCK, ROOT, PocketModel, environment, rows, write_sums
 
 MODELS = ROOT / "data" / "models"
-# Which words praise and which blame is learned from lines that use several of a kind in a row, so both models read the
-# blurbs more often than the rest. The encoder is not asked for facts, so it reads the pages of facts less. Its later
-# stages came from measuring: after the first it told frequent words of praise from words of blame, and rare ones not;
-# after the second it knew the words, and had yet to weigh whole reviews.
+# The models learn which words praise and which blame from blurbs, which use several words of one polarity in a row. So
+# both read the blurbs more often than the rest. The encoder is not asked for facts, so it reads fewer pages of facts.
+# Measurements led to its later stages: after the first it told frequent words of praise from words of blame, but not
+# rare ones. After the second it knew the words, but could not yet weigh whole reviews.
 STAGES = {
     "encoder": (
         Recipe(tokens=14_000_000, learning_rate=2e-3, passes={"blurbs": 3.0, "films": 0.3, "talk": 0.5, "news": 0.7}),
@@ -77,7 +77,7 @@ STAGES = {
 
 
 def reading_list(documents: Dataset, passes: dict[str, float], otherwise: float = 1.0) -> list[str]:
-    """The texts, those of each domain as often as `passes` says (`otherwise` where it says nothing)."""
+    """Return the texts, those of each domain as often as `passes` says (`otherwise` times if `passes` has no entry)."""
     texts: dict[str, list[str]] = {}
     for domain, text in zip(documents["domain"], documents["text"], strict=True):
         texts.setdefault(domain, []).append(text)
@@ -89,7 +89,7 @@ def reading_list(documents: Dataset, passes: dict[str, float], otherwise: float 
 
 
 def train(kind: str, stages: tuple[Recipe, ...], out: Path) -> None:
-    """Pretrain stage by stage; stages that `out` holds already, made by the same recipes, are not done again."""
+    """Pretrain stage by stage. Skip the stages that `out` already contains, made with the same recipes."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     corpus, library, held_out = rows("corpus", "train"), rows("library", "train"), rows("corpus", "validation")
     done = finished(out, stages)
@@ -112,7 +112,7 @@ def train(kind: str, stages: tuple[Recipe, ...], out: Path) -> None:
 
 
 def finished(out: Path, stages: tuple[Recipe, ...]) -> dict | None:
-    """What `out` says of stages already done, if their recipes are the first of `stages`; else None."""
+    """Return the record in `out` if it has the first stages of `stages`, but not all of them; else None."""
     path = out / "pretraining.json"
     if not path.exists():
         return None
@@ -123,7 +123,7 @@ def finished(out: Path, stages: tuple[Recipe, ...]) -> dict | None:
 
 
 def one_stage(made: PocketModel, recipe: Recipe, blocks: torch.Tensor, done: dict, out: Path) -> None:
-    """Train one stage; its log lines, seconds and recipe are added to `done`."""
+    """Train one stage, and add its log lines, seconds and recipe to `done`."""
     before = sum(earlier["tokens"] for earlier in done["figures"]["recipes"])
     (out / "pretraining.json").unlink(missing_ok=True)  # from here on the folder holds an unfinished model
     started = time.perf_counter()
@@ -142,7 +142,7 @@ def one_stage(made: PocketModel, recipe: Recipe, blocks: torch.Tensor, done: dic
 
 
 def figures(made: PocketModel, held_out: Dataset) -> dict:
-    """What the model card reports of the model as it is now, and of the machine."""
+    """Return the model's current figures and the machine, for the model card."""
     found = {
         "parameters": made.model.num_parameters(),
         "block": BLOCK,
@@ -156,7 +156,7 @@ def figures(made: PocketModel, held_out: Dataset) -> dict:
 
 
 def save(made: PocketModel, out: Path) -> None:
-    """Write model and tokenizer as any hub model is laid out."""
+    """Save the model and the tokenizer as a model folder like those on the Hugging Face Hub."""
     made.model.save_pretrained(out)
     made.tokenizer.save_pretrained(out)
 

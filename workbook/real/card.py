@@ -43,15 +43,15 @@ The package contains their mean rating per sentence.
 - **tweets**: short messages, 200 of them invented by the authors; user names and addresses are replaced.
 
 Licence: MIT, as the package states (`LICENSE.txt` beside the fetched files). The sentences themselves were written by
-reviewers, journalists and users who were not asked. Use them to learn and to measure, and do not publish them anew.
+reviewers, journalists and users who were not asked. Use them for learning and measuring, and do not publish them again.
 
 ## From rated sentences to rows
 
 1. HTML entities are decoded and runs of white space become one space. Nothing else is changed.
 2. Near-duplicates of an earlier sentence are removed, over all sources: the same set of words (lower case, without
-   punctuation), or {run} words in a row in common. So no pair of near-duplicates is left, in one split or across two.
+   punctuation), or {run} consecutive words in common. So no near-duplicates are left, in one split or across two.
 3. A hash decides the split: of the sentence's words for films and tweets, of the document for products and editorials.
-   It holds for `reviews`, `topics`, and `train` and `validation` of `corpus`: what one tests on, none trains on.
+   It holds for `reviews`, `topics`, and `train` and `validation` of `corpus`, so no role trains on another's test rows.
 """
 
 
@@ -77,7 +77,7 @@ ABOUT_REVIEWS = (
     "are `text`, `label`, `rating` (the mean rating) and `id` (the source and the number in its file)."
 )
 ABOUT_TOPICS = (
-    "Which source does a sentence come from? As many rows of each source, neutral sentences included; the columns are "
+    "Which source does a sentence come from? All have equally many rows, with neutral sentences. The columns are "
     "those of `reviews`."
 )
 LIMITS = """\
@@ -87,7 +87,7 @@ LIMITS = """\
 - The texts are older than the models. Whether MiniLM or SmolLM2 read some of them in pretraining is not known.
 - Ratings are opinions of online raters on sentences without context; sentences near 0 are left out of `reviews`.
 - For {other_means} sentences the published mean is not the mean of the single ratings. The published one is used.
-- The editorials and tweets speak of real people, and some are rude.
+- The editorials and tweets are about real people, and some are rude.
 """
 
 
@@ -109,7 +109,7 @@ def labelled(role: str, splits: DatasetDict, names: Sequence[str], about: str) -
         by_class = Counter(own["label"])
         shares = [f"{by_class[label]:,}" for label in range(len(names))]
         rows.append([str(split), f"{len(own):,}", *shares, f"{length(own):.1f}", f"{mean(own['rating']):+.2f}"])
-    head = ["split", "rows", *names, "words in a row", "mean rating"]
+    head = ["split", "rows", *names, "words per row", "mean rating"]
     return f"## `{role}`\n\n{about}\n\n{table(head, rows)}"
 
 
@@ -124,7 +124,7 @@ def corpus(splits: DatasetDict) -> str:
     for split, own in splits.items():
         by_domain = Counter(own["domain"])
         rows.append([str(split), f"{len(own):,}", *(f"{by_domain[name]:,}" for name in SOURCES), f"{length(own):.1f}"])
-    return f"## `corpus`\n\n{about}\n\n{table(['split', 'rows', *SOURCES, 'words in a row'], rows)}"
+    return f"## `corpus`\n\n{about}\n\n{table(['split', 'rows', *SOURCES, 'words per row'], rows)}"
 
 
 def length(rows: Dataset) -> float:
