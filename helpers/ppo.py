@@ -175,8 +175,8 @@ def kl_estimates(policy: nn.Module, reference: nn.Module, rollout: Rollout) -> T
     )  # (batch, new, vocab) each
     k1 = rollout.log_probs - rollout.reference_log_probs
     k3 = (-k1).exp() - 1 + k1
-    whole = (ours.exp() * (ours - theirs)).sum(dim=-1)
-    return torch.stack([(part * rollout.mask).sum(dim=1) for part in (k1, k3, whole)])
+    over_vocabulary = (ours.exp() * (ours - theirs)).sum(dim=-1)
+    return torch.stack([(part * rollout.mask).sum(dim=1) for part in (k1, k3, over_vocabulary)])
 
 
 @torch.no_grad()
