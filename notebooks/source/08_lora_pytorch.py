@@ -495,8 +495,8 @@ print("merged: the same outputs up to rounding; unmerged: the same weight, to th
 #
 # ### Exercise 08.2: inject
 #
-# Freeze the model. Then put a `LoRALinear` around each linear layer whose path *ends* in one of the names in `targets`,
-# in that layer's place. This is `peft`'s rule for a *list*: `"query"` fits `body.encoder.layer.0.attention.self.query`,
+# Freeze the model. Then replace each linear layer whose path *ends* in one of the names in `targets` by a `LoRALinear`
+# around it. This is `peft`'s rule for a *list*: `"query"` fits `body.encoder.layer.0.attention.self.query`,
 # and does not fit `body.subquery`. (A string is a regular expression there; `"all-linear"` takes every linear layer,
 # but spares a `transformers` model's output, and its classifier with `task_type="SEQ_CLS"`.) Return their paths.
 #
