@@ -500,7 +500,7 @@ print("merged: the same outputs up to rounding; unmerged: the same weight, to th
 # and does not fit `body.subquery`. (A string is a regular expression there; `"all-linear"` takes every linear layer,
 # but spares a `transformers` model's output, and its classifier with `task_type="SEQ_CLS"`.) Return their paths.
 #
-# `model.named_modules()` lists paths and modules. Collect them before you change the model.
+# `model.named_modules()` lists paths and modules. Collect them before changing the model.
 
 
 # %% tags=["exercise"]
