@@ -1050,7 +1050,7 @@ table = ["| they report | seen here |", "|---|---|", *(f"| {theirs_} | {here} |"
 display(Markdown("\n".join(table)))
 
 # %% [markdown]
-# In reinforcement learning, they add, even rank 1 is enough. This course does not measure that.
+# In reinforcement learning, they add, even rank 1 is enough. We do not measure that.
 #
 # **A recipe to start from** (from the works above and Dettmers et al. 2023, not measured here): LoRA on all linear
 # layers, rank 8 to 16, one alpha (16 or 32) for every rank, and about ten times the rate that full fine-tuning would
