@@ -16,7 +16,7 @@
 # To teach a pretrained model a task, you can update all of its parameters. Or you freeze most of them and update only
 # the last layers. In this lesson you write both, measure what each costs and how well it does, and find out why.
 #
-# *About 60 minutes to read (an estimate), five to run (measured on two processor cores), four more with
+# *About 75 minutes to read (an estimate), five to run (measured on two processor cores), four more with
 # section 11's published model; no network.*
 
 # %% [markdown]
