@@ -34,7 +34,7 @@ MISTAKES = [
     ("00.2", lambda logits, labels: -log_probabilities(logits, labels).sum(), "not the mean"),
     ("00.2", lambda logits, labels: -log_probabilities(logits, labels), "take their mean"),
     ("00.2", lambda logits, labels: -logits.log_softmax(dim=-1).mean(), "take the right one of each row"),
-    ("00.2", lambda logits, labels: functional.nll_loss(logits.softmax(dim=-1).log(), labels), "log_softmax does not"),
+    ("00.2", lambda logits, labels: functional.nll_loss(logits.softmax(dim=-1).log(), labels), "use log_softmax"),
     ("00.2", lambda logits, labels: 1 - log_probabilities(logits, labels).exp().mean(), "take the logarithm"),
     ("00.2", lambda logits, labels: None, "it returns None"),
     ("00.3", mean_of_shares, "each batch counts the same"),
