@@ -236,8 +236,11 @@ plotting.show(figures.before_and_after(sentences, before, after, names[-1]))
 #
 # Nobody wrote a rule about words such as *dull*. Look at *not bad at all*: is it on the right side? Change
 # `my_sentence` and run this section again: try a negation, or a review of something else. One sentence shows what the
-# model does, not how good it is. For that you need the test reviews. Two in a hundred labels of this world are wrong on
-# purpose, so about 0.98 is the best that a model can reach.
+# model does, not how good it is. For that you need the test reviews. Some labels of this world are wrong on purpose, so
+# even a model that is always right stays below 1.
+#
+# How much of this comes from [pretraining](../docs/glossary.md#pretraining), and how much from the labels? This run
+# cannot tell. Lesson 02 trains the same model from random weights.
 #
 # </details>
 
@@ -366,8 +369,9 @@ if measured := real_reference("00"):
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# The loop is the one of section 1, and it learns here too. Model, data and number of steps all differ from section 1,
-# so a gap between the two accuracies has no single cause. Lesson 02 trains the published model on more sentences.
+# The loop is the one of section 1, and it learns here too. Model, data, learning rate and number of steps all differ
+# from section 1, so a gap between the two accuracies has no single cause. Lesson 02 trains the published model on more
+# sentences.
 #
 # </details>
 

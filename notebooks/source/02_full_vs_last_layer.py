@@ -635,7 +635,7 @@ table.round(2)
 
 # %% [markdown]
 # Now the cache: one forward pass of the body fills it, and the head reads it. Both work in batches of 64, as in section
-# 5, and filling also puts the batches together. So the gain below is that of the whole way, not of the cache alone.
+# 5, and filling also puts the batches together. So the speed-up below combines the cache with the larger batches.
 
 # %%
 frozen = freeze(new_classifier(), 0)
@@ -825,7 +825,7 @@ plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
 #
 # The mean of token embeddings is a kind of bag of words, squeezed into one short vector. Compare the probe there with
 # the probes on the blocks: the lines above the figure say how far apart they are. On the pretrained body all stay below
-# the bag of words. If the last block does not beat the embedding layer, the blocks have added little that a *linear*
+# the bag of words. Where the last block is below the embedding layer, the blocks have added nothing that a *linear*
 # classifier can use.
 #
 # After training everything, the upper blocks gain most: look at the figure's second line. What pretraining taught still
@@ -923,12 +923,11 @@ plotting.show(figures.differences(series, counts, "gain over the bag of words, r
 # An interval that crosses 0 says that this kind may gain as much as the rest. The figure draws the uncorrected
 # intervals.
 #
-# Where *verdict* is named with *less*, look at two printed things: the bag of words does well there, so less is left
-# to gain; and many of these reviews end with a sentence that other reviews have too ("Two stars"), which a count can
+# If reviews with a *verdict* gain less, there are two possible reasons, and both are printed: the bag of words already
+# does well there; and many of them end with a sentence that other reviews have too ("Two stars"), which a count can
 # learn.
 #
-# For kinds that turn the meaning round and are not named, these reviews cannot tell. The expectation was plausible, but
-# it needs more reviews.
+# For a kind that turns the meaning round and is not named, these reviews cannot tell. It takes more of them.
 #
 # </details>
 #
@@ -1047,12 +1046,12 @@ for text in ("A wonder from start to finish.", "My aunt called it a wonder. I sl
 # %% [markdown]
 # ### Is `Trainer` the same as our loop?
 #
-# We give both the same first steps: the same start, the same rows in the same order, and no dropout, which would draw
-# other random numbers. Three defaults of `Trainer` differ from our `fit`, and we set them alike:
+# We give both the same first steps: the same start, the same rows in one order, and no dropout, which would draw
+# other random numbers. `Trainer` has some other defaults than our `fit`; we set them alike:
 #
 # - it has no warm-up (`warmup_steps=0`);
-# - its [weight decay](../docs/glossary.md#weight-decay) leaves out biases and normalisations, so decay is 0 on both
-#   sides here;
+# - its [weight decay](../docs/glossary.md#weight-decay) is 0 by default, and leaves out biases and normalisations when
+#   it is set, so it is 0 on both sides;
 # - with a recent `torch` it takes the *fused* AdamW, which rounds differently.
 
 # %%

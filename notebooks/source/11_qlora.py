@@ -851,9 +851,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # </details>
 
 # %% [markdown]
-# Last, runs of which only "fits" or "out of memory" was published: LLaMA on a T4 with 16 GB, batch 1, by Hugging
-# Face's first post on QLoRA, of spring 2023. The post does not say the rank; we take 16. Nor does it say the type of
-# the activations; we take float32, since `prepare_model_for_kbit_training` casts what decides it.
+# Last, runs of which only "fits" or "out of memory" was published: LLaMA on a T4 with 16 GB, batch 1, by Hugging Face's
+# first post on QLoRA, of spring 2023. The post does not say the rank; we take 16. Nor does it say the type of the
+# activations; we take float32: `prepare_model_for_kbit_training` casts embeddings and normalisations, which decide it.
 
 # %%
 T4 = [  # size, tokens, checkpointed, bits of a weight, whether it fitted
@@ -1217,9 +1217,9 @@ table_of(PAIRS)
 #
 # - **QLoRA and LoRA.** Dettmers et al. (2023) report that NF4 with adapters on all layers matches 16 bits, for models
 #   of up to 65 billion weights. If row 1 says "lower", this small encoder does not match.
-# - **4 bits.** The third row is the control, the last but two and the last round a finished model. "Cannot tell": the
-#   interval contains 0, and its ends say how large a difference is still possible. Then what QLoRA brings is memory:
-#   the base in 16 or 32 bits never has to be loaded.
+# - **4 bits.** The third row is the control. The last row and the third from the end round a finished model. "Cannot
+#   tell": the interval contains 0, and its ends say how large a difference is still possible. Then what QLoRA brings is
+#   memory: the base in 16 or 32 bits never has to be loaded.
 #
 # </details>
 
