@@ -123,8 +123,8 @@ def _variance_of_rows(rule: Comparison, middle: Mapping[str, float], rows: Mappi
 
     The delta method gives this variance as if the errors of several models were independent. It is smaller for models
     that err on the same rows: if two models disagree on a share d of N rows, their difference has a variance of at most
-    d / N. No run records d. But d is at least the difference, and rows on which models disagree by chance also raise the
-    variance between seeds. So `estimate` caps this variance at difference / N or at the seeds' variance (the larger).
+    d / N. No run records d. But d is at least the difference, and rows on which models disagree by chance also raise
+    the variance between seeds. So `estimate` uses at most the larger of difference / N and that variance.
     """
     total = 0.0
     for metric in rule.metrics:
