@@ -128,7 +128,7 @@ def film_site(bench: Bench, count: int) -> tuple[tuple[list[str], list[str]], Da
 
 
 def seen_and_unseen(bench: Bench, rows: TokenizedReviews, halves) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Train on each half. Return which test rows are classified correctly, with their films seen and unseen.
+    """Train on each half. Return which test rows the model with their films gets right, and which the other one.
 
     The first list begins with the test rows of half 0, the second list with those of half 1.
     """

@@ -32,7 +32,7 @@ class Recipe:
 
 
 def masked_loss(model: BertForMaskedLM, tokenizer, recipe: Recipe, generator: torch.Generator) -> Loss:
-    """Return the encoder's objective. Only the chosen tokens pass the output layer, which at 30 % saves two thirds of its work."""
+    """Return the encoder's objective. Only the chosen tokens pass the output layer (at 30 %, a third of its work)."""
     special = torch.zeros(model.config.vocab_size, dtype=torch.bool)
     special[tokenizer.all_special_ids] = True
     body, head = model.bert, model.cls

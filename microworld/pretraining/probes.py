@@ -42,7 +42,7 @@ def linear_probe(model: PreTrainedModel, tokenizer, train: dict, held_out: dict)
 
 @torch.inference_mode()
 def polarity_cloze(model: PreTrainedModel, tokenizer, rows: dict) -> float:
-    """Return the share of rows in which the model completes "In short, the film is" with a word that fits the label."""
+    """Return the zero-shot accuracy: after "In short, the film is", are words that fit the label more probable?"""
     model.eval()
     masked = tokenizer.mask_token
     texts = [text + SUMMARY + (f" {masked}." if masked else "") for text in rows["text"]]
