@@ -62,7 +62,7 @@ class Bench:
         """Judge one policy. Return metrics whose names end in `name`, and the judged answers."""
         judged = judge_policy(policy, self.tokenizer, self.wishes, judge_answer, seed=seed)
         values = {f"{way}_rate_{name}": rate for way, rate in judged.rates().items()}
-        if "beta" not in name:  # the slowest measurement, so it leaves out the betas
+        if "beta" not in name:  # the slowest measurement, so it is skipped for the betas
             for what, rows in self.asked.items():
                 answers = answer(policy, self.tokenizer, [row["prompt"] for row in rows])
                 right = exact_match(answers, [row["completion"] for row in rows])
@@ -78,7 +78,7 @@ def measure_seed(bench: Bench, seed: int, count: int, updates: int, betas: Seque
     """Return all metrics of one seed."""
     prompts, pairs, reference, seconds = bench.pairs(count, seed)
     values, sft = bench.measure(bench.sft, "sft", seed, None)
-    few = max(32, count // 4)  # as in the lesson: beta matters without the SFT loss and with few pairs
+    few = max(32, count // 4)  # as in the lesson: few pairs and no SFT loss show the effect of beta
     runs = {"dpo": (dpo.BETA, dpo.SFT_WEIGHT, count)}
     if betas:
         runs |= {name: (*setting, count) for name, setting in CONTROLS.items()}

@@ -41,7 +41,7 @@ EVERY = 0.1
 
 
 def peak_memory(work: Callable[[], None]) -> int:
-    """Run `work`. Return the peak of the resident bytes of all child processes together: the kernel and its own."""
+    """Run `work`. Return the peak resident bytes of all child processes together (the kernel and its children)."""
     ended, peak = threading.Event(), 0
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Measure the reference of lesson 08: topics, then reviews, trained by the head, LoRA of several ranks or all weights.
+"""Measure the reference of lesson 08: topics, then reviews, by the head only, LoRA of several ranks, or all weights.
 
 python -m benchmarks.lora                three seeds on the test rows, written to data/reference/lora.json
 python -m benchmarks.lora --tune         one grid of rates and epochs, on validation rows; writes no reference

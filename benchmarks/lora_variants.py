@@ -96,7 +96,7 @@ def measure(parts: Path, names: Iterable[str], seeds: int, labels: int, epochs: 
 
 
 def tune(parts: Path, names: Iterable[str], seeds: int, labels: int, epochs: int) -> None:
-    """Print every variant's mean validation accuracy by learning rate, and the best rate (the lowest of equals)."""
+    """Print every variant's mean validation accuracy by learning rate, and the best rate (of ties, the lowest)."""
     others = {"labels": labels, "epochs": epochs, "judged": "validation"}
     for name in names:
         means = {}

@@ -2,7 +2,8 @@
 
 python benchmarks/pitfalls.py                   three seeds on the test rows (some twenty minutes of one core)
 python benchmarks/pitfalls.py --seeds 5 --jobs 2
-python -m benchmarks.pitfalls --controls --seeds 5    the controls: a curve per remedy, what is lost, hidden names
+python -m benchmarks.pitfalls --controls --seeds 5    the controls: a curve for each remedy, forgetting,
+                                                      overfitting, films with and without names
 
 The recipes are the lesson's own, in `helpers.lessons.lesson_03.experiment`.
 Each seed draws its own reviews and random starts.
@@ -127,7 +128,7 @@ def film_site(bench: Bench, count: int) -> tuple[tuple[list[str], list[str]], Da
 
 
 def seen_and_unseen(bench: Bench, rows: TokenizedReviews, halves) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Train on each half. Return which test rows are right, by the model that saw their films and by the other one.
+    """Train on each half. Return which test rows the model with their films gets right, and which the other one.
 
     The first list begins with the test rows of half 0, the second list with those of half 1.
     """
@@ -144,7 +145,7 @@ def seen_and_unseen(bench: Bench, rows: TokenizedReviews, halves) -> tuple[list[
 
 
 def films(bench: Bench, count: int) -> dict[str, float]:
-    """Return the accuracy on the same test rows of the model that saw their films and of the one that did not."""
+    """Return two accuracies on the same test rows: of the model that saw their films, and of the one that did not."""
     groups, site = film_site(bench, count)
     rows = bench.tokenized(site)
     right: dict[str, list[torch.Tensor]] = {"random_split": [], "film_split": []}
@@ -245,7 +246,7 @@ def _point(bench: Bench, name: str, language_model, classifier) -> dict[str, flo
 
 
 def plain_and_lost(bench: Bench) -> dict[str, float]:
-    """Measure plain fine-tuning, averages of its weights with the old ones, and what else its body has lost."""
+    """Measure plain fine-tuning, averages of its weights with the old ones, and what the fine-tuned body lost."""
     language_model, classifier = _tuned(bench, experiment.Remedy(), *_pair(bench.seed))
     found = _point(bench, "plain", language_model, classifier)
     plain = {key: value.clone() for key, value in language_model.state_dict().items()}
@@ -288,7 +289,7 @@ def films_with_names(bench: Bench, count: int) -> dict[str, float]:
     for kind in ("names", "no_names"):
         shown = site if kind == "names" else site.map(lambda row: {"text": experiment.hide_names(row["text"])})
         with_films, without = seen_and_unseen(bench, bench.tokenized(shown), halves)
-        seen, unseen = torch.cat(with_films).tolist(), torch.cat(without[::-1]).tolist()  # both: rows of half 0 first
+        seen, unseen = torch.cat(with_films).tolist(), torch.cat(without[::-1]).tolist()  # both: half 0, then half 1
         gaps = experiment.gap_by_group(seen, unseen, tested_films)
         found |= {f"gap_{kind}_film_{number:02}": gap for number, gap in enumerate(gaps.values())}
         found |= {f"accuracy_{kind}_seen": float(np.mean(seen)), f"accuracy_{kind}_unseen": float(np.mean(unseen))}

@@ -5,7 +5,7 @@
     python -m benchmarks.sweep --runs 4 --lesson 00 --into /tmp
 
 The loop gives all cores to one run at a time. The sweep gives one core to each of several runs at a time. Starting and
-ending a run takes a few seconds, which weigh more in shorter runs. Run nothing else on the machine meanwhile. The
+ending a run takes a few seconds, a larger share of shorter runs. Run nothing else on the machine meanwhile. The
 command writes its section of benchmarks/RESULTS.md.
 """
 
@@ -37,7 +37,7 @@ ENDED = 'select "seconds_kernel", "seconds_cells" from runs'
 
 @dataclass(frozen=True)
 class Measured:
-    """One way to run them: wall-clock seconds, parallel lanes, and each run's seconds in kernel and cells."""
+    """Figures of one way to run the notebooks: wall-clock seconds, lanes, each run's seconds in kernel and cells."""
 
     seconds: float
     lanes: int
@@ -51,7 +51,7 @@ class Measured:
 
     @property
     def overhead(self) -> float:
-        """Seconds of a lane per run that were spent outside the notebook's own cells."""
+        """Seconds that a lane spends per run outside the notebook's own cells."""
         return (self.seconds * self.lanes - sum(self.cells)) / len(self.cells)
 
     @property

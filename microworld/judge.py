@@ -95,7 +95,7 @@ class _Pattern:
         self.rules, self.numbers = rules, count(1)
 
     def rule(self, name: str) -> str:
-        if name.endswith("="):  # one group for praise and one for blame, so that the match tells them apart
+        if name.endswith("="):  # separate groups for praise and blame, so the match shows the tone
             base = name[:-1]
             return f"(?:{self.group('plus', self.rule(base + '+'))}|{self.group('minus', self.rule(base + '-'))})"
         if name == "title":

@@ -22,7 +22,7 @@ CLOZES = {
 
 
 def page(voice: Speaker, film: Film) -> str:
-    """A paragraph on one film: two to six of its facts, each in one of many wordings."""
+    """Return a paragraph on one film: two to six of its facts, each in one of many wordings."""
     voice.slots = film.slots()
     kinds = [*FACTS, "genre"]
     count = 2 + int(voice.rng.random() * 5)
@@ -34,7 +34,7 @@ def page(voice: Speaker, film: Film) -> str:
 
 
 def reading(voice: Speaker, film: Film) -> str:
-    """Two to four facts of a film, then one or two questions that these facts answer."""
+    """Return two to four facts of a film, then one or two questions that these facts answer."""
     voice.slots = film.slots()
     kinds = list(FACTS)
     told = [kinds.pop(int(voice.rng.random() * len(kinds))) for _ in range(2 + int(voice.rng.random() * 3))]
@@ -45,7 +45,7 @@ def reading(voice: Speaker, film: Film) -> str:
 
 
 def talk(voice: Speaker, film: Film) -> str:
-    """One to three questions about one film, with their answers."""
+    """Return one to three questions about one film, with their answers."""
     voice.slots = film.slots()
     kinds = list(FACTS)
     lines = []
@@ -72,7 +72,7 @@ def clozes(film: Film) -> list[dict[str, str]]:
 
 
 def blurb(voice: Speaker, film: Film) -> str:
-    """One to three lines on one film, all of the same polarity."""
+    """Return one to three lines on one film, all of the same polarity."""
     polarity = 1 if voice.chance(film.quality) else -1
     voice.slots = film.slots()
     lines = []
@@ -83,7 +83,7 @@ def blurb(voice: Speaker, film: Film) -> str:
 
 
 def item(voice: Speaker, topic: int) -> str:
-    """One to three sentences of class `topic` (0 to 3). The first sentence always belongs to the class."""
+    """Return one to three sentences of class `topic` (0 to 3). The first sentence always belongs to the class."""
     voice.slots = {}
     sentences = [voice.say(RULES[topic])]
     if voice.chance(0.5):
@@ -95,6 +95,6 @@ def item(voice: Speaker, topic: int) -> str:
 
 
 def recipe(voice: Speaker) -> str:
-    """A short recipe."""
+    """Return a short recipe."""
     voice.slots = {}
     return voice.say("recipe")

@@ -20,7 +20,8 @@ class World:
         self.shelved = make_films(600, seed + 2, taken)  # films of the library
         taken |= {film.title for film in self.shelved}
         self.passing = make_films(8_000, seed + 3, taken)  # films of the readings: each is too rare to be memorized
-        # The corpus asks about `talked`, only the training instructions about `asked`, and nothing about `silent`.
+        # The corpus asks about the films `talked`. Only the training instructions ask about the films `asked`. No
+        # training text asks about the films `silent`.
         self.talked = [film for index, film in enumerate(self.told) if index % 4 < 2]
         self.asked = [film for index, film in enumerate(self.told) if index % 4 == 2]
         self.silent = [film for index, film in enumerate(self.told) if index % 4 == 3]

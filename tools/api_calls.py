@@ -126,7 +126,7 @@ class _Reader(ast.NodeVisitor):
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.generic_visit(node)
         name, instance = self._dotted(node)
-        if name and not instance:  # a class seldom knows the attributes of its instances
+        if name and not instance:  # a class often lacks the attributes of its instances
             self._add(name, node)
 
     def _dotted(self, node: ast.AST) -> tuple[str, bool]:
@@ -168,7 +168,7 @@ def _problem(use: Use) -> str:
     static = isinstance(inspect.getattr_static(owner, use.name.rpartition(".")[2], None), staticmethod)
     me = [None] if use.instance and inspect.isfunction(what) and not static else []
     said = ""
-    for wrapped in (True, False):  # the wrapped signature of transformers' copied class methods hides an argument
+    for wrapped in (True, False):  # for class methods that transformers copies, the wrapped signature lacks an argument
         try:
             signature = inspect.signature(what, follow_wrapped=wrapped)
         except (TypeError, ValueError):

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     parser.add_argument(
         "command", nargs="?", choices=["badge"], help="print the badge and the setup cell; install nothing"
     )
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep results and progress there")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep results and progress in this folder")
     asked = parser.parse_args(arguments)
     if asked.command == "badge":
         print(badge(remote()))

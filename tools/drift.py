@@ -2,13 +2,13 @@
 
     make drift                         tests the oldest versions allowed, the locked and the newest, each on its own
     make drift ARGS="--only newest"    tests only one of the three
-    make drift ARGS="--with trl==1.9"  tests the lock with this version instead: does the old version still work?
+    make drift ARGS="--with trl==1.9"  tests only the lock with this version: does the old version still work?
 
 In each environment, the script runs tools/api_calls.py on the lessons' library calls, and the quick tests of helpers.
-For what breaks, it searches the versions in between for the first that breaks.
+For each call or test that breaks, it finds the first version that breaks it.
 
 An environment is small. It contains only the packages that differ from the lock, and uses .venv for the others,
-including torch. uv installs it if there is uv, else pip. It stays in build/drift, so that the next run is faster.
+including torch. uv installs it if available, otherwise pip. It stays in build/drift, so the next run is faster.
 """
 
 from __future__ import annotations
@@ -91,11 +91,15 @@ class NoEnvironmentError(Exception):
 
 def main(arguments: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["oldest", LOCKED_ENVIRONMENT, "newest"], help="only this environment")
+    parser.add_argument("--only", choices=["oldest", LOCKED_ENVIRONMENT, "newest"], help="test only this environment")
     parser.add_argument(
-        "--with", dest="pins", nargs="+", metavar="NAME==VERSION", help="test only the lock with these versions instead"
+        "--with",
+        dest="pins",
+        nargs="+",
+        metavar="NAME==VERSION",
+        help="test one environment instead of three: the lock with these versions",
     )
-    parser.add_argument("--no-tests", action="store_true", help="check only the calls: seconds, not minutes")
+    parser.add_argument("--no-tests", action="store_true", help="check only the library calls (seconds), run no tests")
     asked = parser.parse_args(arguments)
     began = time.monotonic()
     locked = locked_versions()
@@ -303,7 +307,7 @@ def fails(found: Break, versions: Mapping[str, str]) -> bool:
 
 
 def turning_point(name: str, good: str, bad: str, broken: Callable[[dict[str, str]], bool]) -> str:
-    """Return, as `name version`, the broken release nearest to `good` between `good` and `bad`, by bisection."""
+    """Find by bisection the broken release nearest to `good`, up to `bad`; return it as `name version`."""
     order = list(released(name))
     ends = sorted((_place(order, good), _place(order, bad)))
     between = order[ends[0] : ends[1] + 1]  # from the newest to the oldest

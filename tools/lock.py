@@ -36,7 +36,7 @@ dependencies:
 
 
 def resolve() -> dict[str, str]:
-    """Return name -> version of all that pip would install for this project, its site and its tests, and of pip."""
+    """Return name -> version of pip, and of all that pip would install for this project, its site and its tests."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
     wanted = [f"{ROOT}[site,test]", *INSTALLERS]
     report = subprocess.run([*command, *wanted], check=True, stdout=subprocess.PIPE, text=True)

@@ -175,7 +175,8 @@ def check(files: tuple[str, ...], model: str, max_tokens: int) -> None:
     """Report the rows, columns, duplicates, classes and text lengths of FILE, and the rows that cannot be used.
 
     FILE is a CSV, TSV, JSON Lines, JSON or Parquet file, or a folder with train, validation and test files. If you name
-    several files, these words in their names decide the split. The exit status is 0 if a lesson can use the data.
+    several files, the word train, validation or test in a file's name decides its split. The exit status is 0 if a
+    lesson can use the data.
 
     \b
     workbook data check reviews.csv
@@ -223,7 +224,7 @@ def _where(command):
 
 
 def worst_of(statuses: Iterable[int]) -> int:
-    """Return the highest exit status of sweeps that run one after the other; none starts after an interrupted one."""
+    """Return the highest exit status of sweeps that run in sequence. If one is interrupted, the rest do not start."""
     from workbook.engine.interrupts import INTERRUPTED
 
     worst = 0

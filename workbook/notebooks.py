@@ -1,4 +1,4 @@
-"""`make notebooks`: builds and executes the notebooks that a learner opens from their sources in notebooks/source.
+"""`make notebooks`: from the sources in notebooks/source, builds and executes the notebooks that a learner opens.
 
 python -m workbook.notebooks [NN ...] [--check | --prose] [--solutions FOLDER]
 """
@@ -137,7 +137,9 @@ def reword(lesson: Lesson) -> str:
 @click.option("--check", is_flag=True, help="Only report whether each notebook matches its source.")
 @click.option("--prose", is_flag=True, help="Update only the prose: keep the outputs, execute nothing.")
 @click.option(
-    "--solutions", type=click.Path(path_type=Path), help="Execute the instructor's edition into this folder instead."
+    "--solutions",
+    type=click.Path(path_type=Path),
+    help="Execute the instructor's edition instead of the lessons, and write it to this folder.",
 )
 @click.option(
     "--jobs", default=None, type=click.IntRange(1, 64), help="Number of parallel notebooks.  [default: cores]"

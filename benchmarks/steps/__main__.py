@@ -45,10 +45,10 @@ def compare(name: str, rounds: int, toy: bool, threads: int, run_folder: Path | 
 @click.option(
     "--run-folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The run to read for whole_course.",
+    help="Folder of the run that whole_course reads.",
 )
 @click.option(
-    "--toy", is_flag=True, help="Test with the smallest sizes that everything runs. The figures mean nothing."
+    "--toy", is_flag=True, help="Use the smallest sizes, to test that everything runs. The figures mean nothing."
 )
 @click.option("--into", type=click.Path(path_type=Path), default=report.FOLDER, help="The folder for RESULTS.md.")
 def main(names: tuple[str, ...], rounds: int, threads: int, run_folder: Path | None, toy: bool, into: Path) -> None:

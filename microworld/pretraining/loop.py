@@ -21,7 +21,7 @@ class Recipe:
     """The settings of a pretraining run, apart from the model and the data."""
 
     tokens: int
-    batch_size: int = 16  # small batches allow more steps, which learn most from a small token budget
+    batch_size: int = 16  # small, because with few tokens a model learns more from more steps
     learning_rate: float = 3e-3
     warmup: float = 0.03
     weight_decay: float = 0.05
@@ -32,7 +32,7 @@ class Recipe:
 
 
 def masked_loss(model: BertForMaskedLM, tokenizer, recipe: Recipe, generator: torch.Generator) -> Loss:
-    """Return the encoder's objective. Only the chosen tokens pass the output layer: at 30 %, a third of its work."""
+    """Return the encoder's objective. Only the chosen tokens pass the output layer (at 30 %, a third of its work)."""
     special = torch.zeros(model.config.vocab_size, dtype=torch.bool)
     special[tokenizer.all_special_ids] = True
     body, head = model.bert, model.cls

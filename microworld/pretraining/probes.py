@@ -24,7 +24,7 @@ def batches(tokenizer, texts: list[str], device: torch.device, size: int = 50) -
 
 @torch.inference_mode()
 def features(model: PreTrainedModel, tokenizer, texts: list[str]) -> np.ndarray:
-    """Mean-pooled last hidden states, (texts, hidden)."""
+    """Return the mean-pooled last hidden states, (texts, hidden)."""
     model.eval()
     pooled = []
     for batch in batches(tokenizer, texts, model.device):
@@ -35,14 +35,14 @@ def features(model: PreTrainedModel, tokenizer, texts: list[str]) -> np.ndarray:
 
 
 def linear_probe(model: PreTrainedModel, tokenizer, train: dict, held_out: dict) -> float:
-    """Accuracy on `held_out` of a linear classifier on the frozen features of `train` (columns text and label)."""
+    """Return the accuracy on `held_out` of a linear classifier on frozen features of `train` (columns text, label)."""
     probe = LogisticRegression(max_iter=1000).fit(features(model, tokenizer, train["text"]), train["label"])
     return float(probe.score(features(model, tokenizer, held_out["text"]), held_out["label"]))
 
 
 @torch.inference_mode()
 def polarity_cloze(model: PreTrainedModel, tokenizer, rows: dict) -> float:
-    """Zero-shot accuracy: does the model complete "In short, the film is" with a word that agrees with the label?"""
+    """Return the zero-shot accuracy: after "In short, the film is", are words that fit the label more probable?"""
     model.eval()
     masked = tokenizer.mask_token
     texts = [text + SUMMARY + (f" {masked}." if masked else "") for text in rows["text"]]
@@ -67,7 +67,7 @@ def _first_id(tokenizer, word: str) -> int:
 
 @torch.inference_mode()
 def facts_recalled(model: PreTrainedModel, tokenizer, rows: dict, size: int = 120) -> float:
-    """Share of facts (columns prompt and answer) that greedy decoding completes to the letter."""
+    """Return the share of facts (columns prompt and answer) that greedy decoding completes exactly."""
     model.eval()
     prompts = [tokenizer(prompt)["input_ids"] for prompt in rows["prompt"]]
     answers = [tokenizer(" " + answer, add_special_tokens=False)["input_ids"] for answer in rows["answer"]]

@@ -17,10 +17,10 @@ from microworld.pretraining.loop import Recipe, run
 from microworld.pretraining.making import BLOCK, ROOT, PocketModel, environment, rows, write_sums
 
 MODELS = ROOT / "data" / "models"
-# The models learn which words praise and which blame from blurbs, which use several words of one polarity in a row. So
-# both read the blurbs more often than the rest. The encoder is not asked for facts, so it reads fewer pages of facts.
-# Measurements led to its later stages: after the first it told frequent words of praise from words of blame, but not
-# rare ones. After the second it knew the words, but could not yet weigh whole reviews.
+# The models learn positive and negative words from the blurbs, because a blurb uses several words of one polarity in a
+# row. So both models read the blurbs more often than the rest. The encoder is not asked for facts, so it reads fewer
+# pages of facts. Its later stages come from measurements. After the first stage, it could distinguish frequent positive
+# words from frequent negative ones, but not rare ones. After the second, it knew the words but misjudged whole reviews.
 STAGES = {
     "encoder": (
         Recipe(tokens=14_000_000, learning_rate=2e-3, passes={"blurbs": 3.0, "films": 0.3, "talk": 0.5, "news": 0.7}),
@@ -125,7 +125,7 @@ def finished(out: Path, stages: tuple[Recipe, ...]) -> dict | None:
 def one_stage(made: PocketModel, recipe: Recipe, blocks: torch.Tensor, done: dict, out: Path) -> None:
     """Train one stage, and add its log lines, seconds and recipe to `done`."""
     before = sum(earlier["tokens"] for earlier in done["figures"]["recipes"])
-    (out / "pretraining.json").unlink(missing_ok=True)  # from here on the folder holds an unfinished model
+    (out / "pretraining.json").unlink(missing_ok=True)  # the folder's model is unfinished from now on
     started = time.perf_counter()
 
     def note(line: dict) -> None:

@@ -1,4 +1,4 @@
-"""What decides a claim: a formula over the metrics of one run, and the range in which its interval has to lie."""
+"""The rule that decides a claim: a formula over one run's metrics, and the range in which its interval must lie."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ IN_WORDS = {">": "above", ">=": "at least", "<": "below", "<=": "at most"}
 class Comparison:
     """A formula such as `accuracy_full - accuracy_head_only > 0`, evaluated in each run.
 
-    What makes a seed lucky for both sides of a difference or a ratio cancels out inside the run; what the seeds say
-    about it together is worked out in `workbook.claims.inference`.
+    A seed that is lucky for both sides of a difference or ratio cancels out, because both sides come from one run.
+    `workbook.claims.inference` combines the seeds.
     """
 
     formula: str
     number: ast.expr
-    metrics: tuple[str, ...]  # recorded names that the formula reads, in its order
+    metrics: tuple[str, ...]  # names of the metrics in the formula, in its order
     bounds: tuple[float, float]
-    closed: bool  # whether the bounds themselves count
-    needs: str  # what the number is, and what it has to be, in few words
+    closed: bool  # whether the bounds belong to the range
+    needs: str  # the number and its required range, in a few words
 
     def evaluate(self, metrics: Mapping[str, float]) -> float:
-        """The number of one run; nan where it divides by zero."""
+        """Return the formula's number for one run, or nan if it divides by zero."""
         try:
             return _evaluate(self.number, metrics)
         except ZeroDivisionError:
@@ -40,23 +40,23 @@ class Comparison:
 
     @property
     def is_ratio(self) -> bool:
-        """Whether the number is a ratio of two metrics; the mean of ratios is geometric."""
+        """Whether the number is a ratio of two metrics, so that its mean over seeds is geometric."""
         match self.number:
             case ast.BinOp(ast.Name(), ast.Div(), ast.Name()):
                 return True
         return False
 
     def met_by(self, number: float) -> bool:
-        """Whether a number is as the rule wants it."""
+        """Whether a number lies in the rule's range."""
         low, high = self.bounds
         return low <= number <= high if self.closed else low < number < high
 
 
 def parse(formula: object) -> Comparison:
-    """The comparison that a formula writes.
+    """Parse the text of a formula.
 
     Raises:
-        ValueError: the text is no such formula.
+        ValueError: the text is not such a formula.
     """
     text = str(formula)
     found = FORMULA.fullmatch(text)
@@ -83,7 +83,7 @@ def parse(formula: object) -> Comparison:
 
 
 def _metrics(number: ast.expr) -> list[str]:
-    """The names in a formula; a ValueError for anything that is no metric, operator or number."""
+    """Return the metric names in a formula; raise a ValueError for anything but metrics, operators and numbers."""
     match number:
         case ast.Name(name) if METRIC_NAME.fullmatch(name):
             return [name]

@@ -1,4 +1,4 @@
-"""The figures of lesson 12: every claim as a tile, and how far each method goes for how many numbers."""
+"""The figures of lesson 12: claims as tiles, sorted p-values, and each method's gain against its trained share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbook.claims.inference import believed
 from workbook.claims.leaderboard import Row
 from workbook.claims.verdict import WORDS, Verdict
 
-# Word -> fill, colour of the letters, sign: told apart by sign as well as by colour.
+# Word -> fill, colour of the letters, sign. The sign distinguishes the words without colour.
 LOOKS = {
     "holds": (PALETTE["green"], "white", "✓"),
     "holds with a condition": (PALETTE["sky"], "black", "◐"),
@@ -32,12 +32,12 @@ FAMILIES = {
     "baseline": ("grey", "^"), "selective": ("blue", "o"),
     "additive": ("orange", "s"), "reparameterised": ("green", "D"),
 }  # fmt: skip
-LINES = ("head_only", "full", "bag_of_words")  # drawn as lines: two of them are the ends of the scale
+LINES = ("head_only", "full", "bag_of_words")  # drawn as lines, because the first two are 0 and 1 of the scale
 Shares = Sequence[tuple[Row, Interval]]
 
 
 def tiles(verdicts: Sequence[Verdict], title: str = "") -> Figure:
-    """One tile for each claim, grouped, its colour and sign telling the verdict."""
+    """Draw one tile for each claim, by group; its colour and sign show the verdict."""
     lines = _lines(verdicts)
     figure, plot = axes(11.0, 0.62 * len(lines) + 1.3)
     for row, (group, part) in enumerate(lines):
@@ -67,7 +67,7 @@ def tiles(verdicts: Sequence[Verdict], title: str = "") -> Figure:
 
 
 def _lines(verdicts: Sequence[Verdict]) -> list[tuple[str, Sequence[Verdict]]]:
-    """(group, its next few verdicts): a group too long for one line goes on in the next, without its name."""
+    """Return lines of (group, verdicts); a long group continues on the next line, without its name."""
     parts: dict[str, list[Verdict]] = {}
     for found in verdicts:
         parts.setdefault(found.claim.group, []).append(found)
@@ -79,7 +79,7 @@ def _lines(verdicts: Sequence[Verdict]) -> list[tuple[str, Sequence[Verdict]]]:
 
 
 def p_values(ordered: Sequence[float], rate: float) -> Figure:
-    """Sorted p-values against their places, with the line of Benjamini and Hochberg; what counts is filled.
+    """Plot sorted p-values by rank, with the line of Benjamini and Hochberg; p-values that count are filled.
 
     ordered: p-values, the smallest first; rate: the share of wrong answers that is accepted.
     """
@@ -87,7 +87,7 @@ def p_values(ordered: Sequence[float], rate: float) -> Figure:
     limit, count = believed(ordered, rate), len(ordered)
     places = range(1, count + 1)
     counting = [p <= limit for p in ordered]
-    floor = 1e-6  # smaller ones are drawn there
+    floor = 1e-6  # smaller p-values are drawn at this height
     drawn = [max(p, floor) for p in ordered]
     for wanted, fill_colour, label in ((True, PALETTE["blue"], "counts"), (False, "white", "stays open")):
         points = [(place, p) for place, p, one in zip(places, drawn, counting, strict=True) if one == wanted]
@@ -104,10 +104,10 @@ def p_values(ordered: Sequence[float], rate: float) -> Figure:
 
 
 def share_for_numbers(points: Mapping[str, Shares], own: Mapping[str, Shares] | None = None) -> Figure:
-    """How far each method goes from the head alone to all parameters, against the share of the model that it trains.
+    """Plot how far each method gets from the head's accuracy to full fine-tuning's, by the share that it trains.
 
-    points: setting -> (row, share of the way), one panel each, since every setting has its own 0 and 1; its rows must
-    hold the method "full". The baseline of words is a line. own: the same of the learner's own runs, drawn hollow.
+    points: setting -> (row, share of the way). Each setting has its own panel, because it has its own 0 and 1, and
+    needs a row of the method "full". The bag of words is a line. own: the learner's own runs, drawn hollow.
     """
     figure, panels = plotting.panels(4.9 * len(points), 4.7, columns=len(points))
     for panel, (setting, part) in zip(panels, points.items(), strict=True):
@@ -150,7 +150,7 @@ def _panel(panel: Axes, part: Shares, own: Shares) -> None:
         colour, mark = FAMILIES[row.family]
         panel.plot([place] * 2, [share.low, share.high], color=PALETTE[colour], linewidth=1.8, alpha=0.7)
         panel.plot(place, share.value, mark, color=PALETTE[colour], markersize=8)
-        # A name stands above its interval, or below where it would be too near to a mark or another name.
+        # A name is above its interval, or below if it would be too close to a mark or another name.
         sides = ((share.high, 4, "bottom"), (share.low, -5, "top"))
         spots = [_spot(place, end + offset / 100) for end, offset, _ in sides]
         room = [min(math.dist(spot, other) for other in taken) for spot in spots]
@@ -166,10 +166,10 @@ def _panel(panel: Axes, part: Shares, own: Shares) -> None:
 
 
 def _spot(place: float, height: float) -> tuple[float, float]:
-    """A point of a panel in rough pixels: a decade is about as long as a third of its height."""
+    """Convert a point to rough pixels, in which a decade of x is as long as a third of a unit of y."""
     return 100 * math.log10(place), 300 * height
 
 
 def _whole(part: Shares) -> float:
-    """How many numbers the setting's model has: as many as its row of all parameters trains."""
+    """Return the model's number of parameters, which is what the row "full" trains."""
     return next(row.parameters for row, _ in part if row.method == "full")

@@ -1,11 +1,11 @@
-"""From the sweep over all lessons to the reference: every number that its runs recorded, in one table.
+"""Collect every number that the runs of the sweep over all lessons recorded in one table, the reference.
 
 python -m workbook.claims.gather [--sweeps FOLDER] [--into FILE]
 
-A lesson whose runs are not all done, or are fewer than five, is left as it was, and that is said: `workbook sweep
-resume reference` goes on there. Nothing is typed by hand: what a run recorded is what the table holds. Numbers called
-`real_<metric>` come from a lesson's section on real text, which runs where `workbook real` has fetched the files; they
-stand as `<metric>` in a table of their own, `results_real.parquet` beside the other one.
+If a lesson has unfinished runs, or fewer than five, its rows stay as they were and the command says so; `workbook sweep
+resume reference` continues its runs. No number is typed by hand. Numbers called `real_<metric>` come from a lesson's
+section on real text, which runs if `workbook real` has downloaded the files. They are saved as `<metric>` in a separate
+table, `results_real.parquet`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class LessonRows:
 
 
 def gathered(sweeps: Path, name: str) -> LessonRows:
-    """What the runs of one sweep recorded.
+    """Read what the runs of one sweep recorded.
 
     Raises:
-        UserError: not all of its runs are done, they are too few, or they were not made alike.
+        UserError: some runs are unfinished, there are too few, or their versions, threads or parameters differ.
     """
     saved = read_sweep(sweeps, name)
     states = states_of(sweeps / saved.name, saved)
@@ -62,11 +62,11 @@ def _without_seed(parameters: dict[str, object]) -> dict[str, object]:
 
 
 def gather(sweeps: Path, into: Path) -> list[str]:
-    """Write both tables from the reference's sweeps; return a line for each lesson.
+    """Write both tables from the reference's sweeps; return a message for each lesson.
 
-    Lessons that are not taken keep the rows that the tables had.
+    A lesson whose runs cannot be used keeps its old rows.
     """
-    tables = {False: into, True: into.with_name(REAL_TABLE.name)}  # on real text? -> its table
+    tables = {False: into, True: into.with_name(REAL_TABLE.name)}  # whether on real text -> table
     kept = {real: read_rows(path) for real, path in tables.items()}
     lines = []
     for name in members(sweeps, SWEEP):
@@ -95,10 +95,20 @@ def gather(sweeps: Path, into: Path) -> list[str]:
 
 
 @click.command()
-@click.option("--sweeps", type=click.Path(path_type=Path), default=SWEEPS, help="Another folder than runs/sweeps/.")
-@click.option("--into", type=click.Path(path_type=Path), default=TABLE, help="Another table.")
+@click.option(
+    "--sweeps",
+    type=click.Path(path_type=Path),
+    default=SWEEPS,
+    help="Read sweeps from this folder instead of runs/sweeps/.",
+)
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    default=TABLE,
+    help="Write to this file instead of data/reference/results.parquet.",
+)
 def main(sweeps: Path, into: Path) -> None:
-    """Put what the reference's runs recorded into data/reference/results.parquet and results_real.parquet."""
+    """Write the numbers of the reference's runs to data/reference/results.parquet and results_real.parquet."""
     lines = gather(sweeps.resolve(), into)
     click.echo("\n".join(lines))
     sys.exit(1 if any("not taken" in line for line in lines) else 0)

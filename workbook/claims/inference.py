@@ -1,8 +1,8 @@
-"""What a few seeds say about a rule: the interval of its number, how surprising it is, and which rules may be believed.
+"""Statistics of a rule over a few seeds: the interval of its number, its p-value, and which p-values count as answers.
 
-The seeds differ in training rows, order and random starts, and all of them are scored on the same test rows. So the
-variance of the mean has two parts: that between the seeds, which more seeds reduce, and that of the test rows, which
-they do not.
+The seeds differ in training rows, order and random starts, but all are evaluated on the same test rows. So the variance
+of the mean has two parts: the variance between seeds, which more seeds reduce, and the variance from the choice of test
+rows, which they do not reduce.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy.special import stdtr, stdtrit
 from helpers.intervals import Interval
 from workbook.claims.comparison import Comparison
 
-FALSE_DISCOVERIES = 0.05  # the share of wrong answers that we accept among those that are given
+FALSE_DISCOVERIES = 0.05  # accepted share of wrong answers among all answers
 Side = Literal["yes", "no"]
 
 
@@ -26,13 +26,13 @@ Side = Literal["yes", "no"]
 class Estimate:
     """What the seeds say about one rule.
 
-    interval: 95 %, in the rule's own unit; for a ratio around the geometric mean.
-    side: where the mean lies, as the claim wants it ("yes") or not.
-    p: how often, at most, chance would put the mean so far to that side of the threshold, two-sided.
-    exact: all seeds gave the same number, and no test row could change it: nothing is left to chance.
-    seeds: how many seeds there are.
+    interval: 95 %, in the rule's own unit; for a ratio, around the geometric mean.
+    side: "yes" if the mean lies in the rule's range, else "no".
+    p: two-sided p-value, the largest chance of a mean so far on that side if the truth were on the other side.
+    exact: whether all seeds gave the same number and no test row could change it, so chance plays no role.
+    seeds: the number of seeds.
     between, shared: the variance of the mean that comes from the seeds, and from the test rows that they share.
-    distance: from the mean to the nearest threshold. The last three are in logarithms for a ratio.
+    distance: from the mean to the nearest threshold. For a ratio, the last three refer to logarithms.
     """
 
     interval: Interval
@@ -48,12 +48,12 @@ class Estimate:
 def estimate(
     rule: Comparison, runs: Sequence[Mapping[str, float]], rows: Mapping[str, int], *, independent: bool = False
 ) -> Estimate | None:
-    """What these runs, one for each seed, say about a rule; None where its number is not finite in any of them.
+    """Return what these runs (one per seed) say about a rule, or None if no run gives a finite number for it.
 
     Args:
-        rows: metric -> the number of test rows behind it, for metrics that are shares of rows.
-        independent: take the variance of the test rows as if the models' errors were independent, which is too much
-            for models that err on the same rows; else it is estimated.
+        rows: metric -> its number of test rows, for metrics that are shares of rows.
+        independent: whether to compute the variance from the test rows as if the models' errors were independent. This
+            overestimates it for models that err on the same rows, so by default it is estimated.
     """
     numbers = [number for number in (rule.evaluate(run) for run in runs) if math.isfinite(number)]
     if not numbers:
@@ -75,7 +75,7 @@ def estimate(
     error = math.sqrt(between + shared)
     if error <= 1e-12 * max(1.0, abs(centre)):
         return Estimate(Interval(back(centre), back(centre), back(centre)), side, 0.0, exact=True)
-    # Satterthwaite's degrees of freedom; those of the rows are so many that they count as known.
+    # Satterthwaite's degrees of freedom. There are so many test rows that their variance counts as known.
     freedom = (between + shared) ** 2 / (between**2 / (len(values) - 1)) if between else math.inf
     half = float(stdtrit(min(freedom, 1e6), 0.975)) * error
     tail = _outside(centre, low, high, error, freedom) if inside else _inside(centre, low, high, error, freedom)
@@ -84,21 +84,21 @@ def estimate(
     return Estimate(interval, side, min(1.0, 2 * tail), False, len(values), between, shared, distance)
 
 
-MOST = 100  # times as many seeds or test rows: beyond that nobody would measure
+MOST = 100  # largest factor to consider for seeds or test rows
 
 
 def seeds_needed(found: Estimate, limit: float) -> int | None:
-    """How many seeds would give p <= limit if mean and variances stayed; None where MOST times as many would not."""
+    """Return how many seeds give p <= limit if mean and variances stay the same; None beyond MOST times as many."""
     return _first(found, limit, lambda times: (found.between / times, found.shared))
 
 
 def rows_needed(found: Estimate, limit: float) -> int | None:
-    """How many times the test rows would give p <= limit with the same seeds; None where MOST times would not."""
+    """Return how many times the test rows, with the same seeds, give p <= limit; None beyond MOST times."""
     return _first(found, limit, lambda times: (found.between, found.shared / times), of_rows=True)
 
 
 def both_needed(found: Estimate, limit: float) -> int | None:
-    """How many times the seeds and the test rows, together, would give p <= limit; None where MOST times would not."""
+    """Return the common factor for seeds and test rows that gives p <= limit; None beyond MOST."""
     times = _first(found, limit, lambda times: (found.between / times, found.shared / times))
     return times and math.ceil(times / found.seeds)
 
@@ -106,7 +106,7 @@ def both_needed(found: Estimate, limit: float) -> int | None:
 def _first(
     found: Estimate, limit: float, parts: Callable[[float], tuple[float, float]], of_rows: bool = False
 ) -> int | None:
-    """The first number of seeds (of_rows: of times the rows) that is enough."""
+    """Return the smallest number of seeds (or, if `of_rows`, the smallest factor of the rows) that gives p <= limit."""
     step = 1 if of_rows else found.seeds
     for count in range(step + 1, MOST * step + 1):
         between, shared = parts(count / step)
@@ -119,12 +119,12 @@ def _first(
 
 
 def _variance_of_rows(rule: Comparison, middle: Mapping[str, float], rows: Mapping[str, int]) -> float:
-    """The variance that the choice of test rows gives to the rule's number, the same in every seed.
+    """Return the variance of the rule's number that comes from the choice of test rows, which all seeds share.
 
-    By the delta method, as if the errors of several models were independent. Models that err on the same rows differ
-    by less than that. Two models that disagree on a share d of N rows differ by a variance of d / N at most. No d was
-    recorded, but it is at least their difference, and rows on which they disagree by chance also move the seeds apart.
-    So `estimate` takes the larger of these two where it is smaller than what independent errors would give.
+    The delta method gives this variance as if the errors of several models were independent. It is smaller for models
+    that err on the same rows: if two models disagree on a share d of N rows, their difference has a variance of at most
+    d / N. No run records d. But d is at least the difference, and rows on which models disagree by chance also raise
+    the variance between seeds. So `estimate` uses at most the larger of difference / N and that variance.
     """
     total = 0.0
     for metric in rule.metrics:
@@ -138,12 +138,12 @@ def _variance_of_rows(rule: Comparison, middle: Mapping[str, float], rows: Mappi
 
 
 def _outside(centre: float, low: float, high: float, error: float, freedom: float) -> float:
-    """The chance to see a mean so far inside if the truth lay outside (two one-sided tests: Schuirmann, 1987)."""
+    """Return the chance of a mean so far inside if the truth lies outside (two one-sided tests: Schuirmann, 1987)."""
     return max(_tail((centre - low) / error, freedom), _tail((high - centre) / error, freedom))
 
 
 def _inside(centre: float, low: float, high: float, error: float, freedom: float) -> float:
-    """The chance to see a mean so far outside if the truth lay inside."""
+    """Return the chance of a mean so far outside if the truth lies inside."""
     return _tail(max(low - centre, centre - high) / error, freedom)
 
 
@@ -156,9 +156,9 @@ def _log(bound: float) -> float:
 
 
 def believed(p_values: Sequence[float], rate: float = FALSE_DISCOVERIES) -> float:
-    """The largest p that may be believed when all of these are asked at once; 0 where none may.
+    """Return the largest p-value that counts as an answer when all are tested together, or 0 if none does.
 
-    Of the answers that are given, a share of `rate` at most is expected to be wrong (Benjamini and Hochberg,
+    Among the answers that count, a share of at most `rate` is expected to be wrong (Benjamini and Hochberg,
     "Controlling the false discovery rate", 1995; for the direction of the answer: Benjamini and Yekutieli, 2005).
     """
     ordered = sorted(p for p in p_values if not math.isnan(p))
@@ -167,7 +167,7 @@ def believed(p_values: Sequence[float], rate: float = FALSE_DISCOVERIES) -> floa
 
 
 def holm(p_values: Sequence[float], rate: float = FALSE_DISCOVERIES) -> float:
-    """The same, so that with a chance of 1 - `rate` not one answer is wrong (Holm, 1979)."""
+    """Like `believed`, but stricter: with a chance of at least 1 - `rate`, no answer is wrong (Holm, 1979)."""
     limit, ordered = 0.0, sorted(p for p in p_values if not math.isnan(p))
     for place, p in enumerate(ordered):
         if p > rate / (len(ordered) - place):
@@ -177,5 +177,5 @@ def holm(p_values: Sequence[float], rate: float = FALSE_DISCOVERIES) -> float:
 
 
 def each_alone(p_values: Sequence[float], rate: float = FALSE_DISCOVERIES) -> float:
-    """The same as if every question were the only one: no correction."""
+    """Like `believed`, but without a correction for several tests."""
     return rate

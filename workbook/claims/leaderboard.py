@@ -1,7 +1,7 @@
-"""One leaderboard over all methods, kept apart by setting: only rows measured alike are ranked together.
+"""One leaderboard over all methods, with a table for each setting, because only rows measured alike can be ranked.
 
-A setting is a lesson's: from which model, with how many labelled reviews, for how long. Inside it all methods had the
-same rows, steps and judge.
+Each lesson has one setting: the model it starts from, the number of labelled reviews, and the epochs. Within a setting,
+all methods had the same rows, steps and evaluation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workbook.claims.ledger import TestRows, load_ledger, rows_behind
 from workbook.claims.page import markdown_table
 from workbook.claims.results import Results
 
-# Method -> its title, and how it goes about it: a baseline, or lesson 07's families.
+# Method -> its title, and its family: a baseline, or one of lesson 07's families.
 METHODS = {
     "bag_of_words": ("bag of words", "baseline"),
     "scratch": ("random start, all parameters", "baseline"),
@@ -37,7 +37,7 @@ METHODS = {
     "dora": ("DoRA", "reparameterised"),
     "qlora": ("QLoRA", "reparameterised"),
 }
-# Lesson -> what its methods start from, and its methods.
+# Lesson -> the model that its methods start from, and the methods.
 BOARDS = {
     "02": ("the pretrained encoder", ("bag_of_words", "scratch", "head_only", "last_block", "full")),
     "07": ("the pretrained encoder", ("head_only", "bitfit", "last_block", "adapter", "ia3", "soft_prompt", "prefix",
@@ -47,14 +47,14 @@ BOARDS = {
     "11": ("the pretrained encoder", ("full", "lora", "qlora")),
 }  # fmt: skip
 HEADS = ("method", "accuracy [95 %]", "rate", "trained parameters", "file", "memory", "training time", "forgotten")
-OTHER_RECIPES = {("07", "lora"): "lora_query_value"}  # lesson, method -> its recipe's name, where that is another
-AT_THE_EDGE = {("07", "soft_prompt"), ("07", "prefix")}  # their rate is the highest that was tried
+OTHER_RECIPES = {("07", "lora"): "lora_query_value"}  # (lesson, method) -> recipe, if it has another name
+AT_THE_EDGE = {("07", "soft_prompt"), ("07", "prefix")}  # the best rate was the highest that was tried
 COST = ("trainable_parameters", "checkpoint_bytes", "peak_memory_bytes", "seconds")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method in one setting; what the setting's results do not hold is None."""
+    """One method in one setting; `accuracy` is None if the setting's results do not contain the method."""
 
     method: str
     lesson: str
@@ -70,7 +70,7 @@ class Row:
 
     @property
     def parameters(self) -> float:
-        """How many numbers it trains; the same in every run."""
+        """The number of trained parameters, which is the same in every run."""
         return self.cost["trainable_parameters"][0]
 
     @property
@@ -79,12 +79,12 @@ class Row:
 
 
 def setting(lesson: str, results: Results) -> str:
-    """What all rows of a lesson have in common, in words; the numbers are its results' own."""
+    """Describe in words what all rows of a lesson have in common, with the numbers from the lesson's results."""
     settings = results.lessons[lesson].settings if lesson in results.lessons else {}
     labels, passes = settings.get("labels"), settings.get("epochs")
     parts = [f"lesson {lesson}: {BOARDS[lesson][0]}"]
     parts += [f"{labels:,} labelled reviews"] if labels else []
-    if isinstance(passes, Mapping):  # each method has as many as it needs
+    if isinstance(passes, Mapping):  # the number of epochs depends on the method
         passes = f"{min(passes.values())} to {max(passes.values())}"
     parts += [f"{passes} passes"] if passes else []
     return ", ".join(parts)
@@ -96,7 +96,7 @@ def _test_rows() -> TestRows:
 
 
 def interval(lesson: str, formula: str, results: Results) -> Interval | None:
-    """The ledger's own interval of a formula, over the seeds and the test rows that they share; None without runs."""
+    """Return a formula's interval over the seeds and their shared test rows, as in the ledger; None without runs."""
     rule = parse(formula)
     runs = [dict(zip(rule.metrics, values, strict=True)) for values in results.runs(lesson, rule.metrics)]
     found = estimate(rule, runs, rows_behind(rule.metrics, _test_rows().get(lesson, {})))
@@ -104,9 +104,9 @@ def interval(lesson: str, formula: str, results: Results) -> Interval | None:
 
 
 def rows(results: Results) -> dict[str, list[Row]]:
-    """Lesson -> its rows, best accuracy first; methods without figures stand last and say why.
+    """Return lesson -> its rows, best accuracy first. Methods without figures come last, with the reason.
 
-    A method that is measured in another lesson leaves no empty row behind.
+    A method that another lesson measured gets no empty row.
     """
     found = {lesson: [_row(lesson, method, results) for method in methods] for lesson, (_, methods) in BOARDS.items()}
     known = {row.method for part in found.values() for row in part if row.accuracy}
@@ -136,7 +136,7 @@ def _why(lesson: str, results: Results) -> str:
 
 
 def _forgetting(lesson: str, method: str, results: Results) -> str:
-    """How much of the old task is lost: nats of the masked-word loss, or points of accuracy on the topics."""
+    """Describe how much of the old task is lost: nats of the masked-word loss, or points of accuracy on the topics."""
     rises = results.values(lesson, f"loss_rise_{method}")
     if rises:
         return f"{_interval(mean_t(rises), '+.2f')} nats"
@@ -146,16 +146,16 @@ def _forgetting(lesson: str, method: str, results: Results) -> str:
 
 
 def _interval(interval: Interval, spec: str) -> str:
-    """The interval, or for a single run, which has none, its value."""
+    """Format the interval, or only the value if a single run gives no interval."""
     return f"{interval.value:{spec}}" if math.isnan(interval.low) else f"{interval:{spec}}"
 
 
 def cells(row: Row) -> list[str]:
-    """Accuracy, rate, trained parameters, file, memory, seconds and forgetting in words; '' is not known."""
+    """Return accuracy, rate, trained parameters, file, memory, seconds and forgetting as text, '' if unknown."""
     if row.accuracy is None:
         return [""] * (len(HEADS) - 1)
     counts, sizes, peaks, seconds = (row.cost[what] for what in COST)
-    # Memory and seconds depend on what else the machine did: the middle run, and the range of all.
+    # Memory and seconds depend on other work on the machine, so the cell shows their median and range.
     return [
         _interval(row.accuracy, ".3f"),
         rate(row),
@@ -168,7 +168,7 @@ def cells(row: Row) -> list[str]:
 
 
 def rate(row: Row) -> str:
-    """The learning rate of the lesson's recipe; '' for a method that has none."""
+    """Return the learning rate of the lesson's recipe as text, or '' for a method without one."""
     name = OTHER_RECIPES.get((row.lesson, row.method), row.method)
     if name not in POCKET:
         return ""
@@ -177,7 +177,7 @@ def rate(row: Row) -> str:
 
 
 def _middle(values: Sequence[float], unit: str) -> str:
-    """The median with the smallest and largest, two digits each."""
+    """Format the median, smallest and largest value, with two digits if below 10."""
     if not values:
         return ""
     low, middle, high = (f"{value:.2g}" if value < 10 else f"{value:.0f}" for value in
@@ -186,13 +186,13 @@ def _middle(values: Sequence[float], unit: str) -> str:
 
 
 def share_of_way(row: Row, results: Results) -> Interval | None:
-    """How far a method goes from the head alone (0) to all parameters (1) of its own setting, seed by seed."""
+    """Return how far a method gets, seed by seed, from head only (0) to full fine-tuning (1) in its setting."""
     own, floor, ceiling = (f"accuracy_{name}" for name in (row.method, "head_only", "full"))
     return interval(row.lesson, f"({own} - {floor}) / ({ceiling} - {floor}) > 0.5", results)
 
 
 def page(results: Results, own: Results) -> str:
-    """The whole leaderboard in Markdown: a table for each setting, the learner's own rows in italics under it."""
+    """Return the leaderboard in Markdown: a table for each setting, with the learner's own rows last, in italics."""
     mine = {lesson: [row for row in part if row.accuracy] for lesson, part in rows(own).items()}
     parts = []
     for lesson, part in rows(results).items():
@@ -204,12 +204,12 @@ def page(results: Results, own: Results) -> str:
 
 
 def _shown(row: Row) -> list[str]:
-    """A row's cells with a dash where nothing is known; a row without any figure says why in the first."""
+    """Return a row's cells, with a dash for each unknown; without any figure, the first cell gives the reason."""
     return [text or "–" for text in cells(row)] if row.accuracy else [row.reason, *["–"] * (len(HEADS) - 2)]
 
 
 def _note(lesson: str, part: Sequence[Row], results: Results) -> str:
-    """Why a whole table, or a column that no row of it fills, is empty."""
+    """Say why the table has no figures, or which columns are empty in all rows."""
     known = [cells(row) for row in part if row.accuracy]
     if not known:
         return f"{_raised(_why(lesson, results))}."
@@ -222,9 +222,9 @@ def _raised(text: str) -> str:
 
 
 def shares(results: Results, named: Results | None = None) -> dict[str, list[tuple[Row, Interval]]]:
-    """Setting -> (row, share of the way) of all methods whose share is known, for the figure.
+    """Return setting -> (row, share of the way) for all methods with a known share, for the figure.
 
-    named: whose settings give the names; None takes the results' own. The learner's runs take the reference's.
+    named: the results that name the settings; by default `results`. For the learner's runs, pass the reference.
     """
     found = {}
     for lesson, part in rows(results).items():

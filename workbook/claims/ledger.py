@@ -1,4 +1,4 @@
-"""What the ledger's file may say: the course's sentences by their fingerprints, and our claims, checked when read."""
+"""The format of the ledger's file, checked when it is read: hashes of the course's sentences, and our claims."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Rule = Annotated[Comparison, PlainValidator(comparison.parse)]
 
 
 class Strict(BaseModel):
-    """A part of the file: an unknown field is an error."""
+    """The base class of all parts of the file; an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Sentence(Strict):
-    """A sentence of the course's conclusion: its place, its fingerprint, and whether it asserts something."""
+    """A sentence of the course's conclusion: its place, its hash, and whether it asserts something."""
 
     place: Place
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     asserts: bool
-    why: str = ""  # it asserts nothing
+    why: str = ""  # why it asserts nothing
 
     @model_validator(mode="after")
     def explained(self) -> Sentence:
@@ -45,16 +45,16 @@ class Sentence(Strict):
 
 
 class Shown(Strict):
-    """The section of a lesson where a reader can see it."""
+    """The section of a lesson that shows a claim."""
 
     lesson: Number
     section: Annotated[int, Field(strict=True, ge=1)]
 
 
 class Trial(Strict):
-    """One setting in which the claim is put to the test: it passes where all of its rules do.
+    """One setting in which the claim is tested. The trial passes if all its rules do.
 
-    hard: a setting in which a true sentence of this kind could well fail; else it is the one the sentence speaks of.
+    hard: whether a true sentence of this kind could well fail here; if not, this is the setting of the sentence.
     """
 
     lesson: Number
@@ -64,7 +64,7 @@ class Trial(Strict):
 
 
 class Published(Strict):
-    """What others measured, with its source; a repository has no year of its own."""
+    """A published figure with its source; `year` is None for a repository."""
 
     figure: Text
     title: Text
@@ -72,7 +72,7 @@ class Published(Strict):
 
 
 class Claim(Strict):
-    """One thing that the course says, in our words, and what would show it."""
+    """One claim of the course, in our words, with the trials that test it."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     short: Annotated[str, Field(min_length=1, max_length=34)]
@@ -82,7 +82,7 @@ class Claim(Strict):
     kind: Literal["empirical", "construction", "unmeasured"]
     shown: Annotated[list[Shown], Field(min_length=1)]
     trials: tuple[Trial, ...] = ()
-    note: str = ""  # how the sentence was read, or what to keep in mind; true whatever the figures say
+    note: str = ""  # how we read the sentence, or a caveat; must not depend on the figures
     reason: str = ""  # why no run can measure it
     published: tuple[Published, ...] = ()
 
@@ -108,9 +108,9 @@ TestRows = dict[Number, dict[str, Annotated[int, Field(strict=True, ge=1)]]]
 class ClaimsLedger(Strict):
     """The whole file."""
 
-    points: dict[Annotated[str, Field(pattern=r"^\d+$")], Text]  # number in the conclusion -> what it is about
+    points: dict[Annotated[str, Field(pattern=r"^\d+$")], Text]  # number of a point in the conclusion -> its subject
     test_rows: TestRows
-    test_rows_real: TestRows = Field(default_factory=dict)  # of the lessons on real text
+    test_rows_real: TestRows = Field(default_factory=dict)  # test rows of the sections on real text
     sentences: Annotated[list[Sentence], Field(min_length=1)]
     claims: Annotated[list[Claim], Field(min_length=1)]
 
@@ -133,9 +133,9 @@ class ClaimsLedger(Strict):
 
 
 def rows_behind(metrics: Sequence[str], test_rows: Mapping[str, int]) -> dict[str, int]:
-    """The test rows behind those of these metrics that are shares of rows.
+    """Return metric -> number of its test rows, for metrics that are shares of rows.
 
-    test_rows: a metric's beginning -> rows; of several that fit, the longest counts.
+    test_rows: prefix of a metric's name -> rows; the longest prefix that fits counts.
     """
     found = {}
     for metric in metrics:
@@ -145,10 +145,10 @@ def rows_behind(metrics: Sequence[str], test_rows: Mapping[str, int]) -> dict[st
 
 
 def own_claim(text: str) -> Claim:
-    """A claim of one's own, written in YAML: `claim`, and `trials` with `lesson`, `setting`, `rules` and `hard`.
+    """Read a learner's own claim from YAML: `claim`, and `trials` with `lesson`, `setting`, `rules` and `hard`.
 
     Raises:
-        UserError: it is not plain YAML, or something in it is not as it should be.
+        UserError: the text is not plain YAML, or has an invalid field.
     """
     try:
         content = yaml.safe_load(text)
@@ -166,10 +166,10 @@ def own_claim(text: str) -> Claim:
 
 
 def load_ledger(path: Path = PATH) -> ClaimsLedger:
-    """The claims ledger.
+    """Read the claims ledger.
 
     Raises:
-        UserError: the file is missing, not plain YAML, or something in it is not as it should be.
+        UserError: the file is missing, is not plain YAML, or has an invalid field.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -186,8 +186,8 @@ def load_ledger(path: Path = PATH) -> ClaimsLedger:
 
 
 def _sentence(error: ValidationError, content: dict, top: type[Strict] = ClaimsLedger) -> str:
-    """The first thing that is wrong, with the claim's id and its place; for a misspelt field, the nearest name."""
-    # A misspelt field also leaves the right one out: the misspelling is the one to tell.
+    """Return a message about the first error: the claim's id, the place and, for a misspelt field, the nearest name."""
+    # A misspelt field also causes an error about the missing field. The misspelling is the one to report.
     first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     parts = [str(part) for part in first["loc"]]
     if parts[:1] == ["claims"] and len(parts) > 1:

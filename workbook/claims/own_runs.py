@@ -1,7 +1,7 @@
-"""The learner's own runs: every `metrics.json` that `workbook run` and JupyterLab left, newest first.
+"""Reads the learner's own runs: every `metrics.json` that `workbook run` and JupyterLab wrote.
 
-Only runs that can be set beside the reference count: on the pocket track, with the lesson's own parameters but for the
-seed. The others are counted, so that nobody wonders where a run went.
+A run can be compared with the reference only if it is on the pocket track and differs from the lesson's own parameters
+in nothing but the seed. Other runs are left out; the summary says how many, and why.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from workbook.lessons.parameters import declared
 
 @dataclass(frozen=True)
 class OwnRuns:
-    """The runs that count, and how many do not, by the reason."""
+    """The runs that can be compared, and the number of other runs by reason."""
 
     results: Results
     left_out: Mapping[str, int]
 
     @property
     def words(self) -> str:
-        """One line for the learner."""
+        """A one-line summary for the learner."""
         if not self.results.lessons and not self.left_out:
             return "No runs of your own yet: the figures below are the reference's alone."
         lessons = ", ".join(sorted(self.results.lessons)) or "none"
@@ -40,12 +40,12 @@ class OwnRuns:
 
 
 def folder_of_runs(given: str = "") -> Path | None:
-    """Where this learner's runs lie; None for a run that is kept elsewhere, such as a build of the notebooks.
+    """Return the folder of this learner's runs; None in a run that is saved elsewhere, such as a notebook build.
 
-    `workbook run` gives each lesson the folder RUNS/TIME/LESSON; in JupyterLab it is the project's `runs`.
+    `workbook run` gives each lesson the folder RUNS/TIME/LESSON. In JupyterLab, the runs are in the project's `runs`.
 
     Raises:
-        UserError: a folder is given and is not there.
+        UserError: the given folder does not exist.
     """
     if given:
         if not Path(given).expanduser().is_dir():
@@ -59,7 +59,7 @@ def folder_of_runs(given: str = "") -> Path | None:
 
 
 def load_own_runs(folder: Path | None) -> OwnRuns:
-    """The runs in FOLDER/*/LESSON/metrics.json; of two with the same seed the newer one counts."""
+    """Read the runs in FOLDER/*/LESSON/metrics.json; of two with the same seed, the newer one counts."""
     defaults = {lesson.name: declared(lesson) for lesson in find() if lesson.path.is_file()}
     left: Counter[str] = Counter()
     read, rows = [], []
@@ -79,7 +79,7 @@ def load_own_runs(folder: Path | None) -> OwnRuns:
 
 
 def _unlike(parameters: Mapping[str, object], defaults: Mapping[str, object] | None) -> str:
-    """Why a run cannot be set beside the reference; '' where it can."""
+    """Return why a run cannot be compared with the reference, or '' if it can."""
     if defaults is None:
         return "of lessons that are not here"
     if parameters.get("budget") == "quick":
@@ -89,9 +89,9 @@ def _unlike(parameters: Mapping[str, object], defaults: Mapping[str, object] | N
 
 
 def expected(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Where one more run is expected, after those with these values: the prediction interval of normal numbers.
+    """Return the prediction interval for one more run, given the values of earlier runs (normal distribution).
 
-    It is wider than the interval of the mean, since a single run has its own luck besides (Hahn and Meeker,
+    It is wider than the interval of the mean, because a single run adds its own variance (Hahn and Meeker,
     "Statistical Intervals", 1991). A single value gives no interval (nan).
     """
     mean = mean_t(values, level)

@@ -1,4 +1,4 @@
-"""The ledger as a page: a table in Markdown for one group of claims, the evidence for one, and links to the lessons."""
+"""Shows the ledger: a Markdown table of claims, the evidence for one claim, and links to the lessons."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HEADING = re.compile(r"^## (\d+)\. (.+)$", re.MULTILINE)
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown; a bar inside a cell stays a bar."""
+    """Return a Markdown table; vertical bars inside cells are escaped."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
 
@@ -48,16 +48,16 @@ def groups(ledger: ClaimsLedger) -> list[str]:
 
 
 def sources(results: Results, head: str) -> str:
-    """A table in Markdown: on which machine, when and by which command each lesson was measured."""
+    """Return a Markdown table with the seeds, machine, date and command of each lesson's measurement."""
     return markdown_table(["lesson", head], ((number, one.label) for number, one in sorted(results.lessons.items())))
 
 
 def table(verdicts: Sequence[Verdict], real: Mapping[str, Verdict], own: Mapping[str, Verdict] | None = None) -> str:
-    """A table in Markdown: claim, what the reference measured, both verdicts, your own runs and where to see it.
+    """Return a Markdown table: claim, the reference's measurement, both verdicts, own runs, links to the lessons.
 
     Args:
         real: claim's id -> its verdict on published models and real text.
-        own: the same from the learner's own runs; its figures are shown, it decides nothing.
+        own: claim's id -> its verdict from the learner's own runs; only its figures are shown.
     """
     mine = {name: _own(one) for name, one in (own or {}).items() if _own(one)}
     lessons = find()
@@ -72,7 +72,7 @@ def table(verdicts: Sequence[Verdict], real: Mapping[str, Verdict], own: Mapping
 
 
 def evidence(verdict: Verdict) -> str:
-    """All that one claim rests on, with its rules as formulas."""
+    """Return all the evidence for one claim as text, with its rules as formulas."""
     lines = [verdict.claim.claim, f"verdict: {verdict.word}. {verdict.text}".rstrip()]
     for result in verdict.trials:
         hard = " (hard)" if result.trial.hard else ""
@@ -84,12 +84,12 @@ def evidence(verdict: Verdict) -> str:
 
 
 def p_in_words(p: float) -> str:
-    """A p-value as people report it: tiny ones rest on variances that are themselves estimates."""
+    """Format a p-value; below 0.001 no digits are given, because the variances are only estimates."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def outlook(one: Measurement, limit: float) -> str:
-    """What would close an open question if its mean and variances stayed: more seeds, or more test rows."""
+    """Say how many seeds or test rows would decide an open question if its mean and variances stay the same."""
     found = one.estimate
     if found is None or math.isnan(found.shared):
         return ""
@@ -104,14 +104,14 @@ def outlook(one: Measurement, limit: float) -> str:
 
 
 def named(verdicts: Mapping[str, Verdict], name: str) -> Verdict:
-    """The verdict on the claim with this id; a UserError for a name that no claim has."""
+    """Return the verdict on the claim with this id; raise a UserError if no claim has it."""
     if name not in verdicts:
         raise UserError(f'There is no claim "{name}".{nearest(name, verdicts)}')
     return verdicts[name]
 
 
 def link(place: Shown, lessons: Sequence[Lesson]) -> str:
-    """A Markdown link to a section of a lesson; plain text if the lesson has no notebook."""
+    """Return a Markdown link to a section of a lesson, or plain text if the lesson has no notebook."""
     words = f"{place.lesson}\N{NO-BREAK SPACE}§\N{NO-BREAK SPACE}{place.section}"
     lesson = next((one for one in lessons if one.number == place.lesson), None)
     if lesson is None or not lesson.path.is_file():
@@ -122,13 +122,13 @@ def link(place: Shown, lessons: Sequence[Lesson]) -> str:
 
 
 def headings(lesson: Lesson) -> dict[int, str]:
-    """A lesson's numbered sections."""
+    """Return number -> title of a lesson's sections."""
     text = "\n".join(cell["source"] for cell in lesson.cells if cell["cell_type"] == "markdown")
     return {int(number): title for number, title in HEADING.findall(text)}
 
 
 def published(one: Published) -> str:
-    """Somebody else's figure with its source."""
+    """Format a published figure with its source."""
     return f"{one.figure} ({one.title}{f', {one.year}' if one.year else ''})"
 
 
@@ -148,7 +148,7 @@ def _measured(verdict: Verdict) -> str:
 
 
 def _real(verdict: Verdict, real: Verdict | None) -> str:
-    """The verdict on real text with its figures; nothing for what no run can tell or what holds by construction."""
+    """Format the verdict on real text; '' for claims that are not measurable or true by construction."""
     if verdict.word in ("true by construction", "not measurable"):
         return ""
     if real is None or real.word == "not measured yet":
@@ -161,7 +161,7 @@ def _real(verdict: Verdict, real: Verdict | None) -> str:
 
 
 def _own(verdict: Verdict) -> str:
-    """The results of the learner's own runs, with their number; '' without runs."""
+    """Format the results of the learner's own runs with the number of runs; '' without runs."""
     known = [(one.interval, one.seeds) for result in verdict.trials for one in result.measurements]
     return "<br>".join(f"{value.value:.3g} ({seeds} run{'s' * (seeds > 1)})" for value, seeds in known if value)
 

@@ -1,8 +1,8 @@
-"""The trials on published models and real text: which numbers of the lessons' sections "On real text" answer a claim.
+"""The trials on published models and real text, with the numbers that the lessons' sections "On real text" record.
 
-The rules follow from a claim's words with the thresholds of the ledger's file: better is a difference beyond 0, the
-same accuracy is one within a point, well adapted is more than half of the way, a perplexity that stays is at most a
-tenth higher. What those sections do not measure has no trial here, and such a claim has no second verdict.
+The rules use the thresholds of the ledger's file. "Better" is a difference above 0; "the same accuracy" is within one
+point; "well adapted" is more than half of the way; a perplexity that "stays" is at most a tenth higher. A claim that
+those sections do not measure has no trial here, and so no second verdict.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from workbook.claims.ledger import Claim, Trial
 
-SOURCES = ("products", "editorials", "tweets")  # of lesson 03's sentences, besides those about films
+SOURCES = ("products", "editorials", "tweets")  # of lesson 03's sentences, besides films
 
 
 def _trial(lesson: str, setting: str, *rules: str, hard: bool = False) -> Trial:
@@ -108,5 +108,5 @@ TRIALS: Mapping[str, tuple[Trial, ...]] = {
 
 
 def on_real_text(claims: Sequence[Claim]) -> list[Claim]:
-    """The claims with the trials on real text in place of their own; none where nothing was measured."""
+    """Return the claims with their trials replaced by those on real text; a claim without such trials has none."""
     return [claim.model_copy(update={"trials": TRIALS.get(claim.id, ())}) for claim in claims]

@@ -1,4 +1,4 @@
-"""What the lessons measured: the table of every number that each lesson recorded over several seeds.
+"""Reads and writes the table of every number that the lessons recorded over several seeds.
 
 `data/reference/results.parquet` has a row for every number: lesson ("02"), seed, metric, value. Its schema's metadata
 hold under `reference` (JSON), for each lesson, the command, date, machine, threads, versions and parameters.
@@ -20,9 +20,9 @@ from helpers.files import write_parquet
 from helpers.reference import FOLDER, REAL_RESULTS
 from helpers.runtime import UserError
 
-FEWEST = 5  # seeds that make a reference
+FEWEST = 5  # smallest number of seeds of a reference
 TABLE, REAL_TABLE = FOLDER / "results.parquet", REAL_RESULTS
-ON_REAL_TEXT = "real_"  # how a lesson's run calls a number of that section
+ON_REAL_TEXT = "real_"  # prefix of the metrics of a section "On real text"
 SCHEMA = pyarrow.schema(
     {"lesson": pyarrow.string(), "seed": pyarrow.int64(), "metric": pyarrow.string(), "value": pyarrow.float64()}
 )
@@ -31,7 +31,7 @@ Rows = list[tuple[str, int, str, float]]  # lesson, seed, metric, value
 
 @dataclass(frozen=True)
 class LessonResults:
-    """One lesson's results: metric -> seed -> value, and whose they are."""
+    """One lesson's results: metric -> seed -> value, with a label that names their source."""
 
     metrics: Mapping[str, Mapping[int, float]]
     label: str
@@ -45,7 +45,7 @@ class Results:
     lessons: Mapping[str, LessonResults]
 
     def runs(self, lesson: str, metrics: Sequence[str]) -> list[tuple[float, ...]]:
-        """For every seed that has all of these metrics, their values; empty where a metric was never recorded."""
+        """Return the metrics' values for every seed that has all of them; empty if a metric was never recorded."""
         if lesson not in self.lessons:
             return []
         found = [self.lessons[lesson].metrics.get(metric, {}) for metric in metrics]
@@ -53,15 +53,15 @@ class Results:
         return [tuple(values[seed] for values in found) for seed in seeds]
 
     def values(self, lesson: str, metric: str) -> list[float]:
-        """One metric's values over the seeds."""
+        """Return one metric's values over the seeds."""
         return [value for (value,) in self.runs(lesson, [metric])]
 
 
 def load_results(path: Path = TABLE) -> Results:
-    """The reference results; none where the table is not there.
+    """Read the reference results, which are empty if the table is missing.
 
     Raises:
-        UserError: the file is there and is no such table.
+        UserError: the file is not such a table.
     """
     rows, about = read_rows(path)
     return Results(
@@ -73,7 +73,7 @@ def load_results(path: Path = TABLE) -> Results:
 
 
 def by_lesson(rows: Rows) -> dict[str, dict[str, dict[int, float]]]:
-    """Lesson -> metric -> seed -> value; of two rows for the same seed the later one counts."""
+    """Return lesson -> metric -> seed -> value; of two rows for the same seed, the later one counts."""
     found: dict[str, dict[str, dict[int, float]]] = {}
     for lesson, seed, metric, value in rows:
         found.setdefault(lesson, {}).setdefault(metric, {})[seed] = value
@@ -81,17 +81,17 @@ def by_lesson(rows: Rows) -> dict[str, dict[str, dict[int, float]]]:
 
 
 def rows_of(run: Mapping[str, Any]) -> Rows:
-    """The rows of one run's `metrics.json`: its single numbers, without the curves."""
+    """Return the rows of one run's `metrics.json`: its single numbers, without the curves."""
     lesson, seed = run["notebook"][:2], int(run["parameters"].get("seed", 0))
     numbers = {metric: value for metric, value in run["metrics"].items() if isinstance(value, int | float)}
     return [(lesson, seed, metric, float(value)) for metric, value in numbers.items()]
 
 
 def read_rows(path: Path) -> tuple[Rows, dict[str, dict]]:
-    """The rows of the table, and for each lesson how it was measured; both empty where there is no table.
+    """Read the table's rows, and how each lesson was measured; both are empty if there is no table.
 
     Raises:
-        UserError: the file is no such table.
+        UserError: the file is not such a table.
     """
     if not path.is_file():
         return [], {}

@@ -1,4 +1,4 @@
-"""From claims and results to verdicts: what every trial measured, and what follows from all of them."""
+"""Computes the verdict on each claim from what its trials measured."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Word = Literal[
     "not measurable",
 ]
 WORDS: tuple[Word, ...] = get_args(Word)
-JUDGED: tuple[Word, ...] = WORDS[:4]  # the words of claims that a measurement could have refuted
+JUDGED: tuple[Word, ...] = WORDS[:4]  # verdicts on claims that a measurement can refute
 Answer = Literal["yes", "no", "open", "missing"]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one rule's number is over the seeds (None: no seed has it), and how it answers."""
+    """One rule's estimate over the seeds (None if no seed has the number), and its answer."""
 
     rule: Comparison
     seeds: int
@@ -50,7 +50,7 @@ class TrialResult:
 
     @property
     def answer(self) -> Answer:
-        """All of its rules have to say yes; a single no settles it, whatever is missing."""
+        """The answer of all rules together: "no" if any says no, else "missing" or "open" if any does, else "yes"."""
         answers = {one.answer for one in self.measurements}
         found: tuple[Answer, ...] = ("no", "missing", "open")
         return next((answer for answer in found if answer in answers), "yes")
@@ -58,7 +58,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The word, and what it rests on."""
+    """The verdict on one claim in a word, with the trials behind it."""
 
     claim: Claim
     word: Word
@@ -66,12 +66,12 @@ class Verdict:
 
     @property
     def missing(self) -> int:
-        """How many trials have no results yet."""
+        """The number of trials without results."""
         return sum(one.answer == "missing" for one in self.trials)
 
     @property
     def text(self) -> str:
-        """What goes with the word, made from the answers: in which settings it holds, and in which it does not."""
+        """An explanation of the verdict: in which settings the claim holds, and in which it does not."""
         if self.word == "not measurable":
             return self.claim.reason
         parts = []
@@ -84,7 +84,7 @@ class Verdict:
         return " ".join(parts)
 
 
-Limits = Callable[[Sequence[float]], float]  # all p-values -> the largest that counts as an answer
+Limits = Callable[[Sequence[float]], float]  # all p-values -> the largest that counts
 
 
 def judge(
@@ -95,21 +95,21 @@ def judge(
     limits: Limits = believed,
     independent: bool = False,
 ) -> dict[str, Verdict]:
-    """The verdicts on all claims together, by the claim's id.
+    """Return the verdict on every claim, by the claim's id.
 
-    Together, because asking a hundred questions of a few seeds finds something by luck: an answer counts when its p is
-    below the limit that `believed` gives for all rules of all empirical claims. Then, for each claim:
+    All claims are judged together, because among a hundred tests on a few seeds some succeed by chance. So an answer
+    counts if its p-value is at most the limit that `believed` gives for all rules of all empirical claims:
 
-    - a *plain* trial is the setting that the sentence speaks of. If one answers "no", the claim is contradicted, and
-      if one is open, these seeds cannot tell, whatever the other trials say;
-    - a *hard* trial is a setting in which a true sentence of this kind could well fail. With all plain trials passed
-      the claim holds if the hard ones pass too, and holds with a condition if not;
-    - a claim that is true by construction (a count, the size of a file, two ways of computing one thing) has to be so
-      in every seed. A single exception contradicts it.
+    - A *plain* trial is the setting that the sentence describes. If one answers "no", the claim is contradicted. If one
+      is open, these seeds cannot tell, whatever the other trials say.
+    - A *hard* trial is a setting in which a true sentence of this kind could well fail. If all plain trials pass, the
+      claim holds if the hard ones pass too, and otherwise holds with a condition.
+    - A claim that is true by construction (a count, the size of a file, two ways to compute the same thing) must be
+      true for every seed. A single exception contradicts it.
 
     Args:
         test_rows: lesson -> prefix of a metric -> the number of its test rows (`ClaimsLedger.test_rows`).
-        limits, independent: to see what the verdicts depend on; the second is that of `estimate`.
+        limits: the correction for several tests. independent: as in `estimate`. Both show how robust the verdicts are.
     """
     measured = {
         claim.id: [_trial(trial, results, test_rows, independent) for trial in claim.trials] for claim in claims

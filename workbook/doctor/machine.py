@@ -13,7 +13,7 @@ from workbook.doctor.check import Check
 from workbook.lessons.kernel import cores
 
 GIGABYTE = 1e9
-HUB = "https://huggingface.co"  # $HF_ENDPOINT replaces it; huggingface_hub, which reads it too, may be missing
+HUB = "https://huggingface.co"  # default for $HF_ENDPOINT; huggingface_hub may be missing
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # memory limit of a Linux container; missing on other systems
 PATIENCE = 3.0  # seconds for the hub to answer
 

@@ -3,8 +3,8 @@
 The course's classifier averages the last hidden states over the real tokens. In `transformers`, the sequence
 classifiers of BERT, DistilBERT, RoBERTa and Llama do something else: they read the first or the last token, or add
 another layer. So the folder contains its own class (`trust_remote_code`). Because the head is linear, the mean of its
-outputs over the tokens equals its output for the mean. The family's token classifier therefore gives the same logits
-without the folder's code, if it is only a body and one linear layer.
+outputs over the tokens equals its output for the mean. If the family's token classifier is
+only a body and one linear layer, it therefore gives the same logits without the folder's code.
 
 The folder has its own model type. With the family's type, `AutoModelForSequenceClassification` without
 `trust_remote_code` would load the family's class and predict nonsense after a warning.
@@ -73,7 +73,8 @@ class MeanPoolClassifier({parent}):
 class Written:
     """How a written classifier can be loaded without the folder's code.
 
-    without_code: the family's token classifier, if its logits averaged over the tokens are the model's; else "".
+    without_code: the name of the family's token classifier if its logits, averaged over the tokens, equal the
+    model's; else "".
     """
 
     without_code: str

@@ -24,7 +24,7 @@ from workbook.export.decoder import write_decoder
 from workbook.export.gguf_file import why_not, write_gguf
 from workbook.export.kept import Kept, find_kept
 
-# The GGUF file has its own folder, because next to a tokenizer.json `transformers` loads that and no chat template.
+# The GGUF file has its own folder. Beside a tokenizer.json, `transformers` would load that file and no chat template.
 GGUF = Path("gguf", "model-f32.gguf")
 GGUF_NOTE = """\
 `{folder}/{name}` has the same weights in float32, the tokenizer and the chat template, for programs that read GGUF.
@@ -135,10 +135,11 @@ def _difference(count: int, difference: float) -> str:
 
 
 def _place(staging: Path, target: Path) -> None:
-    for path in (staging, *staging.rglob("*")):  # only the owner may read a temporary folder and safetensors' files
+    # Temporary folders, and files that safetensors writes, are at first readable by their owner only.
+    for path in (staging, *staging.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     if target.is_dir():
-        target.rmdir()  # `_check_target` saw that it is empty
+        target.rmdir()  # `_check_target` has checked that it is empty
     staging.rename(target)
 
 

@@ -14,8 +14,8 @@ from helpers.runtime import UserError
 from workbook.export.kept import Kept
 
 SCRIPT = Path(__file__).with_name("alone.py")
-TOLERANCE = 1e-3  # relative to the largest logit; other numbers of threads or devices round differently
-MAY_DIFFER = 1  # of twenty answers; rounding can decide a tie between two tokens
+TOLERANCE = 1e-3  # relative to the largest logit; rounding depends on the device and the number of threads
+MAY_DIFFER = 1  # of twenty answers, because rounding can decide a tie between two tokens
 
 
 def ask(kept: Kept, folder: Path, *, gguf: str = "", without_code: str = "") -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Lesson:
 
 
 def find(folder: Path = NOTEBOOKS) -> list[Lesson]:
-    """The lessons of a folder of notebooks, in the course's order; a lesson may so far have only its source."""
+    """Return the lessons in a folder of notebooks, in the course's order, also those that have only a source so far."""
     names = {path.stem for path in [*folder.glob("*.ipynb"), *(folder / "source").glob("*.py")]}
     return [Lesson(folder / f"{name}.ipynb") for name in sorted(names) if NAME.fullmatch(name)]
 

@@ -47,26 +47,26 @@ class Part:
 
 @dataclass(frozen=True)
 class Installed:
-    """What one call did: the names of the parts it put in place, and the bytes it downloaded."""
+    """The result of one call: the names of the installed parts, and the number of downloaded bytes."""
 
     parts: tuple[str, ...]
     bytes_fetched: int
 
 
 class Narrator(Protocol):
-    """Is told each step of an installation, in order to show it."""
+    """An object that is called at each step of an installation and shows the step."""
 
     def waiting(self, folder: Path) -> None:
-        """Another command holds the folder."""
+        """Show that another command holds the folder."""
 
     def fetching(self, archive: Archive, have: int, total: int) -> None:
-        """`have` of `total` bytes are downloaded."""
+        """Show that `have` of `total` bytes are downloaded."""
 
     def building(self, part: Part) -> None:
-        """The part is being unpacked or converted."""
+        """Show that the part is being unpacked or converted."""
 
     def placed(self, part: Part) -> None:
-        """The part is complete."""
+        """Show that the part is complete."""
 
 
 def copy_members(members: dict[str, bytes], folder: Path, parts: Path) -> None:
@@ -101,7 +101,7 @@ def install(narrator: Narrator, parts: Sequence[Part] = COURSE, folder: Path | N
     """Download and build every part that is not complete in the folder.
 
     Args:
-        narrator: is told each step.
+        narrator: is called at each step.
         parts: ordered so that each part needs only earlier ones.
         folder: the folder of the parts; None for `helpers.real.real_folder()`.
 

@@ -33,7 +33,7 @@ def write_texts(members: Mapping[str, bytes], folder: Path, parts: Path) -> None
     """Build the part `texts` from the source distribution's members.
 
     Raises:
-        UserError: the archive inside is not as expected.
+        UserError: the archive inside the distribution does not have the expected content.
     """
     by_name = {PurePosixPath(name).name: content for name, content in members.items()}
     archive = by_name.pop(RATED_ARCHIVE)

@@ -82,7 +82,7 @@ def words(text: str) -> list[str]:
 
 
 def without_near_duplicates(sentences: Iterable[Sentence]) -> tuple[list[Sentence], Counter[tuple[str, str]]]:
-    """The sentences that are no near-duplicate of an earlier kept one, and how many were dropped by source and reason.
+    """Return the sentences without near-duplicates of earlier ones, and the number dropped by source and reason.
 
     A near-duplicate has the same set of words ("same words"), or shares RUN words in a row ("shared run"). Both are
     looked up in sets, so the time is proportional to the number of words. Sentences without a word are dropped too.
@@ -157,7 +157,7 @@ def _reviews(sentences: Iterable[Sentence]) -> list[Row]:
 
 
 def _topics(parts: Mapping[str, Sequence[Sentence]], sizes: Sizes) -> dict[str, list[Row]]:
-    """The same number of rows from each source, so that a random guess is right a quarter of the time."""
+    """Return the same number of rows from each of the four sources, so random guesses have an accuracy of 1/4."""
     most = {"test": sizes.topic_test, "validation": sizes.topic_validation}
     found = {}
     for split, sentences in parts.items():

@@ -27,8 +27,8 @@ def forecast(run: Run) -> str:
 def expected(run: Run) -> tuple[float, str]:
     """The expected seconds and the source of the estimate; (0.0, "") if a lesson was never measured.
 
-    A lesson that ran on this machine before counts with the seconds of its latest run. For other lessons, the
-    reference's seconds are scaled by the number of threads and by this machine's pace.
+    If a lesson ran on this machine before, the estimate is the seconds of its latest run. For other lessons, it is the
+    reference's seconds, scaled by the number of threads and by this machine's pace.
     """
     own = earlier(run)
     model = {name: _modelled(run, name) for name in run.campaign.left}

@@ -19,7 +19,7 @@ from workbook.engine.ledger import State, position, started
 from workbook.engine.screen import coloured, duration
 
 PLAIN_EVERY = 20.0
-PRIOR = 0.15  # weight of the usual pace: it counts like this share of the measured seconds that are left
+PRIOR = 0.15  # weight of the usual pace, as a share of the measured seconds that are left
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def measured(lesson: str, budget: str, folder: Path = FOLDER) -> Measured | None
 
 
 def seconds_left(measured: Measured, cell: int, elapsed: float, in_cell: float, usual: float = 1.0) -> float:
-    """The seconds that a lesson still takes: the measured seconds that are left, times the lesson's pace so far.
+    """Return the seconds that a lesson still takes: the measured seconds that are left, times its pace so far.
 
-    A pace is the number of seconds here for one measured second. At the start the `usual` pace counts; the further the
-    lesson is, the more its own seconds count.
+    A pace is the number of seconds on this machine per measured second. It is at first the `usual` pace; the more of
+    the lesson is done, the more the lesson's own seconds decide the pace.
 
     Args:
         elapsed: seconds since the lesson began here, `in_cell` of them in its current cell.

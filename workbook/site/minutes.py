@@ -1,4 +1,4 @@
-"""How long a lesson takes to run, as `make bench` measured it, and to read, estimated from its length."""
+"""The minutes that a lesson takes: to run it, as `make bench` measured, and to read it, estimated from its length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from helpers.reference import FOLDER
 from workbook.lessons.lesson import Lesson
 
-WORDS_A_MINUTE = 130  # reading speed for a text that is worked through, not skimmed
+WORDS_A_MINUTE = 130  # reading speed of a reader who works through the text
 CODE_LINES_A_MINUTE = 25
 EXERCISE_MINUTES = 4
 FIVE = 5

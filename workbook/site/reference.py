@@ -1,4 +1,4 @@
-"""How sphinx-autoapi reads this project's sources: which names it shows, and what their docstrings mean.
+"""Settings for sphinx-autoapi: which names the reference shows, and how docstrings become reStructuredText.
 
 Docstrings are plain text with `code` in single backticks, as in Markdown. Some characters have another meaning in
 reStructuredText, so they are escaped before Sphinx reads them.

@@ -156,7 +156,7 @@ def _report(campaign: Campaign, folder: Path, saved: SavedSweep) -> int:
     if len(campaign.left) < len(campaign.tasks):
         try:
             show_report(folder, saved, campaign.states)
-        except UserError as error:  # such as a figure of a metric that no run recorded; a sweep's other lessons go on
+        except UserError as error:  # for example, no run recorded the figure's metric; other lessons continue
             say(str(error))
             return 1
     if not campaign.left:

@@ -99,7 +99,7 @@ def _lesson(name: str, notebooks: Path) -> Lesson:
 
 
 def _check_figure(sweep: Sweep) -> None:
-    """Raise a UserError for a mistake in the figure now, not after hours of runs."""
+    """Raise a UserError for a mistake in the figure, before the runs spend hours."""
     figure, names = sweep.figure, varied(sweep)
     ends = figure is not None and figure.metrics[0].endswith("_*")
     for field, name in [("x", figure.x), ("lines", figure.lines)] if figure else []:

@@ -72,7 +72,7 @@ def read_sweep(sweeps: Path, name: str) -> SavedSweep:
     """The plan of an earlier sweep, found by its name or by the name of its file.
 
     Raises:
-        UserError: there is none of that name, or it cannot be read.
+        UserError: there is no sweep of that name, or its plan cannot be read.
     """
     name = _stem(name)
     known = sorted(path.parent.name for path in sweeps.glob(f"*/{FILE}"))

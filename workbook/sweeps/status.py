@@ -26,7 +26,7 @@ def same_plan(saved: SavedSweep) -> Plan:
     """The plan of a sweep that is to be resumed.
 
     Raises:
-        UserError: its file, notebook, helpers, data or libraries have changed since it was started.
+        UserError: the sweep's file, notebook, helpers, data or libraries have changed since it was started.
     """
     plans = {plan.name: plan for plan in make_plans(Path(saved.file), Path(saved.notebooks))}
     plan = plans.get(saved.name)
@@ -91,7 +91,7 @@ def cancel_sweep(sweeps: Path, name: str) -> None:
     """Stop every running sweep that `name` stands for: tell its command and its workers to end.
 
     Raises:
-        UserError: nobody runs it.
+        UserError: no command is running it.
     """
     names = [read_sweep(sweeps, one).name for one in members(sweeps, name)]
     owners = {one: who for one in names if (who := owner(sweeps / one))}
