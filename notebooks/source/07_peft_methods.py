@@ -1273,7 +1273,7 @@ for task_type in ("SEQ_CLS", "FEATURE_EXTRACTION"):
     one.save_pretrained(at.with_name(task_type))
     kept = load_file(at.with_name(task_type) / file_name)
     full = [key.removeprefix("base_model.model.") for key in kept if "lora_" not in key]
-    heads[task_type] = any(".classifier." in key for key in full)
+    heads[task_type] = any(key.startswith("classifier.") for key in full)
     on_head = any(".classifier." in key and "lora_" in key for key in kept)
     print(f"{task_type}: {len(kept)} tensors; a LoRA on the head: {on_head}; in full: {', '.join(sorted(full))}")
 if "classifier" in new_modules:
