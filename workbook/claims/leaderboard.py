@@ -79,7 +79,7 @@ class Row:
 
 
 def setting(lesson: str, results: Results) -> str:
-    """Describe in words what all rows of a lesson have in common, with the numbers from the lesson's results."""
+    """Describe what all rows of a lesson have in common, with the numbers from the lesson's results."""
     settings = results.lessons[lesson].settings if lesson in results.lessons else {}
     labels, passes = settings.get("labels"), settings.get("epochs")
     parts = [f"lesson {lesson}: {BOARDS[lesson][0]}"]
