@@ -17,7 +17,7 @@
 # with answers turn it into a model that answers. You write the labels, the loss, the loop and the decoding, give the
 # untrained model a fair chance, and measure what the training teaches and costs.
 #
-# *About 80 minutes to read (an estimate), four to run (an estimate for two processor cores); no network.*
+# *About 95 minutes to read (an estimate), four to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
