@@ -37,6 +37,19 @@ def test_no_page_asks_anything_of_another_machine_or_is_wider_than_the_screen(ad
     assert missing == []
 
 
+def test_every_page_fits_a_phone(site, address, tab):
+    page, wide = tab(PHONE), {}
+    for path in sorted(site.rglob("*.html")):
+        if path.is_relative_to(site / "_static"):
+            continue
+        name = path.relative_to(site).as_posix()
+        page.goto(address + name, wait_until="load")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        if width > PHONE:
+            wide[name] = width
+    assert wide == {}
+
+
 def test_a_request_to_another_machine_is_noticed(tab, tmp_path):
     (tmp_path / "index.html").write_text('<script src="http://192.0.2.1/mathjax.js"></script>')
     with served(tmp_path) as address:
