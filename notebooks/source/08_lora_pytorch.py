@@ -705,8 +705,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # ### At work: load, count, merge, serve
 #
 # `peft` loads the adapter that you trained. `print_trainable_parameters` is how one checks what would learn, and
-# `merge_and_unload` returns the plain model, with your changes in its weights. Does merging keep the predictions, and
-# what does the LoRA path cost when the model only predicts?
+# `merge_and_unload` returns the plain model, with your changes in its weights. (`peft` counts the adapter and the old
+# head among all parameters, so its share is smaller than the table's.) Does merging keep the predictions, and what does
+# the LoRA path cost when the model only predicts?
 
 # %%
 served = PeftModel.from_pretrained(copy.deepcopy(start_point), Path(folder.name) / "reviews", is_trainable=True)
@@ -958,8 +959,8 @@ for question, (more, less) in questions.items():
 # ### A problem whose answer is known (live, on a toy)
 #
 # How do rank, alpha and rate depend on each other? We need a problem small enough to try them all. A layer has to learn
-# a change with the singular values of a real one (of an attention weight, section 2) and random directions. The inputs
-# are random too, and the targets hold as much noise as signal. Nine draws of this problem train at once.
+# a change with the singular values of a real one (of an attention weight, section 2; the norm is set to 0.7) and random
+# directions. The inputs are random too, and the targets hold as much noise as signal. Nine draws of this problem train at once.
 #
 # On such inputs the loss above the noise is known exactly: the share of the change's energy that is still **missing**.
 # The SVD gives the least that any matrix of a rank can miss.
@@ -969,6 +970,7 @@ by_energy = sorted(kinds["attention"] or changes, key=lambda path: share_of_ener
 shown_path = by_energy[len(by_energy) // 2]  # in the middle: half of them hold less at rank 4
 shown = changes[shown_path].cpu()
 spectrum = torch.linalg.svdvals(shown)[:128]
+spectrum = 0.7 * spectrum / spectrum.norm()  # one size, so that the same rates suit every model and budget
 draws, size = run.by_budget(quick=3, standard=9), len(spectrum)
 torch.manual_seed(seed)
 left, right = (torch.linalg.qr(torch.randn(draws, size, size))[0] for _ in range(2))
