@@ -217,9 +217,7 @@ def adapt(candidate, name):
 # We train everything on the reviews, as in lesson 02. Section 5 says how the rates and the epochs were chosen.
 
 # %%
-pd.DataFrame({"learning rate": rates, "epochs": epochs})
-
-# %%
+display(pd.DataFrame({"learning rate": rates, "epochs": epochs}))
 tuned = adapt(copy.deepcopy(start_point).requires_grad_(True), "full")
 
 # %% [markdown]
@@ -365,8 +363,7 @@ reveal("08.2", smallest_close({kept: score.value for kept, score in cut.items()}
 # $$h = W x + \frac{\alpha}{r}\, B A x, \qquad A: r \times \text{in}, \quad B: \text{out} \times r$$
 #
 # That trains $r\,(\text{in} + \text{out})$ numbers in place of $\text{in} \cdot \text{out}$.
-
-# %% [markdown]
+#
 # $B$ starts at zero, so the product is zero and the first output is that of the frozen layer. $A$ starts at random.
 # [Dropout](../docs/glossary.md#dropout), where it is used, acts on what the path reads and nothing else. Here are the
 # parts of the layer:
@@ -687,8 +684,6 @@ floor = {
     "majority": Outcome("majority class", usual, true),
     "bag_of_words": Outcome("bag of words", torch.as_tensor(words), true),
 }
-
-# %%
 adapter_bytes = save_adapter(low_rank, Path(folder.name) / "reviews")
 full_bytes = sum(value.numel() * value.element_size() for value in tuned.state_dict().values())
 rows = {outcome.title: [f"{outcome.accuracy:.3f}", "", "", "", "", ""] for outcome in floor.values()}
@@ -834,13 +829,12 @@ found = {name: linear_weights(candidate.body) for name, candidate in spoken.item
 counts, shrunk, grown, moved = dict.fromkeys(found, 0), 0, 0, {name: [] for name in found}
 for path, old in before.items():
     new = {name: weights.get(path, weights.get(f"{path}.base")) for name, weights in found.items()}
-    for name in found:
+    for name in new:
         counts[name] += intruders(old, new[name])
         moved[name].append(((new[name] - old).norm() / old.norm()).item())
     thin, whole_change = new["lora"] - old, new["full"] - old
-    factor = whole_change.norm() / thin.norm().clamp(min=1e-12)
-    shrunk += intruders(old, old + thin * factor)
-    grown += intruders(old, old + whole_change / factor.clamp(min=1e-12))
+    factor = whole_change.norm().clamp(min=1e-12) / thin.norm().clamp(min=1e-12)
+    shrunk, grown = shrunk + intruders(old, old + thin * factor), grown + intruders(old, old + whole_change / factor)
 for name, each in moved.items():
     print(
         f"{outcomes[name].title}: in the middle, a change has {sorted(each)[len(each) // 2]:.0%} of the weight's norm"
@@ -958,12 +952,12 @@ for question, (more, less) in questions.items():
 # %% [markdown]
 # ### A problem whose answer is known (live, on a toy)
 #
-# How do rank, alpha and rate depend on each other? We need a problem small enough to try them all. A layer has to learn
-# a change with the singular values of a real one (of an attention weight, section 2; the norm is set to 0.7) and random
-# directions. The inputs are random too, and the targets hold as much noise as signal. Nine draws of this problem train at once.
+# A layer has to learn a change with the singular values of a real one (an attention weight's; norm set to 0.7)
+# and random directions. The inputs are random, and the targets hold as much noise as signal. Nine draws of
+# this problem train at once.
 #
-# On such inputs the loss above the noise is known exactly: the share of the change's energy that is still **missing**.
-# The SVD gives the least that any matrix of a rank can miss.
+# Here the loss above the noise is exactly the share of the change's energy that is still **missing**. The SVD gives the
+# least that any matrix of a rank can miss.
 
 # %%
 by_energy = sorted(kinds["attention"] or changes, key=lambda path: share_of_energy(changes[path])[:4][-1].item())
@@ -1102,9 +1096,6 @@ reveal("08.5", max(conventions, key=lambda convention: regrets[convention, large
 columns = ["scale", "best rate", "missing at it", "least possible (SVD)", "regret of rank 8's rate [95 %]"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
-# %% [markdown]
-# The regrets again, with how far the best rates lie apart:
-
 # %%
 edges = {min(lora_rates), max(lora_rates)} & set(best.values()) | {min(full_rates), max(full_rates)} & {full_rate}
 spans = {}
@@ -1152,20 +1143,19 @@ seen = {
     "full matrix. On text not measured",
     "adapt all layers; attention alone is worse, at equal parameters too": "lesson 09, with matched parameters",
     "LoRA suffers more from large batches": "not measured in this course",
+    "in reinforcement learning even rank 1 is enough": "not measured in this course",
 }
 table = ["| they report | seen here |", "|---|---|", *(f"| {theirs_} | {here} |" for theirs_, here in seen.items())]
 display(Markdown("\n".join(table)))
 
 # %% [markdown]
-# In reinforcement learning, they add, even rank 1 is enough. We do not measure that.
-#
-# **A recipe to start from** (from the works above and Dettmers et al. 2023):
+# **A recipe to start from** (the works above; Dettmers et al. 2023):
 #
 # - LoRA on all linear layers, rank 8 to 16.
-# - One alpha (16 or 32) for every rank, as Hu et al. and Schulman et al. have it. Many published recipes have alpha = 2
-#   rank instead. Keep to one convention, and name it beside every rate.
+# - One alpha (16 or 32) for every rank, as in Hu et al. and Schulman et al. Many recipes have alpha = 2 rank instead.
+#   Name the convention beside every rate.
 # - About ten times the rate of full fine-tuning. Sweep the rate first, and again at the rank that you keep.
-# - More rank only if the training loss stays above that of full fine-tuning.
+# - More rank only if the training loss stays above full fine-tuning's.
 
 # %% [markdown]
 # ## 7. A LoRA from the SVD
@@ -1177,11 +1167,11 @@ display(Markdown("\n".join(table)))
 #
 # $$W = \underbrace{W - s B A}_{\text{frozen}} + \underbrace{s B A}_{\text{trained}}, \qquad s = \frac{\alpha}{r}$$
 #
-# The outputs are unchanged, and training starts on what is large in $W$.
+# The outputs are unchanged.
 #
 # ### Exercise 08.3: PiSSA
 #
-# Given a weight (out, in), the rank and the scale $s$, return the frozen rest, `A` and `B`. Each of `A` and `B` takes
+# Given a weight (out, in), the rank and the scale $s$, return the frozen rest, `A` and `B`. Both take
 # the square root of the singular values: $\|A\| = \|B\|$. The check compares with `init_lora_weights="pissa"`.
 
 
@@ -1261,7 +1251,6 @@ def maps(rank):  # of the matrix whose singular values the toy of section 6 has
 print(shown_path)
 plotting.show(maps(4))
 
-# %%
 from ipywidgets import HTML, SelectionSlider, VBox
 
 slider = SelectionSlider(options=[1, 2, 4, 8, 16, 32, 64], value=8, description="rank", continuous_update=False)
@@ -1297,8 +1286,6 @@ toy = nn.Sequential(LoRALinear(nn.Linear(8, 8), 2, 4), nn.Linear(8, 2))
 torch.manual_seed(seed)  # the same start for both
 their_model = nn.Sequential(TheirLoRALinear(nn.Linear(8, 8), 2, 4), nn.Linear(8, 2))
 features, classes = torch.randn(64, 8), torch.randint(2, (64,))
-
-# %%
 for title, candidate in (("ours", toy), ("theirs", their_model)):
     optimizer = torch.optim.AdamW([p for p in candidate.parameters() if p.requires_grad], lr=1e-2)
     losses = []
@@ -1473,8 +1460,7 @@ solved("08")
 # %% [markdown]
 # ## Next
 #
-# - More or less room: `workbook run 08 -p rank 2`, or `-p rank 16` (alpha stays at 16). Does the accuracy follow? And
-#   with rsLoRA's scale at rank 16, `-p rank 16 -p alpha 64`?
+# - More or less room: `workbook run 08 -p rank 2`, or `-p rank 16` (alpha stays at 16). Does the accuracy follow?
 # - Slower: `workbook run 08 -p rate_scale 0.5`. Compare the accuracy, then the topics. (At twice its rate LoRA fell to
 #   chance.)
 # - With few labels: `workbook run 08 -p labels 200`. Is LoRA nearer to full fine-tuning, or further away?
