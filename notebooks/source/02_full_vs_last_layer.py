@@ -619,7 +619,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # <details><summary>How to read it</summary>
 #
 # Go down the table. Each row adds one block; the last one adds the embedding layer. Look where the gap to `full` stops
-# shrinking: the blocks below cost time and memory, and bring little here.
+# shrinking: the blocks below cost time and memory, and bring little here. `head_only` and `last_block` have rates of
+# their own, so from `last_block` to `blocks_2` the rate changes too. That of `blocks_2` to `blocks_4` was not searched.
 #
 # The seeds differ in their reviews, and an interval that contains 0 is no proof of equality. Section 12 has published
 # rows for a larger model. Lee et al. (2019) ask the same question for BERT.
