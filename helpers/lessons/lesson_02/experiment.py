@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,7 @@ TITLES = {
     "full": "pretrained, all trained",
     "scratch": "random start, all trained",
 }
+SOME_BLOCKS = re.compile(r"blocks_([2-9]|[1-9]\d+)")  # blocks_1 would be last_block
 SCRATCH_PASSES = {
     "pocket": 2,
     "published": 1,
@@ -51,21 +53,46 @@ class Task:
 def chosen_settings(settings: str) -> tuple[str, ...]:
     """The settings that the parameter names, in the lesson's order: "all", "none", or some with commas between.
 
+    "all" is the four of the lesson; names such as "blocks_2" can be added, and come last.
+
     Raises:
         UserError: naming the one that does not exist.
     """
-    if settings == "all":
-        return SETTINGS
     named = [] if settings == "none" else [name.strip() for name in str(settings).split(",")]
+    some = sorted({name for name in named if SOME_BLOCKS.fullmatch(name)}, key=blocks_in)
     for name in named:
-        choose("settings", name, (*SETTINGS, "all", "none"))
-    return tuple(name for name in SETTINGS if name in named)
+        if name not in some:
+            choose("settings", name, (*SETTINGS, "blocks_2", "all", "none"))
+    return (*(name for name in SETTINGS if name in named or "all" in named), *some)
+
+
+def blocks_in(name: str) -> int:
+    """How many of the last blocks a setting such as "blocks_2" trains; 0 for a setting with another name."""
+    found = SOME_BLOCKS.fullmatch(name)
+    return int(found[1]) if found else 0
+
+
+def between(depth: int, chosen: Sequence[str] = ()) -> dict[str, int]:
+    """The settings between the last block and everything for a body of `depth` blocks: name -> trainable blocks.
+
+    Raises:
+        UserError: when one of the `chosen` settings trains more blocks than the body has.
+    """
+    for name in chosen:
+        if blocks_in(name) > depth:
+            raise UserError(f'settings names "{name}", but this model has {depth} blocks; take at most blocks_{depth}.')
+    return {f"blocks_{count}": count for count in range(2, depth + 1)}
+
+
+def title(name: str) -> str:
+    """The name of a setting for a reader."""
+    return TITLES.get(name) or f"pretrained, last {blocks_in(name)} blocks + head"
 
 
 def recipes_of(
     chosen: Sequence[str], origin: str, budget: str, epochs: int = 0, rate_scale: float = 1.0
 ) -> dict[str, Recipe]:
-    """The recipe of each setting: `helpers.recipes`, with this run's passes and rates.
+    """The recipe of each setting: `helpers.recipes`, with this run's passes and rates; some blocks take that of "full".
 
     Args:
         origin: as `helpers.recipes.origin_of` says it.
@@ -74,7 +101,7 @@ def recipes_of(
     """
     found = {}
     for name in chosen:
-        one = recipe(name, origin).scaled(rate_scale)
+        one = recipe("full" if blocks_in(name) else name, origin).scaled(rate_scale)
         passes = one.epochs * (SCRATCH_PASSES[origin] if name == "scratch" else 1)
         if epochs and name != "head_only":
             passes = epochs

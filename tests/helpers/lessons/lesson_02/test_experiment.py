@@ -78,6 +78,20 @@ def test_settings_are_chosen_by_name():
         chosen_settings("head_only,ful")
 
 
+def test_some_of_the_last_blocks_can_be_chosen_too():
+    assert chosen_settings("all, blocks_10,blocks_2") == (*SETTINGS, "blocks_2", "blocks_10")
+    assert chosen_settings("blocks_3,full") == ("full", "blocks_3")
+    with pytest.raises(UserError, match='Did you mean "blocks_2"'):
+        chosen_settings("blocks_1")
+    assert experiment.between(3) == {"blocks_2": 2, "blocks_3": 3} and experiment.between(1) == {}
+    with pytest.raises(UserError, match="this model has 3 blocks; take at most blocks_3"):
+        experiment.between(3, ("full", "blocks_4"))
+    assert experiment.title("blocks_3") == "pretrained, last 3 blocks + head"
+    assert experiment.title("full") == experiment.TITLES["full"]
+    found = recipes_of(("full", "blocks_2"), "pocket", "standard", rate_scale=2.0)
+    assert found["blocks_2"] == found["full"]
+
+
 def test_the_recipes_follow_the_parameters():
     found = recipes_of(SETTINGS, "pocket", "standard")
     assert [found[name].epochs for name in SETTINGS] == [40, 3, 3, 6]
