@@ -1183,9 +1183,9 @@ seeds = [WHERE[one > 0.01, other > 0.01] for one, other in there]
 reveal("11.6", WHERE[here[at_4].value > 0.01, here[at_2].value > 0.01], reference=seeds)
 
 # %% [markdown]
-# One run is one draw. Where the committed **reference** has both sides, the table takes its seeds. Differences are taken
-# within a seed, with Student's interval. It covers the luck of the training, not that of the test reviews, which all
-# seeds share.
+# One run is one draw. Where the committed **reference** has both sides, the table takes its seeds. Differences are
+# taken within a seed, with Student's interval. It covers the luck of the training, not that of the test reviews, which
+# all seeds share.
 #
 # "This run, one seed" is the other way round: the interval covers which reviews were tested, and another seed may move
 # the row out of it. And 95 % is for one row: among twenty rows without any difference, expect one that shows one.
@@ -1265,7 +1265,7 @@ pd.DataFrame.from_dict(
 # %% [markdown]
 # ## 6. Four ways to merge
 #
-# Four merges of the adapter that QLoRA trained:
+# Four merges of QLoRA's adapter:
 #
 # - **A**, the colleague's of exercise 11.3: onto the weights from the file;
 # - **B**, what `peft`'s `merge_and_unload` does to a 4-bit model (with a warning): round the sum to NF4 once more;
@@ -1707,18 +1707,15 @@ solved("11")
 # between rounding and a low-rank fit to that error, and starts the adapter there. In `peft`, give the *float* model and
 # `LoraConfig(init_lora_weights="loftq", loftq_config=LoftQConfig(loftq_bits=4))`, or call `replace_lora_weights_loftq`
 # on a model that bitsandbytes has quantized. (`peft` has it for 4 and 8 bits, the paper also for 2.) QA-LoRA (Xu et al.
-# 2023) merges adapters into the blocks' [zero points](../docs/glossary.md#zero-point); the codes stay. `peft` also
-# trains adapters on GPTQ, AWQ and HQQ models (guide *Quantization*).
+# 2023) merges adapters into the blocks' [zero points](../docs/glossary.md#zero-point); the codes stay.
 
 # %% [markdown]
 # **Values to start from** are those of the authors' scripts for 7B: rank 64, alpha 16, all linear layers, a constant
 # rate of 2e-4 (65B: 1e-4), batches of 16, dropout 0.1 (65B: 0.05), gradients clipped at 0.3. Lesson 08 says what rank
-# and alpha do.
-#
-# **Not shown, because it needs a GPU:** paged optimizers, products that unpack 4 bits on the way, large models.
+# and alpha do. `peft` also trains adapters on GPTQ, AWQ and HQQ models (its guide *Quantization*).
 #
 # **Several GPUs.** FSDP shards tensors of one type. So store the 4-bit codes in the type of the other weights:
-# `bnb_4bit_quant_storage=torch.bfloat16`.
+# `bnb_4bit_quant_storage=torch.bfloat16`. (Not shown: paging and large models, which need a GPU.)
 
 # %% [markdown]
 # ## Next
