@@ -1345,11 +1345,11 @@ table_of({
 # %% [markdown]
 # ### How much of the update survives a merge into 4 bits?
 #
-# QLoRA's base $\widehat{W}$ lies on the levels of its blocks. An update $\Delta$ smaller than half the distance to the
-# next level changes nothing: B rounds the weight back to where it was. The *file's* weights (D) lie anywhere between
-# levels. There a small update pushes some weights over to another level.
+# QLoRA's base $\widehat{W}$ lies on the levels of its blocks. While a block's scale stays, an update $\Delta$ smaller than
+# half the distance to the next level changes nothing: B rounds the weight back to where it was. The *file's* weights
+# (D) lie anywhere between levels. There a small update pushes some of them over to another level.
 #
-# So we measure the share of $\Delta$ that is in the merged weights $M$: 1 is all of it, 0 nothing.
+# So we measure the share of $\Delta$ in the merged weights $M$: 1 is all of it, 0 nothing.
 #
 # $$\text{share kept} = \frac{\langle M - \widehat{W},\ \Delta\rangle}{\langle \Delta,\ \Delta\rangle}$$
 
@@ -1389,8 +1389,8 @@ table_of({
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# The share that B keeps depends on how large the update is beside the rounding error. This encoder was trained with a
-# high rate, for many steps. Section 8 measures the same on a published model that was trained gently.
+# The share that B keeps depends on how large the update is beside the rounding error. The pocket encoder was trained
+# with a high rate, for many steps. Section 8 measures the same on a published model, with a lower rate and fewer steps.
 #
 # </details>
 #
@@ -1558,8 +1558,7 @@ pd.DataFrame(perplexity).T.map("{:,.2f}".format)
 #   how many seeds that is. After a merge, the base is gone.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 8. On real text
 #
 # The same question as in section 5 for a published encoder: all-MiniLM-L6-v2 (22.7 million weights), on sentences of
@@ -1592,14 +1591,17 @@ REAL_PAIRS = {
     "C, right merge, minus QLoRA": ("qlora_merged", "qlora"),
     "B, back into 4 bits, minus QLoRA": ("qlora_merged_4_bits", "qlora"),
     "A, wrong merge, minus QLoRA": ("qlora_merged_wrong", "qlora"),
-    "D, wrong merge, then into 4 bits, minus QLoRA": ("qlora_merged_file_4_bits", "qlora"),
+    "D, file's weights, then into 4 bits, minus QLoRA": ("qlora_merged_file_4_bits", "qlora"),
     "B minus the same base without any update": ("qlora_merged_4_bits", "qlora_without_adapter"),
 }
 shown, real_gaps = {}, {}
-for name in ("update_size_qlora", "update_kept_qlora_merged_4_bits", "update_kept_qlora_merged_file_4_bits"):
+SHARES = {"update_size_qlora": "mean update / mean rounding error"}
+SHARES |= {"update_kept_qlora_merged_4_bits": "share of the update that B keeps"}
+SHARES |= {"update_kept_qlora_merged_file_4_bits": "share of the update that D keeps"}
+for name, words in SHARES.items():
     there = [f"reference {measured_real.interval(name):.2f}"] if name in in_reference else []
     there += [f"this run {in_text[name]:.2f}"] if in_text else []
-    print(f"{name}: MiniLM {'; '.join(there) or 'not measured'}; pocket encoder, this run {values[name]:.2f}")
+    print(f"{words}: MiniLM {'; '.join(there) or 'not measured'}; pocket encoder, this run {values[name]:.2f}")
 for title, (one, other) in REAL_PAIRS.items():
     pair = f"accuracy_{one}", f"accuracy_{other}"
     if set(pair) <= set(in_reference):
@@ -1656,18 +1658,22 @@ for title in list(REAL_PAIRS)[:2]:
         lines.append(f"**On real text, {title}**: {real_gaps[title]:+.3f} in accuracy, {seeds} (*section 8*).")
 
 # %%
-back = "B, back into 4 bits, minus QLoRA"
-if back in real_gaps:
-    said = {"lower": "costs accuracy", "higher": "gains accuracy"}.get(
-        verdict(real_gaps[back]), "cannot be told from none"
-    )
-    kept = "update_kept_qlora_merged_4_bits"
-    share = f" It keeps {measured_real.interval(kept):.2f} of the update." if kept in in_reference else ""
-    lines.append(
-        f"**Merging the adapter back into 4 bits** (merge B) {said} on real text: {real_gaps[back]:+.3f}, {seeds}."
-        f"{share} On the pocket encoder: {known_gap(*REAL_PAIRS[back])[0]:+.3f}, {known_gap(*REAL_PAIRS[back])[1]} "
-        "(*sections 6 and 8*)."
-    )
+BACK = {"B": "B, back into 4 bits, minus QLoRA", "D": "D, file's weights, then into 4 bits, minus QLoRA"}
+SAYS = {
+    "lower": "costs accuracy",
+    "higher": "gains accuracy",
+    "cannot tell": "no cost can be shown",
+    "the same": "no cost",
+}
+for letter, title in BACK.items():
+    if title in real_gaps:
+        kept = next(name for name, words in SHARES.items() if words.endswith(f"that {letter} keeps"))
+        share = f", {measured_real.interval(kept):.2f} of the update kept" if kept in in_reference else ""
+        (gap, source), there = known_gap(*REAL_PAIRS[title]), real_gaps[title]
+        lines.append(
+            f"**Merging into 4 bits, merge {letter}**, on real text: {SAYS[verdict(there)]}, {there:+.3f} "
+            f"against QLoRA{share}, {seeds}. On the pocket encoder: {gap:+.3f}, {source} (*sections 6 and 8*)."
+        )
 (at_four, source), (at_two, _) = (known_gap(f"{one}_merged_wrong", one) for one in ("qlora", "qlora_2_bits"))
 lines.append(
     f"**Merge A, onto the file's weights**, computes another function: logits moved by up to "
@@ -1675,6 +1681,10 @@ lines.append(
     f"{at_two:+.3f} after training on 2, {source} (*section 6*)."
 )
 display(Markdown("\n".join(f"{number}. {line}" for number, line in enumerate(lines, start=1))))
+
+# %% [markdown]
+# The next cell writes what this run measured to `metrics.json`. The reference was made from such files, one for each
+# seed.
 
 # %%
 from helpers.record import record
