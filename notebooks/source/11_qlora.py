@@ -1345,9 +1345,9 @@ table_of({
 # %% [markdown]
 # ### How much of the update survives a merge into 4 bits?
 #
-# QLoRA's base $\widehat{W}$ lies on the levels of its blocks. While a block's scale stays, an update $\Delta$ smaller than
-# half the distance to the next level changes nothing: B rounds the weight back to where it was. The *file's* weights
-# (D) lie anywhere between levels. There a small update pushes some of them over to another level.
+# QLoRA's base $\widehat{W}$ lies on the levels of its blocks. While a block's scale stays, an update $\Delta$ smaller
+# than half the distance to the next level changes nothing: B rounds the weight back to where it was. The *file's*
+# weights (D) lie anywhere between levels. There a small update pushes some of them over to another level.
 #
 # So we measure the share of $\Delta$ in the merged weights $M$: 1 is all of it, 0 nothing.
 #
@@ -1641,12 +1641,14 @@ lines.append(
     f"**QLoRA saves memory**: in published runs {min(saved):.0%} to {max(saved):.0%} of what the calculator says it "
     "saves against LoRA on 16 bits (*section 4*)."
 )
-for one, other, words in (
-    ("qlora", "lora", "Training through 4 bits instead of on float32 (QLoRA minus LoRA)"),
-    ("lora", "full", "Training adapters instead of all parameters"),
+SAYS = {"lower": "costs accuracy", "higher": "gains accuracy", "the same": "no difference"}
+SAYS |= {"cannot tell": "neither cost nor gain can be shown"}
+for pair, words in (
+    (("qlora", "lora"), "Training through 4 bits instead of on float32"),
+    (("lora", "full"), "Training adapters instead of all parameters"),
 ):
-    gap, source = known_gap(one, other)
-    lines.append(f"**{words}** changes the accuracy by {gap:+.3f}: {verdict(gap)}; {source} (*section 5*).")
+    gap, source = known_gap(*pair)
+    lines.append(f"**{words}**: {SAYS[verdict(gap)]}, {gap:+.3f}, {source} (*section 5*).")
 LOSES = {"higher": "it loses", "lower": "it gains", "cannot tell": "no difference can be shown", "the same": "the same"}
 for bits, pair in (("4", at_4), ("2", at_2)):
     gap, source = known_gap(*pair)
@@ -1659,12 +1661,6 @@ for title in list(REAL_PAIRS)[:2]:
 
 # %%
 BACK = {"B": "B, back into 4 bits, minus QLoRA", "D": "D, file's weights, then into 4 bits, minus QLoRA"}
-SAYS = {
-    "lower": "costs accuracy",
-    "higher": "gains accuracy",
-    "cannot tell": "no cost can be shown",
-    "the same": "no cost",
-}
 for letter, title in BACK.items():
     if title in real_gaps:
         kept = next(name for name, words in SHARES.items() if words.endswith(f"that {letter} keeps"))
