@@ -21,6 +21,7 @@ def lessons(course, tmp_path, monkeypatch):
         course.add(name, "print('hello')", "# What it is about")
     made = verification.find(course.folder)
     monkeypatch.setattr(verification, "find", lambda: made)
+    monkeypatch.setattr(verification, "quick_problems", lambda lesson: [])
     return made
 
 
@@ -81,6 +82,14 @@ def test_only_what_passes_is_kept(lessons, monkeypatch):
     result = CliRunner().invoke(verification.main, [])
     assert result.exit_code == 0 and result.output == "01_next: holds\n", "only the one that had not passed is run"
     assert "All of them passed" in CliRunner().invoke(verification.main, []).output
+
+
+def test_a_lesson_that_fails_with_another_seed_is_not_kept(lessons, monkeypatch):
+    monkeypatch.setattr(verification, "verify", lambda lesson: [])
+    monkeypatch.setattr(verification, "quick_problems", lambda one: ["quick: cell 3"] if one.number == "00" else [])
+    result = CliRunner().invoke(verification.main, [])
+    assert result.exit_code == 1 and "00_start: differs\nquick: cell 3" in result.output
+    assert set(verification.kept()) == {"01_next", "02_last"}
 
 
 def test_a_notebook_is_built_by_the_very_run_that_is_held_to_the_reference(lessons, monkeypatch):

@@ -1,5 +1,7 @@
 """Do the committed notebooks still hold? Each is run as nbval runs it, and its numbers are held to the reference.
 
+Then the lesson runs twice on the smallest budget: with another seed and its exercises solved, and on the hub track.
+
     python -m tests.verification [NN ...]      the lessons whose code changed since they were verified; --all: all
     python -m tests.verification --build       the same, but their notebooks are built anew by this very run
 
@@ -30,15 +32,17 @@ from helpers.paths import ROOT
 from helpers.record import FILE, read, versions
 from helpers.reference import FOLDER
 from helpers.runtime import UserError
+from tests.quick_runs import SAID_ON_THE_HUB, on_the_hub_track, with_another_seed
 from tests.workbook.claims import guard
 from workbook.claims.results import LessonResults, load_results
 from workbook.engine.identity import code_of, files
 from workbook.lessons.kernel import cores, environment
 from workbook.lessons.lesson import Lesson, find, select
-from workbook.notebooks import build
+from workbook.notebooks import build, from_source
 
 VERIFIED = Path(__file__).with_name("verified.json")
 CELL_SECONDS = 600
+PASSED = "lesson {} passed with this very code, and others have their turn on this commit"
 TURNS = 6  # a verified lesson is run anew on one commit of so many
 
 
@@ -87,12 +91,31 @@ def build_and_verify(lesson: Lesson) -> list[str]:
         return outside_the_reference(reference, Path(folder)) if reference else []
 
 
+def quick_problems(lesson: Lesson) -> list[str]:
+    """What the lesson's two quick runs show to be wrong; [] when all is well."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = with_another_seed([lesson], Path(folder))
+        if problem := made.problem(lesson):
+            return [f"quick, with another seed: {problem}"]
+        if unsolved := made.unsolved(lesson):
+            return [f"its own solutions do not solve {', '.join(unsolved)}"]
+    with tempfile.TemporaryDirectory() as folder:
+        made = on_the_hub_track([lesson], Path(folder))
+        if problem := made.problem(lesson):
+            return [f"on the hub track: {problem}"]
+        said = SAID_ON_THE_HUB.get(lesson.number, "")
+        return [] if said in made.notebooks[lesson.name] else [f'on the hub track it does not say "{said}"']
+
+
 def fingerprint(lesson: Lesson) -> str:
     """A hash of everything that decides a lesson's outputs: its code, the code it reaches, data and libraries.
 
     Prose, docstrings, comments and the layout of the code do not count.
     """
     cells = code_of(lesson)
+    if lesson.source.is_file():  # with the solutions, which the notebook does not have
+        made = from_source(lesson.source, solutions=True)
+        cells.append([cell.source for cell in made.cells if cell.cell_type == "code"])
     code = {str(file.relative_to(ROOT)): bare(file.read_text(encoding="utf-8")) for file in files(lesson)}
     data = {str(file.relative_to(ROOT)): _without_cards(file) for file in _data(lesson)}
     libraries = {name: found.partition("+")[0] for name, found in versions().items() if name != "python"}
@@ -166,7 +189,9 @@ def main(lessons: tuple[str, ...], every: bool, anew: bool, jobs: int | None) ->
     waiting = [lesson for lesson in chosen if every or known.get(lesson.name) != prints[lesson]]
     failed = False
     with ThreadPoolExecutor(jobs or cores()) as pool:
-        for lesson, problems in zip(waiting, pool.map(build_and_verify if anew else verify, waiting), strict=True):
+        whole = build_and_verify if anew else verify
+        found = pool.map(lambda lesson: whole(lesson) or quick_problems(lesson), waiting)
+        for lesson, problems in zip(waiting, found, strict=True):
             click.echo("\n".join([f"{lesson.name}: {'differs' if problems else 'holds'}", *problems]))
             failed = failed or bool(problems)
             if not problems:

@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 from helpers.runtime import UserError
 from workbook.editions.cells import METADATA, from_source, with_parameters, write_notebook
 from workbook.editions.instructor import instructor
-from workbook.lessons.kernel import cores, environment
+from workbook.lessons.kernel import LATE_MESSAGES, cores, environment
 from workbook.lessons.lesson import NOTEBOOKS, Lesson, find, select
 from workbook.lessons.outputs import joined
 
@@ -42,6 +42,7 @@ def execute(notebook: NotebookNode, folder: Path, results: Path | None = None) -
             notebook,
             kernel_name="python3",
             timeout=CELL_SECONDS,
+            iopub_timeout=LATE_MESSAGES,
             record_timing=False,
             store_widget_state=False,
             resources={"metadata": {"path": str(folder)}},

@@ -78,8 +78,8 @@ def test_an_exercise_is_answered_wrongly_and_then_rightly(learner, folder):
     assert learner.trouble() == []
 
 
-def test_lesson_00_restarts_and_runs_all(learner):
-    learner.open(LESSONS["00"].path.name)
+def test_lesson_00_restarts_and_runs_all(learner, folder):
+    learner.open(up_to("00", "record(", folder))
     learner.restart_and_run_all()
     cells = learner.executed()
     assert cells == list(range(1, len(cells) + 1))

@@ -21,7 +21,7 @@ from transformers import (
     ModernBertConfig,
 )
 
-from helpers import catalog
+from helpers import catalog, qlora
 from workbook.cli import main
 
 pytestmark = pytest.mark.slow
@@ -58,6 +58,10 @@ def one_pair():
 def one_question():
     """A single question in Chinese."""
     return [{"messages": [{"role": "user", "content": "好吗"}, {"role": "assistant", "content": "好"}]}]
+
+
+# With AVX-512, bitsandbytes unpacks rows of 312 weights wrongly, and lesson 11 refuses them.
+QUANTIZES_312 = ("11",) if qlora.unpacks_rightly(312) else ()
 
 
 def write(folder, rows):
@@ -104,7 +108,7 @@ def pocket_track():
 @pytest.mark.parametrize(
     ("rows", "model", "lessons"),
     [
-        (few_words, "312 columns", ("02", "07", "10", "11")),
+        (few_words, "312 columns", ("02", "07", "10", *QUANTIZES_312)),
         (many_classes, "GPT-2", ("09",)),
         (one_pair, "Llama", ("06",)),
         (one_question, "GPT-2", ("04",)),

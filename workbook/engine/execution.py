@@ -27,7 +27,7 @@ from helpers.runtime import UserError
 from workbook.engine.kernel import ForkedKernel, manager
 from workbook.engine.ledger import PROGRESS
 from workbook.engine.task import Task
-from workbook.lessons.kernel import environment, with_own_kernels
+from workbook.lessons.kernel import LATE_MESSAGES, environment, with_own_kernels
 from workbook.lessons.outputs import joined
 from workbook.lessons.pages import write_page
 
@@ -130,6 +130,7 @@ class WorkbookEngine(NBClientEngine):
         nb_man.save = lambda **_: executed.save()
         executed.content = nb_man.nb
         options = {"timeout": None, "startup_timeout": START_TIMEOUT, "shutdown_kernel": "immediate"}
+        options["iopub_timeout"] = LATE_MESSAGES
         client = CappedClient(nb_man, km=make_manager(), kernel_name=kernel_name, **options)
         client.owns_km = True  # the client starts the kernel and shuts it down
         try:

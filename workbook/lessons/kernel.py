@@ -8,6 +8,10 @@ from pathlib import Path
 
 from helpers.record import KEEP_MODEL
 
+# Seconds that a cell's last messages may be late: nbclient waits 4, papermill then fails a run with all cells done,
+# and a busy machine needs more.
+LATE_MESSAGES = 120
+
 
 def cores() -> int:
     """The number of cores that this process may use."""

@@ -52,6 +52,23 @@ def until(condition, seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
+LATE = """\
+import time
+kernel = get_ipython().kernel
+published = kernel._publish_status
+def late(status, *rest, **more):
+    time.sleep(6 if status == "idle" else 0)
+    published(status, *rest, **more)
+kernel._publish_status = late
+print("trained")"""
+
+
+def test_a_kernel_whose_messages_are_late_does_not_fail(course):
+    course.add("00_start_here", LATE)
+    status, said = run(course)
+    assert status == 0, said
+
+
 def test_good_lessons_give_notebooks_pages_and_figures(course):
     course.add("00_start_here", "print('hello')", "# Next\n\n[on](01_next.ipynb), $x^2$")
     course.add("01_next", "import os\nprint(os.environ['OMP_NUM_THREADS'], os.environ['HF_HUB_OFFLINE'])")
