@@ -18,7 +18,8 @@
 # [adapter](../docs/glossary.md#adapter) *through* them. What does that save, and what does it cost? And could you not
 # train first and round afterwards?
 #
-# *About 80 minutes to read (an estimate), six to run (an estimate for two processor cores); no network.*
+# *About 85 minutes to read (an estimate), six to run (an estimate for two processor cores); no network.* Plan half an
+# hour more for each exercise.
 
 # %% [markdown]
 # **You will be able to**
@@ -190,8 +191,7 @@ reveal("11.1", plain_bytes / 1024)
 # the 4-bit layer, and unpack a second time in the backward pass. This costs time and saves memory.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### Exercise 11.1: one QLoRA layer, forward and backward
 #
 # `torch.autograd.Function` lets you write both passes. `forward` gets `x` of shape (..., in), A (rank, in), B (out,
@@ -270,7 +270,7 @@ print("weights that differ:", int((unpacked != ours.weight()).sum()), "of", base
 # %% [markdown]
 # <details><summary>What keep_packing is for</summary>
 #
-# It switches off a fault of bitsandbytes 0.50.2. On CPUs with AVX512_BF16, a 4-bit layer repacks itself when it first
+# It works around a bug of bitsandbytes 0.50.2. On CPUs with AVX512_BF16, a 4-bit layer repacks itself when it first
 # *evaluates*. Its results are then rounded to bfloat16, and when training goes on, the gradient stops at the layer
 # (without a message where it has no bias). One evaluation between two epochs is enough.
 #
@@ -369,8 +369,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["float32 (bytes)", "4 bits
 # with its 32,000 words, less than 1 %.
 #
 # </details>
-
-# %% [markdown]
+#
 # Two more steps make the model trainable. `prepare_model_for_kbit_training` freezes everything and casts what is in 16
 # bits to float32. `get_peft_model` adds the adapters. A new head, in float32, comes on top.
 
@@ -612,8 +611,7 @@ plotting.show(figures.ledgers(bars))
 # needs room of its own.
 #
 # </details>
-
-# %% [markdown]
+#
 # **[Checkpointing](../docs/glossary.md#checkpointing)** helps against activations: keep only the input of each block,
 # and compute the rest again when the backward pass gets there. It costs one more forward pass. The paper uses it, and
 # `prepare_model_for_kbit_training` switches it on unless told otherwise.
@@ -779,8 +777,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # near 1 if they are GiB. (LitGPT adapts queries and values only, the calculator all matrices: 0.2 to 0.4 GB too much.)
 #
 # </details>
-
-# %% [markdown]
+#
 # ### Differences say more than sums
 #
 # What two runs have in common, counted or not, cancels in their difference. LitGPT's rows answer this lesson's
@@ -849,8 +846,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #   *one* figure, a slope.
 #
 # </details>
-
-# %% [markdown]
+#
 # Last, runs of which only "fits" or "out of memory" was published: LLaMA on a T4 with 16 GB, batch 1, by Hugging Face's
 # first post on QLoRA, of spring 2023. The post does not say the rank; we take 16. Nor does it say the type of the
 # activations; we take float32: `prepare_model_for_kbit_training` casts embeddings and normalisations, which decide it.
@@ -1010,6 +1006,16 @@ rates = {method: recipe(method, origin, lesson="11").learning_rate * rate_scale 
 print(f"{len(train_rows):,} training reviews, {epoch_count} passes in batches of {qlora.BATCH_SIZE}")
 print(f"rank {rank}, alpha {alpha:g}; learning rates, best of a grid on validation reviews (three seeds each): {rates}")
 print("AdamW, weight decay 0.01; warm-up over 10 % of the steps, then down on a line; batches of similar length")
+as_given = track == "pocket" and budget != "full" and not (model or data)  # else the reference is not of these settings
+as_given = as_given and (labels, epochs, rank, alpha, rate_scale) == (1200, 3, 8, 16, 1.0)
+five = pd.read_parquet(FOLDER / "results.parquet").query("lesson == '11'")
+five = five.pivot(index="seed", columns="metric", values="value").iloc[: None if as_given else 0]
+
+
+def seeds_of(*metrics):
+    """The reference's seeds that have all these metrics: a row for each seed, a column for each metric."""
+    return five.reindex(columns=metrics).dropna()
+
 
 # %% [markdown]
 # `qlora.fit` is a `Trainer` with the settings printed above; section 7 writes one out, line by line. Nothing in it
@@ -1037,9 +1043,9 @@ def learn(name, classifier, rate):
 
 
 def recorded_gaps(one, other):
-    """Differences in accuracy of the reference's seeds; none where it has not been measured."""
-    pairs = zip(recorded("11", f"accuracy_{one}"), recorded("11", f"accuracy_{other}"), strict=False)
-    return [first - second for first, second in pairs]
+    """Differences in accuracy, one for each of the reference's seeds that have both."""
+    seeds = seeds_of(f"accuracy_{one}", f"accuracy_{other}")
+    return (seeds.iloc[:, 0] - seeds.iloc[:, 1]).tolist()
 
 
 predict("11.5", within=1, unit="points")
@@ -1170,46 +1176,46 @@ PAIRS = {  # what the table calls it: the two to compare
 }
 here = {pair: paired_bootstrap(*(right[one] for one in pair), seed=seed) for pair in PAIRS.values()}
 for title, (one, other) in PAIRS.items():
-    print(f"{title}: {accuracy[one].value:.3f} - {accuracy[other].value:.3f} = {here[one, other].value:+.3f}")
+    print(f"{title}: {accuracy[one].value:.4f} - {accuracy[other].value:.4f} = {here[one, other].value:+.4f}")
 at_4, at_2 = list(PAIRS.values())[2:4]
 there = zip(recorded_gaps(*at_4), recorded_gaps(*at_2), strict=False)
 seeds = [WHERE[one > 0.01, other > 0.01] for one, other in there]
 reveal("11.6", WHERE[here[at_4].value > 0.01, here[at_2].value > 0.01], reference=seeds)
 
 # %% [markdown]
-# One run is one draw. Where the committed reference has both sides, the table takes its **five seeds**: each trained
-# everything anew, and each difference is taken within a seed, with Student's interval. The other rows have *this run*
-# alone. Their interval covers which reviews were tested, and not the luck of the training: another seed may move such a
-# row out of it.
+# One run is one draw. Where the committed **reference** has both sides, the table takes its seeds. Differences are
+# taken within a seed, with Student's interval. It covers the luck of the training, not that of the test reviews, which
+# all seeds share.
+#
+# "This run, one seed" is the other way round: the interval covers which reviews were tested, and another seed may move
+# the row out of it. And 95 % is for one row: among twenty rows without any difference, expect one that shows one.
+
 
 # %%
-results = pd.read_parquet(FOLDER / "results.parquet").query("lesson == '11'")
-five = results.pivot(index="seed", columns="metric", values="value")
-
-
-def over_seeds(metric, other):
-    return mean_t((five[metric] - five[other]).dropna().tolist())
-
-
 def known_gap(one, other):
     """The reference's seeds where they are there, else this run's test reviews; and which of them."""
-    if {f"accuracy_{one}", f"accuracy_{other}"} <= set(five):
-        return over_seeds(f"accuracy_{one}", f"accuracy_{other}"), "five seeds"
-    return here.get((one, other)) or paired_bootstrap(right[one], right[other], seed=seed), "this run"
+    if len(gaps := recorded_gaps(one, other)) > 1:
+        return mean_t(gaps), f"reference, {len(gaps)} seeds"
+    return paired_bootstrap(right[one], right[other], seed=seed), "this run, one seed"
+
+
+def verdict(gap):
+    if gap.low == gap.high == 0:
+        return "the same"
+    return "lower" if gap.high < 0 else "higher" if gap.low > 0 else "cannot tell"
 
 
 def table_of(pairs):
-    """Differences in accuracy: of this run, of the surest source, and what that says."""
+    """Differences in accuracy: of this run, of the surest source, and what that shows."""
     rows = {}
     for title, (one, other) in pairs.items():
         gap, source = known_gap(one, other)
-        said = "lower" if gap.high < 0 else "higher" if gap.low > 0 else "cannot tell"
-        rows[title] = [f"{accuracy[one].value - accuracy[other].value:+.3f}", f"{gap:+.3f}", source, said]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "difference [95 %]", "from", "it says"])
+        rows[title] = [f"{(right[one] - right[other]).mean():+.4f}", f"{gap:+.4f}", source, verdict(gap)]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "difference [95 %]", "from", "verdict"])
 
 
-reference_gap = over_seeds("accuracy_qlora", "accuracy_lora")
-print(f"QLoRA within one point of LoRA: {reference_gap.within(-0.01, 0.01)}")  # "open": these seeds cannot tell
+within = known_gap("qlora", "lora")[0].within(-0.01, 0.01)
+print("QLoRA within one point of LoRA:", {"open": "cannot tell, the interval contains a bound"}.get(within, within))
 table_of(PAIRS)
 
 # %% [markdown]
@@ -1217,13 +1223,12 @@ table_of(PAIRS)
 #
 # - **QLoRA and LoRA.** Dettmers et al. (2023) report that NF4 with adapters on all layers matches 16 bits, for models
 #   of up to 65 billion weights. If row 1 says "lower", this small encoder does not match.
-# - **4 bits.** The third row is the control. The last row and the third from the end round a finished model. "Cannot
-#   tell": the interval contains 0, and its ends say how large a difference is still possible. Then what QLoRA brings is
-#   memory: the base in 16 or 32 bits never has to be loaded.
+# - **4 bits.** The third row is the control. The sixth and the last row round a finished model. "Cannot tell": the
+#   interval contains 0, and its ends say how large a difference is still possible. Then what QLoRA brings is memory:
+#   the base in 16 or 32 bits never has to be loaded.
 #
 # </details>
-
-# %% [markdown]
+#
 # <details><summary>... and at 2 bits</summary>
 #
 # - The base is off by far more. The fourth row measures what training on the rounded weights gains.
@@ -1235,36 +1240,39 @@ table_of(PAIRS)
 # </details>
 
 # %%
-costs = {
-    qlora.TITLES[method]: [f"{seconds[method]:.0f}", f"{measured[method].peak / 1e6:.0f}"] for method in qlora.METHODS
-}
+costs = {}
+for method in qlora.METHODS:
+    took = seeds_of(f"seconds_{method}").iloc[:, 0]
+    there = f"{took.min():.0f} to {took.max():.0f}" if len(took) else ""
+    costs[qlora.TITLES[method]] = [f"{seconds[method]:.0f}", there, f"{measured[method].peak / 1e6:.0f}"]
 for one, other in (("lora", "full"), ("qlora", "lora")):
-    pairs = zip(recorded("11", f"seconds_{one}"), recorded("11", f"seconds_{other}"), strict=False)
-    ratios = [first / second for first, second in pairs]
-    said = f"{min(ratios):.2f} to {max(ratios):.2f} over the reference's {len(ratios)} seeds, " if ratios else ""
-    print(
-        f"{qlora.TITLES[one]} against {qlora.TITLES[other]}, time: {said}this run {seconds[one] / seconds[other]:.2f}"
-    )
+    took = seeds_of(f"seconds_{one}", f"seconds_{other}")
+    ratios = took.iloc[:, 0] / took.iloc[:, 1]
+    said = f"reference, {len(ratios)} seeds: {ratios.min():.2f} to {ratios.max():.2f} times" if len(ratios) else ""
+    said = said or f"this run, one seed: {seconds[one] / seconds[other]:.2f} times"
+    print(f"{qlora.TITLES[one]} against {qlora.TITLES[other]}, time, {said}")
 for size, (lora_minutes, qlora_minutes) in {"7B": (2.36, 3.83), "13B": (3.19, 6.55)}.items():
     print(f"QLoRA against LoRA, Llama 2 {size} on an A100, by LitGPT's table: {qlora_minutes / lora_minutes:.2f}")
-pd.DataFrame.from_dict(costs, orient="index", columns=["seconds", "peak of a step (MB)"])
+pd.DataFrame.from_dict(
+    costs, orient="index", columns=["seconds, this run", "seconds, reference", "peak of a step (MB)"]
+)
 
 # %% [markdown]
-# Take the ranges: a single run's seconds depend on what else the machine does. LoRA leaves out the products that give
+# Compare the ratios: seconds depend on the machine and on what else it does. LoRA leaves out the products that give
 # the weights' gradients, and adds thin ones for its own path. QLoRA also unpacks every matrix twice per step; we did
 # not test how much of its time that takes. These methods are about memory.
 
 # %% [markdown]
-# ## 6. Three ways to merge
+# ## 6. Four ways to merge
 #
-# Three merges of the adapter that QLoRA trained:
+# Four merges of QLoRA's adapter:
 #
 # - **A**, the colleague's of exercise 11.3: onto the weights from the file;
-# - **B**, what `peft` does when you call `merge_and_unload` on a 4-bit model: it rounds the sum to NF4 once more, and
-#   warns you;
-# - **C**, your solution of exercise 11.3.
+# - **B**, what `peft`'s `merge_and_unload` does to a 4-bit model (with a warning): round the sum to NF4 once more;
+# - **C**, your solution of exercise 11.3;
+# - **D**: A, and the sum rounded to NF4. Like B it ends in 4 bits.
 #
-# **Predict 7.** Which moves the outputs of the trained model most? Order the three, most first.
+# **Predict 7.** Which of A, B and C moves the outputs of the trained model most? Order the three, most first.
 
 # %%
 right_merge = go_on_with("11.3", merged, experiment.merged)
@@ -1272,7 +1280,9 @@ MERGES = {
     "qlora_merged_wrong": ("A", lambda weight, layer: weight + update(layer)),
     "qlora_merged_4_bits": ("B", lambda weight, layer: nf4(right_merge(weight, layer).weight)),
     "qlora_merged": ("C", lambda weight, layer: right_merge(weight, layer).weight),
+    "qlora_merged_file_4_bits": ("D", lambda weight, layer: nf4(weight + update(layer))),
 }
+LOGITS = {"difference_merge_wrong_base": "A", "difference_merge_4_bits": "B", "difference_merge_own_base": "C"}
 some = reviews["validation"].select(range(min(run.by_budget(quick=32, standard=500), len(reviews["validation"]))))
 some = TokenizedReviews.from_dataset(tokenize(some, tokenizer))
 
@@ -1294,13 +1304,20 @@ for name, (title, weight_of) in MERGES.items():
     rows[title] = [f"{moved[name]:.2g}", f"{turned} of {len(found)}", f"{accuracy[name].value:.3f}"]
 score("qlora_2_bits_merged_wrong", plain_model("qlora_2_bits", MERGES["qlora_merged_wrong"][1]))
 assert moved["qlora_merged"] < 1e-3 and moved["qlora_merged"] < moved["qlora_merged_wrong"]
-reveal("11.7", [MERGES[name][0] for name in sorted(moved, key=moved.get, reverse=True)])
+by_letter = {letter: moved[name] for name, (letter, _) in MERGES.items()}
+values |= {metric: by_letter[letter] for metric, letter in LOGITS.items()}
+here_first = sorted(LOGITS.values(), key=by_letter.get, reverse=True)
+orders = [
+    [LOGITS[metric] for metric in row.sort_values(ascending=False).index] for _, row in seeds_of(*LOGITS).iterrows()
+]
+reveal("11.7", here_first, reference=orders)
 columns = ["logits move by up to", "answers that change", "accuracy"]
 display(pd.DataFrame.from_dict(rows, orient="index", columns=columns))
 table_of({
     "A, onto the file's weights, minus QLoRA": ("qlora_merged_wrong", "qlora"),
     "B, back into 4 bits, minus QLoRA": ("qlora_merged_4_bits", "qlora"),
     "C minus QLoRA": ("qlora_merged", "qlora"),
+    "D, onto the file's weights, then into 4 bits, minus QLoRA": ("qlora_merged_file_4_bits", "qlora"),
     "A after training on 2 bits, minus before": ("qlora_2_bits_merged_wrong", "qlora_2_bits"),
 })  # fmt: skip
 
@@ -1308,8 +1325,7 @@ table_of({
 # <details><summary>What it means</summary>
 #
 # - **C** is the trained model, up to rounding errors of float32. The price is the size: a float model.
-# - **B** moves every merged weight to the nearest level again. A small update can vanish, or become a whole step
-#   between levels.
+# - **B** and **D** move every merged weight to the nearest level. What becomes of the update is measured next.
 # - **A** puts the update on weights that it was not made for: the adapter also contains corrections of a rounding that
 #   is no longer there. The last row is the same mistake where the corrections are large.
 #
@@ -1325,9 +1341,62 @@ table_of({
 #
 # An adapter is a *difference*. It belongs to one base, down to how that base was rounded. Its folder names the base and
 # not the rounding, so write down the `BitsAndBytesConfig` beside it.
+
+# %% [markdown]
+# ### How much of the update survives a merge into 4 bits?
 #
-# To deploy in 4 bits, keep the adapter unmerged beside the 4-bit base. Or round merge C anew, with calibration (GPTQ,
-# lesson 10), and measure the result.
+# QLoRA's base $\widehat{W}$ lies on the levels of its blocks. While a block's scale stays, an update $\Delta$ smaller
+# than half the distance to the next level changes nothing: B rounds the weight back to where it was. The *file's*
+# weights (D) lie anywhere between levels. There a small update pushes some of them over to another level.
+#
+# So we measure the share of $\Delta$ in the merged weights $M$: 1 is all of it, 0 nothing.
+#
+# $$\text{share kept} = \frac{\langle M - \widehat{W},\ \Delta\rangle}{\langle \Delta,\ \Delta\rangle}$$
+
+
+# %%
+@torch.no_grad()
+def kept_of_update(method, merge):
+    """The share of the update in the merged weights, and the update's mean size in units of the mean rounding error."""
+    product, square, size, error = 0.0, 0.0, 0.0, 0.0
+    for path, layer in classifiers[method].body.get_base_model().named_modules():
+        if hasattr(layer, "lora_A"):
+            weight, wanted = float_body.get_submodule(path).weight.to(run.device), update(layer)
+            product += ((merge(weight, layer) - nf4(weight)) * wanted).sum().item()
+            square += wanted.square().sum().item()
+            size += wanted.abs().sum().item()
+            error += (weight - nf4(weight)).abs().sum().item()
+    return product / square, size / error
+
+
+score("qlora_without_adapter", plain_model("qlora", lambda weight, layer: nf4(weight)))  # the head stays
+
+# %%
+rows = {}
+for name in ("qlora_merged_4_bits", "qlora_merged_file_4_bits"):
+    share, size = kept_of_update("qlora", MERGES[name][1])
+    values |= {f"update_kept_{name}": share, "update_size_qlora": size}
+    kept = seeds_of(f"update_kept_{name}").iloc[:, 0]
+    there = f"{kept.min():.2f} to {kept.max():.2f}" if len(kept) else ""
+    rows[MERGES[name][0]] = [f"{size:.2f}", f"{share:.2f}", there]
+columns = ["mean update / mean rounding error", "share kept, this run", "share kept, reference"]
+display(pd.DataFrame.from_dict(rows, orient="index", columns=columns))
+table_of({
+    "B minus the same base without any update": ("qlora_merged_4_bits", "qlora_without_adapter"),
+    "D minus the same base without any update": ("qlora_merged_file_4_bits", "qlora_without_adapter"),
+})  # fmt: skip
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# The share that B keeps depends on how large the update is beside the rounding error. The pocket encoder was trained
+# with a high rate, for many steps. Section 8 measures the same on a published model, with a lower rate and fewer steps.
+#
+# </details>
+#
+# To deploy in 4 bits, keep the adapter unmerged beside the 4-bit base: that is the model you evaluated. If you have to
+# merge, start from the file's weights and round the sum (D, or GPTQ with calibration, lesson 10). Then evaluate the
+# result.
 
 # %% [markdown]
 # ## 7. The usual workflow, from loading to merging
@@ -1410,6 +1479,12 @@ decoder.save_pretrained(Path(folder.name) / "adapter")  # A and B alone, and the
 # `SFTTrainer` of lesson 04 takes the same model, or adds the adapter itself with `SFTTrainer(...,
 # peft_config=adapter)`. It casts the adapters of a 4-bit model to bfloat16 (trl 1.16).
 
+# %%
+seed_everything(seed)  # the control: the same training on the float32 base
+control = get_peft_model(catalog.causal_language_model(track).to(run.device), adapter)
+Trainer(model=control, args=arguments, train_dataset=text_rows, data_collator=default_data_collator).train()
+perplexity["float32, adapters trained"] = perplexities(control)
+
 # %% [markdown]
 # Elsewhere, or tomorrow: load the base *with the same quantization*, and put the adapter on it. Two more questions are
 # answered here. Does switching the adapter off give the base back? And which merge keeps what was learned?
@@ -1420,6 +1495,10 @@ import warnings
 
 from peft import PeftModel
 
+ENDINGS = {"float32": "float32", "4 bits": "4_bits"}  # what record() calls them
+ENDINGS |= {"float32, adapters trained": "lora", "4 bits, adapters trained": "qlora"}
+ENDINGS |= {"merged, unpacked weights": "qlora_merged", "merged back into 4 bits": "qlora_merged_4_bits"}
+ENDINGS |= {"merged, weights from the file": "qlora_merged_wrong"}
 saved_adapter = Path(folder.name) / "adapter"
 again = PeftModel.from_pretrained(load_base(), saved_adapter).eval()
 perplexity["the same, loaded again"] = perplexities(again)
@@ -1431,6 +1510,15 @@ with warnings.catch_warnings():
 
 
 # %%
+def apart(one, other="4 bits, adapters trained"):
+    """How far apart two perplexities of recipes are, over the reference's seeds or in this run."""
+    seeds = seeds_of(*(f"perplexity_{ENDINGS[name]}_recipes" for name in (one, other)))
+    off = (seeds.iloc[:, 0] / seeds.iloc[:, 1] - 1).tolist()
+    if len(off) > 1:
+        return f"{min(off):+.1%} to {max(off):+.1%}, reference, {len(off)} seeds"
+    return f"{perplexity[one]['recipes'] / perplexity[other]['recipes'] - 1:+.1%}, this run, one seed"
+
+
 def merged_into(base):
     return perplexities(PeftModel.from_pretrained(base, saved_adapter).merge_and_unload())
 
@@ -1444,20 +1532,19 @@ values["difference_disabled"] = max(abs(off[name] / base[name] - 1) for name in 
 assert values["difference_disabled"] < 1e-4 and abs(unpacked["recipes"] / learned["recipes"] - 1) < 1e-3
 if budget != "quick":
     assert learned["recipes"] < perplexity["float32"]["recipes"]
+print("perplexity of recipes, QLoRA against LoRA:", apart("4 bits, adapters trained", "float32, adapters trained"))
 for title in ("merged, unpacked weights", "merged back into 4 bits", "merged, weights from the file"):
-    print(f"{title}: perplexity of recipes {perplexity[title]['recipes'] / learned['recipes'] - 1:+.1%}")
+    print(f"... {title}, against QLoRA:", apart(title))
 there = (recorded("11", f"perplexity_{one}_known_text") for one in ("qlora", "4_bits"))
 reveal("11.8", learned["known text"] / base["known text"], reference=[a / b for a, b in zip(*there, strict=False)])
-if over := recorded("11", "perplexity_qlora_recipes"):
-    print(f"recipes, adapters trained, reference, {len(over)} seeds: {min(over):.2f} to {max(over):.2f}")
 pd.DataFrame(perplexity).T.map("{:,.2f}".format)
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
 # - Rounding costs little on text that the decoder knows. (On recipes it knows next to nothing that could be lost.) The
-#   adapters learn the new domain on the rounded base. LoRA on the float32 base was not trained here, so what the
-#   rounding costs the training stays open.
+#   adapters learn the new domain on the rounded base. LoRA on the float32 base is the control, with the same text,
+#   steps and rate: the first printed line says what the rounding costs the training.
 #
 # </details>
 #
@@ -1467,12 +1554,11 @@ pd.DataFrame(perplexity).T.map("{:,.2f}".format)
 #   [forgetting](../docs/glossary.md#catastrophic-forgetting). Full fine-tuning was not run here; Biderman et al. (2024)
 #   found that LoRA forgets less.
 # - Switch the adapter off, and the base is back (up to 0.01 %, asserted). So one base in memory can serve many tasks.
-# - One merge keeps what was learned, the one into unpacked weights. The other two are one run (the printed lines): do
-#   not take their order for a rule. After a merge, the base is gone.
+# - One merge keeps what was learned, the one into unpacked weights. The printed lines say what the other two cost, and
+#   how many seeds that is. After a merge, the base is gone.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 8. On real text
 #
 # The same question as in section 5 for a published encoder: all-MiniLM-L6-v2 (22.7 million weights), on sentences of
@@ -1505,16 +1591,25 @@ REAL_PAIRS = {
     "C, right merge, minus QLoRA": ("qlora_merged", "qlora"),
     "B, back into 4 bits, minus QLoRA": ("qlora_merged_4_bits", "qlora"),
     "A, wrong merge, minus QLoRA": ("qlora_merged_wrong", "qlora"),
+    "D, file's weights, then into 4 bits, minus QLoRA": ("qlora_merged_file_4_bits", "qlora"),
+    "B minus the same base without any update": ("qlora_merged_4_bits", "qlora_without_adapter"),
 }
 shown, real_gaps = {}, {}
+SHARES = {"update_size_qlora": "mean update / mean rounding error"}
+SHARES |= {"update_kept_qlora_merged_4_bits": "share of the update that B keeps"}
+SHARES |= {"update_kept_qlora_merged_file_4_bits": "share of the update that D keeps"}
+for name, words in SHARES.items():
+    there = [f"reference {measured_real.interval(name):.2f}"] if name in in_reference else []
+    there += [f"this run {in_text[name]:.2f}"] if in_text else []
+    print(f"{words}: MiniLM {'; '.join(there) or 'not measured'}; pocket encoder, this run {values[name]:.2f}")
 for title, (one, other) in REAL_PAIRS.items():
     pair = f"accuracy_{one}", f"accuracy_{other}"
     if set(pair) <= set(in_reference):
         real_gaps[title] = measured_real.gap(*pair)
     live_gap = f"{in_text[pair[0]] - in_text[pair[1]]:+.3f}" if in_text else ""
-    pocket = f"{accuracy[one].value - accuracy[other].value:+.3f}"
-    shown[title] = [live_gap, f"{real_gaps[title]:+.3f}" if title in real_gaps else "", pocket]
-columns = ["MiniLM, this run", "MiniLM, reference [95 %]", "pocket encoder, this run"]
+    gap, source = known_gap(one, other)
+    shown[title] = [live_gap, f"{real_gaps[title]:+.3f}" if title in real_gaps else "", f"{gap:+.3f}", source]
+columns = ["MiniLM, this run", "MiniLM, reference [95 %]", "pocket encoder [95 %]", "from"]
 pd.DataFrame.from_dict(shown, orient="index", columns=columns)
 
 # %% [markdown]
@@ -1525,8 +1620,9 @@ pd.DataFrame.from_dict(shown, orient="index", columns=columns)
 #   bfloat16.)
 # - Read the second row first: it is the control of section 5. Few test sentences and few seeds can show a gap of a few
 #   points; smaller ones stay open.
-# - Then B, the merge back into 4 bits, for both models. The two need not agree, so always evaluate the merged model,
-#   and not only the one before the merge.
+# - Then B, the merge back into 4 bits, for both models, beside the share of the update that it keeps (printed above the
+#   table). The last row says what B is worth against no update at all.
+# - The two models need not agree, so always evaluate the merged model, and not only the one before the merge.
 #
 # </details>
 #
@@ -1542,20 +1638,38 @@ lines = [
 ]
 saved = [said / ours_say[1] for title, (ours_say, said) in differences.items() if title.startswith("LoRA")]
 lines.append(
-    f"**QLoRA saves memory**, in published runs {min(saved):.0%} to {max(saved):.0%} of the calculated (*section 4*)."
+    f"**QLoRA saves memory**: in published runs {min(saved):.0%} to {max(saved):.0%} of what the calculator says it "
+    "saves against LoRA on 16 bits (*section 4*)."
 )
-for title, pair in list(PAIRS.items())[:2]:
+SAYS = {"lower": "costs accuracy", "higher": "gains accuracy", "the same": "no difference"}
+SAYS |= {"cannot tell": "neither cost nor gain can be shown"}
+for pair, words in (
+    (("qlora", "lora"), "Training through 4 bits instead of on float32"),
+    (("lora", "full"), "Training adapters instead of all parameters"),
+):
     gap, source = known_gap(*pair)
-    lines.append(f"**{title}**: {gap:+.3f} in accuracy, {source} (*section 5*).")
+    lines.append(f"**{words}**: {SAYS[verdict(gap)]}, {gap:+.3f}, {source} (*section 5*).")
+LOSES = {"higher": "it loses", "lower": "it gains", "cannot tell": "no difference can be shown", "the same": "the same"}
 for bits, pair in (("4", at_4), ("2", at_2)):
     gap, source = known_gap(*pair)
-    verdict = "it loses" if gap.low > 0 else "it gains" if gap.high < 0 else "no difference can be shown"
-    said = f"{verdict}; training through the rounded weights instead is worth {gap:+.3f} in accuracy"
+    said = f"{LOSES[verdict(gap)]}; training through the rounded weights instead is worth {gap:+.3f} in accuracy"
     lines.append(f"**Train first and round afterwards, at {bits} bits?** {source.capitalize()}: {said} (*section 5*).")
+seeds = f"reference, {len(measured_real.seeds)} seeds" if measured_real else ""
 for title in list(REAL_PAIRS)[:2]:
     if title in real_gaps:
-        gap, count = real_gaps[title], len(measured_real.seeds)
-        lines.append(f"**On real text, {title}**: {gap:+.3f} in accuracy, {count} seeds (*section 8*).")
+        lines.append(f"**On real text, {title}**: {real_gaps[title]:+.3f} in accuracy, {seeds} (*section 8*).")
+
+# %%
+BACK = {"B": "B, back into 4 bits, minus QLoRA", "D": "D, file's weights, then into 4 bits, minus QLoRA"}
+for letter, title in BACK.items():
+    if title in real_gaps:
+        kept = next(name for name, words in SHARES.items() if words.endswith(f"that {letter} keeps"))
+        share = f", {measured_real.interval(kept):.2f} of the update kept" if kept in in_reference else ""
+        (gap, source), there = known_gap(*REAL_PAIRS[title]), real_gaps[title]
+        lines.append(
+            f"**Merging into 4 bits, merge {letter}**, on real text: {SAYS[verdict(there)]}, {there:+.3f} "
+            f"against QLoRA{share}, {seeds}. On the pocket encoder: {gap:+.3f}, {source} (*sections 6 and 8*)."
+        )
 (at_four, source), (at_two, _) = (known_gap(f"{one}_merged_wrong", one) for one in ("qlora", "qlora_2_bits"))
 lines.append(
     f"**Merge A, onto the file's weights**, computes another function: logits moved by up to "
@@ -1563,6 +1677,10 @@ lines.append(
     f"{at_two:+.3f} after training on 2, {source} (*section 6*)."
 )
 display(Markdown("\n".join(f"{number}. {line}" for number, line in enumerate(lines, start=1))))
+
+# %% [markdown]
+# The next cell writes what this run measured to `metrics.json`. The reference was made from such files, one for each
+# seed.
 
 # %%
 from helpers.record import record
@@ -1578,12 +1696,6 @@ for method in qlora.METHODS:
         values[f"{part}_bytes_{method}"] = getattr(measured[method], part)
         values[f"predicted_bytes_{method}_{part}"] = getattr(predicted[method], part)
 values |= {f"accuracy_{name}": found.value for name, found in accuracy.items()}
-values |= {
-    "difference_merge_own_base": moved["qlora_merged"],
-    "difference_merge_wrong_base": moved["qlora_merged_wrong"],
-}
-ENDINGS = {"float32": "float32", "4 bits": "4_bits", "4 bits, adapters trained": "qlora"}
-ENDINGS |= {"merged back into 4 bits": "qlora_merged_4_bits", "merged, weights from the file": "qlora_merged_wrong"}
 for title, ending in ENDINGS.items():
     for domain, value in perplexity[title].items():
         values[f"perplexity_{ending}_{domain.replace(' ', '_')}"] = value
@@ -1604,10 +1716,12 @@ solved("11")
 # 2023) merges adapters into the blocks' [zero points](../docs/glossary.md#zero-point); the codes stay.
 
 # %% [markdown]
-# **Not shown, because it needs a GPU:** paged optimizers, products that unpack 4 bits on the way, large models.
+# **Values to start from** are those of the authors' scripts for 7B: rank 64, alpha 16, all linear layers, a constant
+# rate of 2e-4 (65B: 1e-4), batches of 16, dropout 0.1 (65B: 0.05), gradients clipped at 0.3. Lesson 08 says what rank
+# and alpha do. `peft` also trains adapters on GPTQ, AWQ and HQQ models (its guide *Quantization*).
 #
 # **Several GPUs.** FSDP shards tensors of one type. So store the 4-bit codes in the type of the other weights:
-# `bnb_4bit_quant_storage=torch.bfloat16`.
+# `bnb_4bit_quant_storage=torch.bfloat16`. (Not shown: paging and large models, which need a GPU.)
 
 # %% [markdown]
 # ## Next
@@ -1621,6 +1735,7 @@ solved("11")
 # | work | year |
 # |---|---|
 # | Dettmers et al., *QLoRA: Efficient Finetuning of Quantized LLMs* | 2023 |
+# | Dettmers et al., `artidoro/qlora`, `scripts/finetune_guanaco_7b.sh` and `..._65b.sh` (repository) | 2023 |
 # | Belkada et al., *Making LLMs even more accessible with bitsandbytes, 4-bit quantization and QLoRA* (blog) | 2023 |
 # | Lightning AI, LitGPT, `tutorials/resource-tables.md` (repository) | 2023 |
 # | Qwen team, *Qwen-7B, README.md*, the memory of QLoRA by length (repository) | 2023 |

@@ -37,7 +37,10 @@ WAYS: dict[str, tuple[str, WeightOf]] = {  # how an adapter is used: who trained
     "qlora_merged": ("qlora", lambda weight, update: through_nf4(weight) + update),
     "qlora_merged_wrong": ("qlora", lambda weight, update: weight + update),
     "qlora_merged_4_bits": ("qlora", lambda weight, update: through_nf4(through_nf4(weight) + update)),
+    "qlora_merged_file_4_bits": ("qlora", lambda weight, update: through_nf4(weight + update)),
+    "qlora_without_adapter": ("qlora", lambda weight, update: through_nf4(weight)),
 }
+INTO_4_BITS = ("qlora_merged_4_bits", "qlora_merged_file_4_bits")  # merges whose rounding may drop the update
 
 
 def merged(original: Tensor, layer: Any) -> nn.Linear:
@@ -67,6 +70,27 @@ def exported(plain: Any, trained: Any, weight_of: WeightOf) -> nn.Module:
             original = plain.body.get_submodule(path).weight
             original.copy_(weight_of(original, layer.get_delta_weight("default")))
     return plain.eval()
+
+
+@torch.no_grad()
+def kept_of_update(body: nn.Module, trained: Any, weight_of: WeightOf) -> tuple[float, float]:
+    """The share of QLoRA's update in a merge's weights, and the update's mean size in units of the mean rounding error.
+
+    Args:
+        body: the encoder as its file has it, in float32.
+        trained: a classifier with adapters on the rounded encoder.
+        weight_of: (original weight, update) -> the merged weight.
+    """
+    product, square, size, error = 0.0, 0.0, 0.0, 0.0
+    for path, layer in trained.body.get_base_model().named_modules():
+        if hasattr(layer, "lora_A"):
+            weight, update = body.get_submodule(path).weight, layer.get_delta_weight("default")
+            rounded = through_nf4(weight)
+            product += ((weight_of(weight, update) - rounded) * update).sum().item()
+            square += update.square().sum().item()
+            size += update.abs().sum().item()
+            error += (weight - rounded).abs().sum().item()
+    return product / square, size / error
 
 
 def block_numbers(shape: Architecture, rank: int) -> dict[str, int]:
@@ -105,7 +129,10 @@ def qlora_memory(
 
 
 def accuracies_on_real_text(seed: int, labels: int = REAL_LABELS, test_rows: int = REAL_TEST_ROWS) -> dict[str, float]:
-    """MiniLM on rated sentences, trained with LoRA and with QLoRA: the accuracy of each way to use the adapters."""
+    """MiniLM on rated sentences, trained with LoRA and with QLoRA: the accuracy of each way to use the adapters.
+
+    Also the share of QLoRA's update that each merge into 4 bits keeps.
+    """
     sentences, tokenizer = catalog.dataset("reviews", "real"), catalog.tokenizer("encoder", "real")
     splits = {
         "train": sample_rows(sentences["train"], labels, seed),
@@ -130,6 +157,10 @@ def accuracies_on_real_text(seed: int, labels: int = REAL_LABELS, test_rows: int
         if name not in trained:
             plain = MeanPoolClassifier(catalog.body("encoder", "real"))
             found[f"accuracy_{name}"] = accuracy(exported(plain, trained[method], weight_of))
+    body = catalog.body("encoder", "real")
+    for name in INTO_4_BITS:
+        share, found["update_size_qlora"] = kept_of_update(body, trained["qlora"], WAYS[name][1])
+        found[f"update_kept_{name}"] = share
     return found
 
 

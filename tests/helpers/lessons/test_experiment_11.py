@@ -14,6 +14,7 @@ from helpers.lessons.lesson_11.experiment import (
     adapter_on,
     block_numbers,
     exported,
+    kept_of_update,
     qlora_memory,
     smollm2_config,
     through_nf4,
@@ -85,6 +86,20 @@ def test_only_the_right_merge_gives_the_trained_model(tmp_path):
                 body = BertModel.from_pretrained(tmp_path, add_pooling_layer=False)
                 found = exported(MeanPoolClassifier(body), trained, weight_of)(**batch).logits
                 assert torch.allclose(found, wanted, atol=1e-5) == (name == "qlora_merged"), name
+
+
+def test_the_share_of_an_update_that_a_merge_keeps(tmp_path):
+    torch.manual_seed(0)
+    plain = BertModel(BertConfig(**TINY), add_pooling_layer=False)
+    plain.save_pretrained(tmp_path)
+    trained = MeanPoolClassifier(qlora.with_lora(qlora.load_four_bit(BertModel, str(tmp_path)), 4)).eval()
+    for name, parameter in trained.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.002)  # far smaller than the steps between levels
+    kept = {name: kept_of_update(plain, trained, WAYS[name][1])[0] for name in WAYS}
+    assert kept["qlora_merged"] == pytest.approx(1, abs=1e-4)
+    assert kept["qlora_without_adapter"] == 0
+    assert kept["qlora_merged_4_bits"] < 0.5 < kept["qlora_merged_file_4_bits"]
 
 
 def test_an_adapter_on_a_rounded_base_is_the_way_that_rounds_the_base_alone():
