@@ -102,9 +102,9 @@ def plan(verdicts: Iterable[Verdict], level: float = LEVEL) -> str:
                 chance = power(found, found.seeds, level)
                 share = found.shared / (found.between + found.shared)
                 said = [f"{found.interval:.3g} ({one.rule.needs})", found.side, f"{share:.0%}"]
-                rows.append([verdict.claim.short, *said, f"{found.seeds}: {chance:.0%}", _enough(found, level)])
+                rows.append([verdict.claim.short, *said, f"{chance:.0%} with {found.seeds}", _enough(found, level)])
     heads = ["open claim", "measured (needs)", "the mean says", "variance from test rows", "power of new seeds"]
-    return markdown_table([*heads, f"for a power of {POWER:.0%}"], rows)
+    return markdown_table([*heads, f"enough for {POWER:.0%}"], rows)
 
 
 def _enough(found: Estimate, level: float) -> str:

@@ -133,11 +133,11 @@ def stopping(answer: Callable) -> None:
         wanted = stops_after(values, looks, level)
         found = [count for count in range(2, len(values) + 1) if stops_after(values, [count], level)]
         mistakes = {
+            "only the last look is tested": stops_after(values, looks[-1:], level),
             "it looks at every number of seeds, not only at those in `looks`": min(found, default=None),
             "it tests all values at the first look, also those that are not there yet": (
                 looks[0] if stops_after(values, [len(values)], level) else None
             ),
-            "only the last look is tested": stops_after(values, looks[-1:], level),
         }
         mistakes = {said: value for said, value in mistakes.items() if value != wanted}
         got, call = attempted(answer(list(values), list(looks), level)), called("stops_after", (values, looks, level))
