@@ -23,9 +23,9 @@
 #
 # - turn a sentence into a rule, with a plain trial and a hard one;
 # - compute from five seeds an interval and a p-value, and say what each of them covers;
-# - plan a follow-up: its seeds, its test rows, its chance to give an answer, and why old seeds do not count in it;
+# - plan a follow-up with enough power, on new seeds;
 # - ask a hundred questions at once without being fooled by luck;
-# - say of every claim of this course whether it held, where it failed, and where nobody can tell;
+# - say of every claim whether it held, where it failed, and where nobody can tell;
 # - add a claim of your own and see its verdict.
 
 # %%
@@ -98,7 +98,8 @@ print(page.evidence(example))
 #
 # We took trials and thresholds from the words, but we had seen earlier runs by then. So no verdict here is
 # preregistered. Read it as a careful description of these runs; new seeds are the test (section 7).
-#
+
+# %% [markdown]
 # ### By hand
 #
 # The figures come from the **reference**: each lesson, run with five seeds by `make reference`.
@@ -278,7 +279,8 @@ display(pd.DataFrame(columns, index=pd.Index(seeds, name="seeds")).round(2))
 # than two, but it is no safe number: the last column says what five seeds miss. A single run cannot separate a method
 # from its seed (Bouthillier and others 2021 measure each source of chance). The brackets behind the accuracy of *one*
 # run cover its test rows only.
-#
+
+# %% [markdown]
 # ## 3. A hundred questions at once
 #
 # Ask a hundred questions of pure noise with a limit of p = 0.05, and about five get an answer. The ledger asks:
@@ -301,10 +303,11 @@ plotting.show(figures.p_values(asked, inference.FALSE_DISCOVERIES))
 # **Benjamini and Hochberg** (1995) sort the p-values and compare the k-th of m with k/m times 0.05, the line in the
 # figure. The largest p that lies on or below the line sets the limit; everything up to it counts. On average over many
 # such ledgers, at most 5 % of the answers are wrong. That is proven for independent questions and for some dependent
-# ones. Ours share runs, so nobody has proven it for them. Benjamini and Yekutieli (2001) hold under any dependence.
-# Holm's method (1979) asks for more: in at least 95 of 100 ledgers not one answer is wrong.
-#
-# All rates speak of *answers*. A verdict combines several.
+# ones. Ours share runs, so nobody has proven it for them.
+
+# %% [markdown]
+# Benjamini and Yekutieli (2001) hold under any dependence. Holm's method (1979) asks for more: in at least 95 of 100
+# ledgers not one answer is wrong. All these rates speak of *answers*. A verdict combines several.
 
 # %% [markdown]
 # ### Exercise 12.2: the limit
@@ -469,8 +472,8 @@ print(
 )
 
 # %% [markdown]
-# Why 80 %? A number of seeds at which the present mean would *just* reach the limit has a power of about one half. Read
-# the plan with care: its mean is an estimate, too. At half the distance from the threshold the same power takes about
+# Why 80 %? A number of seeds at which the present mean would *just* reach the limit has a power of about one half. And
+# the mean is an estimate, too. At half the distance from the threshold the same power takes about
 # four times as many seeds. So plan for the smallest difference that you would act on (Card and others 2020), and write
 # the number down beforehand.
 #
@@ -482,7 +485,8 @@ print(
 # It seems a waste to leave them out. But you have seen them, and you went on because of what they showed. Every further
 # test of the growing pile is another chance for luck. Whoever tests after each new seed, and stops at the first small
 # p, uses **optional stopping**. You measure how often it finds something in pure noise.
-#
+
+# %% [markdown]
 # ### Exercise 12.3: when does it stop?
 #
 # `values` has one difference for each seed. `looks` says at how many seeds somebody tests the mean of all values so far
@@ -712,14 +716,16 @@ check("12.4", ranked)
 # %% [markdown]
 # Look for *last block (lesson 02)* and *all parameters (lesson 07)* in the colleague's list: the second had a quarter
 # of the labels. The habit that finds this bug: before you sort, ask what the rows have in common.
-#
+
+# %% [markdown]
 # ## 7. Your own runs
 #
 # Each lesson that you ran left a `metrics.json`. Look at its seed first. The default is `seed = 0`, and the reference
 # has the seeds 0 to 4. A run with one of these **repeats** the reference: it should give the same numbers up to
 # rounding, and it tests your machine, not a claim. Independent evidence needs another seed:
 # `workbook run 02 --seed 5`.
-#
+
+# %% [markdown]
 # A run with a new seed is one draw. It should fall inside the range in which the reference expects *one more run* (95
 # of 100 times). That range is wider than the interval of the mean.
 
@@ -757,7 +763,8 @@ else:
 #
 # The columns *your own runs* of section 4 and the hollow circles of section 6 show runs with new seeds only. They
 # decide nothing: the verdicts rest on the reference.
-#
+
+# %% [markdown]
 # ### A follow-up of your own
 #
 # Name the claims that you follow up *before* you run anything, and take their number of seeds from section 5. The cell
@@ -858,9 +865,12 @@ solved("12")
 # - Do five seeds leave a claim open? Name it in section 7, and fix the number of new seeds with section 5's table. Run
 #   them with `--seed 5` and higher, and leave the seeds of `sweeps/reference.yaml` as they are.
 # - Real text: `workbook real` fetches the files, and `make reference` then measures those sections too.
-# - Read on: Dror and others (2018) on which test fits which metric, Miller (2024) on error bars for evaluations, Card
-#   and others (2020) on power, and Agarwal and others (2021) on what to report from a handful of runs.
-#
+
+# %% [markdown]
+# **Read on:** Dror and others (2018) on which test fits which metric, Miller (2024) on error bars for evaluations, Card
+# and others (2020) on power, and Agarwal and others (2021) on what to report from a handful of runs.
+
+# %% [markdown]
 # ## References
 #
 # | work | year |
