@@ -8,12 +8,12 @@ rows, which they do not reduce.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, variance
 from typing import Literal
 
-from scipy.special import stdtr, stdtrit
+from scipy.special import nctdtr, ndtr, stdtr, stdtrit
 
 from helpers.intervals import Interval
 from workbook.claims.comparison import Comparison
@@ -32,7 +32,9 @@ class Estimate:
     exact: whether all seeds gave the same number and no test row could change it, so chance plays no role.
     seeds: the number of seeds.
     between, shared: the variance of the mean that comes from the seeds, and from the test rows that they share.
-    distance: from the mean to the nearest threshold. For a ratio, the last three refer to logarithms.
+    distance: from the mean to the nearest threshold.
+    beyond: from a mean inside to the other threshold, infinite if there is none. For a ratio, the last four refer to
+        logarithms.
     """
 
     interval: Interval
@@ -43,6 +45,7 @@ class Estimate:
     between: float = math.nan
     shared: float = math.nan
     distance: float = math.nan
+    beyond: float = math.inf
 
 
 def estimate(
@@ -80,42 +83,59 @@ def estimate(
     half = float(stdtrit(min(freedom, 1e6), 0.975)) * error
     tail = _outside(centre, low, high, error, freedom) if inside else _inside(centre, low, high, error, freedom)
     interval = Interval(back(centre), back(centre - half), back(centre + half))
-    distance = min(abs(centre - bound) for bound in (low, high))
-    return Estimate(interval, side, min(1.0, 2 * tail), False, len(values), between, shared, distance)
+    distance, other = sorted(abs(centre - bound) for bound in (low, high))
+    beyond = other if inside else math.inf
+    return Estimate(interval, side, min(1.0, 2 * tail), False, len(values), between, shared, distance, beyond)
 
 
 MOST = 100  # largest factor to consider for seeds or test rows
+LEVEL = 0.05  # a follow-up asks one question that was fixed beforehand
+POWER = 0.8  # the usual aim of a plan
 
 
-def seeds_needed(found: Estimate, limit: float) -> int | None:
-    """Return how many seeds give p <= limit if mean and variances stay the same; None beyond MOST times as many."""
-    return _first(found, limit, lambda times: (found.between / times, found.shared))
+def power(found: Estimate, seeds: int, level: float = LEVEL, *, rows: float = 1) -> float:
+    """Return the chance that new seeds alone give the answer of this mean, if mean and variances are the true ones.
+
+    The test statistic has a noncentral t distribution (Cohen, "Statistical Power Analysis for the Behavioral Sciences",
+    1988). Two thresholds have to be passed together; their power is then a lower bound.
+
+    Args:
+        seeds: the number of new seeds, at least two. The earlier ones are not counted again.
+        level: the p-value that counts as an answer.
+        rows: how many times as many test rows.
+    """
+    between, shared = found.between * found.seeds / seeds, found.shared / rows
+    error = math.sqrt(between + shared)
+    freedom = (between + shared) ** 2 / (between**2 / (seeds - 1)) if between else math.inf
+    missed = sum(_missed(part / error, freedom, level) for part in (found.distance, found.beyond))
+    return max(0.0, 1 - missed)
 
 
-def rows_needed(found: Estimate, limit: float) -> int | None:
-    """Return how many times the test rows, with the same seeds, give p <= limit; None beyond MOST times."""
-    return _first(found, limit, lambda times: (found.between, found.shared / times), of_rows=True)
+def seeds_needed(found: Estimate, level: float = LEVEL, wanted: float = POWER) -> int | None:
+    """Return how many new seeds have this power on the same test rows; None beyond MOST times the seeds so far."""
+    counts = range(2, MOST * found.seeds + 1)
+    return next((count for count in counts if power(found, count, level) >= wanted), None)
 
 
-def both_needed(found: Estimate, limit: float) -> int | None:
-    """Return the common factor for seeds and test rows that gives p <= limit; None beyond MOST."""
-    times = _first(found, limit, lambda times: (found.between / times, found.shared / times))
-    return times and math.ceil(times / found.seeds)
+def rows_needed(found: Estimate, level: float = LEVEL, wanted: float = POWER) -> int | None:
+    """Return how many times the test rows have this power, with as many new seeds as so far; None beyond MOST times."""
+    return next((times for times in range(1, MOST + 1) if power(found, found.seeds, level, rows=times) >= wanted), None)
 
 
-def _first(
-    found: Estimate, limit: float, parts: Callable[[float], tuple[float, float]], of_rows: bool = False
-) -> int | None:
-    """Return the smallest number of seeds (or, if `of_rows`, the smallest factor of the rows) that gives p <= limit."""
-    step = 1 if of_rows else found.seeds
-    for count in range(step + 1, MOST * step + 1):
-        between, shared = parts(count / step)
-        seeds = found.seeds if of_rows else count
-        error = math.sqrt(between + shared)
-        freedom = (between + shared) ** 2 / (between**2 / (seeds - 1)) if between else math.inf
-        if error and 2 * _tail(found.distance / error, freedom) <= limit:
-            return count
-    return None
+def both_needed(found: Estimate, level: float = LEVEL, wanted: float = POWER) -> int | None:
+    """Return the common factor for (new) seeds and test rows that has this power; None beyond MOST."""
+    factors = range(1, MOST + 1)
+    return next((n for n in factors if power(found, n * found.seeds, level, rows=n) >= wanted), None)
+
+
+def _missed(noncentrality: float, freedom: float, level: float) -> float:
+    """Return the chance that a t statistic with this noncentrality does not reach the two-sided level."""
+    if math.isinf(noncentrality):
+        return 0.0
+    needed = float(stdtrit(min(freedom, 1e6), 1 - level / 2))
+    if freedom > 1e4:  # then the distribution is normal to all digits that matter here
+        return float(ndtr(needed - noncentrality))
+    return float(nctdtr(freedom, noncentrality, needed))
 
 
 def _variance_of_rows(rule: Comparison, middle: Mapping[str, float], rows: Mapping[str, int]) -> float:

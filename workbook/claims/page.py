@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from helpers.runtime import UserError, nearest
-from workbook.claims.inference import MOST, both_needed, rows_needed, seeds_needed
+from workbook.claims.inference import LEVEL, MOST, POWER, Estimate, both_needed, power, rows_needed, seeds_needed
 from workbook.claims.ledger import Claim, ClaimsLedger, Published, Shown
 from workbook.claims.results import Results
 from workbook.claims.verdict import Measurement, Verdict, Word
@@ -88,19 +88,33 @@ def p_in_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def outlook(one: Measurement, limit: float) -> str:
-    """Say how many seeds or test rows would decide an open question if its mean and variances stay the same."""
-    found = one.estimate
-    if found is None or math.isnan(found.shared):
-        return ""
-    share = found.shared / (found.between + found.shared)
-    seeds, rows = seeds_needed(found, limit), rows_needed(found, limit) if found.shared else None
-    ways = [f"{seeds} seeds in all"] if seeds else []
+def plan(verdicts: Iterable[Verdict], level: float = LEVEL) -> str:
+    """Return a Markdown table of the open plain trials: power of as many new seeds, and what has a power of 80 %.
+
+    A row holds if the mean and the variances so far are the true ones; see `inference.power`.
+    """
+    rows = []
+    for verdict in verdicts:
+        plain = (one for result in verdict.trials if not result.trial.hard for one in result.measurements)
+        for one in plain:
+            found = one.estimate
+            if one.answer == "open" and found is not None and not math.isnan(found.shared):
+                chance = power(found, found.seeds, level)
+                share = found.shared / (found.between + found.shared)
+                said = [f"{found.interval:.3g} ({one.rule.needs})", found.side, f"{share:.0%}"]
+                rows.append([verdict.claim.short, *said, f"{chance:.0%} with {found.seeds}", _enough(found, level)])
+    heads = ["open claim", "measured (needs)", "the mean says", "variance from test rows", "power of new seeds"]
+    return markdown_table([*heads, f"enough for {POWER:.0%}"], rows)
+
+
+def _enough(found: Estimate, level: float) -> str:
+    """Say how many new seeds or test rows have the usual power."""
+    seeds, rows = seeds_needed(found, level), rows_needed(found, level) if found.shared else None
+    ways = [f"{seeds} new seeds"] if seeds else []
     ways += [f"{rows} times the test rows"] if rows else []
-    if not ways and found.shared and (both := both_needed(found, limit)):
-        ways = [f"{both} times the seeds and {both} times the test rows, together"]
-    enough = " or ".join(ways) or f"nothing up to {MOST} times as much: the mean lies almost on the threshold"
-    return f"{share:.0%} of the variance is the test rows'; enough would be {enough}"
+    if not ways and found.shared and (both := both_needed(found, level)):
+        ways = [f"{both * found.seeds} new seeds and {both} times the test rows, together"]
+    return " or ".join(ways) or f"nothing up to {MOST} times as much: the mean lies almost on the threshold"
 
 
 def named(verdicts: Mapping[str, Verdict], name: str) -> Verdict:

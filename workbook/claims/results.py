@@ -37,6 +37,11 @@ class LessonResults:
     label: str
     settings: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def seeds(self) -> set[int]:
+        """The seeds of which any metric is known."""
+        return set().union(*self.metrics.values())
+
 
 @dataclass(frozen=True)
 class Results:

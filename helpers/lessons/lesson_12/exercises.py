@@ -1,4 +1,4 @@
-"""The exercises of lesson 12: a rule that can fail, the limit for many questions, and who may be ranked with whom."""
+"""The exercises of lesson 12: a rule that can fail, many questions, optional stopping, and who may be ranked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 
 from helpers.checks import Wrong, attempted, called, exercise, expect
+from helpers.lessons.lesson_12.stopping import stops_after
 
 RULE = re.compile(r"(?P<number>[^<>=]+?)\s*(?P<relation>[<>]=?)\s*(?P<bound>.+)")
 RELATIONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
@@ -101,8 +102,52 @@ def largest_believed(answer: Callable) -> None:
         expect(called("answer", (p_values, rate)), attempted(answer(list(p_values), rate)), wanted, mistakes=mistakes)
 
 
+VALUES = [0.9, -0.1, 0.5, 0.2, 0.4, 0.5, 0.3, -1.5, 0.2, 0.1]  # p <= 0.05 at 6 and 7 seeds only
+ALL_NEGATIVE = [-0.3, -0.2, -0.4, -0.3, -0.1]
+
+
 @exercise(
     "12.3",
+    hints=[
+        "Write a loop over the looks. Which part of `values` is there at each look?",
+        "`stats.ttest_1samp(values[:count], 0).pvalue` is the p-value after `count` seeds.",
+        "for count in looks:\n"
+        "    if stats.ttest_1samp(values[:count], 0).pvalue <= level:\n"
+        "        return count\n"
+        "return None",
+    ],
+)
+def stopping(answer: Callable) -> None:
+    """answer(values, looks, level): after how many seeds somebody stops who tests at each look; None if never."""
+    cases = [
+        (VALUES, [10], 0.05),
+        (VALUES, [5], 0.05),
+        (VALUES, [6], 0.05),
+        (VALUES, [5, 10], 0.05),
+        (VALUES, [3, 5, 7, 10], 0.05),
+        (VALUES, list(range(2, 11)), 0.05),
+        (VALUES, list(range(2, 11)), 0.01),
+        (ALL_NEGATIVE, [3, 5], 0.05),
+    ]
+    for values, looks, level in cases:
+        wanted = stops_after(values, looks, level)
+        found = [count for count in range(2, len(values) + 1) if stops_after(values, [count], level)]
+        mistakes = {
+            "only the last look is tested": stops_after(values, looks[-1:], level),
+            "it looks at every number of seeds, not only at those in `looks`": min(found, default=None),
+            "it tests all values at the first look, also those that are not there yet": (
+                looks[0] if stops_after(values, [len(values)], level) else None
+            ),
+        }
+        mistakes = {said: value for said, value in mistakes.items() if value != wanted}
+        got, call = attempted(answer(list(values), list(looks), level)), called("stops_after", (values, looks, level))
+        wrongly = next((said for said, value in mistakes.items() if got == value), "")
+        if got != wanted:
+            raise Wrong(f"{call} should be {wanted}, not {got}" + (f": {wrongly}" if wrongly else ""))
+
+
+@exercise(
+    "12.4",
     hints=[
         "Look at which rows the sort puts side by side. Did they have the same number of labels?",
         "Sort inside each setting: first collect the rows of a setting, then rank them.",

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from workbook.claims.comparison import parse
-from workbook.claims.inference import believed, both_needed, estimate, holm, rows_needed, seeds_needed
+from workbook.claims.inference import believed, both_needed, estimate, holm, power, rows_needed, seeds_needed
 
 
 def runs(**metrics) -> list[dict[str, float]]:
@@ -104,13 +104,36 @@ def test_holm_is_bonferroni_step_by_step():
     assert holm([0.02, 0.9, 0.03]) == 0.0 and holm([]) == 0.0
 
 
+@pytest.mark.parametrize(("formula", "true", "seeds"), [("a > 0", 1.0, 5), ("a > 0", 0.6, 12), ("a = 0 ± 1", 0.3, 20)])
+def test_the_power_is_the_share_of_new_studies_with_an_answer(formula, true, seeds):
+    """First study: any with this mean and spread. Then 1,500 new ones are drawn from a normal distribution."""
+    rule, spread = parse(formula), np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    first = estimate(rule, runs(a=list(true + spread / spread.std(ddof=1))), {})
+    draw = np.random.default_rng(3)
+    found = (estimate(rule, runs(a=list(draw.normal(true, 1, seeds))), {}) for _ in range(1500))
+    answered = sum(one.p <= 0.05 and one.side == first.side for one in found) / 1500
+    assert power(first, seeds) == pytest.approx(answered, abs=0.04)
+
+
+def test_the_power_counts_the_rows_that_all_seeds_share():
+    """No number of seeds gets past the test rows."""
+    found = estimate(parse("a > 0.8"), runs(a=[0.82, 0.8201, 0.82, 0.8201, 0.82]), {"a": 400})
+    error = math.sqrt(0.82 * 0.18 / 400)
+    assert power(found, 5) == pytest.approx(stats.norm.sf(1.96 - 0.02 / error), abs=0.01)
+    assert power(found, 500) < 0.2 < power(found, 5, rows=3) < power(found, 5, rows=10)
+    assert power(found, 5, 0.01) < power(found, 5)
+
+
 def test_what_would_close_an_open_question():
     """A mean that the seeds leave open needs more seeds; one that its test rows leave open needs more rows."""
     by_seeds = estimate(parse("a > 0"), runs(a=[0.3, -0.1, 0.2, 0.1, -0.05]), {})
-    assert rows_needed(by_seeds, 0.05) is None and 5 < seeds_needed(by_seeds, 0.05) < 30
+    enough = seeds_needed(by_seeds)
+    assert rows_needed(by_seeds) is None
+    assert power(by_seeds, enough) >= 0.8 > power(by_seeds, enough - 1)
+    assert seeds_needed(by_seeds, wanted=0.5) < enough < seeds_needed(by_seeds, 0.01)
     by_rows = estimate(parse("a > 0.8"), runs(a=[0.82, 0.8201, 0.82, 0.8201, 0.82]), {"a": 400})
-    assert seeds_needed(by_rows, 0.05) is None and 2 < rows_needed(by_rows, 0.05) < 10
-    assert both_needed(by_rows, 0.05) >= rows_needed(by_rows, 0.05)
+    assert seeds_needed(by_rows) is None and 2 < rows_needed(by_rows) < 12
+    assert both_needed(by_rows) <= rows_needed(by_rows)
 
 
 def test_independent_errors_never_give_a_shorter_interval():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from helpers.runtime import UserError
@@ -105,6 +107,19 @@ def test_evidence_names_formula_figure_and_source():
     assert "in each of 5 seeds" in page.evidence(found["lora-few-parameters"])
     with pytest.raises(UserError, match='no claim "last-layer-wors".*"last-layer-worse"'):
         page.named(found, "last-layer-wors")
+
+
+def test_a_plan_shows_the_power_of_as_many_new_seeds_and_what_is_enough():
+    ledger = load_ledger()
+    claim = page.named(judge(ledger.claims, Results({}), {}), "full-90-percent").claim
+    seeds = dict(enumerate([0.91, 0.89, 0.93, 0.90, 0.92]))
+    found = judge([claim], Results({"02": LessonResults({"accuracy_full": seeds}, "")}), {})["full-90-percent"]
+    (line,) = page.plan([found]).splitlines()[2:]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[0] == claim.short and cells[1].endswith("(above 0.9)") and cells[2:4] == ["yes", "0%"]
+    assert re.fullmatch(r"\d\d% with 5", cells[4]) and re.fullmatch(r"\d\d new seeds", cells[5])
+    on_it = judge([claim], Results({"02": LessonResults({"accuracy_full": {0: 0.9, 1: 0.9101, 2: 0.89}}, "")}), {})
+    assert "nothing up to 100 times as much" in page.plan(on_it.values())
 
 
 def test_ledger_and_leaderboard_print_one_interval_for_one_number():

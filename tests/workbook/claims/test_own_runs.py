@@ -12,6 +12,7 @@ from helpers.paths import ROOT
 from helpers.record import record
 from helpers.runtime import UserError
 from workbook.claims import own_runs
+from workbook.claims.results import LessonResults, Results
 from workbook.lessons import find, select
 from workbook.lessons.parameters import declared
 
@@ -41,6 +42,19 @@ def test_the_newest_run_of_a_seed_counts(tmp_path, monkeypatch):
     assert found.results.lessons["02"].metrics["accuracy_full"] == {0: 0.9, 3: 0.7}
     assert found.results.values("02", "curve") == []
     assert found.words == "Your own runs that can be compared: lessons 02."
+
+
+def test_seeds_of_the_reference_are_no_new_evidence(tmp_path):
+    reference = Results({"02": LessonResults({"accuracy_full": dict.fromkeys(range(5), 0.9)}, "reference")})
+    run(tmp_path, "a", 0.9)
+    found = own_runs.load_own_runs(tmp_path, reference)
+    assert found.repeated == {"02": [0]} and not found.fresh.lessons and found.results.lessons
+    assert "no independent evidence: lesson 02, seed 0. Use --seed 5 or higher." in found.words
+    run(tmp_path, "b", 0.8, seed=5)
+    found = own_runs.load_own_runs(tmp_path, reference)
+    assert found.fresh.lessons["02"].metrics == {"accuracy_full": {5: 0.8}} and found.repeated == {"02": [0]}
+    assert found.fresh.lessons["02"].seeds == {5}
+    assert own_runs.load_own_runs(tmp_path).repeated == {}, "without a reference nothing is repeated"
 
 
 def test_what_cannot_be_compared_is_counted(tmp_path):

@@ -81,7 +81,7 @@ def test_the_instructor_sees_solutions_notes_and_hints(source):
 
 
 def test_a_hint_of_several_lines_is_shown_as_code():
-    assert "3. In code:\n\n   ```python\n   found = {}" in note("12.3").source
+    assert "3. In code:\n\n   ```python\n   found = {}" in note("12.4").source
 
 
 def test_nbgrader_gets_blank_and_solution_in_one_cell_and_a_test(source):
