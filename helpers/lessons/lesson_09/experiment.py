@@ -21,11 +21,13 @@ from torch import nn
 from helpers.batches import Collate, TokenizedReviews
 from helpers.cost import Stopwatch
 from helpers.evaluation import Outcome, evaluate
+from helpers.intervals import Interval, mean_t
 from helpers.linear_layers import matching, submodule
 from helpers.lora import check_rank
 from helpers.lora_files import BASE, WEIGHTS, check_base, fingerprint, read_config, read_weights
 from helpers.models import MeanPoolClassifier, blocks, device_of
 from helpers.recipes import origin_of, recipe
+from helpers.reference import recorded
 from helpers.runtime import seed_everything
 from helpers.training import BATCH_SIZE, History, has_bfloat16, quiet_trainer, warmup_linear
 
@@ -252,6 +254,18 @@ def missing_from_file(adapted: nn.Module, folder: Path) -> list[str]:
     kept = set(load_file(Path(folder) / WEIGHTS))
     names = [name for name, value in adapted.named_parameters() if value.requires_grad]
     return [name for name in names if name.replace(".modules_to_save.default", "").replace(".default", "") not in kept]
+
+
+def over_seeds(metric: str, minus: str = "") -> Interval | None:
+    """The reference's mean of this lesson's metric over the seeds, with Student's interval; None if it has none.
+
+    minus: a second metric, which is subtracted seed by seed.
+    """
+    values = recorded("09", metric)
+    others = recorded("09", minus) if minus else [0.0] * len(values)
+    if len(values) < 2 or len(others) != len(values):
+        return None
+    return mean_t([value - other for value, other in zip(values, others, strict=True)])
 
 
 def one_of_each(dataset: Dataset, names: Sequence[str], count: int = 2) -> dict[str, str]:
