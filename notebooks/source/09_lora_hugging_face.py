@@ -604,16 +604,16 @@ pd.DataFrame.from_dict(rows, orient="index")
 # %%
 interference = {}
 for task in mixed:
-    here = (mixed[task].value - sums[task, "half of its own"].value, "this run, one seed")
+    here = mixed[task].value - sums[task, "half of its own"].value
     over = experiment.over_seeds(f"accuracy_mixed_{task}", minus=f"accuracy_half_alone_{task}")
-    interference[task] = f"{over:+.3f}, reference over seeds" if over else f"{here[0]:+.3f}, {here[1]}"
+    interference[task] = f"{over:+.3f}, reference over seeds" if over else f"{here:+.3f}, this run, one seed"
     print(f"{task}: half of each minus half of its own: {interference[task]}")
 
 # %% [markdown]
 # ### Merging
 #
 # If you need only one task, **[merging](../docs/glossary.md#merging)** adds the adapter's change to the weights. The
-# layers are plain again, and as fast as before.
+# layers are plain again. The next cell measures what that saves in time.
 
 # %%
 served.set_adapter("reviews")
@@ -1049,7 +1049,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #   reference's: would other *training* reviews and other random starts?
 # - A bar that crosses zero tells nothing apart. It does not say that two methods are equal: any difference inside the
 #   bar remains possible.
-# - Four intervals of 95 % are drawn at once. If no variant differed and the four were independent, one of them would
+# - Four intervals of 95 % are drawn at once. If no variant differed and the four were independent, at least one would
 #   still exclude zero in 19 of 100 such tables ($1 - 0.95^4$).
 # - The *same* seed can end elsewhere on another machine or with other versions: compare the printed line of the
 #   reference with this run. An interval over test rows does not contain this variation.
@@ -1065,9 +1065,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # which matrices, and how many numbers. *LoRA Without Regret* (Schulman et al. 2025) compares at equal size. On its
 # large language models attention alone is worse, and adds nothing to the feed-forward layers alone.
 #
-# The next table compares at equal size, and adds PiSSA. It is from `python -m benchmarks.lora_variants --more --seeds
-# 5`, not from this run. Each variant has its own rate, the best of the same four on
-# validation reviews, with one seed.
+# The next table compares at equal size, and adds PiSSA. This run trains none of them: the figures are from
+# `python -m benchmarks.lora_variants --more --seeds 5`. With `--tune --only feed_forward_matched` in place of
+# `--more`, the command tries four rates on validation reviews.
 
 # %%
 if has_reference("lora_variants_more"):
@@ -1087,6 +1087,8 @@ if has_reference("lora_variants_more"):
     between = more.gap("accuracy_feed_forward_matched", "accuracy_attention_matched")
     clear = {1: "feed-forward is better", -1: "attention is better", 0: "these seeds cannot tell"}
     print(f"feed-forward minus attention: {between:+.3f}:", clear[(between.low > 0) - (between.high < 0)])
+else:
+    print("Not measured yet: this course makes no claim about equal size or PiSSA.")
 
 # %% [markdown]
 # ## 5. Find the bug

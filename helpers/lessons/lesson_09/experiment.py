@@ -67,12 +67,13 @@ VARIANTS = {
         Variant("lora_plus", "LoRA+", ratio=4.0),
     )
 }
-# At as many trained parameters as rank 8 in every linear layer; and another start. Only the reference trains these.
+# At as many trained parameters as rank 8 in every linear layer; and another start. Only the benchmark trains these.
 MORE = {
     variant.name: variant
     for variant in (
         Variant("attention_matched", "attention only, rank 18", part="attention", rank=18, like="lora_attention"),
-        Variant("feed_forward_matched", "feed-forward only, rank 14", part="feed-forward", rank=14, like="lora"),
+        # LoRA's own 2e-3 is too low here: on validation reviews, one seed, 1e-3 gives .545, 2e-3 .833 and 4e-3 .875.
+        Variant("feed_forward_matched", "feed-forward only, rank 14", "feed-forward", rank=14, like="lora", rate=4e-3),
         Variant("pissa", "PiSSA", options={"init_lora_weights": "pissa"}, like="lora"),
     )
 }
