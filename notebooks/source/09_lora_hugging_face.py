@@ -43,7 +43,7 @@ from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, 
 from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("09.1") helps when you are stuck
 from helpers.cost import Stopwatch
 from helpers.evaluation import Outcome, evaluate, predict_rows
-from helpers.intervals import mean_t, paired_bootstrap
+from helpers.intervals import paired_bootstrap
 from helpers.lessons.lesson_08.experiment import logits_of
 from helpers.lessons.lesson_09 import experiment, figures
 from helpers.linear_layers import linear_names
@@ -154,8 +154,7 @@ print("new, so drawn at random:", ", ".join(new_modules))
 # - `target_modules="all-linear"`: adapt every linear layer but the head and what `modules_to_save` names.
 # - `modules_to_save`: *other* new modules, to be trained and saved in full. Here that is the pooler, as the line above
 #   says. Pass a *fresh* list, because `peft` appends the head's names to it.
-# - `r` and `lora_alpha`: 8 and 16, as in lesson 08. (`peft`'s defaults are 8 and 8.) `lora_dropout` keeps its default,
-#   0.
+# - `r` and `lora_alpha`: 8 and 16, as in lesson 08. (`peft`'s defaults: 8 and 8.) `lora_dropout` stays 0.
 
 # %%
 HEADS = ("classifier", "score")  # what peft trains and saves for SEQ_CLS without being told
@@ -753,8 +752,7 @@ print("biases of -10, reference over seeds:", said)
 #
 # With two outputs, the loss also stays near ln 2 for a number of steps before it falls. If the third line is like the
 # first, the push against the unused outputs is what kept the second from learning. If it is like the second, the cause
-# lies elsewhere. All three have one learning rate and one warm-up; whether the collapse depends on them is not measured
-# here (`-p rate_scale 0.5` tries another rate).
+# lies elsewhere. Other learning rates and warm-ups are not measured here (try `-p rate_scale 0.5`).
 #
 # In any case, give a head as many outputs as there are classes. And do not trust a loss because it falls: compare it
 # with the loss of guessing.
@@ -1051,10 +1049,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #   bar remains possible.
 # - Four intervals of 95 % are drawn at once. If no variant differed and the four were independent, at least one would
 #   still exclude zero in 19 of 100 such tables ($1 - 0.95^4$).
-# - The *same* seed can end elsewhere on another machine or with other versions: compare the printed line of the
-#   reference with this run. An interval over test rows does not contain this variation.
-# - Each variant has its own *learning rate*. With one rate for all, a gap could also mean that the rate suits one
-#   better.
+# - The *same* seed can end elsewhere on another machine: compare the reference's printed line with this run. An
+#   interval over test rows does not contain this variation.
 #
 # </details>
 
@@ -1065,25 +1061,15 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # which matrices, and how many numbers. *LoRA Without Regret* (Schulman et al. 2025) compares at equal size. On its
 # large language models attention alone is worse, and adds nothing to the feed-forward layers alone.
 #
-# The next table compares at equal size, and adds PiSSA. This run trains none of them: the figures are from
-# `python -m benchmarks.lora_variants --more --seeds 5`. With `--tune --only feed_forward_matched` in place of
-# `--more`, the command tries four rates on validation reviews.
+# The table below compares at equal size, and adds PiSSA. Its figures are not from this run, but from
+# `python -m benchmarks.lora_variants --more --seeds 5`.
 
 # %%
 if has_reference("lora_variants_more"):
     more = load_reference("lora_variants_more")
-    of_lora = dict(zip(reference.seeds, reference.metrics["accuracy_lora"], strict=True))
-    size = f"{reference.metrics['trainable_parameters_lora'][0]:,.0f}"
-    usual_rate = f"{experiment.VARIANTS['lora'].learning_rate():g}"
-    rows = {"every linear layer, rank 8": [f"{reference.interval('accuracy_lora'):.3f}", "", usual_rate, size]}
-    for name, variant in experiment.MORE.items():
-        values = more.metrics[f"accuracy_{name}"]
-        gap = mean_t([value - of_lora[draw] for draw, value in zip(more.seeds, values, strict=True)])
-        found = [f"{more.interval(f'accuracy_{name}'):.3f}", f"{gap:+.3f}", f"{variant.learning_rate():g}"]
-        rows[variant.title] = [*found, f"{more.metrics[f'trainable_parameters_{name}'][0]:,}"]
     print("Reference:", more.label)
     columns = ["accuracy over seeds", "against LoRA [95 %]", "learning rate", "trained parameters"]
-    display(pd.DataFrame.from_dict(rows, orient="index", columns=columns))
+    display(pd.DataFrame.from_dict(experiment.matched_rows(more, reference), orient="index", columns=columns))
     between = more.gap("accuracy_feed_forward_matched", "accuracy_attention_matched")
     clear = {1: "feed-forward is better", -1: "attention is better", 0: "these seeds cannot tell"}
     print(f"feed-forward minus attention: {between:+.3f}:", clear[(between.low > 0) - (between.high < 0)])
@@ -1289,11 +1275,10 @@ solved("09")
 # - Wider adapters: `workbook run 09 -p rank 32`. Does rsLoRA pull ahead? The rates were chosen at rank 8: try
 #   `-p rate_scale 0.5` too.
 # - Fewer labels: `-p labels 500`. Your own model: `-p model my_folder`.
-# - A challenge without a check: which targets and rank are best with at most 20,000 trained numbers? For example,
-#   `experiment.Variant("mine", "mine", part="attention", rank=4, like="lora_attention")`. Train it with
-#   `experiment.fine_tune`, and give validation rows as `"test"`, so that your choice does not use the test rows.
+# - A challenge: which targets and rank are best with at most 20,000 trained numbers? Start with
+#   `experiment.Variant("mine", "mine", part="attention", rank=4, like="lora_attention")` and `experiment.fine_tune`.
+#   Give validation rows as `"test"`, so that you do not choose by the test rows.
 # - `peft`'s documentation has more: ranks per layer (`rank_pattern`), hot-swapping, merging by TIES or DARE.
-#   What LoRA forgets, and what full fine-tuning changes instead: lesson 08.
 # - Lesson 10 makes the frozen base smaller; lesson 11 puts adapters on it.
 
 # %% [markdown]

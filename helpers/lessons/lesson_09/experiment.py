@@ -27,7 +27,7 @@ from helpers.lora import check_rank
 from helpers.lora_files import BASE, WEIGHTS, check_base, fingerprint, read_config, read_weights
 from helpers.models import MeanPoolClassifier, blocks, device_of
 from helpers.recipes import origin_of, recipe
-from helpers.reference import recorded
+from helpers.reference import Reference, recorded
 from helpers.runtime import seed_everything
 from helpers.training import BATCH_SIZE, History, has_bfloat16, quiet_trainer, warmup_linear
 
@@ -267,6 +267,23 @@ def over_seeds(metric: str, minus: str = "") -> Interval | None:
     if len(values) < 2 or len(others) != len(values):
         return None
     return mean_t([value - other for value, other in zip(values, others, strict=True)])
+
+
+def matched_rows(more: Reference, reference: Reference) -> dict[str, list[str]]:
+    """Rows of a table: accuracy over seeds, difference from LoRA, rate and size of each variant in `MORE`.
+
+    more: from `benchmarks.lora_variants --more`; reference: this lesson's, whose LoRA is subtracted seed by seed.
+    """
+    of_lora = dict(zip(reference.seeds, reference.metrics["accuracy_lora"], strict=True))
+    size = f"{reference.metrics['trainable_parameters_lora'][0]:,.0f}"
+    rate = f"{VARIANTS['lora'].learning_rate():g}"
+    rows = {"every linear layer, rank 8": [f"{reference.interval('accuracy_lora'):.3f}", "", rate, size]}
+    for name, variant in MORE.items():
+        values = zip(more.seeds, more.metrics[f"accuracy_{name}"], strict=True)
+        gap = mean_t([value - of_lora[seed] for seed, value in values if seed in of_lora])
+        found = [f"{more.interval(f'accuracy_{name}'):.3f}", f"{gap:+.3f}", f"{variant.learning_rate():g}"]
+        rows[variant.title] = [*found, f"{more.metrics[f'trainable_parameters_{name}'][0]:,.0f}"]
+    return rows
 
 
 def one_of_each(dataset: Dataset, names: Sequence[str], count: int = 2) -> dict[str, str]:
