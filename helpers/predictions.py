@@ -71,20 +71,21 @@ def predict(
         print(keep(question, answer, confidence))
 
 
-def reveal(name: str, value: Any, *, reference: str | Sequence[Any] = ()) -> None:
+def reveal(name: str, value: Any, *, reference: str | Sequence[Any] = (), source: str = "this run") -> None:
     """Print this run's result, the results of the reference's seeds, and how the learner's prediction compares.
 
     Args:
         value: the result: a number, one of the choices, or the items in order; None if the run has no result.
         reference: the name of a metric that this lesson records, or one value per seed of a reference.
+        source: where `value` is from, if not from this run: "the reference".
     """
     question = _questions.get(name) or Question(name, choices=(str(value),) if isinstance(value, str) else ())
     found, run = question.result(value), runtime.latest()
     if found is None:
         print(f"{name}: this run has no result to compare with.")
         return
-    lines = [f"{name}: this run gives {question.say(found)}."]
-    if run is not None and run.budget == "quick":
+    lines = [f"{name}: {source} gives {question.say(found)}."]
+    if run is not None and run.budget == "quick" and source == "this run":
         print(f'{lines[0]} The budget "quick" is too short to score a prediction.')
         return
     seeds: Sequence[Any] = ()

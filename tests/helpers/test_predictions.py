@@ -143,6 +143,12 @@ def test_a_prediction_is_scored_against_the_run(place, capsys, question, answers
     assert calibration() == [(50.0, score == "Right.")]
 
 
+def test_a_result_of_the_reference_is_not_called_the_runs(place, capsys):
+    ask(NUMBER)
+    reveal(NUMBER.name, 0.9, source="the reference")
+    assert capsys.readouterr().out.startswith(f"{NUMBER.name}: the reference gives 0.9")
+
+
 def test_the_references_seeds_stand_beside_the_run(place, capsys):
     ask(NUMBER)
     fill(NUMBER, "0.8", sure=90)
