@@ -78,9 +78,8 @@ my_sentence = "The story is slow, but the ending is wonderful."
 # %% [markdown]
 # A pretrained model is a folder with its [weights](../docs/glossary.md#weight), its settings and its
 # *[tokenizer](../docs/glossary.md#tokenizer)*, which turns text into numbers. `AutoModelForSequenceClassification`
-# loads the weights and puts a new *[head](../docs/glossary.md#head)* on top: for BERT two layers, a *pooler* and one
-# with an output for each class. This folder holds no weights for either, so both start at random. (Many published BERT
-# files do hold a pooler. The next cell prints what is missing.)
+# loads the weights and puts a new *[head](../docs/glossary.md#head)* on top: for BERT a *pooler* and a layer with an
+# output for each class. This folder holds no weights for either, so both start at random.
 #
 # `id2label` and `label2id` name the classes. They set the number of outputs too, and are saved with the model.
 #

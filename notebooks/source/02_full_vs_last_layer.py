@@ -324,8 +324,7 @@ for name in ("head_only", "last_block", *between, "full"):
     print(f"{name:12}{free:12,} trainable parameters, {free / count(whole.parameters()):7.2%}")
 
 # %% [markdown]
-# Training every block is not yet training everything: the embedding layer is what remains. In a small model it is a
-# large share of the parameters.
+# Training every block is not yet training everything: the embedding layer remains, a large share of a small model.
 #
 # ## 4. Training
 #
@@ -1191,7 +1190,7 @@ check("02.4", fixed)
 # Is all this an effect of an invented world? Here are sentences of film reviews that people wrote and other people
 # rated (Hutto and Gilbert 2014; the sentences go back to Pang and Lee 2005), and all-MiniLM-L6-v2, a published
 # [encoder](../docs/glossary.md#encoder) with six blocks. The rates of the head and of the last block are the best of a
-# grid. That of training everything is a single trial's: a search could raise its score.
+# grid. That of training everything is one trial's.
 #
 # **Predict 7.** Which is more accurate here, the head alone or the bag of words?
 
@@ -1357,10 +1356,10 @@ solved("02")
 #
 # - `workbook run 02` with `-p settings "full, blocks_2"`, `-p labels 200`, `-p data my_reviews.csv` (your texts) or
 #   `-p track real` (a published model).
-# - Two more ways: unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018); train the head
+# - Unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018); train the head
 #   first, then everything, which did better on shifted data (Kumar et al. 2022).
-# - When freezing pays: Peters et al. 2019. How few layers are enough: Lee et al. 2019.
-# - [LoRA](../docs/glossary.md#lora) comes in lessons 07 to 09. Lesson 03 asks what goes wrong.
+# - When to freeze: Peters et al. 2019. How few layers are enough: Lee et al. 2019.
+# - [LoRA](../docs/glossary.md#lora) comes in lessons 07 to 09, and what goes wrong in lesson 03.
 
 # %% [markdown]
 # ## References

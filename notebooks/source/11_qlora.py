@@ -1356,7 +1356,7 @@ table_of({
 
 # %%
 @torch.no_grad()
-def kept_of_update(method, merge):
+def share_kept(method, merge):
     """The share of the update in the merged weights, and the update's mean size in units of the mean rounding error."""
     product, square, size, error = 0.0, 0.0, 0.0, 0.0
     for path, layer in classifiers[method].body.get_base_model().named_modules():
@@ -1374,7 +1374,7 @@ score("qlora_without_adapter", plain_model("qlora", lambda weight, layer: nf4(we
 # %%
 rows = {}
 for name in ("qlora_merged_4_bits", "qlora_merged_file_4_bits"):
-    share, size = kept_of_update("qlora", MERGES[name][1])
+    share, size = share_kept("qlora", MERGES[name][1])
     values |= {f"update_kept_{name}": share, "update_size_qlora": size}
     kept = seeds_of(f"update_kept_{name}").iloc[:, 0]
     there = f"{kept.min():.2f} to {kept.max():.2f}" if len(kept) else ""
