@@ -81,7 +81,7 @@ my_sentence = "The story is slow, but the ending is wonderful."
 # loads the weights and puts a new *[head](../docs/glossary.md#head)* on top: for BERT a *pooler* and a layer with an
 # output for each class. This folder holds no weights for either, so both start at random.
 #
-# `id2label` and `label2id` name the classes. They set the number of outputs too, and are saved with the model.
+# `id2label` and `label2id` name the classes and set the number of outputs.
 #
 # `helpers` belongs to this course. At work you would write `load_dataset(...)` for `catalog.dataset(...)`, and `"cuda"`
 # or `"cpu"` for `run.device`.

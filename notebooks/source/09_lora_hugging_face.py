@@ -220,9 +220,9 @@ if usual_share / len(some_test) in in_workflow:
 #
 # ### Reload in a fresh process
 #
-# Load what you saved in another Python process, where none of your variables exist. `AutoPeftModel...` reads the name
-# of the base from `adapter_config.json`, loads the base, and puts the adapter on it. Then we merge, so that the result
-# is a plain `transformers` model.
+# Load what you saved in another Python process. `AutoPeftModel...` reads the name of the base from
+# `adapter_config.json`, loads the base, and puts the adapter on it. Then we merge, which gives a plain `transformers`
+# model.
 
 # %%
 import json
@@ -879,8 +879,8 @@ print(f"PiSSA: base plus product is W; the base alone differs from W by {share:.
 # %% [markdown]
 # ### DoRA
 #
-# DoRA splits the weight into the direction of each row and its length m (`magnitude`), which is trained. A row of
-# torch's weight belongs to one output. m starts at the lengths of W's rows, so at first W' = W:
+# DoRA splits the weight into the direction of each row and its length m (`magnitude`), which is trained. m starts at
+# the lengths of W's rows, so at first W' = W:
 #
 # $$W' = m \, \frac{W + s B A}{\lVert W + s B A \rVert_{\text{row}}}$$
 #
@@ -951,12 +951,11 @@ assert rates_of(ours) == rates_of(theirs)
 print("LoRA+ by hand gives every parameter the rate that peft gives it")
 
 # %% [markdown]
-# Now the measurement. All variants get the same reviews, epochs, batches, schedule and no weight decay. Only the
-# learning rate differs: each has the best of 1e-3, 2e-3, 4e-3 and 8e-3 on validation reviews, over two seeds. No best
-# rate lies at an edge. The grid's scores were not kept; `python -m benchmarks.lora_variants --tune` makes them anew.
+# All variants get the same reviews, epochs, batches, schedule and no weight decay. The learning rate differs: each has the best of 1e-3, 2e-3, 4e-3 and 8e-3 on validation reviews, over two seeds (none lies
+# at an edge). `python -m benchmarks.lora_variants --tune` makes the grid anew; its scores were not kept.
 #
-# `experiment.fine_tune` is section 2's `with_the_library` with the options of the table above. LoRA+ gives its
-# optimizer to `Trainer(..., optimizers=(optimizer, scheduler))`.
+# `experiment.fine_tune` is section 2's `with_the_library` with these options. LoRA+ gives its optimizer to
+# `Trainer(..., optimizers=(optimizer, scheduler))`.
 #
 # **Predict 3.** Over the reference's five seeds: for which variants does the 95 % [confidence
 # interval](../docs/glossary.md#confidence-interval) of the difference from LoRA exclude zero?
@@ -1272,14 +1271,13 @@ solved("09")
 # %% [markdown]
 # ## Next
 #
-# - Wider adapters: `workbook run 09 -p rank 32`. Does rsLoRA pull ahead? The rates were chosen at rank 8: try
-#   `-p rate_scale 0.5` too.
+# - Wider adapters: `workbook run 09 -p rank 32`. Does rsLoRA pull ahead? The rates fit rank 8: try `-p rate_scale 0.5`.
 # - Fewer labels: `-p labels 500`. Your own model: `-p model my_folder`.
 # - A challenge: which targets and rank are best with at most 20,000 trained numbers? Start with
-#   `experiment.Variant("mine", "mine", part="attention", rank=4, like="lora_attention")` and `experiment.fine_tune`.
-#   Give validation rows as `"test"`, so that you do not choose by the test rows.
-# - `peft`'s documentation has more: ranks per layer (`rank_pattern`), hot-swapping, merging by TIES or DARE.
-# - Lesson 10 makes the frozen base smaller; lesson 11 puts adapters on it.
+#   `experiment.Variant("mine", "mine", part="attention", rank=4, like="lora_attention")` and `experiment.fine_tune`,
+#   and choose on validation rows.
+# - More in `peft`'s documentation: `rank_pattern`, hot-swapping, merging by TIES or DARE.
+# - Lessons 10 and 11: a smaller frozen base, and adapters on it.
 
 # %% [markdown]
 # ## References
