@@ -951,8 +951,9 @@ assert rates_of(ours) == rates_of(theirs)
 print("LoRA+ by hand gives every parameter the rate that peft gives it")
 
 # %% [markdown]
-# All variants get the same reviews, epochs, batches, schedule and no weight decay. The learning rate differs: each has the best of 1e-3, 2e-3, 4e-3 and 8e-3 on validation reviews, over two seeds (none lies
-# at an edge). `python -m benchmarks.lora_variants --tune` makes the grid anew; its scores were not kept.
+# All variants get the same reviews, epochs, batches, schedule and no weight decay. The learning rate differs: each has
+# the best of 1e-3, 2e-3, 4e-3 and 8e-3 on validation reviews, over two seeds (none lies at an edge).
+# `python -m benchmarks.lora_variants --tune` makes the grid anew; its scores were not kept.
 #
 # `experiment.fine_tune` is section 2's `with_the_library` with these options. LoRA+ gives its optimizer to
 # `Trainer(..., optimizers=(optimizer, scheduler))`.
