@@ -1163,8 +1163,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # | GRPO with a checkable reward and no KL penalty (TRL's default `beta` is 0) | policy |
 #
 # GRPO's paper drops the value model because it is "typically another model of comparable size as the policy model".
-
-# %% [markdown]
+#
 # ## 5. Over-optimization, or a run that broke?
 #
 # A policy that is trained against a reward model long enough can find texts that score well and are bad: **[reward
@@ -1258,17 +1257,12 @@ if wrong:
 #
 # ### Over several seeds
 #
-# One run is one draw. The reference is this page, run once for each of five seeds. So the figure and the tables below
-# are *not* from this run.
+# The reference is this page, run once for each of five seeds, so the figure and tables below are *not* from this run.
+# All runs of a seed share its reward model, good or poor. The last table compares policies at *equal* temperatures,
+# within a seed.
 #
-# All runs of a seed share its reward model, good or poor. The first table shows it beside the seed's policies. Look for
-# a reward model whose tone is near 0.5: what did best of 8 gain there?
-
-# %% [markdown]
-# The next two tables compare policies at *equal* temperatures, as differences within a seed. One limit holds for all
-# intervals over seeds on this page. The seeds share the SFT model and the test requests, so the intervals cover the
-# luck of the reward model and of RL. They say nothing about another SFT model or other films. That is also why SFT's
-# greedy answers are the same in every seed.
+# All seeds share the SFT model and the test requests. So intervals over seeds cover the luck of the reward model and of
+# RL, not another SFT model or other films. That is why SFT's greedy answers never vary.
 
 # %%
 reference = lesson_reference("05")
@@ -1351,10 +1345,10 @@ pd.DataFrame.from_dict(
 )
 
 # %% [markdown]
-# **What did RL buy?** In the rows that say "both", policy and SFT model are decoded alike, so sharpening gives neither
-# an advantage. "Both greedy" is what a user notices who decodes greedily anyway. The two rows about best of 8 ask
-# whether training beats eight draws and a reward model: one trained answer costs an eighth of that. The last row is
-# PPO's own objective. A loss there means that the policy paid more in KL than its score rose.
+# **What did RL buy?** In the rows that say "both", policy and SFT model are decoded alike. "Both greedy" is what a user
+# notices who decodes greedily anyway. The rows about best of 8 ask whether training beats eight draws and a reward
+# model, at an eighth of the sampling. The last row is PPO's own objective. A loss there means that the policy paid more
+# in KL than its score rose.
 #
 # Next: the order of the three methods, and what the penalty did.
 
@@ -1427,8 +1421,8 @@ print(f"score minus {kl_coef:g} KL: on paper at least {on_paper:+.2f}; ", end=""
 print(", ".join(f"{name} {objective(graded[name]):+.2f}" for name in ("SFT", "PPO", "GRPO", "RLOO")))
 
 # %% [markdown]
-# At the end with almost no penalty, the weights pick the best of 8 again. The last line compares the trained policies
-# with the best on paper: how much of that gain did they reach?
+# At the end with almost no penalty, the weights pick the best of 8 again. The last line sets the trained policies
+# beside the best on paper.
 #
 # ## 6. A reward that a program can check
 #
@@ -1501,11 +1495,8 @@ for name in ("SFT", "GRPO", "GRPO, checked"):
     )
 plotting.show(figures.health({name: histories[name] for name in ("PPO", "GRPO, checked")}))
 
-# %% [markdown]
-# Over the reference's seeds, again at equal temperatures. The last row compares with best of 8, which needs no training
-# but a reward model:
-
 # %%
+print("over the reference's seeds:")
 checked_rows = {}
 for heat, end in ENDS.items():
     checked_rows[heat] = {"satisfied": over_seeds(f"true_reward_grpo_checked{end}")}
@@ -1687,6 +1678,8 @@ else:
 print(f"pocket reward model, this run: {accuracy['reward model']['all']:.3f} of the held-out pairs about new films")
 if real_values or on_real_text:
     display(table[[column for column in table if (table[column] != "").all()]])
+if on_real_text:
+    display(Markdown(beside_real.reward_models(reference, on_real_text)))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1701,21 +1694,10 @@ if real_values or on_real_text:
 #   of the training sentences, not other test sentences.
 #
 # </details>
-
-# %% [markdown]
-# Does real text agree with the invented world? The next cell compares the signs of the two references' intervals.
-
-
-# %%
-if on_real_text:
-    display(Markdown(beside_real.reward_models(reference, on_real_text)))
-else:
-    print("No reference over seeds on real text, so this run compares nothing.")
-
-# %% [markdown]
-# Two things have no counterpart on real text. No policy was trained against these scores, since nobody could rate what
-# it writes. And the invented pairs have a reason for each rejected answer, but no rating that says how far apart the
-# two are.
+#
+# The paragraph on what agrees with the invented world follows the signs of both references' intervals. Two things have
+# no counterpart. No policy was trained against these scores, since nobody could rate what it writes. And the invented
+# pairs come with a reason, but with no rating of how far apart the two answers are.
 #
 # ## 9. Recap
 #

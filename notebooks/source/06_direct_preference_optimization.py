@@ -113,8 +113,7 @@ show(sft_judged)
 #
 # A **request is satisfied** when all three hold. The judge has a limit: a fluent answer in yet another form
 # counts as wrong in form. Lesson 05 says how often.
-
-# %% [markdown]
+#
 # **Predict 1.** What share of requests does the SFT model satisfy? And the model before SFT, which has read a lot
 # and never saw an instruction?
 
@@ -1126,13 +1125,12 @@ pd.DataFrame.from_dict(differences, orient="index").T
 
 # %% [markdown]
 # The table gives paired differences, mean and [95 % interval](../docs/glossary.md#confidence-interval) over seeds. Read
-# it by row: an interval that contains 0 leaves the question open. With six rows, one
-# interval may exclude 0 by luck. No pair asks for a skill. So where one method keeps more skills, the other
+# it by row: an interval that contains 0 leaves the question open. Of six, one may
+# exclude 0 by luck. No pair asks for a skill. So where one method keeps more skills, the other
 # [forgot](../docs/glossary.md#catastrophic-forgetting) them.
 #
 # **What this does not show.** A rule wrote both answers of every pair. The DPO paper's sentiment task lets the SFT
-# model write them (*on-policy* pairs), so that the rejected answer is one of its own mistakes. We did not measure that
-# here.
+# model write them (*on-policy* pairs), so the rejected answer is its own mistake. We did not measure that.
 
 # %% [markdown]
 # ## 9. Beside lesson 05
@@ -1177,12 +1175,12 @@ columns = ["gain at temperature 1 [95 %]", "gain at 0.6 [95 %]", "satisfied at 1
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
-# The prediction was judged at temperature 1. "Reinforcement learning" there is the best of three by the same figures,
-# which flatters it a little.
+# Predict 6 took the best of three RL methods by the same figures, which flatters RL a little.
 #
 # All runs of this lesson in the table below made 200 steps of 16 pairs at 2e-4. PPO trained a reward model first (two
-# passes over its pairs), then made 30 updates of 32 answers at 5e-4. What else the methods changed, over the three
-# seeds of `benchmarks.dpo`, answers at temperature 0.6 (*not* from this run):
+# passes over its pairs), then made 30 updates of 32 answers at 5e-4. What else the methods changed, over three
+# seeds of `benchmarks.dpo` at temperature 0.6 (*not* from this run; an interval over three seeds is wide, and that of a
+# share can reach past 1):
 
 # %%
 offline = {"sft": "SFT model", "chosen_only": "SFT on the chosen answers", "dpo": "DPO with the SFT term, beta 1"}
@@ -1406,16 +1404,15 @@ if measured:
 else:
     print("No reference over seeds: figures on real text come from a live run alone,", end=" ")
     print("one draw, below." if live else "and this run had none.")
-reveal(
-    "06.7",
-    real_found.get("pair_accuracy_dpo"),
-    reference=measured.metrics.get("pair_accuracy_dpo", ()) if measured else (),
-)
+of_seeds = measured.metrics.get("pair_accuracy_dpo", ()) if measured else ()
+reveal("06.7", real_found.get("pair_accuracy_dpo"), reference=of_seeds)
 if live:
     right = round(real_found["pair_accuracy_dpo"] * len(real_test))
     print(f"this run, positive margins after DPO: {wilson(right, len(real_test))} of {len(real_test)} pairs")
 if live or measured:
     display(pd.DataFrame.from_dict(table, orient="index", columns=["before", "DPO", "SFT on the chosen sentences"]))
+if measured:
+    display(Markdown(experiment.preferences_beside_real(five, measured)))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1428,27 +1425,15 @@ if live or measured:
 # - *A small test.* 96 pairs and 48 held-out ones: one run's share has a wide interval, which the cell prints.
 #
 # </details>
-
-# %% [markdown]
-# Does real text agree with the invented world? The next cell compares the run with the same loss, beta 0.1 without the
-# term (section 8), and its control. The words follow the intervals of the two references.
-
-
-# %%
-if measured:
-    display(Markdown(experiment.preferences_beside_real(five, measured)))
-else:
-    print("No reference over seeds on real text, so this run compares nothing.")
-
-# %% [markdown]
-# Read directions, not sizes. The pocket model trained all its weights for 50 steps, this one an adapter for 12. The
-# invented pairs differ in one respect, the real ones in almost everything. And no judge reads the real model's
-# sentences: a wider margin does not show that they became better reviews.
+#
+# The paragraph on what agrees follows the intervals of both references. Its pocket run has the same loss, beta 0.1
+# without the term (section 8). Read directions, not sizes: that run trained all weights for 50 steps, this one an
+# adapter for 12. No judge reads these sentences, so a wider margin does not show better reviews.
 #
 # ## 12. Recap
 #
-# Every figure but the first item's is a mean over seeds with its 95 % interval, or a difference within a seed. The last
-# item sets DPO beside its control, SFT on the chosen answers.
+# Figures after the first item are means over seeds or differences within a seed, with 95 % intervals. The last item
+# sets DPO beside its control.
 
 # %%
 lost = {what: five.gap(f"exact_answer_rate_{what}_dpo", f"exact_answer_rate_{what}_sft") for what in asked}

@@ -62,6 +62,8 @@ def finding(
 def beside_invented(findings: Sequence[Finding | None], more: Sequence[str] = ()) -> str:
     """Markdown: what agrees with the invented world, and what does not; `more` adds sentences to the second list."""
     measured = [one for one in findings if one is not None]
+    if not measured and not more:
+        return "The two references have no measurement in common yet."
     lists = {
         "What agrees with the invented world": [str(one) for one in measured if one.agrees],
         "What does not": [str(one) for one in measured if not one.agrees] + list(more),
