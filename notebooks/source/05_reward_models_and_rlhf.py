@@ -41,7 +41,7 @@ from helpers import catalog, plotting, ppo
 from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("05.1") helps when you are stuck
 from helpers.cost import PeakMemory, Stopwatch
 from helpers.intervals import mean_t, paired_bootstrap, wilson
-from helpers.lessons.lesson_05 import figures
+from helpers.lessons.lesson_05 import beside_real, figures
 from helpers.predictions import predict, reveal
 from helpers.reference import lesson_reference, real_reference, recorded
 from helpers.reward_model import about_films
@@ -171,14 +171,15 @@ reveal("05.1", sft_graded.true_reward, reference="true_reward_sft")
 # <details><summary>What to look at</summary>
 #
 # The answers are *sampled* at temperature 1: each token as often as the model finds it likely, so you see its bad
-# habits too. Two things cost requests. An answer has a dozen tokens, and one slip spoils its form or its film. And
-# there is the tone, where a coin would be right in one half: the next cell prints it for all answers, and for those
-# with form. (The brackets are [95 % intervals](../docs/glossary.md#confidence-interval).)
+# habits too. Two things cost requests. First, an answer has a dozen tokens, and one slip spoils its form or its film.
+# Second, the tone: a random guess is right half of the time. The next cell prints the tone for all answers, and for
+# those with form. (The brackets are [95 % intervals](../docs/glossary.md#confidence-interval).)
 #
 # </details>
 #
-# Part of any gain might come from *sharper* sampling alone, without any better habits. So here is the same SFT model at
-# lower temperatures. Keep the greedy line in mind: it costs nothing, so a trained model has to beat it.
+# A lower temperature makes sampling *sharper*: likely tokens are drawn even more often. Training can sharpen a model
+# too, and part of any gain may be only that. So here is the same SFT model at lower temperatures. The greedy line is
+# free of charge: a trained model that decodes greedily has to beat it.
 
 # %%
 from helpers.lessons.lesson_05.experiment import judge_answers
@@ -263,7 +264,7 @@ zero = torch.zeros(1)
 print([f"{reward_loss(gap, zero, zero, 0.0).item():.3f}" for gap in (no_opinion, right, wrong)])
 
 # %% [markdown]
-# No opinion costs ln 2 = 0.693, a right one little, a wrong one much.
+# Equal scores cost ln 2 = 0.693. A clear preference costs little if it is right, and much if it is wrong.
 #
 # A **[reward model](../docs/glossary.md#reward-model)** is the decoder with another head: one number for the whole
 # text, read at its last token, in place of 4,096 numbers for the next token. `helpers.reward_model` keeps these
@@ -360,8 +361,8 @@ print({name: round(value, 3) for name, value in judged_by_trl.items() if name in
 
 # %% [markdown]
 # The loop is lesson 02's, with 16 pairs a batch and a rate of 1e-3. On a GPU,
-# or a CPU with AVX512_BF16 instructions, `autocast` computes products in bfloat16, to save time. The rate was not
-# searched; the line above the next table shows over seeds whether it always succeeds.
+# or a CPU with AVX512_BF16 instructions, `autocast` computes products in bfloat16, to save time. We did not search for
+# the best rate. The line above the next table shows whether every seed learns the tone.
 #
 # **Predict 2.** On pairs about films it never saw, for which reason will the reward model be wrong most often: the
 # wrong tone, the wrong film, or words out of order?
@@ -870,10 +871,10 @@ print(f"score minus {kl_coef:g} KL: SFT {objective(graded['SFT']):+.2f}, PPO {ob
 show(graded["PPO"])
 
 # %% [markdown]
-# The figure shows requests that PPO trained on; the verdicts are about other films, so they count. First *tone*: a coin
-# is right in one half. Then *form*: the only bad form that the reward model ever saw was shuffled words, while the
-# judge also counts a single slip. Last, "score minus KL", what PPO maximizes. If PPO ends below SFT there, it paid more
-# in KL than it gained in score. Section 5 counts how many seeds do.
+# The figure shows requests that PPO trained on. The verdicts below it are about other films, so trust those. First
+# *tone*: a random guess is right half of the time. Then *form*: the only bad form that the reward model ever saw was
+# shuffled words, while the judge also counts a single slip. Last, "score minus KL", what PPO maximizes. If PPO ends
+# below SFT there, it paid more in KL than it gained in score. Section 5 counts how many seeds do.
 
 # %% [markdown]
 # ### What to log beside the score
@@ -1004,7 +1005,14 @@ def as_trl_calls(score, end):
     return reward_model
 
 
+watch_these = ("beta", "num_generations", "num_iterations", "learning_rate", "epsilon", "loss_type", "scale_rewards")
+pd.DataFrame({one.__name__: {name: getattr(one, name, "") for name in watch_these} for one in (GRPOConfig, RLOOConfig)})
+
 # %% [markdown]
+# The table shows TRL's *defaults*, read from your installed version. This page differs: with a `beta` of 0 GRPO would
+# have no KL penalty, and one pass (`num_iterations`) would make the ratio 1, so that nothing is ever clipped. The
+# default rates are meant for much larger models.
+#
 # One function serves both trainers: a new policy, the settings above, this method's rate and KL weight, then a verdict
 # on the test films.
 
@@ -1136,9 +1144,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - *Two lines to beat:* SFT with [greedy decoding](../docs/glossary.md#greedy-decoding), which costs nothing, and best
-#   of 8, at a small KL. A policy that only beats SFT at temperature 1 may have become sharper, and nothing else. So
-#   compare policies at *one* temperature: the columns for 0.6 and greedy.
+# - *Two baselines to beat:* SFT with [greedy decoding](../docs/glossary.md#greedy-decoding), which costs nothing extra,
+#   and best of 8, which costs eight answers. A policy that beats SFT at temperature 1 alone may only have become
+#   sharper. So compare policies at *one* temperature, down a column.
 # - *Tone, film, form* say where a gain came from.
 # - *Score minus KL weight times KL* is PPO's own goal. (GRPO's KL weight is half of it.)
 # - The intervals are over requests. Section 5 has the seeds.
@@ -1155,8 +1163,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # | GRPO with a checkable reward and no KL penalty (TRL's default `beta` is 0) | policy |
 #
 # GRPO's paper drops the value model because it is "typically another model of comparable size as the policy model".
-
-# %% [markdown]
+#
 # ## 5. Over-optimization, or a run that broke?
 #
 # A policy that is trained against a reward model long enough can find texts that score well and are bad: **[reward
@@ -1242,20 +1249,20 @@ if wrong:
 #   with SFT alone. Gao's curve asks for more: the score still *rising* while the truth falls.
 # - A high score on a bare title or a broken line is an exploit: the only broken text that any pair rejected had its
 #   words shuffled.
-# - *The KL* tells how far a policy went, not whether that was good: compare the runs at equal KL where you can.
-# - *When it is measured matters.* A run that goes on may pass from one row of the definition to another; the curves
-#   show where it stood.
+# - *The KL* says how far a policy moved, not whether it improved. Compare runs at equal KL where you can.
+# - *The time of measurement matters.* A run that goes on may pass from one row of the definition to another. The curves
+#   show the way.
 #
 # </details>
 #
 # ### Over several seeds
 #
-# One run is one draw. The reference is this page, run once for each of five seeds. So the figure and the tables below
-# are *not* from this run.
+# The reference is this page, run once for each of five seeds, so the figure and tables below are *not* from this run.
+# All runs of a seed share its reward model, good or poor. The last table compares policies at *equal* temperatures,
+# within a seed.
 #
-# All runs of a seed share its reward model, good or poor. The first table sets it beside the seed's policies: where it
-# is right in tone as often as a coin, what did best of 8 gain? The table with intervals has differences *within* a
-# seed.
+# All seeds share the SFT model and the test requests. So intervals over seeds cover the luck of the reward model and of
+# RL, not another SFT model or other films. That is why SFT's greedy answers never vary.
 
 # %%
 reference = lesson_reference("05")
@@ -1295,17 +1302,16 @@ def kinds_of(name):
     return ", ".join(f"{found.count(one)} {one}" for one in dict.fromkeys(found)) or "not measured yet"
 
 
+shown = {"satisfied, temperature 1": "true_reward_{}", "temperature 0.6": "true_reward_{}_cool"}
+shown |= {"greedy": "true_reward_{}_greedy", "score": "proxy_{}", "KL (nats)": "kl_{}"}
+shown |= {"score - 0.2 KL": "objective_{}"}
 rows = {
-    TITLES[name]: [over_seeds(f"{metric}_{name}") for metric in ("true_reward", "proxy", "kl", "objective")]
+    TITLES[name]: {title: over_seeds(metric.format(name)) for title, metric in shown.items()}
     for name in ("sft", "ppo", "grpo", "rloo")
 }
-for name, row in zip(("sft", "ppo", "grpo", "rloo"), rows.values(), strict=True):
-    row.insert(1, over_seeds(f"true_reward_{name}_cool"))
-print(f"SFT, greedy: {over_seeds('true_reward_sft_greedy')} satisfied")
 print(f"best of {MOST}: {over_seeds(f'true_reward_best_of_{MOST}')} satisfied, ", end="")
-print(f"score {over_seeds(f'proxy_best_of_{MOST}')}")
-columns = ["satisfied, mean (lowest to highest)", "at temperature 0.6", "score", "KL (nats)", "score - 0.2 KL"]
-pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+print(f"score {over_seeds(f'proxy_best_of_{MOST}')}\nmean (lowest to highest) over seeds:")
+pd.DataFrame.from_dict(rows, orient="index")
 
 
 # %%
@@ -1325,8 +1331,8 @@ against = {
     "minus SFT, both at temperature 1": ("true_reward_{}", "true_reward_sft"),
     "minus SFT, both at 0.6": ("true_reward_{}_cool", "true_reward_sft_cool"),
     "minus SFT, both greedy": ("true_reward_{}_greedy", "true_reward_sft_greedy"),
-    "at temperature 1, minus SFT greedy": ("true_reward_{}", "true_reward_sft_greedy"),
     f"at temperature 1, minus best of {MOST}": ("true_reward_{}", f"true_reward_{best_name}"),
+    f"greedy, minus best of {MOST}": ("true_reward_{}_greedy", f"true_reward_{best_name}"),
     "score - 0.2 KL, minus SFT's": ("objective_{}", "objective_sft"),
 }
 bought = {
@@ -1339,9 +1345,10 @@ pd.DataFrame.from_dict(
 )
 
 # %% [markdown]
-# **What did RL buy?** The fair row is "both at 0.6": two policies, sampled alike. "Minus SFT greedy" asks what a user
-# gains who would otherwise decode greedily, for nothing. The last row is each method's result on PPO's objective: a
-# loss there means that more was paid in KL than the score rose.
+# **What did RL buy?** In the rows that say "both", policy and SFT model are decoded alike. "Both greedy" is what a user
+# notices who decodes greedily anyway. The rows about best of 8 ask whether training beats eight draws and a reward
+# model, at an eighth of the sampling. The last row is PPO's own objective. A loss there means that the policy paid more
+# in KL than its score rose.
 #
 # Next: the order of the three methods, and what the penalty did.
 
@@ -1353,11 +1360,14 @@ def summary(title):
     groups = {word: [] for word in said.values()}
     for name, gap in bought.get(title, {}).items():
         groups[said[clear(gap)]].append(name)
-    return "; ".join(f"{word} for {', '.join(group)}" for word, group in groups.items() if group)
+    said = "; ".join(f"{word} for {', '.join(group)}" for word, group in groups.items() if group)
+    return said or "not measured yet"
 
 
+ENDS = {"temperature 1": "", "temperature 0.6": "_cool", "greedy": "_greedy"}
 for one, two in (("grpo", "ppo"), ("rloo", "ppo"), ("rloo", "grpo")):
-    print(f"{TITLES[one]} minus {TITLES[two]}: {difference(one, two)}; at 0.6: {difference(one, two, end='_cool')}")
+    apart = "; ".join(f"{heat} {difference(one, two, end=end)}" for heat, end in ENDS.items())
+    print(f"{TITLES[one]} minus {TITLES[two]}: {apart}")
 lower = per_seed(lambda after, before: after < before, "objective_ppo", "objective_sft")
 print(f"PPO ends below SFT on its own objective in {sum(lower)} of {len(lower)} seeds")
 print(f"\nwithout the penalty: {kinds_of('weak_kl')}; with it: {kinds_of('fast_with_kl')}")
@@ -1373,8 +1383,9 @@ pd.DataFrame.from_dict(penalty_rows, orient="index", columns=["requests satisfie
 # <details><summary>What to look at</summary>
 #
 # - *Order.* Where an interval between two methods contains 0, five seeds cannot say which is better at these settings.
-# - *The penalty.* "No penalty, minus with" is the clean comparison. Read both columns: what it cost in
-#   satisfied requests, and whether it bought any score.
+#   A method that wins at one temperature only may have become sharper.
+# - *The penalty.* "No penalty, minus with" is the clean comparison. Its two columns say what leaving the penalty out
+#   did to satisfied requests and to the score.
 # - *Over-optimized* compares with SFT alone. In Gao's curve the score goes on rising while the truth falls, so look at
 #   the last rows, over the updates. A score that stands still while the truth falls is weaker evidence.
 #
@@ -1410,8 +1421,8 @@ print(f"score minus {kl_coef:g} KL: on paper at least {on_paper:+.2f}; ", end=""
 print(", ".join(f"{name} {objective(graded[name]):+.2f}" for name in ("SFT", "PPO", "GRPO", "RLOO")))
 
 # %% [markdown]
-# On the right end, almost without a penalty, you have best-of-8 again. How near did the trained policies come to the
-# last line's "on paper"?
+# At the end with almost no penalty, the weights pick the best of 8 again. The last line sets the trained policies
+# beside the best on paper.
 #
 # ## 6. A reward that a program can check
 #
@@ -1473,9 +1484,6 @@ checked_gap = gain("GRPO, checked", against="GRPO")
 print(f"requests satisfied, GRPO with the checked reward: {shares(graded['GRPO, checked'])['good']}")
 print(f"minus SFT: {verdict(gain('GRPO, checked'))}")
 print(f"minus GRPO with the reward model: {verdict(checked_gap)}")
-print("\nover the reference's seeds, at temperature 1:", over_seeds("true_reward_grpo_checked"))
-for minus, title in (("sft", "SFT"), ("sft_greedy", "SFT, greedy"), (best_name, f"best of {MOST}"), ("grpo", "GRPO")):
-    print(f"   minus {title}: {difference('grpo_checked', minus)}")
 outcomes = ("no clear difference", "more", "fewer")
 seeds = per_seed(lambda at: outcomes[int(at)], "clear_checked_against_grpo")
 reveal("05.6", outcomes[clear(checked_gap)], reference=seeds)
@@ -1486,6 +1494,19 @@ for name in ("SFT", "GRPO", "GRPO, checked"):
         f"{name}: different sentences, titles and names masked: {shapes(graded[name], test_films):.0%} of the answers"
     )
 plotting.show(figures.health({name: histories[name] for name in ("PPO", "GRPO, checked")}))
+
+# %%
+print("over the reference's seeds:")
+checked_rows = {}
+for heat, end in ENDS.items():
+    checked_rows[heat] = {"satisfied": over_seeds(f"true_reward_grpo_checked{end}")}
+    checked_rows[heat] |= {
+        f"minus {title}, alike": difference("grpo_checked", minus, end=end)
+        for minus, title in (("sft", "SFT"), ("grpo", "GRPO with the reward model"))
+    }
+    beside_best = gap_of(f"true_reward_grpo_checked{end}", f"true_reward_{best_name}")
+    checked_rows[heat][f"minus best of {MOST}"] = verdict(beside_best) if beside_best else "not measured yet"
+pd.DataFrame(checked_rows)
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1657,6 +1678,8 @@ else:
 print(f"pocket reward model, this run: {accuracy['reward model']['all']:.3f} of the held-out pairs about new films")
 if real_values or on_real_text:
     display(table[[column for column in table if (table[column] != "").all()]])
+if on_real_text:
+    display(Markdown(beside_real.reward_models(reference, on_real_text)))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1665,10 +1688,16 @@ if real_values or on_real_text:
 #   labelers agreed in about 73 % of their pairs. A single accuracy over all pairs hides how many of them were easy.
 # - *Best of 8* is section 2 on real sentences: the reward model picks, and people's ratings say how good the pick was.
 #   "The ratings themselves" is what a perfect reward model would find.
-# - *Not measured here:* a policy trained against these scores. Nobody could rate what it writes.
-# - All pairs of the test share 800 sentences, so they are far from independent, and no interval is given for one run.
+# - *The bag of words* learned from the sign of each rating, and MiniLM brings its pretraining. So their gap does not
+#   show what comparisons add.
+# - All pairs share 800 sentences, so one run has no interval here. The reference's intervals cover the choice and order
+#   of the training sentences, not other test sentences.
 #
 # </details>
+#
+# The paragraph on what agrees with the invented world follows the signs of both references' intervals. Two things have
+# no counterpart. No policy was trained against these scores, since nobody could rate what it writes. And the invented
+# pairs come with a reason, but with no rating of how far apart the two answers are.
 #
 # ## 9. Recap
 #
@@ -1685,22 +1714,26 @@ display(
 2. **Best of {MOST}** needs no training: {over_seeds(f"true_reward_best_of_{MOST}")} of requests satisfied. One answer
    of the SFT model: {over_seeds("true_reward_sft")}; its greedy answer: {over_seeds("true_reward_sft_greedy")}
    (*sections 1, 2*).
-3. **What RL against the score bought** (*section 5*). Against SFT, both at temperature 1:
-   {summary("minus SFT, both at temperature 1")}. Both at 0.6: {summary("minus SFT, both at 0.6")}. Sampled at 1 against
-   SFT greedy: {summary("at temperature 1, minus SFT greedy")}. Against best of {MOST}:
-   {summary(f"at temperature 1, minus best of {MOST}")}. On its own objective PPO ended below SFT in {sum(lower)} of
-   {len(lower)} seeds.
+3. **What RL against the score bought**: item 7's table, at equal temperatures. Against best of {MOST}, sampled at 1:
+   {summary(f"at temperature 1, minus best of {MOST}")}. Greedy: {summary(f"greedy, minus best of {MOST}")}. On its own
+   objective PPO ended below SFT in {sum(lower)} of {len(lower)} seeds (*section 5*).
 4. **The GRPO loss** is ours and TRL's, for both averages: they differ by {difference_grpo_loss:.0e} (*section 4*).
 5. **Without the KL penalty**, at a doubled rate: {kinds_of("weak_kl")}; with it {kinds_of("fast_with_kl")}. Without
    minus with: satisfied {difference("weak_kl", "fast_with_kl")}; score {difference("weak_kl", "fast_with_kl", "proxy")}
    (*section 5*).
-6. **A reward that a program checks**, minus GRPO with the reward model: {difference("grpo_checked", "grpo")}; minus SFT
-   greedy: {difference("grpo_checked", "sft_greedy")} (*section 6*).
+6. **A reward that a program checks**, minus GRPO with the reward model, both at temperature 1:
+   {difference("grpo_checked", "grpo")}; both greedy: {difference("grpo_checked", "grpo", end="_greedy")} (*section 6*).
+7. **Requests satisfied, minus the SFT model decoded alike:**
 """)
 )
+alike = {
+    heat: {name: difference(name.lower().replace(" ", "_"), "sft", end=end) for name in (*trained, "GRPO checked")}
+    for heat, end in ENDS.items()
+}
+display(pd.DataFrame.from_dict(alike, orient="index"))
 if on_real_text:
     of_all, of_close = (real_row(f"accuracy_model_{group}", ".3f")[1] for group in ("all", "close"))
-    print(f"7. On sentences that people rated, the better one scores higher in {of_all} of all pairs,")
+    print(f"8. On sentences that people rated, the better one scores higher in {of_all} of all pairs,")
     print(f"   and in {of_close} of those with close ratings (section 8).")
 
 # %%

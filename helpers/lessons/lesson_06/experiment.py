@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from helpers import catalog
 from helpers.batches import Batch
 from helpers.intervals import Interval, mean_t
 from helpers.language_model import IGNORED
+from helpers.lessons.lesson_05.beside_real import Finding, beside_invented, finding, level, sign
 from helpers.lessons.lesson_05.experiment import Judge, JudgedAnswers, judge_answers
 from helpers.recipes import recipe
 from helpers.reference import Reference, recorded
@@ -121,22 +122,23 @@ def gap_said(metric: str, one: str, other: str, here: Mapping[str, float], fallb
 
 
 def beside_rl(
-    titles: Mapping[str, str], here: Mapping[str, float], rl: Reference
+    titles: Mapping[str, str], here: Mapping[str, float], rl: Reference, ends: tuple[str, str] = ("_at_1", "")
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Requests satisfied at temperature 1, and the gains over the start: title -> one value per seed.
+    """Requests satisfied at one temperature, and the gains over the start: title -> one value per seed.
 
     titles: a run's ending -> its title; where the reference lacks it, the one value of this run (`here`) stands.
-    rl: lesson 05's reference.
+    rl: lesson 05's reference. ends: how the two lessons' metrics of that temperature end, here of temperature 1.
     """
+    end, rl_end = ends
     satisfied: dict[str, list[float]] = {}
     gained: dict[str, list[float]] = {}
     for ending, title in titles.items():
-        values, begin = recorded("06", f"good_rate_{ending}_at_1"), recorded("06", "good_rate_sft_at_1")
+        values, begin = recorded("06", f"good_rate_{ending}{end}"), recorded("06", f"good_rate_sft{end}")
         if not values or len(values) != len(begin):
-            values, begin = [here[f"good_rate_{ending}_at_1"]], [here["good_rate_sft_at_1"]]
+            values, begin = [here[f"good_rate_{ending}{end}"]], [here[f"good_rate_sft{end}"]]
         satisfied[title], gained[title] = values, [now - before for now, before in zip(values, begin, strict=True)]
     for name in ("PPO", "GRPO", "RLOO"):
-        values, begin = rl.metrics[f"true_reward_{name.lower()}"], rl.metrics["true_reward_sft"]
+        values, begin = rl.metrics[f"true_reward_{name.lower()}{rl_end}"], rl.metrics[f"true_reward_sft{rl_end}"]
         satisfied[name], gained[name] = values, [now - before for now, before in zip(values, begin, strict=True)]
     return satisfied, gained
 
@@ -149,19 +151,79 @@ RECAP = {  # what was compared: the metric, and the two runs
     "The SFT term at beta 1, all pairs, requests satisfied, with minus without": (
         "good_rate_{}", "dpo", "dpo_no_term_all",
     ),
-    "The rejected answers, all pairs, requests satisfied, DPO with the term minus SFT on the chosen": (
-        "good_rate_{}", "dpo", "chosen_only_all",
-    ),
-    "The rejected answers, all pairs, skills, DPO with the term minus SFT on the chosen": (
-        "exact_answer_rate_skills_{}", "dpo", "chosen_only_all",
+    "The rejected answers, a quarter of the pairs, win rate, DPO with beta 1 and the term minus SFT on the chosen": (
+        "win_rate_{}", "dpo_with_sft_quarter", "chosen_only",
     ),
 }  # fmt: skip
+EXTREMES: tuple[tuple[str, Callable], ...] = (("kl", max), ("form_rate", min))  # what a low beta may bring about
 
 
 def recap_of_seeds() -> dict[str, str]:
     """The comparisons of `RECAP` that several seeds of this lesson measured."""
     gaps = {title: gap_over_seeds(*what) for title, what in RECAP.items()}
     return {title: f"{gap:+.3f}" for title, gap in gaps.items() if gap is not None}
+
+
+def gain_said(gains: Sequence[float]) -> str:
+    """The mean gain over seeds with its interval; a single gain is this run's."""
+    return f"{mean_t(gains):+.2f}" if len(gains) > 1 else f"{gains[0]:+.2f} (this run)"
+
+
+def how_often(source: Reference, metric: str, betas: Sequence[float], most: Callable) -> int:
+    """In how many seeds the first beta has the highest (`most`: max) or the lowest (min) value of a metric."""
+    columns = [source.metrics[f"{metric}_dpo_beta_{beta:g}".replace(".", "_")] for beta in betas]
+    return sum(values[0] == most(values) for values in zip(*columns, strict=True))
+
+
+def beside_control(shown: Mapping[str, str], fallback: Reference) -> tuple[dict[str, dict[str, str]], str]:
+    """DPO with the SFT term beside SFT on the chosen answers, all pairs: a table by metric, and one sentence part.
+
+    shown: title -> metric, with a place for the run's ending. fallback: where this lesson's seeds lack the control.
+    """
+    table: dict[str, dict[str, str]] = {}
+    words: dict[int, list[str]] = {1: [], -1: [], 0: []}
+    for title, metric in shown.items():
+        for source, control in ((None, "chosen_only_all"), (fallback, "chosen_only")):
+            gap = gap_over_seeds(metric, "dpo", control, source)
+            if gap is None:
+                continue
+            names = [metric.format(ending) for ending in ("dpo", control)]
+            values = [source.metrics[name] if source else recorded("06", name) for name in names]
+            sides = dict(zip(("DPO with the SFT term", "SFT on the chosen answers"), values, strict=True))
+            table[title] = {side: f"{mean_t(seeds):.3f}" for side, seeds in sides.items()}
+            table[title] |= {"difference": f"{gap:+.3f}", "seeds": str(len(values[0]))}
+            words[sign(gap)].append(title)
+            break
+    said = {1: "clearly higher in", -1: "clearly lower in", 0: "no clear difference in"}
+    parts = [f"{said[way]} {', '.join(titles)}" for way, titles in words.items() if titles]
+    return table, "; ".join(parts) or "not measured with several seeds"
+
+
+def preferences_beside_real(pocket: Reference, real: Reference) -> str:
+    """Markdown: beta 0.1 without the SFT term and its control, in the invented world and on real sentences."""
+    runs = {"DPO": ("dpo_without_sft", "dpo"), "SFT on the chosen": ("chosen_only", "sft")}
+    findings: list[Finding | None] = [
+        finding(
+            f"{side} answers' change under {title}",
+            (pocket, f"held_change_{side}_{ending}", ""),
+            (real, f"change_{side}_{on_real}", ""),
+            (" nats", " nats"),
+        )
+        for title, (ending, on_real) in runs.items()
+        for side in ("chosen", "rejected")
+    ]
+    sides = ("chosen", "rejected")
+    names = [f"held_change_{side}_{ending}" for ending, _ in runs.values() for side in sides]
+    more = []
+    if all(name in pocket.metrics for name in names):
+        seeds = zip(*(pocket.metrics[name] for name in names), strict=True)
+        invented = mean_t([(chosen - rejected) - (also - other) for chosen, rejected, also, other in seeds])
+        question = "Margin between chosen and rejected answers, DPO minus SFT on the chosen"
+        findings.append(Finding(question, invented, real.gap("margin_dpo", "margin_sft"), " nats", " nats"))
+    if "pair_accuracy_dpo_without_sft" in pocket.metrics:
+        levels = [pocket.interval("pair_accuracy_dpo_without_sft"), real.interval("pair_accuracy_dpo")]
+        more.append(level("Held-out pairs with a positive margin after DPO", *levels))
+    return beside_invented(findings, more)
 
 
 def real_pairs(tokenizer, split: str, count: int, seed: int) -> list[dict[str, str]]:
