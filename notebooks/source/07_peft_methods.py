@@ -17,7 +17,7 @@
 # small layers between the frozen ones, or learn a few vectors that the model reads before the text. Here is a map of
 # such methods, a working member of each kind, and one table that compares them.
 #
-# *About 70 minutes to read (an estimate), seven to run (an estimate for two processor cores), some more with the
+# *About 70 minutes to read (an estimate), six to run (an estimate for two processor cores), some more with the
 # files of section 10; no network.*
 
 # %% [markdown]
@@ -902,8 +902,8 @@ print(f"Inside the blocks, five seeds: from {mean_rise[least]:+.2f} ({least}) to
 #   the range. Soft prompt and prefix hardly do; they have also learned little. *Few trained parameters* is not *little
 #   forgotten*. (Rates and accuracies differ, so the table shows no cause.)
 # - *Everything* also trains the embeddings, which are the language model's output matrix where they are tied.
-# - Biderman et al. (2024) compare LoRA and full fine-tuning of models of 7 billion parameters on code and mathematics:
-#   LoRA learns less there, and forgets less.
+# - Biderman et al. (2024) compare LoRA with [full fine-tuning](../docs/glossary.md#full-fine-tuning) on code and
+#   mathematics, in models of 7 billion parameters. LoRA learns less there, and forgets less.
 # - Leave added parts out, and the old model is there to the bit. So one base model can serve many tasks, each with its
 #   own adapter file.
 # - For BitFit and the last block you must have kept the old values: a small file as well.
