@@ -1240,12 +1240,15 @@ if measured:
     level = [f"{titles[name]} {gap:+.3f}" for name, gap in gap_to.items() if 0.0 in gap]
     on_minilm = f"below training everything by an interval without 0: {', '.join(behind) or 'none'}; not told apart "
     on_minilm += f"from it by {len(measured.seeds)} seeds: {', '.join(level) or 'none'}"
-    print("Reference:", measured.label)
-    print(on_minilm)
+    print("Reference:", measured.label, on_minilm, sep="\n")
 searched = load_reference("peft_real_rates")
-tried = {f"{rate:g}": f"{searched.interval(f'accuracy_full_{rate:g}'):.3f}" for rate in searched.settings["rates"]}
-print(f"everything, {searched.settings['validation_rows']} validation sentences, {searched.label}")
-pd.DataFrame.from_dict(tried, orient="index", columns=["everything: validation accuracy [95 %]"]).rename_axis("rate")
+asked, seeds = searched.settings["validation_rows"], len(searched.seeds)
+scores = {f"{rate:g}": searched.interval(f"accuracy_full_{rate:g}") for rate in searched.settings["rates"]}
+if seeds == 1:  # no interval over seeds, so the one that the sentences alone give
+    scores = {rate: wilson(round(asked * score.value), asked) for rate, score in scores.items()}
+print(f"Everything at other rates, {asked} validation sentences: {searched.label}")
+columns = ["validation accuracy [95 %, over sentences]" if seeds == 1 else "validation accuracy [95 %, over seeds]"]
+pd.DataFrame({columns[0]: {rate: f"{score:.3f}" for rate, score in scores.items()}}).rename_axis("rate")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
