@@ -1236,10 +1236,9 @@ with pd.option_context("display.max_colwidth", None):
 on_minilm = "no reference yet"
 if measured:
     gap_to = {name: measured.gap(f"accuracy_{name}", "accuracy_full") for name in compared if name != "full"}
-    behind = [titles[name] for name, gap in gap_to.items() if gap.high < 0]
-    level = [f"{titles[name]} {gap:+.3f}" for name, gap in gap_to.items() if 0.0 in gap]
-    on_minilm = f"below training everything by an interval without 0: {', '.join(behind) or 'none'}; not told apart "
-    on_minilm += f"from it by {len(measured.seeds)} seeds: {', '.join(level) or 'none'}"
+    below = ", ".join(titles[name] for name, gap in gap_to.items() if gap.high < 0) or "none"
+    level = ", ".join(f"{titles[name]} {gap:+.3f}" for name, gap in gap_to.items() if 0.0 in gap) or "none"
+    on_minilm = f"below everything by an interval without 0: {below}; not told apart from it: {level}"
     print("Reference:", measured.label, on_minilm, sep="\n")
 searched = load_reference("peft_real_rates")
 asked, seeds = searched.settings["validation_rows"], len(searched.seeds)
@@ -1247,8 +1246,8 @@ scores = {f"{rate:g}": searched.interval(f"accuracy_full_{rate:g}") for rate in 
 if seeds == 1:  # no interval over seeds, so the one that the sentences alone give
     scores = {rate: wilson(round(asked * score.value), asked) for rate, score in scores.items()}
 print(f"Everything at other rates, {asked} validation sentences: {searched.label}")
-columns = ["validation accuracy [95 %, over sentences]" if seeds == 1 else "validation accuracy [95 %, over seeds]"]
-pd.DataFrame({columns[0]: {rate: f"{score:.3f}" for rate, score in scores.items()}}).rename_axis("rate")
+title = f"validation accuracy [95 %, over {'sentences' if seeds == 1 else 'seeds'}]"
+pd.DataFrame({title: {rate: f"{score:.3f}" for rate, score in scores.items()}}).rename_axis("rate")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
