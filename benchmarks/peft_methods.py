@@ -3,6 +3,8 @@
 python -m benchmarks.peft_methods                  three seeds on the test rows
 python -m benchmarks.peft_methods --keep FOLDER    the same; saves finished pieces in FOLDER, so that it can continue
 python -m benchmarks.peft_methods --tune           the grid of learning rates, on validation rows; writes nothing
+python -m benchmarks.peft_methods --real           rates of training all of the published encoder, on validation
+                                                   sentences, for data/reference/peft_real_rates.json
 
 The recipe is the lesson's own, in `helpers.lessons.lesson_07.experiment`.
 Each seed draws its own training rows and random starts.
@@ -30,6 +32,8 @@ from helpers.reference import FOLDER, save_reference
 from helpers.runtime import UserError, start
 
 GRID = (5e-4, 1e-3, 2e-3, 4e-3, 1e-2, 3e-2, 1e-1)
+REAL_RATES = (5e-5, 1e-4, 2e-4, 4e-4)  # of training all parameters of the published encoder
+REAL_VALIDATION_ROWS = 500
 TEXTS = 24  # held-out texts per domain, to measure forgetting
 
 
@@ -124,6 +128,22 @@ def tune(seeds: int, labels: int, epochs: int, names: Iterable[str]) -> None:
             click.echo(f"{method.title:20}{rate:8.0e}  {mean_t(scores).value:.3f}")
 
 
+def real_rates(seed: int) -> dict[str, float]:
+    """Return the validation accuracy of every rate of training everything, with the rows of the lesson's section 10."""
+    sentences, tokenizer = catalog.dataset("reviews", "real"), catalog.tokenizer("encoder", "real")
+    drawn = sample_rows(sentences["train"], experiment.REAL_LABELS, seed)
+    judged = sentences["validation"].select(range(REAL_VALIDATION_ROWS))
+    rows = [TokenizedReviews.from_dataset(tokenize(part, tokenizer, 128)) for part in (drawn, judged)]
+    task = Task(None, rows[0], rows[1], pad(tokenizer), "cuda" if torch.cuda.is_available() else "cpu")
+    found, method = {}, experiment.methods()["full"]
+    for rate in REAL_RATES:
+        base, epochs = catalog.masked_language_model("real", new_head=True), experiment.REAL_EPOCHS
+        _, outcome = experiment.fine_tune(method, base, task, epochs=epochs, seed=seed, rate=rate)
+        found[f"accuracy_full_{rate:g}"] = outcome.accuracy.value
+        click.echo(f"seed {seed}  {rate:8.0e}  {outcome.accuracy.value:.3f}  {outcome.seconds:5.1f} s")
+    return found
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--seeds",
@@ -137,16 +157,32 @@ def tune(seeds: int, labels: int, epochs: int, names: Iterable[str]) -> None:
 @click.option("--test-rows", default=1000, type=click.IntRange(10), show_default=True)
 @click.option("--keep", type=click.Path(path_type=Path), help="Save finished pieces in this folder, and reuse them.")
 @click.option("--tune", "tuning", is_flag=True, help="Try learning rates on validation rows; write nothing.")
+@click.option("--real", "on_real_text", is_flag=True, help="Try rates of training all of the published encoder.")
 @click.option("--only", default="", help="With --tune: only these methods, separated by commas.")
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for peft_methods.json.")
 def main(
-    seeds: int, labels: int, epochs: int, test_rows: int, keep: Path | None, tuning: bool, only: str, into: Path
+    seeds: int,
+    labels: int,
+    epochs: int,
+    test_rows: int,
+    keep: Path | None,
+    tuning: bool,
+    on_real_text: bool,
+    only: str,
+    into: Path,
 ) -> None:
-    """Measure every seed and write data/reference/peft_methods.json."""
+    """Measure every seed and write data/reference/peft_methods.json (with --real: peft_real_rates.json)."""
     try:
         start(track="pocket", budget="standard", seed=0)
         if tuning:
             return tune(seeds, labels, epochs, only.split(",") if only else experiment.methods())
+        if on_real_text:
+            settings = {"labels": experiment.REAL_LABELS, "epochs": experiment.REAL_EPOCHS, "rates": list(REAL_RATES)}
+            settings |= {"validation_rows": REAL_VALIDATION_ROWS}
+            measured = [real_rates(seed) for seed in range(seeds)]
+            command = "python -m benchmarks.peft_methods --real"
+            click.echo(f"written: {save_reference('peft_real_rates', command, settings, measured, into).name}")
+            return None
         settings = {"labels": labels, "epochs": epochs, "test_rows": test_rows}
         found = [measure(seed, settings, keep) for seed in range(seeds)]
         settings |= {"length": experiment.LENGTH, "rank": experiment.RANK, "alpha": experiment.ALPHA}

@@ -27,6 +27,7 @@
 # - do the same with `peft`, and show that it is the same;
 # - compare methods by accuracy, trained parameters, memory, size of the file, time and forgetting;
 # - find an adapter that disturbs the model before the first step;
+# - choose LoRA's layers and rank within a number of parameters;
 # - take a published encoder through `peft`'s usual workflow, and choose a method for a job.
 
 # %%
@@ -108,7 +109,7 @@ epoch_count = run.by_budget(quick=1, standard=epochs)
 # [bag of words](../docs/glossary.md#bag-of-words).
 
 # %%
-from helpers.evaluation import bag_of_words, majority
+from helpers.evaluation import bag_of_words, majority, predict_rows
 
 reviews = catalog.dataset("reviews", track, data, seed)
 tokenizer = catalog.tokenizer("encoder", track, model)
@@ -285,8 +286,9 @@ with torch.inference_mode():
     assert torch.equal(adapted(**text).last_hidden_state, hidden_before)
 
 # %% [markdown]
-# `peft` has no bottleneck adapter (another library, `adapters`, does). **IA3** (Liu et al. 2022) it has: multiply every
-# entry of the keys, of the values and inside the feed-forward layer by a learned factor. The factors start at 1.
+# `peft` has no bottleneck adapter (another library, `adapters`, does), but it has **IA3** (Liu et al. 2022). IA3
+# multiplies every entry of the keys, of the values and inside the feed-forward layer by a learned factor. The factors
+# start at 1.
 
 
 # %%
@@ -751,9 +753,12 @@ print(f"({variants.settings['labels']:,} labels, {variants.settings['epochs']} e
 # %% [markdown]
 # ### Is it the rate?
 #
-# Lester et al. train at a rate of 0.3, with another optimizer (Adafactor) and a far longer training. The grid ended at
-# 0.1. One more run at 0.3, with everything else as above, asks whether the edge of the grid explains the gap. It does
-# not ask about the prefix, nor about a longer training.
+# Lester et al. train at a rate of 0.3, with another optimizer (Adafactor) and far longer. The grid ended at 0.1. Does
+# the edge of the grid explain the gap? One more run at 0.3, with everything else as above, gives a first answer. It
+# says nothing about the prefix or about longer training.
+#
+# The workbook prints a message if a training loss ends no lower than that of a constant guess. Then the prompt learned
+# nothing at this rate, so a still higher one is no cure.
 
 # %%
 higher = 0.3
@@ -766,6 +771,9 @@ usual_rate = recipes["soft_prompt"].learning_rate
 print(f"soft prompt at {higher:g}: {hotter.accuracy:.3f}")
 print(f"minus that at {usual_rate:g}: {change:+.3f}; minus the bag of words: {to_words:+.3f}")
 print("This run", "cannot tell" if 0.0 in change else "can tell", "the two rates apart.")
+hot = "accuracy_soft_prompt_higher_rate"
+if hot in reference.metrics:
+    print(f"the same difference, {len(reference.seeds)} seeds: {reference.gap(hot, 'accuracy_soft_prompt'):+.3f}")
 
 # %% [markdown]
 # ### Memory and time
@@ -894,6 +902,8 @@ print(f"Inside the blocks, five seeds: from {mean_rise[least]:+.2f} ({least}) to
 #   the range. Soft prompt and prefix hardly do; they have also learned little. *Few trained parameters* is not *little
 #   forgotten*. (Rates and accuracies differ, so the table shows no cause.)
 # - *Everything* also trains the embeddings, which are the language model's output matrix where they are tied.
+# - Biderman et al. (2024) compare LoRA with [full fine-tuning](../docs/glossary.md#full-fine-tuning) on code and
+#   mathematics, in models of 7 billion parameters. LoRA learns less there, and forgets less.
 # - Leave added parts out, and the old model is there to the bit. So one base model can serve many tasks, each with its
 #   own adapter file.
 # - For BitFit and the last block you must have kept the old values: a small file as well.
@@ -928,15 +938,16 @@ for name, of_size in (("soft_prompt", prompts), ("lora", experiment.low_rank)):
 # %%
 called = {"soft prompt": "vectors of the soft prompt", "LoRA": "rank of LoRA's update"}
 series = {titles[name]: {size: parts[size].accuracy for size in sorted(parts)} for name, parts in swept.items()}
-by_size = load_reference("peft_methods")
-alike = {"soft_prompt": by_size.settings["sizes"],  # sizes that the reference trained as this lesson does
-         "lora": by_size.settings["sizes"] if by_size.settings.get("alpha") else [rank]}  # fmt: skip
-there = {titles[name]: {size: by_size.interval(f"accuracy_{name}_{size}") for size in by_size.settings["sizes"]
-                        if size in alike[name]} for name in swept}  # fmt: skip
+own_sizes = {f"accuracy_{name}_{size}" for name in swept for size in experiment.SIZES} <= set(reference.metrics)
+by_size = reference if own_sizes else load_reference("peft_methods")
+same_alpha = own_sizes or "alpha" in by_size.settings  # else its LoRA had another alpha at other ranks
+alike = {"soft_prompt": experiment.SIZES, "lora": experiment.SIZES if same_alpha else [experiment.RANK]}
+there = {titles[name]: {size: by_size.interval(f"accuracy_{name}_{size}") for size in alike[name]} for name in swept}
 lines = {"everything": outcomes["full"].accuracy.value, "head only": outcomes["head_only"].accuracy.value}
 plotting.show(figures.sweeps(series, called, there, lines))
 print("Reference:", by_size.label)
-print(f"({by_size.settings['test_rows']:,} test rows there, {len(truth):,} here)")
+if not own_sizes:
+    print(f"({by_size.settings['test_rows']:,} test rows there, {len(truth):,} here)")
 whole = [name for name in swept if {1, 8} <= set(alike[name])]
 for name, sized in swept.items():
     mine = paired_bootstrap(sized[8].correct, sized[1].correct, seed=seed) if {1, 8} <= set(sized) else None
@@ -944,7 +955,7 @@ for name, sized in swept.items():
     if name in whole:
         said += f"; {by_size.gap(f'accuracy_{name}_8', f'accuracy_{name}_1'):+.3f} in the reference"
     print(f"{titles[name]}, size 8 minus size 1: {said}")
-if "lora" not in whole:
+if not same_alpha:
     print("LoRA's reference at other ranks has another alpha, so it is left out.")
 
 # %%
@@ -961,19 +972,85 @@ reveal(
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# - LoRA at rank 1 has most of what LoRA gains over the head alone. Whether rank 8 adds anything is for the interval
-#   above to say: with 0 inside it, this run cannot tell. Lesson 08 looks at the rank in detail.
+# - LoRA at rank 1 has most of what LoRA gains over the head alone. Whether rank 8 adds anything is for the intervals
+#   above to say. Where one contains 0, its runs cannot tell. Lesson 08 looks at the rank in detail.
 # - The soft prompt stays where it is at every length: with this recipe, more vectors do not help.
-# - This is one seed, one draw of reviews. The bars cover the test rows alone.
+# - The points are one seed, one draw of reviews, and their bars cover the test rows alone. A band is over seeds.
 #
 # </details>
 
 # %% [markdown]
+# ### Exercise 07.4: LoRA on a budget
+#
+# At work you decide two things: which layers get LoRA, and at which rank. More layers at one rank are also more
+# parameters, so a fair comparison fixes the number of parameters.
+#
+# Write the function that makes such a comparison fair. It gets a model, the last parts of some linear layers' paths
+# (`["query", "value"]`) and a budget. It returns a `LoraConfig` for these layers, with alpha 16 and the largest rank
+# whose parameters fit. Your configuration is trained below.
+
+
+# %% tags=["exercise"]
+def lora_within(body, names, budget):
+    return ...
+
+
+check("07.4", lora_within)
+# hint("07.4")
+
+
+# %% tags=["solution"]
+def lora_within(body, names, budget):
+    layers = [
+        layer
+        for path, layer in body.named_modules()
+        if isinstance(layer, nn.Linear) and path.rpartition(".")[2] in names
+    ]
+    each = sum(layer.in_features + layer.out_features for layer in layers)  # what one rank costs
+    return LoraConfig(r=budget // each, lora_alpha=16, target_modules=list(names))
+
+
+check("07.4", lora_within)
+
+# %% [markdown]
+# We spread the parameters over every linear layer, and compare with LoRA of the table. The budget is what rank 9 on
+# queries and values would cost; at rank 2 every linear layer of the pocket encoder costs exactly that. A choice of
+# layers is a choice like a rate, so *validation* rows judge it.
+#
+# Both train at the rate that was searched for queries and values at rank 8. So the comparison favours the table's LoRA.
+
+# %%
+lora_within = go_on_with("07.4", lora_within, experiment.lora_within)
+chosen_layers = linear_names(new_body())  # try others: ["dense"], or ["query", "key", "value"]
+allowance = 9 * (outcomes["lora"].parameters - outcomes["head_only"].parameters) // rank
+kept_back = reviews["validation"].select(range(min(test_count, len(reviews["validation"]))))
+kept_back = TokenizedReviews.from_dataset(tokenize(kept_back, tokenizer, max_length=max_tokens))
+judging = Task(None, rows["train"], kept_back, collate, run.device)
+settings = {"epochs": epoch_count, "seed": seed, "num_labels": num_labels}
+base, method = catalog.masked_language_model(track, model), experiment.within(chosen_layers, allowance, lora_within)
+_, placed = experiment.fine_tune(method, base, judging, **settings)
+
+# %%
+logits, labels_kept = predict_rows(fitted["lora"].classifier, kept_back, collate, bfloat16=True)
+of_table = (logits.argmax(dim=-1) == labels_kept).double()
+by_choice, by_table = placed.accuracy, wilson(int(of_table.sum()), len(of_table))
+print(f"{len(kept_back)} validation reviews; budget {allowance:,} parameters beside the head")
+print(f"{', '.join(chosen_layers)}: {by_choice:.3f}, {placed.parameters:,} trained with the head")
+print(f"{', '.join(targets)} at rank {rank}: {by_table:.3f}, {outcomes['lora'].parameters:,}")
+placing = paired_bootstrap(placed.correct, of_table, seed=seed)
+print(f"difference {placing:+.3f}: this run", "cannot tell them apart" if 0.0 in placing else "tells them apart")
+
+# %% [markdown]
+# Read the interval before you choose: with one draw of reviews, a small difference decides nothing. Change
+# `chosen_layers`, and run the cell again. "LoRA Without Regret" (Schulman et al. 2025) reports that LoRA at the
+# attention alone falls behind even at equal parameters, in models of billions. Lessons 08 and 09 measure more of this.
+
+# %% [markdown]
 # ### And on a larger model?
 #
-# How many parameters a method trains follows from the model's sizes. Here are the formulas, checked against the models
-# that we trained; then they are asked about models that we have not. That is arithmetic and no measurement: it says
-# what is trained, not how well.
+# The model's sizes decide how many parameters a method trains. Here are the formulas, checked against the models that
+# we trained. Then we apply them to larger models. That is arithmetic and no measurement: it says what is trained, not
+# how well.
 
 
 # %%
@@ -1010,6 +1087,10 @@ models = {
     "MiniLM": (384, 6, 1536, 30522, 514),  # the published encoder of section 10
     "7B": (4096, 32, 16384, 32000, 2050),  # GPT-style. A Llama has no biases, so BitFit has nothing to train there
 }
+in_7b = counts(*models["7B"])
+print(f"7B in float32: the weights take {4 * in_7b['everything'] / 1e9:.1f} GB, gradients and AdamW's means take")
+for name in ("LoRA", "bottleneck adapter", "everything"):
+    print(f"{12 * in_7b[name] / 1e9:8.2f} GB to train {name}")
 
 
 def shares(name):
@@ -1036,9 +1117,9 @@ VBox([slider, page])
 # The figure above the slider is its position at 7B, for readers without a running kernel. (It has a GPT-style 7B. A
 # Llama has no biases, so BitFit has nothing to train there; `BeftConfig` can add biases, but they cannot be merged.)
 #
-# What a weight matrix holds grows with the square of
-# `hidden`. At a fixed size, rank and length, what adapter, IA3, prompt, prefix and LoRA add grows with `hidden` alone:
-# the larger the model, the smaller their share.
+# A weight matrix grows with the square of `hidden`. At a fixed size, rank and length, what adapter, IA3, prompt, prefix
+# and LoRA add grows with `hidden` alone: the larger the model, the smaller their share. The gigabytes printed above
+# come on top of the weights, which every method keeps in memory, and of the activations.
 
 # %% [markdown]
 # ## 9. Find the bug
@@ -1101,8 +1182,10 @@ assert model or loss_pretrained < loss_at_start["FaultyAdapter"]  # one of your 
 #
 # Five of the methods on all-MiniLM-L6-v2, a published encoder, and sentences of film reviews that people wrote and
 # rated (Hutto and Gilbert 2014). `workbook real` fetches both once. The code is that of section 6, with 480 labelled
-# sentences, two epochs and 500 test sentences. The rates are the recipes for published models; the last column of the
-# table says how much each was searched, and that is not the same for all.
+# sentences, two epochs and 500 test sentences. The baselines are fitted to the same sentences.
+#
+# The rates are the recipes for published models. The last column says how each was searched. That differs, so a table
+# below asks whether another rate would help training everything.
 
 # %%
 from helpers import real
@@ -1116,6 +1199,7 @@ else:
     judged = sentences["test"].select(range(run.by_budget(quick=32, standard=experiment.REAL_TEST_ROWS)))
     parts = [TokenizedReviews.from_dataset(tokenize(part, real_tokenizer, 128)) for part in (chosen, judged)]
     real_task = Task(None, *parts, pad(real_tokenizer), run.device)
+    real_values |= {f"accuracy_{name}": value for name, value in experiment.baselines(chosen, judged).items()}
     for name in compared:
         language_model = catalog.masked_language_model("real", new_head=True)
         passes = run.by_budget(quick=1, standard=experiment.REAL_EPOCHS)
@@ -1125,23 +1209,56 @@ else:
 
 # %%
 measured, table = real_reference("07"), {}
+known = set(measured.metrics if measured else ())
+
+
+def on_sentences(metric):
+    """This run's value, the reference, and the reference minus training everything and minus the bag of words."""
+    cells = [f"{real_values[metric]:.3f}" if metric in real_values else ""]
+    cells.append(f"{measured.interval(metric):.3f}" if metric in known else "")
+    for other in ("accuracy_full", "accuracy_bag_of_words"):
+        cells.append(f"{measured.gap(metric, other):+.3f}" if metric != other and {metric, other} <= known else "")
+    return cells
+
+
+for name, title in (("majority", "majority class"), ("bag_of_words", "bag of words")):
+    table[title] = [*on_sentences(f"accuracy_{name}"), "", "", ""]
 for name in compared:
-    used, metric = of[name].recipe("published"), f"accuracy_{name}"
-    row = [f"{real_values[metric]:.3f}" if real_values else ""]
-    row += [f"{measured.interval(metric):.3f}" if measured else ""]
-    row += [f"{measured.gap(metric, 'accuracy_full'):+.3f}" if measured and name != "full" else ""]
-    in_body = counts(*models["MiniLM"]).get(titles[name], 0)
-    table[titles[name]] = [*row, f"{in_body + 2 * (384 + 1):,}", f"{used.learning_rate:g}", used.source]
-if measured:
-    print("Reference:", measured.label)
-    gaps_there = {
-        titles[name]: measured.gap(f"accuracy_{name}", "accuracy_full") for name in compared if name != "full"
-    }
-    behind = [title for title, gap in gaps_there.items() if gap.high < 0]
-    print("Below training everything, by an interval without 0:", ", ".join(behind) or "none")
-columns = ["this run", "reference [95 %]", "minus everything [95 %]", "trained parameters", "rate", "its source"]
+    used, in_body = of[name].recipe("published"), counts(*models["MiniLM"]).get(titles[name], 0)
+    cells = [f"{in_body + 2 * (384 + 1):,}", f"{used.learning_rate:g}", used.source]
+    table[titles[name]] = [*on_sentences(f"accuracy_{name}"), *cells]
+columns = ["this run", "reference [95 %]", "minus everything [95 %]", "minus bag of words [95 %]"]
+columns += ["trained parameters", "rate", "its source"]
 with pd.option_context("display.max_colwidth", None):
     display(pd.DataFrame.from_dict(table, orient="index", columns=columns))
+
+# %%
+on_minilm = "no reference yet"
+if measured:
+    gap_to = {name: measured.gap(f"accuracy_{name}", "accuracy_full") for name in compared if name != "full"}
+    below = ", ".join(titles[name] for name, gap in gap_to.items() if gap.high < 0) or "none"
+    level = ", ".join(f"{titles[name]} {gap:+.3f}" for name, gap in gap_to.items() if 0.0 in gap) or "none"
+    on_minilm = f"below everything by an interval without 0: {below}; not told apart from it: {level}"
+    print("Reference:", measured.label, on_minilm, sep="\n")
+searched = load_reference("peft_real_rates")
+asked, seeds = searched.settings["validation_rows"], len(searched.seeds)
+scores = {f"{rate:g}": searched.interval(f"accuracy_full_{rate:g}") for rate in searched.settings["rates"]}
+if seeds == 1:  # no interval over seeds, so the one that the sentences alone give
+    scores = {rate: wilson(round(asked * score.value), asked) for rate, score in scores.items()}
+print(f"Everything at other rates, {asked} validation sentences: {searched.label}")
+title = f"validation accuracy [95 %, over {'sentences' if seeds == 1 else 'seeds'}]"
+pd.DataFrame({title: {rate: f"{score:.3f}" for rate, score in scores.items()}}).rename_axis("rate")
+
+# %% [markdown]
+# <details><summary>What to look at</summary>
+#
+# - Read the baselines first. So few sentences give the bag of words little to count. In the reference MiniLM's head
+#   alone is above it, unlike the pocket encoder's in section 6: its features already tell much about sentiment.
+# - *Not told apart* is not *equal*. With three seeds these intervals are some points wide on either side.
+# - Compare the last table's rows with the rate in use. A difference inside the intervals is no reason to change it. A
+#   larger one means that everything could do better than above.
+#
+# </details>
 
 # %% [markdown]
 # ### The usual `peft` workflow, once in full
@@ -1207,7 +1324,6 @@ adapted = get_peft_model(base, lora_for("SEQ_CLS"))
 adapted.print_trainable_parameters()
 in_full = sum(p.numel() for name, p in adapted.named_parameters() if p.requires_grad and "lora_" not in name)
 print(f"of these, {in_full:,} are not LoRA's but the new modules', which are trained in full")
-print(f"the recipe: {how}")
 
 # %%
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
@@ -1217,30 +1333,62 @@ def compute_metrics(evaluated):
     return {"accuracy": float((evaluated.predictions.argmax(axis=-1) == evaluated.label_ids).mean())}
 
 
-arguments = TrainingArguments(
-    output_dir=folder.name, seed=seed, use_cpu=run.device == "cpu", learning_rate=how.learning_rate,
-    num_train_epochs=run.by_budget(quick=1, standard=how.epochs), per_device_train_batch_size=16,
-    per_device_eval_batch_size=64, warmup_steps=0.1, lr_scheduler_type="linear", weight_decay=0.01,
-    train_sampling_strategy="group_by_length", label_names=["labels"], save_strategy="no", report_to="none",
-    disable_tqdm=True,
-)  # fmt: skip
-trainer = Trainer(
-    model=adapted, args=arguments, train_dataset=work_train, eval_dataset=work_validation,
-    data_collator=DataCollatorWithPadding(work_tokenizer), compute_metrics=compute_metrics,
-)  # fmt: skip
-trainer.remove_callback(PrinterCallback)
-trained = trainer.train()
-on_validation = trainer.evaluate()["eval_accuracy"]  # what you would choose a rate or an epoch by
-judged_as = trainer.evaluate(work_test)
-by_workflow = wilson(round(judged_as["eval_accuracy"] * len(work_test)), len(work_test))
-print(f"LoRA at all linear layers, by peft and Trainer, {trained.metrics['train_runtime']:.0f} s")
-print(f"validation {on_validation:.3f}, test {by_workflow:.3f}")
-beside, whose = (real_values["accuracy_lora"], "table above") if real_values else (by_words.value, "bag of words")
-print(f"for comparison, {'LoRA in the ' if real_values else ''}{whose}: {beside:.3f}")
+def trainer_for(found, rate, epochs):
+    arguments = TrainingArguments(
+        output_dir=folder.name, seed=seed, use_cpu=run.device == "cpu", learning_rate=rate, num_train_epochs=epochs,
+        per_device_train_batch_size=16, per_device_eval_batch_size=64, warmup_steps=0.1, lr_scheduler_type="linear",
+        weight_decay=0.01, train_sampling_strategy="group_by_length", label_names=["labels"], save_strategy="no",
+        report_to="none", disable_tqdm=True,
+    )  # fmt: skip
+    trainer = Trainer(
+        model=found, args=arguments, train_dataset=work_train, eval_dataset=work_validation,
+        data_collator=DataCollatorWithPadding(work_tokenizer), compute_metrics=compute_metrics,
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
 
 # %% [markdown]
-# This accuracy is no row of the tables above: the classifier reads the first token and not the mean of all, its pooler
-# starts at random, and rate and epochs (see the recipe) are others. We did not test which of these matters.
+# The rate of a recipe was searched for another classifier and another number of steps. So try it and twice as much, and
+# let the *validation* rows choose. The test rows judge the chosen one alone. The epochs are those of the tables.
+
+# %%
+passes = run.by_budget(quick=1, standard=experiment.REAL_EPOCHS if real_values else epochs)
+found_at = {}
+for rate in (how.learning_rate, 2 * how.learning_rate):
+    adapted = get_peft_model(new_classifier(seed)[0], lora_for("SEQ_CLS"))
+    trainer = trainer_for(adapted, rate, passes)
+    spent = trainer.train().metrics["train_runtime"]
+    found_at[rate] = trainer.evaluate()["eval_accuracy"], trainer
+    print(f"LoRA at all linear layers, rate {rate:g}: validation {found_at[rate][0]:.3f}, {spent:.0f} s")
+best_rate = max(found_at, key=lambda rate: found_at[rate][0])
+trainer = found_at[best_rate][1]
+adapted = trainer.model
+judged_as = trainer.predict(work_test)
+right_lora = judged_as.predictions.argmax(axis=-1) == judged_as.label_ids
+by_workflow = wilson(int(right_lora.sum()), len(right_lora))
+print(f"chosen: {best_rate:g}; test {by_workflow:.3f}")
+
+# %% [markdown]
+# Is that good? The classifier differs from the tables': it reads the first token and not the mean of all. So the fair
+# comparison is **everything in the same classifier**, with the same rows, `Trainer` and epochs. It gets the rate of
+# the table, where LoRA got the better of two. That favours LoRA a little.
+
+# %%
+full_rate = recipe("full", catalog.origin("encoder", on, own_model)).learning_rate
+control = trainer_for(new_classifier(seed)[0], full_rate, passes)
+spent = control.train().metrics["train_runtime"]
+judged_as = control.predict(work_test)
+right_full = judged_as.predictions.argmax(axis=-1) == judged_as.label_ids
+full_by_workflow = wilson(int(right_full.sum()), len(right_full))
+behind_full = paired_bootstrap(right_lora, right_full, seed=seed)
+floor_here = real_values["accuracy_bag_of_words"] if real_values else by_words.value
+print(f"everything, rate {full_rate:g}: test {full_by_workflow:.3f}, {spent:.0f} s; bag of words {floor_here:.3f}")
+print(f"LoRA minus everything, in this classifier: {behind_full:+.3f}")
+
+# %% [markdown]
+# Compare the two validation figures: how much the rate decides. If a first run lies near the bag of words, try other
+# rates on validation rows before you blame the method.
 #
 # Now save the adapter, and load it onto a fresh base. The fresh head has other random numbers, so the right logits can
 # come from the adapter's file alone. (The merged model adds in another order, so it agrees up to rounding.)
@@ -1299,8 +1447,9 @@ with torch.inference_mode():
 #
 # Now the title's question. A method is a candidate if its mean accuracy over five seeds lies at most `allowed` below
 # training everything. Each job then takes the candidate that costs least. A mean inside the limit is no proof, so one
-# column says whether the whole interval lies inside. The last column has the same gap on MiniLM, for the methods that
-# section 10 trains there.
+# column says whether the whole interval lies inside. *Level with it* lists the methods that five seeds cannot tell
+# from the chosen one in accuracy. The last column has the same gap on MiniLM; it is empty for methods that were not
+# trained there.
 
 # %%
 allowed = 0.05  # accuracy that you would give up; try 0.03
@@ -1350,8 +1499,10 @@ columns = ["take", "minus everything (five seeds) [95 %]", "interval within the 
 with pd.option_context("display.max_colwidth", None):
     display(pd.DataFrame.from_dict(rule, orient="index", columns=[*columns, "the same gap on MiniLM"]))
 if gap_there:
-    near = [titles[name] for name in gap_there if name not in ("head_only", "full") and gap_there[name] >= -allowed]
-    print("On MiniLM, within the limit by the mean:", ", ".join(near) or "none")
+    near = [name for name in gap_there if name not in ("head_only", "full") and gap_there[name] >= -allowed]
+    whole = [titles[name] for name in near if measured and gap_to[name].low >= -allowed]
+    print("On MiniLM, within the limit by the mean:", ", ".join(titles[name] for name in near) or "none")
+    print("by the whole interval:", ", ".join(whole) or "none")
 
 # %% [markdown]
 # <details><summary>How to use it</summary>
@@ -1393,7 +1544,9 @@ head_gap = reference.gap("accuracy_head_only", "accuracy_full")
 share_of_bytes = file_bytes["lora"] / file_bytes["full"]
 share_of_memory = sum(memory["lora"].values()) / sum(memory["full"].values())
 share_of_time = reference.interval("seconds_lora").value / reference.interval("seconds_full").value
-picked = "; ".join(f"{job}: {titles[name]}" for job, name in chosen_for.items())
+sure = {name: name == "full" or lost[name].low >= -allowed for name in chosen_for.values()}
+picked = "; ".join(f"{job}: {titles[name]}{'' if sure[name] else ' (?)'}" for job, name in chosen_for.items())
+unsure = ", ".join(titles[name] for name, inside in sure.items() if not inside) or "none of them"
 old_loss = {name: reference.interval(f"loss_rise_{name}") for name in ("lora", "full")}
 under = [titles[name] for name in of if reference.gap(f"accuracy_{name}", "accuracy_bag_of_words").high < 0]
 display(
@@ -1407,7 +1560,9 @@ display(
    the old loss by {old_loss["lora"]:.2f}, training everything by {old_loss["full"]:.2f} (*section 7*).
 4. **Soft prompt and prefix** are not judged fairly here: their rate lies at the edge of the grid, and their training is
    short. At a rate of {higher:g} this run's soft prompt changes by {change:+.3f} (*section 6*).
-5. **Which, when?** If you give up at most {allowed:g} of accuracy: {picked} (*section 10*).
+5. **On MiniLM and real sentences** (*section 10*): {on_minilm}.
+6. **Which, when?** If you give up at most {allowed:g} of accuracy: {picked}. A question mark: by the mean alone; the
+   interval over five seeds crosses the limit ({unsure}) (*section 10*).
 """)
 )
 
@@ -1418,8 +1573,7 @@ values = {"accuracy_majority": floor.value, "accuracy_bag_of_words": by_words.va
 for name, found in outcomes.items():
     values |= found.metrics(name) | {f"checkpoint_bytes_{name}": file_bytes[name], f"loss_rise_{name}": rise[name]}
 for name, parts in swept.items():
-    values[f"sizes_{name}"] = sorted(parts)
-    values[f"accuracy_{name}_by_size"] = [parts[size].accuracy.value for size in sorted(parts)]
+    values |= {f"accuracy_{name}_{size}": part.accuracy.value for size, part in parts.items()}
 values["accuracy_soft_prompt_higher_rate"] = hotter.accuracy.value
 values |= {"difference_ia3_peft": difference_ia3, "difference_soft_prompt_peft": difference_soft_prompt_peft}
 values |= {"difference_lora_peft": difference_lora_peft}
@@ -1427,6 +1581,8 @@ if peft_knows_prefix(new_body()):
     values["difference_prefix_peft"] = difference_prefix_peft
 values |= {f"loss_at_start_{kind.replace('Adapter', '').lower()}": loss for kind, loss in loss_at_start.items()}
 values |= {f"training_bytes_{name}": sum(found.values()) for name, found in memory.items()}
+values |= {"accuracy_workflow_lora": by_workflow.value, "accuracy_workflow_full": full_by_workflow.value}
+values |= {"validation_lora": by_table.value, "validation_lora_within": by_choice.value}
 values |= {f"real_{metric}": value for metric, value in real_values.items()}
 settings = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
 settings |= {"labels": labels, "epochs": epochs, "length": length, "rank": rank}
@@ -1443,7 +1599,7 @@ solved("07")
 # - Lesson 08 takes LoRA and builds it from nothing.
 # - Read on: `peft`'s own comparison (`method_comparison/` in its repository), and methods left out here: DoRA trains a
 #   weight's length and direction apart (lesson 09), AdaLoRA spends the rank where it helps, VeRA trains two vectors
-#   between frozen random matrices.
+#   between frozen random matrices, OFT multiplies a weight by a trained orthogonal matrix.
 #
 # ## References
 #
@@ -1458,8 +1614,11 @@ solved("07")
 # | Hu et al., *LoRA: Low-Rank Adaptation of Large Language Models*; the code: microsoft/LoRA | 2021 |
 # | He et al., *Towards a Unified View of Parameter-Efficient Transfer Learning* | 2022 |
 # | Lialin et al., *Scaling Down to Scale Up: A Guide to Parameter-Efficient Fine-Tuning* | 2023 |
+# | Schulman et al., *LoRA Without Regret*, Thinking Machines Lab | 2025 |
 # |Liu et al., *P-Tuning v2: Prompt Tuning Can Be Comparable to Fine-tuning Universally Across Scales and Tasks*|2022|
 # | Zhang et al., *LLaMA-Adapter: Efficient Fine-tuning of Language Models with Zero-init Attention* | 2023 |
 # | Zhang et al., *AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning* | 2023 |
+# | Biderman et al., *LoRA Learns Less and Forgets Less* | 2024 |
+# | Qiu et al., *Controlling Text-to-Image Diffusion by Orthogonal Finetuning* (OFT) | 2023 |
 # | Kopiczko et al., *VeRA: Vector-based Random Matrix Adaptation* | 2024 |
 # | Liu et al., *DoRA: Weight-Decomposed Low-Rank Adaptation* | 2024 |

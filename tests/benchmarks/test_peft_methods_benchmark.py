@@ -64,3 +64,12 @@ def test_more_labels_than_there_are_is_one_sentence(small, tmp_path):
     assert result.exit_code == 1
     assert "labels is 100000; choose a number from 2 to" in result.output
     assert not list(tmp_path.iterdir())
+
+
+def test_rates_on_real_sentences_have_a_file_of_their_own(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(small, "real_rates", lambda seed: {f"accuracy_full_{rate:g}": 0.5 for rate in small.REAL_RATES})
+    result = CliRunner().invoke(small.main, ["--real", "--seeds", "2", "--into", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    found = load_reference("peft_real_rates", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["peft_real_rates.json"]
+    assert all(len(found.metrics[f"accuracy_full_{rate:g}"]) == 2 for rate in found.settings["rates"])

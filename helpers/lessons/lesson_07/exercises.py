@@ -1,4 +1,4 @@
-"""The exercises of lesson 07: a bottleneck adapter, IA3 folded into the weights, and a joined soft prompt."""
+"""The exercises of lesson 07: a bottleneck adapter, folded IA3, a joined soft prompt, and LoRA within a budget."""
 
 from __future__ import annotations
 
@@ -123,3 +123,44 @@ def joined(answer: Callable) -> None:
             raise Wrong("the mask still has one number per word: the prompt's vectors need theirs")
         expect("the joined vectors", vectors, torch.cat([torch.stack([prompt] * rows), words], dim=1))
         expect("the mask", got_mask, torch.cat([torch.ones(rows, length, dtype=torch.long), mask], dim=1))
+
+
+@exercise(
+    "07.4",
+    hints=[
+        "LoRA on a layer of `in` inputs and `out` outputs has r * (in + out) parameters. body.named_modules() gives "
+        "every path and module.",
+        "Take the nn.Linear modules whose path ends with one of the names (path.rpartition('.')[2] is its last part). "
+        "Sum in_features + out_features over them: that is what one rank costs. How often does it fit the budget?",
+        "layers = [layer for path, layer in body.named_modules()\n"
+        "          if isinstance(layer, nn.Linear) and path.rpartition('.')[2] in names]\n"
+        "each = sum(layer.in_features + layer.out_features for layer in layers)\n"
+        "return LoraConfig(r=budget // each, lora_alpha=16, target_modules=list(names))",
+    ],
+)
+def within_budget(answer: Callable) -> None:
+    """answer(body, names, budget): a LoraConfig with the largest rank that fits; `peft` counts the parameters."""
+    from peft import LoraConfig, get_peft_model  # slow to import
+
+    def body() -> nn.Module:
+        def block() -> nn.Module:
+            return nn.ModuleDict({"query": nn.Linear(4, 4), "norm": nn.LayerNorm(4), "dense": nn.Linear(4, 7)})
+
+        return nn.ModuleDict({"word": nn.Embedding(9, 4), "blocks": nn.ModuleList([block(), block()])})
+
+    for names, budget in ((["query"], 50), (["query", "dense"], 200), (["dense"], 66), (["query"], 16)):
+        config = returned(answer(body(), list(names), budget), "a LoraConfig")
+        if not isinstance(config, LoraConfig):
+            raise Wrong(f"it should return a LoraConfig, not {type(config).__name__}")
+        said = f"for the layers called {' and '.join(names)} and {budget} parameters"
+        if set(config.target_modules or ()) != set(names):
+            raise Wrong(f"{said}, target_modules should be {sorted(names)}, not {config.target_modules}")
+        if config.lora_alpha != 16:
+            raise Wrong(f"{said}, lora_alpha should be 16, not {config.lora_alpha}")
+        if not isinstance(config.r, int) or config.r < 1:
+            raise Wrong(f"{said}, r should be a whole number from 1, not {config.r!r}")
+        count = sum(p.numel() for p in get_peft_model(body(), config).parameters() if p.requires_grad)
+        if count > budget:
+            raise Wrong(f"{said}, r = {config.r} is too large: `peft` trains {count} parameters")
+        if count + count // config.r <= budget:
+            raise Wrong(f"{said}, r = {config.r} trains {count} parameters, so a larger rank fits too")

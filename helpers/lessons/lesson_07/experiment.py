@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from datasets import Dataset
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from helpers.adapters import add_bottlenecks, add_ia3, open_biases
 from helpers.batches import Batch
-from helpers.evaluation import Outcome, evaluate
+from helpers.evaluation import Outcome, bag_of_words, evaluate, majority
 from helpers.lessons.lesson_02.experiment import Task
 from helpers.linear_layers import attention_targets
 from helpers.lora import inject
@@ -23,6 +24,9 @@ from helpers.prompt_tuning import add_prefix, add_soft_prompt
 from helpers.recipes import Recipe, origin_of, recipe
 from helpers.runtime import UserError, seed_everything
 from helpers.training import half_precision, train_on_features, train_on_text
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 # Takes a pretrained body and returns the body to use, frozen but for what is trainable.
 Adapt = Callable[[nn.Module], nn.Module]
@@ -114,6 +118,48 @@ def low_rank(rank: int) -> Method:
         return body
 
     return Method("lora", "LoRA", "reparameterised", adapt, "lora_query_value")
+
+
+def lora_within(body: nn.Module, names: Sequence[str], budget: int) -> LoraConfig:
+    """LoRA on the linear layers whose path ends with one of `names`, at the largest rank that `budget` allows.
+
+    budget: the number of parameters that LoRA may train. One alpha at every rank.
+    """
+    from peft import LoraConfig  # slow to import
+
+    layers = [
+        layer
+        for path, layer in body.named_modules()
+        if isinstance(layer, nn.Linear) and path.rpartition(".")[2] in names
+    ]
+    each = sum(layer.in_features + layer.out_features for layer in layers)
+    return LoraConfig(r=budget // each, lora_alpha=ALPHA, target_modules=list(names))
+
+
+def within(
+    names: Sequence[str], budget: int, config: Callable[[nn.Module, Sequence[str], int], LoraConfig] = lora_within
+) -> Method:
+    """LoRA by `peft` on these layers, as large as `budget` allows; config: what makes its configuration."""
+
+    def adapt(body: nn.Module) -> nn.Module:
+        from peft import get_peft_model  # slow to import
+
+        return get_peft_model(body, config(body, names, budget))
+
+    return Method("lora_within", "LoRA, other layers", "reparameterised", adapt, "lora_query_value")
+
+
+def baselines(train: Dataset, test: Dataset) -> dict[str, float]:
+    """The accuracy on `test` of the majority class and of a bag of words; both sets have the columns text and label."""
+    guesses = {
+        "majority": [majority(train["label"])] * len(test),
+        "bag_of_words": bag_of_words(train["text"], train["label"]).predict(test["text"]).tolist(),
+    }
+    truth = list(test["label"])
+    return {
+        name: sum(one == right for one, right in zip(guess, truth, strict=True)) / len(truth)
+        for name, guess in guesses.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from peft import LoraConfig
 from torch import nn
 
 from helpers.adapters import BottleneckAdapter
@@ -35,7 +36,18 @@ def join(prompt, words, attention_mask, *, mask_value=1, first=True):
     return torch.cat(parts if first else parts[::-1], dim=1), mask
 
 
-RIGHT = {"07.1": adapter, "07.2": folded, "07.3": join}
+def within(body, names, budget, *, more=0, alpha=16, every=False):
+    """The answer to 07.4, with one thing done wrongly."""
+    layers = [
+        layer
+        for path, layer in body.named_modules()
+        if isinstance(layer, nn.Linear) and (every or path.rpartition(".")[2] in names)
+    ]
+    each = sum(layer.in_features + layer.out_features for layer in layers)
+    return LoraConfig(r=max(1, budget // each + more), lora_alpha=alpha, target_modules=list(names))
+
+
+RIGHT = {"07.1": adapter, "07.2": folded, "07.3": join, "07.4": within}
 
 
 MISTAKES = [
@@ -53,4 +65,10 @@ MISTAKES = [
     ("07.3", lambda *given: join(*given, mask_value=0), r"[Tt]he mask at \[0, 0\] should be 1, not 0"),
     ("07.3", lambda *given: join(*given, first=False), "The joined vectors"),
     ("07.3", lambda *given: join(*given)[0], "two tensors"),
+    ("07.4", lambda *given: within(*given, more=1), "r = 4 is too large: `peft` trains 64 parameters"),
+    ("07.4", lambda *given: within(*given, more=-1), "r = 2 trains 32 parameters, so a larger rank fits too"),
+    ("07.4", lambda *given: within(*given, every=True), "so a larger rank fits too"),
+    ("07.4", lambda *given: within(*given, alpha=8), "lora_alpha should be 16, not 8"),
+    ("07.4", lambda body, names, budget: within(body, ["dense"], budget), r"target_modules should be \['query'\]"),
+    ("07.4", lambda *given: within(*given).r, "a LoraConfig, not int"),
 ]

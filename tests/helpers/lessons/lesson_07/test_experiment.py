@@ -8,6 +8,7 @@ import random
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import save_file
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM
@@ -185,3 +186,16 @@ def test_folded_computes_what_the_rescaled_layer_computes():
     with torch.inference_mode():
         weight, bias = experiment.folded(layer.weight, layer.bias, inputs, outputs)
         torch.testing.assert_close(nn.functional.linear(x, weight, bias), outputs * layer(inputs * x))
+
+
+@pytest.mark.parametrize(("names", "each"), [(["query", "value"], 4 * 32), (["query", "key", "value", "dense"], 448)])
+def test_lora_within_a_budget_takes_the_largest_rank_that_fits(names, each):
+    model = BertForMaskedLM(BertConfig(**SIZES, intermediate_size=32))
+    both = experiment.pair(model, experiment.within(names, 3 * each + 1).adapt)
+    assert trainable_parameters(both.classifier) == 3 * each + HEAD
+
+
+def test_baselines_are_fitted_to_the_training_rows_and_judged_on_the_others():
+    train = Dataset.from_dict({"text": ["good", "bad", "good", "good", "bad"], "label": [1, 0, 1, 1, 0]})
+    test = Dataset.from_dict({"text": ["a good one", "a bad one", "so bad", "bad"], "label": [1, 0, 0, 0]})
+    assert experiment.baselines(train, test) == {"majority": 0.25, "bag_of_words": 1.0}
