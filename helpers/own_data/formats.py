@@ -278,7 +278,9 @@ def _check_rows(request: Request) -> None:
         value = json.loads("".join(_lines(request))) if path.stat().st_size <= JSON_LIMIT else None
     except (ValueError, RecursionError):
         return
-    inside = [part for part in value.values() if isinstance(part, list | dict)] if isinstance(value, dict) else []
+    if not isinstance(value, dict):
+        return
+    inside = [part for part in value.values() if isinstance(part, list | dict)]
     if not inside or any(is_conversation(part) for part in inside):
         return
     if len(inside) == len(value) or any(isinstance(row, dict) for part in inside for row in part):

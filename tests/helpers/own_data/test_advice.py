@@ -67,7 +67,7 @@ WESTERN = 'data="PATH?encoding=NAME", such as cp1250 (Central Europe), cp437 (DO
         ("电影很好看", "gb18030", FOREIGN),
         ("とても良い映画", "shift_jis", FOREIGN),
         ("這部電影很好看", "big5", FOREIGN),
-        ("Ужасный fridge, and nothing but trouble with it", "koi8-r", FOREIGN),  # mostly Latin letters
+        ("Ужасный fridge and nothing but trouble with it", "koi8-r", FOREIGN),  # mostly Latin letters
         ("Žluťoučký kůň is a horse", "cp1250", WESTERN),
         ("a müsli bar", "cp437", WESTERN),
     ],
@@ -150,17 +150,17 @@ LIST = "and a lesson reads a list of rows, [{...}, {...}]; save that list alone;
 @pytest.mark.parametrize(
     ("name", "content", "options", "words"),
     [
-        ("mine.csv.gz", table(), "", "mine.csv.gz ends in .gz; use one of .csv, .tsv, .jsonl, .json, .parquet: unpack it"),
+        ("mine.csv.gz", table(), "", "ends in .gz; use one of .csv, .tsv, .jsonl, .json, .parquet: unpack it"),
         ("mine.xlsx", b"PK\x03\x04", "", "save the sheet as CSV (UTF-8) in your spreadsheet program."),
         ("mine.txt", table(), "", "rename it if it is one of them."),
         ("mine.csv", b"\x1f\x8b\x08\0", "", "it is packed: unpack it, or save it as CSV, UTF-8."),
         ("mine.csv", LFS, "", "mine.csv is a Git LFS pointer and not the file itself; run"),
         ("mine.parquet", LFS, "", "mine.parquet is a Git LFS pointer and not the file itself; run"),
         ("mine.csv", "<!DOCTYPE html><html>Sign in</html>", "", "mine.csv is a web page and not the file itself;"),
-        ("mine.csv", table("A film,good"), "", "If these are a row and not names, write a first line with names, such as"),
+        ("mine.csv", table("A film,good"), "", "If these are a row and not names, write a first line with"),
         ("mine.csv", "text^label\na^b\n" * 3, "", "separate them by a comma, semicolon, tab or vertical bar."),
         ("mine.csv", table("Q&A,label"), "?text=Q&A", '"A" (in the name of a column, write "&" as %26)'),
-        ("mine.csv", "text,label\nHello, you,good\n", "", 'a text that holds "," has to stand in quotes); correct them.'),
+        ("mine.csv", "text,label\nHello, you,good\n", "", 'a text that holds "," has to stand in quotes)'),
         ("mine.json", json.dumps({"text": ["a"], "label": ["b"]}), "", f"is one object (text, label) {LIST}"),
         ("mine.json", json.dumps({"text": {"0": "a"}, "label": {"0": "b"}}), "", f"is one object (text, label) {LIST}"),
         ("mine.json", json.dumps({"version": 1, "data": [{"text": "a"}]}, indent=1), "", f"(version, data) {LIST}"),
