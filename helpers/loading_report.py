@@ -62,7 +62,7 @@ def check_loading(model: Any, info: Mapping[str, Any], tensors: Header, folder: 
 
 
 def check_finite(model: Any, folder: str) -> None:
-    """Refuse NaN or infinite weights, which would make every output NaN.
+    """Refuse NaN or infinite weights, which would make every output NaN, and word embeddings that are all zero.
 
     Raises:
         UserError: names the first such weights.
@@ -75,6 +75,12 @@ def check_finite(model: Any, folder: str) -> None:
         raise UserError(
             f"model: {len(wrong)} of {len(values)} weights in {folder} hold numbers that are not finite "
             f"({listed(wrong)}): its training diverged, or the file is damaged; give an earlier checkpoint."
+        )
+    words = getattr(model.get_input_embeddings(), "weight", None)  # a model of images has no words
+    if words is not None and not words.any():
+        raise UserError(
+            f"model: the word embeddings in {folder} are all zero, so every word looks the same to the model; the file "
+            "was written before its weights were gathered or loaded: save the model again with save_pretrained(folder)."
         )
 
 

@@ -17,7 +17,15 @@ from helpers.files import SUMS, changed_files
 from helpers.loading_report import check_finite, check_loading
 from helpers.paths import exists, unreachable
 from helpers.runtime import UserError
-from helpers.weight_files import TOKENIZERS, check_adapter, tensor_headers, wrong_content
+from helpers.weight_files import (
+    INDEX,
+    TOKENIZERS,
+    WEIGHTS,
+    check_adapter,
+    tensor_headers,
+    weight_paths,
+    wrong_content,
+)
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 REMOTE_CODE = (
@@ -111,7 +119,8 @@ def fit_to_model(tokenizer: Any, config: Any, folder: str) -> Any:
     A tokenizer without a padding token pads with its end token, which is safe because the attention mask hides padding.
 
     Raises:
-        UserError: when no token can be used for padding, or the tokenizer has ids that its model does not know.
+        UserError: when no token can be used for padding, the tokenizer has ids that its model does not know, or it
+            truncates a text to nothing.
     """
     known = getattr(config, "vocab_size", None)
     unknown = {token for token, number in tokenizer.get_vocab().items() if known is not None and number >= known}
@@ -134,6 +143,12 @@ def fit_to_model(tokenizer: Any, config: Any, folder: str) -> Any:
 
         with torch.device("meta"):  # only the module tree is needed
             tokenizer.model_max_length = positions - first_position(AutoModel.from_config(config))
+    marks = tokenizer.num_special_tokens_to_add()
+    if tokenizer.model_max_length <= marks:
+        raise UserError(
+            f"model: the tokenizer in {folder} cuts texts to {tokenizer.model_max_length} tokens, and {marks} of them "
+            "are special, so nothing of a text is left; correct model_max_length in tokenizer_config.json."
+        )
     return tokenizer
 
 
@@ -199,6 +214,8 @@ def check_model_folder(folder: Path) -> Path:
     try:
         check_adapter(folder)
         _check_config(folder)
+        if (folder / INDEX).is_file() and not (folder / WEIGHTS).is_file():
+            weight_paths(folder)  # names the files that are missing
         if not any(folder.glob("*.safetensors")):
             raise UserError(f"model: {folder} {_instead_of_weights(folder)}")
         for path in changed_files(folder):
@@ -351,7 +368,10 @@ def _check_config(folder: Path) -> None:
     if family not in CONFIG_MAPPING:
         if "auto_map" in config or any(folder.glob("*.py")):
             raise UserError(f"model: {folder} {REMOTE_CODE}")
-        raise UserError(f'model: {folder} is of the family "{family}", which the installed transformers does not know.')
+        raise UserError(
+            f'model: {folder} is of the family "{family}", which the installed transformers does not know; choose a '
+            "model of another family, such as BERT or Llama."
+        )
     quantized = config.get("quantization_config") or config.get("compression_config")
     if quantized:
         raise UserError(f"model: {folder} is already quantized ({_how(quantized)}); {ASK_FOR_PLAIN}")

@@ -173,6 +173,10 @@ def weight_paths(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
+        for path in (folder / WEIGHTS, folder / INDEX):
+            if path.is_symlink() or path.is_dir():
+                state = f"a link to {path.readlink()}, which does not exist" if path.is_symlink() else "a folder"
+                raise UserError(f"model: {path} is {state}; copy the file itself (cp -L follows links).")
         others = listed(path.name for path in folder.glob("*.safetensors"))
         raise UserError(
             f"model: {folder} has neither {WEIGHTS} nor {INDEX}, only {others}; "

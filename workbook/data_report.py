@@ -22,8 +22,8 @@ from helpers.own_data.conversations import without_unfit
 from helpers.own_data.datasets import class_names, shared_texts, split_labelled, text_keys, texts_with_several_labels
 from helpers.own_data.duplicates import near_duplicates, similar_across
 from helpers.own_data.request import Request, quoted
-from helpers.own_data.splits import normalized, read_splits
-from helpers.own_data.table import Table, check_usable
+from helpers.own_data.splits import read_splits
+from helpers.own_data.table import Table, check_usable, normalized
 from helpers.runtime import UserError
 from helpers.truncation import mostly_unknown
 from workbook.model_report import refusals

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 SPEAKERS = {
     "system": "system", "developer": "system",
     "human": "user", "user": "user", "prompter": "user",
     "gpt": "assistant", "assistant": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant",
+    "ai": "assistant", "chatbot": "assistant",
 }  # fmt: skip
+WHO = ("role", "from", "speaker", "type")  # the keys of a message, the usual ones first
+WHAT = ("content", "value", "text", "parts", "message")
+NO_JSON = "a list of messages that is not written as JSON (in Python: json.dumps)"
 TRANSCRIPT = re.compile(r"\s*Human:(.*?)Assistant:(.*)", re.DOTALL)
 QUESTION = ": question"  # suffix of the added column with a conversation's question
 JOINED = "instruction + "  # prefix of the added column that joins an instruction and its input
@@ -22,6 +29,11 @@ Turns = list[tuple[str, Any]]  # (speaker, content); content that is not text ca
 def is_derived(column: str) -> bool:
     """Whether `as_text` added this column."""
     return column.endswith(QUESTION) or column.startswith(JOINED)
+
+
+def is_conversation(value: object) -> bool:
+    """Whether a value is a list of messages, whether or not a lesson can use them."""
+    return bool(_turns(value))
 
 
 class Conversation(NamedTuple):
@@ -39,8 +51,7 @@ def as_text(values: dict[str, object]) -> dict[str, object]:
     for name, value in values.items():
         if isinstance(value, str) and name not in PAIR and not value.lstrip().startswith("[{"):
             continue  # most values are ordinary text
-        turns = _transcript(value) if name in PAIR and isinstance(value, str) else _turns(value)
-        problem = _problem(turns)
+        turns, problem = _conversation(value, name in PAIR)
         if problem:
             found[name] = found[name + QUESTION] = Conversation(problem)
         elif turns and turns[-1][0] == "assistant":
@@ -58,6 +69,16 @@ def as_text(values: dict[str, object]) -> dict[str, object]:
     return found
 
 
+def _conversation(value: object, may_be_transcript: bool) -> tuple[Turns, str]:
+    """Return the turns of a conversation, and why no lesson can use it or ""; no turns for any other value."""
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        value = _parsed(value)
+    if isinstance(value, Conversation):
+        return [], value.problem
+    turns = _transcript(value) if may_be_transcript and isinstance(value, str) else _turns(value)
+    return turns, _problem(turns)
+
+
 def _problem(turns: Turns) -> str:
     """Return why a conversation is not one question and one answer; "" if it is, or if there are no turns."""
     strange = [who for who, _ in turns if who not in ("system", "user", "assistant")]
@@ -73,28 +94,37 @@ def _problem(turns: Turns) -> str:
 
 
 def _turns(value: object) -> Turns:
-    """Return the (speaker, text) pairs of a list of messages or its JSON; empty for any other value.
+    """Return the (speaker, text) pairs of a list of messages; empty for any other value.
 
     Content that is not text is returned unchanged.
     """
-    if isinstance(value, str) and value.lstrip().startswith("[{") and value.rstrip().endswith("}]"):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return []
+    if isinstance(value, dict):
+        value = value.get("messages")
     if not isinstance(value, list) or not value or not all(isinstance(turn, dict) for turn in value):
         return []
-    pairs = [(turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))) for turn in value]
+    pairs = [(_first(turn, WHO), _first(turn, WHAT)) for turn in value]
     if all(who is None for who, _ in pairs):
         return []  # the list does not hold messages
     return [(SPEAKERS.get(str(who).lower(), str(who)), _joined(content)) for who, content in pairs]
+
+
+def _first(turn: dict[str, Any], keys: Sequence[str]) -> Any:
+    return next((turn[key] for key in keys if key in turn), None)
+
+
+def _parsed(text: str) -> object:
+    """Return the messages that a text holds in JSON or as pandas writes them to CSV; any other text unchanged."""
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(text.strip())
+    return Conversation(NO_JSON) if re.match(r"\s*\[\{\s*[\"'](role|from|content|value)[\"']\s*:", text) else text
 
 
 def _joined(content: Any) -> Any:
     """Return the text of a message, joined if it consists of text parts; any other content is returned unchanged."""
     if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
         texts = [part.get("text") for part in content]
-        if all(part.get("type") == "text" for part in content) and all(isinstance(text, str) for text in texts):
+        if all(part.get("type", "text") == "text" for part in content) and all(isinstance(text, str) for text in texts):
             return "\n".join(texts)
     return content
 

@@ -27,8 +27,8 @@ NAMES = {
     "completion": (
         "completion", "response", "answer", "output", "reply", "assistant", "messages", "conversations",
     ),
-    "chosen": ("chosen", "preferred", "accepted", "better", "response_chosen"),
-    "rejected": ("rejected", "dispreferred", "worse", "response_rejected"),
+    "chosen": ("chosen", "preferred", "preferred_output", "accepted", "better", "response_chosen"),
+    "rejected": ("rejected", "dispreferred", "non_preferred_output", "worse", "response_rejected"),
 }  # fmt: skip
 # Kinds of data, by the roles that a file's columns fill; the most specific kind first.
 KINDS = {
@@ -44,7 +44,7 @@ LESSONS = {
     "instructions": ("04",),
     "plain texts": ("01",),
 }
-CHATS = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue")
+CHATS = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue", "turns", "contents")
 CONVERSATIONS = ("preferences", "instructions")
 SHOWN = 8  # maximum number of column names in a message
 REMARK = re.compile(r"\s*[(\[].*[)\]]\s*$")  # a remark in a column's name, as in "label (0=bad, 1=good)"
@@ -135,15 +135,24 @@ def _missing(role: str, roles: Sequence[str], columns: Sequence[str], request: R
             f'data: the column "{chats[0]}" of {file} holds no conversation that a lesson reads; each row needs a list '
             'like [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}].'
         )
-    if role == "prompt" and all(name in roles and _fitting(columns, name) for name in ("chosen", "rejected")):
+    if not _fitting(columns, "prompt") and all(_fitting(columns, name) for name in ("chosen", "rejected")):
         return (
             f"data: {file} has chosen and rejected and no prompt; give each row a prompt, or begin both answers "
             'with the same question, as messages or as "Human: ... Assistant: ...".'
         )
     return (
         f"data: {file} has no column {role}, nor one with a name like it; its columns are {name_list(own)}. "
-        f"Say which it is: {request.suggestion(**{role: 'NAME'})}."
+        f"Say which it is: {request.suggestion(**{role: 'NAME'})}.{_first_line(columns, request)}"
     )
+
+
+def _first_line(columns: Sequence[str], request: Request) -> str:
+    """Return the other possible reason for unknown names in a CSV file: its first line names no columns."""
+    if request.path.suffix.lower() not in (".csv", ".tsv"):
+        return ""
+    if len(columns) == 1:
+        return " If it has more columns, separate them by a comma, semicolon, tab or vertical bar."
+    return " If these are a row and not names, write a first line with names, such as text,label."
 
 
 def name_list(names: Sequence[str]) -> str:

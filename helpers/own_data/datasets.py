@@ -13,8 +13,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from helpers.own_data.conversations import without_unfit
 from helpers.own_data.request import Request
-from helpers.own_data.splits import SPLITS, cut, normalized, read_splits
-from helpers.own_data.table import Table, check_usable
+from helpers.own_data.splits import SPLITS, cut, read_splits
+from helpers.own_data.table import Table, check_usable, normalized
 from helpers.runtime import UserError
 
 Rows = dict[str, tuple[list[str], list[str]]]  # split -> texts, and their class names

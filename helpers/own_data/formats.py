@@ -9,6 +9,7 @@ import codecs
 import csv
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,8 +21,10 @@ import pyarrow
 from datasets import ClassLabel, Features
 from pyarrow import parquet
 
+from helpers.own_data.chats import is_conversation
 from helpers.own_data.request import Request
 from helpers.runtime import UserError
+from helpers.weight_files import wrong_content
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 SEPARATORS = (",", ";", "\t", "|")
@@ -29,6 +32,18 @@ LINE_LIMIT = 10_000_000  # characters; a text of a million words is shorter
 JSON_LIMIT = 100_000_000  # bytes; a list in JSON has to be read at once
 LONG = 10  # a CSV row with more lines is reported, because a missing quote joins several rows
 SAMPLE = 4096  # bytes to read for telling text from binary content
+OTHERS = {
+    (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".tar"): "unpack it, and give the file inside",
+    (".xlsx", ".xls", ".ods", ".numbers"): "save the sheet as CSV (UTF-8) in your spreadsheet program",
+    (".arrow", ".feather", ".pkl", ".npy", ".sqlite", ".db"): "write it as Parquet, for instance with to_parquet",
+}  # fmt: skip
+PACKED = (
+    b"PK\x03\x04",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"\x28\xb5\x2f\xfd",
+)  # zip and spreadsheets, gzip, bzip2, xz, zstd
 MARKS = {  # UTF-32 comes first, because its little-endian mark begins with UTF-16's
     codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
@@ -57,15 +72,28 @@ def records(request: Request) -> Iterator[Record]:
             encoding, or opens a quote that runs into the following rows.
     """
     path, suffix = request.path, request.path.suffix.lower()
+    wrong = wrong_content(path)
+    if wrong:
+        raise UserError(f"data: {path} {wrong}")
     if suffix == ".parquet":
         return _parquet(path)
     request = replace(request, encoding=_encoding(request))
     if suffix == ".json" and _begins_with(path, request.encoding) == "[":
         return _json_list(request)
     csv.field_size_limit(LINE_LIMIT)  # Python's default limit of 131,072 characters is too small for long texts
+    if suffix == ".json":
+        _check_rows(request)
     if suffix in (".json", ".jsonl"):
         return _json_lines(request)
     return _csv(request, request.separator or ("\t" if suffix == ".tsv" else _separator(request)))
+
+
+def check_suffix(path: Path) -> None:
+    """Raise a UserError, which says how to convert the file, if its name does not end in one of `FORMATS`."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        fix = next((said for suffixes, said in OTHERS.items() if suffix in suffixes), "rename it if it is one of them")
+        raise UserError(f"data: {path.name} ends in {suffix or 'nothing'}; use one of {', '.join(FORMATS)}: {fix}.")
 
 
 def _encoding(request: Request) -> str:
@@ -74,16 +102,29 @@ def _encoding(request: Request) -> str:
     with path.open("rb") as file:
         start = file.read(SAMPLE)
     marked = next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8")
-    if not encoding or encoding.startswith(marked.removesuffix("-sig")):
+    if not encoding or marked != "utf-8":  # no text begins with a mark's bytes in another encoding
         encoding = marked
-    if b"\0" in start and not encoding.startswith(("utf-16", "utf-32")):
-        for name, (width, place) in WIDE.items():  # in UTF-16, one of a Latin letter's two bytes is zero
-            others = [byte for number, byte in enumerate(start) if number % width != place]
-            if others.count(0) > 0.9 * len(others):
+    packed = start.startswith(PACKED)
+    if packed or (b"\0" in start and not encoding.startswith(("utf-16", "utf-32"))):
+        for name in () if packed else WIDE:
+            if _is_wide(start, name):
                 suggestion = request.suggestion(encoding=name)
                 raise UserError(f"data: {path.name} looks like {name[:6].upper()}; say so: {suggestion}.")
-        raise UserError(f"data: {path.name} is no text file, whatever its ending says; save it as CSV, UTF-8.")
+        unpack = " it is packed: unpack it, or" if packed else ""
+        raise UserError(f"data: {path.name} is no text file, whatever its ending says;{unpack} save it as CSV, UTF-8.")
     return encoding
+
+
+def _is_wide(start: bytes, name: str) -> bool:
+    """Whether the first bytes of a file are text in UTF-16 or UTF-32."""
+    width, place = WIDE[name]
+    others = [byte for number, byte in enumerate(start) if number % width != place]
+    if others.count(0) > 0.9 * len(others):
+        return True
+    with suppress(UnicodeDecodeError):  # other scripts: few zeros, but no odd character, and some separators
+        text = codecs.getincrementaldecoder(name)().decode(start)
+        return sum(map(str.isascii, text)) > 3 and all(sign.isprintable() or sign.isspace() for sign in text)
+    return False
 
 
 def _begins_with(path: Path, encoding: str) -> str:
@@ -133,7 +174,8 @@ def _not_decoded(request: Request, error: UnicodeError) -> UserError:
 def _other_encoding(request: Request, line: bytes) -> str:
     """Return the end of the message: which encoding to try. UTF-8 and cp1252 are named only if they decode the line."""
     letters = [byte for byte in line if chr(byte).isalpha() or byte > 127]
-    foreign = 2 * sum(byte > 127 for byte in letters) > len(letters)  # probably not a Latin script
+    # Probably not a Latin script, in which few letters have accents, and rarely four in a row.
+    foreign = 2 * sum(byte > 127 for byte in letters) > len(letters) or re.search(rb"[\x80-\xff]{4}", line)
     for name in ("utf-8", "cp1252"):
         with suppress(UnicodeDecodeError):
             line.decode(name)
@@ -141,7 +183,7 @@ def _other_encoding(request: Request, line: bytes) -> str:
                 return f": {request.suggestion(encoding=name)}"
     example = request.suggestion(encoding="NAME")
     if foreign:
-        return f", {example}, such as cp1251 (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese)"
+        return f", {example}, such as cp1251 or koi8-r (Cyrillic), gb18030 or big5 (Chinese), shift_jis (Japanese)"
     return f", {example}, such as cp1250 (Central Europe), cp437 (DOS) or mac_roman"
 
 
@@ -170,6 +212,8 @@ def _csv(request: Request, separator: str) -> Iterator[Record]:
             continue
         if row is None:
             return
+        if not header and [field for field in row if field] in (["sep="], [f"sep={separator}"]):
+            continue  # Excel's first line, which names the separator
         if not header:
             header = _header(path, row)
         elif len(row) == len(header):
@@ -179,16 +223,25 @@ def _csv(request: Request, separator: str) -> Iterator[Record]:
             if taken > LONG:
                 raise _runs_on(path, first, reader.line_num)
             glued = f"; it runs on to line {reader.line_num}, so check its quotes" if taken > 1 else ""
-            problem = f"{len(row)} fields, where the first line names {len(header)}{glued}"
+            fix = (
+                f'; a text that holds "{separator}" has to stand in quotes'
+                if not glued and len(row) > len(header)
+                else ""
+            )
+            problem = f"{len(row)} fields, where the first line names {len(header)}{glued}{fix}"
             yield Record(place, dict.fromkeys(header), problem, taken)
 
 
 def _header(path: Path, row: list[str]) -> list[str]:
     names = [name.strip().lstrip("\ufeff") for name in row]
+    _check_once(path, names)
+    return names
+
+
+def _check_once(path: Path, names: list[str]) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1 and name]
     if twice:
         raise UserError(f'data: {path.name} has the column "{twice[0]}" more than once; rename all but one.')
-    return names
 
 
 def _quotes(path: Path, first: int, last: int, error: csv.Error) -> str:
@@ -213,9 +266,28 @@ def _json_lines(request: Request) -> Iterator[Record]:
     for number, line in enumerate(_lines(request), start=1):
         if line.strip():
             try:
-                yield _object(f"line {number}", json.loads(line))
+                yield _object(f"line {number}", json.loads(line, object_pairs_hook=_once))
             except (ValueError, RecursionError) as error:
                 yield Record(f"line {number}", {}, f"not valid JSON ({str(error).split(':')[0].lower()})")
+
+
+def _check_rows(request: Request) -> None:
+    """Raise a UserError if a .json file is one object with all rows or columns in it, and not one row in each line."""
+    path = request.path
+    try:
+        value = json.loads("".join(_lines(request))) if path.stat().st_size <= JSON_LIMIT else None
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(value, dict):
+        return
+    inside = [part for part in value.values() if isinstance(part, list | dict)]
+    if not inside or any(is_conversation(part) for part in inside):
+        return
+    if len(inside) == len(value) or any(isinstance(row, dict) for part in inside for row in part):
+        raise UserError(
+            f"data: {path.name} is one object ({', '.join(list(value)[:3])}) and a lesson reads a list of rows, "
+            '[{...}, {...}]; save that list alone; in pandas: to_json(path, orient="records").'
+        )
 
 
 def _json_list(request: Request) -> Iterator[Record]:
@@ -223,12 +295,22 @@ def _json_list(request: Request) -> Iterator[Record]:
     if path.stat().st_size > JSON_LIMIT:
         raise UserError(f"data: {path.name} is too large for one list in JSON; save it as JSON Lines (.jsonl).")
     try:
-        rows = json.loads(path.read_text(encoding=request.encoding).removeprefix("\ufeff"))
+        text = path.read_text(encoding=request.encoding).removeprefix("\ufeff")
+        rows = json.loads(text, object_pairs_hook=_once)
     except UnicodeError as error:
         raise _not_decoded(request, error) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"data: {path.name} is not valid JSON: {error}.") from None
     return (_object(f"row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object as a dict; raise a ValueError if it has a key twice, because one value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f'the key "{name[:40]}" stands there twice')
+    return found
 
 
 def _object(place: str, value: object) -> Record:
@@ -243,12 +325,17 @@ def _parquet(path: Path) -> Iterator[Record]:
         raise UserError(
             f"data: {path.name} cannot be read as Parquet: {str(error).splitlines()[0].rstrip('.')}."
         ) from None
+    _check_once(path, file.schema_arrow.names)
     classes = _class_names(file.schema_arrow)
     rows = (values for batch in file.iter_batches() for values in batch.to_pylist())
     for number, values in enumerate(rows, start=1):
         for column, names in classes.items():
             label = values[column]
             values[column] = names[label] if label is not None and 0 <= label < len(names) else None
+        for column, value in values.items():
+            if isinstance(value, bytes):  # some writers do not mark text as UTF-8
+                with suppress(UnicodeDecodeError):
+                    values[column] = value.decode()
         yield Record(f"row {number}", values)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -12,6 +13,7 @@ from helpers.runtime import UserError, choose, nearest
 
 ROLES = ("text", "label", "prompt", "completion", "chosen", "rejected")
 OPTIONS = (*ROLES, "encoding", "sep", "bad")
+START = re.compile(rf"\?(?=(?:{'|'.join(OPTIONS)})=)")  # a column's name may hold a "?" too, and so may a path
 SEPARATORS = {",": ",", ";": ";", "|": "|", "tab": "\t"}
 
 
@@ -44,8 +46,9 @@ class Request:
         """
         if isinstance(data, Request):
             return data
-        name, mark, options = str(data).rpartition("?")
-        if not mark or exists(expanded(data)):
+        name, *rest = START.split(str(data), maxsplit=1)
+        name, options = (name, rest[0]) if rest else (str(data).rpartition("?")[::2])
+        if "?" not in str(data) or exists(expanded(data)):
             return cls(expanded(data), typed=str(data))
         given = _pairs(options)
         return cls(
@@ -80,7 +83,10 @@ def _pairs(options: str) -> dict[str, str]:
     pairs = parse_qsl(options, keep_blank_values=True)
     for name, value in pairs:
         if name not in OPTIONS:
-            raise UserError(f'data: after "?" comes one of {", ".join(OPTIONS)}, not "{name}".{nearest(name, OPTIONS)}')
+            hint = "" if value else ' (in the name of a column, write "&" as %26)'
+            raise UserError(
+                f'data: after "?" comes one of {", ".join(OPTIONS)}, not "{name}"{hint}.{nearest(name, OPTIONS)}'
+            )
         if not value:
             raise UserError(f'data: "{name}" has no value; write {name}=..., as in data="file.csv?text=Body".')
     if not pairs or len(dict(pairs)) < len(pairs):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from helpers.own_data.formats import FORMATS
 from helpers.own_data.request import Request
-from helpers.own_data.table import Table, read
+from helpers.own_data.table import Table, normalized, read
 from helpers.paths import exists, unreachable
 from helpers.runtime import UserError
 
@@ -50,11 +50,6 @@ def read_splits(
         tables[split] = read(one, roles, [piece.path for piece in more])
         roles = list(tables[split].rows)
     return tables, [path.name for path in aside]
-
-
-def normalized(text: object) -> str:
-    """Return a text for comparison with others: in lower case (casefold), with white space collapsed."""
-    return " ".join(str(text).split()).casefold()
 
 
 def cut(

@@ -7,6 +7,7 @@ import decimal
 import itertools
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas
 
 from helpers.own_data.chats import PAIR, Conversation, as_text, is_derived
 from helpers.own_data.columns import Choice, choose_columns
-from helpers.own_data.formats import FORMATS, LONG, Record, records
+from helpers.own_data.formats import LONG, Record, check_suffix, records
 from helpers.own_data.request import Request
 from helpers.paths import exists, unreachable
 from helpers.runtime import UserError
@@ -24,6 +25,7 @@ LOOKED_AT = 1000  # number of first records whose keys become the columns
 EQUAL = "the same chosen and rejected answer"
 TOO_LONG = "too long"
 HALF = re.compile("[\ud800-\udfff]")  # an unpaired surrogate, which cannot be encoded
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")  # zero width, and marks of direction
 READABLE = (str, int, float, bool, decimal.Decimal, datetime.date, datetime.time)
 
 
@@ -111,18 +113,17 @@ def check_usable(table: Table) -> Table:
     name, problems = table.path.name, " and ".join(table.summary())
     if not table.total:
         raise _empty(table.path, list(table.rows))
-    if table.problems and not table.request.skip_bad:
+    if table.problems and not table.rows.empty and not table.request.skip_bad:
         leave_out = table.request.suggestion(bad="skip")
         raise UserError(f"data: in {name} {problems}; correct or remove them, or leave them out: {leave_out}.")
     if table.rows.empty:
-        raise UserError(f"data: no row of {name} can be used: {problems}.")
+        raise UserError(f"data: no row of {name} can be used: {problems}; correct them.")
     return table
 
 
 def _read_one(request: Request, roles: Sequence[str]) -> Table:
     path = request.path
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"data: {path.name} ends in {path.suffix or 'nothing'}; use one of {', '.join(FORMATS)}.")
+    check_suffix(path)
     if not exists(path) or path.is_dir():
         raise UserError(f"data: there is no file {path}.")
     try:
@@ -150,7 +151,11 @@ def _table(request: Request, found: Iterator[Record], roles: Sequence[str]) -> T
     rows: dict[str, list] = {}
     problems: dict[str, str] = {}
     long: dict[str, int] = {}
+    known = set(columns)
     for record in itertools.chain(first, found):
+        if not known.issuperset(record.values):
+            columns += [name for name in record.values if name not in known]
+            known.update(columns)
         values = [record.values.get(column) for column in choice.columns.values()]
         problem = record.problem or next(filter(None, map(_wrong, choice.columns, values)), "")
         if pair and not problem and same_answer(*(str(values[place]) for place in pair)):
@@ -170,9 +175,21 @@ def same_answer(chosen: str, rejected: str) -> bool:
     return chosen.strip() == rejected.strip()
 
 
+def normalized(text: object) -> str:
+    """Return a text for comparison with others.
+
+    In lower case (casefold), with white space collapsed, without invisible characters, and with each character in its
+    usual Unicode form (NFKC): "e" and an accent become one letter.
+    """
+    plain = str(text)
+    if not plain.isascii():
+        plain = INVISIBLE.sub("", unicodedata.normalize("NFKC", plain))
+    return " ".join(plain.split()).casefold()
+
+
 def _wrong(role: str, value: object) -> str:
     """Return why a value cannot be used; "" if it can."""
-    if value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip():
+    if value is None or (isinstance(value, float) and math.isnan(value)) or not normalized(value):
         return f"no {role}"
     if isinstance(value, Conversation):
         return f"its {role} has {value.problem}"

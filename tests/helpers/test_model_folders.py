@@ -86,6 +86,11 @@ def configure(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def tokenizer_settings(folder, **changes):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 def rewrite(folder, change):
     """Write the weights again after `change` has turned their dict into another."""
     tensors = change(load((folder / WEIGHTS).read_bytes()))  # no map of the file that is written next
@@ -200,6 +205,14 @@ ENCODER_WEIGHTS = [
         "not finite",
         lambda folder: rewrite(folder, changed("layer.1.output.dense.weight", lambda value: value * torch.nan)),
         "weights in HERE hold numbers that are not finite (", "its training diverged, or the file is damaged",
+    ),
+    (
+        "zeros", lambda folder: rewrite(folder, lambda all: {key: value * 0 for key, value in all.items()}),
+        "the word embeddings in HERE are all zero, so every word looks the same", "save the model again with save_",
+    ),
+    (
+        "a module around it", lambda folder: rewrite(folder, rename("bert.", "backbone.bert.")),
+        "are not expected (backbone.bert.", "these are the weights of another architecture",
     ),
     (
         "a LoRA layer left inside", lambda folder: rewrite(folder, rename("query.weight", "query.base_layer.weight")),
@@ -342,6 +355,11 @@ def indexed(change):
     return make
 
 
+def link(folder, target):
+    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS).symlink_to(target)
+
+
 def header(entries):
     content = json.dumps(entries).encode()
     return struct.pack("<Q", len(content)) + content
@@ -401,6 +419,23 @@ FOLDERS = [
     (
         "a shard of another model", indexed(lambda folder, _: save_file({"x": torch.ones(1)}, folder / GONE)),
         "weights that HERE/model.safetensors.index.json lists are not in the files it names (",
+    ),
+    (
+        "an index without its files",
+        indexed(lambda folder, _: [path.unlink() for path in folder.glob("*.safetensors")]),
+        "model: 2 of 2 files of weights in HERE are missing (model-00001-of-00002.safetensors, model-00002-of-00002.",
+    ),
+    (
+        "a link that leads nowhere", lambda folder: link(folder, "../blobs/4d7a"),
+        "model: HERE/model.safetensors is a link to ../blobs/4d7a, which does not exist; copy the file itself",
+    ),
+    (
+        "a folder with the weights' name", lambda folder: ((folder / WEIGHTS).unlink(), (folder / WEIGHTS).mkdir()),
+        "model: HERE/model.safetensors is a folder; copy the file itself",
+    ),
+    (
+        "an unknown family", lambda folder: configure(folder, model_type="superbert"),
+        'is of the family "superbert", which the installed transformers does not know; choose a model of another',
     ),
     ("no map in the index", indexed(lambda _, index: index.clear()), "model.safetensors.index.json has no weight_map;"),
     (
@@ -538,6 +573,10 @@ def test_no_tokenizer(encoder):
         (text("tokenizer.json", '{"version": "1.0", "model": {"type": "Odd"}}'), "model: HERE cannot be loaded: "),
         (text("tokenizer_config.json", "[]"), "model: HERE cannot be loaded: "),
         (lambda folder: save_tokenizer(folder, WORDS | {"more": 10, "words": 11}), "has 2 token(s) more than the 10"),
+        (
+            lambda folder: tokenizer_settings(folder, model_max_length=0),
+            "cuts texts to 0 tokens, and 0 of them are special, so nothing of a text is left; correct model_max_length",
+        ),
         (lambda folder: save_tokenizer(folder, {"[PAD]": 0, "[UNK]": 1}), "knows no word: its vocabulary holds 3"),
     ],
 )  # fmt: skip

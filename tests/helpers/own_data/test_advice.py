@@ -54,7 +54,9 @@ def test_the_encoding_that_is_advised_reads_the_file(tmp_path, word, encoding, f
     assert word in {text for rows in load_labelled(advised(said), 0).values() for text in rows["text"]}
 
 
-FOREIGN = 'data="PATH?encoding=NAME", such as cp1251 (Cyrillic), gb18030 (Chinese) or shift_jis (Japanese).'
+FOREIGN = (
+    'data="PATH?encoding=NAME", such as cp1251 or koi8-r (Cyrillic), gb18030 or big5 (Chinese), shift_jis (Japanese).'
+)
 WESTERN = 'data="PATH?encoding=NAME", such as cp1250 (Central Europe), cp437 (DOS) or mac_roman.'
 
 
@@ -64,6 +66,8 @@ WESTERN = 'data="PATH?encoding=NAME", such as cp1250 (Central Europe), cp437 (DO
         ("Ужасный фильм", "cp1251", FOREIGN),
         ("电影很好看", "gb18030", FOREIGN),
         ("とても良い映画", "shift_jis", FOREIGN),
+        ("這部電影很好看", "big5", FOREIGN),
+        ("Ужасный fridge and nothing but trouble with it", "koi8-r", FOREIGN),  # mostly Latin letters
         ("Žluťoučký kůň is a horse", "cp1250", WESTERN),
         ("a müsli bar", "cp437", WESTERN),
     ],
@@ -137,3 +141,59 @@ def test_a_folder_is_advised_as_a_folder(tmp_path, monkeypatch):
     said = sentence("mine")
     assert said.endswith('or leave them out: data="mine?bad=skip".')
     assert {split: len(rows) for split, rows in load_labelled(advised(said), 0).items()}["test"] == 40
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5494400\n"
+LIST = "and a lesson reads a list of rows, [{...}, {...}]; save that list alone; in pandas: to_json(path, orient="
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "words"),
+    [
+        ("mine.csv.gz", table(), "", "ends in .gz; use one of .csv, .tsv, .jsonl, .json, .parquet: unpack it"),
+        ("mine.xlsx", b"PK\x03\x04", "", "save the sheet as CSV (UTF-8) in your spreadsheet program."),
+        ("mine.txt", table(), "", "rename it if it is one of them."),
+        ("mine.csv", b"\x1f\x8b\x08\0", "", "it is packed: unpack it, or save it as CSV, UTF-8."),
+        ("mine.csv", LFS, "", "mine.csv is a Git LFS pointer and not the file itself; run"),
+        ("mine.parquet", LFS, "", "mine.parquet is a Git LFS pointer and not the file itself; run"),
+        ("mine.csv", "<!DOCTYPE html><html>Sign in</html>", "", "mine.csv is a web page and not the file itself;"),
+        ("mine.csv", table("A film,good"), "", "If these are a row and not names, write a first line with"),
+        ("mine.csv", "text^label\na^b\n" * 3, "", "separate them by a comma, semicolon, tab or vertical bar."),
+        ("mine.csv", table("Q&A,label"), "?text=Q&A", '"A" (in the name of a column, write "&" as %26)'),
+        ("mine.csv", "text,label\nHello, you,good\n", "", 'a text that holds "," has to stand in quotes)'),
+        ("mine.json", json.dumps({"text": ["a"], "label": ["b"]}), "", f"is one object (text, label) {LIST}"),
+        ("mine.json", json.dumps({"text": {"0": "a"}, "label": {"0": "b"}}), "", f"is one object (text, label) {LIST}"),
+        ("mine.json", json.dumps({"version": 1, "data": [{"text": "a"}]}, indent=1), "", f"(version, data) {LIST}"),
+    ],
+)  # fmt: skip
+def test_each_refusal_says_what_to_do(tmp_path, name, content, options, words):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert words in sentence(f"{path}{options}")
+
+
+@pytest.mark.parametrize(
+    ("header", "options"),
+    [
+        ("Did you like it?,Stars", "?text=Did you like it?&label=Stars"),
+        ("Why?,How good?", "?text=Why?&label=How good?"),
+        ("Why?,label", "?text=Why?"),
+    ],
+)
+def test_names_that_are_questions(tmp_path, header, options):
+    path = tmp_path / "mine.csv"
+    path.write_text(table(header, extra=[("", "good")]))
+    assert sum(map(len, load_labelled(advised(sentence(f"{path}{options}")), 0).values())) == 40
+
+
+def test_the_byte_order_mark_is_right_whatever_was_said(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(table(), encoding="utf-8-sig")
+    assert sum(map(len, load_labelled(f"{path}?encoding=cp1252", 0).values())) == 40
+
+
+def test_chinese_in_utf_16_without_its_mark(tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = [(f"这是一部很好的电影，我喜欢它{row}", "good" if row % 2 else "bad") for row in range(40)]
+    path.write_bytes("\n".join(["text,label", *map(",".join, rows)]).encode("utf-16-be"))
+    assert sum(map(len, load_labelled(advised(sentence(path)), 0).values())) == 40

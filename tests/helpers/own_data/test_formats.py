@@ -92,7 +92,7 @@ def test_rows_with_too_many_or_few_fields_are_counted(tmp_path):
     found = said(path)
     assert "1 of 64 rows has no text (the first: line 64)" in found
     assert "1 of 64 rows has no label (the first: line 65)" in found
-    assert "2 cannot be read (the first: line 62, 3 fields, where the first line names 2)" in found
+    assert "2 cannot be read (the first: line 62, 3 fields, where the first line names 2; a text" in found
     kept = load_labelled(f"{path}?bad=skip", 0)
     assert sum(map(len, kept.values())) == 60 and "left out: 4 of mine.csv" in notes(kept)
 

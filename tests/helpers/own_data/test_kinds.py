@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pandas
+import pyarrow
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
+from pyarrow import parquet
 
 from helpers.own_data import load_columns, load_labelled, notes
+from helpers.own_data.request import Request
+from helpers.own_data.table import normalized, read
 from helpers.runtime import UserError
 
 TEXTS = [f"Remark number {row} about a kettle." for row in range(40)]
@@ -186,3 +191,85 @@ def test_rows_that_two_given_splits_share_are_mentioned(tmp_path):
     csv(tmp_path / "train.csv")
     (tmp_path / "test.csv").write_text(f"text,label\n{TEXTS[0].upper()},bad\nnew,good\n")
     assert "1 rows of test are in train too" in notes(load_labelled(tmp_path, 0))
+
+
+def test_a_column_that_stands_twice_in_a_parquet_file(tmp_path):
+    columns = [TEXTS, LABELS, LABELS[::-1]]
+    rows = pyarrow.Table.from_arrays(list(map(pyarrow.array, columns)), names=["text", "label", "label"])
+    parquet.write_table(rows, tmp_path / "mine.parquet")
+    assert 'the column "label" more than once' in refused(load_labelled, tmp_path / "mine.parquet", 0)
+
+
+def test_text_that_parquet_holds_as_bytes(tmp_path):
+    pandas.DataFrame({"text": [text.encode() for text in TEXTS], "label": LABELS}).to_parquet(tmp_path / "mine.parquet")
+    assert set(load_labelled(tmp_path / "mine.parquet", 0)["train"]["text"]) <= set(TEXTS)
+
+
+def test_a_key_that_stands_twice_in_a_row(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"text": "one", "text": "two", "label": "good"}\n{"text": "a", "label": "bad"}\n')
+    assert 'line 1, not valid JSON (the key "text" stands there twice)' in refused(load_labelled, path, 0)
+
+
+def test_the_separator_that_excel_names(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("sep=;\ntext;label\n" + "".join(f"{one};{two}\n" for one, two in zip(TEXTS, LABELS, strict=True)))
+    assert names(path) == ["bad", "good"]
+
+
+def test_a_column_that_begins_late_is_named(tmp_path):
+    path = lines(tmp_path / "mine.jsonl", *[{"text": "a"}] * 1100, {"text": "b", "label": "good"})
+    assert read(Request.of(path)).columns == ["text", "label"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("café", unicodedata.normalize("NFD", "café")), ("a film", "a\u200b film\ufeff"), ("Film 1", "Ｆｉｌｍ １"),
+        ("Straße", "STRASSE"), ("co\u00adop", "coop"), ("\u200b\u200c", " "),
+    ],
+)  # fmt: skip
+def test_texts_that_look_the_same_are_the_same(one, other):
+    assert normalized(one) == normalized(other)
+
+
+def test_a_text_without_a_visible_character_is_none(tmp_path):
+    path = lines(tmp_path / "mine.jsonl", {"text": "\u200b", "label": "good"}, {"text": "a", "label": "bad"})
+    assert "1 of 2 rows has no text (the first: line 1)" in refused(load_labelled, path, 0)
+
+
+TURNS = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
+
+
+def test_lists_of_messages_that_pandas_wrote_to_csv(tmp_path):
+    path = tmp_path / "mine.csv"
+    pandas.DataFrame({"messages": [TURNS]}).to_csv(path, index=False)
+    assert load_columns(path, PAIR)[0] == {"prompt": QUESTION, "completion": ANSWER}
+    no = [TURNS[0], {"role": "assistant", "content": "No."}]
+    pandas.DataFrame({"prompt": [QUESTION], "chosen": [TURNS], "rejected": [no]}).to_csv(path, index=False)
+    found = load_columns(path, ("prompt", "chosen", "rejected"))[0]
+    assert found == {"prompt": QUESTION, "chosen": ANSWER, "rejected": "No."}
+    path.write_text(path.read_text().replace("}, {", "}\n {"))  # as NumPy writes it: without the comma
+    assert "its chosen has a list of messages that is not written as JSON (in Python: json.dumps)" in refused(
+        load_columns, path, ("prompt", "chosen", "rejected")
+    )
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "human", "content": QUESTION}, {"role": "ai", "content": ANSWER}]},
+        {"messages": [{"type": "human", "content": QUESTION}, {"type": "ai", "content": ANSWER}]},
+        {"contents": [{"role": "user", "parts": [{"text": QUESTION}]}, {"role": "model", "parts": [{"text": ANSWER}]}]},
+        {"turns": [{"speaker": "User", "text": QUESTION}, {"speaker": "Bot", "text": ANSWER}]},
+    ],
+)
+def test_other_names_for_who_and_what(tmp_path, row):
+    assert load_columns(lines(tmp_path / "mine.jsonl", row), PAIR)[0] == {"prompt": QUESTION, "completion": ANSWER}
+
+
+def test_pairs_as_openai_writes_them(tmp_path):
+    row = {"input": {"messages": TURNS[:1]}, "preferred_output": TURNS[1:]}
+    path = lines(tmp_path / "mine.jsonl", row | {"non_preferred_output": [{"role": "assistant", "content": "No."}]})
+    found = load_columns(path, ("prompt", "chosen", "rejected"))[0]
+    assert found == {"prompt": QUESTION, "chosen": ANSWER, "rejected": "No."}
