@@ -27,7 +27,7 @@
 # - do the same with `peft`, and show that it is the same;
 # - compare methods by accuracy, trained parameters, memory, size of the file, time and forgetting;
 # - find an adapter that disturbs the model before the first step;
-# - choose LoRA's layers and rank within a number of parameters;
+# - choose LoRA's layers and rank within a budget;
 # - take a published encoder through `peft`'s usual workflow, and choose a method for a job.
 
 # %%
@@ -37,7 +37,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from IPython.display import display
+from IPython.display import Markdown, display
 from torch import nn
 
 from helpers import catalog, plotting
@@ -92,8 +92,7 @@ epoch_count = run.by_budget(quick=1, standard=epochs)
 # it stands with the selective methods because the sum is a bias again. Bottleneck
 # [adapters](../docs/glossary.md#adapter) are in another library, called `adapters`. (The three families are those of
 # the survey by Lialin et al. 2023.)
-
-# %% [markdown]
+#
 # Why would anyone want that?
 #
 # - **Memory**: each trained parameter needs a gradient, and an optimizer such as AdamW keeps two more values for it.
@@ -694,7 +693,6 @@ bands = {titles[name]: reference.interval(f"accuracy_{name}") for name in of}
 plotting.show(figures.tradeoff(scores, parameters, families, bands))
 print("Reference:", reference.label)
 
-# %%
 gaps, there, rows_ = {}, {}, {}
 for name in of:
     over_words = f"{reference.gap(f'accuracy_{name}', 'accuracy_bag_of_words'):+.3f}"
@@ -749,13 +747,12 @@ print(f"({variants.settings['labels']:,} labels, {variants.settings['epochs']} e
 #   (2021) train for 30,000, and report that small models gain less.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### Is it the rate?
 #
 # Lester et al. train at a rate of 0.3, with another optimizer (Adafactor) and far longer. The grid ended at 0.1. Does
-# the edge of the grid explain the gap? One more run at 0.3, with everything else as above, gives a first answer. It
-# says nothing about the prefix or about longer training.
+# its edge explain the gap? One more run at 0.3, all else as above, gives a first answer (not for the prefix or longer
+# training).
 #
 # The workbook prints a message if a training loss ends no lower than that of a constant guess. Then the prompt learned
 # nothing at this rate, so a still higher one is no cure.
@@ -808,8 +805,7 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 #   through all blocks save far less.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 7. What is forgotten, and can you get it back?
 #
 # As in lesson 03 we let the language model, which shares the body, fill in masked words of held-out texts in five
@@ -909,8 +905,7 @@ print(f"Inside the blocks, five seeds: from {mean_rise[least]:+.2f} ({least}) to
 # - For BitFit and the last block you must have kept the old values: a small file as well.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 8. How large should it be?
 #
 # Two settings side by side: the number of vectors in a soft prompt, and the [rank](../docs/glossary.md#rank) of LoRA's
@@ -978,8 +973,7 @@ reveal(
 # - The points are one seed, one draw of reviews, and their bars cover the test rows alone. A band is over seeds.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### Exercise 07.4: LoRA on a budget
 #
 # At work you decide two things: which layers get LoRA, and at which rank. More layers at one rank are also more
@@ -1029,8 +1023,6 @@ judging = Task(None, rows["train"], kept_back, collate, run.device)
 settings = {"epochs": epoch_count, "seed": seed, "num_labels": num_labels}
 base, method = catalog.masked_language_model(track, model), experiment.within(chosen_layers, allowance, lora_within)
 _, placed = experiment.fine_tune(method, base, judging, **settings)
-
-# %%
 logits, labels_kept = predict_rows(fitted["lora"].classifier, kept_back, collate, bfloat16=True)
 of_table = (logits.argmax(dim=-1) == labels_kept).double()
 by_choice, by_table = placed.accuracy, wilson(int(of_table.sum()), len(of_table))
@@ -1041,16 +1033,14 @@ placing = paired_bootstrap(placed.correct, of_table, seed=seed)
 print(f"difference {placing:+.3f}: this run", "cannot tell them apart" if 0.0 in placing else "tells them apart")
 
 # %% [markdown]
-# Read the interval before you choose: with one draw of reviews, a small difference decides nothing. Change
+# Read the interval first: with one draw of reviews, a small gap decides nothing. Change
 # `chosen_layers`, and run the cell again. "LoRA Without Regret" (Schulman et al. 2025) reports that LoRA at the
-# attention alone falls behind even at equal parameters, in models of billions. Lessons 08 and 09 measure more of this.
-
-# %% [markdown]
+# attention alone falls behind even at equal parameters, in models of billions. See lessons 08 and 09.
+#
 # ### And on a larger model?
 #
 # The model's sizes decide how many parameters a method trains. Here are the formulas, checked against the models that
-# we trained. Then we apply them to larger models. That is arithmetic and no measurement: it says what is trained, not
-# how well.
+# we trained. For larger models they say what is trained, not how well.
 
 
 # %%
@@ -1114,8 +1104,8 @@ redraw()
 VBox([slider, page])
 
 # %% [markdown]
-# The figure above the slider is its position at 7B, for readers without a running kernel. (It has a GPT-style 7B. A
-# Llama has no biases, so BitFit has nothing to train there; `BeftConfig` can add biases, but they cannot be merged.)
+# The figure above the slider is its position at a GPT-style 7B. (A Llama has no biases, so BitFit has nothing to train
+# there; `BeftConfig` can add biases, but they cannot be merged.)
 #
 # A weight matrix grows with the square of `hidden`. At a fixed size, rank and length, what adapter, IA3, prompt, prefix
 # and LoRA add grows with `hidden` alone: the larger the model, the smaller their share. The gigabytes printed above
@@ -1176,8 +1166,7 @@ assert model or loss_pretrained < loss_at_start["FaultyAdapter"]  # one of your 
 # weight, nor `down`'s.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 10. On real text
 #
 # Five of the methods on all-MiniLM-L6-v2, a published encoder, and sentences of film reviews that people wrote and
@@ -1259,8 +1248,7 @@ pd.DataFrame({title: {rate: f"{score:.3f}" for rate, score in scores.items()}}).
 #   larger one means that everything could do better than above.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### The usual `peft` workflow, once in full
 #
 # At work you rarely write a method yourself. You take the library's classifier, hand it to `peft` with a configuration,
@@ -1468,9 +1456,6 @@ jobs = {
     "the same, and merged for use": ([name for name in apart if name in ("ia3", "lora")],
                                      lambda name: -mean_of[name]["accuracy"]),
 }  # fmt: skip
-
-
-# %%
 there = {  # on MiniLM: accuracy over the reference's seeds, or in this run
     name: measured.interval(f"accuracy_{name}").value if measured else real_values[f"accuracy_{name}"]
     for name in (compared if measured or real_values else ())
@@ -1478,6 +1463,7 @@ there = {  # on MiniLM: accuracy over the reference's seeds, or in this run
 gap_there = {name: value - there["full"] for name, value in there.items()}
 
 
+# %%
 def level_with(name, among):
     """The methods among these that five seeds cannot tell from this one in accuracy."""
     gap = {other: reference.gap(f"accuracy_{other}", f"accuracy_{name}") for other in among if other != name}
@@ -1500,8 +1486,8 @@ with pd.option_context("display.max_colwidth", None):
     display(pd.DataFrame.from_dict(rule, orient="index", columns=[*columns, "the same gap on MiniLM"]))
 if gap_there:
     near = [name for name in gap_there if name not in ("head_only", "full") and gap_there[name] >= -allowed]
-    whole = [titles[name] for name in near if measured and gap_to[name].low >= -allowed]
     print("On MiniLM, within the limit by the mean:", ", ".join(titles[name] for name in near) or "none")
+    whole = [titles[name] for name in near if measured and gap_to[name].low >= -allowed]
     print("by the whole interval:", ", ".join(whole) or "none")
 
 # %% [markdown]
@@ -1514,8 +1500,7 @@ if gap_there:
 #   own rate.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### Other people's figures
 #
 # | method, model, task | what they report | source |
@@ -1528,13 +1513,10 @@ if gap_there:
 #
 # Theirs, not ours: other data, far larger models. LoRA's mean is not quite like against like: for MRPC, RTE and STS-B
 # its training started from the checkpoint for MNLI (Hu et al. 2021, appendix D).
-
-# %% [markdown]
+#
 # ## 11. Recap
 
 # %%
-from IPython.display import Markdown
-
 thin = {name: outcomes[name].parameters / outcomes["full"].parameters for name in ("ia3", "bitfit", "adapter", "lora")}
 told = "; ".join(
     f"{titles[name]} ({part:.1%} of the parameters) {reference.gap(f'accuracy_{name}', 'accuracy_full'):+.3f}"
@@ -1594,12 +1576,12 @@ solved("07")
 # %% [markdown]
 # ## Next
 #
-# - With more labels the order may change: `workbook run 07 -p labels 2000`. Who gains most?
+# - Does the order change with more labels? `workbook run 07 -p labels 2000`.
 # - A longer prompt and a higher rank: `workbook run 07 -p length 64 -p rank 32`.
 # - Lesson 08 takes LoRA and builds it from nothing.
-# - Read on: `peft`'s own comparison (`method_comparison/` in its repository), and methods left out here: DoRA trains a
-#   weight's length and direction apart (lesson 09), AdaLoRA spends the rank where it helps, VeRA trains two vectors
-#   between frozen random matrices, OFT multiplies a weight by a trained orthogonal matrix.
+# - Read on: `method_comparison/` in `peft`'s repository, and methods left out here: DoRA (lesson 09) trains a weight's
+#   length and direction apart, AdaLoRA spends the rank where it helps, VeRA trains two vectors between random matrices,
+#   OFT multiplies a weight by a trained orthogonal matrix.
 #
 # ## References
 #
