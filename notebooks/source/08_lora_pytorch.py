@@ -18,7 +18,7 @@
 # with your own class. Last you see how LoRA's [rank](../docs/glossary.md#rank), learning rate and scale depend on each
 # other.
 #
-# *About 70 minutes to read (an estimate), six to run (an estimate for two processor cores); no network.*
+# *About 70 minutes to read (an estimate), ten to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
@@ -459,7 +459,7 @@ for name, value in layer.named_parameters():
 print(f"{trainable_parameters(layer):,} of {trainable_parameters(plain):,} parameters")
 
 # %% [markdown]
-# Merged, the layer costs what the plain layer costs, so an adapted model need not be slower. Why is its output only
+# Merged, the layer is a plain layer again: the same shapes and the same number of products. Why is its output only
 # *nearly* the same? $(W + BA)x$ adds the weights first and multiplies once; $Wx + BAx$ multiplies first. Each rounds in
 # another place. We keep the old weight; `peft` subtracts the change again, which saves the copy and leaves a rounding
 # error. In bfloat16, with its 8 significant bits, what is below 0.2 % of a weight is lost in the merge.
@@ -622,8 +622,8 @@ print("save_pretrained:", ", ".join(sorted(path.name for path in (Path(folder.na
 # %% [markdown]
 # An adapter is a change *to a base*. On another base it computes something, but not what it was trained for. Our files
 # leave out `base_model_name_or_path`. `peft` writes it where it knows it, and does not check at loading that the
-# weights are the same. Lesson 09 shows what happens then, and `peft`'s `task_type`, `merge_and_unload` and
-# `print_trainable_parameters`.
+# weights are the same. Lesson 09 shows what happens then, and `peft`'s `task_type`. Below you use
+# `print_trainable_parameters` and `merge_and_unload`.
 
 # %% [markdown]
 # ## 5. The adaptation
@@ -1030,7 +1030,7 @@ for rate in (1e-4, 1e-3):
 #
 # </details>
 #
-# <details><summary>Why does the loss drop hardly change with one alpha?</summary>
+# <details><summary>Why does the loss drop change least with one alpha?</summary>
 #
 # AdamW's first step moves every number of $B$ by the learning rate. $BA$ is a sum of $r$ products. While the steps are
 # small, each lowers the loss by about the same amount. Their sum grows with $r$ and the scale $\frac{\alpha}{r}$
@@ -1114,7 +1114,9 @@ print("best rates at an edge of the grid:", ", ".join(f"{rate:g}" for rate in ed
 # - A regret near 0 says that rank 8's rate is good enough. It does not say that the best rates are equal: they may
 #   differ where the loss is flat.
 # - Why the conventions differ: one alpha has a scale of 16 at rank 1 and 0.25 at rank 64. With alpha = 2 rank the scale
-#   stays at 2, so at a high rank more products add up. rsLoRA lies in between.
+#   stays at 2, so at a high rank more products add up.
+# - A regret of 0 says that the grid, in steps of two, had one best rate. Look at what is missing as well: a rate that
+#   carries over need not give a good result. A wide interval says that the draws disagree.
 # - "Least possible" is the limit of the rank. What is missing beyond it is due to noise and to the few steps.
 #
 # The toy has one layer and one real spectrum. How the best rate of the reviews depends on the rank is not measured.
