@@ -20,6 +20,7 @@ REFERENCE = LessonResults(
         "slowdown_with_branches": dict.fromkeys(SEEDS, 1.4),
         "peak_memory_bytes_full": dict.fromkeys(SEEDS, 1e9),
         "accuracy_of_few_runs": {0: 0.5, 1: 0.6},
+        "clear_accuracy_lora": dict.fromkeys(SEEDS, 1.0),
     },
     "a toy",
 )
