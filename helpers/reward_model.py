@@ -17,13 +17,12 @@ from transformers import AutoModelForSequenceClassification
 
 from helpers import sft
 from helpers.batches import Batch, grouped_batches
-from helpers.models import device_of
 from helpers.own_data.table import same_answer
 from helpers.pretrained import load_model
 from helpers.recipes import recipe
 from helpers.runtime import UserError
 from helpers.sft import render
-from helpers.training import has_bfloat16, to_device, warmup_linear
+from helpers.training import to_device, warmup_linear
 
 COLUMNS = ("prompt", "chosen", "rejected")
 SIDES = ("chosen", "rejected")
@@ -141,18 +140,15 @@ def pair_scores(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 def train_reward_model(
     model: nn.Module, pairs: Sequence[Pair], pad_id: int, *, epochs: int, seed: int, rate: float = LEARNING_RATE
 ) -> list[float]:
-    """Train in place on encoded pairs; return the loss of every step."""
+    """Train in place, in float32, on encoded pairs; return the loss of every step."""
     model.train()
     batches = preference_batches(pairs, pad_id, BATCH_SIZE, seed=seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
     scheduler = warmup_linear(optimizer, steps=epochs * len(batches))
-    device, losses = device_of(model), []
+    losses = []
     for _ in range(epochs):
         for batch in batches:
-            # Autocast's cache is safe here, because each step has its own context and caches no old weights.
-            with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-                chosen, rejected = pair_scores(model, batch)
-            chosen, rejected = chosen.float(), rejected.float()
+            chosen, rejected = pair_scores(model, batch)
             reward_loss(chosen, rejected, centering=CENTERING).backward()
             nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
             optimizer.step()
