@@ -162,8 +162,8 @@ def test_a_learning_rate_thirty_times_too_high_is_caught(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def quick_runs(tmp_path_factory):
-    """The lessons that `fresh_run` would run too, quick, with another seed and all exercises solved."""
-    anew = verification.to_run(LESSONS, verification.turn_of_commit())
+    """Lessons quick, with another seed and all exercises solved; chosen as in `fresh_run`."""
+    anew = verification.to_run(LESSONS, verification.turn_of_commit(), verification.QUICK)
     return anew, with_another_seed(anew, tmp_path_factory.mktemp("quick")) if anew else None
 
 

@@ -5,9 +5,9 @@ Then the lesson runs twice on the smallest budget: with another seed and its exe
     python -m tests.verification [NN ...]      the lessons whose code changed since they were verified; --all: all
     python -m tests.verification --build       the same, but their notebooks are built anew by this very run
 
-`tests/verified.json` keeps, for each lesson, a fingerprint of the code that passed. `make test` runs a lesson
-anew when its fingerprint is another one, and a sixth of the others in turn, so that every commit of a lesson is run in
-full once, by whoever changed it or by the tests, and not on every later commit too.
+`verified.json` and `verified_quick.json` keep, for each lesson, a fingerprint of the code that passed. `make test` runs
+a lesson anew when its fingerprint is another one, and a sixth of the others in turn, so that every commit of a lesson
+is run in full once, by whoever changed it or by the tests, and not on every later commit too.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from workbook.lessons.lesson import Lesson, find, select
 from workbook.notebooks import build, from_source
 
 VERIFIED = Path(__file__).with_name("verified.json")
+QUICK = Path(__file__).with_name("verified_quick.json")  # the same for the two quick runs
 CELL_SECONDS = 600
 PASSED = "lesson {} passed with this very code, and others have their turn on this commit"
 TURNS = 6  # a verified lesson is run anew on one commit of so many
@@ -150,14 +151,20 @@ def _without_cards(file: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def kept() -> dict[str, str]:
-    """Lesson -> the fingerprint that passed last."""
-    return json.loads(VERIFIED.read_text(encoding="utf-8")) if VERIFIED.is_file() else {}
+def kept(file: Path | None = None) -> dict[str, str]:
+    """Lesson -> the fingerprint that passed last, in VERIFIED or another file."""
+    file = file or VERIFIED
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
-def to_run(lessons: Sequence[Lesson], turn: int) -> list[Lesson]:
+def keep(lesson: Lesson, passed: str, file: Path) -> None:
+    """Add a lesson and the fingerprint that passed to a file."""
+    write_json(file, dict(sorted({**kept(file), lesson.name: passed}.items())))
+
+
+def to_run(lessons: Sequence[Lesson], turn: int, file: Path | None = None) -> list[Lesson]:
     """The lessons whose code changed since they were verified, and those of the others whose turn it is."""
-    known = kept()
+    known = kept(file)
     return [
         lesson
         for lesson in lessons
@@ -184,20 +191,20 @@ def main(lessons: tuple[str, ...], every: bool, anew: bool, jobs: int | None) ->
         chosen = select(lessons, find())
     except UserError as error:
         raise click.ClickException(str(error)) from None
-    known = kept()
     prints = {lesson: fingerprint(lesson) for lesson in chosen}
-    waiting = [lesson for lesson in chosen if every or known.get(lesson.name) != prints[lesson]]
-    failed = False
-    with ThreadPoolExecutor(jobs or cores()) as pool:
-        whole = build_and_verify if anew else verify
-        found = pool.map(lambda lesson: whole(lesson) or quick_problems(lesson), waiting)
-        for lesson, problems in zip(waiting, found, strict=True):
-            click.echo("\n".join([f"{lesson.name}: {'differs' if problems else 'holds'}", *problems]))
-            failed = failed or bool(problems)
-            if not problems:
-                known[lesson.name] = prints[lesson]
-                write_json(VERIFIED, dict(sorted(known.items())))
-    if not waiting:
+    whole = (VERIFIED, build_and_verify if anew else verify, "its committed outputs and the reference")
+    failed, waited = False, False
+    for file, check, what in (whole, (QUICK, quick_problems, "quick, and on the hub track")):
+        known = kept(file)
+        waiting = [lesson for lesson in chosen if every or known.get(lesson.name) != prints[lesson]]
+        waited = waited or bool(waiting)
+        with ThreadPoolExecutor(jobs or cores()) as pool:
+            for lesson, problems in zip(waiting, pool.map(check, waiting), strict=True):
+                click.echo("\n".join([f"{lesson.name}: {'differs' if problems else 'holds'}: {what}", *problems]))
+                failed = failed or bool(problems)
+                if not problems:  # the build replaced the notebook, whose code is a part of the fingerprint
+                    keep(lesson, fingerprint(Lesson(lesson.path)) if anew else prints[lesson], file)
+    if not waited:
         click.echo("All of them passed with this very code; --all runs them anew.")
     sys.exit(1 if failed else 0)
 
