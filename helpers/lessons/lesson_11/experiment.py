@@ -85,11 +85,11 @@ def kept_of_update(body: nn.Module, trained: Any, weight_of: WeightOf) -> tuple[
     for path, layer in trained.body.get_base_model().named_modules():
         if hasattr(layer, "lora_A"):
             weight, update = body.get_submodule(path).weight, layer.get_delta_weight("default")
-            rounded = through_nf4(weight)
-            product += ((weight_of(weight, update) - rounded) * update).sum().item()
+            rounded = through_nf4(weight)  # type: ignore[arg-type]
+            product += ((weight_of(weight, update) - rounded) * update).sum().item()  # type: ignore[arg-type]
             square += update.square().sum().item()
             size += update.abs().sum().item()
-            error += (weight - rounded).abs().sum().item()
+            error += (weight - rounded).abs().sum().item()  # type: ignore[operator]
     return product / square, size / error
 
 
