@@ -17,7 +17,7 @@
 # small layers between the frozen ones, or learn a few vectors that the model reads before the text. Here is a map of
 # such methods, a working member of each kind, and one table that compares them.
 #
-# *About 70 minutes to read (an estimate), six to run (an estimate for two processor cores), some more with the
+# *About 85 minutes to read (an estimate), six to run (an estimate for two processor cores), some more with the
 # files of section 10; no network.*
 
 # %% [markdown]

@@ -18,7 +18,7 @@
 # with your own class. Last you see how LoRA's [rank](../docs/glossary.md#rank), learning rate and scale depend on each
 # other.
 #
-# *About 70 minutes to read (an estimate), ten to run (an estimate for two processor cores); no network.*
+# *About 80 minutes to read (an estimate), ten to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**

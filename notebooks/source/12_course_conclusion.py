@@ -16,7 +16,7 @@
 # A course ends with a list of what you now know. In this lesson you test that list: you turn each sentence into a rule
 # that a measurement can fail, and read off whether it failed.
 #
-# *About 40 minutes to read (an estimate), ten seconds to run (measured on two processor cores); no network.*
+# *About 55 minutes to read (an estimate), ten seconds to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**

@@ -34,6 +34,7 @@ STATED = {
     "four": 240,
     "five": 300,
     "six": 360,
+    "ten": 600,
 }
 AUTHOR = r"(?:[A-Z][\w-]+ )?[A-Z][\w-]+(?: et al\.| and [A-Z]\w+)?"
 CITED = re.compile(rf"({AUTHOR}) \(?((?:19|20)\d\d)\)?")
