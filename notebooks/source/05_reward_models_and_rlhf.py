@@ -360,8 +360,8 @@ judged_by_trl = next(entry for entry in trainer.state.log_history if "eval_loss"
 print({name: round(value, 3) for name, value in judged_by_trl.items() if name in ("eval_loss", "eval_accuracy")})
 
 # %% [markdown]
-# The loop is lesson 02's, with 16 pairs a batch and a rate of 1e-3, in float32: half precision is faster on some
-# processors, but then the numbers depend on the processor. We did not search for the best rate. The line above the next
+# The loop is lesson 02's, with 16 pairs a batch and a rate of 1e-3, in float32, although half precision is faster on
+# some processors. We did not search for the best rate. The line above the next
 # table shows whether every seed learns the tone.
 #
 # **Predict 2.** On pairs about films it never saw, for which reason will the reward model be wrong most often: the
@@ -438,8 +438,9 @@ pd.DataFrame(table).rename_axis("held-out pairs that fail in")
 # words](../docs/glossary.md#bag-of-words) is little better than a coin. *Film* compares two titles, for titles never
 # seen. No pair has the right title with a wrong person, while the judge checks people too.
 #
-# A seed near 0.5 in the line above the table never learned tone: same pairs, same rate, another seed. Section 5 shows
-# what its policies became.
+# A run near 0.5, in the table or in the line above it, never learned tone. Pairs and rate are the same: at this rate
+# luck decides, and even another processor's rounding changes which seed has it. Section 5 shows what the policies of such
+# a run become. If yours is one, expect few clear gains below, and read the reference's columns.
 #
 # </details>
 #
