@@ -361,8 +361,8 @@ print({name: round(value, 3) for name, value in judged_by_trl.items() if name in
 
 # %% [markdown]
 # The loop is lesson 02's, with 16 pairs a batch and a rate of 1e-3, in float32, although half precision is faster on
-# some processors. We did not search for the best rate. The line above the next
-# table shows whether every seed learns the tone.
+# some processors. We did not search for the best rate. The line above the next table shows whether every seed learns
+# the tone.
 #
 # **Predict 2.** On pairs about films it never saw, for which reason will the reward model be wrong most often: the
 # wrong tone, the wrong film, or words out of order?
@@ -439,8 +439,8 @@ pd.DataFrame(table).rename_axis("held-out pairs that fail in")
 # seen. No pair has the right title with a wrong person, while the judge checks people too.
 #
 # A run near 0.5, in the table or in the line above it, never learned tone. Pairs and rate are the same: at this rate
-# luck decides, and even another processor's rounding changes which seed has it. Section 5 shows what the policies of such
-# a run become. If yours is one, expect few clear gains below, and read the reference's columns.
+# luck decides, and even another processor's rounding changes which seed has it. Section 5 shows what the policies of
+# such a run become. If yours is one, expect few clear gains below, and read the reference's columns.
 #
 # </details>
 #
