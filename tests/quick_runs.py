@@ -45,6 +45,11 @@ class QuickRuns:
         outcome = self.outcomes[lesson.name]
         return "" if outcome["status"] == "done" else f"cell {outcome.get('cell')}: {outcome['error'][-3000:]}"
 
+    def unsaid_on_the_hub(self, lesson: Lesson) -> str:
+        """What the lesson should say on the hub track and does not; "" if it says it."""
+        said = SAID_ON_THE_HUB.get(lesson.number, "")
+        return "" if said in self.notebooks[lesson.name] else said
+
     def unsolved(self, lesson: Lesson) -> list[str]:
         """The exercises that the lesson's own solutions do not solve."""
         return [name for name in names(lesson.number) if f"{name}: right!" not in self.notebooks[lesson.name]]

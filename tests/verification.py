@@ -32,7 +32,7 @@ from helpers.paths import ROOT
 from helpers.record import FILE, read, versions
 from helpers.reference import FOLDER
 from helpers.runtime import UserError
-from tests.quick_runs import SAID_ON_THE_HUB, on_the_hub_track, with_another_seed
+from tests.quick_runs import on_the_hub_track, with_another_seed
 from tests.workbook.claims import guard
 from workbook.claims.results import LessonResults, load_results
 from workbook.engine.identity import code_of, files
@@ -104,8 +104,8 @@ def quick_problems(lesson: Lesson) -> list[str]:
         made = on_the_hub_track([lesson], Path(folder))
         if problem := made.problem(lesson):
             return [f"on the hub track: {problem}"]
-        said = SAID_ON_THE_HUB.get(lesson.number, "")
-        return [] if said in made.notebooks[lesson.name] else [f'on the hub track it does not say "{said}"']
+        unsaid = made.unsaid_on_the_hub(lesson)
+        return [f'on the hub track it does not say "{unsaid}"'] if unsaid else []
 
 
 def fingerprint(lesson: Lesson) -> str:

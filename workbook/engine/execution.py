@@ -129,8 +129,12 @@ class WorkbookEngine(NBClientEngine):
         nb_man.cell_start = cell_start
         nb_man.save = lambda **_: executed.save()
         executed.content = nb_man.nb
-        options = {"timeout": None, "startup_timeout": START_TIMEOUT, "shutdown_kernel": "immediate"}
-        options["iopub_timeout"] = LATE_MESSAGES
+        options = {
+            "timeout": None,
+            "startup_timeout": START_TIMEOUT,
+            "iopub_timeout": LATE_MESSAGES,
+            "shutdown_kernel": "immediate",
+        }
         client = CappedClient(nb_man, km=make_manager(), kernel_name=kernel_name, **options)
         client.owns_km = True  # the client starts the kernel and shuts it down
         try:

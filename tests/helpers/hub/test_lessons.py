@@ -6,7 +6,7 @@ import pytest
 
 from helpers.catalog import HUB_DATASETS, HUB_MODELS
 from tests import verification
-from tests.quick_runs import SAID_ON_THE_HUB, on_the_hub_track
+from tests.quick_runs import on_the_hub_track
 from workbook.lessons import find
 
 LESSONS = find()
@@ -26,7 +26,7 @@ def test_the_lesson_runs_on_the_hub_track(lesson, runs):
     if lesson not in anew:
         pytest.skip(verification.PASSED.format(lesson.number))
     assert made.problem(lesson) == ""
-    assert SAID_ON_THE_HUB.get(lesson.number, "") in made.notebooks[lesson.name]
+    assert made.unsaid_on_the_hub(lesson) == ""
 
 
 @pytest.mark.parametrize("role", sorted({*HUB_MODELS, *HUB_DATASETS}))

@@ -70,14 +70,20 @@ def test_smollm2_is_the_one_of_the_real_track():
     assert found.parameters == 134_515_008
 
 
-def test_only_the_right_merge_gives_the_trained_model(tmp_path):
+def with_an_update(folder, std):
+    """A small BERT, saved in the folder, and a QLoRA classifier on it whose matrices B are random."""
     torch.manual_seed(0)
     plain = BertModel(BertConfig(**TINY), add_pooling_layer=False)
-    plain.save_pretrained(tmp_path)
-    trained = MeanPoolClassifier(qlora.with_lora(qlora.load_four_bit(BertModel, str(tmp_path)), 4)).eval()
+    plain.save_pretrained(folder)
+    trained = MeanPoolClassifier(qlora.with_lora(qlora.load_four_bit(BertModel, str(folder)), 4)).eval()
     for name, parameter in trained.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
+            torch.nn.init.normal_(parameter, std=std)
+    return plain, trained
+
+
+def test_only_the_right_merge_gives_the_trained_model(tmp_path):
+    _, trained = with_an_update(tmp_path, std=0.1)
     batch = {"input_ids": torch.arange(5, 25).reshape(2, 10), "attention_mask": torch.ones(2, 10, dtype=torch.long)}
     with torch.no_grad():
         wanted = trained(**batch).logits
@@ -89,13 +95,7 @@ def test_only_the_right_merge_gives_the_trained_model(tmp_path):
 
 
 def test_the_share_of_an_update_that_a_merge_keeps(tmp_path):
-    torch.manual_seed(0)
-    plain = BertModel(BertConfig(**TINY), add_pooling_layer=False)
-    plain.save_pretrained(tmp_path)
-    trained = MeanPoolClassifier(qlora.with_lora(qlora.load_four_bit(BertModel, str(tmp_path)), 4)).eval()
-    for name, parameter in trained.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.002)  # far smaller than the steps between levels
+    plain, trained = with_an_update(tmp_path, std=0.002)  # far smaller than the steps between levels
     kept = {name: kept_of_update(plain, trained, WAYS[name][1])[0] for name in WAYS}
     assert kept["qlora_merged"] == pytest.approx(1, abs=1e-4)
     assert kept["qlora_without_adapter"] == 0
