@@ -99,9 +99,10 @@ def template(name: str) -> str:
 
 
 def file_table() -> str:
-    """Return a Markdown table of all data files: path, bytes, SHA-256."""
-    pages = ("README.md", "SHA256SUMS")
+    """Return a Markdown table of all data files but the fetched ones (`data/real`): path, bytes, SHA-256."""
+    pages, fetched = ("README.md", "SHA256SUMS"), DATA / "real"
     paths = sorted(path for path in DATA.rglob("*") if path.is_file() and path.name not in pages)
+    paths = [path for path in paths if fetched not in path.parents]
     rows = []
     for path in paths:
         content = path.read_bytes()

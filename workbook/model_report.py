@@ -53,8 +53,8 @@ def _answers(model: str) -> None:
 
 def _has_a_ledger(model: str) -> None:
     body = catalog.body("encoder", "pocket", model)
-    qlora.check_rows(body)
     Architecture.of(body.config)
+    qlora.check_rows(body)
     most = catalog.tokenizer("encoder", "pocket", model).model_max_length
     if most < LEDGER:
         raise UserError(

@@ -138,8 +138,8 @@ class FourBitLinear(nn.Module):
 
 # %%
 float_body = catalog.body("encoder", track, model).eval()
-qlora.check_rows(float_body, run.device)
 encoder_shape = Architecture.of(float_body.config)  # section 4 has no formulas for some families: they are told so now
+qlora.check_rows(float_body, run.device)
 base = next(m for m in float_body.modules() if isinstance(m, nn.Linear) and m.in_features < m.out_features)
 ours = FourBitLinear(base)
 off = (ours.weight() - base.weight).abs().mean() / base.weight.abs().mean()
@@ -1366,7 +1366,7 @@ def share_kept(method, merge):
             square += wanted.square().sum().item()
             size += wanted.abs().sum().item()
             error += (weight - nf4(weight)).abs().sum().item()
-    return product / square, size / error
+    return product / square if square else 0.0, size / error  # no update: nothing that could be kept
 
 
 score("qlora_without_adapter", plain_model("qlora", lambda weight, layer: nf4(weight)))  # the head stays
