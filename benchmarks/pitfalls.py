@@ -322,6 +322,7 @@ def write_controls(seeds: int, film_count: int, into: Path) -> None:
     """Measure the controls with each seed, save each piece, and write pitfalls_controls.json."""
     settings = {"labels": LABELS, "epochs": EPOCHS, "films": film_count, "test_rows": 300, "overfit_labels": 200}
     settings |= {"refit_steps": experiment.REFIT_STEPS, "next_labels": experiment.NEXT_LABELS}
+    settings |= {"replay_head": "frozen"}  # replay trains the body, and the masked-word head of no remedy is trained
     parts = Path(tempfile.gettempdir()) / "pitfalls_controls"
     measured = []
     for seed in range(seeds):

@@ -646,7 +646,7 @@ for name, weights in bodies.items():
 if controls:
     gap = controls.gap("accuracy_next_task_plain", "accuracy_next_task_pretrained")
     print(f"{len(controls.seeds)} seeds, fine-tuned body minus pretrained body: {gap:+.3f}, {verdict(gap)}")
-    print(f"   so for this easy task a start that is worse by more than {-gap.low:.3f} is excluded")
+    print(f"   so for this easy task a start that is worse by more than {-gap.low:.3f} is unlikely")
 print(f"this run: {paired_bootstrap(right_next['plain'], right_next['pretrained'], seed=seed):+.3f}")
 
 # %% [markdown]
@@ -821,7 +821,7 @@ if controls:
         gap = controls.gap(f"loss_rise_curve_weight_decay_{decay}", "loss_rise_curve_plain")
         print(f"weight decay {decay}: rise of the old loss minus plain {gap:+.2f} nats, {verdict(gap)}")
     if controls.settings.get("replay_head") != "frozen":
-        print("replay: in this reference the old loss trained the masked-word head, too, so its rises are too low")
+        print("replay: in this reference the old loss trained the masked-word head, too, so its points are not comparable")
 dials = {f"{curve} {dial}": one for curve, own in experiment.CURVES.items() for dial, one in own.items()}
 print("rate, times the plain one:", {name: one.rate for name, one in dials.items() if one.rate != 1})
 
@@ -1707,7 +1707,7 @@ solved("03")
 # - Check your own file: `workbook data check my_reviews.csv`.
 # - Left out, because each needs a method of its own: pulling towards the old weights instead of 0 (Li et al. 2018;
 #   Kirkpatrick et al. 2017), first the head, then everything (Kumar et al. 2022), MinHash for millions of rows (Lee et
-#   al. 2022), runs that collapse at a high rate (Mosbach et al. 2021). Lesson 02 has wrong labels.
+#   al. 2022), failed runs and how to avoid them (Mosbach et al. 2021). Lesson 02 has wrong labels.
 # - Lesson 04 leaves labels behind and teaches a text predictor to follow instructions.
 #
 # ## References

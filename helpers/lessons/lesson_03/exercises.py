@@ -62,7 +62,7 @@ class _Probed(nn.Module):
     ],
 )
 def masked_word_loss(answer: Callable) -> None:
-    """answer(language_model, batches): the mean loss per hidden word over all batches, without dropout."""
+    """answer(language_model, batches): the mean loss per hidden token over all batches, without dropout."""
     labels = [[7] * 9 + [IGNORED], [5] + [IGNORED] * 9, [7, 5] * 3 + [IGNORED] * 4]
     batches = []
     for row in labels:
@@ -75,7 +75,7 @@ def masked_word_loss(answer: Callable) -> None:
         "that weights a batch by its tokens, hidden or not": 0.5,
     }
     got = returned(answer(probed, batches), "the mean loss as a number")
-    expect("the loss per hidden word", float(got), 0.25, mistakes=mistakes)
+    expect("the loss per hidden token", float(got), 0.25, mistakes=mistakes)
 
 
 @exercise(

@@ -90,7 +90,7 @@ def forgetting(before: Mapping[str, float], after: Mapping[str, Mapping[str, flo
     plot.set_xscale("symlog", linthresh=0.5)
     plot.set_xticks([0, 0.25, 0.5, 1, 2, 5], ["0", "0.25", "0.5", "1", "2", "5"])
     plot.xaxis.set_minor_locator(NullLocator())
-    plot.set_xlabel("rise of the masked-word loss (nats per hidden word; logarithmic above 0.5)")
+    plot.set_xlabel("rise of the masked-word loss (nats per hidden token; logarithmic above 0.5)")
     figure.legend(loc="outside upper center", ncols=len(before), frameon=False)
     figure.alt = f"Rise of the masked-word loss by domain. {listing(rises, '{key} {value:+.2f}')}."
     return figure
@@ -112,7 +112,7 @@ def trade_offs(curves: Mapping[str, Mapping[str, tuple[Interval, Interval]]]) ->
     plot.set_xscale("symlog", linthresh=0.5)
     plot.set_xticks([0, 0.25, 0.5, 1, 2, 5], ["0", "0.25", "0.5", "1", "2", "5"])
     plot.xaxis.set_minor_locator(NullLocator())
-    plot.set(xlabel="rise of the masked-word loss (nats per hidden word; logarithmic above 0.5)", ylabel="accuracy")
+    plot.set(xlabel="rise of the masked-word loss (nats per hidden token; logarithmic above 0.5)", ylabel="accuracy")
     plot.yaxis.set_major_formatter(PERCENT)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     said = {
