@@ -29,6 +29,7 @@ from helpers.batches import TokenizedReviews, length_batches, pad, sample_rows, 
 from helpers.evaluation import correct_and_loss
 from helpers.lessons.lesson_03 import experiment
 from helpers.models import MeanPoolClassifier, freeze_all_but
+from helpers.recipes import recipe
 from helpers.reference import FOLDER, kept, save_reference
 from helpers.runtime import UserError, seed_everything, start
 from helpers.training import BATCH_SIZE, train, train_on_text
@@ -170,6 +171,7 @@ def controls(seed: int, film_count: int, threads: int, settings: dict, parts: Pa
     start(track="pocket", budget="standard", seed=0, threads=threads)
     bench = Bench(seed, (LABELS,), 300)
     pieces = {"films": partial(films_with_names, bench, film_count), "overfitting": partial(overfitting, bench)}
+    pieces["random start"] = partial(random_start, bench)
     pieces["plain"] = partial(plain_and_lost, bench)
     for curve, points in experiment.CURVES.items():
         for setting, remedy in points.items():
@@ -183,8 +185,12 @@ def controls(seed: int, film_count: int, threads: int, settings: dict, parts: Pa
 
 
 def overfitting(bench: Bench, labels: int = 200, epochs: int = 10) -> dict[str, float]:
-    """Return test accuracy and loss after too many epochs on few labels, without a remedy and with two remedies."""
+    """Return test accuracy and loss after too many epochs on few labels, without a remedy and with three remedies.
+
+    Early stopping is the run without a remedy, at the epoch with the lowest loss on validation rows.
+    """
     found, rows = {}, bench.train.select(range(labels))
+    validation = bench.tokenized(bench.reviews["validation"].select(range(300)))
     for name, settings in OVERFIT.items():
         seed_everything(bench.seed)
         classifier = catalog.classifier("pocket")
@@ -196,11 +202,26 @@ def overfitting(bench: Bench, labels: int = 200, epochs: int = 10) -> dict[str, 
         optimizer = torch.optim.AdamW(
             classifier.parameters(), lr=experiment.RATE, weight_decay=settings.get("decay", 0.01)
         )
-        train(classifier, batches, optimizer, epochs=epochs)
-        right, found[f"loss_overfit_{name}"] = correct_and_loss(classifier, bench.test, bench.collate)
-        found[f"accuracy_overfit_{name}"] = right.mean().item()
+        lowest = float("inf")
+        for _ in range(epochs):
+            train(classifier, batches, optimizer)
+            right, loss = correct_and_loss(classifier, bench.test, bench.collate)
+            found |= {f"loss_overfit_{name}": loss, f"accuracy_overfit_{name}": right.mean().item()}
+            watched = correct_and_loss(classifier, validation, bench.collate)[1] if name == "plain" else lowest
+            if watched < lowest:
+                lowest = watched
+                found |= {"loss_overfit_early_stopping": loss, "accuracy_overfit_early_stopping": right.mean().item()}
     click.echo(f"seed {bench.seed}  {found}")
     return found
+
+
+def random_start(bench: Bench) -> dict[str, float]:
+    """Return the accuracy of a random start with its own recipe: half the rate, and twice the epochs."""
+    seed_everything(bench.seed)
+    classifier = catalog.classifier("pocket", pretrained=False)
+    own, labels = recipe("scratch"), len(bench.train)
+    bench.learn(classifier, bench.train, 2 * experiment.epochs_for(labels), own.learning_rate)
+    return {f"accuracy_scratch_own_recipe_{labels}_labels": bench.accuracy(classifier, bench.test)}
 
 
 class Probe:
@@ -301,6 +322,7 @@ def write_controls(seeds: int, film_count: int, into: Path) -> None:
     """Measure the controls with each seed, save each piece, and write pitfalls_controls.json."""
     settings = {"labels": LABELS, "epochs": EPOCHS, "films": film_count, "test_rows": 300, "overfit_labels": 200}
     settings |= {"refit_steps": experiment.REFIT_STEPS, "next_labels": experiment.NEXT_LABELS}
+    settings |= {"replay_head": "frozen"}  # replay trains the body, and the masked-word head of no remedy is trained
     parts = Path(tempfile.gettempdir()) / "pitfalls_controls"
     measured = []
     for seed in range(seeds):

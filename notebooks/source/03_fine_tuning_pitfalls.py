@@ -16,7 +16,8 @@
 # Fine-tuning rarely fails with an error message. It fails with a number that looks fine. In this lesson you make it
 # fail on purpose, write a detector for each failure, and measure what the usual remedies cost.
 #
-# *About 85 minutes to read (an estimate), four to run (an estimate for two processor cores); no network.*
+# *About 85 minutes to read (an estimate), five to run (an estimate for two processor cores); no network. Short
+# of time? Sections 3, 4 and 8 can wait.*
 
 # %% [markdown]
 # **You will be able to**
@@ -24,14 +25,16 @@
 # - compare a pretrained start with baselines at several numbers of labels, and say what a gap shows;
 # - write the rule that stops training in time, and check it against `Trainer`;
 # - measure what a model has forgotten, and how much of it a head that is trained again gets back;
-# - draw a remedy as a trade-off curve, and choose a point on it;
+# - read remedies as trade-off curves, and choose a setting under a forgetting budget;
 # - write a near-duplicate finder and a grouped split, and use both on a file of your own.
 
 # %% [markdown]
-# One sentence first: **fine-tuning by itself fixes neither
-# [overfitting](../docs/glossary.md#overfitting) nor [leakage](../docs/glossary.md#data-leakage).** A pretrained model
-# overfits a small data set as well (section 2), and a leaky test set flatters any model (section 5). You need a
-# detector and a remedy for each.
+# **Fine-tuning by itself fixes neither [overfitting](../docs/glossary.md#overfitting) nor
+# [leakage](../docs/glossary.md#data-leakage).** A pretrained model overfits a small data set as well (section 2), and
+# a leaky test set flatters any model (section 5). You need a detector and a remedy for each.
+#
+# One pitfall has its place in lesson 04: a language model that learns *new facts* from a few examples may also learn
+# to make facts up (Gekhman et al. 2024). There you ask it about known and unknown facts.
 
 # %%
 import copy
@@ -49,6 +52,7 @@ from helpers.evaluation import bag_of_words, correct_and_loss
 from helpers.intervals import mean_t, paired_bootstrap, wilson
 from helpers.language_model import IGNORED
 from helpers.lessons.lesson_03 import experiment, figures
+from helpers.lessons.lesson_03.experiment import verdict
 from helpers.models import HeadClassifier, MeanPoolClassifier, cache_features, freeze_all_but, without_dropout
 from helpers.predictions import predict, reveal
 from helpers.runtime import check_number, seed_everything, start
@@ -56,12 +60,12 @@ from helpers.training import BATCH_SIZE, fit_adamw, to_device, train, train_on_f
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
-budget = "standard"  # "quick": does it run at all; "standard": real results; "full": more labels, more epochs
+budget = "standard"  # "quick": does it run at all; "standard": real results; "full": more labels, more test rows
 seed = 0  # draws the training reviews and every random start
 model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
 data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 200  # reviews with a label in section 2: the fewer, the sooner it overfits
-epochs = 10  # passes over them, more than is good
+epochs = 10  # over them, more than is good
 learning_rate = 1e-3  # of training every parameter; section 4 compares it with lower ones
 
 # %%
@@ -77,9 +81,12 @@ epochs = run.by_budget(quick=2, standard=epochs)
 # %% [markdown]
 # ## 1. How many labels do you need?
 #
-# Labels cost money, so this is often the first question. The task is lesson 02's: is a film review positive? You train
-# every parameter on 25 reviews, on 50, and so on: once from the pretrained weights, once from a random start. A [bag of
-# words](../docs/glossary.md#bag-of-words) learns from the same reviews; it needs no pretraining either.
+# Labels cost money, so this is often the first question. The task is lesson 02's: is a film review positive? The
+# reviews, films and names are from this course's **invented world**. (Section 8 has real text.)
+#
+# You train every parameter on 25 to 400 reviews from the pretrained weights, and with three of these sizes from a
+# random start. A [bag of words](../docs/glossary.md#bag-of-words) learns from the same reviews; it needs no pretraining
+# either.
 
 # %%
 reviews, corpus = catalog.dataset("reviews", track, data, seed), catalog.dataset("corpus", track, seed=seed)
@@ -96,10 +103,11 @@ rows = {split: TokenizedReviews.from_dataset(tokenize(part, tokenizer)) for spli
 print({split: len(part) for split, part in rows.items()})
 
 # %% [markdown]
-# A fixed number of passes would mean hardly any training on 25 reviews. So every size gets 75 steps of 16 reviews, or
-# three passes where those are more steps. Both starts have the pretrained model's rate. **At this rate the random start
-# stays near chance**, as the seeds below show. Its own recipe (lesson 02: half the rate, twice the passes) was not run:
-# the line is a failed training, not what a random start can do.
+# An [epoch](../docs/glossary.md#epoch) is one pass over all training rows. Three epochs of 25 reviews are hardly
+# any training, so every size gets at least 75 steps, in batches of up to 16 reviews, and at least three epochs.
+#
+# Both starts have the same steps, and the rate chosen for the *pretrained* model. Does the random start train at all?
+# The training loop warns where the loss ends no lower than a constant guess's.
 #
 # **Predict 1.** What accuracy does the pretrained model reach with 400 labels?
 
@@ -125,7 +133,7 @@ def accuracies(sizes, pretrained):
 
 by_labels = {"pretrained": accuracies(sizes, pretrained=True)}
 print("and from a random start:")
-by_labels["random start"] = accuracies(sizes[::-2][::-1], pretrained=False)
+by_labels["random start"] = accuracies(sizes[::-2][::-1], pretrained=False)  # every other size, up to the largest
 by_labels["bag of words"] = {}
 for size in sizes:
     some = pool.select(range(size))
@@ -137,16 +145,17 @@ with_400 = by_labels["pretrained"].get(400)
 reveal("03.1", with_400 and with_400.value, reference="accuracy_full_400_labels")
 
 # %% [markdown]
-# The points of the figure are this run's. Their intervals (Wilson's) only know about the test reviews: another seed
-# would draw other *training* reviews, and with 25 of them that matters more. So the bands show the **reference**: runs
-# of this lesson with the seeds 0 to 4, each with its own training reviews and random start. (A standard run with seed 0
-# repeats the first of them.)
+# The points of the figure are this run's. Their intervals (Wilson's, for a share of rows) only know about the test
+# reviews: another seed would draw other *training* reviews, and with 25 of them that matters more. So the bands show
+# the **reference**: runs of this lesson with the seeds 0 to 4, each with its own training reviews and random start. (A
+# standard run with seed 0 repeats the first of them. A line without a band has no reference.)
 
 # %%
 from helpers.reference import has_reference, lesson_reference, load_reference, real_reference, recorded
 
 reference = lesson_reference("03")
 more = load_reference("pitfalls")  # three seeds, up to 1,600 labels
+controls = load_reference("pitfalls_controls") if has_reference("pitfalls_controls") else None
 starts = {"pretrained": "full", "random start": "scratch", "bag of words": "bag_of_words"}
 bands = {
     name: {
@@ -160,40 +169,37 @@ bands = {name: band for name, band in bands.items() if band}
 floor = float(np.bincount(reviews["test"]["label"]).max() / len(reviews["test"]))
 plotting.show(figures.labels_curve(by_labels, bands, floor))
 
-# %% [markdown]
-# Two models of the same seed saw the same reviews, so take their gap within each seed first, and then the mean of the
-# gaps with its [95 % interval](../docs/glossary.md#confidence-interval).
-
 # %%
+# Two models of one seed saw the same reviews: take their gap within each seed, then the mean and its interval.
 compared = {(size, size): f"{size} labels each" for size in (25, 100, 400)}
 compared[200, 400] = "pretrained 200, random start 400"
 gaps = {}
 for (ours, theirs), title in compared.items():
     gap = reference.gap(f"accuracy_full_{ours}_labels", f"accuracy_scratch_{theirs}_labels")
-    gaps[title] = f"{gap:+.3f}"
-last_gap = more.gap("accuracy_full_200_labels", "accuracy_scratch_1600_labels")
+    gaps[title] = [f"{gap:+.3f}", verdict(gap)]
 print("Reference:", reference.label)
-print("pretrained, 100 labels, seed by seed:", *(f"{one:.2f}" for one in reference.metrics["accuracy_full_100_labels"]))
-others = f"seeds {more.seeds}, {more.settings['test_rows']:,} test rows"
-print(f"pretrained 200, random start 1,600 ({others}): {last_gap:+.3f}")
-for size in more.settings["sizes"]:
-    found = " ".join(f"{one:.2f}" for one in more.metrics[f"accuracy_scratch_{size}_labels"])
-    print(f"   random start, {size:5,} labels, seed by seed: {found}")
-print("bag of words, this run:", {size: f"{found:.2f}" for size, found in by_labels["bag of words"].items()})
-pd.DataFrame.from_dict(gaps, orient="index", columns=["pretrained minus random start, five seeds"])
+hundred = reference.metrics["accuracy_full_100_labels"]
+print("pretrained, 100 labels, seed by seed:", *(f"{one:.2f}" for one in hundred))
+print(f"   one recipe, and seeds that differ by up to {max(hundred) - min(hundred):.2f}")
+most, others = max(more.settings["sizes"]), f"{len(more.seeds)} seeds, {more.settings['test_rows']:,} test rows"
+found = " ".join(f"{one:.2f}" for one in more.metrics[f"accuracy_scratch_{most}_labels"])
+print(f"random start, {most:,} labels, seed by seed: {found} ({others})")
+own_recipe = "accuracy_scratch_own_recipe_400_labels"
+if controls and own_recipe in controls.metrics:
+    found = " ".join(f"{one:.2f}" for one in controls.metrics[own_recipe])
+    print(f"random start, 400 labels, half the rate and twice the epochs, seed by seed: {found}")
+pd.DataFrame.from_dict(gaps, orient="index", columns=["pretrained minus random start, five seeds", "so it is"])
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
 # - With 25 labels neither start is better than chance over the seeds. A single run can look better than that, or worse.
 # - With 400 labels the gap is large, and its interval is far from 0. But it compares a start that trains with one that
-#   does not: at this rate the random start stays near chance for several hundred labels, and with the most its seeds
-#   disagree. So **the gap does not say how many labels pretraining saves**. That takes the random start's own recipe,
-#   tuned as carefully.
-# - The bag of words is a baseline that does train. Where it is below the pretrained model, pretraining bought something
-#   that words and word pairs do not give; where it is near, try it first, because it costs a second.
-# - The line of 100 labels shows how far single seeds differ (see also Dodge et al. 2020). So never compare two recipes
-#   on one seed each.
+#   hardly does. **So the gap does not say how many labels pretraining saves.** Which is to blame, the rate, the steps
+#   or the few labels, was not tested. To answer the question, search a recipe for each start first.
+# - The bag of words is a baseline that does train. Try it first: it costs a second. What the pretrained model has above
+#   it, words and word pairs alone do not give.
+# - Never compare two recipes on one seed each (see also Dodge et al. 2020).
 #
 # </details>
 #
@@ -202,17 +208,17 @@ pd.DataFrame.from_dict(gaps, orient="index", columns=["pretrained minus random s
 # *[Underfitting](../docs/glossary.md#underfitting)*: the model has not even learned the training rows.
 # *[Overfitting](../docs/glossary.md#overfitting)*: it has memorized the training rows, and what it memorized does not
 # hold for other rows. One loss cannot tell you which you have. Two can: on training and on validation rows, after each
-# pass.
+# epoch. (All losses here are cross-entropies in [nats](../docs/glossary.md#cross-entropy).)
 #
 # *[Early stopping](../docs/glossary.md#early-stopping)*: stop when the validation loss has not improved for `patience`
-# passes, and keep the weights of the best pass.
+# epochs, and keep the weights of the best epoch.
 
 # %% [markdown]
 # ### Exercise 03.1: the rule
 #
-# `losses` are the validation losses so far, one per pass. Return two things: whether to stop now, and the best pass
-# (counted from 1). A pass is better only if it lowers the best loss by more than `min_delta`. The training loop below
-# calls your rule after every pass.
+# `losses` are the validation losses so far, one per epoch. Return two things: whether to stop now, and the best epoch
+# (counted from 1). An epoch is better only if it lowers the best loss by more than `min_delta`. The training loop below
+# calls your rule after every epoch.
 
 
 # %% tags=["exercise"]
@@ -240,10 +246,10 @@ early_stop = go_on_with("03.1", early_stop, experiment.early_stop)
 
 
 def watch_epochs(classifier, batches, measured, optimizer, epochs, patience):
-    """Train, measure after each pass, stop early. Returns split -> losses, and the weights of the best pass."""
+    """Train, measure after each epoch, stop early. Returns split -> losses, and the weights of the best epoch."""
     curve, best = {split: [] for split in measured}, None
     for _ in range(epochs):
-        train(classifier, batches, optimizer, progress="one pass")
+        train(classifier, batches, optimizer, progress="one epoch")
         for split, part in measured.items():
             curve[split].append(correct_and_loss(classifier, part, collate)[1])
         stop, best_epoch = early_stop(curve["validation"], patience)
@@ -255,18 +261,18 @@ def watch_epochs(classifier, batches, measured, optimizer, epochs, patience):
 
 
 # %% [markdown]
-# Three models see the same few reviews:
+# Three models see the same reviews:
 #
-# - the **head alone** is trained, on cached features as in lesson 02;
-# - **everything** is trained, with a learning rate that is a hundred times too low, for four passes only;
-# - **everything** is trained at the usual rate, for more passes than is good. (Patience is infinite here.)
+# - the **head alone** is trained, on cached features as in lesson 02, with a rate of 1e-2;
+# - **everything** is trained, with a hundredth of section 1's rate, for four epochs only;
+# - **everything** is trained at section 1's rate, for more epochs than is good. (Patience is infinite.)
 #
-# The rate is constant here, to keep the passes comparable. In section 1 it warms up and decays.
+# 1e-3 suits this small encoder; published ones need 1e-5 to 1e-4. The rate is constant, to keep the epochs comparable.
 #
-# **Predict 2.** After which pass is the validation loss of the third model lowest?
+# **Predict 2.** After which epoch is the validation loss of the third model lowest?
 
 # %%
-predict("03.2", within=1, unit="passes", low=1)
+predict("03.2", within=1, unit="epochs", low=1)
 
 # %%
 few = {"train": rows["train"].select(range(labels)), "validation": rows["validation"]}
@@ -311,9 +317,10 @@ reveal("03.2", best_epoch["everything"])
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - *Left and middle*: both losses stay far above the training loss that the third model reaches on the same rows. So
-#   more could have been learned: that is underfitting. (A high training loss alone could also come from wrong labels.)
-#   The validation loss hardly leaves the dotted line, a random guess. (The middle one had fewer passes too.)
+# - *Middle*: neither loss leaves the dotted line, a constant guess: underfitting. (It had fewer epochs too.)
+# - *Left*: the head's training loss stays far above what the third model reaches on the same rows, so these features
+#   and steps do not fit them: underfitting too. A small gap between its two losses is there as well. (A high training
+#   loss alone could also come from wrong labels.)
 # - *Right*: the training loss goes to zero while the validation loss turns and rises. That is overfitting. The ring
 #   marks the lowest validation loss, which is where early stopping returns to.
 #
@@ -321,14 +328,14 @@ reveal("03.2", best_epoch["everything"])
 #
 # ### What the remedies are worth
 #
-# Underfitting needs a higher rate, more passes, or more trainable parameters. For overfitting you measure three
+# Underfitting needs a higher rate, more epochs, or more trainable parameters. For overfitting you measure three
 # remedies here: early stopping, [dropout](../docs/glossary.md#dropout) and [weight
 # decay](../docs/glossary.md#weight-decay). Two more are more labels (section 1) and fewer trainable parameters
 # (section 4). Early stopping first:
 
 # %%
 final, loss_at = last["everything"], {}
-for name, weights in (("last pass", final.state_dict()), ("best pass", best_weights)):
+for name, weights in (("last epoch", final.state_dict()), ("best epoch", best_weights)):
     kept = copy.deepcopy(final)
     kept.load_state_dict(weights)
     for split in ("train", "test"):
@@ -337,44 +344,34 @@ for name, weights in (("last pass", final.state_dict()), ("best pass", best_weig
         accuracy_at[split, name] = wilson(int(right.sum()), len(right))
     print(f"{name}: training {accuracy_at['train', name]:.3f}, test {accuracy_at['test', name]:.3f}, ", end="")
     print(f"test loss {loss_at['test', name]:.2f}")
-if budget != "quick":
-    assert loss_at["test", "best pass"] < loss_at["test", "last pass"]
 print(f"five seeds, last minus best: {reference.gap('loss_test_last_pass', 'loss_test_best_pass'):+.2f} nats")
-at_best = ", ".join(f"{loss:.2f}" for loss in reference.metrics["loss_test_best_pass"])
-print(f"test loss of the best pass, seed by seed: {at_best}; a constant guess has {np.log(2):.2f}")
+at_best = reference.metrics["loss_test_best_pass"]
+print("test loss of the best epoch, seed by seed:", ", ".join(f"{loss:.2f}" for loss in at_best))
+no_better = sum(loss >= np.log(2) for loss in at_best)
+print(f"in {no_better} of {len(at_best)} seeds that is no lower than the {np.log(2):.2f} of a constant guess")
 
 # %% [markdown]
-# Dropout sets a random share of the activations to zero in each training step. Our encoder was pretrained with none.
-# Weight decay shrinks every weight a little at each step. The table has both after the same ten passes, at one strength
-# each: another strength may do better. `python -m benchmarks.pitfalls --controls` measures it. Read loss and accuracy
+# Early stopping undoes the harm of the later epochs. It cannot make up for too few labels: read the last printed line.
+#
+# Dropout sets a random share of the activations to zero at each step. Our encoder was pretrained with none.
+# Weight decay shrinks every weight at each step, by the rate times the decay: 10 means 1 % here. (The usual 0.01 does
+# little in so few steps.) Each has one strength in the table; another may do better. Read loss and accuracy
 # together: a remedy can lower both.
 
 # %%
-controls = load_reference("pitfalls_controls") if has_reference("pitfalls_controls") else None
-
-
-def verdict(gap):
-    """What a difference with its 95 % interval allows one to say."""
-    return "higher" if gap.low > 0 else "lower" if gap.high < 0 else "not clearly different"
-
-
-table = {}
-for name, title in (("plain", "no remedy"), ("dropout", "dropout 0.3"), ("weight_decay", "weight decay 10")):
-    if controls:
-        loss, accuracy = f"loss_overfit_{name}", f"accuracy_overfit_{name}"
-        table[title] = [f"{controls.interval(accuracy).value:.3f}", "", f"{controls.interval(loss).value:.2f}", ""]
-        if name != "plain":
-            by_loss, by_accuracy = (controls.gap(one, one.replace(name, "plain")) for one in (loss, accuracy))
-            table[title][1::2] = [f"{by_accuracy:+.3f}", f"{by_loss:+.2f}"]
-            print(f"{title}, against no remedy: loss {verdict(by_loss)}, accuracy {verdict(by_accuracy)}")
-stop_at, stop_gap = accuracy_at["test", "best pass"], reference.gap("loss_test_best_pass", "loss_test_last_pass")
-stop_points = f"this run {stop_at.value - accuracy_at['test', 'last pass'].value:+.3f}"
-if len(recorded("03", "accuracy_test_best_pass")) > 1:
-    stop_points = f"{reference.gap('accuracy_test_best_pass', 'accuracy_test_last_pass'):+.3f}"
-stop_loss = reference.interval("loss_test_best_pass").value
-table["early stopping (this lesson's five seeds)"] = [
-    f"this run {stop_at.value:.3f}", stop_points, f"{stop_loss:.2f}", f"{stop_gap:+.2f}"
-]  # fmt: skip
+table = {"no remedy": ["", "", "", ""]}
+titles = {"early_stopping": "early stopping", "dropout": "dropout 0.3", "weight_decay": "weight decay 10"}
+for name, title in (("plain", "no remedy"), *titles.items()):
+    loss, accuracy = f"loss_overfit_{name}", f"accuracy_overfit_{name}"
+    if not controls or loss not in controls.metrics:
+        continue
+    table[title] = [f"{controls.interval(accuracy).value:.3f}", "", f"{controls.interval(loss).value:.2f}", ""]
+    if name != "plain":
+        by_loss, by_accuracy = (controls.gap(one, one.replace(name, "plain")) for one in (loss, accuracy))
+        table[title][1::2] = [f"{by_accuracy:+.4f}", f"{by_loss:+.2f}"]
+        print(f"{title}, against no remedy: loss {verdict(by_loss)}, accuracy {verdict(by_accuracy)}")
+if "early stopping" not in table:
+    print("early stopping: its lines above have other seeds and test rows, so it has no row here")
 print("Reference:", controls.label if controls else "not measured yet: python -m benchmarks.pitfalls --controls")
 columns = ["test accuracy", "accuracy minus no remedy", "test loss (nats)", "loss minus no remedy"]
 pd.DataFrame.from_dict(table, orient="index", columns=columns)
@@ -385,17 +382,22 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 # An overfitted classifier becomes *overconfident*: it gives wrong answers a probability near 1, and the loss punishes
 # that even where no answer changes. Compare the two accuracies of this run with its two losses.
 #
-# So stop by the metric that you will use. If you use the probabilities, that is the loss, or you fit a temperature on
-# validation rows (Guo et al. 2017). For accuracy the lowest loss need not be best: Mosbach et al. (2021) train longer,
-# until the training loss is near zero, for steadier results.
+# "Not clearly different" does not mean "equal": three seeds could only show large differences.
+#
+# So stop by the metric that you will use. If you use the probabilities, that is the loss. (Or divide all logits by one
+# number, a temperature, that you fit on validation rows: Guo et al. 2017.) For accuracy the lowest loss need not be
+# best: Mosbach et al. (2021) train longer, until the training loss is near zero, for steadier results.
 #
 # </details>
 #
 # ### The same with `Trainer`
 #
-# With `min_delta=0`, `EarlyStoppingCallback` does what our loop does. With a threshold they differ: the callback uses
-# it only to stop, and `Trainer`'s best checkpoint is still the one with the lowest loss. Both get the same start, the
-# same rows in the same order, a constant rate and no dropout. Do they stop at the same pass?
+# With `min_delta=0`, `EarlyStoppingCallback` does what our loop does. Both get the same start, the same 48 rows in the
+# same order, a constant rate, clipping at 1 and no weight decay. Do they stop at the same epoch?
+#
+# `early_stopping_threshold` is *not* our `min_delta`. `Trainer` compares with the lowest loss so far and keeps that
+# checkpoint; our rule compares with the last accepted best. With the losses 1.00, 0.95, 0.90, a threshold of 0.06 and
+# patience 2, only `Trainer` stops.
 
 # %%
 passes, patience = run.by_budget(quick=2, standard=8), 2
@@ -413,8 +415,10 @@ optimizer = torch.optim.AdamW(by_hand.parameters(), lr=learning_rate, weight_dec
 small_curve, small_best = watch_epochs(by_hand, in_order, handful, optimizer, passes, patience)
 
 # %% [markdown]
-# `load_best_model_at_end` needs a [checkpoint](../docs/glossary.md#checkpoint) after every pass, so it writes to a
-# folder. `metric_for_best_model` says what to watch; for a loss, lower is better.
+# `load_best_model_at_end` needs a [checkpoint](../docs/glossary.md#checkpoint) after every epoch; `save_total_limit=1`
+# keeps the best and the newest. `metric_for_best_model` says what to watch: for another metric than the loss, write
+# `compute_metrics` and set `greater_is_better=True`. The sequential order is only for this comparison; leave it out at
+# work.
 
 # %%
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
@@ -424,8 +428,8 @@ arguments = TrainingArguments(
     output_dir=folder.name, seed=seed, use_cpu=run.device == "cpu", num_train_epochs=passes,
     per_device_train_batch_size=16, per_device_eval_batch_size=64, learning_rate=learning_rate, weight_decay=0.0,
     lr_scheduler_type="constant", optim="adamw_torch", train_sampling_strategy="sequential",
-    eval_strategy="epoch", save_strategy="epoch", load_best_model_at_end=True, metric_for_best_model="loss",
-    greater_is_better=False, report_to="none", logging_strategy="no", disable_tqdm=True,
+    eval_strategy="epoch", save_strategy="epoch", save_total_limit=1, load_best_model_at_end=True,
+    metric_for_best_model="loss", greater_is_better=False, report_to="none", logging_strategy="no", disable_tqdm=True,
 )  # fmt: skip
 trainer = Trainer(
     model=same_start(), args=arguments, train_dataset=handful["train"], eval_dataset=handful["validation"],
@@ -434,15 +438,13 @@ trainer = Trainer(
 trainer.remove_callback(PrinterCallback)
 trainer.train()
 theirs = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
-best_pass = int(np.argmin(small_curve["validation"])) + 1
-print(
-    f"of {passes} passes: our loop did {len(small_curve['validation'])}, Trainer {len(theirs)}; best pass {best_pass}"
-)
+best, done = int(np.argmin(small_curve["validation"])) + 1, len(small_curve["validation"])
+print(f"of {passes} epochs: our loop did {done}, Trainer {len(theirs)}; best epoch {best}")
 
 # %% tags=["nbval-check-output"]
 ours = small_curve["validation"]
 difference_early_stopping = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
-print("stopped after the same pass:", len(ours) == len(theirs))
+print("stopped after the same epoch:", len(ours) == len(theirs))
 print("largest difference of the validation losses below 0.0001:", difference_early_stopping < 1e-4)
 kept = trainer.model.state_dict()
 same_weights = all(torch.allclose(kept[name], small_best[name], atol=1e-3) for name in kept)
@@ -452,16 +454,16 @@ assert difference_early_stopping < 1e-4 and same_weights
 # %% [markdown]
 # ## 3. What the model forgets
 #
-# Before fine-tuning, the encoder could fill blanks in five kinds of text. Nothing in the task asks it to keep that
-# skill. A **[forgetting](../docs/glossary.md#catastrophic-forgetting) probe** measures it: the masked-word loss of
-# lesson 01 on held-out texts, domain by domain. The words are hidden once, so that every model answers the same
-# questions.
+# Before fine-tuning, the encoder could fill blanks in five kinds of text, such as blurbs (a film in two sentences) and
+# talk (conversations). Nothing in the task asks it to keep that skill. A
+# **[forgetting](../docs/glossary.md#catastrophic-forgetting) probe** measures it: the masked-word loss of lesson 01 on
+# held-out texts, domain by domain. The tokens are hidden once, so that every model answers the same questions.
 
 # %% [markdown]
 # ### Exercise 03.2: the probe
 #
-# Return the mean loss in nats *per hidden word* over all batches. `model(**batch).loss` is the mean of one batch;
-# batches hide different numbers of words, and a label of -100 (`IGNORED`) marks a word that is not hidden. Switch
+# Return the mean loss in nats *per hidden token* over all batches. `model(**batch).loss` is the mean of one batch;
+# batches hide different numbers of tokens, and a label of -100 (`IGNORED`) marks a token that is not hidden. Switch
 # dropout off, and compute no gradients.
 
 
@@ -503,8 +505,8 @@ before = {domain: masked_word_loss(pretrained, batches) for domain, batches in d
 print({domain: round(loss, 2) for domain, loss in before.items()})
 
 # %% [markdown]
-# Now the fine-tuning, as in section 1. The classifier is built on the language model's *own* body, so whatever
-# training changes there, the language model gets too.
+# Now the fine-tuning, as in section 1. The classifier is built on the language model's own *body* (everything but the
+# head), so whatever training changes there, the language model gets too.
 #
 # **Predict 3.** You fine-tune on a few hundred film reviews. Which domain suffers less: reviews, or news?
 
@@ -534,29 +536,29 @@ tuned, tuned_classifier = new_pair()
 history = train_on_text(tuned_classifier, task_rows, collate, learning_rate, epochs=passes, seed=seed)
 measure("plain", tuned, tuned_classifier, history.seconds)
 plain_weights = copy.deepcopy(tuned.state_dict())
-for domain, loss in before.items():
-    print(f"{domain:9}{loss:6.2f} before, {after['plain'][domain]:6.2f} after")
+print("\n".join(f"{one:9}{loss:6.2f} before, {after['plain'][one]:6.2f} after" for one, loss in before.items()))
 print(f"a guess that finds all tokens equally likely: {np.log(len(tokenizer)):.2f}")
 two = [one for one in ("reviews", "news") if one in before]
 rose = {one: np.subtract(*(reference.metrics[f"loss_{when}_{one}"] for when in ("after", "before"))) for one in two}
-of_seeds = pd.DataFrame(rose).idxmin(axis=1).tolist()
 less = min(two, key=lambda domain: after["plain"][domain] - before[domain], default=None)
-reveal("03.3", less, reference=of_seeds)
+reveal("03.3", less, reference=pd.DataFrame(rose).idxmin(axis=1).tolist())
+if len(two) == 2:
+    print(f"five seeds, rise on news minus rise on reviews: {mean_t(rose['news'] - rose['reviews']):+.2f} nats")
 
 # %% [markdown]
 # This is *[catastrophic forgetting](../docs/glossary.md#catastrophic-forgetting)*: the loss on the old task rises in
 # every domain, also on reviews, although the model has just read hundreds of them (McCloskey and Cohen 1989). But has
-# the model lost its knowledge? The probe puts the *old* masked-word head on a body that has moved. Perhaps only the two
-# no longer fit.
+# the model lost its knowledge? The head of the probe has two parts. Its transform and bias are as they were, on a body
+# that has moved: perhaps the two no longer fit. And its output embeddings are *tied* to the body's input embeddings
+# (one matrix for both), so fine-tuning moved that part too.
 
 # %% [markdown]
 # ### Is the knowledge gone, or does the head no longer fit?
 #
-# Train the masked-word head again on each body: body frozen, same texts, steps and rate. If the loss falls, the head
-# may use knowledge of the body, or learn from the new texts, for instance how frequent each token is. So there is a
-# control, a **random body** with the pretrained embeddings and head.
-#
-# The pretrained body has an advantage: its head begins where it fits. The others have to come down from a high loss.
+# Train the masked-word head (transform and bias) again on each body: body frozen, same 60 steps of 16 texts, same rate.
+# If the loss falls, the head may use knowledge of the body, or learn from the new texts, for instance how frequent each
+# token is. There are two controls: a guess that knows only these frequencies, and a **random body** with the pretrained
+# embeddings and head. The pretrained body has an advantage: its head fits.
 
 # %%
 refit_steps = run.by_budget(quick=2, standard=experiment.REFIT_STEPS)
@@ -603,7 +605,8 @@ inside = {f"{pretrained.base_model_prefix}.{name}" for name in pretrained.base_m
 keep = [name for name in random_weights if name not in inside or "embeddings" in name]
 random_weights |= {name: bodies["pretrained"][name] for name in keep}
 refit_random = mean_loss(refitted(random_weights))
-print(f"refitted head on a random body with the same embeddings: {refit_random:.2f}")
+print(f"refitted head on a random body with the pretrained embeddings: {refit_random:.2f}", end=", ")
+print("below that guess" if refit_random < by_frequency else "not even that guess: this control did not train")
 if controls:
     both = controls.interval("loss_rise_curve_plain"), controls.interval("loss_rise_refit")
     print("rise over {} seeds: old head {:+.2f}, refitted head {:+.2f}".format(len(controls.seeds), *both))
@@ -634,16 +637,19 @@ for name, weights in bodies.items():
 if controls:
     gap = controls.gap("accuracy_next_task_plain", "accuracy_next_task_pretrained")
     print(f"{len(controls.seeds)} seeds, fine-tuned body minus pretrained body: {gap:+.3f}, {verdict(gap)}")
+    print(f"   so for this easy task a start that is worse by more than {-gap.low:.3f} is unlikely")
 print(f"this run: {paired_bootstrap(right_next['plain'], right_next['pretrained'], seed=seed):+.3f}")
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - The refit takes off part of the rise. The head may have learned some of that from the new texts. Where the
-#   fine-tuned body ends below the random one, it still holds something that a head can use.
-# - What remains of the rise is no bound on the lost knowledge, above or below: a new head learns, and learns slowly.
-# - A loss above that of the guess by frequency says that the model is confidently wrong. A head that no longer fits can
-#   do that, and so can a body.
+# - The refit takes off part of the rise. A refitted head that ends below the guess by frequency uses more than
+#   frequencies: the fine-tuned body, with its embeddings, still holds something useful.
+# - The random body helps only where its head got below that guess. Where it did not, 60 steps were too few for it, and
+#   comparing the two bodies says nothing.
+# - The rise that remains does not measure the lost knowledge. It may be too small (the head learned from the new texts)
+#   or too large (60 steps were too few).
+# - A loss above that guess says that the model is confidently wrong.
 # - The next task is the practical question. Where its line says "not clearly different", a worse start is neither shown
 #   nor excluded. A fresh linear probe on each frozen body (Davari et al. 2022) would be a sharper test.
 #
@@ -655,24 +661,28 @@ print(f"this run: {paired_bootstrap(right_next['plain'], right_next['pretrained'
 # get a curve of new accuracy against old loss.
 
 # %% [markdown]
-# 1. **Lower learning rate**: smaller steps.
+# 1. **Lower learning rate**: smaller steps, and so less training.
 # 2. **Freezing**: only the last blocks and the head are trainable.
-# 3. **[Replay](../docs/glossary.md#replay)**: each step also has some old text, with its old loss (Robins 1995).
+# 3. **[Replay](../docs/glossary.md#replay)**: each step also has 8 old texts, with their old loss (Robins 1995).
 # 4. **Averaging**: after training, take a weighted mean of old and new weights (Wortsman et al. 2022).
 # 5. **Weight decay**: pulls the weights towards 0, not towards the pretrained ones.
-# 6. **[LoRA](../docs/glossary.md#lora)**: the body is frozen, and small matrices beside it are trained (lesson 07). We
-#    measure with the matrices; without them the pretrained model is back.
+# 6. **[LoRA](../docs/glossary.md#lora)**: the body is frozen, and small matrices beside it are trained (lesson 07).
+#
+# No remedy trains the masked-word head.
 
 # %% [markdown]
-# **Predict 4.** At one setting of each, which keeps the old loss lowest?
+# **Predict 4.** Take a quarter of the rate, only the last block, replay at a weight of 0.1, or the average of old and
+# new weights. Which keeps the old loss lowest *at no clear cost in accuracy*?
 
 # %%
-predict("03.4", choices=["lower rate", "last block only", "replay", "average"])
+predict("03.4", choices=["lower rate", "last block only", "replay", "average", "none"])
 
 
 # %% [markdown]
 # Replay needs old text: here a little of every domain of the pretraining corpus. In practice you rarely have that
-# corpus, and similar text has to do. The loss is a sum, and `weight` is its dial.
+# corpus, and similar text has to do. The loss is a sum, and `weight` is its dial. The old loss may move the body and
+# not the masked-word head, which the other remedies do not train either. Replay does read more text in each step, so
+# look at its seconds, too.
 
 
 # %%
@@ -683,6 +693,8 @@ class WithReplay(nn.Module):
         super().__init__()
         self.classifier, self.language_model, self.weight = classifier, language_model, weight
         self.old, self.steps = list(old), 0
+        language_model.requires_grad_(False)
+        language_model.base_model.requires_grad_(True)  # the body; its masked-word head stays as it was
 
     def forward(self, **batch):
         output = self.classifier(**batch)
@@ -694,16 +706,24 @@ class WithReplay(nn.Module):
 
 
 # %%
+from peft import LoraConfig, inject_adapter_in_model
+
 steps = passes * -(-len(task_rows) // BATCH_SIZE)
 old_texts = corpus["train"].shuffle(seed=seed).select(range(8 * steps))["text"]
 old = experiment.masked_batches(tokenizer, old_texts, seed, batch_size=8)
 
 
+def with_lora(body, rank):
+    """Freeze a body and put LoRA matrices beside all its linear layers, in place."""
+    layers = {name.rpartition(".")[2] for name, part in body.named_modules() if isinstance(part, nn.Linear)}
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=16, target_modules=sorted(layers)), body)
+
+
 def tune_with(name, rate=1.0, blocks=None, replay=0.0, decay=0.01, rank=0):
-    """Fine-tune once with a remedy, and measure. rate: times the learning rate; blocks: None trains all."""
+    """Fine-tune on the same batches with a remedy, and measure. rate: times the plain one; blocks: None for all."""
     language_model, classifier = new_pair()
     if rank:
-        experiment.add_lora(classifier.body, rank)  # freezes the body, puts trainable matrices beside it
+        with_lora(classifier.body, rank)
     elif blocks is not None:
         freeze_all_but(classifier, blocks)
     trained = WithReplay(classifier, language_model, old, replay) if replay else classifier
@@ -712,6 +732,7 @@ def tune_with(name, rate=1.0, blocks=None, replay=0.0, decay=0.01, rank=0):
     measure(name, language_model, classifier, history.seconds)
 
 
+# %%
 tune_with("lower rate", rate=0.25)
 tune_with("last block only", rate=2, blocks=1)
 tune_with("replay", replay=0.1)
@@ -719,11 +740,8 @@ tune_with("LoRA", rate=2, rank=8)
 if budget == "full":
     tune_with("weight decay", decay=10.0)
 
-# %% [markdown]
-# Averaging needs no training beyond the plain one. The head stays as it is; the body goes back part of the way.
 
-
-# %%
+# Averaging needs no training beyond the plain one. The new classification head has no old weights: it stays whole.
 def average_weights(new, old, share=0.5):
     """The weighted mean of two state dictionaries: share of `new`, the rest of `old`."""
     return {
@@ -736,9 +754,6 @@ for share in (0.75, 0.25, 0.5):
     tuned.load_state_dict(average_weights(plain_weights, pretrained.state_dict(), share))
     measure("average" if share == 0.5 else f"average, {share:.0%} new", tuned, tuned_classifier)
 
-# %% [markdown]
-# This run's points, and beside those that the reference has too, its mean over five seeds:
-
 # %%
 rise = {name: np.mean([losses[domain] - before[domain] for domain in before]).item() for name, losses in after.items()}
 table = {}
@@ -749,59 +764,97 @@ for name in after:
     known = f"loss_rise_forgetting_{key}" in reference.metrics
     there = [reference.interval(f"{part}_forgetting_{key}") for part in ("accuracy", "loss_rise") if known]
     table[name] += [f"{interval:.2f}" for interval in there] or ["", ""]
-columns = ["accuracy", "rise of old loss", "seconds", "five seeds: accuracy", "five seeds: rise"]
-if budget != "quick":
-    assert all(rise[name] < rise["plain"] for name in after if name != "plain")
+columns = ["this run: accuracy", "rise of old loss", "seconds", "five seeds: accuracy", "five seeds: rise"]
 pd.DataFrame.from_dict(table, orient="index", columns=columns)
 
 # %%
 remedies = ["lower rate", "last block only", "replay", "average"]
-rises = {name: reference.metrics[f"loss_rise_forgetting_{name.replace(' ', '_')}"] for name in remedies}
-reveal("03.4", min(remedies, key=rise.get), reference=pd.DataFrame(rises).idxmin(axis=1).tolist())
-plotting.show(figures.forgetting(before, {name: after[name] for name in ("plain", *remedies, "LoRA")}))
+free = {}
 for name in remedies:
-    gap = reference.gap(f"accuracy_forgetting_{name.replace(' ', '_')}", "accuracy_forgetting_plain")
-    print(f"{name:16}over five seeds: accuracy minus plain {gap:+.3f}, rise {np.mean(rises[name]):+.2f} nats")
+    here = paired_bootstrap(right_after[name], right_after["plain"], seed=seed)
+    key = f"forgetting_{name.replace(' ', '_')}"
+    gap, there = reference.gap(f"accuracy_{key}", "accuracy_forgetting_plain"), reference.interval(f"loss_rise_{key}")
+    print(f"{name:16}accuracy minus plain: this run {here:+.3f}; five seeds {gap:+.3f}, {verdict(gap)}")
+    free |= {name: (here.high >= 0, gap.high >= 0, there.value)}
+kept_here = [name for name in remedies if free[name][0]]
+kept_there = [name for name in remedies if free[name][1]]
+reveal("03.4", min(kept_here, key=rise.get, default="none"))
+print("over five seeds:", min(kept_there, key=lambda name: free[name][2], default="none"))
+plotting.show(figures.forgetting(before, {name: after[name] for name in ("plain", *remedies, "LoRA")}))
 
 # %% [markdown]
 # Now the dials. Every point below is a mean over the seeds that the label names, each with its own training reviews; it
-# is not from this run. The curves all start at the plain fine-tuning.
+# is not from this run. The curves all start at the plain fine-tuning. Read them from right to left: how much accuracy
+# does each step down in old loss cost?
 
 # %%
+print("Reference:", controls.label if controls else "not measured yet: python -m benchmarks.pitfalls --controls")
 if controls:
     plotting.show(figures.trade_offs(experiment.curves_of(controls)))
-print("Reference:", controls.label if controls else "not measured yet: python -m benchmarks.pitfalls --controls")
-
-# %% [markdown]
-# Read a curve from right to left: how much accuracy does each step down in old loss cost? The table has the paired
-# differences to the plain fine-tuning, within each seed.
-
-# %%
-if controls:
-    display_rows = experiment.trade_off_table(controls)
-    columns = ["accuracy minus plain [95 %]", "rise of the old loss [95 %]"]
-    table = pd.DataFrame.from_dict(display_rows, orient="index", columns=columns)
+    gaps = {name: controls.gap(f"accuracy_curve_{name}", "accuracy_curve_plain") for name in experiment.settings()}
+    clear = [f"{name.replace('_', ' ')} {gap:+.3f}" for name, gap in gaps.items() if gap.high < 0]
+    print("accuracy clearly below plain:", "; ".join(clear) or "none")
     for decay in experiment.CURVES["weight decay"]:
         gap = controls.gap(f"loss_rise_curve_weight_decay_{decay}", "loss_rise_curve_plain")
         print(f"weight decay {decay}: rise of the old loss minus plain {gap:+.2f} nats, {verdict(gap)}")
-    gaps = {name: controls.gap(f"accuracy_curve_{name}", "accuracy_curve_plain") for name in experiment.settings()}
-    clear = [f"{name.replace('_', ' ')} {gap:+.3f}" for name, gap in gaps.items() if 0 not in gap]
-    print("accuracy clearly below plain:", "; ".join(clear))
-points = {f"{curve} {dial}": one for curve, own in experiment.CURVES.items() for dial, one in own.items()}
-print("rate, times the plain one:", {name: one.rate for name, one in points.items() if one.rate != 1})
-table if controls else "not measured yet"
+    if "loss_rise_replay_head_frozen_0.1" in controls.metrics:
+        gap = controls.gap("loss_rise_replay_head_frozen_0.1", "loss_rise_curve_replay_weight_0.1")
+        print(
+            f"replay: these points trained the masked-word head, too; freezing it at 0.1 changes the rise by {gap:+.3f}"
+        )
+dials = {f"{curve} {dial}": one for curve, own in experiment.CURVES.items() for dial, one in own.items()}
+print("rate, times the plain one:", {name: one.rate for name, one in dials.items() if one.rate != 1})
+
+# %% [markdown]
+# ### Exercise 03.3: choose a setting
+#
+# Your team accepts a rise of the old loss of at most `budget` nats, and wants the best classifier. `points` has for
+# each setting two lists, one entry per seed: the accuracies, and the rises. Return the name of the setting with the
+# highest *mean* accuracy among those whose rise is at most `budget` with *every* seed. Return `None` if there is none.
+
+
+# %% tags=["exercise"]
+def best_setting(points, budget):
+    return ...
+
+
+check("03.3", best_setting)
+# hint("03.3")
+
+
+# %% tags=["solution"]
+def best_setting(points, budget):
+    allowed = {name: np.mean(accuracies) for name, (accuracies, rises) in points.items() if max(rises) <= budget}
+    return max(allowed, key=allowed.get, default=None)
+
+
+check("03.3", best_setting)
+
+# %%
+best_setting = go_on_with("03.3", best_setting, experiment.best_setting)
+points = experiment.points_of(controls) if controls else {}
+chosen_at = {}
+for allowed in (0.02, 0.25, 0.5, 1.0, 2.0, 10.0):
+    if (name := best_setting(points, allowed)) is not None:
+        scores, rises = points[name]
+        price = "" if name == "plain" else f"{mean_t(np.subtract(scores, points['plain'][0])):+.3f}"
+        chosen_at[allowed] = [name, f"{np.mean(scores):.3f}", price, f"{max(rises):.2f}"]
+    else:
+        chosen_at[allowed] = ["no setting", "", "", ""]
+columns = ["your choice", "mean accuracy", "accuracy minus plain [95 %]", "largest rise (nats)"]
+pd.DataFrame.from_dict(chosen_at, orient="index", columns=columns).rename_axis("budget (nats)")
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - A remedy is better than another where its curve lies further up and further left. But with three seeds most
-#   intervals are wide: the printed line names the only accuracies that these seeds tell from plain. The bars show
-#   accuracy; for the rise of the old loss read the table.
-# - A lower rate had the same three passes, so it is trained less, not only more gently. More passes were not tried.
-# - The lines under the first figure show why one number misleads. Compare the setting with the lowest old loss and the
-#   one that keeps the most accuracy.
-# - Averaging needs no further training step, but it has a price in accuracy as well.
-# - Two dials change two things. One trainable block has another rate than two. LoRA's alpha stays 16, so its scale
+# - A remedy is better than another where its curve lies further up and further left. With three seeds most intervals
+#   are wide: only the settings in the line "accuracy clearly below plain" are known to cost accuracy. The others may.
+# - The setting with the lowest old loss need not be a good choice. A quarter of the rate with the same three epochs
+#   forgets little because it learns little. More epochs were not tried.
+# - Your choices come from the same test rows that judge them, so their accuracies are a little too high (section 5).
+#   At work choose on validation rows.
+# - Where to begin: averaging needs no further training, and replay needs old text. Compare both at your budget.
+# - Some dials change two things. One trainable block has another rate than two. LoRA's alpha stays 16, so its scale
 #   (alpha / [rank](../docs/glossary.md#rank)) is 2 at rank 8 and 8 at rank 2. No rate was searched for this task.
 # - Elsewhere LoRA also forgot less and learned less than [full fine-tuning](../docs/glossary.md#full-fine-tuning)
 #   (Biderman et al. 2024).
@@ -838,7 +891,7 @@ for row in site.select(range(3)):
 # %% [markdown]
 # The remedy is a **grouped split**: all rows of a film go to one side.
 #
-# ### Exercise 03.3: the grouped split
+# ### Exercise 03.4: the grouped split
 #
 # `groups` holds the group of each row. Return two lists of row numbers, for training and for the test, in ascending
 # order. No group may have rows in both. Go through the groups in an order drawn by
@@ -851,8 +904,8 @@ def grouped_split(groups, share, seed):
     return ...
 
 
-check("03.3", grouped_split)
-# hint("03.3")
+check("03.4", grouped_split)
+# hint("03.4")
 
 
 # %% tags=["solution"]
@@ -865,7 +918,7 @@ def grouped_split(groups, share, seed):
     return [row for row in range(len(groups)) if row not in set(test)], sorted(test)
 
 
-check("03.3", grouped_split)
+check("03.4", grouped_split)
 
 # %% [markdown]
 # With the library it is one line. `GroupShuffleSplit` (for cross-validation: `GroupKFold`) keeps all rows of a group
@@ -874,7 +927,7 @@ check("03.3", grouped_split)
 # %%
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
-grouped_split = go_on_with("03.3", grouped_split, experiment.grouped_split)
+grouped_split = go_on_with("03.4", grouped_split, experiment.grouped_split)
 everywhere = np.arange(len(films))
 splits = {"train_test_split": train_test_split(everywhere, test_size=0.5, random_state=seed)}
 splits["GroupShuffleSplit"] = next(
@@ -919,8 +972,9 @@ print(f"of the other side's test films it has seen {len(set(films[learned]) & se
 assert not set(films[learned]) & set(films[elsewhere])
 
 # %% [markdown]
-# **Predict 5.** How many points does the random split score above the split by film, for the fine-tuned encoder?
-# (Think of a [bag of words](../docs/glossary.md#bag-of-words) too, and of one that sees no capitalised word.)
+# **Predict 5.** How many points (0.01 of accuracy) does the random split score above the split by film, for the
+# fine-tuned encoder? (Think of a [bag of words](../docs/glossary.md#bag-of-words) too, and of one that sees no
+# capitalised word.)
 
 # %%
 predict("03.5", within=4, unit="points")
@@ -1009,7 +1063,8 @@ reveal("03.5", 100 * float(over_rows), reference=(100 * np.subtract(*there)).tol
 
 # %% [markdown]
 # One run and ten films a side say little about the encoder. More seeds say more. And does the encoder use the *names*?
-# That needs an encoder that is trained and tested without them: the same rows, each capitalised word replaced.
+# That needs an encoder that is trained and tested without them: the same rows, each capitalised word replaced. (So the
+# first word of each sentence is hidden, too.)
 
 # %%
 names_gap = ""
@@ -1021,9 +1076,8 @@ if controls:
         seen, unseen = (controls.interval(f"accuracy_{kind}_{side}").value for side in ("seen", "unseen"))
         print(f"{title:24}{seen:.3f} against {unseen:.3f}, difference {resample_both(tables[kind])}")
     names_gap = resample_both(tables["names"])
-    print(
-        f"the names' part, the first difference minus the second: {resample_both(tables['names'] - tables['no_names'])}"
-    )
+    part = resample_both(tables["names"] - tables["no_names"])
+    print(f"the capitalised words' part, the first difference minus the second: {part}")
 print("Reference:", controls.label if controls else "not measured yet: python -m benchmarks.pitfalls --controls")
 by_seed = reference.gap("accuracy_full_random_split", "accuracy_full_film_split")
 levels = [reference.interval(f"accuracy_full_{name}_split").value for name in ("random", "film")]
@@ -1035,12 +1089,12 @@ print(f"their difference, paired by seed: {by_seed:+.3f} (for these films: the i
 # <details><summary>What it means</summary>
 #
 # - Read the levels first: on films that they have not seen, the models are hardly better than the more frequent answer.
-#   We kept only the openings; what films give away in whole reviews was not measured.
-# - For the bag of words the names make the difference: hidden, nearly nothing is left. For the encoder, read the names'
-#   part. If its interval includes 0, its use of names is not shown.
-# - Only intervals that draw films again speak of *films*. If such an interval includes 0, the leak might be absent with
-#   other films.
-# - Hidden names hide the title and the people, and not the plot words of a film.
+#   So these models learned little of the task. Whole reviews were not measured.
+# - For the bag of words the capitalised words make the difference: hidden, nearly nothing is left. For the encoder,
+#   read their part. If its interval includes 0, the use of names is not shown.
+# - To say something about films in general, the interval must draw films again. If it includes 0, the leak could be
+#   zero with other films.
+# - Hiding names does not hide the plot words of a film.
 #
 # The remedy is the split, not the model: **whatever will be new in use has to be new in the test.** Films here;
 # patients, customers or authors elsewhere.
@@ -1053,7 +1107,7 @@ print(f"their difference, paired by seed: {by_seed:+.3f} (for these films: the i
 # its training rows by heart. We hide copies of them among new test rows: half exact, half with other capitals and
 # spaces, a change that a tokenizer may not see. A third kind is edited: one word in ten is replaced.
 #
-# **Predict 6.** What accuracy will the test show when half of it are copies?
+# **Predict 6.** Half of the test rows are copies, half are new. What accuracy will the test show?
 
 # %%
 predict("03.6", within=0.05, unit="accuracy", low=0, high=1)
@@ -1097,7 +1151,7 @@ reveal("03.6", with_copies["careless test set"].value, reference="accuracy_full_
 # two texts is the number of shingles they share, divided by the number that either has (Broder 1997).
 
 # %% [markdown]
-# ### Exercise 03.4: the near-duplicate finder
+# ### Exercise 03.5: the near-duplicate finder
 #
 # Return all pairs `(i, j)` with `i < j` whose similarity is at least `threshold`, in ascending order. `words(text)`
 # gives the words of a text. A text of fewer than three words has one shingle: all its words. (Compare every pair;
@@ -1117,8 +1171,8 @@ def near_duplicates(texts, threshold):
     return ...
 
 
-check("03.4", near_duplicates)
-# hint("03.4")
+check("03.5", near_duplicates)
+# hint("03.5")
 
 
 # %% tags=["solution"]
@@ -1135,26 +1189,34 @@ def near_duplicates(texts, threshold):
     return sorted(pairs)
 
 
-check("03.4", near_duplicates)
+check("03.5", near_duplicates)
 
 # %% [markdown]
 # A threshold is a trade-off: too high misses edited copies, too low calls different reviews the same. We know which
-# rows were planted, so we can count both errors.
+# rows were planted, so we can count both errors. Choose on one half of the planted copies, and judge on the other: a
+# threshold that is chosen and judged on the same rows looks too good.
 
 # %%
 from helpers.own_data.duplicates import connected, shingles
 from helpers.own_data.duplicates import near_duplicates as find_pairs
 
 near_duplicates = go_on_with(
-    "03.4", near_duplicates, lambda texts, threshold: [p[:2] for p in find_pairs(texts, threshold)]
+    "03.5", near_duplicates, lambda texts, threshold: [p[:2] for p in find_pairs(texts, threshold)]
 )
-few_texts = min(run.by_budget(quick=16, standard=100), len(seen), len(fresh))
-mixed = [*seen["text"][:few_texts], *fresh["text"][:few_texts], *edits["text"][:few_texts]]
+half = min(run.by_budget(quick=16, standard=100), len(seen), len(fresh)) // 2
+
+
+def with_planted(first):
+    """Original, other and edited rows, `half` of each from row `first` on; and the pairs that were planted."""
+    part = slice(first, first + half)
+    return [*seen["text"][part], *fresh["text"][part], *edits["text"][part]], {(r, 2 * half + r) for r in range(half)}
+
+
+mixed, planted = with_planted(0)
 found_at = {}
-planted = {(row, 2 * few_texts + row) for row in range(few_texts)}
 for threshold in (0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8):
     pairs = set(near_duplicates(mixed, threshold))
-    found_at[threshold] = [f"{len(pairs & planted) / few_texts:.0%}", len(pairs - planted)]
+    found_at[threshold] = [f"{len(pairs & planted) / half:.0%}", len(pairs - planted)]
 pd.DataFrame.from_dict(found_at, orient="index", columns=["edited copies found", "other pairs"]).rename_axis(
     "threshold"
 )
@@ -1162,7 +1224,8 @@ pd.DataFrame.from_dict(found_at, orient="index", columns=["edited copies found",
 # %% [markdown]
 # The remedy: drop such rows from the test before you look at the first score. Or treat each cluster of near-duplicates
 # as a *group*, and give the groups to your grouped split. It keeps every pair that was *found* on one side. Pairs that
-# were missed can still fall apart, so count the ones that were *planted*:
+# were missed can still fall apart, so count the *planted* ones, in the other half of the rows. (0.5 is the
+# default of `workbook data check`; the table above says what the lower 0.2 finds.)
 
 
 # %%
@@ -1172,6 +1235,7 @@ def straddling(pairs, test):
     return sum((one in test) != (other in test) for one, other in pairs)
 
 
+mixed, planted = with_planted(half)
 _, random_test = train_test_split(range(len(mixed)), test_size=0.3, random_state=seed)
 print(f"planted pairs across the split, of {len(planted)}: {straddling(planted, random_test)} at random")
 for threshold in (0.5, 0.2):
@@ -1192,7 +1256,7 @@ for threshold in (0.5, 0.2):
 # %%
 run_length, many = 8, run.by_budget(quick=500, standard=20000)
 pieces = [shingles(text, run_length) for text in drawn["test"]["text"]]
-wanted, met = set().union(*pieces), set()
+wanted, met, losses, told_apart = set().union(*pieces), set(), {}, {}
 read = [row["text"] for row in corpus["train"].select(range(many)) if row["domain"] == "reviews"]
 for text in read:
     met |= wanted & shingles(text, run_length)
@@ -1203,22 +1267,22 @@ for kind, change in (("exact", str), ("edited", edited)):  # does the search fin
     print(f"planted {kind}: {sum(one > 0.5 for one in shares)} of {len(shares)} found by most of their runs")
 in_all = sum(domain == "reviews" for domain in corpus["train"]["domain"])
 print(f"searched {len(read):,} of the {in_all:,} reviews of the pretraining, for {len(pieces)} test reviews")
-print(f"test reviews with a run of {run_length} words from them: {(overlap > 0).mean():.0%}")
-print(f"test reviews of which most runs are there: {(overlap > 0.5).sum()}")
-
+some, mostly = f"{(overlap > 0).mean():.0%}", (overlap > 0.5).sum()
+print(f"test reviews with a run of {run_length} words from them: {some}; with most of their runs: {mostly}")
 held_out = [row["text"] for row in corpus["validation"] if row["domain"] == "reviews"]
-losses = {}
 for name, part in (("pretraining", read), ("held-out", held_out), ("test", list(drawn["test"]["text"]))):
     batches = experiment.masked_batches(tokenizer, part[: 4 * per_domain], seed)
     losses[name] = [masked_word_loss(pretrained, [to_device(batch, pretrained)]) for batch in batches]
-    if losses[name]:  # a corpus of your own may have no reviews
+    if losses[name]:  # a corpus of your own may have none
         print(f"masked-word loss on {name} reviews, interval over batches: {mean_t(losses[name]):.3f}")
 loss_read, loss_new = (float(np.mean(losses[name])) for name in ("pretraining", "held-out"))
 again = np.random.default_rng(0)
 for name in ("held-out", "test") if all(losses.values()) else ():  # batches drawn again
     pairs = [[again.choice(losses[one], len(losses[one])).mean() for one in (name, "pretraining")] for _ in range(2000)]
     low, high = np.quantile(np.subtract(*np.transpose(pairs)), [0.025, 0.975])
-    print(f"{name} minus pretraining: {np.mean(losses[name]) - loss_read:+.3f} [{low:+.3f}, {high:+.3f}]")
+    told_apart[name] = "told apart" if low > 0 else "not told apart"
+    gap = f"{np.mean(losses[name]) - loss_read:+.3f} [{low:+.3f}, {high:+.3f}]"
+    print(f"{name} minus pretraining: {gap}, {told_apart[name]}")
 
 # %% [markdown]
 # <details><summary>What it means</summary>
@@ -1226,9 +1290,9 @@ for name in ("held-out", "test") if all(losses.values()) else ():  # batches dra
 # - This world repeats phrases, so shared runs of eight words prove nothing. What counts is a test text *most* of whose
 #   runs were read. Paraphrases escape this search (Yang et al. 2023).
 # - The planted reviews test the search itself: exact copies have to be found, and edited ones show what it misses.
-# - A contaminated test would have the loss of the pretraining reviews, not of held-out ones. Where the difference
-#   *held-out minus pretraining* includes 0, the detector cannot even tell read from unread. For large language models
-#   it is hardly better than chance (Duan et al. 2024).
+# - The second detector hopes that texts which were read have a lower loss. If *held-out minus pretraining* includes 0,
+#   it cannot even tell read from unread, and **its word on the test reviews is worth nothing**. For large language
+#   models it is hardly better than chance (Duan et al. 2024).
 # - The test reviews differ from both in another way than "read or not": they come from another part of the data. So
 #   their own loss decides nothing here. How far contamination would raise the score was not measured.
 # - No remedy repairs such a score. Drop the rows, or write new ones that are younger than the model.
@@ -1323,8 +1387,8 @@ VBox([slider, page])
 # in the line that measures and one in the line that concludes.
 
 # %%
-two = {"last pass": last["everything"], "best pass": copy.deepcopy(last["everything"])}
-two["best pass"].load_state_dict(best_weights)
+two = {"last epoch": last["everything"], "best epoch": copy.deepcopy(last["everything"])}
+two["best epoch"].load_state_dict(best_weights)
 answered = {
     name: {part: correct_and_loss(one, few["train"] if part == "train" else rows["test"], collate)[0][:300]
            for part in ("train", "test")}
@@ -1339,10 +1403,10 @@ def report(first, second):
     return "first" if scores[0] > scores[1] else "second"
 
 
-print("better:", report(answered["last pass"], answered["best pass"]))
+print("better:", report(answered["last epoch"], answered["best epoch"]))
 
 # %% [markdown]
-# ### Exercise 03.5: fix the report
+# ### Exercise 03.6: fix the report
 #
 # Write `fixed(first, second)`. It returns `"first"` or `"second"` only where the data show a difference, else
 # `"neither"`. `paired_bootstrap(a, b)` gives the mean of a - b with `.low` and `.high`.
@@ -1353,8 +1417,8 @@ def fixed(first, second):
     return ...
 
 
-check("03.5", fixed)
-# hint("03.5")
+check("03.6", fixed)
+# hint("03.6")
 
 
 # %% tags=["solution"]
@@ -1365,11 +1429,18 @@ def fixed(first, second):
     return "second" if gap.high < 0 else "neither"
 
 
-check("03.5", fixed)
+check("03.6", fixed)
+
+# %%
+fixed = go_on_with("03.6", fixed, experiment.fixed_report)
+print("your report of the two models:", fixed(answered["last epoch"], answered["best epoch"]))
+right = answered["last epoch"]["test"]
+print(f"one model on {len(right)} test rows: {wilson(int(right.sum()), len(right)):.3f}")
+both = paired_bootstrap(right, answered["best epoch"]["test"], seed=seed)
+print(f"the difference of the two on the same rows: {both:+.3f}")
 
 # %% [markdown]
-# Three hundred test rows at an accuracy of 0.85 leave about four points to each side. The third decimal of such a
-# score is noise, and so, mostly, is the second.
+# With so few rows, the third decimal of a score is noise, and mostly the second one, too.
 #
 # ## 7. On a file of your own
 #
@@ -1382,11 +1453,11 @@ check("03.5", fixed)
 # workbook data check train.csv test.csv
 # ```
 #
-# The lines `repeated`, `shared`, `similar` and `split` of its report are this section's question. Here are the same
-# functions on the lesson's own reviews. This course's own `helpers.own_data.duplicates` compares only rows that share
-# one of their rarest shingles, and misses none (Bayardo et al. 2007). At work, `datasketch` does it approximately for
-# far more rows. The command's threshold is the default, which misses edited copies (section 5). Here it is the lower
-# one that found them all there.
+# Its report has the lines `repeated` (the same text twice), `shared` (a text in both parts), `similar` (near copies)
+# and `split` (a column such as `film` whose values are in both parts). Here are the same functions on the lesson's own
+# reviews. This course's own `helpers.own_data.duplicates` compares only rows that share one of their rarest shingles,
+# and misses no pair above the threshold (Bayardo et al. 2007). At work, `datasketch` does it approximately for far more
+# rows. Two edited copies are planted, to see that the search finds something.
 
 # %%
 from helpers.own_data import duplicates
@@ -1399,8 +1470,9 @@ pairs_to_compare = len(own["train"]) * len(own["test"])
 print(f"training against test: {pairs_to_compare:,} pairs")
 for threshold, near in near_at.items():
     print(f"test reviews with a training review at least {threshold} similar: {len(near)} of {len(own['test']):,}")
-for pair in sorted(near, key=lambda pair: -pair.similarity)[:2]:
-    print(f"\nsimilarity {pair.similarity:.2f}\n   {own['train'][pair.first]}\n   {own['test'][pair.second]}")
+planted_rows = {"train": seen["text"][:20], "test": edits["text"][:2]}
+for pair in similar_across(planted_rows, 0.2)["train", "test"][:2]:
+    print(f"planted, similarity {pair.similarity:.2f}\n   {seen['text'][pair.first]}\n   {edits['text'][pair.second]}")
 
 # %% [markdown]
 # ## 8. On real text
@@ -1448,7 +1520,7 @@ def learn(name, classifier, rows, collate):
 
 
 for name in ("head_only", "full"):
-    print(f"{name}: rate {recipe(name, 'published').learning_rate:g}, {recipe(name, 'published').epochs} passes")
+    print(f"{name}: rate {recipe(name, 'published').learning_rate:g}, {recipe(name, 'published').epochs} epochs")
 print(f"{experiment.REAL_LABELS} film sentences to learn from, {experiment.REAL_ROWS} of each source to test on;")
 print(f"the probe looks among {experiment.REAL_PROBED} sentences")
 real_found = {}
@@ -1466,14 +1538,15 @@ columns["found again, after minus before"] = ("found_after", "found_before")
 table = {source: {} for source in experiment.SOURCES}
 for source, title in ((source, title) for source in experiment.SOURCES for title in columns):
     one, two = (f"{part}_{source}" for part in columns[title])
-    table[source][f"{title}, this run"] = f"{real_found[one] - real_found[two]:+.3f}" if real_found else ""
+    if real_found:
+        table[source][f"{title}, this run"] = f"{real_found[one] - real_found[two]:+.3f}"
     if measured:
         gap = measured.gap(one, two)
         table[source][f"{title}, reference [95 %]"] = f"{gap:+.3f}"
         pairs = list(zip(measured.metrics[one], measured.metrics[two], strict=True))
         lower = f"lower in {sum(a < b for a, b in pairs)} of {len(pairs)} seeds"
         means = f"{measured.interval(two).value:.2f} to {measured.interval(one).value:.2f}"
-        print(f"{title}, {source}: from {means}, {lower}; {verdict(gap)}")
+        print(f"{title}, {source}: {means} ({lower}), {verdict(gap)}")
 if measured:
     ways = {"head only": "head_only", "everything": "full"}
     shown = {
@@ -1481,6 +1554,12 @@ if measured:
         for way, key in ways.items()
     }
     plotting.show(plotting.by_slice(shown, dict.fromkeys(experiment.SOURCES, experiment.REAL_ROWS)))
+    probed = {
+        f"{when} fine-tuning": {one: measured.interval(f"found_{when}_{one}") for one in experiment.SOURCES}
+        for when in ("before", "after")
+    }
+    counts = dict.fromkeys(experiment.SOURCES, experiment.REAL_PROBED)
+    plotting.show(plotting.by_slice(probed, counts, "share found again"))
     print("Reference:", measured.label)
 pd.DataFrame.from_dict(table, orient="index")
 
@@ -1490,9 +1569,9 @@ pd.DataFrame.from_dict(table, orient="index")
 # - *Does the gain travel?* "Higher" on films and "not clearly different" elsewhere means that these seeds show the gain
 #   only for the source of the training. A wide interval means that the seeds disagree. A test set of films alone could
 #   not show either: test on every source that you will meet.
-# - *Forgetting:* the probe starts near its ceiling, so it can show losses only, and small ones late. "Not clearly
-#   different" excludes neither a loss nor none; lower in every seed points to a loss. It is another probe
-#   than the pocket encoder's, so the sizes cannot be compared.
+# - *Forgetting:* "not clearly different" means that with three seeds we cannot say whether the model forgot. Where all
+#   seeds are lower, a loss is likely. The probe starts near 1, so it shows small losses late. It is another probe than
+#   the pocket encoder's, so the sizes cannot be compared.
 # - *Not measured:* whether MiniLM read these sentences in its own training, because that text cannot be searched here.
 #   Near-duplicates were removed when the files were built (`data/real_card.md` counts them), and no film is named, so a
 #   split by film is impossible.
@@ -1507,37 +1586,47 @@ from IPython.display import Markdown, display
 gap_400 = reference.gap("accuracy_full_400_labels", "accuracy_scratch_400_labels")
 stopped = reference.gap("loss_test_last_pass", "loss_test_best_pass")
 gap_copies = reference.gap("accuracy_full_careless_test_set", "accuracy_full_new_rows")
-average_price = reference.gap("accuracy_forgetting_average", "accuracy_forgetting_plain")
 refit_too, films_too = "", f"{by_seed:+.3f}, for these films"
 if controls:
     rises = [controls.interval(f"loss_rise_{name}") for name in ("curve_plain", "refit")]
     refit_too = " A refitted head takes off {:+.2f} of {:+.2f} in {} seeds and leaves {:+.2f}.".format(
         controls.gap("loss_rise_curve_plain", "loss_rise_refit"), rises[0].value, len(controls.seeds), rises[1]
     )
-    films_too = f"{names_gap}, with {len(controls.seeds)} seeds and films drawn again"
+    films_too = f"{names_gap}, with {len(controls.seeds)} seeds and films drawn again (with 0 inside, it could be zero)"
 words_400 = recorded("03", "accuracy_bag_of_words_400_labels")
 words_here = by_labels["bag of words"].get(400)
 words_400 = f"{mean_t(words_400):.2f}" if len(words_400) > 1 else f"{words_here:.2f}*" if words_here else "not run"
 lucky = np.subtract(*(np.mean(part) for part in winners(right_of, few_rows)))
+no_gain = f"in {no_better} of {len(at_best)} seeds even the best epoch is no better than a constant guess"
+within = best_setting(points, 0.5) if points else None
+choice = f"Within half a nat, {within} was the most accurate setting." if within else ""
+real_text = "Not measured on real text."
+if measured:
+    film_gain = measured.gap("accuracy_full_films", "accuracy_head_only_films")
+    forgot = {one: measured.gap(f"found_after_{one}", f"found_before_{one}") for one in experiment.SOURCES}
+    clear_loss = [one for one, gap in forgot.items() if gap.high < 0]
+    real_text = f"On real film sentences, everything against head only: {film_gain:+.3f} ({verdict(film_gain)}). "
+    real_text += f"A loss of old knowledge is shown for: {', '.join(clear_loss) or 'no source'}"
 
 # %%
 display(
     Markdown(f"""
-Over five seeds, with 95 % intervals; a star marks a figure of this run alone:
+Over five seeds where not said otherwise, with 95 % intervals; a star marks a figure of this run alone:
 
-1. **Ask whether the baseline trained.** With 400 labels the pretrained model is {gap_400:+.3f} above a random start,
-   which stays near chance at this rate. So the gap does not say how many labels pretraining saves. The pretrained model
-   has {reference.interval("accuracy_full_400_labels"):.2f}, a bag of words {words_400} (*section 1*).
-2. **Two loss curves tell under- from overfitting**: ten passes instead of the best one cost {stopped:+.2f} nats of test
-   loss (*section 2*).
+1. **Ask whether the baseline trained.** With 400 labels the pretrained model has
+   {reference.interval("accuracy_full_400_labels"):.2f}, a bag of words {words_400}, and a random start that hardly
+   trained is {gap_400:.3f} below the first (*section 1*).
+2. **Two loss curves tell under- from overfitting.** Ten epochs instead of the best one cost {stopped:+.2f} nats of test
+   loss. Early stopping is no cure for few labels: {no_gain} (*section 2*).
 3. **Fine-tuning forgets**: {reference.interval("loss_rise_forgetting_plain"):+.2f} nats with the old head.{refit_too}
-   Averaging leaves {reference.interval("loss_rise_forgetting_average"):+.2f}, and changes the
-   accuracy by {average_price:+.3f} (*sections 3, 4*).
-4. **Leaks flatter**: known films {films_too}; half copies {gap_copies:+.3f} (by arithmetic);
-   choosing among {candidates} on {few_rows} test rows {reference.interval("optimism_chosen_on_test"):+.3f}
-   (*section 5*).
-5. **Fine-tuning by itself fixes neither overfitting nor leakage.** The detectors find them; the remedies are early
-   stopping, more labels, and another split.
+   Measure it, and choose under a budget. {choice} (*sections 3, 4; three seeds for the choice*)
+4. **A leaky test flatters**: half copies {gap_copies:+.3f} (by arithmetic); choosing among {candidates} on {few_rows}
+   test rows {reference.interval("optimism_chosen_on_test"):+.3f}; known films {films_too} (*section 5*).
+5. **Test the detectors, too**, on planted rows. In this run held-out and pretraining texts were
+   {told_apart.get("held-out", "not compared")} by their loss* (*section 5*).
+6. **Real text**, {len(measured.seeds) if measured else 0} seeds: {real_text} (*section 8*).
+
+At work: split by what will be new, look for copies, keep a validation set, stop early, probe an old skill.
 """)
 )
 
@@ -1564,7 +1653,7 @@ for name in right_by_split:
 for name, parts in curves.items():
     values |= {f"losses_{name.replace(' ', '_')}_{split}": losses for split, losses in parts.items()}
 values |= {f"accuracy_full_{name.replace(' ', '_')}": share.value for name, share in with_copies.items()}
-values |= {"loss_test_last_pass": loss_at["test", "last pass"], "loss_test_best_pass": loss_at["test", "best pass"]}
+values |= {"loss_test_last_pass": loss_at["test", "last epoch"], "loss_test_best_pass": loss_at["test", "best epoch"]}
 values |= {"optimism_chosen_on_test": float(lucky), "difference_early_stopping": difference_early_stopping}
 values |= {
     "loss_pretraining_reviews": loss_read,
@@ -1572,9 +1661,7 @@ values |= {
     "near_duplicates_test": len(near_at[duplicates.THRESHOLD]),
 }
 values |= {"near_duplicates_test_low_threshold": len(near), "loss_refit_random_body": refit_random}
-values |= {
-    f"accuracy_test_{name.replace(' ', '_')}": accuracy_at["test", name].value for name in ("last pass", "best pass")
-}
+values |= {f"accuracy_test_{name}_pass": accuracy_at["test", f"{name} epoch"].value for name in ("last", "best")}
 values |= {f"real_{name}": value for name, value in real_found.items()}
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data}
 parameters |= {"labels": labels, "epochs": epochs, "learning_rate": learning_rate}
@@ -1588,9 +1675,8 @@ solved("03")
 #
 # - Overfit harder: `workbook run 03 -p labels 64 -p epochs 30`. Which of the two curves changes shape?
 # - Forget more: `workbook run 03 -p learning_rate 3e-3`. Does averaging still help?
-# - Check your own file: `workbook data check my_reviews.csv`.
 # - Left out: pulling towards the old weights (Li et al. 2018; Kirkpatrick et al. 2017), first the head, then everything
-#   (Kumar et al. 2022), MinHash (Lee et al. 2022).
+#   (Kumar et al. 2022), MinHash for millions of rows (Lee et al. 2022).
 # - Lesson 04 leaves labels behind and teaches a text predictor to follow instructions.
 #
 # ## References
@@ -1605,6 +1691,7 @@ solved("03")
 # | Davari et al., *Probing representation forgetting in supervised and unsupervised continual learning* | 2022 |
 # | Dodge et al., *Fine-tuning pretrained language models: Weight initializations, data orders ...* | 2020 |
 # | Duan et al., *Do membership inference attacks work on large language models?* | 2024 |
+# | Gekhman et al., *Does fine-tuning LLMs on new knowledge encourage hallucinations?* | 2024 |
 # | Guo et al., *On calibration of modern neural networks* | 2017 |
 # | Hutto and Gilbert, *VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text* | 2014 |
 # | Kapoor and Narayanan, *Leakage and the reproducibility crisis in machine-learning-based science* | 2023 |

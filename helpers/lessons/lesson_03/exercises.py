@@ -1,4 +1,4 @@
-"""The exercises of lesson 03: when to stop, a forgetting probe, two detectors of leaks, and a report to fix."""
+"""The exercises of lesson 03: when to stop, a forgetting probe, a choice, two detectors of leaks, a report to fix."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Right = dict[str, Tensor]
 @exercise(
     "03.1",
     hints=[
-        "Walk through the losses and remember where the best so far is. Then count how many passes came after it.",
-        "A pass is better when its loss is below the best so far minus min_delta. Stop when len(losses) - 1 - best is "
-        "at least patience; Python counts from 0, the answer from 1.",
+        "Walk through the losses and remember where the best so far is. Then count how many epochs came after it.",
+        "An epoch is better when its loss is below the best so far minus min_delta. Stop when len(losses) - 1 - best "
+        "is at least patience; Python counts from 0, the answer from 1.",
         "best = 0; for at, loss in enumerate(losses): if loss < losses[best] - min_delta: best = at. After the loop: "
         "return len(losses) - 1 - best >= patience, best + 1",
     ],
 )
 def early_stop(answer: Callable) -> None:
-    """answer(losses, patience, min_delta): whether to stop now, and the best pass, from 1."""
+    """answer(losses, patience, min_delta): whether to stop now, and the best epoch, from 1."""
     cases = (
         (([0.6, 0.5, 0.55], 2), (False, 2)),
         (([0.6, 0.5, 0.55, 0.52], 2), (True, 2)),
@@ -37,11 +37,11 @@ def early_stop(answer: Callable) -> None:
     for given, wanted in cases:
         name = called("early_stop", given)
         got = parts_of(
-            answer(list(given[0]), *given[1:]), 2, f"{name} should be two things, whether to stop and a pass"
+            answer(list(given[0]), *given[1:]), 2, f"{name} should be two things, whether to stop and an epoch"
         )
         expect(f"whether {name} stops", bool(got[0]), wanted[0])
         mistakes = {"that counts from 0; count from 1": wanted[1] - 1}
-        expect(f"the best pass of {name}", got[1], wanted[1], mistakes=mistakes)
+        expect(f"the best epoch of {name}", got[1], wanted[1], mistakes=mistakes)
 
 
 class _Probed(nn.Module):
@@ -62,7 +62,7 @@ class _Probed(nn.Module):
     ],
 )
 def masked_word_loss(answer: Callable) -> None:
-    """answer(language_model, batches): the mean loss per hidden word over all batches, without dropout."""
+    """answer(language_model, batches): the mean loss per hidden token over all batches, without dropout."""
     labels = [[7] * 9 + [IGNORED], [5] + [IGNORED] * 9, [7, 5] * 3 + [IGNORED] * 4]
     batches = []
     for row in labels:
@@ -75,11 +75,46 @@ def masked_word_loss(answer: Callable) -> None:
         "that weights a batch by its tokens, hidden or not": 0.5,
     }
     got = returned(answer(probed, batches), "the mean loss as a number")
-    expect("the loss per hidden word", float(got), 0.25, mistakes=mistakes)
+    expect("the loss per hidden token", float(got), 0.25, mistakes=mistakes)
 
 
 @exercise(
     "03.3",
+    hints=[
+        "First throw out every setting that breaks the budget with at least one seed. Then compare what is left.",
+        "A setting may stay if max(rises) <= budget. Among those take the highest mean accuracy; if nothing stayed, "
+        "return None.",
+        "allowed = {name: sum(accuracies) / len(accuracies) for name, (accuracies, rises) in points.items() if "
+        "max(rises) <= budget}; return max(allowed, key=allowed.get, default=None)",
+    ],
+)
+def best_setting(answer: Callable) -> None:
+    """answer(points, budget): the setting with the best mean accuracy whose rise keeps the budget with every seed."""
+    points = {
+        "plain": ([0.90, 0.92, 0.91], [4.0, 3.0, 5.0]),
+        "low": ([0.70, 0.72, 0.71], [0.1, 0.2, 0.1]),
+        "uneven": ([0.89, 0.90, 0.88], [0.1, 0.1, 0.9]),
+        "even": ([0.84, 0.80, 0.86], [0.5, 0.4, 0.5]),
+        "one lucky seed": ([0.95, 0.70, 0.75], [0.2, 0.3, 0.4]),
+    }
+    for budget, wanted, why in (
+        (10.0, "plain", "every setting keeps that budget, so accuracy decides"),
+        (1.0, "uneven", "of the settings within the budget, the one with the highest mean accuracy"),
+        (0.5, "even", '"uneven" breaks the budget with its third seed, a rise of exactly 0.5 keeps it, and what '
+         "counts is the mean accuracy"),
+        (0.4, "one lucky seed", "only two settings stay within the budget with every seed"),
+        (0.05, None, "no setting keeps that budget"),
+    ):  # fmt: skip
+        given = {name: (list(accuracies), list(rises)) for name, (accuracies, rises) in points.items()}
+        got = attempted(answer(given, budget))
+        if wanted is not None:
+            returned(got, "the name of a setting")
+        if got != wanted:
+            raise Wrong(f"with a budget of {budget} nats it returns {got!r}; it should return {wanted!r}: {why}")
+
+
+@exercise(
+    "03.4",
     hints=[
         "Decide group by group, not row by row: draw the order of the groups, and send whole groups to the test.",
         "list(dict.fromkeys(groups)) gives the groups in the order of their first row. Stop before a group when the "
@@ -107,7 +142,7 @@ def grouped_split(answer: Callable) -> None:
 
 
 @exercise(
-    "03.4",
+    "03.5",
     hints=[
         "First turn every text into a set of shingles, tuples of three words in a row; then compare sets.",
         "own = words(text); {tuple(own[at : at + 3]) for at in range(max(1, len(own) - 2))} are the shingles. The "
@@ -134,7 +169,7 @@ def near_duplicates(answer: Callable) -> None:
 
 
 @exercise(
-    "03.5",
+    "03.6",
     hints=[
         "On which rows is the score computed? And what would another three hundred rows have said?",
         "Use the test rows. The two models answered the same rows, so draw them in pairs: paired_bootstrap gives an "

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from helpers import catalog
 from helpers.batches import Batch, Collate, TokenizedReviews, length_batches, pad, sample_rows, tokenize
 from helpers.evaluation import correct_and_loss
-from helpers.intervals import Interval
+from helpers.intervals import Interval, paired_bootstrap
 from helpers.language_model import IGNORED, mask_tokens
 from helpers.models import MeanPoolClassifier, freeze_all_but, mean_pool
 from helpers.own_data import duplicates
@@ -134,16 +134,25 @@ def domain_losses(language_model: nn.Module, domains: Mapping[str, Sequence[Batc
     return {domain: masked_word_loss(language_model, batches) for domain, batches in domains.items()}
 
 
+def outside_body(language_model: Any) -> list[nn.Parameter]:
+    """The parameters of a language model's head; output embeddings that are the body's input embeddings are not."""
+    inside = {id(parameter) for parameter in language_model.base_model.parameters()}
+    return [parameter for parameter in language_model.parameters() if id(parameter) not in inside]
+
+
 class WithReplay(nn.Module):
     """A classifier whose loss also asks for hidden words of old texts, one batch of them at each step.
 
+    What the language model has outside its body is frozen: the old loss may move the body, and not its own head.
     At a weight of 1.0 the old loss is the louder of the two, and the task is hardly learned (tried on validation rows).
     """
 
-    def __init__(self, classifier: nn.Module, language_model: nn.Module, old: Iterable[Batch], weight: float):
+    def __init__(self, classifier: nn.Module, language_model: Any, old: Iterable[Batch], weight: float):
         super().__init__()
         self.classifier, self.language_model, self.weight = classifier, language_model, weight
         self.old, self.steps = list(old), 0
+        for parameter in outside_body(language_model):
+            parameter.requires_grad_(False)
 
     def forward(self, **batch: Tensor):
         """The classifier's output; in training its loss has the old texts' masked-word loss added."""
@@ -188,9 +197,9 @@ def fine_tune(
 
 def refit_head(language_model: Any, batches: Sequence[Batch], rate: float = RATE) -> nn.Module:
     """Train what a masked language model has outside its body, on masked texts; the body stays as it is."""
-    inside = {id(parameter) for parameter in language_model.base_model.parameters()}
-    for parameter in language_model.parameters():
-        parameter.requires_grad_(id(parameter) not in inside)  # the output embeddings are often the body's own
+    language_model.requires_grad_(False)
+    for parameter in outside_body(language_model):
+        parameter.requires_grad_(True)
     fit_adamw(language_model, batches, rate, epochs=1, progress="the masked-word head")
     return language_model
 
@@ -253,6 +262,11 @@ def average_weights(new: dict[str, Tensor], old: dict[str, Tensor], share: float
     }
 
 
+def verdict(gap: Interval) -> str:
+    """What a difference with its 95 % interval allows one to say."""
+    return "higher" if gap.low > 0 else "lower" if gap.high < 0 else "not clearly different"
+
+
 def curves_of(controls: Reference) -> dict[str, dict[str, tuple[Interval, Interval]]]:
     """Remedy -> setting -> the rise of the old loss and the accuracy over the seeds, from the plain fine-tuning on."""
 
@@ -265,16 +279,25 @@ def curves_of(controls: Reference) -> dict[str, dict[str, tuple[Interval, Interv
     return {curve: {"plain": point("plain"), **points} for curve, points in curves.items()}
 
 
-def trade_off_table(controls: Reference) -> dict[str, list[str]]:
-    """Remedy and setting -> accuracy minus the plain fine-tuning's, paired by seed, and the rise of the old loss."""
-    found = {"plain": ["", f"{controls.interval('loss_rise_curve_plain'):+.2f}"]}
-    for curve, points in curves_of(controls).items():
-        for setting in points:
-            name = f"{curve.replace(' ', '_')}_{setting}"
-            if setting != "plain":
-                gap = controls.gap(f"accuracy_curve_{name}", "accuracy_curve_plain")
-                found[f"{curve} {setting}"] = [f"{gap:+.3f}", f"{points[setting][0]:+.2f}"]
-    return found
+def points_of(controls: Reference) -> dict[str, tuple[list[float], list[float]]]:
+    """Setting -> its accuracies and its rises of the old loss, one for each seed; the plain fine-tuning first."""
+    names = {name: name.replace("_", " ") for name in ("plain", *settings())}
+    return {
+        title: (controls.metrics[f"accuracy_curve_{name}"], controls.metrics[f"loss_rise_curve_{name}"])
+        for name, title in names.items()
+    }
+
+
+def best_setting(points: Mapping[str, tuple[Sequence[float], Sequence[float]]], budget: float) -> str | None:
+    """The setting with the highest mean accuracy among those whose rise is at most `budget` with every seed."""
+    allowed = {name: float(np.mean(accuracies)) for name, (accuracies, rises) in points.items() if max(rises) <= budget}
+    return max(allowed, key=allowed.__getitem__, default=None)
+
+
+def fixed_report(first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]]) -> str:
+    """Which of two models is right more often on the same test rows: "first", "second" or "neither"."""
+    said = verdict(paired_bootstrap(first["test"], second["test"]))
+    return {"higher": "first", "lower": "second"}.get(said, "neither")
 
 
 def settings() -> list[str]:

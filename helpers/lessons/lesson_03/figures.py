@@ -37,15 +37,16 @@ def labels_curve(
     plot.set(xlabel="labelled reviews to learn from (logarithmic)", ylabel="accuracy, 95 % interval")
     plot.yaxis.set_major_formatter(PERCENT)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    said = [listing(group, "{value.value:.0%} with {key}") for group in (series, reference) if group]
-    figure.alt = " ".join(f"Accuracy by number of labels. {one}." for one in said)
+    groups = {"Accuracy by number of labels, this run": series, "Reference": reference}
+    said = {title: listing(group, "{value.value:.0%} with {key}") for title, group in groups.items() if group}
+    figure.alt = " ".join(f"{title}: {one}." for title, one in said.items())
     return figure
 
 
 def losses(curves: Mapping[str, Mapping[str, Sequence[float]]], guess: float, best: Mapping[str, int]) -> Figure:
     """One panel for each run: its training and validation loss after each epoch.
 
-    curves: run -> "train" or "validation" -> one loss per epoch. guess: the loss of a guess at random, dotted.
+    curves: run -> "train" or "validation" -> one loss per epoch. guess: the loss of a constant guess, dotted.
     best: run -> the epoch (from 1) of the lowest validation loss, marked with a ring.
     """
     figure, plots = panels(9.0, 3.3, columns=len(curves))
@@ -89,7 +90,7 @@ def forgetting(before: Mapping[str, float], after: Mapping[str, Mapping[str, flo
     plot.set_xscale("symlog", linthresh=0.5)
     plot.set_xticks([0, 0.25, 0.5, 1, 2, 5], ["0", "0.25", "0.5", "1", "2", "5"])
     plot.xaxis.set_minor_locator(NullLocator())
-    plot.set_xlabel("rise of the masked-word loss (nats per hidden word; logarithmic above 0.5)")
+    plot.set_xlabel("rise of the masked-word loss (nats per hidden token; logarithmic above 0.5)")
     figure.legend(loc="outside upper center", ncols=len(before), frameon=False)
     figure.alt = f"Rise of the masked-word loss by domain. {listing(rises, '{key} {value:+.2f}')}."
     return figure
@@ -111,7 +112,7 @@ def trade_offs(curves: Mapping[str, Mapping[str, tuple[Interval, Interval]]]) ->
     plot.set_xscale("symlog", linthresh=0.5)
     plot.set_xticks([0, 0.25, 0.5, 1, 2, 5], ["0", "0.25", "0.5", "1", "2", "5"])
     plot.xaxis.set_minor_locator(NullLocator())
-    plot.set(xlabel="rise of the masked-word loss (nats per hidden word; logarithmic above 0.5)", ylabel="accuracy")
+    plot.set(xlabel="rise of the masked-word loss (nats per hidden token; logarithmic above 0.5)", ylabel="accuracy")
     plot.yaxis.set_major_formatter(PERCENT)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     said = {

@@ -23,7 +23,7 @@ def test_points_of_this_run_and_bands_of_the_reference():
     figure = pitfalls.labels_curve(series, bands, floor=0.5)
     for word in ("25", "100", "1,600", "pretrained, this run", "pretrained, reference", "majority class"):
         assert word in texts(figure)
-    assert "random start: 50% with 25. Accuracy by number of labels. pretrained: 70% with 25" in figure.alt
+    assert "random start: 50% with 25. Reference: pretrained: 70% with 25" in figure.alt
     alone = pitfalls.labels_curve(series)
     assert png(alone).startswith(b"\x89PNG") and alone.alt.endswith("random start: 50% with 25.")
 

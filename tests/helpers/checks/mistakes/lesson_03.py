@@ -29,6 +29,14 @@ def probe(language_model, batches, *, weighted=True, evaluating=True):
     return sum(loss * weight for (loss, _), weight in zip(parts, weights, strict=True)) / sum(weights)
 
 
+def setting(points, budget, *, spread=max, score=np.mean, strict=False, least=False):
+    allowed = {}
+    for name, (accuracies, rises) in points.items():
+        if spread(rises) < budget or (not strict and spread(rises) == budget):
+            allowed[name] = -spread(rises) if least else score(accuracies)
+    return max(allowed, key=allowed.get, default=None)
+
+
 def by_rows(groups, share, seed):
     order = np.random.default_rng(seed).permutation(len(groups)).tolist()
     most = round(share * len(groups)) + 1
@@ -66,7 +74,7 @@ def by_decimals(first, second):
     return "first" if first["test"].mean() > second["test"].mean() else "second"
 
 
-RIGHT = {"03.1": stop, "03.2": probe, "03.3": grouped_split, "03.4": pairs, "03.5": report}
+RIGHT = {"03.1": stop, "03.2": probe, "03.3": setting, "03.4": grouped_split, "03.5": pairs, "03.6": report}
 
 MISTAKES = [
     ("03.1", partial(stop, first=0), "count from 1"),
@@ -76,15 +84,22 @@ MISTAKES = [
     ("03.2", partial(probe, weighted=False), "weight each batch"),
     ("03.2", partial(probe, evaluating=False), "language_model.eval"),
     ("03.2", lambda *_: None, "returns None"),
-    ("03.3", by_rows, "on both sides"),
-    ("03.3", one_group, "on both sides|fewer than"),
-    ("03.3", lambda groups, share, seed: (list(range(len(groups))), []), "fewer than"),
-    ("03.3", lambda groups, share, seed: grouped_split(groups, share, seed)[::-1], "should"),
-    ("03.4", partial(pairs, words=str), "should"),
-    ("03.4", partial(pairs, size=2), "should"),
-    ("03.4", partial(pairs, ordered=False), "i < j"),
-    ("03.4", partial(pairs, over="smaller"), "should"),
-    ("03.5", lambda first, second: report(first, second, "train"), "by heart"),
-    ("03.5", by_decimals, "255"),
-    ("03.5", lambda *_: "neither", "should say"),
+    ("03.3", partial(setting, spread=np.mean), "breaks the budget with its third seed"),
+    ("03.3", partial(setting, spread=min), "budget of 1.0|budget of 0.5"),
+    ("03.3", partial(setting, score=max), "mean accuracy|accuracy decides"),
+    ("03.3", partial(setting, strict=True), "exactly 0.5"),
+    ("03.3", partial(setting, least=True), "accuracy decides"),
+    ("03.3", lambda points, budget: setting(points, budget) or "plain", "no setting keeps"),
+    ("03.3", lambda *_: None, "returns None"),
+    ("03.4", by_rows, "on both sides"),
+    ("03.4", one_group, "on both sides|fewer than"),
+    ("03.4", lambda groups, share, seed: (list(range(len(groups))), []), "fewer than"),
+    ("03.4", lambda groups, share, seed: grouped_split(groups, share, seed)[::-1], "should"),
+    ("03.5", partial(pairs, words=str), "should"),
+    ("03.5", partial(pairs, size=2), "should"),
+    ("03.5", partial(pairs, ordered=False), "i < j"),
+    ("03.5", partial(pairs, over="smaller"), "should"),
+    ("03.6", lambda first, second: report(first, second, "train"), "by heart"),
+    ("03.6", by_decimals, "255"),
+    ("03.6", lambda *_: "neither", "should say"),
 ]

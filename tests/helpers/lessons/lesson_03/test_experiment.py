@@ -130,7 +130,7 @@ def test_curves_begin_at_the_plain_fine_tuning():
     controls = Reference("", "", "", 1, {}, [0, 1], metrics)
     curves = experiment.curves_of(controls)
     assert all(next(iter(points)) == "plain" and len(points) > 2 for points in curves.values())
-    assert len(experiment.trade_off_table(controls)) == len(names)
+    assert len(experiment.points_of(controls)) == len(names)
     assert figures.trade_offs(curves).alt.startswith("Accuracy against the rise of the old loss. share of new weights")
 
 
