@@ -120,9 +120,9 @@ def symmetric(weights, bits, block_size=None):
 #
 # ### Exercise 10.1: an affine block quantizer
 #
-# Write `quantize(weights, bits, block_size)`, for all blocks at once. `block_size` divides the number of weights. Return
-# three tensors of whole numbers or floats: codes (blocks, block_size) from 0 to $2^b - 1$, scales (blocks, 1), zero
-# points (blocks, 1).
+# Write `quantize(weights, bits, block_size)`, for all blocks at once. `block_size` divides the number of weights.
+# Return three tensors of whole numbers or floats: codes (blocks, block_size) from 0 to $2^b - 1$, scales (blocks, 1),
+# zero points (blocks, 1).
 
 # %% [markdown]
 # Three cases break most first versions:
@@ -156,8 +156,8 @@ def quantize(weights, bits, block_size):
 check("10.1", quantize)
 
 # %% [markdown]
-# `go_on_with` takes your function if it passes the check, and the helpers' `affine` if not. The lesson uses it from here
-# on, also for the files that it measures.
+# `go_on_with` takes your function if it passes the check, and the helpers' `affine` if not. The lesson uses it from
+# here on, also for the files that it measures.
 
 # %%
 quantize = go_on_with("10.1", quantize, quantizers.affine)
@@ -251,8 +251,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # $$\pm\, 2^{\,e - \text{bias}} \left(1 + \tfrac{f}{2^m}\right) \text{ if } e > 0, \qquad
 # \pm\, 2^{\,1 - \text{bias}}\, \tfrac{f}{2^m} \text{ if } e = 0 \text{ (a \emph{subnormal} number)}$$
 #
-# The bias is $2^{\text{exponent bits} - 1} - 1$. Give every code a number. The check compares E4M3 and E5M2 with torch's
-# types, and E2M1 with the `gguf` package's. torch uses a few codes for NaN and infinity; the check skips those.
+# The bias is $2^{\text{exponent bits} - 1} - 1$. Give every code a number. The check compares E4M3 and E5M2 with
+# torch's types, and E2M1 with the `gguf` package's. torch uses a few codes for NaN and infinity; the check skips
+# those.
 
 
 # %% tags=["exercise"]
@@ -437,9 +438,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # By mean error NF4 wins, on the distribution that it was made for. By RMS error (the root of the mean square), which
 # punishes large errors more, affine is slightly ahead of NF4 in blocks of 64. bitsandbytes' FP4 loses even to equal
-# steps: it has no level between 0.005 and 0.17, where a third of these numbers lie. E2M1 has as many bits and a smaller
-# error, in every seed. All errors grow with the block, because the largest of more numbers is larger. (*Bits per weight*
-# counts a 32-bit scale per block, and for affine a 4-bit zero point.)
+# steps: it has no level between 0.005 and 0.17, where a third of these numbers lie. E2M1 has as many bits and a
+# smaller error, in every seed. All errors grow with the block, because the largest of more numbers is larger. (*Bits
+# per weight* counts a 32-bit scale per block, and for affine a 4-bit zero point.)
 #
 # </details>
 #
@@ -656,9 +657,9 @@ print(f"accuracy {accuracy:.3f} on {len(right):,} reviews, trained in {history.s
 
 # %% [markdown]
 # From here on every model makes the full round trip: quantize the matrices, pack the codes, write a file, count its
-# bytes, **read the file back** into a fresh copy, and measure that copy. `helpers.quantization.storage` packs, writes and
-# reads. For affine blocks it calls your `quantize`. For the other formats it has copies of this lesson's functions; we
-# count the matrices in which the two differ. Vectors (biases, norms) and the head stay in float32.
+# bytes, **read the file back** into a fresh copy, and measure that copy. `helpers.quantization.storage` packs, writes
+# and reads. For affine blocks it calls your `quantize`. For the other formats it has copies of this lesson's
+# functions; we count the matrices in which the two differ. Vectors (biases, norms) and the head stay in float32.
 
 # %%
 from helpers.language_model import blocks_of_text, mean_next_token_loss, perplexity
@@ -721,9 +722,10 @@ pd.DataFrame.from_dict(sizes, orient="index", columns=columns)
 # ## 8. The same with the library
 #
 # The usual way with the library is one argument of `from_pretrained`. Two defaults surprise many users, so the cell
-# prints them. Without `bnb_4bit_quant_type` you get FP4, the worst format of section 3. Without `bnb_4bit_compute_dtype`
-# products run in float32, which is slow on a GPU; there you take `torch.bfloat16`. We take float32 here, to compare with
-# our own model to four digits. `keep_packing` belongs to this course: it keeps some processors from rounding to bfloat16.
+# prints them. Without `bnb_4bit_quant_type` you get FP4, the worst format of section 3. Without
+# `bnb_4bit_compute_dtype` products run in float32, which is slow on a GPU; there you take `torch.bfloat16`. We take
+# float32 here, to compare with our own model to four digits. `keep_packing` belongs to this course: it keeps some
+# processors from rounding to bfloat16.
 
 # %%
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -750,8 +752,8 @@ print(f"in memory: {loaded.get_memory_footprint() / 1e6:.2f} MB, before {decoder
 
 # %% [markdown]
 # `loaded.save_pretrained(folder)` writes the packed weights, and `from_pretrained(folder)` reads them without a
-# config. `llm_int8_skip_modules=[...]` names layers to leave alone, also in 4 bits. The output head is left alone
-# already.
+# config. The output head stays as it is. `llm_int8_skip_modules` names layers to leave alone, also in 4 bits; a list of
+# your own replaces the default, so put the head into it: `["lm_head", ...]`.
 #
 # ## 9. Fewer weights: pruning
 #
@@ -846,9 +848,9 @@ reveal("10.4", at_70 and at_70.value, reference="accuracy_smallest_weights_70")
 # <details><summary>What to look at</summary>
 #
 # The axis counts *all* weights of the model. Nine tenths of the neurons sound like a lot, but the embeddings and the
-# attention stay whole, so only about a third of the weights is gone. These curves are one seed; section 18 compares both
-# kinds over five. In this figure look at 70 % and 90 % of the weights: how much of the accuracy does the extra pass bring
-# back? Compare each "trained again" with the control, not with the classifier before the extra pass.
+# attention stay whole, so only about a third of the weights is gone. These curves are one seed; section 18 compares
+# both kinds over five. In this figure look at 70 % and 90 % of the weights: how much of the accuracy does the extra
+# pass bring back? Compare each "trained again" with the control, not with the classifier before the extra pass.
 #
 # </details>
 #
@@ -1032,7 +1034,7 @@ from transformers import BertConfig, BertModel
 from helpers.lessons.lesson_10.experiment import fastest_seconds, int8_copy
 
 wide = BertModel(BertConfig(num_hidden_layers=2, vocab_size=1000), add_pooling_layer=False).eval()
-rows, faster = {}, {}
+rows, faster, made = {}, {}, lesson_reference("10")
 for title, network in {"pocket": encoder.cpu().eval(), "wide": wide}.items():
     for batch, length in ((1, 16), (4, 64)):
         ids = torch.randint(5, 1000, (batch, length), generator=torch.Generator().manual_seed(seed))
@@ -1042,7 +1044,7 @@ for title, network in {"pocket": encoder.cpu().eval(), "wide": wide}.items():
         case = f"{title} ({network.config.hidden_size} wide), {batch} x {length} tokens"
         committed = range_of(f"speedup_int8_{title}_batch_{batch}")
         rows[case] = [*(f"{time:.1f}" for time in times), f"{faster[title, batch]:.2f}", committed]
-print(f"here: {torch.get_num_threads()} thread(s); committed runs: {lesson_reference('10').machine}, 1 thread")
+print(f"here: {torch.get_num_threads()} thread(s); committed runs: {made.machine}, {made.threads}")
 columns = ["float32 (ms)", "quantize_dynamic (ms)", "times faster", "in five committed runs"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -1052,8 +1054,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # Below 1 int8 is slower. Quantizing the inputs costs time at every call, and small layers give little back for it: see
 # the pocket encoder with 16 tokens. In BERT's width int8 is faster in every committed run.
 #
-# If this run lies outside the committed range, believe the range: it comes from five runs on an idle machine. Times vary
-# with whatever else the machine does.
+# If this run lies outside the committed range, believe the range: it comes from five runs on an idle machine. Times
+# vary with whatever else the machine does.
 #
 # </details>
 #
@@ -1090,7 +1092,7 @@ print(f"quantize_dynamic: scales of the weights: {whole_numbers[0].weight().qsch
 
 
 # %%
-def off(found, right):
+def product_error(found, right):
     """The mean error of a product, relative to the product."""
     return ((found.float() - right).abs().mean() / right.abs().mean()).item()
 
@@ -1107,7 +1109,7 @@ for batch, repeats in ((1, 30), (64, 4)):
         values[metric] = floats / seconds
         shown = [f"{1000 * seconds:.2f}", f"{floats / seconds:.2f}", range_of(metric)]
         if batch == 1:
-            shown += [f"{size * WIDTH**2 / seconds / 1e9:.1f}", f"{off(call(x, y), right):.1%}"]
+            shown += [f"{size * WIDTH**2 / seconds / 1e9:.1f}", f"{product_error(call(x, y), right):.1%}"]
         rows.setdefault(title, []).extend(shown)
 by_seed = ["faster" if one > 1 else "slower" for one in recorded("10", "speedup_weight_only_int4_matrix_batch_64")]
 reveal("10.6", "faster" if values["speedup_weight_only_int4_matrix_batch_64"] > 1 else "slower", reference=by_seed)
@@ -1118,8 +1120,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %%
 ours, _ = int8_product(x[:1], big.weight)  # the same int8, but with a scale per output
-print(f"result off by, one scale per weight matrix: {off(whole_numbers(x[:1]), right[:1]):.1%}")
-print(f"result off by, int8_product, a scale per output and per row of inputs: {off(ours, right[:1]):.1%}")
+print(f"result off by, one scale per weight matrix: {product_error(whole_numbers(x[:1]), right[:1]):.1%}")
+print(f"result off by, int8_product, a scale per output and per row of inputs: {product_error(ours, right[:1]):.1%}")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1128,9 +1130,9 @@ print(f"result off by, int8_product, a scale per output and per row of inputs: {
 # for the weight-only kernels than for float32. So on this processor reading from memory is not all that limits them. In
 # the committed runs they are still faster than float32, but int4 gains nothing over int8.
 #
-# **Batch 64.** In the committed runs the weight-only kernels are slower than float32, and only the int8 products gain. We
-# did not find out why. Compare the weight-only rows with plain bfloat16, in which they multiply: without bfloat16
-# instructions (see the line above the table) that is slow too. GPUs have other kernels, so measure your own.
+# **Batch 64.** In the committed runs the weight-only kernels are slower than float32, and only the int8 products
+# gain. We did not find out why. Compare the weight-only rows with plain bfloat16, in which they multiply: without
+# bfloat16 instructions (see the line above the table) that is slow too. GPUs have other kernels, so measure your own.
 #
 # *Result off by* is the mean error of the product. The last two lines tell what one scale per matrix costs.
 #
@@ -1139,10 +1141,10 @@ print(f"result off by, int8_product, a scale per output and per row of inputs: {
 # ## 12. When the activations have outliers
 #
 # From here on int8 has a scale per row of inputs and per output again, as in `int8_product`. The products above had
-# well-behaved inputs. In large language models, a few channels of the activations are many times as large as the rest,
-# up to 20 times in the models that Dettmers et al. 2022 studied for *LLM.int8()*. These channels then set the scale of a
-# whole row of *inputs*, and the other channels are left with a few levels. Section 16 looks for such channels in a
-# published model.
+# well-behaved inputs. In large language models, a few channels of the activations are many times as large as the
+# rest, up to 20 times in the models that Dettmers et al. 2022 studied for *LLM.int8()*. These channels then set the
+# scale of a whole row of *inputs*, and the other channels are left with a few levels. Section 16 looks for such
+# channels in a published model.
 
 # %% [markdown]
 # The pocket decoder gets **planted** outliers: we multiply one channel of each norm by 20 or by 100, and divide the
@@ -1226,9 +1228,9 @@ class Int8Linear(torch.nn.Module):
 # %% [markdown]
 # Two differences from what you install:
 #
-# - SmoothQuant's usual recipe folds the division into the *norm* before the layer, which costs no time. So it can only
-#   smooth layers that read a norm (queries, keys, values, gate, up). Here each layer divides for itself, so we can smooth
-#   all of them. Section 16 has both.
+# - SmoothQuant's usual recipe folds the division into the *norm* before the layer, which costs no time. So it can
+#   only smooth layers that read a norm (queries, keys, values, gate, up). Here each layer divides for itself, so we
+#   can smooth all of them. Section 16 has both.
 # - `exact` keeps the outlier channels' weights in float, as the LLM.int8() paper does. bitsandbytes 0.50 keeps all
 #   weights in int8 and restores those columns from the rounded codes.
 #
@@ -1295,17 +1297,17 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["as it is", "outlier, 20 t
 #
 # ### The same with the library
 #
-# `load_in_8bit=True` is LLM.int8() in bitsandbytes. Its threshold is `llm_int8_threshold` (6.0 by default; 0 switches the
-# float product off). It rounds inputs to float16 first. We save the planted model and load it.
+# `load_in_8bit=True` is LLM.int8() in bitsandbytes. Its threshold is `llm_int8_threshold` (6.0 by default; 0 switches
+# the float product off). It rounds inputs to float16 first. We save the planted model and load it.
 
 # %%
 import logging
 
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # "inputs will be cast", at each call
-networks["planted"].save_pretrained(scratch_folder.name)
-with torch.random.fork_rng(), torch.inference_mode():
+networks["planted"].save_pretrained(planted_folder := Path(scratch_folder.name) / "planted")
+with torch.random.fork_rng():
     in_8_bits = AutoModelForCausalLM.from_pretrained(
-        scratch_folder.name,
+        planted_folder,
         quantization_config=BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=6.0),
         device_map={"": "cpu"},
         dtype=torch.float32,
@@ -1321,9 +1323,9 @@ print(f", float32 {perplexity_whole:.3f}")
 #
 # ## 13. The error that counts: GPTQ
 #
-# A small error in the weights matters only through what the layer *outputs*. Take one output with two weights, 0.4 and
-# 0.4, and levels at whole numbers. Plain rounding gives 0 and 0. The two inputs have size 1 and mostly agree: the mean of
-# $x_1 x_2$ is 0.9. So the output is nearly always lost.
+# A small error in the weights matters only through what the layer *outputs*. Take one output with two weights, 0.4
+# and 0.4, and levels at whole numbers. Plain rounding gives 0 and 0. The two inputs have size 1 and mostly agree: the
+# mean of $x_1 x_2$ is 0.9. So the output is nearly always lost.
 #
 # [GPTQ](../docs/glossary.md#gptq) rounds $w_1$ first. Then it asks which $w_2$ makes up best for the lost
 # $0.4\, x_1$. The least-squares answer is to add $0.4 \cdot 0.9$, because $x_2$ carries 0.9 of $x_1$.
@@ -1340,8 +1342,8 @@ for title, rounded in (("plain rounding", wanted.round()), ("GPTQ", torch.stack(
     print(f"{lost @ both @ lost:.3f}")
 
 # %% [markdown]
-# GPTQ's weights are farther away, and its output is nearer. The table `both` is a small
-# [Gram matrix](../docs/glossary.md#gram-matrix): the mean products of all pairs of input channels, $G$. It is all we need
+# GPTQ's weights are farther away, and its output is nearer. The table `both` is a small [Gram
+# matrix](../docs/glossary.md#gram-matrix): the mean products of all pairs of input channels, $G$. It is all we need
 # to know about the inputs:
 #
 # $$\text{mean of } \lVert (W - Q)\,x \rVert^2 = \text{trace}\left((W - Q)\, G\, (W - Q)^\top\right)$$
@@ -1349,10 +1351,10 @@ for title, rounded in (("plain rounding", wanted.round()), ("GPTQ", torch.stack(
 # The *trace* adds up the diagonal, one entry per output: each is `lost @ G @ lost` as above.
 
 # %% [markdown]
-# **GPTQ** (Frantar et al. 2022) does this for whole matrices, one column (input channel) at a time. After column $j$ is
-# rounded, *all* later columns change to make up for the loss. One triangular matrix $U$ with $U^\top U = G^{-1}$, computed
-# once per layer, holds every least-squares answer: column $k$ has to *lose* the share $U_{jk} / U_{jj}$ of what column $j$
-# lost. In the example $U_{12} / U_{11}$ is -0.9.
+# **GPTQ** (Frantar et al. 2022) does this for whole matrices, one column (input channel) at a time. After column $j$
+# is rounded, *all* later columns change to make up for the loss. One triangular matrix $U$ with $U^\top U = G^{-1}$,
+# computed once per layer, holds every least-squares answer: column $k$ has to *lose* the share $U_{jk} / U_{jj}$ of
+# what column $j$ lost. In the example $U_{12} / U_{11}$ is -0.9.
 
 # %% [markdown]
 # A little *damping* on the diagonal of $G$ keeps the inverse stable. In the code, `spread` corrects the later columns
@@ -1399,12 +1401,12 @@ def gptq(weights, gram, bits, spread, block_size=64):
 # %% [markdown]
 # ### Exercise 10.3: one column of GPTQ
 #
-# Write `spread(block, rounded, upper, at)`: column `at` of `block` (out, columns) became `rounded` (out,). `upper` is this
-# block's part of $U$. Return the block with all columns after `at` corrected, and what column `at` lost divided by
-# `upper[at, at]` (out,); `gptq` multiplies that by the rest of $U$'s row. Do not change `block` in place.
+# Write `spread(block, rounded, upper, at)`: column `at` of `block` (out, columns) became `rounded` (out,). `upper` is
+# this block's part of $U$. Return the block with all columns after `at` corrected, and what column `at` lost divided
+# by `upper[at, at]` (out,); `gptq` multiplies that by the rest of $U$'s row. Do not change `block` in place.
 #
-# The check rounds a whole layer with your function and compares it with a reference that solves the least-squares problem
-# anew after every column.
+# The check rounds a whole layer with your function and compares it with a reference that solves the least-squares
+# problem anew after every column.
 
 
 # %% tags=["exercise"]
@@ -1430,8 +1432,9 @@ check("10.3", spread)
 # ## 14. AWQ: finer steps for weights that meet large inputs
 #
 # **AWQ** (Lin et al. 2024) needs no inverse. Before rounding it multiplies each column by a factor, larger where the
-# inputs are larger. So these columns get finer steps. To keep the function, the *inputs* must be divided by the factor; a
-# real model puts that into the layer before. Here we divide the rounded weights instead, which gives the same product.
+# inputs are larger. So these columns get finer steps. To keep the function, the *inputs* must be divided by the
+# factor; a real model puts that into the layer before. Here we divide the rounded weights instead, which gives the
+# same product.
 #
 # The factor is the size of the channel's inputs (here the RMS, in the paper the mean) to a power $\alpha$ from 0 (plain
 # rounding) to 1. For each layer we keep the $\alpha$ with the lowest output error.
@@ -1561,8 +1564,8 @@ reveal("10.9", two_bits["QAT"], reference="accuracy_qat_2")
 #
 # "QAT" and "extra pass, then rounded" had the same start, the same reviews, the same number of updates and the same
 # rate. The only difference is whether the loss saw the rounding. "float32, extra pass" is the same pass without any
-# rounding. The rate was chosen for training in float32, not for QAT. Section 18 has the difference over five seeds. "QAT,
-# before the file" tells whether storing QAT's weights, which are rounded already, rounds them once more.
+# rounding. The rate was chosen for training in float32, not for QAT. Section 18 has the difference over five seeds.
+# "QAT, before the file" tells whether storing QAT's weights, which are rounded already, rounds them once more.
 #
 # </details>
 #
@@ -1593,7 +1596,10 @@ if live:
     mean_next_token_loss(smol, read[:1])
     hook.remove()
     inside["outlier_position"] = seen[0].argmax().item()
-    inside |= {"outlier_block": int(spot.split(".")[2]), "outlier_in_down_projection": spot.endswith("down_proj")}
+    inside |= {
+        "outlier_block": int(spot.split(".")[2]),
+        "outlier_in_down_projection": float(spot.endswith("down_proj")),
+    }
 
 
 # %%
@@ -1629,9 +1635,9 @@ shown_real({"perplexity_file": "the file's own weights (Q4_1)"} | titles, "perpl
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# At 3 bits GPTQ has the lower perplexity for the same bytes, as on the pocket decoder (section 14). NF4 costs more than
-# on the pocket decoder. We do not know how much of that is the earlier rounding to Q4_1; the original weights would tell.
-# All perplexities are high, as the texts are unrelated single sentences about films.
+# At 3 bits GPTQ has the lower perplexity for the same bytes, as on the pocket decoder (section 14). NF4 costs more
+# than on the pocket decoder. We do not know how much of that is the earlier rounding to Q4_1; the original weights
+# would tell. All perplexities are high, as the texts are unrelated single sentences about films.
 #
 # </details>
 #
@@ -1681,8 +1687,8 @@ shown_real({"perplexity_int8_float32": "the file's own weights (Q4_1)"} | titles
 #
 # | you have | take | because |
 # |---|---|---|
-# | a laptop, CPU or Apple chip | GGUF, `Q4_K_M`; `Q6_K`, `Q8_0` if they fit | the digit counts bits; llama.cpp runs it |
-# | one NVIDIA GPU, few users | AWQ or GPTQ, 4 bits, blocks (*groups*) of 128 | weight-only int4 kernels, in vLLM for example |
+# | a laptop, CPU or Apple chip | GGUF, `Q4_K_M`; `Q6_K`, `Q8_0` if they fit | the digit counts bits; for llama.cpp |
+# | one NVIDIA GPU, few users | AWQ or GPTQ, 4 bits, blocks (*groups*) of 128 | weight-only int4 kernels (vLLM) |
 # | a GPU server, many users | FP8 (NVIDIA from 2022 on), or int8 | products in 8 bits (*W8A8*): bound by arithmetic |
 # | an NVIDIA GPU of 2024 or later (Blackwell) | NVFP4 or MXFP4 | E2M1 products in hardware |
 # | to fine-tune it | the bfloat16 original, and `BitsAndBytesConfig` | NF4 is made while loading (lesson 11) |
@@ -1767,7 +1773,8 @@ for title, key in (("quantize_dynamic", "int8_products"), ("weight-only int8", N
 # The perplexity of `Int8Linear` and the speed of `quantize_dynamic` belong to two kinds of int8 (section 11): no model
 # here has both. For 3 or 2 bits no kernel here exists; such weights become float32 first, so no time is saved.
 #
-# Each line below compares two ways with equal data and updates; the difference is the first minus the second.
+# Each line below compares two ways; the difference is the first minus the second. Where both were trained, they had the
+# same reviews and the same number of updates.
 
 # %%
 from helpers.lessons.lesson_10.experiment import DIFFERENCES
