@@ -76,14 +76,22 @@ class Technique:
         return self.store(weights)
 
 
-def uniform(bits: int, block_size: int | str | None = None, zero_point: bool = False) -> Technique:
-    """Return a technique with equally spaced levels: symmetric, or affine with a zero point."""
+def uniform(
+    bits: int,
+    block_size: int | str | None = None,
+    zero_point: bool = False,
+    quantizer: Callable[..., tuple[Tensor, Tensor, Tensor]] = affine,
+) -> Technique:
+    """Return a technique with equally spaced levels: symmetric, or affine with a zero point.
+
+    quantizer: quantizer(weights, bits, block_size), a function like `affine` that is used with a zero point.
+    """
     top = 2 ** (bits - 1) - 1
 
     def store(weights: Tensor) -> Stored:
         filled, settings = _filled(weights, block_size)
         if zero_point:
-            codes, scale, zero = affine(filled, bits, block_size)
+            codes, scale, zero = quantizer(filled, bits, block_size)
             tensors = {"codes": pack(codes, bits), "scale": scale, "zero": zero.to(torch.uint8)}
         else:
             codes, scale = symmetric(filled, bits, block_size)

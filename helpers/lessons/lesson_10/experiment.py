@@ -16,27 +16,35 @@ from helpers.quantization.quantizers import affine
 from helpers.reference import recorded
 from helpers.runtime import check_number
 
-DIFFERENCES = {  # of the recap: quantity -> what is compared, and the endings of the two metrics
+DIFFERENCES = {  # of the recap: quantity -> the first way and the second, and the endings of their metrics
     "accuracy": [
-        ("4 bits: NF4 minus float32", "nf4_4", "float32"),
-        ("3 bits: symmetric blocks minus affine blocks", "uniform_block_3", "affine_block_3"),
-        ("2 bits: affine blocks minus symmetric blocks", "affine_block_2", "uniform_block_2"),
-        ("2 bits: affine blocks minus k-means", "affine_block_2", "clusters_2"),
-        ("2 bits: QAT minus training on and rounding", "qat_2", "dense_then_2"),
-        ("70 % of the weights pruned, minus the control", "smallest_weights_trained_again_70", "dense"),
-        ("about 30 % of the model gone: smallest weights minus neurons", "smallest_weights_30", "whole_neurons_75"),
+        ("4 bits: NF4; float32", "nf4_4", "float32"),
+        ("3 bits: symmetric blocks; affine blocks", "uniform_block_3", "affine_block_3"),
+        ("2 bits: affine blocks; symmetric blocks", "affine_block_2", "uniform_block_2"),
+        ("2 bits: affine blocks; k-means", "affine_block_2", "clusters_2"),
+        ("2 bits: QAT; the same pass in float32, then rounding", "qat_2", "dense_then_2"),
+        (
+            "70 % of the weights pruned, trained again; nothing pruned, trained again",
+            "smallest_weights_trained_again_70",
+            "dense",
+        ),
+        ("about 30 % of all weights gone: smallest weights; neurons", "smallest_weights_30", "whole_neurons_75"),
     ],
     "perplexity": [
-        ("4 bits: affine blocks minus NF4", "affine_block_4", "nf4_4"),
-        ("4 bits: NF4 minus E2M1", "nf4_4", "e2m1_4"),
-        ("3 bits: symmetric minus affine blocks", "uniform_block_3", "affine_block_3"),
-        ("2 bits: affine blocks minus k-means, perplexity", "affine_block_2", "clusters_2"),
-        ("3 bits: GPTQ minus rounding to nearest", "gptq_linear_3", "nearest_linear_3"),
-        ("3 bits: AWQ minus rounding to nearest", "awq_linear_3", "nearest_linear_3"),
-        ("3 bits: GPTQ calibrated on one text, minus on all", "gptq_linear_3_one_text", "gptq_linear_3"),
-        ("planted outliers: int8, static scales, minus float32", "int8_planted_static", "float32"),
-        ("planted outliers: the same with SmoothQuant", "int8_planted_smoothquant_static", "float32"),
-        ("planted outliers: int8, mixed precision, minus float32", "int8_planted_mixed_precision", "float32"),
+        ("4 bits: affine blocks; NF4", "affine_block_4", "nf4_4"),
+        ("4 bits: NF4; E2M1", "nf4_4", "e2m1_4"),
+        ("3 bits: symmetric blocks; affine blocks (perplexity)", "uniform_block_3", "affine_block_3"),
+        ("2 bits: affine blocks; k-means (perplexity)", "affine_block_2", "clusters_2"),
+        ("3 bits: GPTQ; rounding to nearest", "gptq_linear_3", "nearest_linear_3"),
+        ("3 bits: AWQ; rounding to nearest", "awq_linear_3", "nearest_linear_3"),
+        ("3 bits: GPTQ calibrated on one text; on all texts", "gptq_linear_3_one_text", "gptq_linear_3"),
+        ("outlier of 100 times: int8, static scales; float32", "int8_planted_static", "float32"),
+        (
+            "outlier of 100 times: int8, static scales, SmoothQuant; float32",
+            "int8_planted_smoothquant_static",
+            "float32",
+        ),
+        ("outlier of 100 times: int8, mixed precision; float32", "int8_planted_mixed_precision", "float32"),
     ],
 }
 Spread = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
