@@ -650,12 +650,12 @@ options = {"truncation": True, "max_length": 128, "return_special_tokens_mask": 
 
 
 def hide(texts, draw):
-    """These texts as one batch with hidden tokens: the model's inputs, the labels, and the text's own ids."""
+    """These texts as one batch with hidden tokens: the model's inputs, and the labels."""
     rows = tokenizer(texts, padding=True, return_tensors="pt", **options)
     sizes = {"mask_id": mask_id, "vocab_size": tokenizer.vocab_size}
     draws = torch.Generator().manual_seed(draw)
     masked, labels = mask_tokens(rows["input_ids"], rows["special_tokens_mask"], **sizes, generator=draws)
-    return {"input_ids": masked, "attention_mask": rows["attention_mask"]}, labels, rows["input_ids"]
+    return {"input_ids": masked, "attention_mask": rows["attention_mask"]}, labels
 
 
 # %% [markdown]
@@ -665,7 +665,7 @@ def hide(texts, draw):
 
 # %%
 texts = validation_texts[: run.by_budget(quick=32, standard=len(validation_texts))]
-masked, wanted, _ = hide(texts, seed)
+masked, wanted = hide(texts, seed)
 collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
 library = collator([tokenizer(text, **options) for text in texts])
 usable = sum(row.count(0) for row in tokenizer(texts, **options)["special_tokens_mask"])
@@ -677,7 +677,7 @@ for name, read, labels in (
     hidden, same = read[chosen] == mask_id, read[chosen] == labels[chosen]
     print(f"{name:12}chose {chosen.sum() / usable:.1%} of {usable:,} tokens; of these ", end="")
     print(f"[MASK] {hidden.float().mean():.0%}, same {same.float().mean():.0%}")
-inputs, labels, original_ids = hide(validation_texts[:32], seed)  # the batch of the next cells
+inputs, labels = hide(validation_texts[:32], seed)  # the batch of the next cells
 
 # %% [markdown]
 # The loss is the cross-entropy over the chosen tokens: minus the logarithm of the probability that the model gave to
@@ -721,7 +721,7 @@ print(f"all chosen tokens {restored:.0%}; always answering with the most common 
 # %%
 recipes = list(corpus["newcomer"]["text"])
 kept_back = max(1, len(recipes) // 5)  # for measuring
-test_inputs, test_labels, _ = hide(recipes[:kept_back][:64], seed)
+test_inputs, test_labels = hide(recipes[:kept_back][:64], seed)
 learner, draws = deepcopy(encoder), np.random.default_rng(seed)
 optimizer = torch.optim.AdamW(learner.parameters(), lr=learning_rate)
 steps = run.by_budget(quick=2, standard=15)
@@ -734,7 +734,7 @@ for step in range(steps + 1):
         print(
             f"after {step:2} steps: {masked_loss(scores, test_labels):.2f} nats, {hits:.0%} restored, held-out recipes"
         )
-    some, wanted, _ = hide(draws.choice(recipes[kept_back:], 16).tolist(), seed + step)  # new masks in each step
+    some, wanted = hide(draws.choice(recipes[kept_back:], 16).tolist(), seed + step)  # new masks in each step
     learner.train()  # dropout on
     with torch.random.fork_rng():  # dropout's draws change no later ones
         loss = masked_loss(learner(**some).logits, wanted)
@@ -781,7 +781,7 @@ def masked_losses():
 
 encoder.set_attn_implementation("sdpa")  # the fast implementation: the loss needs no maps
 starts = range(0, 32 * run.by_budget(quick=1, standard=4), 32)
-batches = [hide(validation_texts[at : at + 32], seed + at // 32)[:2] for at in starts]
+batches = [hide(validation_texts[at : at + 32], seed + at // 32) for at in starts]
 whole, harm = masked_losses(), {}
 for at in [(layer, head) for layer in range(len(layers)) for head in range(heads)]:
     with without(*at):
@@ -831,12 +831,10 @@ for at, ratio in ratios.items():
     with without(*at):
         added = nats(rows) - with_word, nats(rows, hide_not=True) - word_hidden
     there, gone, less = (mean_t(each.tolist()) for each in (*added, added[0] - added[1]))
-    print(
-        f'layer {at[0]}, head {at[1]} taken away: {there:+.2f}; where "not" is hidden, {gone:+.2f}; less by {less:+.2f}'
-    )
-    looks_there = "looks at" if ratio.low > 1 else "was not shown to prefer"
-    carries = "carries it onwards" if min(there.low, less.low) > 0 else "was not shown to carry it onwards"
-    print(f'    Verdict: this head {looks_there} "not" (ratio {ratio}) and {carries}.')
+    print(f'layer {at[0]}, head {at[1]} taken away: {there:+.2f}; with the "not" hidden, too: {gone:+.2f}')
+    prefers = "prefers" if ratio.low > 1 else "was not shown to prefer"
+    carries = "carries" if min(there.low, less.low) > 0 else "was not shown to carry"
+    print(f'    Verdict: it {prefers} "not" (ratio {ratio}); it {carries} it onwards (difference {less:+.2f}).')
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1833,12 +1831,12 @@ solved("01")
 # %% [markdown]
 # ## Recap
 #
-# 1. A model knows words that it has read: count them (*sections 1 and 6*).
-# 2. Always pass the attention mask: without it, scores change and nothing warns you (*section 2*).
-# 3. One attention map is an anecdote. Average, then take away the head *and* the word (*sections 3 and 4*).
-# 4. Compare language models by bits per character, on sentences that they have not read (*section 4*).
-# 5. Reading only new text makes old text harder and loses facts; a control shows the cause (*sections 5 and 6*).
-# 6. What is recalled depends on wording and direction (*sections 6 and 7*).
+# 1. A model knows words that it has read: count them (*sections 1, 6*).
+# 2. Pass the attention mask: without it, scores change silently (*section 2*).
+# 3. One attention map is an anecdote. Take away the head *and* the word (*sections 3, 4*).
+# 4. Compare language models by bits per character, on new sentences (*section 4*).
+# 5. Reading only new text makes old text harder and loses facts; a control shows the cause (*sections 5, 6*).
+# 6. What is recalled depends on wording and direction (*sections 6, 7*).
 
 # %% [markdown]
 # ## Next
