@@ -207,8 +207,9 @@ reveal("01.1", "praise" if blamed_share > 0.5 else "blame")
 #
 # (Brackets in this course: a [95 % interval](../docs/glossary.md#confidence-interval); here over the eight nouns.)
 # After "I hated it", praise gets about the share that it gets with nothing before. The gap of that row is even below
-# zero. The counts say why this test is unfair: the training texts hold few "hated" and no "loved". A model knows the
-# words that it has read. (Even "liked" is rare.) Common adjectives do reach the blank, even across a full stop.
+# zero. The counts show that this test is unfair: the training texts hold few "hated" and no "loved". (A row with
+# "liked", which is rare but read, has hardly a gap either.) Common adjectives do reach the blank, even across a full
+# stop.
 #
 # After "but", a model that knows the word should give a *negative* gap. The gap is smaller than after "and", but far
 # above zero. (One model, few patterns.)
