@@ -18,8 +18,8 @@
 # [attention](../docs/glossary.md#attention), its training task and its sampling loop yourself, and measure what it
 # knows.
 #
-# *About 90 minutes to read (an estimate), two to run (an estimate for two processor cores); no network.*
-# There is a good place to stop half-way, after section 3.
+# *About 90 minutes to read (an estimate), two to run (an estimate for two processor cores); no network.* Plan more for
+# the exercises. A good place to stop is after section 3.
 
 # %% [markdown]
 # **You will be able to**
@@ -40,9 +40,9 @@ data = ""  # a file of your own with a `text` column, to keep pretraining on; ""
 learning_rate = 5e-4  # of the continued pretraining
 
 # %% [markdown]
-# The texts are about an invented world, and all training text of our two small "pocket" models is on this disk.
-# Section 7 repeats five parts with published models on real text: the tokenizer, the block and its heads, sampling,
-# recall by wording, and the measure of section 4. `helpers` is this course's own package.
+# The texts are about an invented world, and all training text of our two small "pocket" models is on this disk. Each
+# text has a `domain`, its kind. The split "newcomer" holds a kind that no model has read. Section 7 repeats five parts
+# with published models on real text. `helpers` is this course's own package.
 
 # %%
 import json
@@ -65,7 +65,7 @@ from helpers import catalog, language_model, plotting
 from helpers import real as real_track
 from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("01.1") helps when you are stuck
 from helpers.hub.datasets import CAPITALS
-from helpers.intervals import Interval, mean_t, paired_bootstrap, wilson
+from helpers.intervals import Interval, mean_t, wilson
 from helpers.lessons.lesson_01 import experiment, figures
 from helpers.predictions import predict, reveal
 from helpers.record import record
@@ -85,7 +85,7 @@ validation_texts = list(corpus["validation"]["text"])
 # | file | holds |
 # |---|---|
 # | `config.json` | the architecture: how many layers, how wide |
-# | `model.safetensors` | the weights: names and numbers. A pickle file could run code when opened; this format cannot |
+# | `model.safetensors` | the weights: names and numbers. PyTorch's older `.bin` could run code when opened |
 # | `generation_config.json` (decoders) | how `generate` writes unless told otherwise, and the token that ends a text |
 # | `tokenizer.json`, `tokenizer_config.json` | how text becomes numbers |
 # | `README.md` | the *model card*: training data, results, limits, licence |
@@ -139,8 +139,9 @@ write = pipeline("text-generation", model=decoder, tokenizer=decoder_tokenizer)
 print(write("The film tells the story of", max_new_tokens=30, do_sample=False)[0]["generated_text"])
 
 # %% [markdown]
-# Two blanks prove nothing. So we fill hundreds. In each, we add up the probabilities of some words of praise, and those
-# of some words of blame. The *share of praise* is the first sum divided by both sums together.
+# Some guesses fit the grammar only ("tested"): the encoder is tiny. And two blanks prove nothing. So we fill hundreds.
+# In each, we add up the probabilities of some words of praise, and of some words of blame. The *share of praise* is the
+# first sum divided by both sums.
 #
 # **Predict 1.** No one ever told the encoder what is good or bad. It reads "I hated it. The acting was [MASK].", and
 # the same with seven other nouns. Which side gets more probability on average, praise or blame?
@@ -170,19 +171,23 @@ nouns = ("acting", "script", "music", "editing", "story", "ending", "dialogue", 
 
 def over_nouns(pattern, words):
     """The share of praise after these words, the mean for each of the eight nouns that are asked about: (8,)."""
-    asked = [[pattern.format(a=a, b=b, w=w) for a in nouns if a != b for w in words] for b in nouns]
-    return np.array([share_of_praise(sentences)[0].mean().item() for sentences in asked])
+    shares = []
+    for b in nouns:
+        sentences = [pattern.format(a=a, b=b, w=w) for a in nouns if a != b for w in words]
+        shares.append(share_of_praise(sentences)[0].mean().item())
+    return np.array(shares)
 
 
 nothing = over_nouns("The {b} was [MASK].", [""])
-_, both = share_of_praise([f"The {noun} was [MASK]." for noun in nouns])
-print(f"{len(praise)} words of praise and {len(blame)} of blame: together {both.mean():.0%} of the probability")
+_, together = share_of_praise([f"The {noun} was [MASK]." for noun in nouns])
+print(f"{len(praise)} words of praise and {len(blame)} of blame: together {together.mean():.0%} of the probability")
 print(f"share of praise with nothing before: {mean_t(nothing.tolist())}")
 print(f"{'':44}{'after praise':20}{'after blame':20}gap (paired by noun)")
 count = run.by_budget(quick=1, standard=4)  # words of each side
 asked = {
     f"The {{a}} was {{w}}{link} {{b}} was [MASK].": (praise, blame) for link in (", and the", ". The", ", but the")
 }
+asked["They {w} it. The {b} was [MASK]."] = ["liked"], ["hated"]
 asked["I {w} it. The {b} was [MASK]."] = ["loved"], ["hated"]
 gaps = []
 for pattern, sides in asked.items():
@@ -192,17 +197,22 @@ for pattern, sides in asked.items():
 print(f'"hated" minus nothing before: {mean_t((blamed - nothing).tolist()):+.2f}; ', end="")
 print(f'gap of "but" minus gap of "and": {mean_t((gaps[2] - gaps[0]).tolist()):+.2f}')
 blamed_share = float(blamed.mean())  # after "I hated it"
+for word in ("liked", "loved", "hated", "wonderful", "awful"):
+    found = sum(word in text.lower() for text in corpus["train"]["text"])
+    print(f'"{word}": {" ".join(tokenizer.tokenize(word))}, in {found:,} of {len(corpus["train"]):,} training texts')
 reveal("01.1", "praise" if blamed_share > 0.5 else "blame")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
 # (Brackets in this course: a [95 % interval](../docs/glossary.md#confidence-interval); here over the eight nouns.)
-# After "I hated it", praise still gets the larger share, about what it gets with nothing before: this opinion hardly
-# reaches the blank. An adjective does, even across a full stop.
+# After "I hated it", praise gets about the share that it gets with nothing before. The gap of that row is even below
+# zero. The counts show that this test is unfair: the training texts hold few "hated" and no "loved". (A row with
+# "liked", which is rare but read, has hardly a gap either.) Common adjectives do reach the blank, even across a full
+# stop.
 #
-# In all three patterns the blank follows the first opinion. A model that knows what "but" does should turn it round: a
-# *negative* gap after "but". The gap is smaller than after "and", but far above zero. (One model, three patterns.)
+# After "but", a model that knows the word should give a *negative* gap. The gap is smaller than after "and", but far
+# above zero. (One model, few patterns.)
 #
 # </details>
 #
@@ -329,11 +339,13 @@ reveal("01.2", "only with the mask")
 # %% [markdown]
 # ### Exercise 01.1: attention with its masks
 #
-# Write it, for all sentences and [heads](../docs/glossary.md#head) at once. (A layer runs several attentions side by
-# side, its *attention heads*. All three vectors are computed from the whole token; each head takes its own slice.)
-# `attention_mask` is 1 for tokens and 0 for padding: no token may give weight to padding. With `causal=True`, no token
-# may give weight to a later one either. `check` compares with PyTorch's `scaled_dot_product_attention`. From here on
-# the lesson runs *your* function, or a solution from `helpers`.
+# Write the formula for all sentences and [heads](../docs/glossary.md#head) at once. (A layer runs several attentions
+# side by side, its *attention heads*.) `attention_mask` is 1 for tokens and 0 for padding, which stands at the end. No
+# token may give weight to padding. With `causal=True`, none may give any to a later one. Forbidden weights
+# are exactly 0. Padding as a *query* needs no special care.
+#
+# `check` compares with PyTorch's `scaled_dot_product_attention`. From here on the lesson runs *your* function, or a
+# solution from `helpers`.
 
 
 # %% tags=["exercise"]
@@ -366,11 +378,11 @@ def attention(query, key, value, attention_mask, causal):
 check("01.1", attention)
 
 # %% [markdown]
-# A BERT *block* runs the attention of all heads, puts their results side by side and combines them (`mixing`). Then a
-# two-layer network processes each token separately: its first layer widens the vector, *GELU* (a smooth ReLU) is
-# applied, and its second layer narrows the vector again. Both halves add their result to what came in: a *residual
-# connection*. A *layer norm* then rescales each vector to mean 0 and variance 1, with a learned scale and shift. Here
-# are the parts of a block:
+# A BERT *block* computes queries, keys and values from a token's whole vector; each head takes its own slice. Their
+# results are put side by side and combined (`mixing`). Then a two-layer network processes each token separately: it
+# widens the vector, applies *GELU* (a smooth ReLU), and narrows it again. Both halves add their result to what came in:
+# a *residual connection*. A *layer norm* then rescales each vector to mean 0 and variance 1, with a learned scale and
+# shift. The parts:
 
 # %% tags=["nbval-check-output"]
 body = encoder.base_model
@@ -400,7 +412,7 @@ def bert_block(hidden, layer, heads, attention_mask):
 
 
 # %% tags=["nbval-check-output"]
-encoder.set_attn_implementation("eager")  # the implementation that also returns the weights
+encoder.set_attn_implementation("eager")  # plain PyTorch: slower than "sdpa", but it returns the weights
 heads = encoder.config.num_attention_heads
 with torch.inference_mode():  # the padded batch of section 2
     outputs = encoder(**batch, output_hidden_states=True, output_attentions=True)
@@ -417,13 +429,13 @@ assert max(difference_attention_head, difference_block) < 1e-5
 # for its text of a pair. Then come a layer norm, the blocks, and the head: one more layer, a GELU and a norm, and the
 # scores.
 #
-# ### The decoder's block (optional: nothing later builds on it)
+# ### The decoder's block (optional: skip it and its two cells if you like)
 #
 # | | BERT | Llama |
 # |---|---|---|
 # | positions | a vector, added to each token's vector | *rotary*: `rotate` turns queries and keys (Su et al. 2021) |
 # | norm | layer norm, after each half | *RMS norm*, before each half (Zhang and Sennrich 2019) |
-# | small network | GELU between two layers | *gated*: one layer, through SiLU, multiplies another (Shazeer 2020) |
+# | small network | GELU between two layers | *gated*: SiLU (a smooth ReLU) of one layer times another (Shazeer 2020) |
 # | keys and values | one for each head | several heads may share them (Ainslie et al. 2023) |
 # | biases | yes | none |
 #
@@ -498,10 +510,11 @@ figures.attention_browser(encoder, tokenizer, sentence, layer, head)
 
 # %% [markdown]
 # In this head of the pocket encoder, "not" is the brightest column. A story suggests itself: *this head finds the
-# negation*. Before you believe it, look at more than one sentence, and compare with words that are no negation.
+# negation*. One sentence proves nothing, so look at all held-out texts with a "not".
 #
-# **Predict 3.** In the held-out texts that contain a "not": how much weight do the four tokens after a "not" give to
-# it in this head, compared with what tokens give to any token at the same distances?
+# **Predict 3.** Take the four tokens after each "not". How much of their weight in this head goes back to the "not"?
+# Compare with the weight that tokens give to *any* token one to four places before. Is the first at least twice the
+# second?
 
 
 # %%
@@ -548,27 +561,25 @@ in_texts = [patterns_in(text) for text in with_not]
 looks = pooled(in_texts)
 plotting.show(figures.head_patterns(looks))
 NOT, ANY = list(patterns)[2:4]
-half = pooled(in_texts[::2])
-most = divmod((half[NOT] - half[ANY]).argmax().item(), heads)  # the head that prefers "not" most in every second text
-print(f"{len(with_not)} texts with a not; weight from 1 to 4 tokens behind (brackets: over the texts)")
-for at, said, some in ((shown_head, "the map above", in_texts), (most, "chosen in the other half", in_texts[1::2])):
-    to_not, to_any = (pooled(some)[name][at].item() for name in (NOT, ANY))
-    ratio = experiment.ratio_over_texts([each[NOT] for each in some], [each[ANY] for each in some], at, seed)
-    print(f'layer {at[0]}, head {at[1]} ({said}): to "not" {to_not:.3f}, to any token {to_any:.3f}, ratio {ratio}')
-ratio = looks[NOT][shown_head] / looks[ANY][shown_head]
-reveal("01.3", "at least twice as much" if ratio >= 2 else "less than twice as much")
+half = pooled(in_texts[::2])  # every second text chooses the head that prefers "not" most; the others measure it
+most = divmod((half[NOT] - half[ANY]).argmax().item(), heads)
+ratios = {}
+print(f"{len(with_not)} texts with a not; weight on it over weight on any token, 1 to 4 places back (brackets: texts)")
+for at, said, some in ((most, "chosen in the other half", in_texts[1::2]), (shown_head, "the map above", in_texts)):
+    to_not, to_any = ([each[name] for each in some] for name in (NOT, ANY))
+    ratios[at] = experiment.ratio_over_texts(to_not, to_any, at, seed)
+    print(f"layer {at[0]}, head {at[1]} ({said}): ratio {ratios[at]}")
+reveal("01.3", "at least twice as much" if ratios[shown_head].value >= 2 else "less than twice as much")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Two patterns hold on average: in layer 0, head 0 looks at the token before and head 1 at the token after. Published
-# [transformers](../docs/glossary.md#transformer) have such heads, too (Clark et al. 2019). Now the negation story: at a
-# ratio of 1, "not" gets as much weight as any token at these distances. Where the interval contains 1, the bright
-# column was an anecdote. The other head was chosen because it prefers "not", and measured in texts that did not choose
-# it.
+# In layer 0, head 0 looks at the token before and head 1 at the token after. Published
+# [transformers](../docs/glossary.md#transformer) have such heads, too (Clark et al. 2019). A ratio of 1 means: "not"
+# gets as much weight as any token. Where the interval contains 1, the bright column was an anecdote.
 #
-# A map cannot show whether the model *uses* the head (Jain and Wallace 2019, for recurrent classifiers; Wiegreffe and
-# Pinter 2019 disagree in part). Section 4 removes it and measures the loss.
+# Another head may prefer "not". But a map cannot show what the model *uses* (Jain and Wallace 2019, for recurrent
+# classifiers; Wiegreffe and Pinter 2019 disagree in part). Section 4 tests both heads, with a verdict.
 #
 # </details>
 #
@@ -597,16 +608,18 @@ reveal("01.3", "at least twice as much" if ratio >= 2 else "less than twice as m
 # %% [markdown]
 # ### Exercise 01.2: hide tokens
 #
-# Write it, and leave `input_ids` itself unchanged. A token that was not chosen gets the label -100, which PyTorch's
-# [cross-entropy](../docs/glossary.md#cross-entropy) ignores. Special tokens are never chosen.
+# Choose each token by its own draw, with probability `rate`, but never where `special` is 1 or True (padding, `[CLS]`,
+# `[SEP]`). A second draw for each chosen token decides: 80 % `mask_id`, 10 % a random id from 0 to `vocab_size - 1`
+# (any id), 10 % unchanged.
 #
-# The library's version is `DataCollatorForLanguageModeling`. A *collator* turns a list of examples into one batch: it
-# pads, and this one also masks. The two draw differently, so the cell after the exercise compares shares.
+# Return a changed copy (`input_ids` stays as it is) and the labels: the old id of a chosen token, elsewhere -100, which
+# PyTorch's [cross-entropy](../docs/glossary.md#cross-entropy) ignores. Hand `generator` to every draw; `None` means
+# PyTorch's own.
 
 
 # %% tags=["exercise"]
 def mask_tokens(input_ids, special, mask_id, vocab_size, rate=0.15, generator=None):
-    """input_ids, special: (batch, seq). Returns what the model reads and the labels, both (batch, seq)."""
+    """input_ids, special: (batch, seq), integers. Returns what the model reads and the labels, both (batch, seq)."""
     return ..., ...
 
 
@@ -638,17 +651,22 @@ options = {"truncation": True, "max_length": 128, "return_special_tokens_mask": 
 
 
 def hide(texts, draw):
-    """These texts as one batch with hidden tokens: the model's inputs, the labels, and the text's own ids."""
+    """These texts as one batch with hidden tokens: the model's inputs, and the labels."""
     rows = tokenizer(texts, padding=True, return_tensors="pt", **options)
     sizes = {"mask_id": mask_id, "vocab_size": tokenizer.vocab_size}
     draws = torch.Generator().manual_seed(draw)
     masked, labels = mask_tokens(rows["input_ids"], rows["special_tokens_mask"], **sizes, generator=draws)
-    return {"input_ids": masked, "attention_mask": rows["attention_mask"]}, labels, rows["input_ids"]
+    return {"input_ids": masked, "attention_mask": rows["attention_mask"]}, labels
 
+
+# %% [markdown]
+# The library's version is `DataCollatorForLanguageModeling`. A *collator* turns a list of examples into one batch: it
+# pads, and this one also masks. (Its `mask_replace_prob` and `random_replace_prob` set the split.) The two draw
+# differently, so we compare shares.
 
 # %%
 texts = validation_texts[: run.by_budget(quick=32, standard=len(validation_texts))]
-masked, wanted, _ = hide(texts, seed)
+masked, wanted = hide(texts, seed)
 collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
 library = collator([tokenizer(text, **options) for text in texts])
 usable = sum(row.count(0) for row in tokenizer(texts, **options)["special_tokens_mask"])
@@ -660,14 +678,13 @@ for name, read, labels in (
     hidden, same = read[chosen] == mask_id, read[chosen] == labels[chosen]
     print(f"{name:12}chose {chosen.sum() / usable:.1%} of {usable:,} tokens; of these ", end="")
     print(f"[MASK] {hidden.float().mean():.0%}, same {same.float().mean():.0%}")
-inputs, labels, original_ids = hide(validation_texts[:32], seed)  # the batch of the next cells
+inputs, labels = hide(validation_texts[:32], seed)  # the batch of the next cells
 
 # %% [markdown]
 # The loss is the cross-entropy over the chosen tokens: minus the logarithm of the probability that the model gave to
 # the token that really stood there, averaged. With the natural logarithm, its unit is called *nat*.
 #
-# Training is this loss and an [optimizer](../docs/glossary.md#optimizer), again and again with new masks. The second
-# cell does it on recipes, which the encoder has never read (or on your texts).
+# How well does the encoder restore each kind of chosen token?
 
 
 # %%
@@ -695,35 +712,45 @@ for name, where in kinds_of_token.items():
 restored, most_common = right.float().mean().item(), (truth == truth.mode().values).float().mean().item()
 print(f"all chosen tokens {restored:.0%}; always answering with the most common token gives {most_common:.0%}")
 
+# %% [markdown]
+# A token left as it was can be copied. A random one has to be overruled: no mark says that it is wrong, only its
+# neighbours do. (Some of these sentences also occur in the training text, as you will see.)
+#
+# Training is this loss and an [optimizer](../docs/glossary.md#optimizer), again and again with new masks. The next cell
+# trains on recipes, which the encoder has never read (or on your texts).
+
 # %%
 recipes = list(corpus["newcomer"]["text"])
 kept_back = max(1, len(recipes) // 5)  # for measuring
-test_inputs, test_labels, _ = hide(recipes[:kept_back][:64], seed)
+test_inputs, test_labels = hide(recipes[:kept_back][:64], seed)
 learner, draws = deepcopy(encoder), np.random.default_rng(seed)
 optimizer = torch.optim.AdamW(learner.parameters(), lr=learning_rate)
 steps = run.by_budget(quick=2, standard=15)
 for step in range(steps + 1):
     if step in (0, steps):
+        learner.eval()  # dropout off
         with torch.inference_mode():
-            scores = learner.eval()(**test_inputs).logits  # eval: dropout off
+            scores = learner(**test_inputs).logits
         hits = (scores.argmax(dim=-1) == test_labels)[test_labels != IGNORED].float().mean()
         print(
             f"after {step:2} steps: {masked_loss(scores, test_labels):.2f} nats, {hits:.0%} restored, held-out recipes"
         )
-    some, wanted, _ = hide(draws.choice(recipes[kept_back:], 16).tolist(), seed + step)  # new masks in each step
+    some, wanted = hide(draws.choice(recipes[kept_back:], 16).tolist(), seed + step)  # new masks in each step
+    learner.train()  # dropout on
     with torch.random.fork_rng():  # dropout's draws change no later ones
-        loss = masked_loss(learner.train()(**some).logits, wanted)
+        loss = masked_loss(learner(**some).logits, wanted)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
+print(f"an even guess over all {tokenizer.vocab_size:,} tokens costs {math.log(tokenizer.vocab_size):.2f} nats")
 
 # %% [markdown]
-# A token that was left as it was can be copied. (Some of these sentences also occur in the training text: see below.)
+# At the start, recipes cost more than an even guess: the encoder bets on words of other texts.
 #
 # ### Back to the heads: take one away
 #
 # To test what a head is worth, set its columns in `mixing` to zero and measure the masked loss again (Michel et al.
-# 2019; Voita et al. 2019), here on four batches of texts. (Later layers then get inputs that they never met.)
+# 2019; Voita et al. 2019). (Later layers then get inputs that they never met.)
 #
 # **Predict 4.** In which layer is the head that the model misses most?
 
@@ -743,105 +770,79 @@ def without(layer, head):
         mixing.weight.copy_(kept)
 
 
-def loss_without(layer, head, inputs, labels):
-    """The masked loss with one attention head removed."""
-    with without(layer, head):
-        return masked_loss(encoder(**inputs).logits, labels).item()
-
-
 predict("01.4", choices=[f"layer {layer}" for layer in range(len(layers))])
 
+
 # %%
+@torch.inference_mode()
+def masked_losses():
+    """The masked loss of the encoder as it is now on each batch: (batches,)."""
+    return np.array([masked_loss(encoder(**some).logits, wanted).item() for some, wanted in batches])
+
+
 encoder.set_attn_implementation("sdpa")  # the fast implementation: the loss needs no maps
-harms = []  # of each batch: (layers, heads), the loss added
-for at in range(run.by_budget(quick=1, standard=4)):
-    some, wanted, _ = hide(validation_texts[32 * at : 32 * at + 32], seed + at)
-    with torch.inference_mode():
-        whole = masked_loss(encoder(**some).logits, wanted).item()
-    each = [[loss_without(layer, head, some, wanted) - whole for head in range(heads)] for layer in range(len(layers))]
-    harms.append(torch.tensor(each))
-harm = torch.stack(harms)  # (batches, layers, heads)
-encoder.set_attn_implementation("eager")
-with torch.inference_mode():
-    maps = encoder(input_ids=original_ids, attention_mask=inputs["attention_mask"], output_attentions=True).attentions
-is_text = inputs["attention_mask"].bool()  # (batch, seq)
-sharpness = torch.stack([each.amax(dim=-1).transpose(1, 2)[is_text].mean(dim=0) for each in maps])  # (layers, heads)
-plotting.show(figures.sharpness_and_harm(sharpness, harm.mean(dim=0)))
-ranked = harm.mean(dim=0).flatten().argsort(descending=True).tolist()
-print("                 nats added without it     mean of the row's largest weight (brackets: over the batches)")
-sharpest_later = heads + sharpness.flatten()[heads:].argmax().item()  # outside layer 0
-for at in dict.fromkeys([*ranked[:5], sharpest_later, shown_head[0] * heads + shown_head[1]]):
-    where, added = divmod(at, heads), mean_t(harm.flatten(1)[:, at].tolist())
-    print(f"layer {where[0]}, head {where[1]}:{'':2}{added!s:26}{sharpness[where]:.2f}")
-table = pd.DataFrame({"sharp": sharpness.flatten().tolist(), "harm": harm.mean(dim=0).flatten().tolist()})
-print(f"Spearman's correlation of sharpness and harm, all heads: {table.corr('spearman').loc['sharp', 'harm']:.2f}")
-reveal("01.4", f"layer {ranked[0] // heads}")
+starts = range(0, 32 * run.by_budget(quick=1, standard=4), 32)
+batches = [hide(validation_texts[at : at + 32], seed + at // 32) for at in starts]
+whole, harm = masked_losses(), {}
+for at in [(layer, head) for layer in range(len(layers)) for head in range(heads)]:
+    with without(*at):
+        harm[at] = masked_losses() - whole
+ranked = sorted(harm, key=lambda at: -harm[at].mean())
+print("nats added to the masked loss without a head (brackets: over the batches)")
+for at in dict.fromkeys([*ranked[:4], most, shown_head]):
+    print(f"layer {at[0]}, head {at[1]}: {mean_t(harm[at].tolist()):+.2f}")
+reveal("01.4", f"layer {ranked[0][0]}")
 
 # %% [markdown]
-# *Spearman's correlation* is 1 when the sharper of two heads is always the one that the model misses more. But
-# sharpness alone does not explain the harm: look for blurred heads of layer 0 that still cost more than the sharpest
-# head of the later layers. (A head whose work another shares looks harmless.)
-#
-# These figures average over all chosen tokens. The negation story is about those after a "not". So we hide each token
-# of the sentences with a "not" in turn, and never the "not" itself.
+# Now the verdict on the negation story. Hide each token that stands one to four places after a "not", one at a time.
+# If a head carries the "not" to these tokens, losing the head must hurt. And it must hurt *less* when the "not" itself
+# is hidden, too: then there is nothing to carry. So we take the head away in both cases, and compare.
+
 
 # %%
-not_id = tokenizer(" not", add_special_tokens=False)["input_ids"][0]
-
-
-def hidden_in_turn(sentences):
-    """A row for each token but "not": its sentence's number, the ids with it hidden, its place, its id, after a not?"""
+def after_a_not(sentences):
+    """For each token 1 to 4 places after a "not": its sentence's number, its place, its id, the ids with it hidden."""
     rows = []
     for number, text in enumerate(sentences):
         ids = tokenizer(text, truncation=True, max_length=128)["input_ids"]
-        nots = [place for place, token in enumerate(ids) if token == not_id]
-        for place in set(range(1, len(ids) - 1)) - set(nots):
-            near = any(1 <= place - at <= 4 for at in nots)
-            rows.append((number, [*ids[:place], mask_id, *ids[place + 1 :]], place, ids[place], near))
-    return pd.DataFrame(rows, columns=["sentence", "ids", "place", "truth", "near"])
+        for place in range(1, len(ids) - 1):
+            if not_id in ids[max(0, place - 4) : place] and ids[place] != not_id:
+                rows.append((number, place, ids[place], [*ids[:place], mask_id, *ids[place + 1 :]]))
+    return rows
 
 
 @torch.inference_mode()
-def nats(rows):
-    """What the hidden token of each row costs: (rows,)."""
-    costs = []
-    for at in range(0, len(rows), 64):
-        some = rows[at : at + 64]
-        batch = tokenizer.pad({"input_ids": some["ids"].tolist()}, return_tensors="pt")
-        scores = encoder(**batch).logits[range(len(some)), some["place"].tolist()].log_softmax(dim=-1)
-        costs += (-scores[range(len(some)), some["truth"].tolist()]).tolist()
-    return np.array(costs)
+def nats(rows, hide_not=False):
+    """What the hidden tokens cost, the mean of each sentence: (sentences,)."""
+    costs = {}
+    for number, place, truth, ids in rows:
+        read = [mask_id if hide_not and token == not_id else token for token in ids]
+        scores = encoder(input_ids=torch.tensor([read])).logits[0, place].log_softmax(dim=-1)
+        costs.setdefault(number, []).append(-scores[truth].item())
+    return np.array([np.mean(each) for each in costs.values()])
 
 
 # %%
-encoder.set_attn_implementation("sdpa")
-sentences = [line for text in with_not for line in re.findall(r"[^.!?]* not [^.!?]*[.!?]", text)]
-rows = hidden_in_turn(sentences)
-no_not = rows.assign(ids=[[mask_id if token == not_id else token for token in ids] for ids in rows["ids"]])
-whole = nats(rows)
-added = {"the word itself": nats(no_not) - whole}
-for layer, head in dict.fromkeys([shown_head, most, divmod(ranked[0], heads)]):
-    with without(layer, head):
-        added[f"layer {layer}, head {head}"] = nats(rows) - whole
-print(f"{rows['near'].sum()} tokens after a not, {(~rows['near']).sum()} others, in {len(sentences)} sentences")
-print(f"nats added without  {'1 to 4 after':22}{'elsewhere':22}difference (brackets: over sentences)")
-for name, each in added.items():
-    means = pd.Series(each).groupby([rows["sentence"], rows["near"]]).mean().unstack().dropna()
-    after_not, elsewhere = means[True].tolist(), means[False].tolist()
-    extra = paired_bootstrap(after_not, elsewhere, seed)
-    print(
-        f"{name:20}"
-        + "".join(f"{format(mean_t(some), '+.2f'):22}" for some in (after_not, elsewhere))
-        + f"{extra:+.2f}"
-    )
+not_id = tokenizer(" not", add_special_tokens=False)["input_ids"][0]
+rows = after_a_not([line for text in with_not for line in re.findall(r"[^.!?]* not [^.!?]*[.!?]", text)])
+with_word, word_hidden = nats(rows), nats(rows, hide_not=True)
+print(f"{len(rows)} tokens in {len(with_word)} sentences; nats added (brackets: over the sentences)")
+print(f'hiding the "not": {mean_t((word_hidden - with_word).tolist()):+.2f}')
+for at, ratio in ratios.items():
+    with without(*at):
+        added = nats(rows) - with_word, nats(rows, hide_not=True) - word_hidden
+    there, gone, less = (mean_t(each.tolist()) for each in (*added, added[0] - added[1]))
+    print(f'layer {at[0]}, head {at[1]} taken away: {there:+.2f}; with the "not" hidden, too: {gone:+.2f}')
+    prefers = "prefers" if ratio.low > 1 else "was not shown to prefer"
+    carries = "carries" if min(there.low, less.low) > 0 else "was not shown to carry"
+    print(f'    Verdict: it {prefers} "not" (ratio {ratio}); it {carries} it onwards (difference {less:+.2f}).')
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# A head that serves negation should cost more after a "not" than elsewhere: look at the *difference*, paired by
-# sentence. Where its interval contains zero, this run shows no such head; the upper end is the extra cost that it
-# cannot exclude. The yardstick is the first row: what does hiding "not" itself cost? (Other kinds of words follow a
-# "not", so a difference alone is no proof.)
+# A bright column, even a real preference for a word, is no proof of a job. A head may matter near a "not" for other
+# reasons. Only taking away both, the head and the word, tells the cases apart. (Two heads of one small model; heads can
+# replace each other.)
 #
 # </details>
 #
@@ -851,7 +852,8 @@ for name, each in added.items():
 # The labels are the text itself, moved one place to the left. The causal mask lets all positions train at once.
 #
 # [Packing](../docs/glossary.md#packing) fills rows of one length without padding: lay whole, shuffled texts one after
-# the other until a row is full, cut what hangs over, and start the next row with the next text.
+# the other until a row is full, cut what hangs over, and start the next row with the next text. (Tokens can then look
+# at the texts before theirs. `DataCollatorWithFlattening` and TRL's packing can keep texts apart.)
 
 
 # %%
@@ -919,7 +921,7 @@ def mean_loss(network, rows):
 
 
 def perplexity(mean_loss):
-    """Between how many equally likely tokens the model is torn: exp of the mean loss in nats."""
+    """exp of the mean loss in nats: a choice between this many equally likely tokens costs the same."""
     return math.exp(mean_loss)
 
 
@@ -932,7 +934,7 @@ print(
 )
 print(f"all tokens equally likely {decoder.config.vocab_size:,}")
 assert perplexity_pretrained < perplexity_random / 2
-reveal("01.5", perplexity_pretrained, reference="perplexity_pretrained")
+reveal("01.5", perplexity_pretrained)
 
 # %% [markdown]
 # (Random weights do worse than an even guess: they have preferences, all unfounded.)
@@ -966,15 +968,16 @@ for domain in sorted(set(corpus["validation"]["domain"])):
     print(f"{domain:9}{len(own):6} held-out sentences, {share:4.0%} stand in the training text")
 
 # %% [markdown]
-# **Second: perplexity is per *token*,** so it depends on the tokenizer. To compare kinds of text, or models with
-# different tokenizers, divide the whole loss by what they share, the number of characters. The unit is bits (nats
-# divided by $\ln 2$).
-#
+# **Second: perplexity is per *token*,** so it depends on the tokenizer. Characters do not. [Bits per
+# character](../docs/glossary.md#bits-per-character) are all bits that all texts cost, for each of their characters. (A
+# nat is $1 / \ln 2$ bits.)
+
+# %% [markdown]
 # ### Exercise 01.3: find the bug
 #
-# A colleague computes [bits per character](../docs/glossary.md#bits-per-character) for a padded batch. The next cell
-# shows that the figure of two texts together is far from both. There are *two* mistakes. Repair the function: all later
-# figures come from it.
+# A colleague computes them for a padded batch, with *two* mistakes. The next cell shows two symptoms: the figure of two
+# texts is far from both, and without padding it changes when the same tokens are one text. Repair the function. Each
+# text has a real token; return a tensor with one number.
 
 
 # %%
@@ -989,6 +992,10 @@ print(f"both texts together: {colleagues_bits(losses, **example):.2f} bits per c
 print(f"the first alone: {colleagues_bits(losses[:1], example['attention_mask'][:1], example['characters'][:1]):.2f}")
 second = losses[1:, :1], example["attention_mask"][1:, :1], example["characters"][1:]  # without its padding
 print(f"the second alone: {colleagues_bits(*second):.2f}")
+equal, full = torch.full((2, 2), 2.0), torch.ones(2, 2)  # no padding here
+print(f"a text of 2 characters and one of 20: {colleagues_bits(equal, full, torch.tensor([2, 20])):.2f}; ", end="")
+as_one = colleagues_bits(equal.view(1, 4), full.view(1, 4), torch.tensor([22]))
+print(f"the same tokens as one text of 22: {as_one:.2f}")
 
 
 # %% tags=["exercise"]
@@ -1074,16 +1081,20 @@ def greedy(model, input_ids, max_new_tokens, end_id=None):
 # - **temperature** divides the logits before the softmax: below 1 sharpens, above 1 flattens;
 # - **top-p** (*nucleus sampling*; Holtzman et al. 2020) keeps the likeliest tokens, just enough to hold a
 #   probability of at least $p$ together. (*Top-k* keeps the k likeliest; `generate` takes 50 unless `top_k=0`.)
-#
+
+# %% [markdown]
 # ### Exercise 01.4: write the sampling loop
 #
-# Temperature first, then top-p. Draw with `torch.multinomial`, all rows at once, in the vocabulary's order: so the same
-# seed gives `generate`'s text.
+# The prompts have one length. In each step, divide the last logits by `temperature` (above 0), then apply top-p. The
+# token that reaches $p$ stays, so at least one does; `top_p=1.0` removes none.
+#
+# Draw all rows with one `torch.multinomial`, in the vocabulary's order: a *sorted* list gives other tokens than
+# `generate` with the same seed. Append exactly `max_new_tokens`; an end token stops nothing.
 
 
 # %% tags=["exercise"]
 def sample(model, input_ids, max_new_tokens, temperature=1.0, top_p=1.0):
-    """Append tokens drawn at random. input_ids: (batch, seq); returns (batch, longer)."""
+    """Append tokens drawn at random. input_ids: (batch, seq); returns (batch, seq + max_new_tokens)."""
     return ...
 
 
@@ -1110,24 +1121,23 @@ check("01.4", sample)
 # %%
 sample = go_on_with("01.4", sample, experiment.library_sample)
 prompt = decoder_tokenizer("The acting", return_tensors="pt")["input_ids"]
-ours = greedy(decoder, prompt, max_new_tokens=20, end_id=decoder.generation_config.eos_token_id)
-assert torch.equal(ours, decoder.generate(prompt, max_new_tokens=20, do_sample=False))
+likeliest = greedy(decoder, prompt, max_new_tokens=20, end_id=decoder.generation_config.eos_token_id)
+assert torch.equal(likeliest, decoder.generate(prompt, max_new_tokens=20, do_sample=False))
 settings = {"temperature": 0.8, "top_p": 0.9}
 torch.manual_seed(seed)
 ours = sample(decoder, prompt, 12, **settings)
 torch.manual_seed(seed)
 theirs = decoder.generate(prompt, max_new_tokens=12, do_sample=True, top_k=0, **settings)
-for name, rows in (("greedy", greedy(decoder, prompt, 12)), ("sample", ours), ("generate", theirs)):
+for name, rows in (("greedy", likeliest), ("sample", ours), ("generate", theirs)):
     print(f"{name:9}{decoder_tokenizer.decode(rows[0], skip_special_tokens=True)}")
 
 # %% [markdown]
-# Greedy writing and `generate` without sampling gave the same tokens (the `assert`). With the same random numbers,
-# `sample` and `generate` write the same text, too.
-# The next cell writes forty beginnings of four tokens at each setting, from five seeds. How many of the forty differ?
-# And how likely does the model find its own new tokens: how many bits does each cost it?
+# Our loops write what `generate` writes (greedy: the `assert`). The clipped style ("The acting ..., the writing ...")
+# is one of the invented world's. The next cell writes forty beginnings of four tokens at each setting, from five seeds.
+# How many of the forty differ? And how many bits does each new token cost the model, measured at temperature 1?
 
 # %%
-print("temperature  top_p  different of 40       bits per new token  one of them")
+print("temperature  top_p  different of 40       bits per new token")
 for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0, 0.9), (1.0, 0.5)):
     different, bits = [], []
     for draw in range(seed, seed + run.by_budget(quick=2, standard=5)):
@@ -1139,8 +1149,7 @@ for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0,
             bits.append(next_token_loss(decoder(input_ids=rows).logits, new_tokens).item() / math.log(2))
         different.append(len({tuple(row) for row in rows.tolist()}))
     counts = f"{np.mean(different):.1f} ({min(different)} to {max(different)})"
-    print(f"{temperature:8}{top_p:10}     {counts:22}{format(mean_t(bits), '.1f'):20}", end="")
-    print(decoder_tokenizer.decode(rows[0], skip_special_tokens=True))
+    print(f"{temperature:8}{top_p:10}     {counts:22}{mean_t(bits):.1f}")
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1173,9 +1182,9 @@ print(f"{len(measured[new_kind])} of the others are measured")
 
 # %% [markdown]
 # The usual tool is the library's `Trainer`: it takes a model, `TrainingArguments`, a collator and data sets of token
-# ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them. Padding gets no loss; so
-# where the padding token is the end token, no end is learned. `Dataset.map` packs the rows. (The library's example
-# `run_clm.py` lets a text go on in the next row, and so drops almost nothing.)
+# ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them. Padding gets no loss. So
+# give a tokenizer its own padding token (ours has one): reuse the end token, and no end is learned. `Dataset.map` packs
+# the rows. (The library's `run_clm.py` lets a text go on in the next row.)
 #
 # The [learning rate](../docs/glossary.md#learning-rate) is how far the [optimizer](../docs/glossary.md#optimizer)
 # (AdamW) moves in a step.
@@ -1187,22 +1196,29 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from helpers.reference import recorded
 
 
+def packed(texts):
+    """These texts as a data set of full rows of token ids."""
+    rows = lambda all_of: {"input_ids": blocks_of_text(decoder_tokenizer, all_of["text"], 64).tolist()}  # noqa: E731
+    whole = {"batched": True, "batch_size": None}  # one call with all texts, so that rows can run across them
+    return Dataset.from_dict({"text": list(texts)}).map(rows, remove_columns="text", **whole)
+
+
 def keep_pretraining(texts, held_out_texts, seed, folder):
     """The decoder trained on these texts; the loss of each step and on the held-out texts; the epochs."""
     steps = run.by_budget(quick=4, standard=60, full=600)
-    plan = {"max_steps": steps, "per_device_train_batch_size": 16, "learning_rate": learning_rate, "seed": seed}
-    # For a short, plain comparison on any machine. At work: warm-up and decay, clipping (the default), your GPU.
-    plan |= {"lr_scheduler_type": "constant", "weight_decay": 0.01, "max_grad_norm": 0, "use_cpu": track == "pocket"}
-    quiet = {"logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    packed = lambda batch: {"input_ids": blocks_of_text(decoder_tokenizer, batch["text"], length=64).tolist()}  # noqa: E731
-    every = {"batched": True, "batch_size": None, "remove_columns": "text"}  # all texts at once, other columns come out
-    rows, kept_rows = (Dataset.from_dict({"text": list(some)}).map(packed, **every) for some in (texts, held_out_texts))
+    # For a short, plain comparison on any machine. At work: warm-up and decay, your GPU, and the default
+    # max_grad_norm=1.0, which shortens very long gradients ("clipping").
+    arguments = TrainingArguments(
+        output_dir=folder, max_steps=steps, per_device_train_batch_size=16, learning_rate=learning_rate, seed=seed,
+        lr_scheduler_type="constant", weight_decay=0.01, max_grad_norm=0, use_cpu=track == "pocket",
+        logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True,
+    )  # fmt: skip
     trainer = Trainer(
         model=AutoModelForCausalLM.from_pretrained(decoder_folder, dtype=torch.float32),
-        args=TrainingArguments(output_dir=folder, **plan, **quiet),
+        args=arguments,
         data_collator=DataCollatorForLanguageModeling(decoder_tokenizer, mlm=False),
-        train_dataset=rows,
-        eval_dataset=kept_rows,
+        train_dataset=packed(texts),
+        eval_dataset=packed(held_out_texts),
         processing_class=decoder_tokenizer,
     )
     trainer.remove_callback(PrinterCallback)
@@ -1240,6 +1256,11 @@ for one in reversed(range(seed, seed + run.by_budget(quick=1, standard=3, full=5
         (after if name == new_kind else control_after).append(found)
     losses.append(trained[new_kind][1])
 student = trained[new_kind][0]
+
+# %% [markdown]
+# (`Trainer` evaluates in nats per token, from its own held-out rows. The bits per character are of new sentences.)
+
+# %%
 curves = {f"on {name}, {epochs:.2f} epochs": curve for name, (_, curve, _, epochs) in trained.items()}
 plotting.show(figures.loss_curves(curves))
 print(f"Trainer's evaluation on held-out {new_kind}: {trained[new_kind][2]:.2f} nats per token")
@@ -1252,16 +1273,19 @@ plotting.show(figures.before_after(before, means, "bits per character"))
 assert after[0][new_kind] < before[new_kind]
 old_kinds = [domain for domain in before if domain != new_kind]
 old_before, old_after = (sum(each[domain] for domain in old_kinds) / len(old_kinds) for each in (before, means))
-control = mean_t([np.mean([each[domain] - before[domain] for domain in old_kinds]) for each in control_after])
-print(f"mean of the old kinds: change after {new_kind} {old_after - old_before:+.2f}, after old kinds {control:+.2f}")
+harder, control = (
+    mean_t([np.mean([each[domain] - before[domain] for domain in old_kinds]) for each in found])
+    for found in (after, control_after)
+)
+print(f"mean of the old kinds: change after {new_kind} {harder:+.2f}, after old kinds {control:+.2f}")
 reveal("01.6", old_after - old_before, reference=[late - early for late, early in zip(*kept_seeds, strict=True)])
 
 # %% [markdown]
 # <details><summary>What happened</summary>
 #
-# With no label anywhere, the model learned to predict the new kind of text, and the old kinds became harder. Compare
-# both changes in the last line before the verdict: training again at this rate explains only what the control loses,
-# too. The rest comes from reading recipes alone:
+# With no label anywhere, the model learned to predict the new kind of text, and the old kinds became harder. Look at
+# the last line before the verdict. As many steps on old kinds, at the same rate, changed their mean hardly at all. So
+# not the training as such, but reading recipes alone made them harder:
 # *[forgetting](../docs/glossary.md#catastrophic-forgetting)*. Lesson 03 measures and reduces it.
 #
 # (An [epoch](../docs/glossary.md#epoch) is one pass over all rows; the control's texts fill fewer rows.)
@@ -1284,7 +1308,7 @@ usual = {}
 for name, network in (("before", decoder), ("after", student)):
     logs = [math.log(usual_perplexity(network, own)) for own in by_kind.values()]
     usual[name] = usual_perplexity(network, newcomer[:kept_back]), math.exp(sum(logs) / len(logs))
-    print(f"{name:7}perplexity {usual[name][0]:,.1f} on {new_kind}, {usual[name][1]:.1f} on old kinds (geometric mean)")
+    print(f"{name:7}perplexity {usual[name][0]:,.1f} on {new_kind}, {usual[name][1]:.1f} on old kinds")
     writer = pipeline("text-generation", model=network, tokenizer=decoder_tokenizer)
     print("      ", writer("For the potato", max_new_tokens=24, do_sample=False)[0]["generated_text"])
 for name, some in ((new_kind, newcomer[:kept_back]), ("old kinds", validation_texts)):
@@ -1292,18 +1316,19 @@ for name, some in ((new_kind, newcomer[:kept_back]), ("old kinds", validation_te
     print(f"{name}: {len(joined) / len(decoder_tokenizer.tokenize(joined)):.2f} characters per token")
 
 # %% [markdown]
-# (The figure of section 4 pooled 32 texts of all kinds; here each kind weighs the same.) Before, the perplexity on
-# recipes is higher than that of an even guess: it bets on tokens that do not come. The drop looks far larger than in
+# (Old kinds: the exponential of their mean loss, each kind with the same weight.) The drop looks far larger than in
 # bits per character, because perplexity is an exponential, and because stock sentences occur in both parts of the
-# recipes. Never compare a perplexity per token between kinds of text: a token of a recipe has fewer characters, which
-# alone makes it smaller.
+# recipes.
+#
+# Which number belongs in a report? Bits per character on new sentences. Perplexity compares models with *one* tokenizer
+# on *one* text, never kinds of text: a token of a recipe has fewer characters, which alone makes it smaller.
 
 # %% [markdown]
 # ## 6. What does it know?
 #
 # To predict the next word of "The director of this film is", grammar is not enough. So pretraining leaves facts in the
-# weights, and one can ask for them (Petroni et al. 2019). First we ask in wordings that stand in the training text.
-# (The counts are of that text. The models read some kinds of text several times, and of others only a part.)
+# weights, and one can ask for them (Petroni et al. 2019). First we ask in wordings of the training text. (The counts
+# are of that text. The models read some kinds of text several times, and of others only a part.)
 
 
 # %%
@@ -1377,11 +1402,6 @@ for name, share in results.items():
     print(f"{name:40}{share}, {correct[name]} of {len(asked)}")
 for name, each in lost.items():
     print(f"facts lost by reading {name}: {mean_t(each):.1f} of {len(asked)} (brackets: over {len(each)} seeds)")
-more = {
-    f"facts_lost_{name}": lost[of][-1] / len(asked)
-    for name, of in (("new_domain", new_kind), ("old_kinds", "old kinds"))
-}
-more |= {"praise_after_hated": blamed_share, "praise_after_nothing": float(nothing.mean())}  # recorded at the end
 if budget != "quick":
     assert results["pretrained"].low > results["random weights"].high
 
@@ -1426,10 +1446,10 @@ def rank_of_right(network, cut, prompt, answers, right):
 
 
 # %% [markdown]
-# These wordings were written before any was tried, and the code checks that no training sentence begins like that.
-# Such a *prompt* is new, but its words may be familiar from sentences without a title or about other things. So we
-# print how many training sentences contain the words after the title ("-" where that is one word, such as "is").
-# ("capital" is for section 7.)
+# These wordings were written before any was tried, and the code checks that no training sentence begins like that. So
+# each *prompt* is new. But the words after the title may still occur in the training text, in other sentences. We print
+# how many sentences contain them ("-" for a single word, such as "is", which says nothing). ("capital" is for section
+# 7.)
 #
 # **Predict 7.** What share of the facts does the model complete exactly, in a wording that no training sentence begins
 # with?
@@ -1461,6 +1481,7 @@ predict("01.7", within=0.1, unit="of the facts", low=0, high=1)
 
 # %%
 old_words, new_words, ranked_first = [], [], {"seen": [], "new": []}  # for each kind of fact
+by_words = {"familiar": [], "unknown": []}  # exact shares: the words after the title are in the training text, or not
 few = run.by_budget(quick=2, standard=24, full=100)  # facts whose answers are ranked: each needs all answers scored
 print(f"{'exact':7}{'first':7}{'median rank':14}{'in the text':12} wording")
 for kind, rows in about.groupby("kind"):
@@ -1477,6 +1498,8 @@ for kind, rows in about.groupby("kind"):
         place = f"{np.median(ranks):.0f} of {len(answers)}"
         text = f"a seen wording ({kind}, {len(rows)} facts)" if wording is None else wording.format("...")
         count = "" if wording is None else familiar(wording)
+        if count not in ("", "-"):
+            by_words["unknown" if count == "0" else "familiar"].append(exact[-1])
         print(f"{exact[-1]:5.2f}  {first[-1]:5.2f}  {place:14}{count:>11}  {text}")
     old_words.append(exact[:1]), new_words.append(exact[1:])
     ranked_first["seen"].append(first[:1]), ranked_first["new"].append(first[1:])
@@ -1484,6 +1507,9 @@ in_old_words, in_new_words = over_kinds(old_words), over_kinds(new_words)
 first_old, first_new = map(over_kinds, ranked_first.values())
 print(f"mean of {len(new_words)} kinds, seen wording: exact {in_old_words}, ranked first {first_old}")
 print(f"mean of {len(new_words)} kinds, new wordings: exact {in_new_words}, ranked first {first_new}")
+for name, shares in by_words.items():
+    listed = ", ".join(f"{share:.2f}" for share in sorted(shares, reverse=True)) or "none"
+    print(f"exact, where the words after the title are {name}: {listed}")
 every = sorted((share for shares in new_words for share in shares), reverse=True)
 print(f"of {len(every)} new wordings, {sum(share <= 0.05 for share in every)} complete at most 5 %; ", end="")
 print(f"the best three: {', '.join(f'{share:.2f}' for share in every[:3])}")
@@ -1493,12 +1519,12 @@ reveal("01.7", in_new_words.value, reference="facts_recalled_new_wording")
 # <details><summary>What this says</summary>
 #
 # In wordings of the training text, all facts; in new ones, anything from none to all. The second score shows that the
-# form is only a part of this: in most new wordings, most right answers do not come first among their kind either. The
-# wordings that work best end in words that thousands of training sentences hold; but so do some that fail.
+# form is only a part of this: in most new wordings, most right answers do not come first among their kind either. Words
+# that the training text knows can help (compare the two lists above), but they are neither needed nor enough.
 #
 # So "the model knows it" is a statement about a fact *and* a wording, as Jiang et al. (2020) and Elazar et al. (2021)
 # found for BERT. Allen-Zhu and Li (2024), who asked questions after fine-tuning, found facts accessible once training
-# had rephrased them. Here a director stands in many forms (you saw five), and that was not enough.
+# had rephrased them. Here the text names a director in many forms (you saw five), and that was not enough.
 #
 # (The interval resamples the six kinds: the facts of one kind resemble each other.)
 #
@@ -1533,7 +1559,7 @@ for wording in ("{} directed", "It was {} who directed") if directed else ():
     reverse[wording.format("...")] = wilson(int(fits.diagonal().sum()), len(prompts))
     print(f"{wording.format('...')} ({sum(map(stands_there, prompts)):,} training sentences begin so)")
     print(f"    right: {reverse[wording.format('...')]}, {fits.diagonal().sum()} of {len(prompts)}; ", end="")
-    print(f"if the endings were dealt out at random: {fits.mean() * len(prompts):.1f}")
+    print(f"by chance (each ending for a director drawn at random): {fits.mean() * len(prompts):.1f}")
     print(f"    a film's title: {sum(ending.startswith(tuple(titles)) for ending in endings)}; ", end="")
     print(f"{len(set(endings))} different endings; for example: {prompts[0]} {endings[0]}")
 reveal("01.8", next(iter(reverse.values())).value if reverse else None)
@@ -1541,7 +1567,7 @@ reveal("01.8", next(iter(reverse.values())).value if reverse else None)
 # %% [markdown]
 # <details><summary>What this says</summary>
 #
-# About as few as by chance, although this order stands in the training text, too, and although the form is right: the
+# About as few as by chance, although the training text has this order, too, and although the form is right: the
 # endings are titles of films. They are other directors' films, and a few of them come again and again. Berglund et al.
 # (2024) call it the *reversal curse* that models trained on "A is B" cannot answer "B is A"; in their study the
 # reversed order was missing in training. Two things may make this direction harder here: a title has several tokens,
@@ -1602,8 +1628,9 @@ plotting.show(figures.bars(table, "share right", limit=1.0))
 # | **all-MiniLM-L6-v2**, encoder | 22.7 million | trained to embed sentences; has no head that could fill blanks |
 # | **SmolLM2-135M-Instruct**, decoder | 134.5 million | pretrained, then tuned to chat; stored in 4 bits (lesson 10) |
 #
-# So SmolLM2 is *not* a model before fine-tuning: what it knows and writes here went through chat tuning and 4 bits, and
-# what those changed is not measured. Not repeated: filling blanks, removing heads, Llama's block, and continued
+# So SmolLM2 is *not* a model before fine-tuning: chat tuning and 4 bits came between, and what they changed is not
+# measured. (At work, keep pretraining a *base* model, whose name has no "Instruct". For instructions and dialogue,
+# start from the chat-tuned one.) Not repeated: filling blanks, removing heads, Llama's block, and continued
 # pretraining, which takes too long for SmolLM2 on two cores.
 
 # %%
@@ -1723,7 +1750,7 @@ recalled_forms = {form: wilson(*counts) for form, counts in shown("facts", real_
 plotting.show(figures.bars(recalled_forms, f"of {len(CAPITALS)} capitals completed exactly", limit=1.0))
 common_form, *other_forms, reversed_form = (share.value for share in recalled_forms.values())
 shares = {"common": common_form, "others": sum(other_forms) / len(other_forms), "reversed": reversed_form}
-print(", ".join(f"{name} {share:.2f}" for name, share in shares.items()), end="; ")
+print(f"common {common_form:.2f}, mean of three others {shares['others']:.2f}, reversed {reversed_form:.2f}", end="; ")
 print(f"the best single wording: {max(recalled_forms, key=lambda form: recalled_forms[form].value)}")
 reveal("01.9", max(shares, key=shares.get))
 
@@ -1752,9 +1779,9 @@ def real_bits():
     return {kind: [value.value, value.low, value.high] for kind, value in values.items()}
 
 
-both = {f"SmolLM2: {kind}": Interval(*values) for kind, values in shown("bits", real_bits).items()}
-both |= {f"pocket: {kind}": value for kind, value in new.items()}
-plotting.show(figures.bars(both, "bits per character"))
+all_bits = {f"SmolLM2: {kind}": Interval(*values) for kind, values in shown("bits", real_bits).items()}
+all_bits |= {f"pocket: {kind}": value for kind, value in new.items()}
+plotting.show(figures.bars(all_bits, "bits per character"))
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1767,6 +1794,7 @@ plotting.show(figures.bars(both, "bits per character"))
 # </details>
 
 # %%
+llama = {"difference_llama_block": difference_llama_block} if "difference_llama_block" in globals() else {}  # optional
 saved = record(
     "01_pretrained_transformers",
     {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "learning_rate": learning_rate},
@@ -1789,11 +1817,14 @@ saved = record(
     difference_padding=difference_padding,
     difference_attention_head=difference_attention_head,
     difference_block=difference_block,
-    difference_llama_block=difference_llama_block,
     difference_masked_loss=difference_masked_loss,
     difference_next_token_loss=difference_next_token_loss,
     losses_new_domain=losses[-1],
-    **(more | (experiment.real_metrics(kept, recalled_forms) if live else {})),
+    facts_lost_new_domain=lost[new_kind][-1] / len(asked),
+    facts_lost_old_kinds=lost["old kinds"][-1] / len(asked),
+    praise_after_hated=blamed_share,
+    praise_after_nothing=float(nothing.mean()),
+    **(llama | (experiment.real_metrics(kept, recalled_forms) if live else {})),
 )
 print(f"saved: {saved.name}")
 solved("01")
@@ -1801,11 +1832,12 @@ solved("01")
 # %% [markdown]
 # ## Recap
 #
-# 1. Attention with its masks runs the blocks of BERT and of Llama (*section 3*).
-# 2. One attention map is an anecdote. Average over many sentences, then remove the head (*sections 3 and 4*).
-# 3. Compare language models by bits per character, on sentences that they have not read (*section 4*).
-# 4. More pretraining makes new text predictable. What it costs on old text needs a control (*section 5*).
-# 5. What is recalled depends on wording and direction (*sections 6 and 7*).
+# 1. A model knows words that it has read: count them (*sections 1, 6*).
+# 2. Pass the attention mask: without it, scores change silently (*section 2*).
+# 3. One attention map is an anecdote. Take away the head *and* the word (*sections 3, 4*).
+# 4. Compare language models by bits per character, on new sentences (*section 4*).
+# 5. Reading only new text makes old text harder and loses facts; a control shows the cause (*sections 5, 6*).
+# 6. What is recalled depends on wording and direction (*sections 6, 7*).
 
 # %% [markdown]
 # ## Next

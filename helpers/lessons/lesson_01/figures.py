@@ -1,4 +1,4 @@
-"""Figures of lesson 01: attention maps, what heads look at and are worth, and values with their intervals."""
+"""Figures of lesson 01: attention maps, what heads look at, and values with their intervals."""
 
 from __future__ import annotations
 
@@ -52,31 +52,6 @@ def head_patterns(shares: Mapping[str, Tensor]) -> Figure:
     best = {name: divmod(int(share.argmax()), heads) for name, share in shares.items()}
     said = "; ".join(f"{name}: {shares[name].max():.2f} in layer {at[0]}, head {at[1]}" for name, at in best.items())
     figure.alt = f"A table of {layers * heads} attention heads and {len(shares)} patterns. Largest of each: {said}."
-    return figure
-
-
-def sharpness_and_harm(sharpness: Tensor, harm: Tensor) -> Figure:
-    """A point for each head: how sharp its maps are, and how much the loss grows without it. Both (layers, heads)."""
-    figure, plot = axes(6.4, 3.8)
-    marks = "osD^vP*X"
-    for layer, (sharp, hurt) in enumerate(zip(sharpness.tolist(), harm.tolist(), strict=True)):
-        plot.scatter(sharp, hurt, marker=marks[layer % len(marks)], label=f"layer {layer}", s=36)
-    wide, high = (float(table.max() - table.min()) or 1.0 for table in (sharpness, harm))
-    named: list[tuple[float, float]] = []  # the most harmful heads first; a number never covers another
-    for place in harm.flatten().argsort(descending=True).tolist():
-        at = float(sharpness.flatten()[place]), float(harm.flatten()[place])
-        if all(abs(at[0] - x) > 0.04 * wide or abs(at[1] - y) > 0.06 * high for x, y in named):
-            named.append(at)
-            number = str(place % sharpness.shape[1])
-            plot.annotate(number, at, xytext=(5, 3), textcoords="offset points", fontsize=8, color=INK)
-    plot.set(xlabel="mean of each row's largest weight", ylabel="loss added without this head (nats)")
-    plot.legend(frameon=False, fontsize=8, title="number: head", title_fontsize=8)
-    heads = sharpness.shape[1]
-    sharpest, worst = (divmod(int(table.argmax()), heads) for table in (sharpness, harm))
-    figure.alt = (
-        f"A point for each of {sharpness.numel()} heads. Sharpest: layer {sharpest[0]}, head {sharpest[1]}; without it "
-        f"the loss grows by {harm[sharpest]:.2f}. Largest harm: layer {worst[0]}, head {worst[1]}, {harm[worst]:.2f}."
-    )
     return figure
 
 

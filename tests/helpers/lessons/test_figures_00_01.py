@@ -11,7 +11,6 @@ from helpers.lessons.lesson_01.figures import (
     before_after,
     head_patterns,
     loss_curves,
-    sharpness_and_harm,
 )
 from helpers.plotting import Figure, png
 
@@ -19,7 +18,6 @@ WEIGHTS = torch.tensor([[0.9, 0.1], [0.3, 0.7]])
 FIGURES = {
     "map": lambda: attention_map(WEIGHTS, ["the", "film"], "layer 0"),
     "patterns": lambda: head_patterns({"one before": WEIGHTS, "one after": 1 - WEIGHTS}),
-    "harm": lambda: sharpness_and_harm(WEIGHTS, WEIGHTS.T - 0.2),
     "before and after": lambda: before_after({"news": 1.0}, {"news": 3.0}, "bits per character"),
     "bars": lambda: bars({"all": wilson(10, 10), "none": wilson(0, 10)}, "share"),
     "losses": lambda: loss_curves({"on recipes": [3.0, 1.0], "on old kinds": [2.0, 1.5]}),
@@ -31,8 +29,6 @@ WORDS = {
     "map": "Attention map of layer 0. Strongest per row: the looks at the; film looks at film.",
     "patterns": "A table of 4 attention heads and 2 patterns. Largest of each: one before: 0.90 in layer 0, head 0; "
     "one after: 0.90 in layer 0, head 1.",
-    "harm": "A point for each of 4 heads. Sharpest: layer 0, head 0; without it the loss grows by 0.70. "
-    "Largest harm: layer 0, head 0, 0.70.",
     "before and after": "Bits per character before and after reading the new texts: news 1.00 before, 3.00 after.",
     "bars": "Share: all 1.00 [0.72, 1.00]; none 0.00 [0.00, 0.28].",
     "sentences": 'The probability of "positive" for each sentence: "Bad." 50% before, 10% after; '
@@ -52,7 +48,7 @@ def test_each_figure_is_drawn_the_same_twice_and_says_what_it_shows(name):
 
 
 def test_axes_say_what_they_show():
-    for name in ("before and after", "bars", "harm", "certainty", "sentences"):
+    for name in ("before and after", "bars", "certainty", "sentences"):
         (axes, *_) = FIGURES[name]().axes
         assert axes.get_xlabel() or axes.get_ylabel(), name
 
