@@ -170,10 +170,10 @@ print("new, so drawn at random:", ", ".join(new_modules))
 #
 # - `task_type="SEQ_CLS"`: the model's task. `peft` then trains the new head in full and saves it.
 # - `target_modules="all-linear"`: adapt every linear layer but the head and what `modules_to_save` names.
-# - `modules_to_save`: *other* new modules, to be trained and saved in full, as the line above lists them. Without this
-#   setting, `"all-linear"` adapts a new layer like any other and leaves its random base out of the file. Pass a *fresh*
-#   list, because `peft` appends the head's names to it.
-# - `r` and `lora_alpha`: 8 and 16, as in lesson 08. (`peft`'s defaults: 8 and 8.) `lora_dropout` stays 0.
+# - `modules_to_save`: *other* new modules, to be trained and saved in full, listed above. Otherwise
+#   `"all-linear"` adapts a new layer and leaves its random base out of the file. Pass a *fresh* list: `peft` appends to
+#   it.
+# - `r` and `lora_alpha`: 8 and 16, as in lesson 08. `lora_dropout` stays 0.
 
 # %%
 HEADS = ("classifier", "score")  # what peft trains and saves for SEQ_CLS without being told
@@ -239,13 +239,15 @@ if usual_share / len(some_test) in in_workflow:
 # %% [markdown]
 # Is that good? Section 4 compares LoRA with a [bag of words](../docs/glossary.md#bag-of-words) on the same reviews. An
 # accuracy near chance after the first epoch is no bug here: section 3 shows the slow start step by step.
-
-# %% [markdown]
+#
+# <details><summary>Checkpoints</summary>
+#
 # We set `save_strategy="no"`, because the training is short. A checkpoint of a `peft` model holds the adapter and the
 # states of optimizer, schedule and random numbers, but not the base. Build the model as above, and
 # `trainer.train(resume_from_checkpoint=True)` goes on from it.
-
-# %% [markdown]
+#
+# </details>
+#
 # ### Reload in a fresh process
 #
 # Load what you saved in another Python process. `AutoPeftModel...` reads the name of the base from
@@ -327,8 +329,7 @@ for listed in (None, list(others) if others else None):
 # `TypeError`. (`exclude_modules` avoids the error too. With BERT it changes nothing.)
 #
 # </details>
-
-# %% [markdown]
+#
 # That was the whole workflow. The rest of the lesson uses lesson 02's classifier: one linear head on the *mean* over
 # the tokens. Lessons 07 and 08 use it too, so you can compare their figures with these.
 
@@ -336,7 +337,7 @@ for listed in (None, list(others) if others else None):
 # ## 2. Is it lesson 08's LoRA?
 #
 # `peft` does not know this class, so you name its head in `modules_to_save`. Without the name, `peft` freezes the head
-# at its random start and leaves it out of the file. Section 5 shows what follows.
+# at its random start and leaves it out of the file.
 
 # %% [markdown]
 # The next cells are section 1's set-up for this class. It evaluates nothing during training, logs every step, and uses
@@ -825,8 +826,7 @@ print(
 # falling loss with the loss of guessing.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### What `peft` does not tell you
 #
 # `peft` (0.21) checks less than lesson 08's modules. Each of these configurations has a mistake, and `peft` accepts
@@ -958,11 +958,10 @@ print(f"PiSSA: base plus product is W; the base alone differs from W by {share:.
 # ### DoRA
 #
 # DoRA splits the weight into the direction of each row and its length m (`magnitude`), which is trained. m starts at
-# the lengths of W's rows, so at first W' = W (the paper writes W transposed, so it speaks of columns):
+# the lengths of W's rows, so at first W' = W:
 #
 # $$W' = m \, \frac{W + s B A}{\lVert W + s B A \rVert_{\text{row}}}$$
-
-# %% [markdown]
+#
 # ### Exercise 09.2: DoRA, with the gradient of `peft`
 #
 # Return the output for `x` (..., in). `weight` (out, in) is frozen, `magnitude` is (out,). To save memory,
@@ -1152,8 +1151,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #   interval over test rows does not contain this variation.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### Which matrices, at equal size?
 #
 # "Attention only" at rank 8 trains less than half as many numbers as "every linear layer". So its gap mixes two causes:
@@ -1219,8 +1217,7 @@ print("with all answers swapped where that helps:", ", ".join(f"{max(s, 1 - s):.
 # between, it separates them only in part.
 #
 # </details>
-
-# %% [markdown]
+#
 # ### Exercise 09.3: what does the file lack?
 #
 # Write the check that would have told them in the evening: `missing_from_file(adapted, folder)` returns the names of
@@ -1268,8 +1265,8 @@ print("the workflow's file lacks:", ", ".join(missing_from_file(workflow, adapte
 # The workflow of section 1 on all-MiniLM-L6-v2, a published encoder, and sentences of film reviews that people wrote
 # and rated (Hutto and Gilbert 2014). MiniLM's file has its pooler, so only the head is new. We compare LoRA with
 # training all parameters on the same rows, for the same two epochs. Both rates come from one trial run; neither was
-# searched over seeds. So read the gap as one of these two recipes, not of the best ones. The other effects of this
-# lesson (the lost head, the variants, adapters added up) are measured on the pocket model only.
+# searched over seeds. So the gap is one of these recipes, not of the best ones. The lesson's other effects are measured
+# on the pocket model only.
 
 # %%
 from helpers import real
@@ -1384,8 +1381,7 @@ solved("09")
 # - A challenge: which targets and rank are best with at most 20,000 trained numbers? Start with
 #   `experiment.Variant("mine", "mine", part="attention", rank=4, like="lora_attention")` and `experiment.fine_tune`,
 #   and choose on validation rows.
-# - More in `peft`'s documentation: `rank_pattern`, hot-swapping, merging by TIES or DARE, and the starts EVA and CorDA.
-#   They need several tasks or larger models to show a gain, so this lesson leaves them out.
+# - More in `peft`'s documentation: `rank_pattern`, hot-swapping, merging by TIES or DARE.
 # - Lessons 10 and 11: a smaller frozen base, and adapters on it.
 
 # %% [markdown]
