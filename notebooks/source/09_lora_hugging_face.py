@@ -338,11 +338,10 @@ for listed in (None, list(others) if others else None):
 #
 # `peft` does not know this class, so you name its head in `modules_to_save`. Without the name, `peft` freezes the head
 # at its random start and leaves it out of the file.
-
-# %% [markdown]
-# The next cells are section 1's set-up for this class. It evaluates nothing during training, logs every step, and uses
-# bfloat16 where the processor has it. `unwrap_model(..., keep_fp32_wrapper=False)` then takes off the wrapper with
-# which `Trainer` computes in bfloat16. An adapter with its own `adapter_name` is saved in a *subfolder* of that name.
+#
+# The next cells are section 1's set-up for this class, without evaluation, and in bfloat16 where the processor has it.
+# `unwrap_model(..., keep_fp32_wrapper=False)` takes off the wrapper with which `Trainer` computes in bfloat16. An
+# adapter with its own `adapter_name` is saved in a *subfolder* of that name.
 
 # %%
 seed_everything(seed)
@@ -1264,8 +1263,8 @@ print("the workflow's file lacks:", ", ".join(missing_from_file(workflow, adapte
 #
 # The workflow of section 1 on all-MiniLM-L6-v2, a published encoder, and sentences of film reviews that people wrote
 # and rated (Hutto and Gilbert 2014). MiniLM's file has its pooler, so only the head is new. We compare LoRA with
-# training all parameters on the same rows, for the same two epochs. Both rates come from one trial run; neither was
-# searched over seeds. So the gap is one of these recipes, not of the best ones. The lesson's other effects are measured
+# training all parameters on the same rows, for the same two epochs. Both rates come from one trial run, not
+# a search over seeds. So the gap is one of these recipes, not of the best ones. The lesson's other effects are measured
 # on the pocket model only.
 
 # %%
