@@ -1263,9 +1263,9 @@ print("the workflow's file lacks:", ", ".join(missing_from_file(workflow, adapte
 #
 # The workflow of section 1 on all-MiniLM-L6-v2, a published encoder, and sentences of film reviews that people wrote
 # and rated (Hutto and Gilbert 2014). MiniLM's file has its pooler, so only the head is new. We compare LoRA with
-# training all parameters on the same rows, for the same two epochs. Both rates come from one trial run, not
+# training all parameters, on the same rows for two epochs. Both rates come from one trial run, not
 # a search over seeds. So the gap is one of these recipes, not of the best ones. The lesson's other effects are measured
-# on the pocket model only.
+# on the pocket model.
 
 # %%
 from helpers import real
