@@ -269,6 +269,11 @@ def over_seeds(metric: str, minus: str = "") -> Interval | None:
     return mean_t([value - other for value, other in zip(values, others, strict=True)])
 
 
+def closed_against_open() -> Interval | None:
+    """The reference's gain in accuracy, paired by seed, when unused outputs start closed; None if not measured."""
+    return over_seeds("accuracy_closed_outputs", minus="accuracy_four_outputs")
+
+
 def matched_rows(more: Reference, reference: Reference) -> dict[str, list[str]]:
     """Rows of a table: accuracy over seeds, difference from LoRA, rate and size of each variant in `MORE`.
 
