@@ -25,8 +25,7 @@
 #
 # - freeze any part of a model and write the training step that updates the rest;
 # - choose a learning rate on validation rows;
-# - measure the forward pass, the backward pass and caching apart;
-# - measure what a linear probe finds at each layer of a model;
+# - measure the costs of training apart, and what a linear probe finds at each layer;
 # - say whether one model is better than another, with paired intervals and several seeds;
 # - train with `Trainer`, check that it computes what your loop does, and use the saved model in a `pipeline`;
 # - choose how much to train by labels, time and memory.
