@@ -387,7 +387,7 @@ def fit(classifier, batches, learning_rate, epochs, warmup=0.1, weight_decay=0.0
         for batch in tqdm(batches, desc=f"epoch {epoch + 1}", leave=False):
             batch = {name: value.to(run.device) for name, value in batch.items()}
             losses.append(training_step(classifier, batch, optimizer, scheduler))
-    return experiment.finite(losses)
+    return experiment.finite(losses)  # an error when a loss is not a number
 
 
 # %% [markdown]
@@ -622,7 +622,7 @@ for name, seeds in by_depth.items():
     gap = experiment.paired(by_depth["full"], seeds) if len(seeds) > 1 and name != "full" else None
     rows[name] = [f"{free:,}", here, there, f"{gap:+.3f}" if gap else ""]
 how_much = experiment.how_much(by_depth)
-print(how_much)
+print(fill(f"Reference, invented reviews: {how_much}", 100))
 columns = ["trainable parameters", "this run", "seeds [95 %]", "full minus this [95 %]"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -727,8 +727,7 @@ for said, metrics_of in (("a pass without a cache", "seconds_pass_"), ("the whol
 # %% [markdown]
 # The same work never takes the same time twice, least of all on a machine with other programs. So one run's factor is
 # rough. The line to remember is the last one, over five seeds: the *whole* training, cache and passes included.
-
-# %% [markdown]
+#
 # <details><summary>What it means</summary>
 #
 # - The *forward* pass costs nearly as much in a frozen layer as in a trainable one.
@@ -1422,10 +1421,10 @@ solved("02")
 # %% [markdown]
 # ## Next
 #
-# - `workbook run 02` with `-p settings "full, blocks_2"`, `-p labels 200`, `-p data my_reviews.csv` (your texts) or
-#   `-p track real` (a published model).
+# - In a terminal: `workbook run 02` with `-p settings "full, blocks_2"`, `-p labels 200`, `-p data my_reviews.csv` (your
+#   texts) or `-p track real` (a published model).
 # - Unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018); train the head
-#   first, then everything, which did better on shifted data (Kumar et al. 2022).
+#   first, then everything, which did better on data unlike the training data (Kumar et al. 2022).
 # - When to freeze: Peters et al. 2019. How few layers are enough: Lee et al. 2019.
 # - LoRA comes in lessons 07 to 09, and what goes wrong in lesson 03.
 
