@@ -1421,8 +1421,8 @@ solved("02")
 # %% [markdown]
 # ## Next
 #
-# - In a terminal: `workbook run 02` with `-p settings "full, blocks_2"`, `-p labels 200`, `-p data my_reviews.csv` (your
-#   texts) or `-p track real` (a published model).
+# - In a terminal: `workbook run 02` with `-p settings "full, blocks_2"`, `-p labels 200`, `-p data my_reviews.csv`
+#   (your texts) or `-p track real` (a published model).
 # - Unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018); train the head
 #   first, then everything, which did better on data unlike the training data (Kumar et al. 2022).
 # - When to freeze: Peters et al. 2019. How few layers are enough: Lee et al. 2019.
