@@ -681,7 +681,7 @@ shares = sorted(sum(one["head_only"]) / sum(one["full"]) for one in cost_of)
 print(f"seconds for one pass over {len(train_rows):,} reviews, body run in every pass; medians of {rounds} rounds")
 print(f"head only, its share of full in each round: {shares[0]:.2f} to {shares[-1]:.2f}")
 more = medians["full"][0] / medians["head_only"][0] - 1
-print(f"forward, full against head only: {more:+.0%} (a trainable layer also keeps its activations)")
+print(f"seconds of the forward pass, full against head only: {more:+.0%}")
 there = zip(*(recorded("02", f"seconds_pass_{name}") for name in ("head_only", "full")), strict=False)
 reveal("02.4", table["share of full"]["head_only"], reference=[head / full for head, full in there])
 table.round(2)
@@ -730,7 +730,8 @@ for said, metrics_of in (("a pass without a cache", "seconds_pass_"), ("the whol
 #
 # <details><summary>What it means</summary>
 #
-# - The *forward* pass costs nearly as much in a frozen layer as in a trainable one.
+# - The *forward* pass does the same arithmetic in all rows. A trainable layer also keeps its activations, which may
+#   explain a part of the printed difference; another part is noise. We did not measure the two apart.
 # - The *backward* pass stops at the lowest trainable layer. For the head alone it is almost free, and most of the time
 #   that the head saves without a cache is this.
 # - The *cache* saves the forward passes but one. What it gains grows with the number of passes. It needs a body that

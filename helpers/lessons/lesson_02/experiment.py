@@ -117,7 +117,7 @@ def how_much(by_depth: Mapping[str, Sequence[float]]) -> str:
     if near:
         answer += f" The fewest that are not clearly below everything: {short(near)}."
     else:
-        answer += " Each of them stays clearly below everything."
+        answer += " Each of these stays clearly below everything."
     if missing := [short(name) for name in by_depth if name != "full" and name not in known]:
         answer += f" Not measured: {', '.join(missing)}."
     return answer
