@@ -1217,7 +1217,7 @@ real_recipes, real_outcomes = experiment.recipes_of(real_settings, "published", 
 learned, tested_on = run.by_budget(quick=(64, 64), standard=(experiment.REAL_LABELS, experiment.REAL_TEST_ROWS))
 for name, r in real_recipes.items():
     updates = r.epochs * math.ceil(learned / r.batch_size)
-    print(f"{name:10}  rate {r.learning_rate:g}, batches of {r.batch_size}, {r.epochs} passes, {updates:,} updates")
+    print(f"{name:10}  rate {r.learning_rate:g}, batches of {r.batch_size}, passes {r.epochs}, updates {updates:,}")
     print(f"{'':10}  the rate: {r.source}")
 if has_reference("peft_real_rates"):
     later = load_reference("peft_real_rates")
@@ -1374,7 +1374,7 @@ display(
 # %%
 few = lesson_reference("03")  # the same encoder, all parameters trained, few labels
 by_labels = [f"{count} labels {few.interval(f'accuracy_full_{count}_labels'):.2f}" for count in (25, 100, 400)]
-less_memory = experiment.ratio(*(recorded("02", f"training_bytes_{name}") for name in ("full", "last_block")))
+memory_share = experiment.ratio(*(recorded("02", f"training_bytes_{name}") for name in ("last_block", "full"))).value
 some = {experiment.short(name): seeds for name, seeds in by_depth.items() if name in between and len(seeds) > 1}
 to_some = [f"{name} {experiment.paired(by_depth['full'], seeds).value:+.3f}" for name, seeds in some.items()]
 on_real = {pair: f"; real sentences {gap.value:+.3f}" for pair, gap in real_gaps.items()}
@@ -1389,7 +1389,7 @@ fast, faster = (f"{found.value:.1f} times as fast as everything" for found in (b
 decision = [
     ("always, as the first step", "a bag of words", f"head minus words: {words_first}"),
     ("little time, or many tasks on one body", "the head, on cached features", f"{faster}; gap: {head_gap}"),
-    ("little memory", "the last block and the head", f"memory / {less_memory.value:.1f}, {fast}; gap: {block_gap}"),
+    ("little memory", "the last block and the head", f"{fast}, {memory_share:.0%} of its memory; gap: {block_gap}"),
     ("more memory, not enough for all", "more blocks, from the top", f"gap, invented: {', '.join(to_some) or '?'}"),
     ("400 labels or more, accuracy first", "everything", f"invented {full.value:.3f} with 2,000 labels"),
     ("fewer labels", "all of these, several seeds; label more", f"everything (lesson 03): {', '.join(by_labels)}"),
@@ -1398,9 +1398,10 @@ lines = ["| your case | train | measured |", "|---|---|---|", *(f"| {' | '.join(
 display(Markdown("\n".join(lines)))
 
 # %% [markdown]
-# *gap* is the accuracy of everything minus that of the setting; *memory* is that of training, without the weights. All
-# figures are means over seeds, and section 5, 6 or 11 has their intervals. If you must keep a model for each of many
-# tasks, see [LoRA](../docs/glossary.md#lora) in lessons 07 to 09. The last cell saves this run's numbers.
+# *gap* is the accuracy of everything minus that of the setting; *memory* is that of training, without the weights. The
+# figures are means over seeds, those of real sentences as in section 11; sections 5, 6 and 11 have the intervals. If you
+# must keep a model for each of many tasks, see [LoRA](../docs/glossary.md#lora) in lessons 07 to 09. The last cell saves
+# this run's numbers.
 
 # %%
 from helpers.record import record
