@@ -1399,9 +1399,9 @@ display(Markdown("\n".join(lines)))
 
 # %% [markdown]
 # *gap* is the accuracy of everything minus that of the setting; *memory* is that of training, without the weights. The
-# figures are means over seeds, those of real sentences as in section 11; sections 5, 6 and 11 have the intervals. If you
-# must keep a model for each of many tasks, see [LoRA](../docs/glossary.md#lora) in lessons 07 to 09. The last cell saves
-# this run's numbers.
+# figures are means over seeds, those of real sentences as in section 11; sections 5, 6 and 11 have the intervals. If
+# you must keep a model for each of many tasks, see [LoRA](../docs/glossary.md#lora) in lessons 07 to 09. The last cell
+# saves this run's numbers.
 
 # %%
 from helpers.record import record
