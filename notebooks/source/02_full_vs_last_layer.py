@@ -27,7 +27,7 @@
 # - choose a learning rate on validation rows;
 # - measure the costs of training apart, and what a linear probe finds at each layer;
 # - say whether one model is better than another, with paired intervals and several seeds;
-# - train with `Trainer`, check that it computes what your loop does, and use the saved model in a `pipeline`;
+# - train with `Trainer`, compare it with your loop, and use the saved model in a `pipeline`;
 # - choose how much to train by labels, time and memory.
 
 # %%
@@ -395,11 +395,10 @@ def fit(classifier, batches, learning_rate, epochs, warmup=0.1, weight_decay=0.0
 #
 # A comparison is fair when each side has a learning rate that suits it. Here is a small search for training
 # everything: each rate trains on a quarter of the training reviews for two passes, and validation reviews judge it. The
-# best rate must lead the second clearly: the 95 % interval of the difference in loss must leave out 0 (section 5
-# explains such intervals).
+# best rate leads when the 95 % interval of its difference in loss to the second leaves out 0 (section 5 explains such
+# intervals).
 #
-# **Predict 2.** Of three rates, each four times the one before, which has the lowest validation loss, if one leads at
-# all?
+# **Predict 2.** Of three rates, each four times the one before, which has the lowest validation loss?
 
 # %%
 from helpers.intervals import paired_bootstrap
@@ -568,8 +567,8 @@ for other in [name for name in outcomes if name != best]:
 # Each seed draws other training reviews and another random start. This run did *not* compute it.
 #
 # Its intervals are Student's: mean ± t · s / √n, with n seeds, their standard deviation s, and a factor t for so few
-# values. All seeds answer the same test reviews, so these intervals do not contain the luck of the test rows. The last
-# column takes the gap within each seed first.
+# values. All seeds answer the same test reviews, so the luck of the test rows is not in them. The last column has the
+# gap within each seed.
 
 # %%
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "labels": labels}
@@ -725,8 +724,8 @@ for said, metrics_of in (("a pass without a cache", "seconds_pass_"), ("the whol
         print(f"reference, {said}: the head is {over_seeds:.1f} times as fast as full")
 
 # %% [markdown]
-# The same work never takes the same time twice, least of all on a machine with other programs. So one run's factor is
-# rough. The line to remember is the last one, over five seeds: the *whole* training, cache and passes included.
+# The same work never takes the same time twice, so one run's factor is rough. Remember the last line, over five seeds:
+# the *whole* training, cache and passes included.
 #
 # <details><summary>What it means</summary>
 #
@@ -744,8 +743,7 @@ for said, metrics_of in (("a pass without a cache", "seconds_pass_"), ("the whol
 #
 # Besides the weights, training keeps three things: the [activations](../docs/glossary.md#activation) that the backward
 # pass needs, a gradient per trainable parameter, and the two moving averages of AdamW. PyTorch calls `note` for each
-# tensor that it saves for the backward pass, and `note` keeps its size, once for each piece of memory. You may skip the
-# code and read the table.
+# tensor that it saves for the backward pass, and `note` keeps its size. You may skip the code and read the table.
 
 
 # %%
@@ -1097,14 +1095,12 @@ for text in ("A wonder from start to finish.", "My aunt called it a wonder. I sl
 # %% [markdown]
 # ### Is `Trainer` the same as our loop?
 #
-# We give both the same first steps: the same start, the same rows in one order, and no dropout, which would draw
-# other random numbers. `Trainer` has other defaults than our `fit`, so we set them alike:
+# We give both the same start, the same rows in one order, and no dropout, which would draw other random numbers.
+# `Trainer` has other defaults than our `fit`, so we set them alike:
 #
 # - by default it has no warm-up; we set `warmup_steps=0.1`, as in `fit`;
-# - its [weight decay](../docs/glossary.md#weight-decay) leaves out biases and normalisations, so we use 0 on both
-#   sides;
-# - with a recent `torch` it takes the *fused* AdamW (the whole update in one operation), which rounds differently; we
-#   take the plain one.
+# - its [weight decay](../docs/glossary.md#weight-decay) leaves out biases and normalisations, so both use 0;
+# - with a recent `torch` it takes the *fused* AdamW (one operation for all), which rounds differently; we do not.
 
 # %%
 first_rows = train_rows.select(range(min(16 * run.by_budget(quick=3, standard=20), len(train_rows))))
@@ -1200,11 +1196,10 @@ check("02.4", fixed)
 # %% [markdown]
 # ## 11. On real text
 #
-# Is all this an effect of an invented world? Here are sentences of film reviews that people wrote and other people
-# rated (Hutto and Gilbert 2014; the sentences go back to Pang and Lee 2005), and all-MiniLM-L6-v2, a published
-# [encoder](../docs/glossary.md#encoder) with six blocks and 22.7 million parameters. The learning rates were not
-# searched with equal care; the next cell prints how each was chosen. If anything, training everything has too low a
-# score here.
+# Is all this an effect of an invented world? Here are sentences of real film reviews, rated by readers (Hutto and
+# Gilbert 2014; from Pang and Lee 2005), and all-MiniLM-L6-v2, a published [encoder](../docs/glossary.md#encoder) with
+# six blocks and 22.7 million parameters. The learning rates were not searched with equal care; the next cell prints how
+# each was chosen. If anything, training everything has too low a score here.
 #
 # **Predict 7.** Which is more accurate here, the head alone or the bag of words?
 
@@ -1423,12 +1418,12 @@ solved("02")
 # %% [markdown]
 # ## Next
 #
-# - In a terminal: `workbook run 02` with `-p settings "full, blocks_2"`, `-p labels 200`, `-p data my_reviews.csv`
+# - In a terminal, `workbook run 02` with `-p settings "full, blocks_2"`, `-p labels 200`, `-p data my_reviews.csv`
 #   (your texts) or `-p track real` (a published model).
-# - Unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018); train the head
-#   first, then everything, which did better on data unlike the training data (Kumar et al. 2022).
-# - When to freeze: Peters et al. 2019. How few layers are enough: Lee et al. 2019.
-# - LoRA comes in lessons 07 to 09, and what goes wrong in lesson 03.
+# - Unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018). Train the head first, then
+#   everything: better on data unlike the training data (Kumar et al. 2022).
+# - When to freeze: Peters et al. 2019. How few layers: Lee et al. 2019.
+# - What goes wrong: lesson 03. LoRA: lessons 07 to 09.
 
 # %% [markdown]
 # ## References
