@@ -115,7 +115,8 @@ def how_much(by_depth: Mapping[str, Sequence[float]]) -> str:
     answer = f"The head alone is {whole:.3f} below everything. Training more closes this share of the gap: {said}."
     near = next((name for name in known if 0 in paired(full, known[name])), None)
     if near:
-        answer += f" The fewest that are not clearly below everything: {short(near)}."
+        gap, seeds = paired(full, known[near]), min(len(known[near]), len(full))
+        answer += f" The fewest that are not clearly below everything: {short(near)} (gap {gap:+.3f}, {seeds} seeds)."
     else:
         answer += " Each of these stays clearly below everything."
     if missing := [short(name) for name in by_depth if name != "full" and name not in known]:
