@@ -2,17 +2,20 @@
 
 make reference REFERENCES=blocks
 
-Each seed is one run of lesson 02 that trains only "blocks_2", "blocks_3" and "blocks_4". Lesson 02 pairs the seeds with
-those of its own reference, so both need the same code and number of threads. Each finished seed is saved in
-`runs/reference`. After an interruption, the same command continues from there.
+Each seed of a setting, such as "blocks_2", is one run of lesson 02 that ends after its cell that trains. The lesson
+pairs the seeds with those of its own reference, so both need the same code and number of threads. Each finished run is
+saved in `runs/reference`. After an interruption, the same command continues from there. A setting is written to
+blocks.json when all of its seeds are there.
 """
 
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import click
+import nbformat
 
 from helpers import record
 from helpers.paths import ROOT
@@ -21,29 +24,44 @@ from workbook.engine.task import Task
 from workbook.engine.worker import run_task
 from workbook.lessons import find, select
 
-SETTINGS = "blocks_2, blocks_3, blocks_4"
+SETTINGS = ("blocks_2", "blocks_4", "blocks_3")  # the first and the last depth first
 PARTS = ROOT / "runs" / "reference"
+TRAINS = "outcomes[name] = train_setting("  # the cell that trains the settings has this; the cells below are left out
+RECORDS = """
+from helpers.record import record
+
+record("02_full_vs_last_layer", {}, **{k: v for name in chosen for k, v in outcomes[name].metrics(name).items()})
+"""
 
 
-def measure(seed: int, budget: str, threads: int) -> dict[str, float]:
-    """Run lesson 02 with one seed. Return its numbers about some of the last blocks."""
+def until_trained(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook up to the cell that trains the settings, and a last cell that records their numbers."""
+    last = next((place for place, cell in enumerate(notebook.cells) if TRAINS in cell.source), None)
+    if last is None:
+        raise click.ClickException(f"lesson 02 has no cell with `{TRAINS}`; TRAINS in this file names it.")
+    notebook.cells[last + 1 :] = [nbformat.v4.new_code_cell(RECORDS.strip())]
+    return notebook
+
+
+def measure(setting: str, seed: int, budget: str, threads: int) -> dict[str, float]:
+    """Run lesson 02 with one seed until this setting is trained. Return the numbers about it."""
     (lesson,) = select(("02",), find())
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder).resolve() / lesson.name
-        given = {"budget": budget, "seed": seed, "settings": SETTINGS}
-        task = Task(
-            lesson.name, str(made), str(lesson.path), given, str(made.with_name("stop")), threads, numbered=False
-        )
+        cut = Path(folder).resolve() / "cut" / lesson.path.name
+        cut.parent.mkdir()
+        nbformat.write(until_trained(nbformat.read(lesson.path, as_version=4)), cut)
+        given = {"budget": budget, "seed": seed, "settings": setting}
+        task = Task(lesson.name, str(made), str(cut), given, str(made.with_name("stop")), threads, numbered=False)
         outcome = run_task(task)
         if outcome.status != "done":
-            raise click.ClickException(f"seed {seed}: {outcome.error}")
-        return blocks_only(record.read(made / record.FILE)["metrics"])
+            raise click.ClickException(f"{setting}, seed {seed}: {outcome.error}")
+        return about(setting, record.read(made / record.FILE)["metrics"])
 
 
-def blocks_only(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics of the settings that train some of the last blocks."""
-    names = [name.strip() for name in SETTINGS.split(",")]
-    return {metric: value for metric, value in metrics.items() if metric.endswith(tuple(f"_{name}" for name in names))}
+def about(setting: str, metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics of this setting."""
+    return {metric: value for metric, value in metrics.items() if metric.endswith(f"_{setting}")}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,15 +71,17 @@ def blocks_only(metrics: dict[str, float]) -> dict[str, float]:
 @click.option("--into", default=FOLDER, type=click.Path(path_type=Path), help="The folder for blocks.json.")
 @click.option("--parts", default=PARTS, type=click.Path(path_type=Path), help="The folder for finished seeds.")
 def main(seeds: int, budget: str, threads: int, into: Path, parts: Path) -> None:
-    """Measure every seed and write data/reference/blocks.json."""
-    settings: dict[str, object] = {"budget": budget, "settings": SETTINGS, "threads": threads}
-    found = []
-    for seed in range(seeds):
-        one = kept(parts, "blocks", {**settings, "seed": seed}, lambda seed=seed: measure(seed, budget, threads))
-        click.echo(f"seed {seed}  " + "  ".join(f"{k} {v:.3f}" for k, v in one.items() if k.startswith("accuracy_")))
-        found.append(one)
-    path = save_reference("blocks", f"python -m benchmarks.blocks --seeds {seeds}", settings, found, into, threads)
-    click.echo(f"written: {path.name}")
+    """Measure every seed of every setting and write data/reference/blocks.json."""
+    given: dict[str, object] = {"budget": budget, "threads": threads}
+    found: list[dict[str, float]] = [{} for _ in range(seeds)]
+    for setting in SETTINGS:
+        for seed, one in enumerate(found):
+            key = {**given, "settings": setting, "seed": seed}
+            one |= kept(parts, "blocks", key, partial(measure, setting, seed, budget, threads))
+            click.echo(f"{setting}  seed {seed}  {one[f'accuracy_{setting}']:.4f}")
+        command = f"python -m benchmarks.blocks --seeds {seeds}"
+        path = save_reference("blocks", command, given, found, into, threads)
+        click.echo(f"written: {path.name}")
 
 
 if __name__ == "__main__":

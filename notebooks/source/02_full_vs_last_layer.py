@@ -14,7 +14,8 @@
 # # How much of a model must you train?
 #
 # To teach a pretrained model a task, you can update all of its parameters. Or you freeze most of them and update only
-# the last layers. In this lesson you write both, measure what each costs and how well it does, and find out why.
+# the last layers. In this lesson you write both, and measure how well each does and what it costs. The recap ends with
+# a table for your own decision.
 #
 # *About 85 minutes to read (an estimate), five to run (measured on two processor cores), four more with
 # section 11's published model; no network.*
@@ -24,10 +25,10 @@
 #
 # - freeze any part of a model and write the training step that updates the rest;
 # - choose a learning rate on validation rows;
-# - measure the forward pass, the backward pass and caching apart;
-# - measure what a linear probe finds at each layer of a model;
+# - measure the costs of training apart, and what a linear probe finds at each layer;
 # - say whether one model is better than another, with paired intervals and several seeds;
-# - run the same training with `Trainer`, save the model, and use it in a `pipeline`.
+# - train with `Trainer`, compare it with your loop, and use the saved model in a `pipeline`;
+# - choose how much to train by labels, time and memory.
 
 # %%
 import math
@@ -50,13 +51,13 @@ from helpers.reference import has_reference, lesson_reference, load_reference, r
 from helpers.runtime import check_number, seed_everything, start
 
 # %% tags=["parameters"]
-track = "pocket"  # "pocket": small models and data that are on this disk; "real": published ones; "hub": with a network
+track = "pocket"  # which models and data. "pocket": small ones on this disk; "real": published; "hub": with a network
 budget = "standard"  # "quick": does it run at all; "standard": real results; "full": trains twice as long
-seed = 0  # draws the training reviews and every random start
-model = ""  # an encoder of your own: a folder, or with track "hub" a name there; "" takes the track's
+seed = 0  # starts the random numbers that draw the training reviews and every random start
+model = ""  # your own encoder (a model that reads texts): a folder, or with "hub" a name there; "" takes the track's
 data = ""  # a file of your own with the columns `text` and `label`; "" takes the film reviews
 labels = 2000  # training reviews with a label; fewer make pretraining worth more
-epochs = 0  # passes over the training reviews when blocks are trained; 0 takes each setting's recipe
+epochs = 0  # passes over the training reviews when blocks are trained; 0 takes each setting's own number
 settings = "all"  # head_only, last_block, full and scratch; or some of them, "none", or "all, blocks_2" (section 5)
 rate_scale = 1.0  # every setting's learning rate times this: 3.0 is bolder, 0.3 more careful
 max_length = 256  # tokens of a text that are read; longer texts are cut, and the lesson says how many
@@ -74,13 +75,14 @@ test_count = run.by_budget(quick=100, standard=100_000)
 # %% [markdown]
 # ## 1. The task, and what a model has to beat
 #
-# The course's conclusion says that training a model completely gives 90 % accuracy, and that training only its final
-# layer is much faster and less accurate. Section 12 comes back to that sentence.
+# The course that this workbook checks ends with a claim: training a model completely gives 90 % accuracy; training only
+# its final layer is much faster and less accurate. Section 12 comes back to that claim.
 
 # %% [markdown]
 # One caution first: an accuracy belongs to a *task*, that is, to its texts and to the share of wrong labels.
 #
-# Our task: is a film review positive or negative? The films are invented, and a generator wrote the reviews.
+# Our task: is a film review positive or negative? The films are invented. A program wrote the reviews, so some of their
+# English sounds odd: the mistake is not yours.
 
 # %% tags=["nbval-check-output"]
 reviews = catalog.dataset("reviews", track, data, seed)  # calls load_dataset("data/microworld", "reviews")
@@ -102,7 +104,7 @@ for row in reviews["train"].select(range(min(3, len(reviews["train"])))):
 # rows decide nothing.
 #
 # This data set has some wrong labels on purpose: the generator flipped a few, and `clean_label` keeps the truth. They
-# limit every score on these rows, so the next cell counts them.
+# limit every score on these rows. The next cell prints how often the truth agrees with the label.
 
 # %%
 from helpers.batches import sample_rows
@@ -126,11 +128,12 @@ if "clean_label" in test_reviews.column_names:
 #   (tf-idf), with a *logistic regression* on top: a linear classifier that returns probabilities. It has read nothing
 #   but our training reviews.
 #
-# A baseline deserves the same care as the model. So its penalty `C` is chosen on validation rows too: a small `C` keeps
-# the weights small.
+# A baseline deserves the same care as the model. `C` says how free its weights are: a small `C` punishes large weights
+# more. We choose `C` on validation rows, too.
 
 # %% [markdown]
-# **Predict 1.** What share of the test reviews will the bag of words get right? Type a share such as 0.6.
+# **Predict 1.** What share of the test reviews will the bag of words get right? Always saying the same class would give
+# about 0.5. Type a share such as 0.6.
 
 # %%
 predict("02.1", within=0.03, unit="accuracy", low=0, high=1)
@@ -143,7 +146,7 @@ from sklearn.pipeline import make_pipeline
 rare = 2 if len(train_reviews) >= 100 else 1  # a word that occurs once says nothing about the next text
 
 
-def word_counter(rows, C):
+def word_counter(rows, C):  # experiment.units: count words, or characters in scripts without spaces
     counts = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, **experiment.units(rows["text"], rare))
     return make_pipeline(counts, LogisticRegression(C=C, max_iter=1000)).fit(rows["text"], rows["label"])
 
@@ -172,8 +175,8 @@ reveal("02.1", outcomes["bag_of_words"].accuracy.value, reference="accuracy_bag_
 # <details><summary>How to read it</summary>
 #
 # The square brackets hold the [95 % interval](../docs/glossary.md#confidence-interval) of an accuracy on so many test
-# rows (Wilson's). The next cell shows validation reviews that the bag of words gets wrong although their labels are
-# right, and the words that speak against the label.
+# rows (Wilson's formula for a share). The next cell shows validation reviews that the bag of words gets wrong although
+# their labels are right, and the words that speak against the label.
 #
 # </details>
 
@@ -211,10 +214,11 @@ for rows in tokenized.values():
     tell_truncated(rows, tokenizer, longest)  # prints how many texts lose their end, if any do
 
 # %% [markdown]
-# A batch is a rectangle, and reviews differ in length. The collator fills the rest of each row with
-# [padding](../docs/glossary.md#padding) tokens, and marks them in the `attention_mask`. `DataCollatorWithPadding` is
-# the library's. Padding costs time and teaches nothing, so we put reviews of similar length into one batch. The order
-# of the batches is still random.
+# A batch is a rectangle, and reviews differ in length. The *collator*, a function that makes one batch of some rows,
+# fills each row with [padding](../docs/glossary.md#padding) tokens and marks them in the `attention_mask`.
+# `DataCollatorWithPadding` is the library's. Padding costs time and teaches nothing, so we put reviews of similar
+# length into one batch. The order of the batches is still random. `TokenizedReviews` and `length_batches` belong to
+# this course; section 9 does the same with the library alone.
 
 # %%
 from torch.utils.data import DataLoader
@@ -233,9 +237,10 @@ for title, batches in (("rows in any order", mixed), ("similar lengths", alike))
 # %% [markdown]
 # ## 3. The model
 #
-# The *body* is the pretrained [transformer](../docs/glossary.md#transformer). It returns one hidden state per token.
-# We take their mean over the real tokens, and the *head*, one new linear layer, turns that vector into a score per
-# class. When labels are given, the model also returns the loss, as every classifier of the library does.
+# The *body* is the pretrained [transformer](../docs/glossary.md#transformer). It returns one vector per token, the
+# token's *hidden state*. We take their mean over the real tokens, and the *head*, one new linear layer, turns that
+# vector into a score per class. When labels are given, the model also returns the loss, as every classifier of the
+# library does.
 
 # %%
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -382,18 +387,18 @@ def fit(classifier, batches, learning_rate, epochs, warmup=0.1, weight_decay=0.0
         for batch in tqdm(batches, desc=f"epoch {epoch + 1}", leave=False):
             batch = {name: value.to(run.device) for name, value in batch.items()}
             losses.append(training_step(classifier, batch, optimizer, scheduler))
-    return experiment.finite(losses)
+    return experiment.finite(losses)  # an error when a loss is not a number
 
 
 # %% [markdown]
 # ### Which learning rate?
 #
 # A comparison is fair when each side has a learning rate that suits it. Here is a small search for training
-# everything: each rate trains on a quarter of the training reviews for two passes, and validation reviews judge it. A
-# lead counts when the 95 % interval of the mean difference in loss, review by review, leaves out 0 (section 5 explains
-# such intervals).
+# everything: each rate trains on a quarter of the training reviews for two passes, and validation reviews judge it. The
+# best rate leads when the 95 % interval of its difference in loss to the second leaves out 0 (section 5 explains such
+# intervals).
 #
-# **Predict 2.** The next cell asks about three rates. Which one has the lowest validation loss, if one leads at all?
+# **Predict 2.** Of three rates, each four times the one before, which has the lowest validation loss?
 
 # %%
 from helpers.intervals import paired_bootstrap
@@ -431,14 +436,19 @@ pd.DataFrame.from_dict(means, orient="index", columns=columns).rename_axis("lear
 # %% [markdown]
 # This is a sketch: one seed, a quarter of the data. The interval above does not contain the luck of the random start.
 #
-# The rates below come from an earlier search on validation reviews. Its scores were not kept, so this page cannot prove
-# that all settings are tuned equally well; with `rate_scale` you can try other rates. `helpers.recipes` holds them, and
-# has rows of its own for published models, which need other rates.
+# The *recipe* of a setting is its rate, batch size and number of passes. The rates below come from an earlier search on
+# validation reviews. Its scores were not kept, so this page cannot prove that all settings are tuned equally well; with
+# `rate_scale` you can try other rates. `helpers.recipes` holds the recipes, and others for published models. An
+# *update* is one call of your training step.
 
 # %%
 recipes = experiment.recipes_of(chosen, origin, run.budget, epochs, rate_scale)
-shown = {name: [f"{r.learning_rate:g}", r.batch_size, r.epochs, f"{r.warmup:.0%}"] for name, r in recipes.items()}
-columns = ["learning rate", "batch", "passes over the reviews", "warm-up"]
+shown = {
+    name: [f"{r.learning_rate:g}", r.batch_size, r.epochs, f"{r.epochs * math.ceil(len(train_rows) / r.batch_size):,}"]
+    for name, r in recipes.items()
+}
+columns = ["learning rate", "batch", "passes over the reviews", "updates"]
+print("warm-up: a tenth of the updates, for all")
 print("dropout of the body:", getattr(whole.body.config, "hidden_dropout_prob", "not in its configuration"))
 pd.DataFrame.from_dict(shown, orient="index", columns=columns)
 
@@ -452,8 +462,8 @@ pd.DataFrame.from_dict(shown, orient="index", columns=columns)
 # | `full` | pretrained | everything |
 # | `scratch` | random start | everything |
 #
-# All four get the same reviews. The last table of section 4 shows what is *not* the same: the rates; the head gets more
-# passes in larger batches, because a pass costs it almost nothing. The random start gets more passes than the
+# All four get the same reviews. The table above shows what is *not* the same: the rates and the updates. The head gets
+# more passes, in larger batches, because a pass costs it almost nothing. The random start gets twice the passes of the
 # pretrained model, because it needs longer; its rate was chosen for the smaller number.
 
 # %% [markdown]
@@ -557,8 +567,8 @@ for other in [name for name in outcomes if name != best]:
 # Each seed draws other training reviews and another random start. This run did *not* compute it.
 #
 # Its intervals are Student's: mean ± t · s / √n, with n seeds, their standard deviation s, and a factor t for so few
-# values. All seeds answer the same test reviews, so the luck of the test rows is left out. The last column takes the
-# gap within each seed first.
+# values. All seeds answer the same test reviews, so the luck of the test rows is not in them. The last column has the
+# gap within each seed.
 
 # %%
 parameters = {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "labels": labels}
@@ -582,7 +592,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "five seeds [9
 # - *Full minus head only* is what freezing the whole body costs in accuracy. On this task the head stays below even
 #   the bag of words.
 # - *Full minus last block*: one trainable block recovers most of that.
-# - *Full minus random start* is what pretraining is worth here, with the passes of section 4's last table. Our
+# - *Full minus random start* is what pretraining is worth here, with the updates of section 4's last table. Our
 #   encoder has an advantage that yours may not have: its pretraining text contains unlabelled reviews by the same
 #   generator.
 # - *Seeds can fail.* Large published encoders sometimes learn nothing in one of several runs; small rates, warm-up and
@@ -592,46 +602,47 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["this run", "five seeds [9
 #
 # ### Between one block and everything
 #
-# How many blocks are enough? `blocks_2` trains the last two blocks and the head, and so on up to every block. The
+# How many blocks are enough? `blocks_2` trains the last two blocks and the head, and so on up to every block; the
 # embedding layer stays frozen. Rate, batches and passes are those of `full`. To keep this run short, `"all"` leaves
-# these settings out. `settings = "all, blocks_2, blocks_3, blocks_4"` trains them too. The last two columns have the
-# seeds of the reference, as far as they were measured: each seed is paired with the same seed of `full`.
+# these settings out, and the table shows their seeds from the reference. Each seed is paired with the same seed of
+# `full`. `settings = "all, blocks_2, blocks_3, blocks_4"` trains them in this run too.
 
 # %%
-measured = load_reference("blocks").metrics if has_reference("blocks") and origin == "pocket" else {}
-rows, depths, ties = {}, ("head_only", "last_block", *between, "full"), []
-by_depth = {name: recorded("02", f"accuracy_{name}") or measured.get(f"accuracy_{name}", []) for name in depths}
+stored = load_reference("blocks") if has_reference("blocks") and origin == "pocket" else None
+rows, depths = {}, ("head_only", "last_block", *between, "full")
+by_depth = {name: recorded("02", f"accuracy_{name}") for name in depths}
+if stored:
+    by_depth |= {name: stored.metrics.get(f"accuracy_{name}", []) for name in between}
+    print(f"blocks_N: {len(stored.seeds)} seeds, {stored.machine}; the other rows: the reference above")
 for name, seeds in by_depth.items():
     free = count(p for p in freeze(whole, TRAINABLE_BLOCKS[name]).parameters() if p.requires_grad)
-    rows[name] = [f"{free:,}", f"{outcomes[name].accuracy.value:.3f}" if name in outcomes else "", "not measured", ""]
-    if len(seeds) > 1:
-        gap = mean_t([a - b for a, b in zip(by_depth["full"], seeds, strict=False)])
-        rows[name][2:] = [f"{mean_t(seeds):.3f}", "" if name == "full" else f"{gap:+.3f}"]
-        ties += [name] if name != "full" and 0 in gap else []
-all_measured = all(len(seeds) > 1 for seeds in by_depth.values())
-if all_measured:
-    print("not clearly different from full over the seeds:", ", ".join(ties) or "none of them")
+    here = f"{outcomes[name].accuracy.value:.3f}" if name in outcomes else ""
+    there = f"{mean_t(seeds):.3f}" if len(seeds) > 1 else "not measured"
+    gap = experiment.paired(by_depth["full"], seeds) if len(seeds) > 1 and name != "full" else None
+    rows[name] = [f"{free:,}", here, there, f"{gap:+.3f}" if gap else ""]
+how_much = experiment.how_much(by_depth)
+print(fill(f"Reference, invented reviews: {how_much}", 100))
 columns = ["trainable parameters", "this run", "seeds [95 %]", "full minus this [95 %]"]
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
-# <details><summary>How to read it</summary>
+# The sentence above the table is this lesson's answer for its own task and model. Few seeds make wide intervals, and an
+# interval that contains 0 is no proof of equality.
 #
-# Go down the table. Each row adds one block; the last one adds the embedding layer. Look where the gap to `full` stops
-# shrinking: the blocks below cost time and memory, and bring little here. `head_only` and `last_block` have rates of
-# their own, so from `last_block` to `blocks_2` the rate changes too. That of `blocks_2` to `blocks_4` was not searched.
+# <details><summary>What is not equal</summary>
 #
-# The seeds differ in their reviews, and an interval that contains 0 is no proof of equality. Section 12 has published
-# rows for a larger model. Lee et al. (2019) ask the same question for BERT.
+# `head_only` and `last_block` have rates of their own, so from `last_block` to `blocks_2` the rate changes too. That of
+# the `blocks_N` was not searched. The step from every block to `full` adds the embedding layer. Section 12 has
+# published rows for a larger model. Lee et al. (2019) ask the same question for BERT.
 #
 # </details>
 
 # %% [markdown]
 # ## 6. What does each setting cost?
 #
-# Three things could make head-only training fast: it needs no backward pass through the body, it needs only one
-# forward pass of the body when the features are cached, and its optimizer has few parameters to update. We measure
-# them apart: first without a cache, on the same prepared batches of 16, in several rounds.
+# The head alone can be fast for three reasons. The gradient need not go back through the body. With a cache, the body
+# runs forward only once. And the optimizer has few parameters to update. We measure the three apart: first without a
+# cache, on the same prepared batches of 16, in several rounds.
 #
 # **Predict 4.** Train the head *without* a cache, so that the frozen body runs in every pass. What share of the time
 # of full training does that take?
@@ -668,13 +679,15 @@ table["share of full"] = table["a pass"] / table["a pass"]["full"]
 shares = sorted(sum(one["head_only"]) / sum(one["full"]) for one in cost_of)
 print(f"seconds for one pass over {len(train_rows):,} reviews, body run in every pass; medians of {rounds} rounds")
 print(f"head only, its share of full in each round: {shares[0]:.2f} to {shares[-1]:.2f}")
+more = medians["full"][0] / medians["head_only"][0] - 1
+print(f"seconds of the forward pass, full against head only: {more:+.0%}")
 there = zip(*(recorded("02", f"seconds_pass_{name}") for name in ("head_only", "full")), strict=False)
 reveal("02.4", table["share of full"]["head_only"], reference=[head / full for head, full in there])
 table.round(2)
 
 # %% [markdown]
-# Now the cache: one forward pass of the body fills it, and the head reads it. Both work in batches of 64, as in section
-# 5, and filling also puts the batches together. So the speed-up below combines the cache with the larger batches.
+# Now the cache. One forward pass of the body fills it, and the head reads it, both in batches of 64 as in section 5. Is
+# it the cache that saves time, or the larger batch? Compare the first two lines.
 
 # %%
 frozen = freeze(new_classifier(), 0)
@@ -684,33 +697,40 @@ one_pass = FeatureBatches(features, feature_labels, batch_size=64, seed=seed)
 with Stopwatch() as on_cache:
     fit(frozen, one_pass, learning_rate=1e-3, epochs=1)
 without, full_pass = table["a pass"]["head_only"], table["a pass"]["full"]
-print(f"filling the cache once {filling.seconds:.2f} s, then {on_cache.seconds:.3f} s a pass")
-print(f"3 passes of full training {3 * full_pass:.1f} s")
-print(f"3 passes of the head without a cache {3 * without:.1f} s, {full_pass / without:.1f} times faster")
-cached = filling.seconds + 3 * on_cache.seconds
-print(f"3 passes of the head with a cache {cached:.1f} s, {3 * full_pass / cached:.1f} times faster")
 head_passes = recipe("head_only", origin).epochs
-cached = filling.seconds + head_passes * on_cache.seconds
 print(
-    f"{head_passes} passes, its recipe: {cached:.1f} s, {3 * full_pass / cached:.1f} times faster than 3 passes of full"
+    f"the body forward: batches of 16 {medians['head_only'][0]:.2f} s, of 64 (fills the cache) {filling.seconds:.2f} s"
 )
+print(f"the head on the cache: {on_cache.seconds:.3f} s a pass")
+seconds = {"full, 3 passes": 3 * full_pass, "head without a cache, 3 passes": 3 * without}
+for passes in (3, head_passes):
+    seconds[f"head with a cache, {passes} passes"] = filling.seconds + passes * on_cache.seconds
+faster_by = {said: [spent, 3 * full_pass / spent] for said, spent in seconds.items()}
+pd.DataFrame.from_dict(faster_by, orient="index", columns=["seconds", "times as fast as full"]).round(1)
 
 
-def times_faster(metrics_of):
-    """How much faster the head is than full training, over the reference's seeds; None where they lack it."""
-    pairs = zip(*(recorded("02", metrics_of + name) for name in ("full", "head_only")), strict=False)
-    ratios = [whole_time / head_time for whole_time, head_time in pairs]
+# %%
+def times_faster(metrics_of, name="head_only"):
+    """How much faster a setting is than full training, over the reference's seeds; None where they lack it."""
+    pairs = zip(*(recorded("02", metrics_of + one) for one in ("full", name)), strict=False)
+    ratios = [whole_time / its_time for whole_time, its_time in pairs]
     return mean_t(ratios) if ratios else None
 
 
+if "head_only" in outcomes:
+    print(f"Section 5 timed the last row's work, too: {outcomes['head_only'].seconds:.1f} s.")
 for said, metrics_of in (("a pass without a cache", "seconds_pass_"), ("the whole training of section 5", "seconds_")):
     if over_seeds := times_faster(metrics_of):
-        print(f"reference, {said}: the head is {over_seeds:.1f} times faster")
+        print(f"reference, {said}: the head is {over_seeds:.1f} times as fast as full")
 
 # %% [markdown]
+# The same work never takes the same time twice, so one run's factor is rough. Remember the last line, over five seeds:
+# the *whole* training, cache and passes included.
+#
 # <details><summary>What it means</summary>
 #
-# - The *forward* pass costs about the same in all rows: a frozen layer computes as much as a trainable one.
+# - The *forward* pass does the same arithmetic in all rows. A trainable layer also keeps its activations, which may
+#   explain a part of the printed difference; another part is noise. We did not measure the two apart.
 # - The *backward* pass stops at the lowest trainable layer. For the head alone it is almost free, and most of the time
 #   that the head saves without a cache is this.
 # - The *cache* saves the forward passes but one. What it gains grows with the number of passes. It needs a body that
@@ -721,9 +741,9 @@ for said, metrics_of in (("a pass without a cache", "seconds_pass_"), ("the whol
 #
 # ### And the memory?
 #
-# Besides the weights, training keeps three things: the [activations](../docs/glossary.md#activation) that the
-# backward pass needs, a gradient per trainable parameter, and the two moving averages of AdamW. PyTorch can report
-# which tensors it saves for the backward pass; we add up their sizes for one batch.
+# Besides the weights, training keeps three things: the [activations](../docs/glossary.md#activation) that the backward
+# pass needs, a gradient per trainable parameter, and the two moving averages of AdamW. PyTorch calls `note` for each
+# tensor that it saves for the backward pass, and `note` keeps its size. You may skip the code and read the table.
 
 
 # %%
@@ -740,12 +760,13 @@ def training_bytes(trainable_blocks, batch):
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         classifier(**batch)
-    states = 3 * sum(4 * p.numel() for p in classifier.parameters() if p.requires_grad)
+    states = 3 * sum(4 * p.numel() for p in classifier.parameters() if p.requires_grad)  # 3 values of 4 bytes each
     return {"activations": sum(saved.values()), "gradients and AdamW": states}
 
 
 memory = {name: training_bytes(TRAINABLE_BLOCKS[name], sample[0]) for name in ("head_only", "last_block", "full")}
-print(f"MB for a batch of {tuple(sample[0]['input_ids'].shape)} token ids, besides the weights")
+weights_mb = 4 * count(whole.parameters()) / 1e6
+print(f"MB for a batch of {tuple(sample[0]['input_ids'].shape)} token ids, besides {weights_mb:.1f} MB of weights")
 (pd.DataFrame.from_dict(memory, orient="index") / 1e6).round(2)
 
 # %% [markdown]
@@ -759,15 +780,16 @@ print(f"MB for a batch of {tuple(sample[0]['input_ids'].shape)} token ids, besid
 #
 # ## 7. Where is the answer?
 #
-# Why does the head do so badly? A **linear probe** tests one layer: a linear classifier on that layer's hidden
-# states (Alain and Bengio 2016). If it does well, the answer is close to *linearly separable* there.
+# Is the head weak because it reads the wrong layer? A **linear probe** tests one layer: a linear classifier on that
+# layer's hidden states (Alain and Bengio 2016). If it does well, the classes are close to *linearly separable* there:
+# one flat cut through the space of vectors puts most reviews on the right side.
 
 # %% [markdown]
 # ### Exercise 02.3: the features of every layer
 #
 # Return a list of tensors of shape (batch, hidden), one for the [embedding](../docs/glossary.md#embedding) layer and
-# one for each block: the mean of that layer's hidden states over the real tokens. A body that is called with
-# `output_hidden_states=True` returns them all as `.hidden_states`.
+# one for each block: the mean of that layer's hidden states over the real tokens, as in `features` of section 3. A body
+# that is called with `output_hidden_states=True` returns them all as `.hidden_states`.
 
 
 # %% tags=["exercise"]
@@ -813,8 +835,8 @@ def features_of(body, rows):
 
 
 # %% [markdown]
-# The probe is a logistic regression on scaled vectors. Its penalty `C` is the same at every layer, so a layer that
-# would like another one loses a little.
+# The probe is a logistic regression on scaled vectors. Its `C` is the same at every layer, so a layer that needs
+# another `C` loses a little.
 
 
 # %%
@@ -855,6 +877,7 @@ ends = None  # embedding layer minus last block over the seeds, where the refere
 if set(layers) <= set(reference.metrics):
     ends, over_seeds = reference.gap(layers[0], layers[-1]), [reference.interval(layer) for layer in layers]
     print("Reference, from the embedding layer up:", ", ".join(f"{score:.3f}" for score in over_seeds))
+    print(f"the head of section 5, on the last layer: {reference.interval('accuracy_head_only'):.3f}")
     print(f"embedding layer minus last block: {ends:+.3f};", end=" ")
     best_place([score.value for score in over_seeds], lambda a, b: reference.gap(layers[a], layers[b]))
 plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
@@ -862,42 +885,44 @@ plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# The mean of token embeddings is a kind of bag of words, squeezed into one short vector. Compare the probe there with
-# the probes on the blocks: the lines above the figure say how far apart they are. On the pretrained body all stay below
-# the bag of words. Where the last block is below the embedding layer, the blocks have added nothing that a *linear*
-# classifier can use.
-#
-# After training everything, the upper blocks gain most: look at the figure's second line. What pretraining taught still
-# matters, although this probe does not see it: random weights with the same labels do not get as far (section 5). Means
-# of states that were never trained for it are often weak (Reimers and Gurevych 2019).
+# - **No layer helps the head much.** Compare the reference line with the head of section 5: all layers of the
+#   pretrained body lie close together, and below the bag of words.
+# - The mean of token embeddings is a kind of bag of words, squeezed into one short vector. If the last block is below
+#   it, the blocks have not made the answer easier to read for *this* probe: mean pooling, one `C`.
+# - **Training moves the answer into the upper blocks**: the figure's second line.
+# - Pretraining still matters: a random start gets less far with the same labels (section 5). This probe cannot see why.
+#   Means of states that were never trained for it are often weak (Reimers and Gurevych 2019).
 #
 # </details>
 
 # %% [markdown]
-# ## 8. Which reviews gain?
+# ## 8. Optional: which reviews gain?
 #
-# The generator notes what each review contains:
+# You can skip this section. A bag of words counts *charming* as praise wherever it stands. So one would expect that a
+# model gains most where other words turn the meaning round. The data say which kinds of sentence a review contains. For
+# each kind we compare reviews *with* and *without* it: is the model's lead over the bag of words larger with it?
+#
+# **Predict 6.** Do *negated* reviews ("not a thing was grating") gain more than the others?
+
+# %% [markdown]
+# <details><summary>The other kinds</summary>
 #
 # | kind | example or meaning |
 # |---|---|
-# | plain | an opinion that is said outright; nearly every review has one |
-# | verdict, plot | a closing judgement; what happens in the film, without an opinion |
-# | negated | "not a thing was grating" |
+# | verdict | a closing judgement, such as "Two stars" |
+# | plot | what happens in the film, without an opinion |
 # | counterfactual | "it could so easily have become a treat, and it does not" |
 # | expected | "I sat down fearing a mess. Wrong again" |
-# | contrast, mixed | "a wonder in places, a disappointment where it counts"; one opinion goes the other way |
-# | hearsay, disagree | somebody else's opinion; such an opinion rejected |
-# | waved_aside, elsewhere | granted, but it does not count; an opinion about another film |
+# | contrast | "a wonder in places, a disappointment where it counts" |
+# | mixed | one opinion goes the other way |
+# | hearsay | somebody else's opinion |
+# | disagree | such an opinion rejected |
+# | waved_aside | granted, but it does not count |
+# | elsewhere | an opinion about another film |
 #
-# A bag of words counts *charming* as praise wherever it stands. So one would expect that reading the order of words
-# helps most where it turns the meaning round. Most reviews hold several kinds, so for each kind we compare reviews
-# *with* it and *without* it: is the model's lead over the bag of words larger with it? *plain* is left out, because
-# nearly no review is without it.
+# Nearly every review has *plain*, an opinion said outright, so it is left out.
 #
-# Many intervals give luck many chances. **Bonferroni's** correction divides the 5 % by their number, so that each
-# interval gets wider.
-#
-# **Predict 6.** Do *negated* reviews gain more than the others, even after this correction?
+# </details>
 
 # %%
 predict("02.6", choices=["a larger gain", "a smaller gain", "no clear difference"])
@@ -929,46 +954,26 @@ def direction(interval):
 
 
 # %% [markdown]
-# First the kinds whose corrected interval leaves out 0, with the accuracies behind them; then all kinds in a figure.
+# Many intervals give luck many chances. **Bonferroni's** correction divides the 5 % by the number of kinds, so each
+# interval gets wider. Below, all intervals are corrected.
 
 # %%
 reveal("02.6", direction(corrected["negated"]) if "negated" in corrected else None)
-sure = [kind for kind in corrected if 0 not in corrected[kind]]
-print(f"{len(extra)} kinds; 95 % intervals without 0: {sum(0 not in one for one in extra.values())};", end=" ")
-print(f"corrected intervals without 0: {', '.join(sure) or 'none'}")
-for kind in sure:
-    for name in ("bag_of_words", best):
-        right = outcomes[name].correct
-        inside = torch.isin(torch.arange(len(right)), torch.tensor(kinds[kind]))
-        print(f"{outcomes[name].title}: {right[inside].mean():.3f} with {kind}, {right[~inside].mean():.3f} without")
-
-# %%
-five = {kind: reference.interval(f"extra_gain_{kind}") for kind in extra if f"extra_gain_{kind}" in reference.metrics}
-if five:
-    apart = [f"{kind} {gap:+.3f}" for kind, gap in five.items() if 0 not in gap]
-    print(f"reference, {len(reference.seeds)} seeds, intervals without 0:", "; ".join(apart) or "none")
-closing = [text.strip().split(". ")[-1] for text in test_reviews["text"]]  # the last sentence of each review
-often = {row for row, last in enumerate(closing) if closing.count(last) >= 5}
-if "verdict" in kinds:
-    with_it = set(kinds["verdict"])
-    for title, rows in (("with", with_it), ("without", set(range(len(closing))) - with_it)):
-        share = len(rows & often) / len(rows)
-        print(f"reviews {title} a verdict: {share:.0%} end with a sentence that ends five or more test reviews")
-series = {"this run": extra, "five seeds": five} if set(five) == set(extra) else {"this run": extra}
+over_seeds = {kind: recorded("02", f"extra_gain_{kind}") for kind in corrected}
+five = {kind: mean_t(gains, 1 - 0.05 / len(corrected)) for kind, gains in over_seeds.items() if gains}
+series = {"this run": corrected} | ({"five seeds": five} if set(five) == set(corrected) else {})
+for whose, intervals in series.items():
+    apart = [f"{kind} {gap:+.3f}" for kind, gap in intervals.items() if 0 not in gap]
+    print(f"{whose}, {len(intervals)} kinds; intervals without 0:", "; ".join(apart) or "none")
 counts = {kind: len(rows) for kind, rows in kinds.items()}
 plotting.show(figures.differences(series, counts, "gain over the bag of words, reviews with the kind minus the others"))
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# An interval that crosses 0 says that this kind may gain as much as the rest. The figure draws the uncorrected
-# intervals.
-#
-# If reviews with a *verdict* gain less, there are two possible reasons, and both are printed: the bag of words already
-# does well there; and many of them end with a sentence that other reviews have too ("Two stars"), which a count can
-# learn.
-#
-# A kind that turns the meaning round and is not named may still gain more: it takes more reviews to see that.
+# Only the printed kinds differ clearly from the rest. For every other kind these reviews cannot tell: its interval
+# contains 0. If *verdict* gains less, a likely reason is that many verdicts are stock sentences, which a count of words
+# learns well; we did not test it.
 #
 # </details>
 #
@@ -1021,9 +1026,9 @@ def compute_metrics(evaluated):
 
 
 # %% [markdown]
-# Freezing works the same way here: `base_model` is the body, whatever its class calls it, and `Trainer` gives its
-# optimizer only what is trainable. One trap: layers that start at *random*, such as this pooler, belong to what you
-# train. Frozen, they stay random. This run then trains everything.
+# Freezing works the same way here: `base_model` is the body, and `Trainer` gives its optimizer only what is trainable.
+# One trap: layers that start at *random*, such as this pooler, must be trained. Frozen, they stay random. The cell
+# shows how to freeze, and then makes everything trainable again for the run below.
 
 # %%
 everything = sequence_classifier.num_parameters(only_trainable=True)
@@ -1034,9 +1039,11 @@ print(f"body frozen: {sequence_classifier.num_parameters(only_trainable=True):,}
 _ = sequence_classifier.requires_grad_(True)  # everything again
 
 # %% [markdown]
-# `TrainingArguments` has over a hundred settings. These are the ones to decide on: the recipe, how often to evaluate
-# and to save, and to keep the best [checkpoint](../docs/glossary.md#checkpoint) by its validation loss. `warmup_steps`
-# below 1 is a share of all steps. With few rows, few passes and a random pooler, this run shows the workflow only.
+# `TrainingArguments` has over a hundred settings. Decide on four things: the recipe, how often to evaluate, how often
+# to save, and which [checkpoint](../docs/glossary.md#checkpoint) to keep (here the one with the best validation loss).
+# `warmup_steps` below 1 is a share of all steps, `group_by_length` puts similar lengths together, and
+# `report_to="none"` sends nothing to a logging service. With few rows, few passes and a random pooler, this run shows
+# the workflow only.
 
 # %%
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -1072,7 +1079,8 @@ print({name: round(tested[f"test_{name}"], 3) for name in ("accuracy", "low", "h
 
 # %% [markdown]
 # `save_pretrained` writes weights, configuration and tokenizer into one folder. `pipeline` loads it again, in this
-# program or in another one, and takes plain text.
+# program or in another one, and takes plain text. The second sentence quotes somebody else's praise. A model that
+# answers "positive" there may follow the word *wonder* and not the speaker: a high score is no proof that it is right.
 
 # %%
 from transformers import pipeline
@@ -1087,13 +1095,12 @@ for text in ("A wonder from start to finish.", "My aunt called it a wonder. I sl
 # %% [markdown]
 # ### Is `Trainer` the same as our loop?
 #
-# We give both the same first steps: the same start, the same rows in one order, and no dropout, which would draw
-# other random numbers. `Trainer` has some other defaults than our `fit`; we set them alike:
+# We give both the same start, the same rows in one order, and no dropout, which would draw other random numbers.
+# `Trainer` has other defaults than our `fit`, so we set them alike:
 #
-# - it has no warm-up (`warmup_steps=0`);
-# - its [weight decay](../docs/glossary.md#weight-decay) is 0 by default, and leaves out biases and normalisations when
-#   it is set, so it is 0 on both sides;
-# - with a recent `torch` it takes the *fused* AdamW, which rounds differently.
+# - by default it has no warm-up; we set `warmup_steps=0.1`, as in `fit`;
+# - its [weight decay](../docs/glossary.md#weight-decay) leaves out biases and normalisations, so both use 0;
+# - with a recent `torch` it takes the *fused* AdamW (one operation for all), which rounds differently; we do not.
 
 # %%
 first_rows = train_rows.select(range(min(16 * run.by_budget(quick=3, standard=20), len(train_rows))))
@@ -1154,10 +1161,12 @@ plotting.show(figure, alt=said)
 # %% [markdown]
 # ### Exercise 02.4: fix the loop
 #
-# Write it so that the two lines of the figure are one. A scheduler counts its own calls: whether a call means a batch
-# or a pass is your decision, and nothing checks it. So log the learning rate beside the loss, and look at it once.
+# Write `fixed`. As `train_with_schedule` does, it trains on every batch once and returns a list: the learning rate of
+# each batch, noted before its update. The rates must follow the described line. To see it, call `fixed` in place of
+# `train_with_schedule` two cells above, and draw the figure again.
 #
-# A relative of this bug: an optimizer that is built *before* the head is replaced goes on training the old head.
+# A scheduler counts its own calls. Whether a call means a batch or a pass is your decision, and nothing checks it. So
+# log the learning rate beside the loss.
 
 
 # %% tags=["exercise"]
@@ -1187,10 +1196,10 @@ check("02.4", fixed)
 # %% [markdown]
 # ## 11. On real text
 #
-# Is all this an effect of an invented world? Here are sentences of film reviews that people wrote and other people
-# rated (Hutto and Gilbert 2014; the sentences go back to Pang and Lee 2005), and all-MiniLM-L6-v2, a published
-# [encoder](../docs/glossary.md#encoder) with six blocks. The rates of the head and of the last block are the best of a
-# grid. That of training everything is one trial's.
+# Is all this an effect of an invented world? Here are sentences of real film reviews, rated by readers (Hutto and
+# Gilbert 2014; from Pang and Lee 2005), and all-MiniLM-L6-v2, a published [encoder](../docs/glossary.md#encoder) with
+# six blocks and 22.7 million parameters. The learning rates were not searched with equal care; the next cell prints how
+# each was chosen. If anything, training everything has too low a score here.
 #
 # **Predict 7.** Which is more accurate here, the head alone or the bag of words?
 
@@ -1200,19 +1209,32 @@ predict("02.7", choices=["the head", "the bag of words", "no clear winner"])
 # %%
 real_settings = ("head_only", "last_block", "full")  # the random start is left out: it takes minutes more
 real_recipes, real_outcomes = experiment.recipes_of(real_settings, "published", budget), {}
+learned, tested_on = run.by_budget(quick=(64, 64), standard=(experiment.REAL_LABELS, experiment.REAL_TEST_ROWS))
 for name, r in real_recipes.items():
-    print(f"{name:10}  rate {r.learning_rate:g}, batches of {r.batch_size}, passes {r.epochs}; the rate: {r.source}")
+    updates = r.epochs * math.ceil(learned / r.batch_size)
+    print(f"{name:10}  rate {r.learning_rate:g}, batches of {r.batch_size}, passes {r.epochs}, updates {updates:,}")
+    print(f"{'':10}  the rate: {r.source}")
+if has_reference("peft_real_rates"):
+    later = load_reference("peft_real_rates")
+    rates = {name.split("_")[-1]: f"{seeds[0]:.3f}" for name, seeds in later.metrics.items() if "accuracy_full" in name}
+    print(
+        f"a later search for full, {later.settings['labels']} sentences, one seed; accuracy on validation rows by rate:"
+    )
+    print(rates)
+print(f"{learned:,} sentences to learn from, {tested_on:,} to be tested on")
+
+# %%
 if track != "pocket" or real.trouble(["encoder", "texts"]):
     said = "The table below is the reference." if real_reference("02") else ""
     print("Not trained in this run: `workbook real` fetches the files.", said)
 else:
     sentences = catalog.dataset("reviews", "real")
-    real_train = sample_rows(sentences["train"], run.by_budget(quick=64, standard=experiment.REAL_LABELS), seed)
-    real_test = sentences["test"].select(range(run.by_budget(quick=64, standard=experiment.REAL_TEST_ROWS)))
+    real_train = sample_rows(sentences["train"], learned, seed)
+    real_test = sentences["test"].select(range(tested_on))
     real_task = experiment.task_of("real", real_train, real_test, MeanPoolClassifier)
-    real_judged = sentences["validation"]["text"], sentences["validation"]["label"]
+    on_real_validation = sentences["validation"]["text"], sentences["validation"]["label"]
     real_counters = [word_counter(real_train, C) for C in (1, 10, 100)]
-    real_counter = max(real_counters, key=lambda counter: counter.score(*real_judged))
+    real_counter = max(real_counters, key=lambda counter: counter.score(*on_real_validation))
     real_words = torch.as_tensor(real_counter.predict(real_test["text"]))
     real_outcomes["bag_of_words"] = Outcome("bag of words", real_words, torch.tensor(real_test["label"]))
     print(f"bag of words: {real_outcomes['bag_of_words'].accuracy:.3f}")
@@ -1220,8 +1242,9 @@ else:
         _, real_outcomes[name] = train_setting(name, real_task, found)
 
 # %% [markdown]
-# The table sets three gaps beside those of section 5. The intervals on real sentences are over test sentences when this
-# run has trained the published model, and over seeds when the figures come from the reference.
+# The table sets three gaps beside the same gaps on the invented reviews. The intervals on real sentences are over test
+# sentences when this run has trained the published model, and over seeds when the figures come from the reference. The
+# reference has no seconds for these sentences; section 12 has the minutes of two published models.
 
 # %%
 pairs = {("full", "last_block"): "all minus last block + head", ("full", "head_only"): "all minus head only"}
@@ -1230,7 +1253,7 @@ real_scores, real_gaps = {}, {}
 if real_outcomes:
     real_scores = {name: outcome.accuracy for name, outcome in real_outcomes.items()}
     real_gaps = {pair: paired_gap(*(real_outcomes[name].correct for name in pair)) for pair in pairs}
-    print(f"measured now: {len(real_train):,} sentences to learn from, {len(real_test):,} to be tested on")
+    print("measured now; seconds of each training stand above")
 elif measured := real_reference("02"):
     real_scores = {name: measured.interval(f"accuracy_{name}") for name in ("bag_of_words", *real_settings)}
     real_gaps = {pair: measured.gap(*(f"accuracy_{name}" for name in pair)) for pair in pairs}
@@ -1259,9 +1282,9 @@ pd.DataFrame({"invented reviews, five seeds": invented} | ({"real sentences": on
 #
 # ## 12. What about the 90 %?
 #
-# The course's sentence once more: training completely gives 90 %, and training the final layer only is much faster
-# and less accurate. Below are published runs, by other people, on other data. Each is one run, and each source used
-# one learning rate for all of its settings. We add the interval over its test rows.
+# The claim once more: training completely gives 90 %, and training the final layer only is much faster and less
+# accurate. Below are published runs, by other people, on other data. Each is one run, and each source used one learning
+# rate for all of its settings. We add the interval over its test rows.
 
 # %%
 IMDB, SPAM = "IMDB, DistilBERT", "SMS spam, GPT-2"
@@ -1279,12 +1302,14 @@ found = {
 pd.DataFrame.from_dict(found, orient="index", columns=["accuracy [95 %]", "minutes"])
 
 # %% [markdown]
+# **The answer.** The second half holds on this page: in all four tasks the head alone is less accurate than everything,
+# and it is faster wherever the time was measured. *How much* less accurate depends on the task and the model. The first
+# half is no property of a method: 90 % belongs to a task, its texts and its wrong labels.
+#
 # <details><summary>How to read it, and where it comes from</summary>
 #
 # - Sources: IMDB from rasbt/LLM-finetuning-scripts (layerwise experiment), spam from rasbt/LLMs-from-scratch, ch06/02.
-# - **90 % belongs to a task.** On our invented reviews a perfect reader gets the share that section 1 prints.
-# - **The head alone is less accurate and faster** in both tasks. How much less depends on the task and the model. These
-#   scripts use no cache: what they save is the backward pass.
+# - These scripts use no cache: what they save is the backward pass.
 # - **The order is not a law.** On spam a random start beats the head. From one block up to everything, the rows of a
 #   task lie close. They answer the same test rows, but no paired answers are published, so their order stays open.
 # - **72 % is not GPT-2's head at its best.** The spam script reads the last position without an [attention
@@ -1304,36 +1329,74 @@ pd.DataFrame.from_dict(found, orient="index", columns=["accuracy [95 %]", "minut
 from IPython.display import Markdown, display
 
 full = reference.interval("accuracy_full")
-gaps = {name: f"{reference.gap('accuracy_full', f'accuracy_{name}'):.3f}" for name in experiment.SETTINGS}
+over_scratch = f"{reference.gap('accuracy_full', 'accuracy_scratch'):.3f}"
+whose = "this run" if real_outcomes else "over seeds"
 on_real_text = ""
 if real_gaps:
     to_head, to_block = real_gaps["full", "head_only"], real_gaps["full", "last_block"]
-    whose = "this run" if real_outcomes else "over seeds"
     on_real_text = (
         f"6. **On real text** with MiniLM everything reaches {real_scores['full']:.3f}: {to_head:+.3f} against"
     )
     on_real_text += f" the head alone, {to_block:+.3f} against the last block and head (*section 11, {whose}*)."
-deeper = f" Not clearly different from it: {', '.join(ties) or 'no setting between'}." if all_measured else ""
-a_pass, whole_way = times_faster("seconds_pass_"), times_faster("seconds_")
-faster = f"{a_pass:.1f} times as fast for each pass (*section 6, five seeds*)" if a_pass else ""
-faster = faster or f"{full_pass / without:.1f} times as fast for each pass (*section 6, this run*)"
-by_layer = f"embedding layer minus last block {ends:+.3f} over five seeds" if ends else ""
-by_layer = by_layer or f"{probes['pretrained'][0]:.3f} and {probes['pretrained'][-1]:.3f} in this run"
+whole_way, block_way = times_faster("seconds_"), times_faster("seconds_", "last_block")
+a_pass = times_faster("seconds_pass_")
+by_layer = [reference.interval(layer) for layer in layers] if ends else []
+by_layer = f"between {min(s.value for s in by_layer):.3f} and {max(s.value for s in by_layer):.3f}" if by_layer else ""
+by_layer = by_layer or f"between {min(probes['pretrained']):.3f} and {max(probes['pretrained']):.3f} in this run"
 
 # %%
 display(
     Markdown(f"""
-1. **Training everything** reaches {full:.3f} over five seeds. It is better than the head alone by {gaps["head_only"]},
-   and than the last block with the head by {gaps["last_block"]} (*section 5*).{deeper}
-2. **The head alone** needs no backward pass through the body: {faster}. With a cache the whole training is
-   {whole_way:.1f} times as fast, over five seeds, although it takes {head_passes} passes.
-3. **A linear probe** on the pretrained body, embedding layer against last block: {by_layer} (*section 7*).
-4. **Pretraining** is worth {gaps["scratch"]} over a random start (*section 5, five seeds; the passes stand above it*).
+1. **How much must you train?** {how_much} Everything reaches {full:.3f} (*section 5, invented reviews, over seeds; the
+   rates were searched, but the scores of that search were not kept*).
+2. **The head alone** needs no backward pass through the body: {a_pass:.1f} times as fast for each pass. With a cache
+   its whole training, {head_passes} passes, is {whole_way:.1f} times as fast as everything (*section 6, five seeds*).
+3. **No layer of the pretrained body** makes the head good here: a linear probe gets {by_layer} (*section 7*).
+4. **Pretraining** is worth {over_scratch} over a random start, which gets twice the passes (*section 5, five seeds*).
 5. **The loop and `Trainer`** compute the same losses for {len(by_hand)} steps, without dropout and weight decay
    (*section 9, the assertion*).
 {on_real_text}
+7. **"90 %"** belongs to a task, not to training everything (*section 12*).
 """)
 )
+
+# %% [markdown]
+# ### Which setting at work?
+#
+# Every row has a figure that this page measured. They come from small models, so take the table as the order in which
+# to try things, and compare on your own validation rows, over seeds.
+
+# %%
+few = lesson_reference("03")  # the same encoder, all parameters trained, few labels
+by_labels = [f"{count} labels {few.interval(f'accuracy_full_{count}_labels'):.2f}" for count in (25, 100, 400)]
+memory_share = experiment.ratio(*(recorded("02", f"training_bytes_{name}") for name in ("last_block", "full"))).value
+some = {experiment.short(name): seeds for name, seeds in by_depth.items() if name in between and len(seeds) > 1}
+to_some = [f"{name} {experiment.paired(by_depth['full'], seeds).value:+.3f}" for name, seeds in some.items()]
+on_real = {pair: f"; real sentences {gap.value:+.3f}" for pair, gap in real_gaps.items()}
+losses_on = {}
+for pair in pairs:
+    gap = reference.gap(*(f"accuracy_{name}" for name in pair)).value
+    losses_on[pair] = f"invented {gap:+.3f}{on_real.get(pair, '')}"
+words_first, head_gap, block_gap = (losses_on[pair] for pair in list(pairs)[::-1])
+
+# %%
+fast, faster = (f"{found.value:.1f} times as fast as everything" for found in (block_way, whole_way))
+decision = [
+    ("always, as the first step", "a bag of words", f"head minus words: {words_first}"),
+    ("little time, or many tasks on one body", "the head, on cached features", f"{faster}; gap: {head_gap}"),
+    ("little memory", "the last block and the head", f"{fast}, {memory_share:.0%} of its memory; gap: {block_gap}"),
+    ("more memory, not enough for all", "more blocks, from the top", f"gap, invented: {', '.join(to_some) or '?'}"),
+    ("400 labels or more, accuracy first", "everything", f"invented {full.value:.3f} with 2,000 labels"),
+    ("fewer labels", "all of these, several seeds; label more", f"everything (lesson 03): {', '.join(by_labels)}"),
+]
+lines = ["| your case | train | measured |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in decision)]
+display(Markdown("\n".join(lines)))
+
+# %% [markdown]
+# *gap* is the accuracy of everything minus that of the setting; *memory* is that of training, without the weights. The
+# figures are means over seeds, those of real sentences as in section 11; sections 5, 6 and 11 have the intervals. If
+# you must keep a model for each of many tasks, see [LoRA](../docs/glossary.md#lora) in lessons 07 to 09. The last cell
+# saves this run's numbers.
 
 # %%
 from helpers.record import record
@@ -1342,6 +1405,7 @@ values = {"difference_loop_trainer": difference_loop_trainer}
 for name, outcome in outcomes.items():
     values |= outcome.metrics(name)
 values |= {f"real_accuracy_{name}": outcome.accuracy.value for name, outcome in real_outcomes.items()}
+values |= {f"real_seconds_{name}": one.seconds for name, one in real_outcomes.items() if one.seconds}
 values |= {f"accuracy_probe_layer_{layer}": score for layer, score in enumerate(probes["pretrained"])}
 values |= {f"extra_gain_{kind}": interval.value for kind, interval in extra.items()}
 values |= {f"training_bytes_{name}": sum(found.values()) for name, found in memory.items()}
@@ -1354,12 +1418,12 @@ solved("02")
 # %% [markdown]
 # ## Next
 #
-# - `workbook run 02` with `-p settings "full, blocks_2"`, `-p labels 200`, `-p data my_reviews.csv` (your texts) or
-#   `-p track real` (a published model).
-# - Unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018); train the head
-#   first, then everything, which did better on shifted data (Kumar et al. 2022).
-# - When to freeze: Peters et al. 2019. How few layers are enough: Lee et al. 2019.
-# - [LoRA](../docs/glossary.md#lora) comes in lessons 07 to 09, and what goes wrong in lesson 03.
+# - In a terminal, `workbook run 02` with `-p settings "full, blocks_2"`, `-p labels 200`, `-p data my_reviews.csv`
+#   (your texts) or `-p track real` (a published model).
+# - Unfreeze block by block, with lower rates for lower blocks (Howard and Ruder 2018). Train the head first, then
+#   everything: better on data unlike the training data (Kumar et al. 2022).
+# - When to freeze: Peters et al. 2019. How few layers: Lee et al. 2019.
+# - What goes wrong: lesson 03. LoRA: lessons 07 to 09.
 
 # %% [markdown]
 # ## References

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from helpers import catalog
 from helpers.batches import Batch, Collate, TokenizedReviews, pad, tokenize
 from helpers.evaluation import counts_words
+from helpers.intervals import Interval, mean_t
 from helpers.models import mean_pool
 from helpers.recipes import Recipe, recipe
 from helpers.runtime import UserError, choose
@@ -87,6 +88,45 @@ def between(depth: int, chosen: Sequence[str] = ()) -> dict[str, int]:
 def title(name: str) -> str:
     """The name of a setting for a reader."""
     return TITLES.get(name) or f"pretrained, last {blocks_in(name)} blocks + head"
+
+
+def paired(scores: Sequence[float], others: Sequence[float]) -> Interval:
+    """The mean of `scores` minus `others`, seed by seed, as far as both have seeds, with Student's 95 % interval."""
+    return mean_t([one - other for one, other in zip(scores, others, strict=False)])
+
+
+def ratio(values: Sequence[float], others: Sequence[float]) -> Interval:
+    """The mean of `values` divided by `others`, seed by seed, with Student's 95 % interval."""
+    return mean_t([one / other for one, other in zip(values, others, strict=True)])
+
+
+def how_much(by_depth: Mapping[str, Sequence[float]]) -> str:
+    """Say, from accuracies over seeds, how much each depth gains and how few blocks are not clearly below "full".
+
+    by_depth: setting -> one accuracy per seed, from "head_only" up to "full"; [] where nothing was measured.
+    """
+    full = by_depth.get("full", [])
+    known = {name: seeds for name, seeds in by_depth.items() if name != "full" and min(len(seeds), len(full)) > 1}
+    if not {"head_only", "last_block"} <= set(known):
+        return "Not enough seeds to say how many blocks are enough."
+    whole = paired(full, known["head_only"]).value
+    closed = {name: 1 - paired(full, seeds).value / whole for name, seeds in known.items() if name != "head_only"}
+    said = ", ".join(f"{short(name)} {share:.0%}" for name, share in closed.items())
+    answer = f"The head alone is {whole:.3f} below everything. Training more closes this share of the gap: {said}."
+    near = next((name for name in known if 0 in paired(full, known[name])), None)
+    if near:
+        gap, seeds = paired(full, known[near]), min(len(known[near]), len(full))
+        answer += f" The fewest that are not clearly below everything: {short(near)} (gap {gap:+.3f}, {seeds} seeds)."
+    else:
+        answer += " Each of these stays clearly below everything."
+    if missing := [short(name) for name in by_depth if name != "full" and name not in known]:
+        answer += f" Not measured: {', '.join(missing)}."
+    return answer
+
+
+def short(name: str) -> str:
+    """The name of a setting within a sentence."""
+    return {"head_only": "the head", "last_block": "the last block"}.get(name) or f"the last {blocks_in(name)} blocks"
 
 
 def recipes_of(

@@ -25,6 +25,9 @@ from helpers.lessons.lesson_02.experiment import (
     Task,
     chosen_settings,
     finite,
+    how_much,
+    paired,
+    ratio,
     recipes_of,
     rows_by_kind,
 )
@@ -214,3 +217,20 @@ def test_data_without_phenomena_are_cut_by_length():
     assert rows_by_kind(dataset) == {"middling": [2, 4, 5], "short": [1, 3], "long": [0, 6]} or sum(
         map(len, rows_by_kind(dataset).values())
     ) == len(dataset)
+
+
+DEPTHS = {"head_only": [0.6, 0.62, 0.58], "last_block": [0.8, 0.81, 0.79], "blocks_2": [], "full": [0.9, 0.91, 0.89]}
+
+
+def test_the_lesson_says_how_many_blocks_are_enough():
+    said = how_much(DEPTHS)
+    assert "The head alone is 0.300 below everything" in said and "the last block 67%" in said
+    assert "stays clearly below everything" in said and said.endswith("Not measured: the last 2 blocks.")
+    said = how_much(DEPTHS | {"blocks_2": [0.9, 0.9, 0.9]})
+    assert "not clearly below everything: the last 2 blocks (gap +0.000 [" in said and said.endswith("], 3 seeds).")
+    assert how_much(DEPTHS | {"last_block": []}).startswith("Not enough seeds")
+
+
+def test_gaps_and_ratios_are_taken_seed_by_seed():
+    assert paired([0.5, 0.7, 0.9], [0.4, 0.6]).value == pytest.approx(0.1)  # the third seed has no partner
+    assert ratio([2.0, 9.0], [1.0, 3.0]).value == pytest.approx(2.5)
