@@ -7,7 +7,11 @@ import signal
 from pathlib import Path
 
 os.environ.update(
-    OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1", TQDM_DISABLE="1", PYTHONHASHSEED="0",
+    OMP_NUM_THREADS="1",
+    TOKENIZERS_PARALLELISM="false",
+    HF_HUB_OFFLINE="1",
+    TQDM_DISABLE="1",
+    PYTHONHASHSEED="0",
     HF_DATASETS_DISABLE_PROGRESS_BARS="1",
 )
 
