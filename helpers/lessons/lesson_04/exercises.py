@@ -1,4 +1,4 @@
-"""The exercises of lesson 04: prefix, labels, cached decoding, when to stay silent, packing, and a mark to keep."""
+"""The exercises of lesson 04, from the prefix check and the loss to packing and a collator that keeps a mark."""
 
 from __future__ import annotations
 
@@ -42,6 +42,88 @@ def shared_prefix(answer: Callable) -> None:
 
 @exercise(
     "04.2",
+    hints=[
+        "The logits at position 0 predict the token at position 1: drop the last logits and the first label.",
+        "predicted = logits[:, :-1]; wanted = labels[:, 1:]; keep only the positions where wanted is not -100.",
+        "nn.functional.cross_entropy(predicted.flatten(0, 1), wanted.flatten(), ignore_index=-100) is the mean.",
+    ],
+)
+def answer_loss(answer: Callable) -> None:
+    """answer(logits, labels): the mean loss of the next token over the positions whose label is not -100."""
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 7, generator=draw, dtype=torch.double)
+    for labels in ([[HIDDEN, HIDDEN, 3, 1, 6], [HIDDEN, 2, 6, HIDDEN, HIDDEN]], [[2, 4, 1, 6, 3], [5, 2, 6, 1, 4]]):
+        given = torch.tensor(labels)
+        got = returned(answer(logits.clone(), given.clone()), "one number, the mean loss")
+        wanted = experiment.answer_loss(logits, given)
+        expect(f"the loss for the labels {labels}", got, wanted, note=_loss_reason(logits, given, got))
+
+
+def _loss_reason(logits: Tensor, labels: Tensor, got: object) -> str:
+    found = torch.as_tensor(got, dtype=torch.double)
+    if found.numel() != 1:
+        return ""
+    flat = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=HIDDEN)
+    by_row = torch.stack([experiment.answer_loss(logits[i : i + 1], labels[i : i + 1]) for i in range(2)]).mean()
+    if torch.isclose(found, flat):
+        return " (the logits at a position predict the next token: shift the labels by one)"
+    if torch.isclose(found, by_row):
+        return " (take one mean over the tokens of all rows, not a mean of the rows' means)"
+    return ""
+
+
+class _Tiny(nn.Module):
+    """A model of one table: the logits after a token are its row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(1)
+        self.table = nn.Parameter(3 * torch.randn(7, 7, generator=draw, dtype=torch.double))
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
+    ) -> SimpleNamespace:
+        logits = self.table[input_ids]  # (batch, seq, vocab)
+        return SimpleNamespace(logits=logits, loss=None if labels is None else experiment.answer_loss(logits, labels))
+
+
+def _learner() -> tuple[nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    model = _Tiny()
+    optimizer = torch.optim.SGD(model.parameters(), lr=2.0)
+    return model, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+
+
+@exercise(
+    "04.3",
+    hints=[
+        "Five things in this order: loss, backward, clip, optimizer and scheduler, clear the gradients.",
+        "loss = answer_loss(model(input_ids=batch['input_ids'], attention_mask=batch['attention_mask']).logits, "
+        "batch['labels']); loss.backward(); nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+        "Then optimizer.step(); scheduler.step(); optimizer.zero_grad(); return loss.item()",
+    ],
+)
+def training_step(answer: Callable) -> None:
+    """answer(model, batch, optimizer, scheduler): one step of training; returns the loss as a float."""
+    ids = torch.tensor([[4, 2, 5, 3, 6], [4, 1, 5, 6, 0]])
+    labels = torch.tensor([[HIDDEN, HIDDEN, HIDDEN, 3, 6], [HIDDEN, HIDDEN, HIDDEN, 6, HIDDEN]])
+    batch = {"input_ids": ids, "attention_mask": (ids != 0).long(), "labels": labels}
+    mine, theirs = _learner(), _learner()
+    for step in (1, 2, 3):
+        got = returned(answer(mine[0], dict(batch), *mine[1:]), "the loss, a float")
+        wanted = experiment.training_step(theirs[0], batch, *theirs[1:])
+        expect(f"the loss that step {step} returns", float(got), wanted)
+        if mine[2].last_epoch != step:
+            raise Wrong(f"after {step} steps the scheduler has made {mine[2].last_epoch}: call scheduler.step() once")
+        note = (
+            " (is the gradient norm clipped to 1.0, between backward and the optimizer?)"
+            if step == 1
+            else " (are the gradients cleared after each step?)"
+        )
+        expect(f"the weights after step {step}", mine[0].table.detach(), theirs[0].table.detach(), note=note)
+
+
+@exercise(
+    "04.6",
     hints=[
         "Go through the ids from left to right and remember one thing: is the assistant speaking?",
         "The mark start_id itself is not learned; what follows it is, and end_id too. Note the label first, then look "
@@ -94,7 +176,7 @@ class _Counter(nn.Module):
 
 
 @exercise(
-    "04.3",
+    "04.4",
     hints=[
         "Keep two things from call to call: all tokens so far, and the cache. The model reads only what is new.",
         "outputs = model(input_ids=new, past_key_values=cache, use_cache=True); the next token is "
@@ -117,7 +199,7 @@ def greedy_cached(answer: Callable) -> None:
 
 
 @exercise(
-    "04.4",
+    "04.5",
     hints=[
         "Only thresholds that are one of the confidences can change who speaks. Try them from the lowest up.",
         "At a threshold, those with a confidence of at least it speak; the share of wrong ones among them decides.",
@@ -140,7 +222,7 @@ def threshold_for(answer: Callable) -> None:
 
 
 @exercise(
-    "04.5",
+    "04.7",
     hints=[
         "Keep a list of packed rows. Does the next conversation still fit into the last one? Else start a new one.",
         "Positions of a conversation are 0, 1, 2, ... wherever it stands. Its first label becomes -100, as the token "
@@ -169,7 +251,7 @@ def pack(answer: Callable) -> None:
 
 
 @exercise(
-    "04.6",
+    "04.8",
     hints=[
         "Print the labels of a row beside its input_ids. Which token that should be learned is not?",
         "The pad token and the end of the turn are the same id here, so an id does not say what is padding. The "
