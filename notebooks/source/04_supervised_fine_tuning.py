@@ -14,9 +14,8 @@
 # # How does a text predictor learn to follow instructions?
 #
 # A pretrained decoder continues text. Ask it a question, and it goes on as if it were reading. A few thousand questions
-# with answers turn it into a model that answers. You write the labels, the loss, the training step and the decoding,
-# and every model below is trained by your code. You give the untrained model a fair chance, and measure what the
-# training teaches and costs.
+# with answers turn it into a model that answers. You write the labels, the loss and the decoding; the loop around your
+# loss is lesson 02's. You give the untrained model a fair chance, and measure what the training teaches and costs.
 #
 # *About 95 minutes to read (an estimate), four to run (an estimate for two processor cores); no network.*
 
@@ -24,7 +23,7 @@
 # **You will be able to**
 #
 # - turn a conversation of one or several turns into token ids and labels, and check it token by token;
-# - write the loss and the training step, and compare fine-tuning with the best prompt;
+# - write the loss, and compare fine-tuning with the best prompt;
 # - write [greedy decoding](../docs/glossary.md#greedy-decoding) with a key-value cache, and
 #   [packing](../docs/glossary.md#packing) with restarted positions;
 # - fine-tune conversations with `SFTTrainer`, and save a model that stops by itself;
@@ -457,23 +456,10 @@ def validation_loss(model):
 
 
 # %% [markdown]
-# ### Exercise 04.3: one training step
-#
-# With `logits = model(input_ids=..., attention_mask=...).logits` and your loss: compute the gradients, clip their norm
-# to 1.0 (`nn.utils.clip_grad_norm_`), let `optimizer` and then `scheduler` take a step, and clear the gradients. Return
-# the loss as a `float`. Your step trains every model of sections 3 to 7, 9 (one side) and 12.
+# The loop is lesson 02's, with **your** loss: it trains every model of sections 3 to 7, 12, and one side of 9.
 
 
-# %% tags=["exercise"]
-def training_step(model, batch, optimizer, scheduler):
-    return ...
-
-
-check("04.3", training_step)
-# hint("04.3")
-
-
-# %% tags=["solution"]
+# %%
 def training_step(model, batch, optimizer, scheduler):
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
     loss = answer_loss(logits, batch["labels"])
@@ -483,12 +469,6 @@ def training_step(model, batch, optimizer, scheduler):
     scheduler.step()
     optimizer.zero_grad()
     return loss.item()
-
-
-check("04.3", training_step)
-
-# %%
-training_step = go_on_with("04.3", training_step, experiment.training_step)
 
 
 def train_by_hand(model, batches, optimizer, scheduler, epochs=1, progress="training"):
@@ -563,7 +543,7 @@ right_tuned[len(train_rows)] = {group: judged_each(sft, chosen) for group, chose
 by_examples = {size: {group: share(right) for group, right in found.items()} for size, found in right_tuned.items()}
 
 # %%
-from helpers.intervals import mean_t, paired_bootstrap
+from helpers.intervals import paired_bootstrap
 
 best_shot = {
     group: max((found[group].value, -k) for k, found in few_shot.items() if group in found) for group in judged
@@ -607,7 +587,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=list(judged))
 # only the newest token goes in.
 
 # %% [markdown]
-# ### Exercise 04.4: greedy decoding with a cache
+# ### Exercise 04.3: greedy decoding with a cache
 #
 # `model(input_ids=..., past_key_values=cache, use_cache=True)` returns `.logits` and `.past_key_values`. In the first
 # call the cache is `None` and the input is the prompt, (1, seq); after that the input is one token, (1, 1). Return all
@@ -619,8 +599,8 @@ def greedy_cached(model, input_ids, max_new_tokens, end_id):
     return ...
 
 
-check("04.4", greedy_cached)
-# hint("04.4")
+check("04.3", greedy_cached)
+# hint("04.3")
 
 
 # %% tags=["solution"]
@@ -637,10 +617,10 @@ def greedy_cached(model, input_ids, max_new_tokens, end_id):
     return written
 
 
-check("04.4", greedy_cached)
+check("04.3", greedy_cached)
 
 # %% tags=["nbval-check-output"]
-greedy_cached = go_on_with("04.4", greedy_cached, experiment.greedy_cached)
+greedy_cached = go_on_with("04.3", greedy_cached, experiment.greedy_cached)
 end = sft_tools.end_of_turn(tokenizer)
 settings = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": end}
 settings["pad_token_id"] = tokenizer.pad_token_id
@@ -765,32 +745,18 @@ VBox([slider, page])
 # %% [markdown]
 # The figure above the slider is its position at 0.5, for readers without a running kernel.
 #
-# ### Exercise 04.5: when to stay silent
-#
-# Given the probability of each answer, and whether it is `right` (two lists), find the lowest threshold, one of the
-# confidences, such that among the answers at or above it at most the share `allowed` is wrong. Return None if there is
-# none. Example: `[0.9, 0.5, 0.7]`, `[True, False, True]` and 0.0 give 0.7.
+# A threshold is chosen on labelled questions: the lowest one such that of the answers at or above it at most the share
+# `allowed` is wrong.
 
 
-# %% tags=["exercise"]
-def threshold_for(confidences, right, allowed):
-    return ...
-
-
-check("04.5", threshold_for)
-# hint("04.5")
-
-
-# %% tags=["solution"]
+# %%
 def threshold_for(confidences, right, allowed):
     for threshold in sorted(confidences):
         spoken = [ok for sure, ok in zip(confidences, right, strict=True) if sure >= threshold]
         if 1 - sum(spoken) / len(spoken) <= allowed:
             return threshold
-    return None
+    return None  # even the surest answer is wrong
 
-
-check("04.5", threshold_for)
 
 # %% [markdown]
 # ### Training "I do not know", and its price
@@ -807,7 +773,7 @@ check("04.5", threshold_for)
 predict("04.4", within=5, unit="points")
 
 # %%
-from helpers.reference import has_reference, lesson_reference, load_reference, real_reference, recorded
+from helpers.reference import has_reference, lesson_reference, load_reference, real_reference
 
 refusal = "I do not know."
 titles = sorted({row["film"] for row in instructions["train"]} - {""})  # rows of the hub are about no film
@@ -865,7 +831,6 @@ reveal("04.4", 100 * price_known, reference=[100 * (one - two) for one, two in z
 # half; then the halves change places. So no question has a say in its own threshold.
 
 # %%
-threshold_for = go_on_with("04.5", threshold_for, experiment.threshold_for)
 sure_now = confidence(sft, tokenizer, [row["prompt"] for row in asked_rows], said_by["before"])
 true = exact_match(said_by["before"], [row["completion"] for row in asked_rows])
 invented_before = made_up(asked_rows, said_by["before"])
@@ -990,7 +955,7 @@ pd.DataFrame.from_dict(table, orient="index")
 # People ask a second question that only makes sense after the first: "And who directed it?" Our model has seen single
 # turns only. So build conversations of two turns, the second without the film's title.
 #
-# ### Exercise 04.6: labels for every turn
+# ### Exercise 04.4: labels for every turn
 #
 # Learn from **all** of the assistant's turns: from the token after each `start_id` (the mark of the assistant) up to
 # and including the next `end_id`. Return a list as long as the list `input_ids`; all else is -100.
@@ -1001,8 +966,8 @@ def assistant_labels(input_ids, start_id, end_id):
     return ...
 
 
-check("04.6", assistant_labels)
-# hint("04.6")
+check("04.4", assistant_labels)
+# hint("04.4")
 
 
 # %% tags=["solution"]
@@ -1017,14 +982,14 @@ def assistant_labels(input_ids, start_id, end_id):
     return labels
 
 
-check("04.6", assistant_labels)
+check("04.4", assistant_labels)
 
 # %% [markdown]
 # Here are the conversations. `start_id` is the token that only the generation prompt has; ours is `<|assistant|>`.
 
 
 # %%
-assistant_labels = go_on_with("04.6", assistant_labels, experiment.assistant_labels)
+assistant_labels = go_on_with("04.4", assistant_labels, experiment.assistant_labels)
 asking = [{"role": "user", "content": "?"}]
 texts = [tokenizer.apply_chat_template(asking, tokenize=False, add_generation_prompt=mark) for mark in (False, True)]
 question_ids, marked_ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts)
@@ -1112,7 +1077,7 @@ print(f"two turns minus the same as single turns: {talk_gap:+.2f}, {'no ' if 0 i
 # With either, the conversations see each other, and no error says so.
 
 # %% [markdown]
-# ### Exercise 04.7: pack
+# ### Exercise 04.5: pack
 #
 # Fill rows of at most `length` tokens with whole conversations, in the given order; a conversation that does not fit
 # starts a new row. Return a list of dictionaries with `input_ids`, `labels` and `position_ids`, lists of equal length.
@@ -1124,8 +1089,8 @@ def pack(rows, length):
     return ...
 
 
-check("04.7", pack)
-# hint("04.7")
+check("04.5", pack)
+# hint("04.5")
 
 
 # %% tags=["solution"]
@@ -1141,7 +1106,7 @@ def pack(rows, length):
     return packed
 
 
-check("04.7", pack)
+check("04.5", pack)
 
 # %% [markdown]
 # **Predict 6.** Three conversations, packed with and without restarted positions, both without mask and cache: which
@@ -1151,7 +1116,7 @@ check("04.7", pack)
 predict("04.6", choices=["with restarted positions", "without", "both", "neither"])
 
 # %% tags=["nbval-check-output"]
-pack = go_on_with("04.7", pack, experiment.pack)
+pack = go_on_with("04.5", pack, experiment.pack)
 three = train_rows[:3]
 alone = collate(three)
 (packed,) = pack(three, 10_000)
@@ -1336,7 +1301,7 @@ trainer = trainer_for(copy.deepcopy(sft), eos_token=turn_end)
 its_rows = trainer.train_dataset
 same_as_yours = all(row["labels"] == assistant_labels(row["input_ids"], start_id, end) for row in its_rows)
 longest = max(len(row["input_ids"]) for row in its_rows)
-print(f"its labels are those of your exercise 04.6: {same_as_yours}; longest row {longest} tokens, so none is cut")
+print(f"its labels are those of your exercise 04.4: {same_as_yours}; longest row {longest} tokens, so none is cut")
 assert (same_as_yours or not marked) and longest < 256
 
 # %% [markdown]
@@ -1628,7 +1593,7 @@ for row, text in list(zip(held_out, given, strict=True))[:3]:
     print(f"wanted  {row['completion']}\ngot     {text}\n")
 
 # %% [markdown]
-# ### Exercise 04.8: fix the collator
+# ### Exercise 04.6: fix the collator
 #
 # It must work when the padding token is the end of the turn. `rows` are dictionaries of lists, `input_ids` and
 # `labels`. Return `input_ids`, `attention_mask` and `labels`, each a tensor (batch, seq). Print the labels of one row
@@ -1640,8 +1605,8 @@ def fixed(rows, pad_id):
     return ...
 
 
-check("04.8", fixed)
-# hint("04.8")
+check("04.6", fixed)
+# hint("04.6")
 
 
 # %% tags=["solution"]
@@ -1656,10 +1621,10 @@ def fixed(rows, pad_id):
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
 
 
-check("04.8", fixed)
+check("04.6", fixed)
 
 # %%
-fixed = go_on_with("04.8", fixed, sft_tools.collate)  # the same short training, with your collator
+fixed = go_on_with("04.6", fixed, sft_tools.collate)  # the same short training, with your collator
 pupil, losses = taught_with(fixed)
 given = answer(pupil, tokenizer, [row["prompt"] for row in held_out])
 print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f}")

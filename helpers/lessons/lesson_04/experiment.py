@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence, Set
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from helpers import catalog, sft
 from helpers.batches import sample_rows
@@ -118,18 +116,6 @@ def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """The mean negative log-probability of the next token where the label is not -100; (batch, seq, vocab) logits."""
     predicted, wanted = logits[:, :-1], labels[:, 1:]  # (batch, seq - 1, vocab), (batch, seq - 1)
     return nn.functional.cross_entropy(predicted.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
-
-
-def training_step(model: nn.Module, batch: Mapping[str, Tensor], optimizer: Optimizer, scheduler: LRScheduler) -> float:
-    """One step on one batch, gradient norm clipped to 1.0; return the loss before it."""
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-    loss = answer_loss(logits, batch["labels"])
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
-    optimizer.step()
-    scheduler.step()
-    optimizer.zero_grad()
-    return loss.item()
 
 
 def shared_prefix(prompt_ids: Sequence[int], conversation_ids: Sequence[int]) -> tuple[int, bool]:
