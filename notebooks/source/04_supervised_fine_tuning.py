@@ -13,24 +13,23 @@
 # %% [markdown]
 # # How does a text predictor learn to follow instructions?
 #
-# A pretrained decoder continues text. Ask it a question, and it goes on as if it were reading. A few thousand questions
+# A pretrained decoder continues text. Ask it a question, and it just goes on. A few thousand questions
 # with answers turn it into a model that answers. You write the labels, the loss and the decoding; the loop around your
-# loss is lesson 02's. You give the untrained model a fair chance, and measure what the training teaches and costs.
+# loss is lesson 02's.
 #
 # *About 95 minutes to read (an estimate), four to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
 #
-# - turn a conversation of one or several turns into token ids and labels, and check it token by token;
+# - turn a conversation into token ids and labels, and check it token by token;
 # - write the loss, and compare fine-tuning with the best prompt;
 # - write [greedy decoding](../docs/glossary.md#greedy-decoding) with a key-value cache, and
 #   [packing](../docs/glossary.md#packing) with restarted positions;
 # - fine-tune conversations with `SFTTrainer`, and save a model that stops by itself;
 # - count made-up answers, train "I do not know", and say what it costs;
 # - measure the errors of a model that serves as a judge.
-#
-# `predict` asks you for a guess, `check` tests your answer to an exercise, and `hint("04.1")` helps.
+
 
 # %%
 import copy
@@ -93,8 +92,8 @@ pd.DataFrame(sorted(shown.values(), key=lambda row: row["known"]))[list(columns)
 # - `trained`: the training asks about this film, in other words.
 # - `told`: a *known fact*. The model read it in pretraining; the training never asks about this film.
 # - `untold`: an *unknown fact*. No text of pretraining or training names this film.
-# - `careless` and `open`: requests for a line. They have no single right answer; section 11 lets a model judge them.
-#   The training has only careless lines: often with the wrong tone or about the wrong film (lessons 05, 06).
+# - `careless` and `open`: requests for a line (section 11). The training has careless ones only.
+
 
 # %% tags=["nbval-check-output"]
 counts = {split: pd.Series(rows["known"]).value_counts() for split, rows in instructions.items()}
@@ -192,11 +191,11 @@ for form, rate in forms_before.items():
 #
 # ### Few-shot prompting
 #
-# Put `k` solved examples of the same kind, from the training rows, before the question (Brown et al. 2020). Our decoder
-# reads at most 256 tokens, so all of it has to fit into those. Its pretraining texts had 128: longer prompts are new.
+# Put `k` solved examples of the same kind before the question (Brown et al. 2020). Our decoder
+# reads at most 256 tokens. Its pretraining texts had 128: longer prompts are new.
 #
-# All questions of one kind get the same `k` examples, drawn once. The intervals do not include the luck of that draw,
-# so the cell repeats `k` = 4 with other draws.
+# All questions of one kind get the same `k` examples. The intervals leave out the luck of that draw, so `k` = 4 is
+# repeated with other draws.
 
 
 # %%
@@ -240,12 +239,6 @@ for k, found in right_shot.items():
     table[k] = {group: f"{share(one):.2f} of {len(one)}" for group, one in found.items() if one is not None}
     sizes = [len(tokenizer(few_shot_prompt(row, k, by_kind))["input_ids"]) for row in judged["known facts"]]
     table[k]["tokens of a prompt about a fact"] = f"{int(torch.tensor(sizes).median())}"
-pd.DataFrame.from_dict(table, orient="index").rename_axis("examples in the prompt").fillna("too long")
-
-# %% [markdown]
-# What does the model write after four examples, and does the draw of the examples matter?
-
-# %%
 for row in judged["known facts"][:3]:
     prompt = few_shot_prompt(row, 4, by_kind)
     ids = tokenizer(prompt, return_tensors="pt")["input_ids"][:, -room:].to(run.device)
@@ -257,7 +250,7 @@ four = [one for one in (right_shot[4]["known facts"], *four) if one is not None]
 rates = [share(one).value for one in four]
 if rates:
     print(f"known facts, four examples, {len(rates)} draws: {min(rates):.2f} to {max(rates):.2f}")
-    print(f"known facts, no example: {few_shot[0]['known facts'].value:.2f}")
+pd.DataFrame.from_dict(table, orient="index").rename_axis("examples in the prompt").fillna("too long")
 
 # %% [markdown]
 # <details><summary>What it means</summary>
@@ -362,19 +355,20 @@ for title, one in (("space in the answer", tokenizer), ("space in the prompt", m
     print(f"{title}: {ends[0]} / {ends[1]}, prefix: {whole}")
 
 # %% [markdown]
+# <details><summary>What it means</summary>
+#
 # In the second row the prompt ends in a token that the conversation does not have: the tokenizer joins the space and
-# the name. The model learns `ĠAnna` after the mark, and is asked for `Anna` after a space, another token. Section 6
-# measures a related fault: a template with no space at all.
+# the name. The model learns `ĠAnna` after the mark, and is asked for `Anna` after a space, another token.
 #
-# ### The loss
-#
-# At each position the model is asked for the *next* token. So the logits at position 0 are compared with the label at
-# position 1, and so on. Positions whose label is -100 do not count.
+# </details>
 #
 # ### Exercise 04.2: the loss on the answer
 #
+# At each position the model is asked for the *next* token: the logits at position 0 belong to the label at position 1,
+# and so on. Positions whose label is -100 do not count.
+#
 # `logits` has the shape (batch, seq, vocab), `labels` (batch, seq). Return the mean of the negative log-probability of
-# the next token over all positions that count, a tensor with one number.
+# the next token over all positions that count, a tensor with one number. The model's own loss is compared with yours.
 
 
 # %% tags=["exercise"]
@@ -396,17 +390,13 @@ def answer_loss(logits, labels):
 
 check("04.2", answer_loss)
 
-# %% [markdown]
-# A model computes the same loss when it is given labels. Compare. A *collator* makes one batch of several rows: it pads
-# them to the same length.
-
 # %% tags=["nbval-check-output"]
 from functools import partial
 
 answer_loss = go_on_with("04.2", answer_loss, experiment.answer_loss)
 train_data = instructions["train"].select(range(min(train_limit, len(instructions["train"]))))
 first = [sft_tools.encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(16))]
-collate = partial(sft_tools.collate, pad_id=tokenizer.pad_token_id)  # pads on the right
+collate = partial(sft_tools.collate, pad_id=tokenizer.pad_token_id)  # a collator makes one batch; pads on the right
 batch = {name: value.to(run.device) for name, value in collate(first).items()}
 with torch.inference_mode():
     outputs = base(**batch)
@@ -647,9 +637,8 @@ print(f"20 answers: {without_cache.total:.2f} s without the cache, {with_cache.t
 answers["after"] = answer(sft, tokenizer, test_prompts)  # many at once, padded on the left: all go on from there
 known = {when: exact_match_rates(test_rows, given, "known") for when, given in answers.items()}
 reveal("04.2", known["after"]["told"].value, reference="exact_answer_rate_sft")
-pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()})
+print(pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()}))
 
-# %%
 from helpers.lessons.lesson_04 import figures
 
 answerable = [place for place, row in enumerate(test_rows) if row["known"] in ("told", "skill")]
@@ -709,10 +698,8 @@ made_up_base = share(made_up(asked_base, base_said))
 print(f"\nthe pretrained model, asked as Q and A: made up {made_up_base:.2f} of {len(base_said)}: {base_said[0]!r}")
 
 # %% [markdown]
-# An answer counts as *made up* if it has the form of an answer and is false. The form is four digits and a full stop
-# for a year, and for all else words with capital letters and a full stop. In larger models this is called
-# hallucination. The last line is the control, the pretrained model in its own form: where it makes up as many, the
-# habit is older than the fine-tuning.
+# *Made up* is an answer in the right form (a year, or words with capitals, and a full stop) that is false. In larger
+# models this is called hallucination. The last line is the control: the pretrained model in its own form.
 #
 # Does the model know the difference? It gives every answer a probability: the product over its tokens. Move the slider
 # to let it speak only when it is sure.
@@ -742,15 +729,10 @@ slider.observe(redraw, names="value")
 redraw()
 VBox([slider, page])
 
-# %% [markdown]
-# The figure above the slider is its position at 0.5, for readers without a running kernel.
-#
-# A threshold is chosen on labelled questions: the lowest one such that of the answers at or above it at most the share
-# `allowed` is wrong.
-
 
 # %%
 def threshold_for(confidences, right, allowed):
+    """The lowest threshold such that of the answers at or above it at most the share `allowed` is wrong."""
     for threshold in sorted(confidences):
         spoken = [ok for sure, ok in zip(confidences, right, strict=True) if sure >= threshold]
         if 1 - sum(spoken) / len(spoken) <= allowed:
@@ -762,9 +744,8 @@ def threshold_for(confidences, right, allowed):
 # ### Training "I do not know", and its price
 #
 # The alternative to a threshold is to train the answer "I do not know." Our way is simple: questions about films that
-# do not exist, their titles joined from two halves. (R-Tuning, Zhang et al. 2024, invents none: it sorts real questions
-# by whether the model answers them correctly.) Half the rows are refusals, or a tenth; the others are old. A
-# **control** gets as many steps on old rows alone.
+# do not exist. (R-Tuning, Zhang et al. 2024, sorts real questions by whether the model answers them right.)
+# Half the rows are refusals, or a tenth; the others are old. A **control** gets as many steps on old rows.
 #
 # **Predict 4.** How many percentage points of the *known* facts do the refusals cost (half of the rows), compared with
 # the control?
@@ -798,7 +779,8 @@ for name, refusals in {"control: old rows": 0, "with refusals": 2, "a tenth refu
     pupils[name] = tuned_further(some + list(mixed_rows.select(range(further_rows - len(some)))))
 
 # %% [markdown]
-# All models answer the same questions: all known and unknown facts, and some jobs.
+# All answer the same questions: known and unknown facts, some jobs. The second cell's threshold is chosen on one
+# half of the fact questions, at most a tenth wrong, and used on the other half; then the halves change places.
 
 # %%
 asked_rows = [row for row in test_rows if row["known"] in ("told", "untold")]
@@ -825,10 +807,6 @@ price_known = price["control: old rows"]["known: right"].value - price["with ref
 by_seed = load_reference("refusals") if has_reference("refusals") and track == "pocket" else None
 over_seeds = [by_seed.metrics[f"known_right_{way}"] for way in ("control", "refusals_half")] if by_seed else [[], []]
 reveal("04.4", 100 * price_known, reference=[100 * (one - two) for one, two in zip(*over_seeds, strict=True)])
-
-# %% [markdown]
-# Now the threshold. It is chosen on one half of the fact questions, with at most a tenth wrong, and used on the other
-# half; then the halves change places. So no question has a say in its own threshold.
 
 # %%
 sure_now = confidence(sft, tokenizer, [row["prompt"] for row in asked_rows], said_by["before"])
@@ -984,10 +962,6 @@ def assistant_labels(input_ids, start_id, end_id):
 
 check("04.4", assistant_labels)
 
-# %% [markdown]
-# Here are the conversations. `start_id` is the token that only the generation prompt has; ours is `<|assistant|>`.
-
-
 # %%
 assistant_labels = go_on_with("04.4", assistant_labels, experiment.assistant_labels)
 asking = [{"role": "user", "content": "?"}]
@@ -1002,7 +976,6 @@ def talk(first, second):
     return [*messages(first["prompt"], first["completion"]), *messages(follow, second["completion"])]
 
 
-# %%
 def encode_turns(conversation):
     text = tokenizer.apply_chat_template(conversation, tokenize=False)
     input_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -1041,7 +1014,6 @@ talker = copy.deepcopy(sft)
 further = replace(recipe, epochs=run.by_budget(quick=1, standard=2), learning_rate=recipe.learning_rate / 2)
 talk_losses = fine_tune(talker, [encode_turns(one) for one in talks], further, "two turns")
 
-# %%
 single = copy.deepcopy(sft)
 one_by_one = [encode_turns(messages(row["prompt"], row["completion"])) for pair in pairs for row in pair]
 larger = replace(further, batch_size=2 * further.batch_size)
@@ -1067,14 +1039,13 @@ print(f"two turns minus the same as single turns: {talk_gap:+.2f}, {'no ' if 0 i
 #
 # ## 8. Packing (optional)
 #
-# [Padding](../docs/glossary.md#padding) is computed and thrown away. **[Packing](../docs/glossary.md#packing)** lays
-# several conversations end to end in one row, so that few positions are empty. It pays on a GPU, where rows of very
-# unequal lengths meet in one batch.
+# [Padding](../docs/glossary.md#padding) is waste. **[Packing](../docs/glossary.md#packing)** lays
+# several conversations end to end in one row. It pays on a GPU, where rows of very unequal lengths meet in one batch.
 #
-# There is a catch. In a packed row a token can see the conversations before its own. Two things fix it: positions that
+# But in a packed row a token can see the conversations before its own. Two things fix it: positions that
 # start again at 0, and attention that stops at the border. `transformers` finds the border where the positions restart,
 # but only without an [attention mask](../docs/glossary.md#attention-mask) **and** without a cache (`use_cache=False`).
-# With either, the conversations see each other, and no error says so.
+# With either, no error says that they see each other.
 
 # %% [markdown]
 # ### Exercise 04.5: pack
@@ -1161,16 +1132,13 @@ for way, places in used.items():
 # %% [markdown]
 # For these short rows, grouping by length leaves as little empty as packing (we did not time either).
 #
-# `SFTConfig(packing=True, max_length=...)` packs too. Its default, `"bfd"` (best fit decreasing), puts each
-# conversation where it fits best and discards what exceeds `max_length`. It also turns on `padding_free`: the packed
-# rows of a batch are laid end to end without a mask, with restarted positions, as above. TRL's documentation supports
-# this only with FlashAttention, a fast attention for GPUs. A packed batch holds more conversations, so an epoch has
-# fewer steps: choose the rate again.
+# `SFTConfig(packing=True, max_length=...)` packs too; what exceeds `max_length` is discarded. It also turns on
+# `padding_free`: the packed rows of a batch are laid end to end without a mask, as above. TRL supports this only with
+# FlashAttention, a fast attention for GPUs. An epoch then has fewer steps: choose the rate again.
 #
 # ## 9. The same with `SFTTrainer`
 #
-# TRL's `SFTTrainer` applies the template to prompts and completions, masks, pads and trains. First our side: some
-# steps, in order.
+# TRL's `SFTTrainer` applies the template, masks, pads and trains. First our side: some steps, in order.
 
 # %%
 steps = run.by_budget(quick=3, standard=20)
@@ -1246,7 +1214,7 @@ assert near_weights or run.device != "cpu" or run.budget == "quick"  # a few ste
 assert same_labels and difference_sft_loss < for_one and difference_sft_trajectory < for_all
 
 # %% [markdown]
-# Equal losses could hide unequal weights, so the weights are compared too. They are nearly the same, not bit for bit.
+# The weights are nearly the same, not bit for bit.
 # `SFTTrainer` adds packing, checkpoints, several devices, 16-bit numbers, [adapters](../docs/glossary.md#adapter)
 # (lesson 09) and logging.
 #
@@ -1259,22 +1227,15 @@ assert same_labels and difference_sft_loss < for_one and difference_sft_trajecto
 # - `eos_token`, the end of a *turn*. The tokenizer's own end token often ends a *text*, as our `<|stop|>` does.
 
 # %%
-print(tokenizer.chat_template)
-marked = "generation %}" in tokenizer.chat_template
-turn_end = tokenizer.convert_ids_to_tokens(end)
-print(f"\nmarks: {marked}; a turn ends in {turn_end}; the tokenizer's own end token: {tokenizer.eos_token}")
-
-# %% [markdown]
-# The marks are there already, with the end of the turn inside. If a template has none, TRL swaps in a marked one for
-# the model families that it knows; for any other you add them. Now the whole path: a file of section 7's
-# conversations, [validation](../docs/glossary.md#validation-set) rows, training, a saved folder.
-
-# %%
 import json
 from pathlib import Path
 
 from datasets import load_dataset
 
+marked = "generation %}" in tokenizer.chat_template
+turn_end = tokenizer.convert_ids_to_tokens(end)
+print(tokenizer.chat_template)
+print(f"\nmarks: {marked}; a turn ends in {turn_end}; the tokenizer's own end token: {tokenizer.eos_token}")
 folder = Path(scratch_folder.name)
 held = experiment.film_pairs([row for row in instructions["validation"] if row["known"] == "told"])
 held_talks = [talk(*pair) for pair in held] or talks[:16]
@@ -1283,6 +1244,13 @@ for name, own in (("train", talks[: run.by_budget(quick=32, standard=256)]), ("v
     (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 files = {name: str(folder / f"{name}.jsonl") for name in ("train", "validation")}
 from_file = load_dataset("json", data_files=files, cache_dir=str(folder / "cache"))
+
+# %% [markdown]
+# Our template has the marks, with the end of the turn inside. If one has none, TRL swaps in a marked one for the model
+# families that it knows; for any other you add them. Without `eval_strategy` the trainer never evaluates while it
+# trains. The order is shuffled, as by default.
+
+# %%
 at_work = partial(
     config, learning_rate=learning_rate / 2, warmup_steps=0.1, eval_strategy="epoch", assistant_only_loss=marked
 )
@@ -1301,11 +1269,8 @@ trainer = trainer_for(copy.deepcopy(sft), eos_token=turn_end)
 its_rows = trainer.train_dataset
 same_as_yours = all(row["labels"] == assistant_labels(row["input_ids"], start_id, end) for row in its_rows)
 longest = max(len(row["input_ids"]) for row in its_rows)
-print(f"its labels are those of your exercise 04.4: {same_as_yours}; longest row {longest} tokens, so none is cut")
-assert (same_as_yours or not marked) and longest < 256
-
-# %% [markdown]
-# Without `eval_strategy` the trainer would never evaluate while it trains. The order is shuffled, as by default.
+print(f"its labels are those of your exercise 04.4: {same_as_yours}; the longest row has {longest} of 256 tokens")
+assert same_as_yours or not marked
 
 # %%
 validation_before = trainer.evaluate()["eval_loss"]
@@ -1325,42 +1290,34 @@ trainer_for(careless).save_model(folder / "careless")  # ... and a trainer witho
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
-def reply(folder, turns, max_new_tokens=24):
-    """The number of new tokens, and the text with its special tokens."""
-    ids = its_tokenizer[folder].apply_chat_template(
-        turns, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-    )
-    ids = {name: value.to(run.device) for name, value in ids.items() if name in ("input_ids", "attention_mask")}
-    written = mine[folder].generate(**ids, max_new_tokens=max_new_tokens, do_sample=False)
-    new = written[0, ids["input_ids"].shape[1] :]
-    return len(new), its_tokenizer[folder].decode(new)
+def reply(name, turns):
+    """The new tokens, at most 24, as text with its special tokens."""
+    its_tokenizer = AutoTokenizer.from_pretrained(folder / name)
+    ids = its_tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    ids = {part: ids[part].to(run.device) for part in ("input_ids", "attention_mask")}
+    written = mine[name].generate(**ids, max_new_tokens=24, do_sample=False)
+    return its_tokenizer.decode(written[0, ids["input_ids"].shape[1] :])
 
 
-mine, its_tokenizer = {}, {}
-for name in ("mine", "careless"):
-    mine[name] = AutoModelForCausalLM.from_pretrained(folder / name).to(run.device).eval()
-    its_tokenizer[name] = AutoTokenizer.from_pretrained(folder / name)
+names = ("mine", "careless")
+mine = {name: AutoModelForCausalLM.from_pretrained(folder / name).to(run.device).eval() for name in names}
 for turn in test_talks[0]:
     print(f"{turn['role']}: {turn['content']}")
 for name, one in mine.items():
-    length, text = reply(name, test_talks[0][:-1])
-    print(f"{name}: stops at {one.generation_config.eos_token_id}; {length} new tokens: {text}")
+    print(f"{name}, stops at {one.generation_config.eos_token_id}: {reply(name, test_talks[0][:-1])}")
+given = [reply("mine", turns[:-1]).partition(turn_end)[0].strip() for turns in test_talks]
+good = exact_match(given, [turns[-1]["content"] for turns in test_talks])
+gain = paired_bootstrap(good, second_answers(sft), seed=seed)
+print(f"exact second answers: {share(good):.2f}; after minus before this training: {gain:+.2f}")
 
 # %% [markdown]
-# The last line of the conversation is the true answer. `careless` has the same weights and the same right beginning,
-# but its folder does not know that `<|end|>` stops an answer, so it writes until the limit. Section 12 shows another
-# way to the same symptom. Count with the good folder:
-
-# %%
-good = []
-for turns in test_talks:
-    _, text = reply("mine", turns[:-1])
-    good.append(text.partition(turn_end)[0].strip() == turns[-1]["content"])
-good, at_first = torch.tensor(good, dtype=torch.double), second_answers(sft)
-print(f"exact second answers: {share(good):.2f}; before this training {share(at_first):.2f}")
-print(f"difference, question by question: {paired_bootstrap(good, at_first, seed=seed):+.2f}")
-
-# %% [markdown]
+# <details><summary>What it means</summary>
+#
+# `careless` has the same weights, but its folder does not know that `<|end|>` stops an answer, so it writes until the
+# limit. The last line of the conversation is the true answer. Section 12 shows another way to the same symptom.
+#
+# </details>
+#
 # ## 10. Conversations of your own
 #
 # Three formats are common:
@@ -1370,8 +1327,8 @@ print(f"difference, question by question: {paired_bootstrap(good, at_first, seed
 # - **Alpaca**: columns `instruction`, `input` and `output`.
 #
 # The parameter `data` reads all three, with one question and one answer per row; it counts and refuses rows with more
-# turns. For those, write a `messages` file and take section 9's cells. `workbook data check FILE` says what it reads,
-# and counts tokens, empty answers and near-duplicates (rows that differ in a few words). A converter is a few lines:
+# turns: for those, take section 9's cells. `workbook data check FILE` counts tokens, empty answers and near-duplicates
+# (rows that differ in a few words). A converter is a few lines:
 
 
 # %%
@@ -1401,9 +1358,9 @@ print(f"{len(turns)} messages, {sum(label != -100 for label in row['labels'])} o
 # ## 11. A model as a judge (optional)
 #
 # "Write a kind line about TITLE" has many good answers, and exact matching cannot score them. So people ask a model.
-# Ours can tell kind remarks from harsh ones: let it judge the *tone* of its own lines. Here an **exact judge**
-# (`microworld.judge`, only in this course) knows the truth, because it parses a line with the grammar that makes such
-# lines. At work, some hundred answers labelled by people take its place. First let the model answer in free text.
+# Ours can tell kind remarks from harsh ones: it judges the *tone* of its own lines. Here an **exact judge**
+# (`microworld.judge`, only in this course) knows the truth: it parses the lines. At work, some hundred answers labelled
+# by people take its place. First let the model answer in free text.
 #
 # **Predict 7.** What share of its answers is neither "positive" nor "negative"?
 
@@ -1487,45 +1444,31 @@ judge_score, exact_score = sum(granted) / len(wishes), sum(verdict.good for verd
 
 
 # %%
-def judge_errors(name, threshold):
+def judge_errors(name, at):
     """The two error rates on one set of lines, where it has such lines."""
     scores, is_praise = scored[name]
-    wrong = {
-        "praise called negative": scores[is_praise] <= threshold,
-        "blame called positive": scores[~is_praise] > threshold,
-    }
+    wrong = {"praise called negative": scores[is_praise] <= at, "blame called positive": scores[~is_praise] > at}
     return {error: share(found) for error, found in wrong.items() if len(found)}
 
 
-def worst(threshold):
-    return max(rate.value for rate in judge_errors("labelled lines", threshold).values())
+def worst(at):
+    return max(rate.value for rate in judge_errors("labelled lines", at).values())
 
 
-thresholds_of = {"threshold 0": 0.0, "calibrated": min([0.0, *scored["labelled lines"][0].tolist()], key=worst)}
-found = {(name, title): judge_errors(name, threshold) for name in scored for title, threshold in thresholds_of.items()}
-print(
-    f"calibrated threshold: {thresholds_of['calibrated']:.2f}; rows:",
-    {name: len(one[0]) for name, one in scored.items()},
-)
-by_logits = {
-    title: ((all_scores > threshold) == wished).double().mean().item() for title, threshold in thresholds_of.items()
-}
+limits = {"threshold 0": 0.0, "calibrated": min([0.0, *scored["labelled lines"][0].tolist()], key=worst)}
+found = {(name, title): judge_errors(name, at) for name in scored for title, at in limits.items()}
+print(f"calibrated threshold: {limits['calibrated']:.2f}; rows:", {name: len(one[0]) for name, one in scored.items()})
+by_logits = {title: ((all_scores > at) == wished).double().mean().item() for title, at in limits.items()}
 own_scores, own_truth = scored["its own lines"]
-agrees = {
-    title: share((own_scores > threshold) == own_truth) for title, threshold in thresholds_of.items() if len(own_truth)
-}
+agrees = {title: share((own_scores > at) == own_truth) for title, at in limits.items() if len(own_truth)}
 print("its tone verdicts agree with the exact judge's:", {title: f"{rate:.2f}" for title, rate in agrees.items()})
-print(f"requests satisfied, of {len(wishes)}:")
-print(f"the tone, says the model in free text           {judge_score:.2f}")
-for title, rate in by_logits.items():
-    print(f"the tone, says the model by logits, {title:12}{rate:.2f}")
-print(f"the tone, says the exact judge                  {sum(one.tone for one in verdicts) / len(wishes):.2f}")
-print(f"tone, film and form, says the exact judge       {exact_score:.2f}")
+print(f"requests satisfied, of {len(wishes)}, in free text {judge_score:.2f},", end=" ")
+print("by logits", {title: f"{rate:.2f}" for title, rate in by_logits.items()}, end="; ")
+print(f"says the exact judge: tone {sum(one.tone for one in verdicts) / len(wishes):.2f}, with form {exact_score:.2f}")
 if "calibrated" in agrees:
-    moved_to, differ = agrees["calibrated"].value - agrees["threshold 0"].value, 1 - agrees["calibrated"].value
-    print(
-        f"on its own lines, calibration changed the agreement by {moved_to:+.2f}; {differ:.0%} of the verdicts differ"
-    )
+    change = agrees["calibrated"].value - agrees["threshold 0"].value
+    helped = "helped" if change > 0 else "harmed" if change < 0 else "changed nothing"
+    print(f"on its own lines calibration {helped}: agreement {change:+.2f}")
 pd.DataFrame({key: {error: f"{rate:.2f}" for error, rate in rates.items()} for key, rates in found.items()}).T
 
 # %% [markdown]
@@ -1645,12 +1588,12 @@ print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f
 # ## 13. On real text
 #
 # SmolLM2-135M-Instruct follows instructions already, so it cannot show how a text predictor learns that; `workbook run
-# 04 -p track hub` trains its base model, with a network. It can show the best prompt as a fair "before", a small
-# fine-tuning for one task, and made-up answers.
+# 04 -p track hub` trains its base model, with a network. It can show the best prompt, a small fine-tuning for one
+# task, and made-up answers.
 #
 # The task is lesson 02's on real sentences, by the logits of "positive" and "negative" in conversation: with no example
-# (zero-shot), four earlier turns (few-shot), or after training [LoRA](../docs/glossary.md#lora), a small addition to
-# the frozen weights (lesson 09). It is also asked about six invented films.
+# (zero-shot), four earlier turns (few-shot), or after training [LoRA](../docs/glossary.md#lora), a small
+# addition to frozen weights (lesson 09). It is also asked about six invented films.
 
 # %%
 from helpers import real
@@ -1747,7 +1690,7 @@ display(Markdown(recap))
 from helpers.kept_model import keep_model
 from helpers.record import record
 
-own_errors = judge_errors("its own lines", thresholds_of["calibrated"])
+own_errors = judge_errors("its own lines", limits["calibrated"])
 before, after = known["before"], known["after"]
 kept_figures = {
     "facts that pretraining told, answered to the letter": after["told"],
@@ -1793,17 +1736,13 @@ solved("04")
 # %% [markdown]
 # ## Next
 #
-# - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. Your own examples: `workbook run 04 -p data mine.csv`.
+# - Forget: `workbook run 04 -p learning_rate 0.003`. Your own examples: `workbook run 04 -p data mine.csv`.
 # - Your model: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`
 #   ([docs/export.md](../docs/export.md)).
-# - Larger models: start near 1e-5 for all weights or 2e-4 for LoRA. A base model without a template:
-#   `trl.clone_chat_template` copies one from a chat model, with its tokens, their embeddings and the end token.
-# - Left out, because the small model was not pretrained on them: system turns and tools (in TRL, a `system` message and
-#   a
-#   `tools` column: its page on dataset formats).
-# - Left out for time: the choice of data (Zhou et al. 2023), and new facts in SFT, which raise hallucination (Gekhman
-#   et
-#   al. 2024).
+# - Larger models: start near 1e-5 for all weights or 2e-4 for LoRA. For a base model,
+#   `trl.clone_chat_template` copies template, tokens and end token from a chat model.
+# - Left out: system turns and tools (TRL's page on dataset formats), choice of data (Zhou et al. 2023), and new facts
+#   in SFT, which raise hallucination (Gekhman et al. 2024).
 
 # %% [markdown]
 # ## References
