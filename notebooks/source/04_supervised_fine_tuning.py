@@ -743,7 +743,7 @@ def threshold_for(confidences, right, allowed):
 # %% [markdown]
 # ### Training "I do not know", and its price
 #
-# The alternative to a threshold is to train the answer "I do not know." Our way is simple: questions about films that
+# The alternative to a threshold is to train the answer "I do not know." Our way: questions about films that
 # do not exist. (R-Tuning, Zhang et al. 2024, sorts real questions by whether the model answers them right.)
 # Half the rows are refusals, or a tenth; the others are old. A **control** gets as many steps on old rows.
 #
@@ -1045,7 +1045,7 @@ print(f"two turns minus the same as single turns: {talk_gap:+.2f}, {'no ' if 0 i
 # But in a packed row a token can see the conversations before its own. Two things fix it: positions that
 # start again at 0, and attention that stops at the border. `transformers` finds the border where the positions restart,
 # but only without an [attention mask](../docs/glossary.md#attention-mask) **and** without a cache (`use_cache=False`).
-# With either, no error says that they see each other.
+# With either, no error says so.
 
 # %% [markdown]
 # ### Exercise 04.5: pack
@@ -1138,7 +1138,7 @@ for way, places in used.items():
 #
 # ## 9. The same with `SFTTrainer`
 #
-# TRL's `SFTTrainer` applies the template, masks, pads and trains. First our side: some steps, in order.
+# TRL's `SFTTrainer` applies the template, masks, pads and trains. First our side.
 
 # %%
 steps = run.by_budget(quick=3, standard=20)
@@ -1360,7 +1360,7 @@ print(f"{len(turns)} messages, {sum(label != -100 for label in row['labels'])} o
 # "Write a kind line about TITLE" has many good answers, and exact matching cannot score them. So people ask a model.
 # Ours can tell kind remarks from harsh ones: it judges the *tone* of its own lines. Here an **exact judge**
 # (`microworld.judge`, only in this course) knows the truth: it parses the lines. At work, some hundred answers labelled
-# by people take its place. First let the model answer in free text.
+# by people take its place. First: free text.
 #
 # **Predict 7.** What share of its answers is neither "positive" nor "negative"?
 
@@ -1588,8 +1588,8 @@ print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f
 # ## 13. On real text
 #
 # SmolLM2-135M-Instruct follows instructions already, so it cannot show how a text predictor learns that; `workbook run
-# 04 -p track hub` trains its base model, with a network. It can show the best prompt, a small fine-tuning for one
-# task, and made-up answers.
+# 04 -p track hub` trains its base model, with a network. It can show the best prompt, a small fine-tuning, and
+# made-up answers.
 #
 # The task is lesson 02's on real sentences, by the logits of "positive" and "negative" in conversation: with no example
 # (zero-shot), four earlier turns (few-shot), or after training [LoRA](../docs/glossary.md#lora), a small
@@ -1736,11 +1736,11 @@ solved("04")
 # %% [markdown]
 # ## Next
 #
-# - Forget: `workbook run 04 -p learning_rate 0.003`. Your own examples: `workbook run 04 -p data mine.csv`.
+# - Forget: `workbook run 04 -p learning_rate 0.003`. Your examples: `workbook run 04 -p data mine.csv`.
 # - Your model: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`
 #   ([docs/export.md](../docs/export.md)).
 # - Larger models: start near 1e-5 for all weights or 2e-4 for LoRA. For a base model,
-#   `trl.clone_chat_template` copies template, tokens and end token from a chat model.
+#   `trl.clone_chat_template` copies one, with its tokens.
 # - Left out: system turns and tools (TRL's page on dataset formats), choice of data (Zhou et al. 2023), and new facts
 #   in SFT, which raise hallucination (Gekhman et al. 2024).
 
