@@ -1313,8 +1313,8 @@ print(f"exact second answers: {share(good):.2f}; after minus before this trainin
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# `careless` has the same weights, but its folder does not know that `<|end|>` stops an answer, so it writes until the
-# limit. The last line of the conversation is the true answer. Section 12 shows another way to the same symptom.
+# `careless` has the same weights, but its folder does not know that `<|end|>` stops an answer. So nothing stops it
+# there. The last line of the conversation is the true answer. Section 12 shows another way to the same symptom.
 #
 # </details>
 #
@@ -1656,10 +1656,10 @@ Over five seeds, with 95 % intervals:
    not the facts.
 3. **The unknown is made up**, in {over_seeds_of("made_up_answer_rate_sft")} of the questions about unknown films
    (*section 5*).
-4. **Labels on answers only** do {of_lesson.gap("exact_answer_rate_skills", "exact_answer_rate_everything_skill"):+.2f}
-   of the jobs better than labels on everything (*section 6*).
-5. **The loop and `SFTTrainer`**: over {steps} steps their losses differ by at most
-   {max(of_lesson.metrics["difference_sft_trajectory"]):.0e} (*section 9*).
+4. **Labels on answers only** gain {of_lesson.gap("exact_answer_rate_skills", "exact_answer_rate_everything_skill"):+.2f}
+   of the jobs over labels on everything (*section 6*).
+5. **The loop and `SFTTrainer`**: over the steps of section 9 their losses differ by at most
+   {max(of_lesson.metrics["difference_sft_trajectory"]):.0e}.
 """
 
 # %%
