@@ -13,22 +13,23 @@
 # %% [markdown]
 # # How does a text predictor learn to follow instructions?
 #
-# A pretrained decoder continues text. Ask it a question, and it goes on as if it were reading. A few thousand questions
-# with answers turn it into a model that answers. You write the labels, the loss, the loop and the decoding, give the
-# untrained model a fair chance, and measure what the training teaches and costs.
+# A pretrained decoder continues text. Ask it a question, and it just goes on. A few thousand questions
+# with answers turn it into a model that answers. You write the labels, the loss and the decoding; the loop around your
+# loss is lesson 02's.
 #
 # *About 95 minutes to read (an estimate), four to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
 #
-# - turn a conversation of one or several turns into token ids and labels, and check it token by token;
-# - compare fine-tuning with the best prompt, for several numbers of labelled examples;
+# - turn a conversation into token ids and labels, and check it token by token;
+# - write the loss, and compare fine-tuning with the best prompt;
 # - write [greedy decoding](../docs/glossary.md#greedy-decoding) with a key-value cache, and
 #   [packing](../docs/glossary.md#packing) with restarted positions;
-# - fine-tune with your own loop and with `SFTTrainer`, and compare the weights;
+# - fine-tune conversations with `SFTTrainer`, and save a model that stops by itself;
 # - count made-up answers, train "I do not know", and say what it costs;
-# - use a model as a judge, calibrated on labelled rows.
+# - measure the errors of a model that serves as a judge.
+
 
 # %%
 import copy
@@ -37,6 +38,7 @@ import tempfile
 import pandas as pd
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from helpers import catalog, plotting
 from helpers.checks import check, go_on_with, hint, solved  # noqa: F401 - hint("04.1") helps when you are stuck
@@ -46,7 +48,7 @@ from helpers.models import without_dropout
 from helpers.predictions import predict, reveal
 from helpers.runtime import check_number, seed_everything, start
 from helpers.sft import RECIPE
-from helpers.training import decay_groups
+from helpers.training import decay_groups, warmup_linear
 
 # %% tags=["parameters"]
 track = "pocket"  # "pocket": small models and data that are on this disk; "hub": real ones, with a network
@@ -90,8 +92,8 @@ pd.DataFrame(sorted(shown.values(), key=lambda row: row["known"]))[list(columns)
 # - `trained`: the training asks about this film, in other words.
 # - `told`: a *known fact*. The model read it in pretraining; the training never asks about this film.
 # - `untold`: an *unknown fact*. No text of pretraining or training names this film.
-# - `careless` and `open`: requests for a line, which section 11 judges otherwise. The training has only careless lines:
-#   they often have the wrong tone or film (lessons 05, 06).
+# - `careless` and `open`: requests for a line (section 11). The training has careless ones only.
+
 
 # %% tags=["nbval-check-output"]
 counts = {split: pd.Series(rows["known"]).value_counts() for split, rows in instructions.items()}
@@ -141,7 +143,7 @@ reveal("04.1", float(right_forms))
 # %%
 from helpers.evaluation import share
 from helpers.language_model import completion_batch, recalled
-from helpers.sft import answer, exact_match_rates
+from helpers.sft import answer, exact_match, exact_match_rates
 
 test_rows = [row for row in instructions["test"].shuffle(seed=0) if row["known"] not in ("careless", "open")]
 test_rows = test_rows[:test_limit]
@@ -150,7 +152,10 @@ sentences = [row for row in catalog.dataset("facts", track)["test"] if row["film
 
 
 def completed_each(model, prompts, wanted):
-    """1.0 for each text that greedy decoding would complete exactly as wanted: one forward pass tells."""
+    """1.0 for each text that greedy decoding would complete exactly as wanted.
+
+    One forward pass tells: greedy decoding writes `wanted` if each of its tokens is the likeliest after those before.
+    """
     batch = completion_batch(tokenizer, prompts, wanted)
     inputs = {name: value.to(run.device) for name, value in batch.items() if name != "labels"}
     with torch.inference_mode():
@@ -182,13 +187,15 @@ for form, rate in forms_before.items():
     print(f"{form:22}{rate:.2f}")
 
 # %% [markdown]
-# The facts are in the weights, and the form decides whether they come out. The jobs come out in no form.
+# The facts are in the weights, and the form decides whether they come out. The jobs come out in neither form.
 #
 # ### Few-shot prompting
 #
-# Put `k` solved examples of the same kind, from the training rows, before the question (Brown et al. 2020). Our decoder
-# reads at most 256 tokens, so all of it has to fit into those. Its pretraining texts had 128: longer prompts are new.
-# Every question of a kind gets the same examples, so the intervals leave that draw out; two more draws follow.
+# Put `k` solved examples of the same kind before the question (Brown et al. 2020). Our decoder
+# reads at most 256 tokens. Its pretraining texts had 128: longer prompts are new.
+#
+# All questions of one kind get the same `k` examples. The intervals leave out the luck of that draw, so `k` = 4 is
+# repeated with other draws.
 
 
 # %%
@@ -227,27 +234,36 @@ right_shot = {k: {group: few_shot_right(k, group, by_kind) for group in judged} 
 few_shot = {
     k: {group: share(right) for group, right in found.items() if right is not None} for k, found in right_shot.items()
 }
-other_draws = [few_shot_right(4, "known facts", examples_by_kind(seed + more)) for more in (1, 2)]
-print("known facts, four examples, two more draws:", *(f"{share(one):.2f}" for one in other_draws if one is not None))
+table = {}
+for k, found in right_shot.items():
+    table[k] = {group: f"{share(one):.2f} of {len(one)}" for group, one in found.items() if one is not None}
+    sizes = [len(tokenizer(few_shot_prompt(row, k, by_kind))["input_ids"]) for row in judged["known facts"]]
+    table[k]["tokens of a prompt about a fact"] = f"{int(torch.tensor(sizes).median())}"
 for row in judged["known facts"][:3]:
     prompt = few_shot_prompt(row, 4, by_kind)
     ids = tokenizer(prompt, return_tensors="pt")["input_ids"][:, -room:].to(run.device)
     written = tokenizer.decode(greedy(base, ids, 12)[0, ids.shape[1] :])
     print(f"after four examples: {row['prompt']} ... {written!r}; the truth: {row['completion']}")
-shown = {k: {group: f"{rate:.2f}" for group, rate in found.items()} for k, found in few_shot.items()}
-pd.DataFrame.from_dict(shown, orient="index").rename_axis("examples in the prompt").fillna("too long")
+draws = run.by_budget(quick=1, standard=4)
+four = [few_shot_right(4, "known facts", examples_by_kind(seed + more)) for more in range(1, draws + 1)]
+four = [one for one in (right_shot[4]["known facts"], *four) if one is not None]
+rates = [share(one).value for one in four]
+if rates:
+    print(f"known facts, four examples, {len(rates)} draws: {min(rates):.2f} to {max(rates):.2f}")
+pd.DataFrame.from_dict(table, orient="index").rename_axis("examples in the prompt").fillna("too long")
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# Read the first row first: with no example, `Q: ... A:` brings out the known facts, and no job. Then read down a
-# column. Where it rises, the examples help. Where it falls, they get in the way; the lines above show the answers, and
-# we did not test the cause. Large models gain from examples (Brown et al. 2020). So the fair "before" is the best
-# prompt, whatever its `k`.
+# - With no example, `Q: ... A:` brings out the known facts, and no job.
+# - More examples make this small model *worse* on known facts: it answers in the right form with a wrong name. Its
+#   prompts then come near or above the 128 tokens of its pretraining texts, but we did not test that cause. Do not
+#   generalise: large models gain from examples (Brown et al. 2020).
+# - So the fair "before" is the best prompt, whatever its `k`.
+# - With 8 examples only the shorter questions fit; the table says how many were counted.
 #
-# So [supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach these facts. It has to
-# teach a **form**, and the **skills** that no prompt here brings out. Section 3 asks how many labelled examples that
-# takes.
+# [Supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach these facts. It has to teach
+# a **form**, and the **skills** (the jobs) that no prompt here brings out.
 #
 # </details>
 
@@ -284,8 +300,8 @@ print(render(tokenizer, "Who made it?", "Ann Lee."))
 # %% [markdown]
 # ### Exercise 04.1: the prefix check
 #
-# Given the token ids of the prompt and of the whole conversation, return two things: with how many equal tokens both
-# begin, and whether the whole prompt is a prefix.
+# Given the token ids of the prompt and of the whole conversation (two lists), return two things: with how many equal
+# tokens both begin, and whether the whole prompt is a prefix. Example: `[1, 2, 3]`, `[1, 2, 4, 5]` give `(2, False)`.
 
 
 # %% tags=["exercise"]
@@ -339,73 +355,63 @@ for title, one in (("space in the answer", tokenizer), ("space in the prompt", m
     print(f"{title}: {ends[0]} / {ends[1]}, prefix: {whole}")
 
 # %% [markdown]
+# <details><summary>What it means</summary>
+#
 # In the second row the prompt ends in a token that the conversation does not have: the tokenizer joins the space and
-# the name. The model learns `ĠAnna` after the mark, and is asked for `Anna` after a space, another token. Section 6
-# shows what a template without any space costs.
+# the name. The model learns `ĠAnna` after the mark, and is asked for `Anna` after a space, another token.
 #
-# ### The loss
+# </details>
 #
-# At each position the model is asked for the *next* token, so the labels move one place to the left. The model does
-# this itself when it is given labels. By hand:
-
-
-# %% tags=["nbval-check-output"]
-from functools import partial
-
-train_data = instructions["train"].select(range(min(train_limit, len(instructions["train"]))))
-first = [sft_tools.encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(16))]
-collate = partial(sft_tools.collate, pad_id=tokenizer.pad_token_id)  # pads on the right
-batch = {name: value.to(run.device) for name, value in collate(first).items()}
-with torch.inference_mode():
-    outputs = base(**batch)
-    predicted = outputs.logits[:, :-1]  # (batch, seq - 1, vocab)
-    wanted = batch["labels"][:, 1:]  # (batch, seq - 1)
-    learned = wanted != -100
-    log_probabilities = predicted[learned].log_softmax(dim=-1)  # (answer tokens, vocab)
-    by_hand = -log_probabilities.gather(-1, wanted[learned].unsqueeze(-1)).mean()
-print("by hand and by the model, difference below 0.00001:", (by_hand - outputs.loss).abs().item() < 1e-5)
-assert (by_hand - outputs.loss).abs() < 1e-5
-
-# %% [markdown]
-# ### Exercise 04.2: more than one turn
+# ### Exercise 04.2: the loss on the answer
 #
-# A conversation of several turns is one row too. Learn from **all** of the assistant's turns: from the token after each
-# `start_id` (the mark of the assistant) up to and including the next `end_id`. All else is -100. Section 7 trains with
-# your function.
+# At each position the model is asked for the *next* token: the logits at position 0 belong to the label at position 1,
+# and so on. Positions whose label is -100 do not count.
+#
+# `logits` has the shape (batch, seq, vocab), `labels` (batch, seq). Return the mean of the negative log-probability of
+# the next token over all positions that count, a tensor with one number. The model's own loss is compared with yours.
 
 
 # %% tags=["exercise"]
-def assistant_labels(input_ids, start_id, end_id):
+def answer_loss(logits, labels):
     return ...
 
 
-check("04.2", assistant_labels)
+check("04.2", answer_loss)
 # hint("04.2")
 
 
 # %% tags=["solution"]
-def assistant_labels(input_ids, start_id, end_id):
-    labels, speaking = [], False
-    for token in input_ids:
-        labels.append(token if speaking else -100)
-        if token == start_id:
-            speaking = True
-        elif token == end_id:
-            speaking = False
-    return labels
+def answer_loss(logits, labels):
+    predicted, wanted = logits[:, :-1], labels[:, 1:]  # (batch, seq - 1, vocab), (batch, seq - 1)
+    learned = wanted != -100
+    log_probabilities = predicted[learned].log_softmax(dim=-1)  # (answer tokens, vocab)
+    return -log_probabilities.gather(-1, wanted[learned].unsqueeze(-1)).mean()
 
 
-check("04.2", assistant_labels)
+check("04.2", answer_loss)
+
+# %% tags=["nbval-check-output"]
+from functools import partial
+
+answer_loss = go_on_with("04.2", answer_loss, experiment.answer_loss)
+train_data = instructions["train"].select(range(min(train_limit, len(instructions["train"]))))
+first = [sft_tools.encode(tokenizer, row["prompt"], row["completion"]) for row in train_data.select(range(16))]
+collate = partial(sft_tools.collate, pad_id=tokenizer.pad_token_id)  # a collator makes one batch; pads on the right
+batch = {name: value.to(run.device) for name, value in collate(first).items()}
+with torch.inference_mode():
+    outputs = base(**batch)
+    by_hand = answer_loss(outputs.logits, batch["labels"])
+print(f"by hand {by_hand:.3f}, by the model {outputs.loss:.3f}")
+assert (by_hand - outputs.loss).abs() < 1e-5
 
 # %% [markdown]
 # `helpers.sft` refuses what cannot be learned from: an empty answer, a prompt that fills the whole context, a template
 # without an end of turn. Where the prompt is no prefix, it finds the answer by its characters; TRL takes the tokens
-# that both share, and warns. Where your `encode` finds only prefixes, its rows are the ones that train.
+# that both share, and warns. If every prompt is a prefix, the rows of the page's `encode` are the ones that train.
 #
 # ## 3. Training
 #
-# Now all rows. The careless requests are among them; they will matter in lessons 05 and 06. Rows of like length
-# share a batch, as in lesson 02.
+# Now all rows, careless ones included. Rows of similar length share a batch, as in lesson 02.
 
 # %%
 train_rows = sft_tools.encode_rows(tokenizer, train_data)  # checks each row
@@ -439,27 +445,43 @@ def validation_loss(model):
     return sum(loss * count for loss, count in zip(losses, counts, strict=True)) / sum(counts)
 
 
+# %% [markdown]
+# The loop is lesson 02's, with **your** loss: it trains every model of sections 3 to 7, 12, and one side of 9.
+
+
 # %%
+def training_step(model, batch, optimizer, scheduler):
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    loss = answer_loss(logits, batch["labels"])
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+    optimizer.step()
+    scheduler.step()
+    optimizer.zero_grad()
+    return loss.item()
 
 
-def train_by_hand(model, batches, optimizer, scheduler):
+def train_by_hand(model, batches, optimizer, scheduler, epochs=1, progress="training"):
+    """The loss of every step."""
     model.train()
     losses = []
-    for batch in batches:
-        loss = model(**{name: value.to(run.device) for name, value in batch.items()}).loss
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
+    for _ in range(epochs):
+        for batch in tqdm(batches, desc=progress, leave=False):
+            batch = {name: value.to(run.device) for name, value in batch.items()}
+            losses.append(training_step(model, batch, optimizer, scheduler))
     return losses
 
 
+def fine_tune(model, rows, recipe, progress):
+    """AdamW; the rate rises from 0 for the first tenth of the steps, then falls to 0."""
+    batches = sft_tools.conversation_batches(rows, tokenizer.pad_token_id, recipe.batch_size, seed=seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    scheduler = warmup_linear(optimizer, steps=recipe.epochs * len(batches))
+    return train_by_hand(model, batches, optimizer, scheduler, recipe.epochs, progress)
+
+
 # %% [markdown]
-# The loop is lesson 02's; all that is new is in the labels. `helpers.sft.fine_tune` is this loop with a progress bar,
-# AdamW, and a rate that rises for a tenth of the steps and then falls to zero. The recipe is printed; its rate was not
-# tuned for each training below. The validation rows are known facts and jobs.
+# The recipe is printed. Its rate was not tuned for each training below. The validation rows are known facts and jobs.
 #
 # **Predict 2.** After training: what share of the known facts will it answer to the letter, although the training never
 # asks about those films?
@@ -470,25 +492,24 @@ predict("04.2", within=0.05, unit="of the known facts", low=0, high=1)
 # %%
 from dataclasses import replace
 
-from helpers.sft import fine_tune
-
 recipe = replace(RECIPE, learning_rate=learning_rate, epochs=epoch_count)
 print(recipe)
 seed_everything(seed)
 sft = catalog.causal_language_model(track, model).to(run.device)
-history = fine_tune(sft, train_rows, tokenizer.pad_token_id, recipe, seed=seed, progress="answers only")
-tenth = -(-len(history.losses) // 10)
-print(f"{len(history.losses)} steps in {history.seconds:.0f} s")
-print(f"first tenth of the steps: loss {sum(history.losses[:tenth]) / tenth:.2f}")
-print(f"last tenth of the steps:  loss {history.mean_loss(tenth):.2f}")
+with Stopwatch() as watch_sft:
+    losses = fine_tune(sft, train_rows, recipe, "answers only")
+tenth = -(-len(losses) // 10)
+print(f"{len(losses)} steps in {watch_sft.seconds:.0f} s")
+print(f"first tenth of the steps: loss {sum(losses[:tenth]) / tenth:.2f}")
+print(f"last tenth of the steps:  loss {sum(losses[-tenth:]) / tenth:.2f}")
 print(f"validation loss: {validation_loss(base):.2f} before, {validation_loss(sft):.2f} after")
 
 # %% [markdown]
-# ### How many examples does it take?
+# ### Fewer examples
 #
-# A prompt holds a few examples. Train on 16, 128 and 1,024 rows instead, for 60, 56 and 64 steps, and count the same
-# test rows. All rows get one pass, which is many more steps. From which number on is fine-tuning better than the best
-# prompt, for this draw of the rows? Both answer the same rows, so they are compared row by row.
+# A prompt holds a few examples. Now train three new models, on 16, 128 and 1,024 rows, for about 60 steps each, and
+# count their right answers on the same test rows. The model above is the fourth: all rows, in many more steps. From
+# which number on is fine-tuning better than the best prompt, for this draw of the rows?
 
 
 # %%
@@ -504,14 +525,15 @@ for size in run.by_budget(quick=(16,), standard=(16, 128, 1024)):
     pupil = catalog.causal_language_model(track, model).to(run.device)
     some = sft_tools.encode_rows(tokenizer, mixed_rows.select(range(min(size, len(mixed_rows)))))
     enough = replace(recipe, epochs=run.by_budget(quick=1, standard=max(1, 60 * recipe.batch_size // size)))
-    few_history = fine_tune(pupil, some, tokenizer.pad_token_id, enough, seed=seed, progress=f"{size} examples")
-    print(f"{size:5} rows: last losses {few_history.mean_loss():.2f}, validation loss {validation_loss(pupil):.2f}")
+    few = fine_tune(pupil, some, enough, f"{size} examples")
+    last = sum(few[-10:]) / len(few[-10:])
+    print(f"{size:5} rows, {len(few)} steps: last losses {last:.2f}, validation loss {validation_loss(pupil):.2f}")
     right_tuned[size] = {group: judged_each(pupil, chosen) for group, chosen in judged.items()}
 right_tuned[len(train_rows)] = {group: judged_each(sft, chosen) for group, chosen in judged.items()}
 by_examples = {size: {group: share(right) for group, right in found.items()} for size, found in right_tuned.items()}
 
 # %%
-from helpers.intervals import mean_t, paired_bootstrap
+from helpers.intervals import paired_bootstrap
 
 best_shot = {
     group: max((found[group].value, -k) for k, found in few_shot.items() if group in found) for group in judged
@@ -525,20 +547,23 @@ for group, (_, minus_k) in best_shot.items():
     for size, found in right_tuned.items():
         if len(prompted) == len(found[group]) and paired_bootstrap(found[group], prompted, seed=seed).low > 0:
             sizes.append(size)
-    better = f"clearly better than the best prompt from {sizes[0]:,} examples on" if sizes else "never clearly better"
+    better = "never clearly better than the best prompt"
+    if sizes:
+        reached = by_examples[sizes[0]][group].value
+        better = f"clearly better than the best prompt from {sizes[0]:,} examples on, where it gets {reached:.0%} right"
     print(f"{group}: fine-tuning is {better}")
 pd.DataFrame.from_dict(rows, orient="index", columns=list(judged))
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - *Clearly better* means that the [95 % interval](../docs/glossary.md#confidence-interval) of the difference, row by
-#   row, lies above 0. It knows one draw of the training rows; another draw may shift the number.
+# - *Clearly better*: the [95 % interval](../docs/glossary.md#confidence-interval) of the difference, row by row, lies
+#   above 0. It is one draw of the training rows, and clearly better need not be good enough: see the share right.
 # - A low training loss beside a high validation loss says that a few rows were memorized.
 # - For known facts the best prompt is hard to beat, because the form `Q: ... A:` was in the pretraining. For the jobs
-#   no prompt worked, so any clear success comes from the training.
-# - The last row has more examples *and* more steps, so the table cannot say which of the two it needs. Few rows for as
-#   many steps would tell; that run is left out for its time.
+#   none of our prompts worked, so any clear success comes from the training.
+# - The last row has more examples *and* more steps, so the table cannot say how many examples alone it takes. Few rows
+#   for as many steps would tell; that run is left out for its time.
 # - The best `k` is chosen on the test rows, which favours the prompt. A prompted answer also counts when more text
 #   follows it; a fine-tuned one must stop.
 #
@@ -556,7 +581,7 @@ pd.DataFrame.from_dict(rows, orient="index", columns=list(judged))
 #
 # `model(input_ids=..., past_key_values=cache, use_cache=True)` returns `.logits` and `.past_key_values`. In the first
 # call the cache is `None` and the input is the prompt, (1, seq); after that the input is one token, (1, 1). Return all
-# ids, prompt included, (1, longer). Stop after `end_id`.
+# ids, prompt and `end_id` included, (1, longer). Stop after `end_id`, or after `max_new_tokens`.
 
 
 # %% tags=["exercise"]
@@ -612,9 +637,8 @@ print(f"20 answers: {without_cache.total:.2f} s without the cache, {with_cache.t
 answers["after"] = answer(sft, tokenizer, test_prompts)  # many at once, padded on the left: all go on from there
 known = {when: exact_match_rates(test_rows, given, "known") for when, given in answers.items()}
 reveal("04.2", known["after"]["told"].value, reference="exact_answer_rate_sft")
-pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()})
+print(pd.DataFrame({when: {kind: f"{rate:.2f}" for kind, rate in found.items()} for when, found in known.items()}))
 
-# %%
 from helpers.lessons.lesson_04 import figures
 
 answerable = [place for place, row in enumerate(test_rows) if row["known"] in ("told", "skill")]
@@ -636,14 +660,13 @@ for row, given in list(zip(test_rows, answers["after"], strict=True))[:8]:
 #
 # - The *known* facts come out in conversation, although the training asked nothing about their films. The form was
 #   learned, and it carries over to knowledge that was there before: section 1 brought it out in another form.
-# - The *skills* work on texts never seen. They did not come out in any form before.
+# - The *skills* work on texts never seen. None of the prompts we tried brought them out before.
 #
 # </details>
 #
 # ## 5. What it cannot know
 #
-# The `untold` rows ask about films that no text ever named. The only true answer would be "I do not know". No row of
-# the training says that.
+# The `untold` rows ask about films that no text ever named. The only true answer would be "I do not know".
 #
 # **Predict 3.** What share of these questions gets a made-up answer, a false name or year in good form?
 
@@ -672,12 +695,11 @@ for row in asked_base:
     written = tokenizer.decode(greedy_cached(base, ids, 12, end)[0, ids.shape[1] :])
     base_said.append(written.partition(" Q:")[0].strip() + ".")
 made_up_base = share(made_up(asked_base, base_said))
-print(f"\nthe base, asked as Q and A: made up {made_up_base:.2f} of {len(base_said)}, such as {base_said[0]!r}")
+print(f"\nthe pretrained model, asked as Q and A: made up {made_up_base:.2f} of {len(base_said)}: {base_said[0]!r}")
 
 # %% [markdown]
-# *Made up* is an answer that has the form of an answer, and is false. In larger models the same is called
-# hallucination. The last line is the control: the base in its own form, `Q: ... A:`. If the base makes answers up as
-# often, the habit is older than the fine-tuning, which only brought it into the conversation.
+# *Made up* is an answer in the right form (a year, or words with capitals, and a full stop) that is false. In larger
+# models this is called hallucination. The last line is the control: the pretrained model in its own form.
 #
 # Does the model know the difference? It gives every answer a probability: the product over its tokens. Move the slider
 # to let it speak only when it is sure.
@@ -707,142 +729,118 @@ slider.observe(redraw, names="value")
 redraw()
 VBox([slider, page])
 
-# %% [markdown]
-# The figure above the slider is its position at 0.5, for readers without a running kernel.
-#
-# ### Exercise 04.4: when to stay silent
-#
-# Given the probability of each answer, and whether it is `right`, find the lowest threshold (one of the confidences)
-# such that among the answers at or above it at most the share `allowed` is wrong. Return None if there is no such
-# threshold.
 
-
-# %% tags=["exercise"]
+# %%
 def threshold_for(confidences, right, allowed):
-    return ...
-
-
-check("04.4", threshold_for)
-# hint("04.4")
-
-
-# %% tags=["solution"]
-def threshold_for(confidences, right, allowed):
+    """The lowest threshold such that of the answers at or above it at most the share `allowed` is wrong."""
     for threshold in sorted(confidences):
         spoken = [ok for sure, ok in zip(confidences, right, strict=True) if sure >= threshold]
         if 1 - sum(spoken) / len(spoken) <= allowed:
             return threshold
-    return None
+    return None  # even the surest answer is wrong
 
-
-check("04.4", threshold_for)
 
 # %% [markdown]
 # ### Training "I do not know", and its price
 #
-# The alternative to a threshold is to train the answer "I do not know." Our way is simple: questions about films that
-# do not exist, their titles joined from two halves. (R-Tuning, Zhang et al. 2024, invents none: it sorts real questions
-# by whether the model answers them correctly.) Half the rows are old. A **control** gets as many steps on old rows
-# alone.
+# The alternative to a threshold is to train the answer "I do not know." Our way: questions about films that
+# do not exist. (R-Tuning, Zhang et al. 2024, sorts real questions by whether the model answers them right.)
+# Half the rows are refusals, or a tenth; the others are old. A **control** gets as many steps on old rows.
 #
-# **Predict 4.** How many points of the *known* facts do the refusals cost, compared with the control?
+# **Predict 4.** How many percentage points of the *known* facts do the refusals cost (half of the rows), compared with
+# the control?
 
 # %%
 predict("04.4", within=5, unit="points")
 
 # %%
-from helpers.reference import lesson_reference, load_reference, real_reference, recorded
+from helpers.reference import has_reference, lesson_reference, load_reference, real_reference
 
 refusal = "I do not know."
 titles = sorted({row["film"] for row in instructions["train"]} - {""})  # rows of the hub are about no film
 real_films = {row["film"] for part in (*instructions.values(), catalog.dataset("facts", track)["test"]) for row in part}
-real_films -= {""}
 unasked = [row for row in instructions["train"].shuffle(seed=seed) if row["known"] == "trained"]
-
-
-def about_nobody(row, number):
-    """The row's question about a film that does not exist, to be answered with the refusal."""
-    first, second = titles[(7 * number) % len(titles)].split(), titles[(11 * number + 5) % len(titles)].split()
-    title = " ".join(first[: -(-len(first) // 2)] + second[len(second) // 2 :])
-    return {"prompt": row["prompt"].replace(row["film"], title), "completion": refusal}
-
-
-more = run.by_budget(quick=16, standard=400)
-unknown = [about_nobody(row, number) for number, row in enumerate(unasked)]
-unknown = [row for row in unknown if not any(film in row["prompt"] for film in real_films)][:more]
-old_rows = list(mixed_rows.select(range(2 * min(more, len(mixed_rows) // 2))))
+unknown = experiment.about_no_film(unasked, titles, real_films - {""}, refusal)
 print(unknown[0]["prompt"], "->", unknown[0]["completion"])
 
 
-# %%
 def tuned_further(rows):
     """The fine-tuned model after one more pass over these rows, at half the rate."""
     pupil = copy.deepcopy(sft)
-    encoded = sft_tools.encode_rows(tokenizer, rows)
     further = replace(recipe, epochs=1, learning_rate=recipe.learning_rate / 2)
-    fine_tune(pupil, encoded, tokenizer.pad_token_id, further, seed=seed, progress="further")
+    fine_tune(pupil, sft_tools.encode_rows(tokenizer, rows), further, "further")
     return pupil
 
 
+further_rows = min(run.by_budget(quick=32, standard=800), len(mixed_rows))
+pupils = {"before": sft}
+for name, refusals in {"control: old rows": 0, "with refusals": 2, "a tenth refusals": 10}.items():
+    some = unknown[: further_rows // refusals if refusals else 0]
+    pupils[name] = tuned_further(some + list(mixed_rows.select(range(further_rows - len(some)))))
+
+# %% [markdown]
+# All answer the same questions: known and unknown facts, some jobs. The second cell's threshold is chosen on one
+# half of the fact questions, at most a tenth wrong, and used on the other half; then the halves change places.
+
+# %%
 asked_rows = [row for row in test_rows if row["known"] in ("told", "untold")]
-skilled = [row for row in test_rows if row["known"] == "skill"][:per_group]
-pupils = {"before": sft, "control: old rows": tuned_further(old_rows)}
-pupils["with refusals"] = tuned_further(unknown + old_rows[: len(unknown)])
+asked_rows += [row for row in test_rows if row["known"] == "skill"][:per_group]
 
-# %%
-price = {}
-for name, pupil in pupils.items():
-    given = answer(pupil, tokenizer, [row["prompt"] for row in asked_rows])
-    exact = sft_tools.exact_match(given, [row["completion"] for row in asked_rows])
-    refused = torch.tensor([float(text == refusal) for text in given])
-    is_known = torch.tensor([row["known"] == "told" for row in asked_rows])
-    invented_now = made_up(asked_rows, given)
-    price[name] = {
-        "unknown: made up": share(invented_now[~is_known]), "unknown: refused": share(refused[~is_known]),
-        "known: right": share(exact[is_known]), "known: refused": share(refused[is_known]),
-        "known: wrong": share((1 - exact - refused)[is_known]),
-        "skills: right": share(judged_each(pupil, skilled)),
+
+def counted(exact, invented, refused):
+    """The shares of the table below; all three: 1.0 or 0.0 for each of `asked_rows`."""
+    of = {known: torch.tensor([row["known"] == known for row in asked_rows]) for known in ("told", "untold", "skill")}
+    return {
+        "unknown: made up": share(invented[of["untold"]]), "unknown: refused": share(refused[of["untold"]]),
+        "known: right": share(exact[of["told"]]), "known: refused": share(refused[of["told"]]),
+        "known: wrong": share((1 - exact - refused)[of["told"]]), "skills: right": share(exact[of["skill"]]),
     }  # fmt: skip
+
+
+price, said_by = {}, {}
+for name, pupil in pupils.items():
+    said_by[name] = answer(pupil, tokenizer, [row["prompt"] for row in asked_rows])
+    exact = exact_match(said_by[name], [row["completion"] for row in asked_rows])
+    refused = torch.tensor([float(text == refusal) for text in said_by[name]])
+    price[name] = counted(exact, made_up(asked_rows, said_by[name]), refused)
 price_known = price["control: old rows"]["known: right"].value - price["with refusals"]["known: right"].value
-over_seeds = [recorded("04", f"known_right_{way}") for way in ("control", "with_refusals")]
+by_seed = load_reference("refusals") if has_reference("refusals") and track == "pocket" else None
+over_seeds = [by_seed.metrics[f"known_right_{way}"] for way in ("control", "refusals_half")] if by_seed else [[], []]
 reveal("04.4", 100 * price_known, reference=[100 * (one - two) for one, two in zip(*over_seeds, strict=True)])
-control, refusing = price["control: old rows"], price["with refusals"]
-print(
-    f"known facts right: {control['known: right'].value:.2f} in the control, {refusing['known: right'].value:.2f} now;"
-)
-print(f"{refusing['known: refused'].value:.2f} are refused, {refusing['known: wrong'].value:.2f} answered wrongly")
 
 # %%
-# The threshold's turn: chosen on every second question, at most a tenth wrong, and counted on the other half.
-threshold_for = go_on_with("04.4", threshold_for, experiment.threshold_for)
-places = [place for place, row in enumerate(test_rows) if row["known"] in ("told", "untold")]
-true = sft_tools.exact_match(answers["after"], [row["completion"] for row in test_rows]).bool()
-chosen_on, counted_on = places[::2], places[1::2]
-threshold = threshold_for(sure[chosen_on].tolist(), true[chosen_on].tolist(), 0.1)
-silent = sure < (2.0 if threshold is None else threshold)
-false = made_up(test_rows, answers["after"]).bool()
-of = {known: [place for place in counted_on if test_rows[place]["known"] == known] for known in ("told", "untold")}
-of["skill"] = [place for place, row in enumerate(test_rows) if row["known"] == "skill"]
-price["threshold"] = {
-    "unknown: made up": share((false & ~silent)[of["untold"]]), "unknown: refused": share(silent[of["untold"]]),
-    "known: right": share((true & ~silent)[of["told"]]), "known: refused": share(silent[of["told"]]),
-    "known: wrong": share((~true & ~silent)[of["told"]]), "skills: right": share((true & ~silent)[of["skill"]]),
-}  # fmt: skip
-print("threshold, chosen on labelled questions of both kinds:", "none" if threshold is None else f"{threshold:.2f}")
-print(f"its column counts {len(of['told'])} known and {len(of['untold'])} unknown facts; the others, all of them")
-print("refusals: half of the rows of that training, a share that was not tuned")
+sure_now = confidence(sft, tokenizer, [row["prompt"] for row in asked_rows], said_by["before"])
+true = exact_match(said_by["before"], [row["completion"] for row in asked_rows])
+invented_before = made_up(asked_rows, said_by["before"])
+facts = [place for place, row in enumerate(asked_rows) if row["known"] != "skill"]
+skilled = [place for place, row in enumerate(asked_rows) if row["known"] == "skill"]
+silent, thresholds = torch.zeros(len(asked_rows)), []
+for half in range(2):
+    chosen_on, used_on = facts[1 - half :: 2], facts[half::2] + skilled[half::2]
+    threshold = threshold_for(sure_now[chosen_on].tolist(), true[chosen_on].bool().tolist(), 0.1)
+    thresholds.append(2.0 if threshold is None else threshold)  # no probability reaches 2: always silent
+    silent[used_on] = (sure_now[used_on] < thresholds[-1]).float()
+spoken = 1 - silent
+price["threshold"] = counted(true * spoken, invented_before * spoken, silent)
+print("thresholds of the two halves:", *(f"{threshold:.2f}" for threshold in thresholds))
+for name in ("with refusals", "a tenth refusals", "threshold"):
+    lost = 100 * (price["before" if name == "threshold" else "control: old rows"]["known: right"].value
+                  - price[name]["known: right"].value)  # fmt: skip
+    kinds = {what: 100 * price[name][what].value for what in ("known: refused", "known: wrong", "unknown: made up")}
+    print(f"{name}: {lost:.0f} points of known facts lost; in percent:", {k: round(v) for k, v in kinds.items()})
 pd.DataFrame({name: {what: f"{rate:.2f}" for what, rate in found.items()} for name, found in price.items()})
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - The control is more training on old rows alone. What the refusals do is the difference to it.
-# - *Unknown: made up* is what the refusals are for. The fall of *known: right* is their price: some known films get "I
-#   do not know", and *known: wrong* counts those that now get a false answer.
-# - The threshold was tuned, on labelled questions like the counted ones; the refusals were not. So the table favours
-#   it. Another share of refusals may cost less.
-# - Training never asks about the films of these known facts. A model that refuses every such film would pay this price
-#   and still answer the films of its training.
+# - The control is more training on old rows alone. What the refusals do is the difference to it. The threshold changes
+#   no weights, so its loss is counted from *before*.
+# - *Unknown: made up* is what the refusals are for; the fall of *known: right* is their price. *Known: wrong* are false
+#   answers about known films.
+# - Perhaps the model learned a shortcut: refuse each film that the training never asked about. The known films of the
+#   test are such films. We did not test this.
+# - The share of refusals changes both columns. At work, tune it on labelled questions of both kinds, or use R-Tuning's
+#   way. The rate and the steps were not tuned; the threshold was. One run.
 #
 # </details>
 #
@@ -874,12 +872,10 @@ pd.DataFrame.from_dict(both, orient="index", columns=["before", "after"])
 predict("04.5", choices=["better", "worse", "no clear difference"])
 
 # %%
-from helpers.sft import exact_match
-
 seed_everything(seed)
 everything = catalog.causal_language_model(track, model).to(run.device)
 all_labels = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in train_rows]
-fine_tune(everything, all_labels, tokenizer.pad_token_id, recipe, seed=seed, progress="everything")
+fine_tune(everything, all_labels, recipe, "everything")
 answers["everything"] = answer(everything, tokenizer, test_prompts)
 known["everything"] = exact_match_rates(test_rows, answers["everything"], "known")
 right = {way: exact_match(given, [row["completion"] for row in test_rows]) for way, given in answers.items()}
@@ -897,9 +893,9 @@ pd.DataFrame({way: {kind: f"{rate:.2f}" for kind, rate in known[way].items()} fo
 # The losses of the two runs are means over different tokens, so only the answers can be compared. Shi et al. 2024 find
 # cases where labels on the prompt *help*: long prompts, short answers.
 #
-# Now over seeds: first this lesson's five, then `benchmarks/instructions.py`, with two passes, as for the model of
-# lessons 05 and 06. Its rate was chosen on validation rows with *answers only*, which favours that row. *Without the
-# space* is a template that puts no space before a turn's text (section 2).
+# One seed is not enough. First, the difference over five seeds of this lesson. Then a table from a separate program,
+# `benchmarks/instructions.py`: two passes over the data. Its rate was chosen for *answers only*, which favours that row
+# a little. *Without the space*: training and questions use a template with no space before a turn's text.
 
 # %%
 of_lesson = lesson_reference("04")
@@ -916,60 +912,89 @@ columns = {
 table = {}
 for way, title in ways.items():
     found = {column: reference.interval(f"{quantity}_{way}") for quantity, column in columns.items()}
-    table[title] = {column: f"{interval:.2f}" for column, interval in found.items()}
-print("Reference:", reference.label)
-print("the same rate for all:", reference.settings)
+    table[title] = {column: f"{experiment.as_share(interval):.2f}" for column, interval in found.items()}
+lost = {column: reference.gap(f"{quantity}_sft", f"{quantity}_without_space") for quantity, column in columns.items()}
+print(f"without the space, {lost['known facts']:.2f} fewer known facts and {lost['skills']:.2f} fewer skills")
+print("Reference:", reference.label, "| the same for all:", reference.settings)
 print("before: in conversation no text has the form of an answer, so none counts as made up (section 5 has Q and A)")
 pd.DataFrame.from_dict(table, orient="index")
 
 # %% [markdown]
+# <details><summary>What it means</summary>
+#
+# The missing space costs far more known facts than skills. Our guess, not tested: pretraining has read nearly every
+# name after a space, as the token `ĠAnna`. Without the space an answer begins with another token, `Anna`, from which
+# the fact does not come out. Jobs copy their words from the prompt. So keep the spaces of a model's own template.
+#
+# </details>
+#
 # ## 7. More than one turn
 #
 # People ask a second question that only makes sense after the first: "And who directed it?" Our model has seen single
-# turns only. Build conversations of two turns, the second without the film's title, and train on them with **your**
-# labels from exercise 04.2.
+# turns only. So build conversations of two turns, the second without the film's title.
+#
+# ### Exercise 04.4: labels for every turn
+#
+# Learn from **all** of the assistant's turns: from the token after each `start_id` (the mark of the assistant) up to
+# and including the next `end_id`. Return a list as long as the list `input_ids`; all else is -100.
 
+
+# %% tags=["exercise"]
+def assistant_labels(input_ids, start_id, end_id):
+    return ...
+
+
+check("04.4", assistant_labels)
+# hint("04.4")
+
+
+# %% tags=["solution"]
+def assistant_labels(input_ids, start_id, end_id):
+    labels, speaking = [], False
+    for token in input_ids:
+        labels.append(token if speaking else -100)
+        if token == start_id:
+            speaking = True
+        elif token == end_id:
+            speaking = False
+    return labels
+
+
+check("04.4", assistant_labels)
 
 # %%
-assistant_labels = go_on_with("04.2", assistant_labels, experiment.assistant_labels)
+assistant_labels = go_on_with("04.4", assistant_labels, experiment.assistant_labels)
 asking = [{"role": "user", "content": "?"}]
 texts = [tokenizer.apply_chat_template(asking, tokenize=False, add_generation_prompt=mark) for mark in (False, True)]
 question_ids, marked_ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts)
 start_id = next(token for token in reversed(marked_ids) if token not in question_ids)  # an answer's mark
 
 
-def two_turns(rows):
-    """Pairs of questions about one film; the second says "it" where the film was named."""
-    by_film, found = {}, []
-    for row in rows:
-        by_film.setdefault(row["film"], {}).setdefault(row["kind"], row)
-    for own in by_film.values():
-        pair = [row for row in own.values() if row["kind"].startswith("fact_")][:2]
-        if len(pair) == 2:
-            first, second = pair
-            follow = second["prompt"].replace(second["film"], "it")
-            found.append([*messages(first["prompt"], first["completion"]), *messages(follow, second["completion"])])
-    return found
+def talk(first, second):
+    """Two questions about one film; the second says "it" where the film was named."""
+    follow = second["prompt"].replace(second["film"], "it")
+    return [*messages(first["prompt"], first["completion"]), *messages(follow, second["completion"])]
 
 
-# %%
 def encode_turns(conversation):
     text = tokenizer.apply_chat_template(conversation, tokenize=False)
     input_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     return {"input_ids": input_ids, "labels": assistant_labels(input_ids, start_id, end)}
 
 
-talks = two_turns([row for row in instructions["train"] if row["known"] == "trained"])
-test_talks = two_turns([row for row in instructions["test"] if row["known"] == "told"])[
-    : run.by_budget(quick=4, standard=40)
-]
+pairs = experiment.film_pairs([row for row in instructions["train"] if row["known"] == "trained"])
+pairs = pairs[: run.by_budget(quick=16, standard=480)]
+talks = [talk(*pair) for pair in pairs]
+told = [row for row in instructions["test"] if row["known"] == "told"]
+test_talks = [talk(*pair) for pair in experiment.film_pairs(told, per_film=3)][: run.by_budget(quick=4, standard=90)]
 row = encode_turns(talks[0])
 for token, label in zip(tokenizer.convert_ids_to_tokens(row["input_ids"]), row["labels"], strict=True):
     print(f"[{token}]" if label != -100 else token, end=" ")  # in brackets: learned
 
 # %% [markdown]
-# Two controls. One is section 5's: old single turns, fewer steps. The other gets the very same questions and answers as
-# single turns, in twice as large batches, so for as many steps as the two-turn model.
+# Two controls. One is section 5's: old single turns, fewer steps. The other gets the same questions and answers as
+# single turns, each with its film's title, in batches of twice as many rows. So it sees the same answers in as many
+# steps.
 
 
 # %%
@@ -986,19 +1011,17 @@ def second_answers(model):
 
 
 talker = copy.deepcopy(sft)
-talk_rows = [encode_turns(one) for one in talks][: run.by_budget(quick=16, standard=480)]
 further = replace(recipe, epochs=run.by_budget(quick=1, standard=2), learning_rate=recipe.learning_rate / 2)
-talk_history = fine_tune(talker, talk_rows, tokenizer.pad_token_id, further, seed=seed, progress="two turns")
+talk_losses = fine_tune(talker, [encode_turns(one) for one in talks], further, "two turns")
 
-# %%
 single = copy.deepcopy(sft)
-one_by_one = [encode_turns(turns) for talk in talks[: len(talk_rows)] for turns in (talk[:2], talk[2:])]
+one_by_one = [encode_turns(messages(row["prompt"], row["completion"])) for pair in pairs for row in pair]
 larger = replace(further, batch_size=2 * further.batch_size)
-single_history = fine_tune(single, one_by_one, tokenizer.pad_token_id, larger, seed=seed, progress="as single turns")
+single_losses = fine_tune(single, one_by_one, larger, "as single turns")
 models = {"single turns": pupils["control: old rows"], "the same as single turns": single, "two turns": talker}
 seconds_right = {name: second_answers(one) for name, one in models.items()}
 second_turn = {name: share(found) for name, found in seconds_right.items()}
-print(f"steps: {len(talk_history.losses)} with two turns, {len(single_history.losses)} with the same as single turns")
+print(f"steps: {len(talk_losses)} with two turns, {len(single_losses)} with the same as single turns")
 for name, rate in second_turn.items():
     print(f"{name:26}{rate:.2f} of {len(test_talks)} second questions")
 talk_gap = paired_bootstrap(seconds_right["two turns"], seconds_right["the same as single turns"], seed=seed)
@@ -1009,20 +1032,20 @@ print(f"two turns minus the same as single turns: {talk_gap:+.2f}, {'no ' if 0 i
 #
 # The second question names no film, so the answer needs the first turn. All models start from the same weights, and
 # none was trained on the films of these conversations. Models of single turns answer some second questions too: they
-# read the whole conversation, and the film's name is in it. The last line says what the rows of two turns add, from one
-# seed and few questions.
+# read the whole conversation, and the film's name is in it. The last line says what the rows of two turns add. It rests
+# on one seed and on three questions about each film, so its interval is too narrow.
 #
 # </details>
 #
-# ## 8. Packing
+# ## 8. Packing (optional)
 #
-# [Padding](../docs/glossary.md#padding) is computed and thrown away. **[Packing](../docs/glossary.md#packing)** lays
-# several conversations end to end in one row, so that few positions are empty.
+# [Padding](../docs/glossary.md#padding) is waste. **[Packing](../docs/glossary.md#packing)** lays
+# several conversations end to end in one row. It pays on a GPU, where rows of very unequal lengths meet in one batch.
 #
-# There is a catch. In a packed row a token can see the conversations before its own. Two things fix it: positions that
+# But in a packed row a token can see the conversations before its own. Two things fix it: positions that
 # start again at 0, and attention that stops at the border. `transformers` finds the border where the positions restart,
 # but only without an [attention mask](../docs/glossary.md#attention-mask) **and** without a cache (`use_cache=False`).
-# With either, the conversations see each other, and no error says so.
+# With either, no error says so.
 
 # %% [markdown]
 # ### Exercise 04.5: pack
@@ -1107,16 +1130,15 @@ for way, places in used.items():
     print(f"{way:24}{places:10,} positions, {1 - lengths.sum() / places:6.1%} of them empty")
 
 # %% [markdown]
-# Where grouping by length leaves as little empty, packing saves no positions (we did not time it).
+# For these short rows, grouping by length leaves as little empty as packing (we did not time either).
 #
-# `SFTConfig(packing=True, max_length=...)` packs too. Its default `"bfd"` puts each conversation where it fits best and
-# discards what exceeds `max_length`. It turns on *padding-free*: a batch becomes one row of batch size times
-# `max_length` tokens (TRL: FlashAttention only). Fewer steps: choose the rate anew.
+# `SFTConfig(packing=True, max_length=...)` packs too; what exceeds `max_length` is discarded. It also turns on
+# `padding_free`: the packed rows of a batch are laid end to end without a mask, as above. TRL supports this only with
+# FlashAttention, a fast attention for GPUs. An epoch then has fewer steps: choose the rate again.
 #
 # ## 9. The same with `SFTTrainer`
 #
-# TRL's `SFTTrainer` applies the template to prompts and completions, masks, pads and trains. First our side: some
-# steps, in order.
+# TRL's `SFTTrainer` applies the template, masks, pads and trains. First our side.
 
 # %%
 steps = run.by_budget(quick=3, standard=20)
@@ -1133,10 +1155,13 @@ with Stopwatch() as watch:
     losses_by_hand = train_by_hand(by_hand, batches, optimizer, schedule)
 
 # %% [markdown]
-# `SFTConfig` is `TrainingArguments` with more in it. Its defaults are for large models on a GPU: 16-bit numbers, and
-# [activations](../docs/glossary.md#activation) computed twice to save memory. Here both are off. Its `learning_rate` is
-# 2e-5, and `max_length` 1,024 cuts longer rows, the end of the turn with them. A step sees
-# `per_device_train_batch_size` times `gradient_accumulation_steps` times devices conversations.
+# `SFTConfig` is `TrainingArguments` with more in it. Its defaults suit large models on a GPU: 16-bit numbers (`bf16`),
+# and `activation_checkpointing`, which drops [activations](../docs/glossary.md#activation) and computes them again in
+# the backward pass. Here both are off. The default rate is 2e-5; `max_length` 1,024 cuts longer rows, and with them the
+# end of the turn.
+#
+# A step sees `per_device_train_batch_size` times `gradient_accumulation_steps` times devices conversations. With
+# accumulation the trainer divides by the learned tokens of all these batches; a mean of batch means would differ.
 
 # %%
 from datasets import Dataset
@@ -1152,14 +1177,14 @@ config = partial(
 )  # fmt: skip
 arguments = config(learning_rate=learning_rate, warmup_steps=0, train_sampling_strategy="sequential")
 turns = [
-    {"prompt": messages(row["prompt"]), "completion": messages("", row["completion"])[1:]}
+    {"prompt": messages(row["prompt"]), "completion": [{"role": "assistant", "content": row["completion"]}]}
     for row in train_data.select(range(steps * size))
 ]
 trainer = SFTTrainer(
     model=without_dropout(catalog.causal_language_model(track, model)).to(run.device),
     args=arguments,
     train_dataset=Dataset.from_list(turns),
-    processing_class=tokenizer,
+    processing_class=copy.deepcopy(tokenizer),
 )
 trainer.remove_callback(PrinterCallback)
 theirs = next(iter(trainer.get_train_dataloader()))
@@ -1184,25 +1209,22 @@ start_weights = catalog.causal_language_model(track, model).state_dict()
 moved_by = max((ours_after[name].cpu() - start_weights[name]).abs().max().item() for name in ours_after)
 near_weights = difference_sft_weights < 0.1 * moved_by
 print(f"{len(ours_after)} tensors, largest difference below a tenth of the largest move:", near_weights)
+# Adam divides by the size of a gradient, so where a gradient is tiny its rounding shows in the weight.
 assert near_weights or run.device != "cpu" or run.budget == "quick"  # a few steps move weights too little
 assert same_labels and difference_sft_loss < for_one and difference_sft_trajectory < for_all
 
 # %% [markdown]
-# Equal losses could hide unequal weights, so the weights are compared too. `SFTTrainer` adds packing, checkpoints,
-# several devices, 16-bit numbers, [adapters](../docs/glossary.md#adapter) (lesson 09) and logging.
+# The weights are nearly the same, not bit for bit.
+# `SFTTrainer` adds packing, checkpoints, several devices, 16-bit numbers, [adapters](../docs/glossary.md#adapter)
+# (lesson 09) and logging.
 #
-# The mask needs care. With prompts and completions it learns from the completion. With one column of messages it learns
-# from **everything**, unless `SFTConfig(assistant_only_loss=True)`. Masking then needs `{% generation %}` marks in the
-# template. For model families that it knows, TRL swaps in a marked template. In others, such as ours, add the marks
-# yourself, with the end of the turn inside.
-
-# %% [markdown]
 # ### Once in full
 #
-# At work the rows are a file, and the run has validation rows, a saved model and a test. Here is that whole path, from
-# the fine-tuned model to second questions: the two-turn rows of section 7, with the last answer as the completion. The
-# order is shuffled, as by default. Without `eval_strategy` the trainer never evaluates while it trains. The second cell
-# loads the folder as anybody would, and counts section 7's second questions.
+# At work the rows are conversations in a file. Two settings decide whether the result is usable:
+#
+# - `assistant_only_loss=True`. Without it, `SFTTrainer` learns from **every** token of a `messages` column. The mask
+#   comes from `{% generation %}` marks in the template.
+# - `eos_token`, the end of a *turn*. The tokenizer's own end token often ends a *text*, as our `<|stop|>` does.
 
 # %%
 import json
@@ -1210,41 +1232,92 @@ from pathlib import Path
 
 from datasets import load_dataset
 
+marked = "generation %}" in tokenizer.chat_template
+turn_end = tokenizer.convert_ids_to_tokens(end)
+print(tokenizer.chat_template)
+print(f"\nmarks: {marked}; a turn ends in {turn_end}; the tokenizer's own end token: {tokenizer.eos_token}")
 folder = Path(scratch_folder.name)
-some_talks = talks[: run.by_budget(quick=32, standard=256)]
-held_talks = two_turns([row for row in instructions["validation"] if row["known"] == "told"])
-for name, own in (("train", some_talks), ("validation", held_talks or some_talks[:16])):
-    lines = [json.dumps({"prompt": talk[:-1], "completion": talk[-1:]}) for talk in own]
+held = experiment.film_pairs([row for row in instructions["validation"] if row["known"] == "told"])
+held_talks = [talk(*pair) for pair in held] or talks[:16]
+for name, own in (("train", talks[: run.by_budget(quick=32, standard=256)]), ("validation", held_talks)):
+    lines = [json.dumps({"messages": turns}) for turns in own]
     (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 files = {name: str(folder / f"{name}.jsonl") for name in ("train", "validation")}
 from_file = load_dataset("json", data_files=files, cache_dir=str(folder / "cache"))
-at_work = config(learning_rate=learning_rate / 2, warmup_steps=0.1, eval_strategy="epoch")
-trainer = SFTTrainer(
-    copy.deepcopy(sft), at_work, train_dataset=from_file["train"], eval_dataset=from_file["validation"],
-    processing_class=tokenizer,
-)  # fmt: skip
-trainer.remove_callback(PrinterCallback)
+
+# %% [markdown]
+# Our template has the marks, with the end of the turn inside. If one has none, TRL swaps in a marked one for the model
+# families that it knows; for any other you add them. Without `eval_strategy` the trainer never evaluates while it
+# trains. The order is shuffled, as by default.
+
+# %%
+at_work = partial(
+    config, learning_rate=learning_rate / 2, warmup_steps=0.1, eval_strategy="epoch", assistant_only_loss=marked
+)
+
+
+def trainer_for(pupil, **more):
+    trainer = SFTTrainer(
+        pupil, at_work(**more), train_dataset=from_file["train"], eval_dataset=from_file["validation"],
+        processing_class=copy.deepcopy(tokenizer),  # the trainer changes its end token
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+trainer = trainer_for(copy.deepcopy(sft), eos_token=turn_end)
+its_rows = trainer.train_dataset
+same_as_yours = all(row["labels"] == assistant_labels(row["input_ids"], start_id, end) for row in its_rows)
+longest = max(len(row["input_ids"]) for row in its_rows)
+print(f"its labels are those of your exercise 04.4: {same_as_yours}; the longest row has {longest} of 256 tokens")
+assert same_as_yours or not marked
+
+# %%
 validation_before = trainer.evaluate()["eval_loss"]
 trainer.train()
 evaluated = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
 print(f"{trainer.state.global_step} steps; validation loss {validation_before:.2f} before, {evaluated[-1]:.2f} after")
-trainer.save_model(folder / "mine")  # the weights, the configuration and the tokenizer with its template
+trainer.save_model(folder / "mine")  # weights, configuration, tokenizer with its template
+careless = copy.deepcopy(trainer.model)  # the same trained weights, with the stop token that they had before ...
+careless.generation_config.eos_token_id = sft.generation_config.eos_token_id
+trainer_for(careless).save_model(folder / "careless")  # ... and a trainer without `eos_token`
+
+# %% [markdown]
+# Now load both folders as anybody would, with `transformers` alone. `generate` gets no stop token; it reads the
+# folder's `generation_config`.
 
 # %%
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-mine = AutoModelForCausalLM.from_pretrained(folder / "mine").to(run.device).eval()
-its_tokenizer = AutoTokenizer.from_pretrained(folder / "mine")
-ids = its_tokenizer.apply_chat_template(
-    test_talks[0][:-1], add_generation_prompt=True, return_dict=True, return_tensors="pt"
-).to(run.device)
-written = mine.generate(**ids, max_new_tokens=24, do_sample=False, eos_token_id=end)[0, ids["input_ids"].shape[1] :]
-for turn in test_talks[0][:-1]:
+
+def reply(name, turns):
+    """The new tokens, at most 24, as text with its special tokens."""
+    its_tokenizer = AutoTokenizer.from_pretrained(folder / name)
+    ids = its_tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    ids = {part: ids[part].to(run.device) for part in ("input_ids", "attention_mask")}
+    written = mine[name].generate(**ids, max_new_tokens=24, do_sample=False)
+    return its_tokenizer.decode(written[0, ids["input_ids"].shape[1] :])
+
+
+names = ("mine", "careless")
+mine = {name: AutoModelForCausalLM.from_pretrained(folder / name).to(run.device).eval() for name in names}
+for turn in test_talks[0]:
     print(f"{turn['role']}: {turn['content']}")
-print(f"the saved model: {its_tokenizer.decode(written, skip_special_tokens=True).strip()}")
-print(f"exact second answers: {share(second_answers(mine)):.2f}; before, {share(second_answers(sft)):.2f}")
+for name, one in mine.items():
+    print(f"{name}, stops at {one.generation_config.eos_token_id}: {reply(name, test_talks[0][:-1])}")
+given = [reply("mine", turns[:-1]).partition(turn_end)[0].strip() for turns in test_talks]
+good = exact_match(given, [turns[-1]["content"] for turns in test_talks])
+gain = paired_bootstrap(good, second_answers(sft), seed=seed)
+print(f"exact second answers: {share(good):.2f}; after minus before this training: {gain:+.2f}")
 
 # %% [markdown]
+# <details><summary>What it means</summary>
+#
+# `careless` has the same weights, but its folder does not know that `<|end|>` stops an answer. So nothing stops it
+# there. The last line of the conversation is the true answer. Section 12 shows another way to the same symptom.
+#
+# </details>
+#
 # ## 10. Conversations of your own
 #
 # Three formats are common:
@@ -1254,17 +1327,19 @@ print(f"exact second answers: {share(second_answers(mine)):.2f}; before, {share(
 # - **Alpaca**: columns `instruction`, `input` and `output`.
 #
 # The parameter `data` reads all three, with one question and one answer per row; it counts and refuses rows with more
-# turns. Those go through section 7's `encode_turns`, as below. `workbook data check FILE` says what it reads, and
-# counts tokens, empty answers and near-duplicates. A converter to messages is a few lines:
+# turns: for those, take section 9's cells. `workbook data check FILE` counts tokens, empty answers and near-duplicates
+# (rows that differ in a few words). A converter is a few lines:
 
 
 # %%
 def to_messages(row):
-    roles = {"human": "user", "gpt": "assistant", "system": "system"}
+    roles = {"human": "user", "gpt": "assistant"}  # other names, such as `system` and `user`, stay
     if "messages" in row:
         return row["messages"]
     if "conversations" in row:
-        return [{"role": roles[turn["from"]], "content": turn["value"]} for turn in row["conversations"]]
+        return [
+            {"role": roles.get(turn["from"], turn["from"]), "content": turn["value"]} for turn in row["conversations"]
+        ]
     return messages("\n".join(filter(None, [row["instruction"], row.get("input")])), row["output"])
 
 
@@ -1280,12 +1355,12 @@ row = encode_turns(turns)
 print(f"{len(turns)} messages, {sum(label != -100 for label in row['labels'])} of {len(row['labels'])} tokens learned")
 
 # %% [markdown]
-# ## 11. A model as a judge
+# ## 11. A model as a judge (optional)
 #
 # "Write a kind line about TITLE" has many good answers, and exact matching cannot score them. So people ask a model.
-# Ours can tell kind remarks from harsh ones: let it judge the *tone* of its own lines. This world also has an **exact
-# judge** (`microworld.judge`), which parses a line with the grammar that makes such lines. So we can measure the
-# model's errors. First let it answer in free text.
+# Ours can tell kind remarks from harsh ones: it judges the *tone* of its own lines. Here an **exact judge**
+# (`microworld.judge`, only in this course) knows the truth: it parses the lines. At work, some hundred answers labelled
+# by people take its place. First: free text.
 #
 # **Predict 7.** What share of its answers is neither "positive" nor "negative"?
 
@@ -1309,9 +1384,10 @@ for line, word in list(zip(lines, said, strict=True))[:3]:
     print(f"{question} {line}\n    {word}")
 
 # %% [markdown]
-# An answer that is no verdict can be neither right nor wrong. Without this count a judge's error rates mean nothing: a
-# judge that never says "negative" calls no praise negative. So take the choice away. At the first token of the answer,
-# compare the **logits** of the two words. Their difference is a score, and a score above a *cut* means "positive".
+# This wording is shorter than the training's ("Is this remark kind or harsh? Answer positive or negative. ..."), so the
+# count is about wording and model together. An answer that is no verdict can be neither right nor wrong: count these
+# first. Then take the choice away. At the first token of the answer, compare the **logits** of the two words. Their
+# difference is a score, and a score above a threshold means "positive".
 
 # %%
 first_tokens = []
@@ -1335,12 +1411,12 @@ def tone_scores(prompts, batch_size=16):
 
 
 # %% [markdown]
-# ### Calibrate it on labelled rows
+# ### Measure it on labelled rows
 #
-# A forced choice is always a verdict, but is it right? Ask about rows whose tone you know: the [validation
-# set](../docs/glossary.md#validation-set)'s remarks, which are like the training's, and its lines about films, written
-# by the grammar. The cut is 0 at first. Then choose it on the labelled **lines**, so that the larger of the two error
-# rates is as small as possible, and keep it for the model's own lines.
+# A forced choice is always a verdict, but is it right? Ask about rows whose tone you know: the validation set's
+# remarks, which are like the training's, and its lines about films, written by the grammar. The threshold is 0 at
+# first. Then it is *calibrated*: chosen on the labelled **lines**, so that the larger of the two error rates is as
+# small as possible. Does it help on the model's own lines?
 
 # %%
 remarks = [row for row in instructions["validation"] if row["completion"] in words]
@@ -1348,7 +1424,9 @@ labelled = requests["validation"]
 verdicts = [judge_answer(prompt, line) for prompt, line in zip(wishes, lines, strict=True)]
 wished = torch.tensor([wish(prompt)[1] > 0 for prompt in wishes])
 all_scores = tone_scores([f"{question} {line}" for line in lines])
-praise = wished == torch.tensor([verdict.tone for verdict in verdicts])  # praise that was wished for, or blame missed
+# verdict.tone: the line has the tone that was asked for. So a line is praise if praise was asked for and given, or if
+# blame was asked for and not given.
+praise = wished == torch.tensor([verdict.tone for verdict in verdicts])
 readable = torch.tensor([verdict.form for verdict in verdicts])  # by the exact judge: only these have a clear tone
 scored = {
     "labelled remarks": (
@@ -1366,49 +1444,45 @@ judge_score, exact_score = sum(granted) / len(wishes), sum(verdict.good for verd
 
 
 # %%
-def judge_errors(name, cut):
+def judge_errors(name, at):
     """The two error rates on one set of lines, where it has such lines."""
     scores, is_praise = scored[name]
-    wrong = {"praise called negative": scores[is_praise] <= cut, "blame called positive": scores[~is_praise] > cut}
+    wrong = {"praise called negative": scores[is_praise] <= at, "blame called positive": scores[~is_praise] > at}
     return {error: share(found) for error, found in wrong.items() if len(found)}
 
 
-def worst(cut):
-    return max(rate.value for rate in judge_errors("labelled lines", cut).values())
+def worst(at):
+    return max(rate.value for rate in judge_errors("labelled lines", at).values())
 
 
-cuts = {"cut 0": 0.0, "calibrated": min([0.0, *scored["labelled lines"][0].tolist()], key=worst)}
-found = {(name, title): judge_errors(name, cut) for name in scored for title, cut in cuts.items()}
-print(f"calibrated cut: {cuts['calibrated']:.2f}; rows:", {name: len(one[0]) for name, one in scored.items()})
-by_logits = {title: ((all_scores > cut) == wished).double().mean().item() for title, cut in cuts.items()}
+limits = {"threshold 0": 0.0, "calibrated": min([0.0, *scored["labelled lines"][0].tolist()], key=worst)}
+found = {(name, title): judge_errors(name, at) for name in scored for title, at in limits.items()}
+print(f"calibrated threshold: {limits['calibrated']:.2f}; rows:", {name: len(one[0]) for name, one in scored.items()})
+by_logits = {title: ((all_scores > at) == wished).double().mean().item() for title, at in limits.items()}
 own_scores, own_truth = scored["its own lines"]
-agrees = {title: share((own_scores > cut) == own_truth) for title, cut in cuts.items() if len(own_truth)}
+agrees = {title: share((own_scores > at) == own_truth) for title, at in limits.items() if len(own_truth)}
 print("its tone verdicts agree with the exact judge's:", {title: f"{rate:.2f}" for title, rate in agrees.items()})
-print(f"requests satisfied, of {len(wishes)}:")
-print(f"the tone, says the model in free text           {judge_score:.2f}")
-for title, rate in by_logits.items():
-    print(f"the tone, says the model by logits, {title:12}{rate:.2f}")
-print(f"the tone, says the exact judge                  {sum(one.tone for one in verdicts) / len(wishes):.2f}")
-print(f"tone, film and form, says the exact judge       {exact_score:.2f}")
+print(f"requests satisfied, of {len(wishes)}, in free text {judge_score:.2f},", end=" ")
+print("by logits", {title: f"{rate:.2f}" for title, rate in by_logits.items()}, end="; ")
+print(f"says the exact judge: tone {sum(one.tone for one in verdicts) / len(wishes):.2f}, with form {exact_score:.2f}")
 if "calibrated" in agrees:
-    moved_to, differ = agrees["calibrated"].value - agrees["cut 0"].value, 1 - agrees["calibrated"].value
-    print(
-        f"on its own lines, calibration changed the agreement by {moved_to:+.2f}; {differ:.0%} of the verdicts differ"
-    )
+    change = agrees["calibrated"].value - agrees["threshold 0"].value
+    helped = "helped" if change > 0 else "harmed" if change < 0 else "changed nothing"
+    print(f"on its own lines calibration {helped}: agreement {change:+.2f}")
 pd.DataFrame({key: {error: f"{rate:.2f}" for error, rate in rates.items()} for key, rates in found.items()}).T
 
 # %% [markdown]
 # <details><summary>What it means</summary>
 #
-# - *Remarks, then lines.* The judge was trained on remarks. Its errors on labelled lines say how far that carries over
-#   to another kind of text. Where they are large, do not trust its count on its own lines.
-# - *The two errors.* If one is larger, the judge favours one tone, and a model trained against it will move there
-#   (lesson 05). The calibrated cut evens them out on the labelled lines. Whether that helps on its own lines is
-#   printed: calibration for one kind of text can do harm on another.
-# - *The scores.* The model cannot see a wrong film or a broken line. And errors of the two kinds cancel in a total: two
-#   scores can be close although many verdicts differ, as the last printed line counts.
+# - The judge was trained on remarks. On labelled lines its errors are another matter, and on its own lines another
+#   again.
+# - If one of the two errors is larger, the judge favours one tone, and a model trained against it will move there
+#   (lesson 05). The calibrated threshold evens them out on the labelled lines, and only there.
+# - Errors of the two kinds cancel in a total: two scores can be close although many verdicts differ.
 #
-# Published judges prefer the first answer and the longer one, and perhaps their own (Zheng et al. 2023).
+# **At work:** label some hundred answers of *the model you judge*; print both error rates; calibrate on half of them
+# and keep the new threshold only if it is better on the other half. Published judges prefer the first answer and the
+# longer one, and perhaps their own (Zheng et al. 2023).
 #
 # </details>
 #
@@ -1464,7 +1538,9 @@ for row, text in list(zip(held_out, given, strict=True))[:3]:
 # %% [markdown]
 # ### Exercise 04.6: fix the collator
 #
-# It must work when the padding token is the end of the turn. Look at the labels of one row before you write.
+# It must work when the padding token is the end of the turn. `rows` are dictionaries of lists, `input_ids` and
+# `labels`. Return `input_ids`, `attention_mask` and `labels`, each a tensor (batch, seq). Print the labels of one row
+# first.
 
 
 # %% tags=["exercise"]
@@ -1512,12 +1588,12 @@ print(f"exact answers: {exact_match_rates(held_out, given, 'known')['skill']:.2f
 # ## 13. On real text
 #
 # SmolLM2-135M-Instruct follows instructions already, so it cannot show how a text predictor learns that; `workbook run
-# 04 -p track hub` trains its base model, with a network. It can show the best prompt as a fair "before", a small
-# fine-tuning for one task, and made-up answers.
+# 04 -p track hub` trains its base model, with a network. It can show the best prompt, a small fine-tuning, and
+# made-up answers.
 #
 # The task is lesson 02's on real sentences, by the logits of "positive" and "negative" in conversation: with no example
-# (zero-shot), four earlier turns (few-shot), or [LoRA](../docs/glossary.md#lora) (lesson 09). It is also asked about
-# six invented films.
+# (zero-shot), four earlier turns (few-shot), or after training [LoRA](../docs/glossary.md#lora), a small
+# addition to frozen weights (lesson 09). It is also asked about six invented films.
 
 # %%
 from helpers import real
@@ -1528,29 +1604,31 @@ if track != "pocket" or real.trouble(["decoder", "texts"]):
 else:
     real_size = run.by_budget(quick=(2, 4, 1), standard=(experiment.REAL_TEST_ROWS, 8, experiment.REAL_STEPS))
     real_found = experiment.on_real_text(titles[:6], seed, *real_size)
-print(f"{experiment.REAL_TEST_ROWS} test sentences; {experiment.REAL_STEPS} steps of LoRA on 8 sentences each")
+how = experiment.recipe("lora_decoder", "published")
+print(f"{experiment.REAL_TEST_ROWS} test sentences; LoRA: {experiment.REAL_STEPS} steps of 8 new sentences each,")
+print(f"rate {how.learning_rate:g}, rank {how.rank}, alpha {how.alpha}, on all linear layers of the blocks")
 measured = real_reference("04")
-table = {
-    title: [f"{real_found[name]:.2f}" if name in real_found else ""] for name, title in experiment.REAL_TITLES.items()
-}
-columns = ["this run"] + ["reference [95 %]"] * (measured is not None)
+table = {title: [f"{real_found[name]:.2f}"] if real_found else [] for name, title in experiment.REAL_TITLES.items()}
+columns = ["this run"] * bool(real_found) + ["mean of the seeds [95 %]"] * (measured is not None)
 if measured:
     for name, title in experiment.REAL_TITLES.items():
-        table[title].append(f"{measured.interval(name):.2f}")
+        table[title].append(f"{experiment.as_share(measured.interval(name)):.2f}")
     for title, pair in experiment.REAL_GAPS.items():
         gap = measured.gap(*pair)
-        said = "no clear difference" if 0 in gap else "higher" if gap.value > 0 else "lower"
-        print(f"{title}: {gap:+.2f}, {said}")
-    print("Reference:", measured.label)
+        print(f"{title}: {gap:+.2f}{', no clear difference' if 0 in gap else ''}")
+    print(
+        f"Reference: {len(measured.seeds)} seeds, the same test sentences in each, {measured.machine}, {measured.date}"
+    )
 pd.DataFrame.from_dict(table, orient="index", columns=columns)
 
 # %% [markdown]
 # <details><summary>How to read it</summary>
 #
-# - The share of "positive" shows a bias: a model that answers one word nearly always has an accuracy near one half,
-#   whatever it knows. The lines above the table compare within each seed.
-# - LoRA has few steps, at the course's rate for published models, not tuned on this task. On sixty sentences one run's
-#   accuracy is uncertain by about ten points to each side.
+# - Four examples in the prompt make this published model worse, as they did the small one in section 1. It answers
+#   "positive" nearly always then, so its accuracy is near one half whatever it knows. A few steps of training help.
+# - The intervals hold the luck of the seed only. Zero-shot has no seed at all, and on sixty sentences an accuracy is
+#   uncertain by about ten points to each side.
+# - LoRA has few steps, at the course's rate for published models, not tuned on this task.
 # - The weights come from a 4-bit file ([docs/real.md](../docs/real.md)), so the published 16-bit model may do better.
 # - The questions about invented films have no true answer but "I do not know". The program looks for words of refusal
 #   and misses other honest answers. One-word training answers may change these too. Six questions make a sketch.
@@ -1562,59 +1640,58 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 # %%
 from IPython.display import Markdown, display
 
-over = {f"few_shot_{k}_known_facts": one["known facts"] for k, one in few_shot.items() if "known facts" in one}
-over |= {"few_shot_0_jobs": few_shot[0].get("jobs", "too long"), "judge_no_verdict": no_verdict}
-for way in ("control: old rows", "with refusals", "threshold"):
-    name = way.partition(":")[0].replace(" ", "_")
-    over[f"known_right_{name}"] = price[way]["known: right"]
-    over[f"unknown_made_up_{name}"] = price[way]["unknown: made up"]
-own_errors = judge_errors("its own lines", cuts["calibrated"])
-over |= {f"judge_{what}_wrong": "none" for what in ("praise", "blame")}
-over |= {f"judge_{error.partition(' ')[0]}_wrong": rate for error, rate in own_errors.items()}
-over |= {"exact_answer_rate_base": known["before"]["told"], "exact_answer_rate_sft": known["after"]["told"]}
-over |= {"exact_answer_rate_base_skills": known["before"]["skill"], "exact_answer_rate_skills": known["after"]["skill"]}
-over |= {"made_up_answer_rate_sft": made_up_after}
-says = {}
-for metric, here in over.items():  # five seeds where the reference has them; else this run, with a star
-    seeds = recorded("04", metric)
-    says[metric] = f"{mean_t(seeds):.2f}" if len(seeds) > 1 else f"{here}*"
-for k in (0, 4):
-    says.setdefault(f"few_shot_{k}_known_facts", "too long")
-cost = [one - two for one, two in zip(*over_seeds, strict=True)]  # points of known facts, within each seed
-says["price"] = f"{mean_t(cost):.2f}" if len(cost) > 1 else f"{price_known:.2f}*"
+
+def over_seeds_of(metric):
+    return f"{experiment.as_share(of_lesson.interval(metric)):.2f}"
+
+
+recap = f"""
+Over five seeds, with 95 % intervals:
+
+1. **A form is learned, and it carries over.** Known facts answered in conversation:
+   {over_seeds_of("exact_answer_rate_base")} before, {over_seeds_of("exact_answer_rate_sft")} after; skills
+   {over_seeds_of("exact_answer_rate_base_skills")} and {over_seeds_of("exact_answer_rate_skills")} (*section 4*).
+2. **The best prompt is the fair "before".** As `Q: ... A:` the pretrained model gives
+   {over_seeds_of("question_and_answer_rate_base")} of the known facts (*section 1*). So the training taught the form,
+   not the facts.
+3. **The unknown is made up**, in {over_seeds_of("made_up_answer_rate_sft")} of the questions about unknown films
+   (*section 5*).
+4. **Labels on answers only** gain {of_lesson.gap("exact_answer_rate_skills", "exact_answer_rate_everything_skill"):+.2f}
+   of the jobs over labels on everything (*section 6*).
+5. **The loop and `SFTTrainer`**: over the steps of section 9 their losses differ by at most
+   {max(of_lesson.metrics["difference_sft_trajectory"]):.0e}.
+"""
 
 # %%
-display(
-    Markdown(f"""
-Over five seeds, with 95 % intervals; a star marks a figure of this run alone:
+if by_seed:
+    lost = {way: by_seed.gap("known_right_control", f"known_right_refusals_{way}") for way in ("half", "tenth")}
+    left = {way: experiment.as_share(by_seed.interval(f"unknown_made_up_refusals_{way}")) for way in lost}
+    turns_gap = by_seed.gap("second_turn_two_turns", "second_turn_same_single")
+    recap += f"""
+Over {len(by_seed.seeds)} seeds:
 
-1. **A form is learned, and it carries over.** Known facts answered in conversation: {says["exact_answer_rate_base"]}
-   before, {says["exact_answer_rate_sft"]} after; skills {says["exact_answer_rate_base_skills"]} and
-   {says["exact_answer_rate_skills"]} (*section 4*).
-2. **The best prompt is the fair "before".** `Q: ... A:` without examples reaches {says["few_shot_0_known_facts"]} on
-   known facts, with four examples {says["few_shot_4_known_facts"]}; without examples it reaches
-   {says["few_shot_0_jobs"]} on jobs (*sections 1, 3*).
-3. **The unknown is made up**: {says["made_up_answer_rate_sft"]} of the questions about unknown films. Refusals leave
-   {says["unknown_made_up_with_refusals"]}; known facts right: {says["known_right_with_refusals"]}, control
-   {says["known_right_control"]}, a price of {says["price"]}. A threshold, tuned where the refusals were not, leaves
-   {says["unknown_made_up_threshold"]}; known facts right: {says["known_right_threshold"]} (*section 5*).
-4. **The loop and `SFTTrainer`** give the same weights after {steps} steps, to {difference_sft_weights:.0e}, while
-   weights moved by up to {moved_by:.0e} (*section 9*).
-5. **A model's verdict needs a check.** In free text {says["judge_no_verdict"]} of its answers are no verdict. By
-   logits, calibrated on labelled lines, it calls {says["judge_praise_wrong"]} of the praise in its own lines
-   negative and {says["judge_blame_wrong"]} of the blame positive (*section 11*).
-""")
-)
+6. **Refusals have a price.** Half of the rows: {lost["half"]:.2f} of the known facts lost against the control,
+   {left["half"]:.2f} of the unknown still made up. A tenth: {lost["tenth"]:.2f} and {left["tenth"]:.2f}
+   (*section 5*).
+7. **Rows of two turns** give {turns_gap:+.2f} of the second questions over the same rows as single turns
+   (*section 7*).
+"""
+else:
+    recap += """
+From this run alone, so look again with `workbook run 04 -p seed 1`: fewer examples (*section 3*), the price of refusals
+(*section 5*), the gain of two turns (*section 7*), the model as a judge (*section 11*).
+"""
+display(Markdown(recap))
 
 # %% [markdown]
-# The last cell keeps the numbers of this run, and the model if you asked for it with `--keep-model`.
+# The last two cells keep the model, if you asked for it with `--keep-model`, and the numbers of this run.
 
 # %%
 from helpers.kept_model import keep_model
 from helpers.record import record
 
+own_errors = judge_errors("its own lines", limits["calibrated"])
 before, after = known["before"], known["after"]
-
 kept_figures = {
     "facts that pretraining told, answered to the letter": after["told"],
     "jobs, to the letter": after["skill"],
@@ -1630,7 +1707,7 @@ values |= {"exact_answer_rate_base": before["told"].value, "exact_answer_rate_ba
 values |= {"exact_answer_rate_sft": after["told"].value, "exact_answer_rate_skills": after["skill"].value}
 for name, group in (("known", "told"), ("skill", "skill")):
     values[f"exact_answer_rate_everything_{name}"] = known["everything"][group].value
-values |= {"made_up_answer_rate_sft": made_up_after.value, "seconds_sft": history.seconds}
+values |= {"made_up_answer_rate_sft": made_up_after.value, "seconds_sft": watch_sft.seconds}
 for when, found in (("base", forms_before), ("sft", forms_after)):
     values[f"completion_rate_{when}"] = found["facts, sentence"].value
     values[f"question_and_answer_rate_{when}"] = found["facts, Q and A"].value
@@ -1659,13 +1736,13 @@ solved("04")
 # %% [markdown]
 # ## Next
 #
-# - Forget on purpose: `workbook run 04 -p learning_rate 0.003`. Your own examples: `workbook run 04 -p data mine.csv`.
+# - Forget: `workbook run 04 -p learning_rate 0.003`. Your examples: `workbook run 04 -p data mine.csv`.
 # - Your model: `workbook run 04 --keep-model`, then `workbook export latest --to my-model`
 #   ([docs/export.md](../docs/export.md)).
-# - Larger models: start near 1e-5 for all weights or 2e-4 for LoRA. `trl.clone_chat_template` gives a base model a
-#   template, its tokens, and embeddings for them.
-# - Left out: system turns, tools, choice of data (Zhou et al. 2023), and new facts in SFT (Gekhman et al. 2024), which
-#   raise hallucination.
+# - Larger models: start near 1e-5 for all weights or 2e-4 for LoRA. For a base model,
+#   `trl.clone_chat_template` copies one, with its tokens.
+# - Left out: system turns and tools (TRL's page on dataset formats), choice of data (Zhou et al. 2023), and new facts
+#   in SFT, which raise hallucination (Gekhman et al. 2024).
 
 # %% [markdown]
 # ## References

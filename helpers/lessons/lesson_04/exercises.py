@@ -1,4 +1,4 @@
-"""The exercises of lesson 04: prefix, labels, cached decoding, when to stay silent, packing, and a mark to keep."""
+"""The exercises of lesson 04, from the prefix check and the loss to packing and a collator that keeps a mark."""
 
 from __future__ import annotations
 
@@ -43,37 +43,32 @@ def shared_prefix(answer: Callable) -> None:
 @exercise(
     "04.2",
     hints=[
-        "Go through the ids from left to right and remember one thing: is the assistant speaking?",
-        "The mark start_id itself is not learned; what follows it is, and end_id too. Note the label first, then look "
-        "whether this token changes who speaks.",
-        "for token in input_ids: labels.append(token if speaking else -100); then speaking = True after start_id, "
-        "False after end_id.",
+        "The logits at position 0 predict the token at position 1: drop the last logits and the first label.",
+        "predicted = logits[:, :-1]; wanted = labels[:, 1:]; keep only the positions where wanted is not -100.",
+        "nn.functional.cross_entropy(predicted.flatten(0, 1), wanted.flatten(), ignore_index=-100) is the mean.",
     ],
 )
-def assistant_labels(answer: Callable) -> None:
-    """answer(input_ids, start_id, end_id): labels as long as the ids, -100 outside the assistant's turns."""
-    one = [USER, 20, 21, END, ASSISTANT, 30, END]
-    for ids in (one, [*one, USER, 22, END, ASSISTANT, 31, 32, END], [USER, 20, END]):
-        got = attempted(answer(list(ids), ASSISTANT, END))
-        expect(f"the labels of {ids}", got, _labels(ids), note=_reason(ids, got))
+def answer_loss(answer: Callable) -> None:
+    """answer(logits, labels): the mean loss of the next token over the positions whose label is not -100."""
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 7, generator=draw, dtype=torch.double)
+    for labels in ([[HIDDEN, HIDDEN, 3, 1, 6], [HIDDEN, 2, 6, HIDDEN, HIDDEN]], [[2, 4, 1, 6, 3], [5, 2, 6, 1, 4]]):
+        given = torch.tensor(labels)
+        got = returned(answer(logits.clone(), given.clone()), "one number, the mean loss")
+        wanted = experiment.answer_loss(logits, given)
+        expect(f"the loss for the labels {labels}", got, wanted, note=_loss_reason(logits, given, got))
 
 
-def _labels(ids: list[int]) -> list[int]:
-    labels, speaking = [], False
-    for token in ids:
-        labels.append(token if speaking else HIDDEN)
-        speaking = (speaking or token == ASSISTANT) and token != END
-    return labels
-
-
-def _reason(ids: list[int], got: object) -> str:
-    if not isinstance(got, (list, tuple)) or len(got) != len(ids):
+def _loss_reason(logits: Tensor, labels: Tensor, got: object) -> str:
+    found = torch.as_tensor(got, dtype=torch.double)
+    if found.numel() != 1:
         return ""
-    ends = [place for place, label in enumerate(_labels(ids)) if label == END]
-    if any(got[place] == HIDDEN != got[place - 1] for place in ends):
-        return " (without the end of the turn among the labels it would never learn to stop)"
-    if any(token == ASSISTANT and label != HIDDEN for token, label in zip(ids, got, strict=True)):
-        return " (the mark of the assistant is in the prompt already: it need not be learned)"
+    flat = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=HIDDEN)
+    by_row = torch.stack([experiment.answer_loss(logits[i : i + 1], labels[i : i + 1]) for i in range(2)]).mean()
+    if torch.isclose(found, flat):
+        return " (the logits at a position predict the next token: shift the labels by one)"
+    if torch.isclose(found, by_row):
+        return " (take one mean over the tokens of all rows, not a mean of the rows' means)"
     return ""
 
 
@@ -119,24 +114,38 @@ def greedy_cached(answer: Callable) -> None:
 @exercise(
     "04.4",
     hints=[
-        "Only thresholds that are one of the confidences can change who speaks. Try them from the lowest up.",
-        "At a threshold, those with a confidence of at least it speak; the share of wrong ones among them decides.",
-        "for threshold in sorted(confidences): spoken = [ok for sure, ok in zip(confidences, right) if sure >= "
-        "threshold]; return it if 1 - sum(spoken) / len(spoken) <= allowed. After the loop: return None",
+        "Go through the ids from left to right and remember one thing: is the assistant speaking?",
+        "The mark start_id itself is not learned; what follows it is, and end_id too. Note the label first, then look "
+        "whether this token changes who speaks.",
+        "for token in input_ids: labels.append(token if speaking else -100); then speaking = True after start_id, "
+        "False after end_id.",
     ],
 )
-def threshold_for(answer: Callable) -> None:
-    """answer(confidences, right, allowed): the lowest threshold with at most that share of wrong answers."""
-    sure, right = [0.9, 0.2, 0.6, 0.4, 0.8], [True, False, False, True, True]
-    for confidences, truths, allowed, wanted in (
-        (sure, right, 0.0, 0.8),
-        (sure, right, 0.25, 0.4),
-        (sure, right, 0.5, 0.2),
-        ([0.3, 0.7], [True, False], 0.1, None),
-    ):
-        got = answer(list(confidences), list(truths), allowed)
-        note = ": the surest answer is wrong" if wanted is None else ""
-        expect(f"the threshold for {confidences}, right {truths}, allowed {allowed}", got, wanted, note=note)
+def assistant_labels(answer: Callable) -> None:
+    """answer(input_ids, start_id, end_id): labels as long as the ids, -100 outside the assistant's turns."""
+    one = [USER, 20, 21, END, ASSISTANT, 30, END]
+    for ids in (one, [*one, USER, 22, END, ASSISTANT, 31, 32, END], [USER, 20, END]):
+        got = attempted(answer(list(ids), ASSISTANT, END))
+        expect(f"the labels of {ids}", got, _labels(ids), note=_reason(ids, got))
+
+
+def _labels(ids: list[int]) -> list[int]:
+    labels, speaking = [], False
+    for token in ids:
+        labels.append(token if speaking else HIDDEN)
+        speaking = (speaking or token == ASSISTANT) and token != END
+    return labels
+
+
+def _reason(ids: list[int], got: object) -> str:
+    if not isinstance(got, (list, tuple)) or len(got) != len(ids):
+        return ""
+    ends = [place for place, label in enumerate(_labels(ids)) if label == END]
+    if any(got[place] == HIDDEN != got[place - 1] for place in ends):
+        return " (without the end of the turn among the labels it would never learn to stop)"
+    if any(token == ASSISTANT and label != HIDDEN for token, label in zip(ids, got, strict=True)):
+        return " (the mark of the assistant is in the prompt already: it need not be learned)"
+    return ""
 
 
 @exercise(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import torch
 from torch import Tensor, nn
 
 from helpers import catalog, sft
 from helpers.batches import sample_rows
+from helpers.intervals import Interval
 from helpers.language_model import IGNORED, shift_labels
 from helpers.recipes import recipe
 from helpers.runtime import seed_everything
@@ -54,6 +55,36 @@ def made_up(rows: Sequence[Mapping], answers: Sequence[str]) -> Tensor:
     return torch.tensor(formed, dtype=correct.dtype) * (1 - correct)
 
 
+def film_pairs(rows: Sequence[Mapping], per_film: int = 1) -> list[tuple[Mapping, Mapping]]:
+    """Up to `per_film` pairs of fact questions about each film; no question is in two pairs, each kind is used once."""
+    by_film: dict[str, dict[str, Mapping]] = {}
+    for row in rows:
+        if row["kind"].startswith("fact_"):
+            by_film.setdefault(row["film"], {}).setdefault(row["kind"], row)
+    pairs = []
+    for of_film in by_film.values():
+        questions = list(of_film.values())
+        pairs += list(zip(questions[::2], questions[1::2], strict=False))[:per_film]
+    return pairs
+
+
+def about_no_film(rows: Sequence[Mapping], titles: Sequence[str], real: Set[str], answer: str) -> list[dict[str, str]]:
+    """The rows' questions about films that do not exist, each to be answered with `answer`.
+
+    titles: a new title takes the first half of one and the second half of another. real: titles of existing films; a
+    question that still names one is left out.
+    """
+    found = []
+    for number, row in enumerate(rows):
+        # Two strides walk through the titles, so that halves meet in new pairs.
+        first, second = titles[(7 * number) % len(titles)].split(), titles[(11 * number + 5) % len(titles)].split()
+        title = " ".join(first[: -(-len(first) // 2)] + second[len(second) // 2 :])
+        prompt = row["prompt"].replace(row["film"], title)
+        if not any(film in prompt for film in real):
+            found.append({"prompt": prompt, "completion": answer})
+    return found
+
+
 @torch.inference_mode()
 def confidence(
     model: nn.Module, tokenizer, prompts: Sequence[str], answers: Sequence[str], batch_size: int = 64
@@ -74,6 +105,17 @@ def confidence(
         chosen = log_probabilities.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)  # (batch, seq)
         found.append((chosen * (labels != IGNORED)).sum(dim=-1).exp().cpu())
     return torch.cat(found)
+
+
+def as_share(interval: Interval) -> Interval:
+    """The interval of a share, cut at 0 and 1: Student's interval over seeds does not know these bounds."""
+    return Interval(interval.value, max(0.0, interval.low), min(1.0, interval.high))
+
+
+def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean negative log-probability of the next token where the label is not -100; (batch, seq, vocab) logits."""
+    predicted, wanted = logits[:, :-1], labels[:, 1:]  # (batch, seq - 1, vocab), (batch, seq - 1)
+    return nn.functional.cross_entropy(predicted.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
 
 
 def shared_prefix(prompt_ids: Sequence[int], conversation_ids: Sequence[int]) -> tuple[int, bool]:

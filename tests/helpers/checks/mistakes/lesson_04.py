@@ -10,7 +10,7 @@ from helpers.sft import collate
 
 
 def labels(input_ids, start_id, end_id, *, mark=False, end=True, first_only=False):
-    """The labels of exercise 04.1 with one thing done wrongly."""
+    """The labels of exercise 04.4 with one thing done wrongly."""
     found, speaking, turns = [], False, 0
     for token in input_ids:
         wanted = speaking and (end or token != end_id)
@@ -21,15 +21,6 @@ def labels(input_ids, start_id, end_id, *, mark=False, end=True, first_only=Fals
         elif token == end_id:
             speaking = False
     return found
-
-
-def threshold(confidences, right, allowed, *, highest=False):
-    tried = sorted(confidences, reverse=highest)
-    for level in tried:
-        spoken = [ok for sure, ok in zip(confidences, right, strict=True) if sure >= level]
-        if 1 - sum(spoken) / len(spoken) <= allowed:
-            return level
-    return None
 
 
 def hurried(rows, pad_id, *, mask_only=False):
@@ -71,23 +62,39 @@ def packed(rows, length, *, restart=True, hide=True, fits=0):
     return found
 
 
-RIGHT = {"04.1": prefix, "04.3": decode, "04.5": packed, "04.2": labels, "04.4": threshold, "04.6": collate}
+def loss(logits, labels, *, shifted=True, by_row=False):
+    if by_row:
+        return torch.stack([loss(logits[i : i + 1], labels[i : i + 1]) for i in range(len(labels))]).mean()
+    if shifted:
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    kept = labels != -100
+    return -logits[kept].log_softmax(-1).gather(-1, labels[kept].unsqueeze(-1)).mean()
+
+
+RIGHT = {
+    "04.1": prefix,
+    "04.2": loss,
+    "04.3": decode,
+    "04.5": packed,
+    "04.4": labels,
+    "04.6": collate,
+}
 
 MISTAKES = [
     ("04.1", partial(prefix, ends=False), "whether the prompt is a prefix"),
     ("04.1", lambda one, other: (len(one), one == other[: len(one)]), "the count of"),
+    ("04.2", partial(loss, shifted=False), "shift the labels by one"),
+    ("04.2", partial(loss, by_row=True), "not a mean of the rows' means"),
     ("04.3", partial(decode, cached=False), "call 2 reads 3 tokens"),
     ("04.3", partial(decode, stop=False), "end_id 9"),
     ("04.3", lambda model, ids, most, end: None, "returns None"),
     ("04.5", partial(packed, restart=False), "position_ids of packed row"),
     ("04.5", partial(packed, hide=False), "labels of packed row"),
     ("04.5", partial(packed, fits=1), "should (be|have)"),
-    ("04.2", partial(labels, end=False), "never learn to stop"),
-    ("04.2", partial(labels, mark=True), "mark of the assistant is in the prompt already"),
-    ("04.2", partial(labels, first_only=True), r"\]\[11\] should be 31, not -100\."),
-    ("04.2", lambda ids, *_: ids, r"should be -100, not 4"),
-    ("04.4", partial(threshold, highest=True), r"allowed 0.0 should be 0.8, not 0.9"),
-    ("04.4", lambda sure, right, allowed: threshold(sure, right, allowed) or 1.0, "should be None"),
+    ("04.4", partial(labels, end=False), "never learn to stop"),
+    ("04.4", partial(labels, mark=True), "mark of the assistant is in the prompt already"),
+    ("04.4", partial(labels, first_only=True), r"\]\[11\] should be 31, not -100\."),
+    ("04.4", lambda ids, *_: ids, r"should be -100, not 4"),
     ("04.6", hurried, "end of the turn is still masked"),
     ("04.6", partial(hurried, mask_only=True), r"Attention_mask at \[0, 2\] should be 1"),
     ("04.6", lambda rows, pad_id: torch.zeros(2), "should return a dictionary"),
