@@ -1118,6 +1118,9 @@ columns = pd.MultiIndex.from_tuples([("batch 1", one) for one in [*names, "GB/s 
                                     + [("batch 64", one) for one in names])  # fmt: skip
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
+# %% [markdown]
+# What does one scale for the whole matrix cost? The same product with a scale per output, by our own function:
+
 # %%
 ours, _ = int8_product(x[:1], big.weight)  # the same int8, but with a scale per output
 print(f"result off by, one scale per weight matrix: {product_error(whole_numbers(x[:1]), right[:1]):.1%}")
