@@ -1118,6 +1118,9 @@ columns = pd.MultiIndex.from_tuples([("batch 1", one) for one in [*names, "GB/s 
                                     + [("batch 64", one) for one in names])  # fmt: skip
 pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
+# %% [markdown]
+# What does one scale for the whole matrix cost? The same product with a scale per output, by our own function:
+
 # %%
 ours, _ = int8_product(x[:1], big.weight)  # the same int8, but with a scale per output
 print(f"result off by, one scale per weight matrix: {product_error(whole_numbers(x[:1]), right[:1]):.1%}")
@@ -1611,13 +1614,16 @@ def shown_real(titles, whole):
             rows[title] = [f"{inside[metric]:.1f}", f"{100 * (inside[metric] / inside[whole] - 1):+.1f} %"]
         elif published and metric in published.metrics and whole in published.metrics:
             pairs = zip(published.metrics[metric], published.metrics[whole], strict=True)
-            change = mean_t([100 * (one / other - 1) for one, other in pairs])
-            rows[title] = [f"{inside[metric]:.1f}", f"{change:+.1f} %"]
+            changes = [100 * (one / other - 1) for one, other in pairs]
+            few_draws = f"{min(changes):+.1f} to {max(changes):+.1f} %"  # two draws make no useful interval
+            rows[title] = [f"{inside[metric]:.1f}", f"{mean_t(changes):+.1f} %" if len(changes) > 2 else few_draws]
     if whole in inside:
         rows[titles[whole]][1] = ""
         draws = "measured now" if live else f"reference, {len(published.metrics[whole])} draws of texts"
         print(f"SmolLM2-135M-Instruct, weights from its Q4_1 file; {draws}")
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["perplexity", "change, with 95 % interval over draws"])
+    return pd.DataFrame.from_dict(
+        rows, orient="index", columns=["perplexity", "change [95 % over draws], or lowest to highest"]
+    )
 
 
 # %%
@@ -1774,7 +1780,7 @@ for title, key in (("quantize_dynamic", "int8_products"), ("weight-only int8", N
 # here has both. For 3 or 2 bits no kernel here exists; such weights become float32 first, so no time is saved.
 #
 # Each line below compares two ways; the difference is the first minus the second. Where both were trained, they had the
-# same reviews and the same number of updates.
+# same reviews and the same number of updates. A difference can be clear and still too small to matter, such as 0.001.
 
 # %%
 from helpers.lessons.lesson_10.experiment import DIFFERENCES
