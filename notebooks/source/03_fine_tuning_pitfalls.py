@@ -197,8 +197,8 @@ pd.DataFrame.from_dict(gaps, orient="index", columns=["pretrained minus random s
 # - With 400 labels the gap is large, and its interval is far from 0. But it compares a start that trains with one that
 #   hardly does. **So the gap does not say how many labels pretraining saves.** Which is to blame, the rate, the steps
 #   or the few labels, was not tested. To answer the question, search a recipe for each start first.
-# - The bag of words is a baseline that does train. Try it first: it costs a second. What the pretrained model has above
-#   it, words and word pairs alone do not give.
+# - The bag of words is a baseline that does train. Try it first: it costs a second. Where the pretrained model is
+#   better, this untuned count of words and word pairs did not get the same.
 # - Never compare two recipes on one seed each (see also Dodge et al. 2020).
 #
 # </details>
@@ -351,7 +351,8 @@ no_better = sum(loss >= np.log(2) for loss in at_best)
 print(f"in {no_better} of {len(at_best)} seeds that is no lower than the {np.log(2):.2f} of a constant guess")
 
 # %% [markdown]
-# Early stopping undoes the harm of the later epochs. It cannot make up for too few labels: read the last printed line.
+# Early stopping undoes the harm that the later epochs do to the *loss*. The accuracy need not have suffered at all. And
+# it cannot make up for too few labels: read the last printed line.
 #
 # Dropout sets a random share of the activations to zero at each step. Our encoder was pretrained with none.
 # Weight decay shrinks every weight at each step, by the rate times the decay: 10 means 1 % here. (The usual 0.01 does
@@ -548,9 +549,9 @@ if len(two) == 2:
 # %% [markdown]
 # This is *[catastrophic forgetting](../docs/glossary.md#catastrophic-forgetting)*: the loss on the old task rises in
 # every domain, also on reviews, although the model has just read hundreds of them (McCloskey and Cohen 1989). But has
-# the model lost its knowledge? The head of the probe has two parts. Its transform and bias are as they were, on a body
-# that has moved: perhaps the two no longer fit. And its output embeddings are *tied* to the body's input embeddings
-# (one matrix for both), so fine-tuning moved that part too.
+# the model lost its knowledge? The masked-word head has two parts. A small layer and a bias were not trained, so they
+# may no longer fit the changed body. And its output embeddings, a vector for each token, are *tied*: they are the
+# body's input embeddings (one matrix for both), so fine-tuning changed them too.
 
 # %% [markdown]
 # ### Is the knowledge gone, or does the head no longer fit?
@@ -649,7 +650,8 @@ print(f"this run: {paired_bootstrap(right_next['plain'], right_next['pretrained'
 #   comparing the two bodies says nothing.
 # - The rise that remains does not measure the lost knowledge. It may be too small (the head learned from the new texts)
 #   or too large (60 steps were too few).
-# - A loss above that guess says that the model is confidently wrong.
+# - A loss above that guess says that the model predicts worse than token frequencies do. Only above the loss of an
+#   even guess over all tokens must it favour wrong ones.
 # - The next task is the practical question. Where its line says "not clearly different", a worse start is neither shown
 #   nor excluded. A fresh linear probe on each frozen body (Davari et al. 2022) would be a sharper test.
 #
@@ -848,7 +850,8 @@ pd.DataFrame.from_dict(chosen_at, orient="index", columns=columns).rename_axis("
 # <details><summary>What it means</summary>
 #
 # - A remedy is better than another where its curve lies further up and further left. With three seeds most intervals
-#   are wide: only the settings in the line "accuracy clearly below plain" are known to cost accuracy. The others may.
+#   are wide. The settings in the line "accuracy clearly below plain" cost accuracy, and so do those with the verdict
+#   "lower" in the table of five seeds above. For all others it is open.
 # - The setting with the lowest old loss need not be a good choice. A quarter of the rate with the same three epochs
 #   forgets little because it learns little. More epochs were not tried.
 # - Your choices come from the same test rows that judge them, so their accuracies are a little too high (section 5).
@@ -1455,9 +1458,10 @@ print(f"the difference of the two on the same rows: {both:+.3f}")
 #
 # Its report has the lines `repeated` (the same text twice), `shared` (a text in both parts), `similar` (near copies)
 # and `split` (a column such as `film` whose values are in both parts). Here are the same functions on the lesson's own
-# reviews. This course's own `helpers.own_data.duplicates` compares only rows that share one of their rarest shingles,
-# and misses no pair above the threshold (Bayardo et al. 2007). At work, `datasketch` does it approximately for far more
-# rows. Two edited copies are planted, to see that the search finds something.
+# reviews. This course's own `helpers.own_data.duplicates` need not compare every pair: two rows that share none of
+# their rarest shingles cannot reach the threshold. So it misses no pair above it (Bayardo et al. 2007). At work,
+# `datasketch` does it approximately for far more rows. Two edited copies are planted, to see that the search finds
+# something.
 
 # %%
 from helpers.own_data import duplicates
@@ -1570,8 +1574,8 @@ pd.DataFrame.from_dict(table, orient="index")
 #   only for the source of the training. A wide interval means that the seeds disagree. A test set of films alone could
 #   not show either: test on every source that you will meet.
 # - *Forgetting:* "not clearly different" means that with three seeds we cannot say whether the model forgot. Where all
-#   seeds are lower, a loss is likely. The probe starts near 1, so it shows small losses late. It is another probe than
-#   the pocket encoder's, so the sizes cannot be compared.
+#   seeds are lower, a loss is likely: look at the tweets. The probe starts near 1, so it shows small losses late. It is
+#   another probe than the pocket encoder's, so the sizes cannot be compared.
 # - *Not measured:* whether MiniLM read these sentences in its own training, because that text cannot be searched here.
 #   Near-duplicates were removed when the files were built (`data/real_card.md` counts them), and no film is named, so a
 #   split by film is impossible.
@@ -1589,15 +1593,15 @@ gap_copies = reference.gap("accuracy_full_careless_test_set", "accuracy_full_new
 refit_too, films_too = "", f"{by_seed:+.3f}, for these films"
 if controls:
     rises = [controls.interval(f"loss_rise_{name}") for name in ("curve_plain", "refit")]
-    refit_too = " A refitted head takes off {:+.2f} of {:+.2f} in {} seeds and leaves {:+.2f}.".format(
-        controls.gap("loss_rise_curve_plain", "loss_rise_refit"), rises[0].value, len(controls.seeds), rises[1]
-    )
+    taken = controls.gap("loss_rise_curve_plain", "loss_rise_refit")
+    refit_too = f" In {len(controls.seeds)} other seeds a refitted head takes off {taken:.2f} of {rises[0].value:+.2f}"
+    refit_too += f" and leaves {rises[1]:+.2f}: so much may be lost knowledge."
     films_too = f"{names_gap}, with {len(controls.seeds)} seeds and films drawn again (with 0 inside, it could be zero)"
 words_400 = recorded("03", "accuracy_bag_of_words_400_labels")
 words_here = by_labels["bag of words"].get(400)
 words_400 = f"{mean_t(words_400):.2f}" if len(words_400) > 1 else f"{words_here:.2f}*" if words_here else "not run"
 lucky = np.subtract(*(np.mean(part) for part in winners(right_of, few_rows)))
-no_gain = f"in {no_better} of {len(at_best)} seeds even the best epoch is no better than a constant guess"
+no_gain = f"in {no_better} of {len(at_best)} seeds even the best epoch's loss is no lower than a constant guess's"
 within = best_setting(points, 0.5) if points else None
 choice = f"Within half a nat, {within} was the most accurate setting." if within else ""
 real_text = "Not measured on real text."
@@ -1618,7 +1622,7 @@ Over five seeds where not said otherwise, with 95 % intervals; a star marks a fi
    trained is {gap_400:.3f} below the first (*section 1*).
 2. **Two loss curves tell under- from overfitting.** Ten epochs instead of the best one cost {stopped:+.2f} nats of test
    loss. Early stopping is no cure for few labels: {no_gain} (*section 2*).
-3. **Fine-tuning forgets**: {reference.interval("loss_rise_forgetting_plain"):+.2f} nats with the old head.{refit_too}
+3. **Forgetting, with its old head**: {reference.interval("loss_rise_forgetting_plain"):+.2f} nats.{refit_too}
    Measure it, and choose under a budget. {choice} (*sections 3, 4; three seeds for the choice*)
 4. **A leaky test flatters**: half copies {gap_copies:+.3f} (by arithmetic); choosing among {candidates} on {few_rows}
    test rows {reference.interval("optimism_chosen_on_test"):+.3f}; known films {films_too} (*section 5*).
