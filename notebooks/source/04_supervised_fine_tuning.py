@@ -1656,7 +1656,8 @@ Over five seeds, with 95 % intervals:
    not the facts.
 3. **The unknown is made up**, in {over_seeds_of("made_up_answer_rate_sft")} of the questions about unknown films
    (*section 5*).
-4. **Labels on answers only** gain {of_lesson.gap("exact_answer_rate_skills", "exact_answer_rate_everything_skill"):+.2f}
+4. **Labels on answers only** gain
+   {of_lesson.gap("exact_answer_rate_skills", "exact_answer_rate_everything_skill"):+.2f}
    of the jobs over labels on everything (*section 6*).
 5. **The loop and `SFTTrainer`**: over the steps of section 9 their losses differ by at most
    {max(of_lesson.metrics["difference_sft_trajectory"]):.0e}.
