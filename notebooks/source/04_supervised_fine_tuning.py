@@ -1602,7 +1602,7 @@ real_found = {}
 if track != "pocket" or real.trouble(["decoder", "texts"]):
     print("Not trained in this run: `workbook real` fetches the files. The table below is the reference.")
 else:
-    real_size = run.by_budget(quick=(2, 4, 1), standard=(experiment.REAL_TEST_ROWS, 8, experiment.REAL_STEPS))
+    real_size = run.by_budget(quick=(2, 16, 1), standard=(experiment.REAL_TEST_ROWS, 8, experiment.REAL_STEPS))
     real_found = experiment.on_real_text(titles[:6], seed, *real_size)
 how = experiment.recipe("lora_decoder", "published")
 print(f"{experiment.REAL_TEST_ROWS} test sentences; LoRA: {experiment.REAL_STEPS} steps of 8 new sentences each,")
