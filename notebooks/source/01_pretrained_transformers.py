@@ -80,7 +80,8 @@ validation_texts = list(corpus["validation"]["text"])
 # ## 1. A model is a folder
 #
 # On the Hugging Face Hub, a model is a folder under version control; here it is a folder on your disk. `catalog`
-# (private to this course) knows where it is. All that follows is the library's own.
+# (private to this course) finds the folder, and in a few cells also loads it; the comment beside such a call gives the
+# library's own line.
 #
 # | file | holds |
 # |---|---|
@@ -97,7 +98,7 @@ validation_texts = list(corpus["validation"]["text"])
 # | class | adds on top of the [transformer](../docs/glossary.md#transformer) | returns |
 # |---|---|---|
 # | `AutoModel` | nothing | one vector for each token |
-# | `AutoModelForMaskedLM` | a [head](../docs/glossary.md#head) that scores words for hidden tokens | scores |
+# | `AutoModelForMaskedLM` | a [head](../docs/glossary.md#head) that scores every token of the vocabulary at each place | scores |
 # | `AutoModelForCausalLM` | a head that scores the next token | scores |
 # | `AutoModelForSequenceClassification` | a new head with random weights (lesson 02) | a score for each class |
 
@@ -207,9 +208,9 @@ reveal("01.1", "praise" if blamed_share > 0.5 else "blame")
 #
 # (Brackets in this course: a [95 % interval](../docs/glossary.md#confidence-interval); here over the eight nouns.)
 # After "I hated it", praise gets about the share that it gets with nothing before. The gap of that row is even below
-# zero. The counts show that this test is unfair: the training texts hold few "hated" and no "loved". (A row with
-# "liked", which is rare but read, has hardly a gap either.) Common adjectives do reach the blank, even across a full
-# stop.
+# zero. One possible cause is in the counts: the training texts hold few "hated" and "liked", and no "loved", but many
+# of the adjectives below. (How often a word is read was not varied here, so this stays a guess.) Common adjectives do
+# reach the blank, even across a full stop.
 #
 # After "but", a model that knows the word should give a *negative* gap. The gap is smaller than after "and", but far
 # above zero. (One model, few patterns.)
@@ -218,8 +219,8 @@ reveal("01.1", "praise" if blamed_share > 0.5 else "blame")
 #
 # `save_pretrained` writes such a folder, and `from_pretrained` reads it back, the same to the bit. *Sharing* a
 # model means sending the folder. After `hf auth login`, `model.push_to_hub("your-name/your-model")` sends the weights
-# and the configuration, and `tokenizer.push_to_hub(...)` the tokenizer. Others know only what the card says, so write
-# it: training data, how the model was measured, what it must not be used for, its licence.
+# and the configuration, and `tokenizer.push_to_hub(...)` the tokenizer. The page is public unless you add
+# `private=True`. Others know only what the card says, so write it: training data, how the model was measured, what it must not be used for, its licence.
 
 # %% tags=["nbval-check-output"]
 with TemporaryDirectory() as copy:
@@ -840,9 +841,10 @@ for at, ratio in ratios.items():
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# A bright column, even a real preference for a word, is no proof of a job. A head may matter near a "not" for other
-# reasons. Only taking away both, the head and the word, tells the cases apart. (Two heads of one small model; heads can
-# replace each other.)
+# A bright column, even a real preference for a word, is no proof of a job: a head may matter near a "not" for other
+# reasons. So the word is taken away, too. A difference below zero says that the head mattered *more* without the "not",
+# so it was not carrying it. (Hiding the "not" also puts a second `[MASK]` into the sentence, which makes the guess
+# harder; hiding another word would be the next control. And heads can replace each other.)
 #
 # </details>
 #
@@ -1284,7 +1286,7 @@ reveal("01.6", old_after - old_before, reference=[late - early for late, early i
 # <details><summary>What happened</summary>
 #
 # With no label anywhere, the model learned to predict the new kind of text, and the old kinds became harder. Look at
-# the last line before the verdict. As many steps on old kinds, at the same rate, changed their mean hardly at all. So
+# the line "mean of the old kinds". As many steps on old kinds, at the same rate, changed their mean hardly at all. So
 # not the training as such, but reading recipes alone made them harder:
 # *[forgetting](../docs/glossary.md#catastrophic-forgetting)*. Lesson 03 measures and reduces it.
 #
@@ -1317,8 +1319,8 @@ for name, some in ((new_kind, newcomer[:kept_back]), ("old kinds", validation_te
 
 # %% [markdown]
 # (Old kinds: the exponential of their mean loss, each kind with the same weight.) The drop looks far larger than in
-# bits per character, because perplexity is an exponential, and because stock sentences occur in both parts of the
-# recipes.
+# bits per character: perplexity is an exponential. (Sentences that occur in both parts of the recipes may add to it;
+# that was not separated.)
 #
 # Which number belongs in a report? Bits per character on new sentences. Perplexity compares models with *one* tokenizer
 # on *one* text, never kinds of text: a token of a recipe has fewer characters, which alone makes it smaller.
@@ -1701,8 +1703,9 @@ for name, (mean, largest) in found["looks"].items():
 #
 # </details>
 #
-# Now SmolLM2 writes, with the `greedy` and the `sample` of this lesson. (Kept figures were made with the solution of
-# exercise 01.4.)
+# Now SmolLM2 writes, with the `greedy` and the `sample` of this lesson. (Figures that are not measured now were kept
+# from a run with the solution of exercise 01.4.) It is a model tuned for chats, and gets bare beginnings here, as the
+# base models before it: no chat template, and no start token, because its tokenizer adds none.
 
 
 # %%
@@ -1786,10 +1789,10 @@ plotting.show(figures.bars(all_bits, "bits per character"))
 # %% [markdown]
 # <details><summary>What to look at</summary>
 #
-# Tweets cost most, editorials least, and the four intervals do not overlap. Every real kind costs more than most
-# invented ones, though SmolLM2 is fifty times larger: the invented world has few wordings, so compare its figures
-# only with each other. One more caution: we do not know which of these sentences SmolLM2 has read; the film sentences
-# have been public since 2005.
+# Tweets cost most, editorials least, and the four intervals do not overlap. The mean of every real kind lies above that
+# of every invented one (the closest intervals overlap), though SmolLM2 is fifty times larger: the invented world has
+# few wordings, so compare its figures only with each other. One more caution: we do not know which of these sentences
+# SmolLM2 has read; the film sentences have been public since 2005.
 #
 # </details>
 
@@ -1832,7 +1835,7 @@ solved("01")
 # %% [markdown]
 # ## Recap
 #
-# 1. A model knows words that it has read: count them (*sections 1, 6*).
+# 1. Count how often a model read a word or a fact before you test it (*sections 1, 6*).
 # 2. Pass the attention mask: without it, scores change silently (*section 2*).
 # 3. One attention map is an anecdote. Take away the head *and* the word (*sections 3, 4*).
 # 4. Compare language models by bits per character, on new sentences (*section 4*).
