@@ -98,7 +98,7 @@ validation_texts = list(corpus["validation"]["text"])
 # | class | adds on top of the [transformer](../docs/glossary.md#transformer) | returns |
 # |---|---|---|
 # | `AutoModel` | nothing | one vector for each token |
-# | `AutoModelForMaskedLM` | a [head](../docs/glossary.md#head) that scores every token of the vocabulary at each place | scores |
+# | `AutoModelForMaskedLM` | a [head](../docs/glossary.md#head) that scores all tokens at each place | scores |
 # | `AutoModelForCausalLM` | a head that scores the next token | scores |
 # | `AutoModelForSequenceClassification` | a new head with random weights (lesson 02) | a score for each class |
 
@@ -220,7 +220,8 @@ reveal("01.1", "praise" if blamed_share > 0.5 else "blame")
 # `save_pretrained` writes such a folder, and `from_pretrained` reads it back, the same to the bit. *Sharing* a
 # model means sending the folder. After `hf auth login`, `model.push_to_hub("your-name/your-model")` sends the weights
 # and the configuration, and `tokenizer.push_to_hub(...)` the tokenizer. The page is public unless you add
-# `private=True`. Others know only what the card says, so write it: training data, how the model was measured, what it must not be used for, its licence.
+# `private=True`. Others know only what the card says, so write it: training data, how the model was measured, what it
+# must not be used for, its licence.
 
 # %% tags=["nbval-check-output"]
 with TemporaryDirectory() as copy:
