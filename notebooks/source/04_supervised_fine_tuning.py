@@ -1413,7 +1413,8 @@ def tone_scores(prompts, batch_size=16):
 # %% [markdown]
 # ### Measure it on labelled rows
 #
-# A forced choice is always a verdict, but is it right? Ask about rows whose tone you know: the validation set's
+# A forced choice is always a verdict, but is it right? Ask about rows whose tone you know: the
+# [validation set](../docs/glossary.md#validation-set)'s
 # remarks, which are like the training's, and its lines about films, written by the grammar. The threshold is 0 at
 # first. Then it is *calibrated*: chosen on the labelled **lines**, so that the larger of the two error rates is as
 # small as possible. Does it help on the model's own lines?
