@@ -351,13 +351,12 @@ no_better = sum(loss >= np.log(2) for loss in at_best)
 print(f"in {no_better} of {len(at_best)} seeds that is no lower than the {np.log(2):.2f} of a constant guess")
 
 # %% [markdown]
-# Early stopping undoes the harm that the later epochs do to the *loss*. The accuracy need not have suffered at all. And
-# it cannot make up for too few labels: read the last printed line.
+# Early stopping undoes the harm that the later epochs do to the *loss*; the accuracy need not have suffered. It cannot
+# make up for too few labels: read the last printed line.
 #
-# Dropout sets a random share of the activations to zero at each step. Our encoder was pretrained with none.
-# Weight decay shrinks every weight at each step, by the rate times the decay: 10 means 1 % here. (The usual 0.01 does
-# little in so few steps.) Each has one strength in the table; another may do better. Read loss and accuracy
-# together: a remedy can lower both.
+# Dropout sets a random share of the activations to zero at each step. Weight decay shrinks every weight at each step,
+# by the rate times the decay: 10 means 1 % here. (The usual 0.01 does little in so few steps.) Each has one strength in
+# the table. A remedy can lower loss and accuracy together.
 
 # %%
 table = {"no remedy": ["", "", "", ""]}
@@ -1458,10 +1457,9 @@ print(f"the difference of the two on the same rows: {both:+.3f}")
 #
 # Its report has the lines `repeated` (the same text twice), `shared` (a text in both parts), `similar` (near copies)
 # and `split` (a column such as `film` whose values are in both parts). Here are the same functions on the lesson's own
-# reviews. This course's own `helpers.own_data.duplicates` need not compare every pair: two rows that share none of
-# their rarest shingles cannot reach the threshold. So it misses no pair above it (Bayardo et al. 2007). At work,
-# `datasketch` does it approximately for far more rows. Two edited copies are planted, to see that the search finds
-# something.
+# reviews. `helpers.own_data.duplicates` skips pairs that share none of their rarest shingles, because they cannot reach
+# the threshold (Bayardo et al. 2007). At work, `datasketch` does it approximately for far more rows. Two edited copies
+# are planted, to see that the search finds something.
 
 # %%
 from helpers.own_data import duplicates

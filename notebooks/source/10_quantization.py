@@ -114,9 +114,8 @@ def symmetric(weights, bits, block_size=None):
 # $$\text{scale} = \frac{\text{high} - \text{low}}{2^b - 1}, \qquad
 # \text{zero} = \text{round}(-\text{low} / \text{scale})$$
 #
-# Here *low* is the smallest weight of the block, or 0 if all are positive. *High* is the largest, or 0 if all are
-# negative. So 0 is always a level, and a weight of 0 comes back as exactly 0, which
-# [padding](../docs/glossary.md#padding) and pruned weights need.
+# Here *low* is the block's smallest weight, or 0 if all are positive. *High* is the largest, or 0 if all are negative.
+# So a weight of 0 comes back as exactly 0, which [padding](../docs/glossary.md#padding) and pruned weights need.
 #
 # ### Exercise 10.1: an affine block quantizer
 #
@@ -155,11 +154,8 @@ def quantize(weights, bits, block_size):
 
 check("10.1", quantize)
 
-# %% [markdown]
-# `go_on_with` takes your function if it passes the check, and the helpers' `affine` if not. The lesson uses it from
-# here on, also for the files that it measures.
-
 # %%
+# If yours passes the check, the lesson goes on with it, also for the files that it measures; else with `affine`.
 quantize = go_on_with("10.1", quantize, quantizers.affine)
 
 
@@ -412,8 +408,6 @@ for kind, way in ways.items():
         root_mean_square[kind, size] = apart.square().mean().sqrt().item()
 TITLES = {"symmetric": "symmetric", "affine": "affine", "nf4": "NF4", "fp4": "FP4, bitsandbytes", "e2m1": "E2M1"}
 predict("10.3", choices=list(TITLES.values()))
-
-# %%
 PUBLISHED = {  # mean absolute errors in bitsandbytes' own tests (test_functional.py)
     "nf4": {64: 0.072792, 128: 0.076835, 256: 0.080326},
     "fp4": {64: 0.096545, 128: 0.102947, 256: 0.108685},
@@ -444,26 +438,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # </details>
 #
-# ### Why the best levels depend on the block size
-#
-# NF4's levels are quantiles of a bell that ends at its 0.9677 quantile, 1.85 standard deviations. Dividing a block by
-# its largest weight gives another bell: its end is wherever the largest of 64 weights happens to be.
-
-# %%
-inner = NormalDist().inv_cdf(0.9677083)
-print(f"NF4 assumes an end at {inner:.2f} standard deviations")
-for size in (16, 64, 256, 1024):
-    largest = blocks(normal, size).abs().amax(dim=1).mean().item()
-    codes, _ = to_code_book(normal, nf4_code(), size)
-    share = torch.bincount(codes.flatten(), minlength=16) / normal.numel()
-    outer = share[[0, 1, 14, 15]].sum()
-    print(f"blocks of {size:4}: they end at {largest:.2f}; {outer:5.1%} of the numbers take one of the 4 outer levels")
-
-# %% [markdown]
-# If each of the 16 levels were used equally, the 4 outer ones would serve 25 %. The larger the block, the farther out
-# its end, and the fewer weights use the outer levels. So no code book is best for every block size. Equal use is not
-# the aim, though: Yoshida 2023 chooses the levels that make the mean error smallest for a given block size (*AF4*), and
-# gains mostly with large blocks. NF4 is one book for all sizes.
+# NF4's levels are quantiles of a bell that ends at its 0.9677 quantile, 1.85 standard deviations. The largest of 64
+# weights ends another bell, and the larger the block, the farther out. So no code book is best for every block size:
+# Yoshida (2023) chooses the levels for a given size, and gains mostly with large blocks.
 
 # %% [markdown]
 # ## 4. The scales cost bits too
@@ -536,7 +513,6 @@ def k_means(weights, bits, steps=10):
     return torch.bucketize(values, (centres[1:] + centres[:-1]) / 2), centres
 
 
-# %%
 _, centres = k_means(weights, bits)
 top = weights.abs().max()
 equal = torch.arange(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1)) / (2 ** (bits - 1) - 1)
@@ -660,6 +636,7 @@ print(f"accuracy {accuracy:.3f} on {len(right):,} reviews, trained in {history.s
 # bytes, **read the file back** into a fresh copy, and measure that copy. `helpers.quantization.storage` packs, writes
 # and reads. For affine blocks it calls your `quantize`. For the other formats it has copies of this lesson's
 # functions; we count the matrices in which the two differ. Vectors (biases, norms) and the head stay in float32.
+# (*NF4, double* below is NF4 with double quantization.)
 
 # %%
 from helpers.language_model import blocks_of_text, mean_next_token_loss, perplexity
@@ -700,10 +677,8 @@ for title, (technique, here) in same_as_here.items():
     differ = sum(not torch.equal(technique(w).restore(), here(w)) for w in in_blocks)
     print(f"{title}: {differ} of {len(in_blocks)} matrices differ from what this page's functions give")
 
-# %% [markdown]
-# How large are the files? *NF4, double* is NF4 with double quantization.
-
 # %%
+# How large are the files?
 whole_bytes, double_nf4, sizes = {}, code_book("nf4", 64, double=True), {}
 for title, network in (("classifier", classifier), ("decoder", decoder)):
     whole_bytes[title] = through_a_file(network, None)[1]
@@ -715,16 +690,13 @@ columns = ["float32 (MB)", "NF4, double (MB)", "the same, embeddings in float32 
 pd.DataFrame.from_dict(sizes, orient="index", columns=columns)
 
 # %% [markdown]
-# **Two sizes for one model.** This lesson also quantizes the embedding table. bitsandbytes, and so lesson 11, leaves it
-# as it is. In Llama 2 7B the table is 2 % of all weights (32,000 rows of 4,096), in Llama 3 8B 7 % (128,256 rows), each
-# with an output head of the same size, which bitsandbytes skips too.
+# (This lesson quantizes the embedding table, too. bitsandbytes, and so lesson 11, leaves it as it is.)
 #
 # ## 8. The same with the library
 #
-# The usual way with the library is one argument of `from_pretrained`. Two defaults surprise many users, so the cell
-# prints them. Without `bnb_4bit_quant_type` you get FP4, the worst format of section 3. Without
-# `bnb_4bit_compute_dtype` products run in float32, which is slow on a GPU; there you take `torch.bfloat16`. We take
-# float32 here, to compare with our own model to four digits. `keep_packing` belongs to this course: it keeps some
+# The usual way with the library is one argument of `from_pretrained`. The cell prints two defaults that surprise many:
+# without `bnb_4bit_quant_type` you get FP4, the worst format of section 3; without `bnb_4bit_compute_dtype` products
+# run in float32. On a GPU take `torch.bfloat16`; we take float32. `keep_packing` (this course's own) keeps some
 # processors from rounding to bfloat16.
 
 # %%
@@ -752,8 +724,8 @@ print(f"in memory: {loaded.get_memory_footprint() / 1e6:.2f} MB, before {decoder
 
 # %% [markdown]
 # `loaded.save_pretrained(folder)` writes the packed weights, and `from_pretrained(folder)` reads them without a
-# config. The output head stays as it is. `llm_int8_skip_modules` names layers to leave alone, also in 4 bits; a list of
-# your own replaces the default, so put the head into it: `["lm_head", ...]`.
+# config. `llm_int8_skip_modules` names layers to leave alone, also in 4 bits. A list of your own replaces the default,
+# so put the head into it: `["lm_head", ...]`.
 #
 # ## 9. Fewer weights: pruning
 #
@@ -833,7 +805,7 @@ for title, some in {"smallest weights": weight_shares, "whole neurons": neuron_s
             point = figures.Point(size, curves[again][share][0].value, f"{share:.0%}")
             trained_again.setdefault(again, []).append(point)
 
-# %%
+
 control, _ = scored(dense)
 by_weights = {title: {gone: score for score, gone in one.values()} for title, one in curves.items()}
 plotting.show(figures.against_sparsity(by_weights, accuracy.value, control.value))
@@ -956,11 +928,8 @@ for kind, (title, _) in FAMILIES.items():
 columns = ["classifier (MB)", "its accuracy minus float32", "decoder (MB)", "its perplexity minus float32"]
 pd.DataFrame.from_dict(dict(sorted(rows.items(), reverse=True)), orient="index", columns=columns)
 
-# %% [markdown]
-# Which format is best? The next cell takes the best mean, and names every format whose difference from it has an
-# interval that holds 0. Those two we cannot order with five seeds.
-
 # %%
+# Which format is best? The best mean, and every format whose difference from it has an interval that holds 0.
 for label in ("4", "3", "2"):
     for quantity, pick in (("accuracy", "idxmax"), ("perplexity", "idxmin")):
         metrics = {kind: f"{quantity}_{kind}_{label}" for kind in FAMILIES if kind not in ("uniform_tensor", "pruned")}
@@ -991,18 +960,18 @@ for label in ("4", "3", "2"):
 # ## 11. Is it faster?
 #
 # So far the whole model became float32 again when its file was read, so nothing was faster. A *kernel* is the code that
-# computes one operation. A *fused* kernel reads the small codes from memory and turns them into floats just before it
-# multiplies. That helps where a product is **bound by memory**: to generate one token for one user, a language model
-# reads every weight for one multiplication. Where reading takes longer than multiplying, fewer bytes are faster, even
-# with float products. Weight-only [GPTQ](../docs/glossary.md#gptq) and AWQ models (sections 13 and 14) run so.
+# computes one operation. A *fused* kernel reads the small codes and turns them into floats just before it multiplies.
+# That helps where a product is **bound by memory**: to generate one token for one user, a language model reads every
+# weight for one multiplication, so fewer bytes are faster. Weight-only [GPTQ](../docs/glossary.md#gptq) and AWQ models
+# (sections 13 and 14) run so.
 
 # %% [markdown]
 # With many inputs at once each weight is used many times, and the product is **bound by arithmetic**. There quantizing
-# the weights alone saves memory but no time. To save time, the product itself has to run in fewer bits, such as whole
-# numbers: int8 inputs times int8 weights, sums in 32 bits, and one multiplication by both scales at the end.
-# `int8_product` does that with one scale for each row of inputs and each output, like bitsandbytes.
+# the weights alone saves no time. To save time, the product itself has to run in whole numbers: int8 inputs
+# times int8 weights, sums in 32 bits, and one multiplication by both scales at the end. `int8_product` does that with a
+# scale for each row of inputs and each output.
 #
-# llama.cpp mixes both: for Q4_1 weights its CPU code rounds the inputs to 8 bits (`Q8_1`) and multiplies whole numbers.
+# llama.cpp mixes both: with Q4_1 weights it rounds the inputs to 8 bits (`Q8_1`) and multiplies whole numbers.
 
 
 # %% tags=["nbval-check-output"]
@@ -1020,11 +989,11 @@ print("our sums equal bitsandbytes':", same_sums := torch.equal(int8_product(inp
 assert same_sums
 
 # %% [markdown]
-# To time a whole model we take what PyTorch has built in: `quantize_dynamic(model, {torch.nn.Linear},
-# dtype=torch.qint8)` of `torch.ao.quantization`. `int8_copy` calls it, and hides its warning: it is **deprecated**. New
-# code calls `quantize_` of the package torchao (section 17). `quantize_dynamic` is coarser than `int8_product`: one
-# scale for a whole weight matrix, one scale and zero point for all inputs of a call, and inputs of 7 bits on x86
-# processors (`reduce_range`). So **its times below are not the times of section 12's int8**, which has a scale per row.
+# To time a whole model we take `quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)` of
+# `torch.ao.quantization`. `int8_copy` calls it and hides its warning: it is **deprecated** in favour of torchao
+# (section 17). It is coarser than `int8_product`: one scale for a whole weight matrix, one scale and zero point for all
+# inputs of a call, and inputs of 7 bits on x86 processors (`reduce_range`). So **its times are not those of section
+# 12's int8**.
 #
 # We time the pocket encoder, and two blocks as wide as BERT-base, with random weights.
 
@@ -1059,10 +1028,10 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # </details>
 #
-# Now the weight-only formats, on one matrix of 4,096 x 4,096 as in a model of 7 billion weights. In float32 it takes 67
-# MB, more than most processors can cache. The weight-only kernels are torch's private functions (`_weight_int8pack_mm`
-# and its like); their names may change, and at work you reach such kernels through torchao. They take bfloat16 inputs,
-# so plain bfloat16 is timed too. The batch is 1 (one token for one user) or 64 (64 users, or a prompt of 64 tokens).
+# Now the weight-only formats, on one matrix of 4,096 x 4,096. In float32 it takes 67 MB, more than most processors can
+# cache. The kernels are torch's private functions (`_weight_int8pack_mm` and its like); at work you reach them through
+# torchao. They take bfloat16 inputs, so plain bfloat16 is timed too. The batch is 1 (one token for one user) or 64 (64
+# users, or a prompt of 64 tokens).
 #
 # **Predict 6.** At batch 64, will weight-only int4 be faster or slower than float32?
 
@@ -1116,15 +1085,10 @@ reveal("10.6", "faster" if values["speedup_weight_only_int4_matrix_batch_64"] > 
 names = ["ms", "times faster", "committed runs"]
 columns = pd.MultiIndex.from_tuples([("batch 1", one) for one in [*names, "GB/s read", "result off by"]]
                                     + [("batch 64", one) for one in names])  # fmt: skip
-pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-# %% [markdown]
-# What does one scale for the whole matrix cost? The same product with a scale per output, by our own function:
-
-# %%
 ours, _ = int8_product(x[:1], big.weight)  # the same int8, but with a scale per output
 print(f"result off by, one scale per weight matrix: {product_error(whole_numbers(x[:1]), right[:1]):.1%}")
 print(f"result off by, int8_product, a scale per output and per row of inputs: {product_error(ours, right[:1]):.1%}")
+pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 # %% [markdown]
 # <details><summary>What to look at</summary>
@@ -1143,11 +1107,10 @@ print(f"result off by, int8_product, a scale per output and per row of inputs: {
 #
 # ## 12. When the activations have outliers
 #
-# From here on int8 has a scale per row of inputs and per output again, as in `int8_product`. The products above had
-# well-behaved inputs. In large language models, a few channels of the activations are many times as large as the
-# rest, up to 20 times in the models that Dettmers et al. 2022 studied for *LLM.int8()*. These channels then set the
-# scale of a whole row of *inputs*, and the other channels are left with a few levels. Section 16 looks for such
-# channels in a published model.
+# From here on int8 has a scale per row of inputs and per output again, as in `int8_product`. In large language models,
+# a few channels of the activations are many times as large as the rest, up to 20 times in the models that Dettmers et
+# al. 2022 studied for *LLM.int8()*. These channels set the scale of a whole row of *inputs*, and few levels are left
+# for the others. Section 16 looks for them in a published model.
 
 # %% [markdown]
 # The pocket decoder gets **planted** outliers: we multiply one channel of each norm by 20 or by 100, and divide the
@@ -1231,11 +1194,11 @@ class Int8Linear(torch.nn.Module):
 # %% [markdown]
 # Two differences from what you install:
 #
-# - SmoothQuant's usual recipe folds the division into the *norm* before the layer, which costs no time. So it can
-#   only smooth layers that read a norm (queries, keys, values, gate, up). Here each layer divides for itself, so we
-#   can smooth all of them. Section 16 has both.
-# - `exact` keeps the outlier channels' weights in float, as the LLM.int8() paper does. bitsandbytes 0.50 keeps all
-#   weights in int8 and restores those columns from the rounded codes.
+# - SmoothQuant usually folds the division into the *norm* before the layer, so it only smooths layers that read a
+#   norm. Here each layer divides for itself, so all are smoothed. Section 16 has both.
+#
+# - `exact` keeps the outlier channels' weights in float, as the LLM.int8() paper does. bitsandbytes 0.50 restores those
+#   columns from the rounded codes.
 #
 # **Predict 7.** With a channel 100 times as large, and int8 for weights and activations: what will the perplexity be
 # with static scales?
@@ -1321,17 +1284,16 @@ print(f"outlier, 100 times: load_in_8bit {values['perplexity_int8_planted_librar
 print(f", float32 {perplexity_whole:.3f}")
 
 # %% [markdown]
-# The library and the page differ in the two points named above, so the figures need not be equal.
+# (Library and page differ in the second point above.)
 #
 #
 # ## 13. The error that counts: GPTQ
 #
-# A small error in the weights matters only through what the layer *outputs*. Take one output with two weights, 0.4
-# and 0.4, and levels at whole numbers. Plain rounding gives 0 and 0. The two inputs have size 1 and mostly agree: the
-# mean of $x_1 x_2$ is 0.9. So the output is nearly always lost.
+# An error in the weights matters only through what the layer *outputs*. Take one output with two weights, 0.4 and 0.4,
+# and levels at whole numbers. Plain rounding gives 0 and 0. The inputs have size 1, and the mean of $x_1 x_2$ is 0.9.
 #
-# [GPTQ](../docs/glossary.md#gptq) rounds $w_1$ first. Then it asks which $w_2$ makes up best for the lost
-# $0.4\, x_1$. The least-squares answer is to add $0.4 \cdot 0.9$, because $x_2$ carries 0.9 of $x_1$.
+# [GPTQ](../docs/glossary.md#gptq) rounds $w_1$ first. Which $w_2$ makes up best for the lost $0.4\, x_1$? The
+# least-squares answer is to add $0.4 \cdot 0.9$, because $x_2$ carries 0.9 of $x_1$.
 
 # %%
 both = torch.tensor([[1.0, 0.9], [0.9, 1.0]])  # the mean of x1 x1, x1 x2, x2 x1, x2 x2
@@ -1435,12 +1397,11 @@ check("10.3", spread)
 # ## 14. AWQ: finer steps for weights that meet large inputs
 #
 # **AWQ** (Lin et al. 2024) needs no inverse. Before rounding it multiplies each column by a factor, larger where the
-# inputs are larger. So these columns get finer steps. To keep the function, the *inputs* must be divided by the
-# factor; a real model puts that into the layer before. Here we divide the rounded weights instead, which gives the
-# same product.
+# inputs are larger, so these columns get finer steps. A real model divides the *inputs* by it, in the layer
+# before; we divide the rounded weights instead.
 #
-# The factor is the size of the channel's inputs (here the RMS, in the paper the mean) to a power $\alpha$ from 0 (plain
-# rounding) to 1. For each layer we keep the $\alpha$ with the lowest output error.
+# The factor is the size of the channel's inputs (here the RMS) to a power $\alpha$ from 0 (plain rounding) to 1. Each
+# layer keeps the $\alpha$ with the lowest output error.
 
 # %% [markdown]
 # The table has four columns: the relative error of the weights, that of the outputs on all calibration texts and on the
@@ -1626,7 +1587,6 @@ def shown_real(titles, whole):
     )
 
 
-# %%
 REAL = {
     "nf4": ("Q4_1, then NF4", lambda w, name: in_book(w, nf4_code(), 64)),
     "nearest_3": ("Q4_1, then rounding to nearest, 3 bits", lambda w, name: restored(w, 3, 64)),
@@ -1663,7 +1623,7 @@ if live:
         if kind == "mixed_precision":
             inside["in_float_mixed_precision"] = share
 
-# %%
+
 print("largest input channel over the median channel of the same layer: ", end="")
 print(f"{inside['outlier_median']:,.1f} in the median layer, {inside['outlier_largest']:,.0f} in the most extreme one")
 if "outlier_block" in inside:
@@ -1687,8 +1647,7 @@ shown_real({"perplexity_int8_float32": "the file's own weights (Q4_1)"} | titles
 # scale.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 17. Which file do I download?
 #
 # | you have | take | because |
@@ -1718,8 +1677,7 @@ shown_real({"perplexity_int8_float32": "the file's own weights (Q4_1)"} | titles
 # ```
 #
 # transformers reads AWQ models and does not make them; llm-compressor does.
-
-# %% [markdown]
+#
 # What this lesson leaves out:
 #
 # | method | idea | where |
@@ -1738,12 +1696,12 @@ shown_real({"perplexity_int8_float32": "the file's own weights (Q4_1)"} | titles
 # %% [markdown]
 # ## 18. Recap: how few bits?
 #
-# On the two pocket models **8 bits** cost next to nothing. **4 bits** in blocks cost a little, and the formats are
-# close together. **3 bits** cost more; GPTQ brings part of it back. **2 bits** are too few for plain rounding; learned
-# levels keep the perplexity lower, and training with the rounding was ahead in every seed, by an uncertain amount.
+# On the two pocket models **8 bits** cost next to nothing. **4 bits** in blocks cost a little; the formats are close.
+# **3 bits** cost more; GPTQ brings part of it back. **2 bits** are too few for plain rounding; learned levels keep the
+# perplexity lower, and training with the rounding was ahead in every seed.
 #
 # Now in figures: differences from float32, with 95 % intervals over five seeds. Accuracy (the classifier's) is better
-# when higher, perplexity (the decoder's) when lower. "No clear difference": the interval holds 0.
+# when higher, perplexity (the decoder's) when lower.
 
 
 # %%
@@ -1764,8 +1722,6 @@ print("3 bits, affine blocks:", loses("affine_block_3"))
 print("3 bits, GPTQ minus rounding to nearest:", change("gptq_linear_3", "perplexity", "nearest_linear_3"))
 print("2 bits, affine blocks:", loses("affine_block_2"))
 print("2 bits, k-means:", loses("clusters_2"))
-
-# %%
 print("2 bits, QAT minus the same pass and then rounding:", change("qat_2", "accuracy", "dense_then_2"))
 ahead = (five["accuracy_qat_2"] > five["accuracy_dense_then_2"]).sum()
 print(f"  QAT is ahead in {ahead} of {len(five)} seeds")
@@ -1794,8 +1750,6 @@ for quantity, some in DIFFERENCES.items():
         rows[title] = [quantity, f"{gap:+.3f}", seeds_say]
 print(f"{len(rows)} intervals at 95 %: expect about {0.05 * len(rows):.0f} that misses its true value by luck.")
 pd.DataFrame.from_dict(rows, orient="index", columns=["quantity", "first minus second [95 %]", "five seeds say"])
-
-# %%
 from helpers.record import record
 
 values |= {f"error_{kind}_block_64": error for kind, error in errors[64].items()}
