@@ -152,6 +152,7 @@ vocabulary = tokenizer.get_vocab()
 good_words = "good great wonderful superb lovely moving excellent brilliant charming delightful perfect splendid"
 bad_words = "bad awful dull boring weak terrible dreadful clumsy poor tedious flat lamentable"
 praise, blame = ([word for word in words.split() if word in vocabulary] for words in (good_words, bad_words))
+nouns = ("acting", "script", "music", "editing", "story", "ending", "dialogue", "camera work")
 
 
 @torch.inference_mode()
@@ -166,10 +167,8 @@ def share_of_praise(sentences):
 
 predict("01.1", choices=["praise", "blame"])
 
+
 # %%
-nouns = ("acting", "script", "music", "editing", "story", "ending", "dialogue", "camera work")
-
-
 def over_nouns(pattern, words):
     """The share of praise after these words, the mean for each of the eight nouns that are asked about: (8,)."""
     shares = []
@@ -184,13 +183,11 @@ _, together = share_of_praise([f"The {noun} was [MASK]." for noun in nouns])
 print(f"{len(praise)} words of praise and {len(blame)} of blame: together {together.mean():.0%} of the probability")
 print(f"share of praise with nothing before: {mean_t(nothing.tolist())}")
 print(f"{'':44}{'after praise':20}{'after blame':20}gap (paired by noun)")
-count = run.by_budget(quick=1, standard=4)  # words of each side
-asked = {
-    f"The {{a}} was {{w}}{link} {{b}} was [MASK].": (praise, blame) for link in (", and the", ". The", ", but the")
-}
+gaps, count = [], run.by_budget(quick=1, standard=4)  # count: words of each side
+links = (", and the", ". The", ", but the")
+asked = {f"The {{a}} was {{w}}{link} {{b}} was [MASK].": (praise, blame) for link in links}
 asked["They {w} it. The {b} was [MASK]."] = ["liked"], ["hated"]
 asked["I {w} it. The {b} was [MASK]."] = ["loved"], ["hated"]
-gaps = []
 for pattern, sides in asked.items():
     praised, blamed = (over_nouns(pattern, words[:count]) for words in sides)
     gaps.append(praised - blamed)
@@ -661,12 +658,6 @@ def hide(texts, draw):
     return {"input_ids": masked, "attention_mask": rows["attention_mask"]}, labels
 
 
-# %% [markdown]
-# The library's version is `DataCollatorForLanguageModeling`. A *collator* turns a list of examples into one batch: it
-# pads, and this one also masks. (Its `mask_replace_prob` and `random_replace_prob` set the split.) The two draw
-# differently, so we compare shares.
-
-# %%
 texts = validation_texts[: run.by_budget(quick=32, standard=len(validation_texts))]
 masked, wanted = hide(texts, seed)
 collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
@@ -683,8 +674,9 @@ for name, read, labels in (
 inputs, labels = hide(validation_texts[:32], seed)  # the batch of the next cells
 
 # %% [markdown]
-# The loss is the cross-entropy over the chosen tokens: minus the logarithm of the probability that the model gave to
-# the token that really stood there, averaged. With the natural logarithm, its unit is called *nat*.
+# (The library's *collator*, which turns a list of examples into one batch, pads and masks. It draws otherwise, so we
+# compared shares.) The loss is the cross-entropy over the chosen tokens: minus the logarithm of the probability that
+# the model gave to the token that really stood there, averaged. With the natural logarithm, its unit is called *nat*.
 #
 # How well does the encoder restore each kind of chosen token?
 
@@ -971,16 +963,15 @@ for domain in sorted(set(corpus["validation"]["domain"])):
     print(f"{domain:9}{len(own):6} held-out sentences, {share:4.0%} stand in the training text")
 
 # %% [markdown]
-# **Second: perplexity is per *token*,** so it depends on the tokenizer. Characters do not. [Bits per
-# character](../docs/glossary.md#bits-per-character) are all bits that all texts cost, for each of their characters. (A
-# nat is $1 / \ln 2$ bits.)
-
-# %% [markdown]
+# **Second: perplexity is per *token*,** so it depends on the tokenizer. [Bits per
+# character](../docs/glossary.md#bits-per-character) are the bits of all texts for each of their characters. (A nat is
+# $1 / \ln 2$ bits.)
+#
 # ### Exercise 01.3: find the bug
 #
-# A colleague computes them for a padded batch, with *two* mistakes. The next cell shows two symptoms: the figure of two
-# texts is far from both, and without padding it changes when the same tokens are one text. Repair the function. Each
-# text has a real token; return a tensor with one number.
+# A colleague computes them for a padded batch, with *two* mistakes. Two symptoms: the figure of two texts is far from
+# both, and without padding it changes when the same tokens are one text. Repair the function. Each text has a real
+# token; return a tensor with one number.
 
 
 # %%
@@ -1133,13 +1124,7 @@ torch.manual_seed(seed)
 theirs = decoder.generate(prompt, max_new_tokens=12, do_sample=True, top_k=0, **settings)
 for name, rows in (("greedy", likeliest), ("sample", ours), ("generate", theirs)):
     print(f"{name:9}{decoder_tokenizer.decode(rows[0], skip_special_tokens=True)}")
-
-# %% [markdown]
-# Our loops write what `generate` writes (greedy: the `assert`). The clipped style ("The acting ..., the writing ...")
-# is one of the invented world's. The next cell writes forty beginnings of four tokens at each setting, from five seeds.
-# How many of the forty differ? And how many bits does each new token cost the model, measured at temperature 1?
-
-# %%
+# Forty beginnings of four tokens, from five seeds: how many differ, and what does a token cost at temperature 1?
 print("temperature  top_p  different of 40       bits per new token")
 for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0, 0.9), (1.0, 0.5)):
     different, bits = [], []
@@ -1147,7 +1132,7 @@ for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0,
         torch.manual_seed(draw)
         rows = sample(decoder, prompt.repeat(40, 1), 4, temperature=temperature, top_p=top_p)
         new_tokens = rows.clone()
-        new_tokens[:, : prompt.shape[1]] = IGNORED  # the prompt was not drawn
+        new_tokens[:, : prompt.shape[1]] = IGNORED
         with torch.inference_mode():
             bits.append(next_token_loss(decoder(input_ids=rows).logits, new_tokens).item() / math.log(2))
         different.append(len({tuple(row) for row in rows.tolist()}))
@@ -1155,6 +1140,9 @@ for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0,
     print(f"{temperature:8}{top_p:10}     {counts:22}{mean_t(bits):.1f}")
 
 # %% [markdown]
+# Our loops write what `generate` writes (greedy: the `assert`). The clipped style ("The acting ..., the writing ...")
+# is one of the invented world's.
+#
 # <details><summary>What to look at</summary>
 #
 # At the lowest temperature only half of the forty differ. At the highest, the model finds its own tokens unlikely: each
@@ -1167,10 +1155,14 @@ for temperature, top_p in ((0.3, 1.0), (0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0,
 #
 # The model has never read a recipe (or, with `data`, your own texts). *Continued pretraining*, also called
 # self-supervised [fine-tuning](../docs/glossary.md#fine-tuning), is the same task on new text: no labels, only more
-# reading (Gururangan et al. 2020). One text in five is kept for measuring. Of its sentences, we use those that occur in
-# no training text, old or new.
+# reading (Gururangan et al. 2020). One text in five is kept for measuring: its sentences that no training text has.
 
 # %%
+from datasets import Dataset
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from helpers.reference import recorded
+
 new_kind = "recipes" if track == "pocket" and not data else "new texts"
 newcomer = corpus["newcomer"]["text"]
 print(newcomer[0])
@@ -1183,6 +1175,14 @@ repeated = sum(text in trained_on for text in new_sentences)
 print(f"{len(new_sentences):,} held-out sentences, {repeated:,} of them also in the training part; ", end="")
 print(f"{len(measured[new_kind])} of the others are measured")
 
+
+def packed(texts):
+    """These texts as a data set of full rows of token ids."""
+    rows = lambda all_of: {"input_ids": blocks_of_text(decoder_tokenizer, all_of["text"], 64).tolist()}  # noqa: E731
+    whole = {"batched": True, "batch_size": None}  # one call with all texts, so that rows can run across them
+    return Dataset.from_dict({"text": list(texts)}).map(rows, remove_columns="text", **whole)
+
+
 # %% [markdown]
 # The usual tool is the library's `Trainer`: it takes a model, `TrainingArguments`, a collator and data sets of token
 # ids. With `mlm=False` the collator copies the input to the labels, and the model shifts them. Padding gets no loss. So
@@ -1192,20 +1192,8 @@ print(f"{len(measured[new_kind])} of the others are measured")
 # The [learning rate](../docs/glossary.md#learning-rate) is how far the [optimizer](../docs/glossary.md#optimizer)
 # (AdamW) moves in a step.
 
+
 # %%
-from datasets import Dataset
-from transformers import PrinterCallback, Trainer, TrainingArguments
-
-from helpers.reference import recorded
-
-
-def packed(texts):
-    """These texts as a data set of full rows of token ids."""
-    rows = lambda all_of: {"input_ids": blocks_of_text(decoder_tokenizer, all_of["text"], 64).tolist()}  # noqa: E731
-    whole = {"batched": True, "batch_size": None}  # one call with all texts, so that rows can run across them
-    return Dataset.from_dict({"text": list(texts)}).map(rows, remove_columns="text", **whole)
-
-
 def keep_pretraining(texts, held_out_texts, seed, folder):
     """The decoder trained on these texts; the loss of each step and on the held-out texts; the epochs."""
     steps = run.by_budget(quick=4, standard=60, full=600)
@@ -1260,9 +1248,6 @@ for one in reversed(range(seed, seed + run.by_budget(quick=1, standard=3, full=5
     losses.append(trained[new_kind][1])
 student = trained[new_kind][0]
 
-# %% [markdown]
-# (`Trainer` evaluates in nats per token, from its own held-out rows. The bits per character are of new sentences.)
-
 # %%
 curves = {f"on {name}, {epochs:.2f} epochs": curve for name, (_, curve, _, epochs) in trained.items()}
 plotting.show(figures.loss_curves(curves))
@@ -1285,6 +1270,8 @@ reveal("01.6", old_after - old_before, reference=[late - early for late, early i
 
 # %% [markdown]
 # <details><summary>What happened</summary>
+#
+# (`Trainer` evaluates in nats per token, from its own held-out rows. The bits per character are of new sentences.)
 #
 # With no label anywhere, the model learned to predict the new kind of text, and the old kinds became harder. Look at
 # the line "mean of the old kinds". As many steps on old kinds, at the same rate, changed their mean hardly at all. So
@@ -1511,11 +1498,7 @@ first_old, first_new = map(over_kinds, ranked_first.values())
 print(f"mean of {len(new_words)} kinds, seen wording: exact {in_old_words}, ranked first {first_old}")
 print(f"mean of {len(new_words)} kinds, new wordings: exact {in_new_words}, ranked first {first_new}")
 for name, shares in by_words.items():
-    listed = ", ".join(f"{share:.2f}" for share in sorted(shares, reverse=True)) or "none"
-    print(f"exact, where the words after the title are {name}: {listed}")
-every = sorted((share for shares in new_words for share in shares), reverse=True)
-print(f"of {len(every)} new wordings, {sum(share <= 0.05 for share in every)} complete at most 5 %; ", end="")
-print(f"the best three: {', '.join(f'{share:.2f}' for share in every[:3])}")
+    print(f"exact, where the words after the title are {name}:", *(f"{share:.2f}" for share in sorted(shares)[::-1]))
 reveal("01.7", in_new_words.value, reference="facts_recalled_new_wording")
 
 # %% [markdown]
@@ -1706,7 +1689,8 @@ for name, (mean, largest) in found["looks"].items():
 #
 # Now SmolLM2 writes, with the `greedy` and the `sample` of this lesson. (Figures that are not measured now were kept
 # from a run with the solution of exercise 01.4.) It is a model tuned for chats, and gets bare beginnings here, as the
-# base models before it: no chat template, and no start token, because its tokenizer adds none.
+# base models before it: no [chat template](../docs/glossary.md#chat-template), and no start token, because its
+# tokenizer adds none.
 
 
 # %%
@@ -1802,43 +1786,35 @@ llama = {"difference_llama_block": difference_llama_block} if "difference_llama_
 saved = record(
     "01_pretrained_transformers",
     {"track": track, "budget": budget, "seed": seed, "model": model, "data": data, "learning_rate": learning_rate},
-    perplexity_pretrained=perplexity_pretrained,
-    perplexity_random=perplexity_random,
-    perplexity_before_general=usual["before"][1],
-    perplexity_after_general=usual["after"][1],
-    perplexity_before_new_domain=usual["before"][0],
-    perplexity_after_new_domain=usual["after"][0],
-    bits_per_character_before_general=old_before,
-    bits_per_character_after_general=old_after,
+    perplexity_pretrained=perplexity_pretrained, perplexity_random=perplexity_random,
+    perplexity_before_general=usual["before"][1], perplexity_after_general=usual["after"][1],
+    perplexity_before_new_domain=usual["before"][0], perplexity_after_new_domain=usual["after"][0],
+    bits_per_character_before_general=old_before, bits_per_character_after_general=old_after,
     bits_per_character_before_new_domain=before[new_kind],
     bits_per_character_after_new_domain=means[new_kind],
     facts_recalled_pretrained=results["pretrained"].value,
     facts_recalled_random=results["random weights"].value,
     facts_recalled_most_common=results["most common answer to such a question"].value,
     facts_recalled_new_wording=in_new_words.value,
-    accuracy_masked_pretrained=restored,
-    accuracy_masked_most_common=most_common,
-    difference_padding=difference_padding,
-    difference_attention_head=difference_attention_head,
-    difference_block=difference_block,
-    difference_masked_loss=difference_masked_loss,
+    accuracy_masked_pretrained=restored, accuracy_masked_most_common=most_common,
+    difference_padding=difference_padding, difference_attention_head=difference_attention_head,
+    difference_block=difference_block, difference_masked_loss=difference_masked_loss,
     difference_next_token_loss=difference_next_token_loss,
     losses_new_domain=losses[-1],
     facts_lost_new_domain=lost[new_kind][-1] / len(asked),
     facts_lost_old_kinds=lost["old kinds"][-1] / len(asked),
-    praise_after_hated=blamed_share,
-    praise_after_nothing=float(nothing.mean()),
+    praise_after_hated=blamed_share, praise_after_nothing=float(nothing.mean()),
     **(llama | (experiment.real_metrics(kept, recalled_forms) if live else {})),
-)
+)  # fmt: skip
 print(f"saved: {saved.name}")
 solved("01")
 
 # %% [markdown]
 # ## Recap
 #
-# 1. Count how often a model read a word or a fact before you test it (*sections 1, 6*).
+# 1. Count how often a model read a word before you test it (*sections 1, 6*).
 # 2. Pass the attention mask: without it, scores change silently (*section 2*).
-# 3. One attention map is an anecdote. Take away the head *and* the word (*sections 3, 4*).
+# 3. One attention map is an anecdote: take away head *and* word (*sections 3, 4*).
 # 4. Compare language models by bits per character, on new sentences (*section 4*).
 # 5. Reading only new text makes old text harder and loses facts; a control shows the cause (*sections 5, 6*).
 # 6. What is recalled depends on wording and direction (*sections 6, 7*).

@@ -16,7 +16,7 @@
 # Fine-tuning rarely fails with an error message. It fails with a number that looks fine. In this lesson you make it
 # fail on purpose, write a detector for each failure, and measure what the usual remedies cost.
 #
-# *About 85 minutes to read (an estimate), five to run (an estimate for two processor cores); no network. Short
+# *About 95 minutes to read (an estimate), five to run (an estimate for two processor cores); no network. Short
 # of time? Sections 3, 4 and 8 can wait.*
 
 # %% [markdown]
