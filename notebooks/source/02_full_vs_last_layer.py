@@ -729,8 +729,9 @@ for said, metrics_of in (("a pass without a cache", "seconds_pass_"), ("the whol
 #
 # <details><summary>What it means</summary>
 #
-# - The *forward* pass does the same arithmetic in all rows. A trainable layer also keeps its activations, which may
-#   explain a part of the printed difference; another part is noise. We did not measure the two apart.
+# - The *forward* pass does the same arithmetic in all rows. A trainable layer also keeps its
+#   [activations](../docs/glossary.md#activation), which may explain a part of the printed difference; another part is
+#   noise. We did not measure the two apart.
 # - The *backward* pass stops at the lowest trainable layer. For the head alone it is almost free, and most of the time
 #   that the head saves without a cache is this.
 # - The *cache* saves the forward passes but one. What it gains grows with the number of passes. It needs a body that
@@ -741,7 +742,7 @@ for said, metrics_of in (("a pass without a cache", "seconds_pass_"), ("the whol
 #
 # ### And the memory?
 #
-# Besides the weights, training keeps three things: the [activations](../docs/glossary.md#activation) that the backward
+# Besides the weights, training keeps three things: the activations that the backward
 # pass needs, a gradient per trainable parameter, and the two moving averages of AdamW. PyTorch calls `note` for each
 # tensor that it saves for the backward pass, and `note` keeps its size. You may skip the code and read the table.
 
