@@ -113,9 +113,8 @@ for rows, names in ((reviews, review_names), (news, news_names)):
 # %% [markdown]
 # ## 1. The usual workflow, once in full
 #
-# Adapt a pretrained encoder to your texts, save it, and use it. This section's code is `datasets`, `transformers` and
-# `peft`, as at work. The course supplies four values, which you replace by your own: the reviews, the folder `source`
-# of the model, a learning rate and the number of epochs.
+# This section's code is `datasets`, `transformers` and `peft`, as at work. The course supplies four values, which you
+# replace by your own: the reviews, the folder `source` of the model, a learning rate and the number of epochs.
 #
 # LoRA leaves a weight matrix W (out, in) frozen and trains two thin ones beside it. The layer computes with
 #
@@ -336,20 +335,14 @@ assert abs(predicted["score"] - here.softmax(dim=-1).max().item()) < 1e-3
 #   so this lesson does not run them.
 
 # %% [markdown]
-# That was the whole workflow. The rest of the lesson uses lesson 02's classifier: one linear head on the *mean* over
-# the tokens. Lessons 07 and 08 use it too, so you can compare their figures with these.
-
-# %% [markdown]
 # ## 2. Is it lesson 08's LoRA?
 #
-# `peft` does not know this class, so you name its head in `modules_to_save`. Otherwise the head would stay at its
-# random start.
+# The rest of the lesson uses the classifier of lessons 02, 07 and 08: one linear head on the *mean* over the tokens.
+# `peft` does not know this class, so you name its head in `modules_to_save`. Otherwise the head would stay random.
 #
-# The next cells are section 1's set-up for this class. Two things differ: no evaluation during training, and bfloat16
-# where the processor has it. With `bf16=True`, `Trainer` replaces the model's `forward` by one that computes in
-# bfloat16. `unwrap_model(...)` gives back the original, so that we can compare logits in full precision.
-#
-# An adapter with its own `adapter_name` is saved in a *subfolder* of that name.
+# The set-up is section 1's, without evaluation, and in bfloat16 where the processor has it. With `bf16=True`, `Trainer`
+# replaces the model's `forward` by one in bfloat16; `unwrap_model(...)` gives back the original. An adapter with its own
+# `adapter_name` is saved in a *subfolder* of that name.
 
 # %%
 seed_everything(seed)
@@ -409,8 +402,6 @@ with Stopwatch() as watch:
     adapted, losses = with_the_library(copy.deepcopy(base), reviews["train"], "reviews", rates["lora"])
 outcomes = {"lora": outcome_of(experiment.VARIANTS["lora"].title, adapted, reviews, watch.seconds)}
 print(f"reviews: {outcomes['lora'].accuracy:.3f} on test rows, {outcomes['lora'].parameters:,} parameters trained")
-
-# %%
 saved = {path.name: path.stat().st_size for path in sorted((adapters / "reviews").iterdir())}
 weights = sum(value.numel() * value.element_size() for value in base.state_dict().values())
 adapter_size = saved["adapter_model.safetensors"]
@@ -424,8 +415,7 @@ reveal("09.1", adapter_size / 1e3, reference=[size / 1e3 for size in recorded("0
 #
 # You train the same first steps twice: with lesson 08's layers in a loop of our own, and with `peft` and `Trainer`.
 # Both get the same A at the start, the same rows in the same order, no weight decay, no
-# [dropout](../docs/glossary.md#dropout), and full precision. The first cell compares the losses, the second the trained
-# weights.
+# [dropout](../docs/glossary.md#dropout), and full precision.
 
 # %%
 few = reviews["train"].select(range(min(16 * run.by_budget(quick=2, standard=10), len(reviews["train"]))))
@@ -457,15 +447,6 @@ for batch in batches:
 difference_losses = max(abs(a - b) for a, b in zip(losses_by_hand, losses_library, strict=True))
 print("largest difference of the losses below 0.00001:", difference_losses < 1e-5)
 assert difference_losses < 1e-5
-
-# %%
-for letter in ("lora_A", "lora_B"):
-    largest, moved = 0.0, 0.0
-    for path, layer in lora.lora_layers(ours).items():
-        its = getattr(theirs.base_model.model.get_submodule(path), letter)["default"].weight
-        mine = getattr(layer, letter)
-        largest, moved = max(largest, (mine - its).abs().max().item()), max(moved, mine.abs().max().item())
-    print(f"{letter}: largest number {moved:.3f}, largest difference between the two {largest:.0e}")
 
 # %% [markdown]
 # The method is the same. `peft` adds what a project needs around it: other methods, quantized bases (lesson 11),
@@ -798,11 +779,10 @@ reveal("09.2", twice_the_outputs.accuracy.value, reference="accuracy_four_output
 
 # %% [markdown]
 # The four-output loss starts near ln 4 = 1.39 and falls at once, which looks like learning. But it stops at ln 2: the
-# model has learned only which classes occur. In all five seeds of the reference the accuracy ends at chance.
+# model knows which classes occur, and no more. In all five seeds of the reference the accuracy ends at chance.
 #
-# A possible cause: the first steps lower the unused outputs for *every* text, and the fast way pushes all texts in one
-# direction. As a test, we start the biases of the unused outputs at -10, so that nothing is left to push. *Spread* is
-# the standard deviation over texts of what the head reads, the mean over its numbers: near 0, all texts look alike.
+# A possible cause: the first steps lower the unused outputs by pushing *all* texts in one direction. As a test, we start the biases of these outputs at -10, so that nothing is left to push. *Spread* is the
+# standard deviation over texts of what the head reads: near 0, all texts look alike.
 
 
 # %%
@@ -899,12 +879,14 @@ print(f"PiSSA: base plus product is W; the base alone differs from W by {share:.
 #
 # $$W' = m \, \frac{W + s B A}{\lVert W + s B A \rVert_{\text{row}}}$$
 #
+# The scale s is alpha / r. The paper writes of W's columns; `peft` takes the rows of torch's (out, in) matrix.
+
+# %% [markdown]
 # ### Exercise 09.2: DoRA, with the gradient of `peft`
 #
 # Return the output for `x` (..., in), with `bias` (out,) added unscaled. `weight` (out, in) is frozen, `A` is (r, in),
 # `B` (out, r), `magnitude` (out,). To save memory, the paper (section 4.3) and `peft` compute no gradient through the
-# denominator, the row lengths of W + sBA. Do the same: the check compares the gradients too. (The paper's lengths are
-# of columns, because its W is transposed.)
+# denominator, the row lengths of W + sBA. Do the same: the check compares the gradients too.
 
 
 # %% tags=["exercise"]
@@ -928,6 +910,8 @@ check("09.2", dora)
 # %% [markdown]
 # How much does the constant matter? We compare B's gradient with `peft`'s, once with your function, and once with a
 # function whose length has a gradient. B of size 0.01 is like early training; size 1 is larger than in this lesson.
+# One random layer with a toy loss shows that the gradients differ, not that the accuracy does. The paper (section 4.3)
+# reports little change of accuracy.
 
 # %%
 dora = go_on_with("09.2", dora, experiment.dora)
@@ -943,10 +927,6 @@ for size in (1.0, 0.01):  # each multiplies B
         output = function(x, weight, bias, A, B, magnitude, 8 / 4)
         apart = (torch.autograd.grad(output.square().sum(), B)[0] - theirs).norm() / theirs.norm()
         print(f"B of size {size:<6g}{title:28}gradient of B: error {apart:.1%} of the norm of peft's")
-
-# %% [markdown]
-# This is one random layer with a toy loss. It shows that the gradients differ, not that the accuracy does. The paper
-# (section 4.3) reports little change of accuracy.
 
 # %% [markdown]
 # ### LoRA+
