@@ -341,8 +341,8 @@ assert abs(predicted["score"] - here.softmax(dim=-1).max().item()) < 1e-3
 # `peft` does not know this class, so you name its head in `modules_to_save`. Otherwise the head would stay random.
 #
 # The set-up is section 1's, without evaluation, and in bfloat16 where the processor has it. With `bf16=True`, `Trainer`
-# replaces the model's `forward` by one in bfloat16; `unwrap_model(...)` gives back the original. An adapter with its own
-# `adapter_name` is saved in a *subfolder* of that name.
+# replaces the model's `forward` by one in bfloat16; `unwrap_model(...)` gives back the original. An adapter with its
+# own `adapter_name` is saved in a *subfolder* of that name.
 
 # %%
 seed_everything(seed)
@@ -781,8 +781,9 @@ reveal("09.2", twice_the_outputs.accuracy.value, reference="accuracy_four_output
 # The four-output loss starts near ln 4 = 1.39 and falls at once, which looks like learning. But it stops at ln 2: the
 # model knows which classes occur, and no more. In all five seeds of the reference the accuracy ends at chance.
 #
-# A possible cause: the first steps lower the unused outputs by pushing *all* texts in one direction. As a test, we start the biases of these outputs at -10, so that nothing is left to push. *Spread* is the
-# standard deviation over texts of what the head reads: near 0, all texts look alike.
+# A possible cause: the first steps lower the unused outputs by pushing *all* texts in one direction. As a test, we
+# start the biases of these outputs at -10, so that nothing is left to push. *Spread* is the standard deviation over
+# texts of what the head reads: near 0, all texts look alike.
 
 
 # %%
