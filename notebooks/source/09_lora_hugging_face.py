@@ -137,10 +137,10 @@ for split, texts in review_texts.items():
     texts.select_columns(["text", "label"]).to_json(files[split])
 
 loaded = load_dataset("json", data_files=files, cache_dir=str(adapters / "cache"))
-longest = min(256, tokenizer.model_max_length)
 
 
 def tokenized(texts, tokenizer):
+    longest = min(256, tokenizer.model_max_length)
     return texts.map(lambda rows: tokenizer(rows["text"], truncation=True, max_length=longest), batched=True)
 
 
@@ -300,7 +300,7 @@ command = [sys.executable, "-c", SERVE, str(adapters / "workflow"), question, st
 said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 there = torch.tensor(json.loads(said.splitlines()[-1]))
 
-inputs = tokenizer(question, truncation=True, max_length=longest, return_tensors="pt").to(run.device)
+inputs = tokenizer(question, truncation=True, max_length=256, return_tensors="pt").to(run.device)
 with torch.inference_mode():
     here = workflow.eval()(**inputs).logits[0].cpu()
 difference_reloaded = (there - here).abs().max().item()
@@ -320,7 +320,7 @@ again.merge_and_unload().save_pretrained(adapters / "merged")
 tokenizer.save_pretrained(adapters / "merged")
 
 classify = pipeline("text-classification", model=str(adapters / "merged"), device=run.device)
-predicted = classify(question, truncation=True, max_length=longest)[0]
+predicted = classify(question, truncation=True, max_length=256)[0]
 print(question[:100], "...", predicted)
 assert abs(predicted["score"] - here.softmax(dim=-1).max().item()) < 1e-3
 
@@ -618,10 +618,10 @@ for task, alone in (("reviews", outcomes["lora"]), ("news", on_news)):
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# Your sum is the one that `peft` calls `"cat"`. The table is one run on the first 500 test rows. *its own, in full*
-# minus *half of its own* is the price of the smaller weight. *half of its own* minus *half of each* is the other
-# adapter's effect. *all of both* has no smaller weight, so what it loses is the other adapter's effect alone. The next
-# cell prints the second difference and the number of seeds behind it.
+# Your sum is the one that `peft` calls `"cat"`. The table is one run on the first 500 test rows. *half of its own* minus
+# *its own, in full* is the price of the smaller weight. *half of each* minus *half of its own* is the other adapter's
+# effect. *all of both* minus *its own, in full* is that effect without a smaller weight. The next cell prints the
+# second difference and the number of seeds behind it.
 
 # %%
 interference = {}
@@ -1202,7 +1202,7 @@ for listed in (None, list(others) or None):
     seed_everything(seed + 1)  # another process draws other numbers
     other_base = AutoModelForSequenceClassification.from_pretrained(source, num_labels=num_labels, dtype=torch.float32)
     again = PeftModel.from_pretrained(other_base, adapters / "forgetful")
-    encoded = tokenizer(question, truncation=True, max_length=longest, return_tensors="pt").to(run.device)
+    encoded = tokenizer(question, truncation=True, max_length=256, return_tensors="pt").to(run.device)
     with torch.inference_mode():
         pair = [candidate.to(run.device).eval()(**encoded).logits for candidate in (one, again)]
     given = f"modules_to_save={listed}"
