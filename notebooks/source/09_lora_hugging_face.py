@@ -618,10 +618,10 @@ for task, alone in (("reviews", outcomes["lora"]), ("news", on_news)):
 pd.DataFrame.from_dict(rows, orient="index")
 
 # %% [markdown]
-# Your sum is the one that `peft` calls `"cat"`. The table is one run on the first 500 test rows. *half of its own* minus
-# *its own, in full* is the price of the smaller weight. *half of each* minus *half of its own* is the other adapter's
-# effect. *all of both* minus *its own, in full* is that effect without a smaller weight. The next cell prints the
-# second difference and the number of seeds behind it.
+# Your sum is the one that `peft` calls `"cat"`. The table is one run on the first 500 test rows. *half of its own*
+# minus *its own, in full* is the price of the smaller weight. *half of each* minus *half of its own* is the other
+# adapter's effect. *all of both* minus *its own, in full* is that effect without a smaller weight. The next cell prints
+# the second difference and the number of seeds behind it.
 
 # %%
 interference = {}
