@@ -17,7 +17,7 @@
 # variants. You use `peft` as at work and check that it computes the same thing. You put several
 # [adapters](../docs/glossary.md#adapter) (here always LoRA's matrices) on one model, and compare four variants.
 #
-# *About 60 minutes to read (an estimate), three to run (an estimate for two processor cores); no network.*
+# *About 70 minutes to read (an estimate), three to run (an estimate for two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
