@@ -250,6 +250,19 @@ def _lengths(direction: torch.Tensor) -> torch.Tensor:
     return direction.norm(dim=1, keepdim=True)  # (out, 1)
 
 
+def copy_trained(source: nn.Module, name: str, target: nn.Module) -> None:
+    """Copy the trained values of `peft`'s model `source`, adapter `name`, into a target whose adapter is "default".
+
+    The target's head may be trainable in itself, without a copy in `modules_to_save`.
+    """
+    trained = dict(source.named_parameters())
+    with torch.no_grad():
+        for path, value in target.named_parameters():
+            if value.requires_grad:
+                theirs = path.replace(".default.", f".{name}.")
+                value.copy_(trained[theirs.replace(".head.", f".head.modules_to_save.{name}.")])
+
+
 def missing_from_file(adapted: nn.Module, folder: Path) -> list[str]:
     """The names of the trainable parameters of `peft`'s model that its saved folder lacks (adapter "default")."""
     kept = set(load_file(Path(folder) / WEIGHTS))
