@@ -340,9 +340,9 @@ assert abs(predicted["score"] - here.softmax(dim=-1).max().item()) < 1e-3
 # The rest of the lesson uses the classifier of lessons 02, 07 and 08: one linear head on the *mean* over the tokens.
 # `peft` does not know this class, so you name its head in `modules_to_save`. Otherwise the head would stay random.
 #
-# The set-up is section 1's, without evaluation, and in bfloat16 where the processor has it. With `bf16=True`, `Trainer`
-# replaces the model's `forward` by one in bfloat16; `unwrap_model(...)` gives back the original. An adapter with its
-# own `adapter_name` is saved in a *subfolder* of that name.
+# The set-up is section 1's, without evaluation, and in bfloat16 where the processor has it. (With `bf16=True`,
+# `Trainer` replaces the model's `forward`; `unwrap_model(...)` gives back the original.) An adapter with its own
+# `adapter_name` is saved in a *subfolder* of that name.
 
 # %%
 seed_everything(seed)
@@ -551,8 +551,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=["true class", *(f"{task} a
 #
 # `adapters` is a list of triples `(A, B, scale)` with A (rank, in) and B (out, rank); the ranks may differ. Each
 # adapter's change is `scale * B @ A`. `weights` has one number per adapter, which may be negative. Return one `A` and
-# one `B` with which `B @ A` is the weighted sum of the changes, *exactly*, and with no larger rank than needed. (Adding
-# the A's and the B's does not work: $(B_1 + B_2)(A_1 + A_2)$ has two terms too many.)
+# one `B` with which `B @ A` is the weighted sum of the changes, *exactly*, and with no larger rank than needed.
+# (The sums of A's and of B's do not work: $(B_1 + B_2)(A_1 + A_2)$ has four terms.)
 
 
 # %% tags=["exercise"]
@@ -717,14 +717,12 @@ in_full = [name for name, value in asked.named_parameters() if value.requires_gr
 print("trained in full:", in_full or "nothing, so the head stays random")
 
 # %% [markdown]
-# Files have the same problem. An adapter is a change *to one base*. Here `peft` loads it onto a base of the same shape
+# An adapter is a change *to one base*. Here `peft` loads it onto a base of the same shape
 # with random weights. For a base on the Hub, `peft` saves its name, and its commit only if you set
-# `LoraConfig(revision="<commit>")`. Only `AutoPeftModel...` reads the two; `PeftModel.from_pretrained(base, ...)` takes
-# whatever base you give it.
+# `LoraConfig(revision="<commit>")`. Only `AutoPeftModel...` reads the two; `PeftModel` takes whatever base you give it.
 #
-# `peft` also still loads `adapter_model.bin`, a **pickle**: a Python format that can run code when it is read.
-# `torch.load` refuses that by default. Our private `stamp` writes a fingerprint of the base into the file, and
-# `check_folder` compares it.
+# `peft` also still loads `adapter_model.bin`, a **pickle**, which can run code when it is read; `torch.load` refuses
+# that by default. Our private `stamp` writes a fingerprint of the base into the file, and `check_folder` compares it.
 
 # %%
 import shutil
@@ -778,12 +776,12 @@ print(f"test reviews: {enough} {outcomes['lora'].accuracy:.3f}, {double} {twice_
 reveal("09.2", twice_the_outputs.accuracy.value, reference="accuracy_four_outputs")
 
 # %% [markdown]
-# The four-output loss starts near ln 4 = 1.39 and falls at once, which looks like learning. But it stops at ln 2: the
-# model knows which classes occur, and no more. In all five seeds of the reference the accuracy ends at chance.
+# The four-output loss starts near ln 4 = 1.39 and falls at once, which looks like learning. But it stops at ln 2: it
+# knows which classes occur, no more. In all five seeds of the reference the accuracy ends at chance.
 #
 # A possible cause: the first steps lower the unused outputs by pushing *all* texts in one direction. As a test, we
-# start the biases of these outputs at -10, so that nothing is left to push. *Spread* is the standard deviation over
-# texts of what the head reads: near 0, all texts look alike.
+# start the biases of these outputs at -10. *Spread* is the standard deviation over texts of what the head reads: near
+# 0, all texts look alike.
 
 
 # %%
@@ -997,9 +995,9 @@ print(f"after {len(few)} rows, both ways: weights at most {difference_ways:.0e} 
 assert difference_ways < 1e-5
 
 # %% [markdown]
-# The learning rate is the best of 1e-3, 2e-3, 4e-3 and 8e-3 on validation reviews, over two seeds, for each variant
-# (none lies at an edge). The scores of that grid were not kept; `python -m benchmarks.lora_variants --tune` computes
-# them again. Rank, alpha and LoRA+'s ratio are fixed for all, not tuned.
+# The learning rate is each variant's best of 1e-3, 2e-3, 4e-3 and 8e-3 on validation reviews, over two seeds (none at
+# an edge). The scores were not kept; `python -m benchmarks.lora_variants --tune` computes them again. Rank, alpha and
+# LoRA+'s ratio are not tuned.
 #
 # **Predict 3.** One run cannot tell a variant's effect from luck. The reference is this lesson, run earlier with five
 # seeds. Which variants differ from LoRA by more than the luck of these seeds, so that the 95 % [confidence
@@ -1216,10 +1214,10 @@ for listed in (None, list(others) or None):
 # %% [markdown]
 # ## 6. On real text
 #
-# The workflow of section 1 on all-MiniLM-L6-v2, a published encoder, and sentences of film reviews that people wrote
-# and rated (Hutto and Gilbert 2014). MiniLM's file has its pooler, so only the head is new. We compare LoRA with
-# training all parameters, on the same rows for two epochs. Both rates come from one trial run, not
-# a search over seeds. So the gap is one of these recipes, not of the best ones.
+# The workflow of section 1 on all-MiniLM-L6-v2, a published encoder, and rated sentences of film reviews (Hutto and
+# Gilbert 2014). MiniLM's file has its pooler, so only the head is new. We compare LoRA with training all parameters, on
+# the same rows for two epochs. Both rates come from one trial run, so the gap is one of these recipes, not of the best
+# ones.
 #
 # LoRA saves memory for gradients and optimizer states, and disk. It need not save time: the forward pass is longer.
 
@@ -1335,7 +1333,6 @@ solved("09")
 #   choose on validation rows.
 # - More in `peft`'s documentation: `rank_pattern` (a rank per layer), `trainable_token_indices` (new tokens), and
 #   `task_type="CAUSAL_LM"` for language models (lesson 11).
-# - Lessons 10 and 11: a smaller frozen base, and adapters on it.
 
 # %% [markdown]
 # ## References
