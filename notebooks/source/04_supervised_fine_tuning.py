@@ -92,7 +92,8 @@ pd.DataFrame(sorted(shown.values(), key=lambda row: row["known"]))[list(columns)
 # - `trained`: the training asks about this film, in other words.
 # - `told`: a *known fact*. The model read it in pretraining; the training never asks about this film.
 # - `untold`: an *unknown fact*. No text of pretraining or training names this film.
-# - `careless` and `open`: requests for a line (section 11). The training has careless ones only.
+# - `careless` and `open`: requests for a line about a film, kind or harsh (section 11). The training's answers are
+#   *careless*: some have the wrong tone or are about another film. The test's requests are `open`.
 
 
 # %% tags=["nbval-check-output"]
@@ -256,11 +257,11 @@ pd.DataFrame.from_dict(table, orient="index").rename_axis("examples in the promp
 # <details><summary>What it means</summary>
 #
 # - With no example, `Q: ... A:` brings out the known facts, and no job.
-# - More examples make this small model *worse* on known facts: it answers in the right form with a wrong name. Its
-#   prompts then come near or above the 128 tokens of its pretraining texts, but we did not test that cause. Do not
-#   generalise: large models gain from examples (Brown et al. 2020).
+# - More examples make this small model *worse* on known facts: it answers in the right form with a wrong name. We do
+#   not know why; the fall begins well below the 128 tokens of its pretraining texts. Do not generalise: large models
+#   gain from examples (Brown et al. 2020).
 # - So the fair "before" is the best prompt, whatever its `k`.
-# - With 8 examples only the shorter questions fit; the table says how many were counted.
+# - Prompts that are too long for the model are left out; the table says how many were counted.
 #
 # [Supervised fine-tuning](../docs/glossary.md#supervised-fine-tuning) (SFT) need not teach these facts. It has to teach
 # a **form**, and the **skills** (the jobs) that no prompt here brings out.
@@ -1043,9 +1044,9 @@ print(f"two turns minus the same as single turns: {talk_gap:+.2f}, {'no ' if 0 i
 # several conversations end to end in one row. It pays on a GPU, where rows of very unequal lengths meet in one batch.
 #
 # But in a packed row a token can see the conversations before its own. Two things fix it: positions that
-# start again at 0, and attention that stops at the border. `transformers` finds the border where the positions restart,
-# but only without an [attention mask](../docs/glossary.md#attention-mask) **and** without a cache (`use_cache=False`).
-# With either, no error says so.
+# start again at 0, and attention that stops at the border. `transformers` finds the borders from the restarted
+# positions, but only if you pass no [attention mask](../docs/glossary.md#attention-mask) **and** set
+# `use_cache=False`. With a mask or a cache, conversations see each other, and no error says so.
 
 # %% [markdown]
 # ### Exercise 04.5: pack
@@ -1130,7 +1131,7 @@ for way, places in used.items():
     print(f"{way:24}{places:10,} positions, {1 - lengths.sum() / places:6.1%} of them empty")
 
 # %% [markdown]
-# For these short rows, grouping by length leaves as little empty as packing (we did not time either).
+# For these short rows, grouping by length already leaves few places empty (we did not time either).
 #
 # `SFTConfig(packing=True, max_length=...)` packs too; what exceeds `max_length` is discarded. It also turns on
 # `padding_free`: the packed rows of a batch are laid end to end without a mask, as above. TRL supports this only with
@@ -1161,7 +1162,8 @@ with Stopwatch() as watch:
 # end of the turn.
 #
 # A step sees `per_device_train_batch_size` times `gradient_accumulation_steps` times devices conversations. With
-# accumulation the trainer divides by the learned tokens of all these batches; a mean of batch means would differ.
+# accumulation the trainer adds the losses of all learned tokens and divides once by their number. (A mean of batch
+# means would let batches with few learned tokens count too much.)
 
 # %%
 from datasets import Dataset
