@@ -1023,8 +1023,8 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # Below 1 int8 is slower. Quantizing the inputs costs time at every call, and small layers give little back for it: see
 # the pocket encoder with 16 tokens. In BERT's width int8 is faster in every committed run.
 #
-# If this run lies outside the committed range, believe the range: it comes from five runs on an idle machine. Times
-# vary with whatever else the machine does.
+# The committed range is from five runs on one idle machine; its processor stands beside it. Where your figures lie
+# outside, another processor (one with instructions for products of int8, say) or a busy machine are both possible.
 #
 # </details>
 #
@@ -1098,8 +1098,9 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 # the committed runs they are still faster than float32, but int4 gains nothing over int8.
 #
 # **Batch 64.** In the committed runs the weight-only kernels are slower than float32, and only the int8 products
-# gain. We did not find out why. Compare the weight-only rows with plain bfloat16, in which they multiply: without
-# bfloat16 instructions (see the line above the table) that is slow too. GPUs have other kernels, so measure your own.
+# gain. A processor with other instructions (see the line above the table) can turn this order round. Compare the
+# weight-only rows with plain bfloat16, in which they multiply: we did not find out why they differ from it. Measure on
+# the machine that will serve your model.
 #
 # *Result off by* is the mean error of the product. The last two lines tell what one scale per matrix costs.
 #
@@ -1284,7 +1285,7 @@ print(f"outlier, 100 times: load_in_8bit {values['perplexity_int8_planted_librar
 print(f", float32 {perplexity_whole:.3f}")
 
 # %% [markdown]
-# (Library and page differ in the second point above.)
+# (Library and page differ in some details.)
 #
 #
 # ## 13. The error that counts: GPTQ
@@ -1644,7 +1645,7 @@ shown_real({"perplexity_int8_float32": "the file's own weights (Q4_1)"} | titles
 # With dynamic scales an outlier at one token spoils the scale of that token only. A static scale is one number for all
 # tokens, and the outlier sets it: compare "static" with "dynamic". Then look at what SmoothQuant gives back. "After
 # norms only" is the usual recipe. It leaves the down projections, where the largest outlier sits, with a plain static
-# scale.
+# scale. Differences of one or two percent, in both directions, are within the spread of the draws.
 #
 # </details>
 #
@@ -1665,10 +1666,10 @@ shown_real({"perplexity_int8_float32": "the file's own weights (Q4_1)"} | titles
 # from transformers import AutoModelForCausalLM, AutoTokenizer, GPTQConfig, TorchAoConfig
 # from torchao.quantization import Int8DynamicActivationInt8WeightConfig  # pip install torchao
 #
-# name = "HuggingFaceTB/SmolLM2-135M"  # the bfloat16 original
+# name = "HuggingFaceTB/SmolLM2-135M"  # the bfloat16 original; its layers are multiples of 64 wide, not of 128
 # calibration_texts = [...]  # some hundreds of texts like yours
 # gptq = GPTQConfig(  # pip install gptqmodel optimum
-#     bits=4, group_size=128, dataset=calibration_texts, tokenizer=AutoTokenizer.from_pretrained(name)
+#     bits=4, group_size=64, dataset=calibration_texts, tokenizer=AutoTokenizer.from_pretrained(name)
 # )
 # AutoModelForCausalLM.from_pretrained(name, quantization_config=gptq).save_pretrained("smol-gptq")
 #
@@ -1697,8 +1698,8 @@ shown_real({"perplexity_int8_float32": "the file's own weights (Q4_1)"} | titles
 # ## 18. Recap: how few bits?
 #
 # On the two pocket models **8 bits** cost next to nothing. **4 bits** in blocks cost a little; the formats are close.
-# **3 bits** cost more; GPTQ brings part of it back. **2 bits** are too few for plain rounding; learned levels keep the
-# perplexity lower, and training with the rounding was ahead in every seed.
+# **3 bits** cost more; GPTQ brings back part of what the linear layers lose. **2 bits** are too few for plain rounding;
+# learned levels keep the perplexity lower. (SmolLM2: *section 16*.)
 #
 # Now in figures: differences from float32, with 95 % intervals over five seeds. Accuracy (the classifier's) is better
 # when higher, perplexity (the decoder's) when lower.
@@ -1739,7 +1740,10 @@ for title, key in (("quantize_dynamic", "int8_products"), ("weight-only int8", N
 # same reviews and the same number of updates. A difference can be clear and still too small to matter, such as 0.001.
 
 # %%
+from IPython.display import display
+
 from helpers.lessons.lesson_10.experiment import DIFFERENCES
+from helpers.record import record
 
 rows = {}
 for quantity, some in DIFFERENCES.items():
@@ -1749,8 +1753,7 @@ for quantity, some in DIFFERENCES.items():
         seeds_say = "no clear difference" if 0 in gap else "first is better" if better else "first is worse"
         rows[title] = [quantity, f"{gap:+.3f}", seeds_say]
 print(f"{len(rows)} intervals at 95 %: expect about {0.05 * len(rows):.0f} that misses its true value by luck.")
-pd.DataFrame.from_dict(rows, orient="index", columns=["quantity", "first minus second [95 %]", "five seeds say"])
-from helpers.record import record
+display(pd.DataFrame.from_dict(rows, orient="index", columns=["quantity", "first minus second [95 %]", "seeds say"]))
 
 values |= {f"error_{kind}_block_64": error for kind, error in errors[64].items()}
 values |= {"code_mismatches_double": different["table"], "code_mismatches_double_exact": different["exact"]}
