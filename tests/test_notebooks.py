@@ -74,6 +74,22 @@ def test_the_lesson_keeps_the_house_style(lesson):
     assert re.match(r"# .*\?$", prose[0].splitlines()[0]), "the title is a question"
 
 
+def hidden_tables(code: str) -> list[str]:
+    """The tables that a cell computes and Jupyter does not show, because another line follows."""
+    early = [line for line in ast.parse(code).body[:-1] if isinstance(line, ast.Expr)]
+    return [ast.unparse(line) for line in early if ast.unparse(line).startswith("pd.")]
+
+
+def test_a_table_before_the_last_line_is_found():
+    assert hidden_tables("pd.DataFrame(rows)\nprint(1)") == ["pd.DataFrame(rows)"]
+    assert not hidden_tables("table = pd.DataFrame(rows)\ndisplay(pd.DataFrame(rows))\npd.DataFrame(rows)")
+
+
+@each_lesson
+def test_every_table_is_shown(lesson):
+    assert not [table for text in cells(lesson, "code") for table in hidden_tables(text)]
+
+
 @each_lesson
 def test_nothing_ties_the_lesson_to_a_machine_or_a_network(lesson):
     for text in cells(lesson, "code") + cells(lesson, "markdown"):
