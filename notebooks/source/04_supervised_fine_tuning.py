@@ -92,8 +92,8 @@ pd.DataFrame(sorted(shown.values(), key=lambda row: row["known"]))[list(columns)
 # - `trained`: the training asks about this film, in other words.
 # - `told`: a *known fact*. The model read it in pretraining; the training never asks about this film.
 # - `untold`: an *unknown fact*. No text of pretraining or training names this film.
-# - `careless` and `open`: requests for a line about a film, kind or harsh (section 11). The training's answers are
-#   *careless*: some have the wrong tone or are about another film. The test's requests are `open`.
+# - `careless` (training) and `open` (test): requests for a kind or harsh line (section 11). Some careless answers
+#   have the wrong tone or film.
 
 
 # %% tags=["nbval-check-output"]
@@ -1041,12 +1041,12 @@ print(f"two turns minus the same as single turns: {talk_gap:+.2f}, {'no ' if 0 i
 # ## 8. Packing (optional)
 #
 # [Padding](../docs/glossary.md#padding) is waste. **[Packing](../docs/glossary.md#packing)** lays
-# several conversations end to end in one row. It pays on a GPU, where rows of very unequal lengths meet in one batch.
+# several conversations end to end in one row. It pays where very unequal rows meet in one batch.
 #
 # But in a packed row a token can see the conversations before its own. Two things fix it: positions that
 # start again at 0, and attention that stops at the border. `transformers` finds the borders from the restarted
 # positions, but only if you pass no [attention mask](../docs/glossary.md#attention-mask) **and** set
-# `use_cache=False`. With a mask or a cache, conversations see each other, and no error says so.
+# `use_cache=False`. Otherwise conversations see each other, without an error.
 
 # %% [markdown]
 # ### Exercise 04.5: pack
@@ -1162,8 +1162,7 @@ with Stopwatch() as watch:
 # end of the turn.
 #
 # A step sees `per_device_train_batch_size` times `gradient_accumulation_steps` times devices conversations. With
-# accumulation the trainer adds the losses of all learned tokens and divides once by their number. (A mean of batch
-# means would let batches with few learned tokens count too much.)
+# accumulation the trainer adds the losses of all learned tokens and divides once by their number, not by batches.
 
 # %%
 from datasets import Dataset
