@@ -890,9 +890,11 @@ plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
 #   pretrained body lie close together, and below the bag of words.
 # - The mean of token embeddings is a kind of bag of words, squeezed into one short vector. If the last block is below
 #   it, the blocks have not made the answer easier to read for *this* probe: mean pooling, one `C`.
-# - **Training moves the answer into the upper blocks**: the figure's second line.
+# - After training everything, the probe reads the answer better from *every* layer (the figure's second line), even from
+#   the embeddings.
 # - Pretraining still matters: a random start gets less far with the same labels (section 5). This probe cannot see why.
-#   Means of states that were never trained for it are often weak (Reimers and Gurevych 2019).
+#   Averaging the hidden states of a model that was not trained to be averaged often gives poor sentence vectors
+#   (Reimers and Gurevych 2019).
 #
 # </details>
 
@@ -1364,8 +1366,8 @@ display(
 # %% [markdown]
 # ### Which setting at work?
 #
-# Every row has a figure that this page measured. They come from small models, so take the table as the order in which
-# to try things, and compare on your own validation rows, over seeds.
+# Each row has a figure of this page, but for the last, whose figures are lesson 03's. They come from small models, so
+# take the table as the order in which to try things, and compare on your own validation rows, over seeds.
 
 # %%
 few = lesson_reference("03")  # the same encoder, all parameters trained, few labels
