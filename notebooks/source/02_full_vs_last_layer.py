@@ -890,8 +890,8 @@ plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
 #   pretrained body lie close together, and below the bag of words.
 # - The mean of token embeddings is a kind of bag of words, squeezed into one short vector. If the last block is below
 #   it, the blocks have not made the answer easier to read for *this* probe: mean pooling, one `C`.
-# - After training everything, the probe reads the answer better from *every* layer (the figure's second line), even from
-#   the embeddings.
+# - After training everything, the probe reads the answer better from *every* layer (the figure's second line), even
+#   from the embeddings.
 # - Pretraining still matters: a random start gets less far with the same labels (section 5). This probe cannot see why.
 #   Averaging the hidden states of a model that was not trained to be averaged often gives poor sentence vectors
 #   (Reimers and Gurevych 2019).
