@@ -254,8 +254,8 @@ margin = 1.96 * math.sqrt(accuracy_workflow * (1 - accuracy_workflow) / len(some
 most_frequent = max(map(list(some_test["label"]).count, range(num_labels))) / len(some_test)
 print(f"{len(some_test)} test rows: {accuracy_workflow:.3f} +- {margin:.3f}; most frequent class {most_frequent:.3f}")
 
-workflow.save_pretrained(adapters / "workflow")
 tokenizer.save_pretrained(adapters / "workflow")
+workflow.save_pretrained(adapters / "workflow")
 
 # %% [markdown]
 # The validation rows judge each epoch, and the test rows are used once. Is the accuracy good? Section 4 compares LoRA

@@ -17,7 +17,7 @@
 # still work. Which 16 values? What does the rounding cost, how can you reduce that cost, and is the model faster in the
 # end?
 #
-# *About 80 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
+# *About 95 minutes to read (an estimate), three to run (measured on two processor cores); no network.*
 
 # %% [markdown]
 # **You will be able to**
