@@ -408,6 +408,8 @@ for kind, way in ways.items():
         root_mean_square[kind, size] = apart.square().mean().sqrt().item()
 TITLES = {"symmetric": "symmetric", "affine": "affine", "nf4": "NF4", "fp4": "FP4, bitsandbytes", "e2m1": "E2M1"}
 predict("10.3", choices=list(TITLES.values()))
+
+# %%
 PUBLISHED = {  # mean absolute errors in bitsandbytes' own tests (test_functional.py)
     "nf4": {64: 0.072792, 128: 0.076835, 256: 0.080326},
     "fp4": {64: 0.096545, 128: 0.102947, 256: 0.108685},
@@ -805,7 +807,7 @@ for title, some in {"smallest weights": weight_shares, "whole neurons": neuron_s
             point = figures.Point(size, curves[again][share][0].value, f"{share:.0%}")
             trained_again.setdefault(again, []).append(point)
 
-
+# %%
 control, _ = scored(dense)
 by_weights = {title: {gone: score for score, gone in one.values()} for title, one in curves.items()}
 plotting.show(figures.against_sparsity(by_weights, accuracy.value, control.value))
@@ -865,13 +867,10 @@ by_seed = experiment.best_by_seed({f"perplexity_{kind}_2": title for kind, title
 measured = {title: values.get(f"perplexity_{kind}_2", torch.inf) for kind, title in AT_TWO.items()}
 reveal("10.5", min(measured, key=measured.get) if 2 in all_bits else None, reference=by_seed)
 
-# %% [markdown]
-# The figure shows accuracy and perplexity over the size of the file. Numbers at the points are bits, or the share that
-# was pruned. A line that leaves the panel goes on to a far worse point. The two lines "trained again" had one more pass
-# over the reviews than all others.
-
 
 # %%
+# Numbers at the points: bits, or the share pruned. A line that leaves the panel goes on to a far worse point. The two
+# lines "trained again" had one more pass over the reviews than all others.
 def lines(quantity):
     """Family title -> its points."""
     return {
@@ -1467,15 +1466,11 @@ pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 #
 # ## 15. Train for two bits
 #
-# At 2 bits, rounding a finished classifier loses much. **[Quantization-aware
-# training](../docs/glossary.md#quantization-aware-training)** (QAT) rounds the weights in every forward pass, so the
-# loss sees the rounding. Rounding has a gradient of zero almost everywhere. The **straight-through estimator** (Bengio
-# et al. 2013) pretends in the backward pass that rounding did nothing: the gradient of the rounded weight goes to the
-# full-precision weight behind it.
-
-# %% [markdown]
-# Both sides get the same extra pass over the same reviews: `dense`, the control of section 9, is trained in full
-# precision and then rounded. QAT starts from the same classifier, at the same rate.
+# **[Quantization-aware training](../docs/glossary.md#quantization-aware-training)** (QAT) rounds the weights in every
+# forward pass, so the loss sees the rounding. Its gradient is zero almost everywhere. The **straight-through
+# estimator** (Bengio et al. 2013) lets the gradient of the rounded weight go to the full-precision weight behind it.
+#
+# The control `dense` (section 9) gets the same extra pass, in full precision, and is then rounded.
 #
 # **Predict 9.** What is the accuracy at 2 bits after one pass of QAT?
 
