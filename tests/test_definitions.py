@@ -44,6 +44,9 @@ SHORTER = {
     ("10_quantization", "gptq"): "the lesson takes the learner's `quantize`",
     ("11_qlora", "exported"): "the lesson's ways to merge read the layer, and not its update alone",
     ("04_supervised_fine_tuning", "encode"): "helpers also refuses a row that nothing could be learned from",
+    ("04_supervised_fine_tuning", "fine_tune"): "the lesson's takes the learner's loss and its own tokenizer",
+    ("03_fine_tuning_pitfalls", "WithReplay"): "the lesson freezes all and then frees the body: the same parameters",
+    ("09_lora_hugging_face", "optimizer_for"): "the lesson holds its own to peft's create_loraplus_optimizer",
 }
 
 
