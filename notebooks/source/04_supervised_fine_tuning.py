@@ -1271,7 +1271,7 @@ its_rows = trainer.train_dataset
 same_as_yours = all(row["labels"] == assistant_labels(row["input_ids"], start_id, end) for row in its_rows)
 longest = max(len(row["input_ids"]) for row in its_rows)
 print(f"its labels are those of your exercise 04.4: {same_as_yours}; the longest row has {longest} of 256 tokens")
-assert same_as_yours or not marked
+assert same_as_yours or track != "pocket"  # SmolLM2: a line break after the mark, which yours learns and TRL leaves out
 
 # %%
 validation_before = trainer.evaluate()["eval_loss"]
