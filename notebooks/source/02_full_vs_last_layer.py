@@ -918,7 +918,7 @@ plotting.show(figures.layers(probes, outcomes["bag_of_words"].accuracy.value))
 # | expected | "I sat down fearing a mess. Wrong again" |
 # | contrast | "a wonder in places, a disappointment where it counts" |
 # | mixed | one opinion goes the other way |
-# | hearsay | somebody else's opinion |
+# | hearsay | someone else's opinion |
 # | disagree | such an opinion rejected |
 # | waved_aside | granted, but it does not count |
 # | elsewhere | an opinion about another film |
@@ -1082,7 +1082,7 @@ print({name: round(tested[f"test_{name}"], 3) for name in ("accuracy", "low", "h
 
 # %% [markdown]
 # `save_pretrained` writes weights, configuration and tokenizer into one folder. `pipeline` loads it again, in this
-# program or in another one, and takes plain text. The second sentence quotes somebody else's praise. A model that
+# program or in another one, and takes plain text. The second sentence quotes someone else's praise. A model that
 # answers "positive" there may follow the word *wonder* and not the speaker: a high score is no proof that it is right.
 
 # %%

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from helpers import catalog, sft
 from helpers.batches import sample_rows
 from helpers.intervals import Interval
-from helpers.language_model import IGNORED, shift_labels
+from helpers.language_model import IGNORED, next_token_loss, shift_labels
 from helpers.recipes import recipe
 from helpers.runtime import seed_everything
 from helpers.sft import collate, exact_match, split_conversation
@@ -112,10 +112,7 @@ def as_share(interval: Interval) -> Interval:
     return Interval(interval.value, max(0.0, interval.low), min(1.0, interval.high))
 
 
-def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean negative log-probability of the next token where the label is not -100; (batch, seq, vocab) logits."""
-    predicted, wanted = logits[:, :-1], labels[:, 1:]  # (batch, seq - 1, vocab), (batch, seq - 1)
-    return nn.functional.cross_entropy(predicted.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
+answer_loss = next_token_loss  # labels that are -100 outside the answers make it the loss of the answers
 
 
 def shared_prefix(prompt_ids: Sequence[int], conversation_ids: Sequence[int]) -> tuple[int, bool]:

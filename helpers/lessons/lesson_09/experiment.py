@@ -27,13 +27,12 @@ from helpers.lora import check_rank
 from helpers.lora_files import BASE, WEIGHTS, check_base, fingerprint, read_config, read_weights
 from helpers.models import MeanPoolClassifier, blocks, device_of
 from helpers.recipes import origin_of, recipe
-from helpers.reference import Reference, recorded
+from helpers.reference import recorded
 from helpers.runtime import seed_everything
 from helpers.training import BATCH_SIZE, History, has_bfloat16, quiet_trainer, warmup_linear
 
 LABELS, EPOCHS = 1000, 2
 REAL_LABELS, REAL_TEST_ROWS = 480, 500  # of the section on real text
-CLOSED = -10.0  # the bias of an output that stands for no class
 RANK, ALPHA = 8, 16
 
 
@@ -188,25 +187,6 @@ def fine_tune(
     return adapted, evaluate(variant.title, adapted, rows["test"], collate, history, bfloat16=True)
 
 
-def close_outputs(model: MeanPoolClassifier, classes: int) -> MeanPoolClassifier:
-    """Start the biases of the outputs from `classes` on at -10, in place: they stand for no class of the task.
-
-    Lesson 09, section 3, trains a head with and without this.
-    """
-    with torch.no_grad():
-        model.head.bias[classes:] = CLOSED
-    return model
-
-
-def steps_near(losses: Sequence[float], level: float, within: float = 0.1, window: int = 8) -> int:
-    """After how many steps the running mean of the losses first falls below `level - within`; all of them if never."""
-    for step in range(len(losses)):
-        part = losses[max(0, step - window + 1) : step + 1]
-        if sum(part) / len(part) < level - within:
-            return step
-    return len(losses)
-
-
 def weighted_sum(
     adapters: Sequence[tuple[torch.Tensor, torch.Tensor, float]], weights: Sequence[float]
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -285,23 +265,6 @@ def over_seeds(metric: str, minus: str = "") -> Interval | None:
 def closed_against_open() -> Interval | None:
     """The reference's gain in accuracy, paired by seed, when unused outputs start closed; None if not measured."""
     return over_seeds("accuracy_closed_outputs", minus="accuracy_four_outputs")
-
-
-def matched_rows(more: Reference, reference: Reference) -> dict[str, list[str]]:
-    """Rows of a table: accuracy over seeds, difference from LoRA, rate and size of each variant in `MORE`.
-
-    more: from `benchmarks.lora_variants --more`; reference: this lesson's, whose LoRA is subtracted seed by seed.
-    """
-    of_lora = dict(zip(reference.seeds, reference.metrics["accuracy_lora"], strict=True))
-    size = f"{reference.metrics['trainable_parameters_lora'][0]:,.0f}"
-    rate = f"{VARIANTS['lora'].learning_rate():g}"
-    rows = {"every linear layer, rank 8": [f"{reference.interval('accuracy_lora'):.3f}", "", rate, size]}
-    for name, variant in MORE.items():
-        values = zip(more.seeds, more.metrics[f"accuracy_{name}"], strict=True)
-        gap = mean_t([value - of_lora[seed] for seed, value in values if seed in of_lora])
-        found = [f"{more.interval(f'accuracy_{name}'):.3f}", f"{gap:+.3f}", f"{variant.learning_rate():g}"]
-        rows[variant.title] = [*found, f"{more.metrics[f'trainable_parameters_{name}'][0]:,.0f}"]
-    return rows
 
 
 def one_of_each(dataset: Dataset, names: Sequence[str], count: int = 2) -> dict[str, str]:

@@ -9,7 +9,6 @@ from peft.optimizers import create_loraplus_optimizer
 
 from helpers.batches import TokenizedReviews, pad
 from helpers.lessons.lesson_09 import experiment
-from helpers.reference import Reference
 from helpers.runtime import UserError
 from tests.helpers.lessons.lesson_08.test_experiment import Tokens
 from tests.helpers.test_lora import tiny
@@ -91,17 +90,6 @@ def test_trainer_and_a_plain_loop_take_the_same_first_step(rows, tmp_path):
     assert found == pytest.approx([wanted], abs=1e-6)
 
 
-def test_how_long_a_loss_stays_near_a_level():
-    assert experiment.steps_near([0.7] * 10 + [0.1] * 10, 0.7, within=0.1, window=1) == 10
-    assert experiment.steps_near([0.7] * 5, 0.7) == 5
-
-
-@pytest.mark.parametrize("used", [1, 2])
-def test_outputs_that_stand_for_no_class_are_closed(used):
-    model = experiment.close_outputs(tiny(), used)
-    assert model.head.bias.tolist() == [0.0] * used + [-10.0] * (2 - used)
-
-
 @pytest.mark.parametrize(
     ("labels", "names", "count", "expected"),
     [
@@ -114,18 +102,6 @@ def test_outputs_that_stand_for_no_class_are_closed(used):
 def test_one_text_of_each_class(labels, names, count, expected):
     dataset = Dataset.from_dict({"text": list("abcd")[: len(labels)], "label": labels})
     assert experiment.one_of_each(dataset, names, count) == expected
-
-
-def test_the_matched_variants_are_compared_seed_by_seed():
-    about = {"command": "", "date": "", "machine": "", "threads": 1, "settings": {}}
-    lesson = Reference(
-        **about, seeds=[0, 1], metrics={"accuracy_lora": [0.8, 0.9], "trainable_parameters_lora": [73986.0] * 2}
-    )
-    metrics = {f"accuracy_{name}": [0.9, 1.0] for name in experiment.MORE}
-    metrics |= {f"trainable_parameters_{name}": [5000, 5000] for name in experiment.MORE}
-    rows = experiment.matched_rows(Reference(**about, seeds=[0, 1], metrics=metrics), lesson)
-    assert len(rows) == 1 + len(experiment.MORE)
-    assert rows["PiSSA"][1].startswith("+0.100") and rows["PiSSA"][3] == "5,000"
 
 
 def test_a_difference_over_seeds_is_paired_and_none_where_nothing_was_recorded(monkeypatch):
